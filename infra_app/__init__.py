@@ -1,0 +1,1 @@
+"""Docker hosts and the worker nodes on them: containers started, watched and stopped."""

@@ -1,0 +1,120 @@
+// What every page shares: toasts, copy buttons, and what happens when a request of htmx fails.
+
+const toasts = document.getElementById("toasts");
+const LINGER = 8000;
+
+// Good news leaves by itself; a warning or an error stays until someone has closed it.
+function settle(toast) {
+  if (toast.dataset.settled) return;
+  toast.dataset.settled = "yes";
+  if (toast.matches(".toast-warning, .toast-error")) return;
+  const leave = () => {
+    if (toast.matches(":hover, :focus-within")) setTimeout(leave, 1000);
+    else toast.remove();
+  };
+  setTimeout(leave, LINGER);
+}
+
+// A page that polls would otherwise pile up the same sentence.
+function toast(level, text) {
+  if (!toasts || Array.from(toasts.querySelectorAll("p")).some((p) => p.textContent === text)) return;
+  const box = document.createElement("div");
+  box.className = `toast toast-${level}`;
+  box.append(Object.assign(document.createElement("p"), { textContent: text }));
+  const close = Object.assign(document.createElement("button"), {
+    type: "button",
+    className: "icon-button",
+    textContent: "×",
+  });
+  close.dataset.closeToast = "";
+  close.setAttribute("aria-label", "Dismiss");
+  box.append(close);
+  toasts.append(box);
+}
+
+if (toasts) {
+  new MutationObserver(() => toasts.querySelectorAll(".toast").forEach(settle)).observe(toasts, { childList: true });
+  toasts.querySelectorAll(".toast").forEach(settle);
+}
+
+async function copy(text, source) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  // Plain HTTP on another host has no clipboard API; selecting the text leaves one keystroke to do.
+  getSelection().selectAllChildren(source);
+}
+
+document.addEventListener("click", async (event) => {
+  event.target.closest("[data-close-toast]")?.closest(".toast").remove();
+
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  await copy(source.textContent, source);
+  announce(navigator.clipboard ? "Copied" : "Selected: press Ctrl+C to copy");
+  button.classList.add("copied");
+  setTimeout(() => button.classList.remove("copied"), 1500);
+});
+
+// Spoken, not shown. Emptied first, because the same words twice would be heard once.
+function announce(text) {
+  const announcer = document.getElementById("announcer");
+  announcer.textContent = "";
+  requestAnimationFrame(() => {
+    announcer.textContent = text;
+  });
+}
+
+document.addEventListener("zenith:announce", (event) => announce(event.detail));
+
+// A session that ended answers with the login page; that belongs in the window, not in a fragment.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const login = document.body.dataset.loginUrl;
+  const answered = event.detail.xhr.responseURL;
+  if (!answered || new URL(answered).pathname !== login) return;
+  event.preventDefault();
+  location.assign(`${login}?next=${encodeURIComponent(location.pathname + location.search)}`);
+});
+
+document.addEventListener("htmx:responseError", (event) => {
+  const { status } = event.detail.xhr;
+  if (status === 403) toast("error", "Not allowed, or this page has been open for too long. Reload it and try again.");
+  else toast("error", `The server could not do that (${status}). Nothing was changed on this page.`);
+});
+
+document.addEventListener("htmx:sendError", () => {
+  toast("error", "The server cannot be reached. Check the connection and try again.");
+});
+
+// After a 429 the button says when it may be pressed again. It keeps the focus, so it is not `disabled`.
+function coolDown(button, seconds) {
+  const label = button.querySelector("span");
+  const words = label.textContent;
+  const until = Date.now() + seconds * 1000;
+  button.setAttribute("aria-disabled", "true");
+  const timer = setInterval(show, 1000);
+  function show() {
+    const left = Math.ceil((until - Date.now()) / 1000);
+    if (left > 0) {
+      label.textContent = `Again in ${left} s`;
+      return;
+    }
+    clearInterval(timer);
+    label.textContent = words;
+    button.removeAttribute("aria-disabled");
+  }
+  show();
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const button = event.detail.elt.querySelector("[data-cools-down]");
+  const seconds = Number(event.detail.xhr.getResponseHeader("Retry-After"));
+  if (button && event.detail.xhr.status === 429 && seconds > 0) coolDown(button, seconds);
+});
+
+document.addEventListener(
+  "click",
+  (event) => {
+    if (event.target.closest("[aria-disabled='true']")) event.preventDefault();
+  },
+  { capture: true },
+);

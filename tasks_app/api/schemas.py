@@ -1,0 +1,109 @@
+"""What the task API takes and gives; the shapes are fixed by the contract."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.utils.dateparse import parse_datetime
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched
+from tasks_app.insight.tasks import TaskWithResult
+from tasks_app.states import Status
+
+
+def _moment(value: Any) -> Any:
+    """Read a time with its zone, in UTC: PostgreSQL keeps years that Python cannot read back."""
+    if value is None:
+        return None
+    moment = parse_datetime(value) if isinstance(value, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("must be a time with its zone, such as 2030-01-31T12:00:00Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the years 1 to 9999") from None
+
+
+class TriggerRequest(BaseModel):
+    """What to run; without a body, ten `analyze_text` tasks on sample texts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"task": "analyze_text", "data": ["First.", "Second."]}]},
+    )
+
+    task: str = Field("analyze_text", description="The task's name.")
+    # Its bounds are dispatch's to check, for every caller alike; here they are documentation.
+    count: int | None = Field(
+        None,
+        description="How many. By default as many as `data` has items, else one.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_COUNT},
+    )
+    data: Any = Field(
+        None, description="The task's first argument; a list gives each task its own."
+    )
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's named arguments.")
+    queue: str | None = Field(None, description="By default where Celery's routing sends it.")
+    priority: int | None = Field(None, json_schema_extra={"minimum": 0, "maximum": 9})
+    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
+        None, description="Held back until then."
+    )
+    max_retries: int | None = Field(None, description="By default the task's own number.")
+
+    def to_dispatch(self) -> Dispatch:
+        """Return this as what dispatch() takes."""
+        return Dispatch(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class TriggerAnswer(BaseModel):
+    """What was dispatched."""
+
+    status: str = "Success"
+    triggered: int
+    ids: list[UUID]
+    batch_id: UUID
+
+    @classmethod
+    def of(cls, done: Dispatched) -> "TriggerAnswer":
+        """Return the answer for a dispatch."""
+        return cls(triggered=len(done.ids), ids=done.ids, batch_id=done.batch_id)
+
+
+class TaskAnswer(BaseModel):
+    """One task."""
+
+    task_id: UUID
+    task_type: str = Field(description="The task's name.")
+    status: Status = Field(
+        description=" ".join(f"`{status}`: {status.sentence}" for status in Status)
+    )
+    data: Any = Field(description="The task's first argument.")
+    result: Any = Field(description="What it returned; null until it has.")
+    error: str | None = Field(description="The newest attempt's exception as `Type: message`.")
+    attempts: int = Field(description="How often it was started.")
+    worker: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    processing_time: float | None = Field(description="Seconds in the task's body.")
+
+    @classmethod
+    def of(cls, found: TaskWithResult) -> "TaskAnswer":
+        """Return the answer for a task. The values come from the database: none is checked again."""
+        task = found.task
+        return cls.model_construct(
+            task_id=task.id,
+            task_type=task.name,
+            status=Status(task.status),
+            data=found.data,
+            result=found.result,
+            error=found.error,
+            attempts=found.attempts,
+            worker=task.worker or None,
+            created_at=task.created_at,
+            started_at=task.started_at,
+            finished_at=task.finished_at,
+            processing_time=task.runtime,
+        )

@@ -1,0 +1,99 @@
+"""The original's task paths: trigger, list, one. Scripts written for it call these."""
+
+from typing import Annotated
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import Header, Query, Router
+from pydantic import Field
+
+from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
+from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.dispatch import limits
+from tasks_app.dispatch.create import Origin, dispatch
+from tasks_app.errors import InvalidQueryError, Problem
+from tasks_app.insight import tasks
+from tasks_app.insight.tasks import TaskFilter
+
+router = Router(tags=["tasks"])
+
+_Key = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+
+
+@router.post(
+    "/tasks/trigger",
+    response=TriggerAnswer,
+    summary="Dispatch tasks",
+    operation_id="trigger",
+)
+def trigger(
+    request: HttpRequest,
+    response: HttpResponse,
+    body: TriggerRequest | None = None,
+    idempotency_key: Annotated[_Key, Header(alias="Idempotency-Key")] = None,
+) -> TriggerAnswer:
+    """Write the tasks and send them to their queue.
+
+    Limited per caller; the `RateLimit` field says what is left. With an `Idempotency-Key` the
+    same request can be sent again within a day: it gets the first one's answer, marked with
+    `Idempotent-Replayed: true`, and nothing is dispatched twice.
+    """
+    caller = caller_of(request, DISPATCH)
+    quota = limits.check(caller.key)
+    done = dispatch(
+        (body or TriggerRequest()).to_dispatch(),
+        Origin(
+            source="api",
+            sent_by=caller.name,
+            user_id=caller.user.pk,
+            idempotency_key=idempotency_key,
+        ),
+    )
+    for name, value in quota.headers().items():
+        response[name] = value
+    if done.repeated:
+        response["Idempotent-Replayed"] = "true"
+    return TriggerAnswer.of(done)
+
+
+@router.get(
+    "/tasks/all",
+    response=list[TaskAnswer],
+    summary="List tasks, newest first",
+    operation_id="list_tasks",
+)
+def list_tasks(
+    request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]
+) -> list[TaskAnswer]:
+    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+    caller_of(request, VIEW)
+    _refuse_unknown(request)
+    page = chosen.page()
+    if page.following:
+        address = request.build_absolute_uri(f"{request.path}?{page.following.query_string()}")
+        response["Link"] = f'<{address}>; rel="next"'
+    return [TaskAnswer.of(found) for found in page.tasks]
+
+
+@router.get(
+    "/task-status/{task_id}",
+    response=TaskAnswer,
+    summary="Show one task",
+    operation_id="task_status",
+)
+def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
+    """Return the task with this id."""
+    caller_of(request, VIEW)
+    found = tasks.find(task_id)
+    if found is None:
+        raise Http404(f"There is no task {task_id[:100]!r}.")
+    return TaskAnswer.of(found)
+
+
+def _refuse_unknown(request: HttpRequest) -> None:
+    """A mistyped filter must not pass for no filter at all. Raises InvalidQueryError."""
+    known = ", ".join(TaskFilter.model_fields)
+    unknown = request.GET.keys() - TaskFilter.model_fields.keys()
+    if unknown:
+        raise InvalidQueryError(
+            *(Problem(name, f"no such parameter; known are: {known}") for name in sorted(unknown))
+        )

@@ -1,0 +1,14 @@
+"""The application's configuration."""
+
+from django.apps import AppConfig
+
+
+class TasksConfig(AppConfig):
+    """Tasks from intent to outcome."""
+
+    name = "tasks_app"
+    verbose_name = "Tasks"
+
+    def ready(self) -> None:
+        """Connect the signal handlers: they must be there in every process that sends or runs tasks."""
+        from tasks_app.tracking import signals  # noqa: F401, PLC0415 -- needs the models

@@ -1,0 +1,123 @@
+"""Which tasks can be dispatched, and what arguments each takes: read from the Celery registry."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from celery import current_app
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from tasks_app.errors import InvalidDispatchError, Problem
+from tasks_app.jsonsafe import escape
+
+_STRICT = ConfigDict(strict=True)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A task that can be dispatched."""
+
+    name: str
+    description: str
+    signature: inspect.Signature
+    drill: bool
+    max_retries: int | None
+
+    @property
+    def first_argument(self) -> str | None:
+        """The name of the argument that `data` fills, if the task takes any."""
+        for parameter in self.signature.parameters.values():
+            if parameter.kind in _POSITIONAL:
+                return parameter.name
+        return None
+
+    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
+        """Return what is wrong with these arguments for this task; pointers start at /args, /kwargs."""
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError:
+            return list(self._binding_problems(args, kwargs))
+        positions = {name: index for index, name in enumerate(self.signature.parameters)}
+        found = []
+        for name, value in bound.arguments.items():
+            in_kwargs = name in kwargs
+            pointer = f"/kwargs/{escape(name)}" if in_kwargs else f"/args/{positions[name]}"
+            found += _type_problems(self.signature.parameters[name], value, pointer)
+        return found
+
+    def _binding_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
+        """Name each argument that does not fit, where `bind` only names the first."""
+        parameters = self.signature.parameters.values()
+        names = [item.name for item in parameters if item.kind in _POSITIONAL]
+        found = []
+        if len(args) > len(names):
+            found.append(Problem(f"/args/{len(names)}", f"{self.name} takes {len(names)} arguments"))
+        for name in kwargs:
+            if name not in self.signature.parameters:
+                known = ", ".join(self.signature.parameters) or "none"
+                found.append(
+                    Problem(f"/kwargs/{escape(name)}", f"no such argument; {self.name} takes: {known}")
+                )
+            elif name in names[: len(args)]:
+                found.append(Problem(f"/kwargs/{escape(name)}", "given twice"))
+        given = {*names[: len(args)], *kwargs}
+        for item in parameters:
+            if item.default is item.empty and item.name not in given and item.kind in _POSITIONAL:
+                found.append(Problem(f"/kwargs/{escape(item.name)}", f"{self.name} needs this argument"))
+        return found or [Problem("/kwargs", f"these arguments do not fit {self.name}")]
+
+
+@cache
+def entries() -> dict[str, CatalogEntry]:
+    """Return every dispatchable task of this process's registry by its name, sorted."""
+    current_app.loader.import_default_modules()
+    tasks = {name: task for name, task in current_app.tasks.items() if not name.startswith("celery.")}
+    return {name: _entry(name, tasks[name]) for name in sorted(tasks)}
+
+
+def get(name: str) -> CatalogEntry:
+    """Return one entry. Raises InvalidDispatchError with the nearest names for an unknown one."""
+    try:
+        return entries()[name]
+    except KeyError:
+        known = ", ".join(entries())
+        raise InvalidDispatchError(
+            Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")
+        ) from None
+
+
+def _entry(name: str, task: Any) -> CatalogEntry:
+    return CatalogEntry(
+        name=name,
+        description=inspect.getdoc(task.run) or "",
+        signature=inspect.signature(task.run, eval_str=True),
+        drill=bool(getattr(task, "drill", False)),
+        max_retries=task.max_retries,
+    )
+
+
+def _type_problems(parameter: inspect.Parameter, value: Any, pointer: str) -> list[Problem]:
+    if parameter.annotation is parameter.empty:
+        return []
+    variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    values = list(value.values() if isinstance(value, dict) else value) if variadic else [value]
+    found = []
+    for item in values:
+        try:
+            _adapter(parameter.annotation).validate_python(item)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                path = "".join(f"/{escape(str(step))}" for step in detail["loc"])
+                found.append(Problem(pointer + path, detail["msg"]))
+    return found
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=_STRICT)
+    except Exception:  # noqa: BLE001 -- an annotation pydantic does not know checks nothing
+        return TypeAdapter(Any)

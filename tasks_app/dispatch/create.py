@@ -1,0 +1,206 @@
+"""Dispatching: from "run this ten times" to rows in PostgreSQL and messages on the broker.
+
+1. Everything asked for is checked first; what is wrong is named, and nothing is written.
+2. One transaction inserts the batch, its tasks and their first events (`create`).
+3. After its commit the messages are published (publish.py), in transactions of their own.
+4. Where a crash comes between 2 and 3, or a task is not due yet, the relay (relay.py) publishes.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.utils import timezone
+
+from tasks_app import catalog, jsonsafe
+from tasks_app.dispatch import idempotency
+from tasks_app.dispatch.publish import publish_batch, queue_of
+from tasks_app.dispatch.samples import SAMPLE_TEXTS
+from tasks_app.errors import InvalidDispatchError, Problem
+from tasks_app.models import Batch, Task
+from tasks_app.models.ids import new_id
+from tasks_app.states import Status, position
+from tasks_app.tracking import live
+from tasks_app.tracking.events import EventRow, write_events
+
+MAX_COUNT: Final = 10_000
+MAX_RETRIES: Final = 100
+DEFAULT_COUNT: Final = 10
+DEFAULT_TASK: Final = "analyze_text"
+_QUEUE_LENGTH: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """What is asked for.
+
+    `data` is the task's first argument: one value for all, or a list that gives each task its
+    own. `count` defaults to the length of such a list, else to one, or to ten on sample texts
+    where nothing is given at all.
+    """
+
+    task: str = DEFAULT_TASK
+    count: int | None = None
+    data: Any = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    queue: str | None = None
+    priority: int | None = None
+    not_before: datetime | None = None
+    max_retries: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Who asks: `source` is page, api, command or engine; `sent_by` is for people."""
+
+    source: str
+    sent_by: str = ""
+    user_id: int | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """What was written. `repeated` tells that an Idempotency-Key had dispatched it before."""
+
+    batch_id: UUID
+    ids: list[UUID]
+    repeated: bool = False
+
+
+def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
+    """Write the tasks asked for in one transaction, and publish them once it is committed.
+
+    Raises InvalidDispatchError naming every culprit, IdempotencyConflictError, or django.db.Error;
+    then nothing was written. A broker that is away raises nothing: the relay publishes later.
+    """
+    entry, arguments = _checked(asked)
+    queue = asked.queue or queue_of(entry.name)
+    with transaction.atomic():
+        digest = idempotency.digest(asked) if origin.idempotency_key else None
+        if digest and (earlier := idempotency.find(origin, digest)):
+            return Dispatched(earlier.id, idempotency.task_ids(earlier), repeated=True)
+        batch = Batch.objects.create(
+            task_name=entry.name, size=len(arguments), source=origin.source,
+            sent_by=origin.sent_by[:200], user_id=origin.user_id, created_at=timezone.now(),
+            idempotency_key=idempotency.scoped_key(origin), idempotency_digest=digest,
+        )  # fmt: skip
+        ids = [new_id() for _ in arguments]
+        with connection.cursor() as cursor:
+            if asked.max_retries is None:
+                asked = replace(asked, max_retries=entry.max_retries)
+            newest = _insert(cursor, batch, asked, queue, list(zip(ids, arguments, strict=True)))
+        transaction.on_commit(lambda: live.poke(newest))
+        transaction.on_commit(lambda: publish_batch(batch.id))
+    return Dispatched(batch.id, ids)
+
+
+def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
+    """Return the catalogue's entry and each task's positional arguments."""
+    entry = catalog.get(asked.task)
+    problems = list(_field_problems(asked))
+    count = _count(asked)
+    if not 1 <= count <= MAX_COUNT:
+        problems.append(Problem("/count", f"must lie between 1 and {MAX_COUNT:,}"))
+    elif isinstance(asked.data, list) and len(asked.data) != count:
+        problems.append(
+            Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each")
+        )
+    if problems:
+        raise InvalidDispatchError(*problems)
+    arguments = _arguments(asked, count)
+    problems += _argument_problems(entry, asked, arguments)
+    if problems:
+        raise InvalidDispatchError(*problems[:20])
+    return entry, arguments
+
+
+def _count(asked: Dispatch) -> int:
+    if asked.count is not None:
+        return asked.count
+    if isinstance(asked.data, list):
+        return len(asked.data)
+    return DEFAULT_COUNT if _on_samples(asked) else 1
+
+
+def _on_samples(asked: Dispatch) -> bool:
+    return asked.task == DEFAULT_TASK and asked.data is None and not asked.kwargs
+
+
+def _arguments(asked: Dispatch, count: int) -> list[list[Any]]:
+    if isinstance(asked.data, list):
+        return [[item] for item in asked.data]
+    if _on_samples(asked):
+        return [[SAMPLE_TEXTS[number % len(SAMPLE_TEXTS)]] for number in range(count)]
+    return [[] if asked.data is None else [asked.data]] * count
+
+
+def _field_problems(asked: Dispatch) -> Iterator[Problem]:
+    if asked.queue is not None and not (
+        0 < len(asked.queue) <= _QUEUE_LENGTH and asked.queue.isprintable() and asked.queue.isascii()
+    ):
+        yield Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters")
+    if asked.priority is not None and not 0 <= asked.priority <= 9:
+        yield Problem("/priority", "must lie between 0 and 9")
+    if asked.max_retries is not None and not 0 <= asked.max_retries <= MAX_RETRIES:
+        yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
+    if asked.not_before is not None and asked.not_before.tzinfo is None:
+        yield Problem("/not_before", "needs a time zone, such as a final Z")
+    yield from jsonsafe.problems(asked.kwargs, "/kwargs")
+    yield from jsonsafe.problems(asked.data, "/data")
+
+
+def _argument_problems(
+    entry: catalog.CatalogEntry, asked: Dispatch, arguments: list[list[Any]]
+) -> list[Problem]:
+    """Check the arguments against the task's signature; equal ones only once."""
+    own = isinstance(asked.data, list)
+    found = []
+    for index, args in enumerate(arguments if own else arguments[:1]):
+        for problem in entry.problems(args, asked.kwargs):
+            pointer = problem.pointer.removeprefix("/args/0")
+            if pointer != problem.pointer:
+                pointer = f"/data/{index}{pointer}" if own else f"/data{pointer}"
+            elif pointer == f"/kwargs/{entry.first_argument}" and not args:
+                pointer = "/data"
+            found.append(Problem(pointer, problem.detail))
+        if len(found) >= 20:
+            break
+    return found
+
+
+_COPY: Final = """
+    COPY tasks_app_task (id, name, queue, status, position, args, kwargs, priority, max_retries,
+        batch_id, source, worker, error_type, error_message, created_at, not_before) FROM STDIN
+"""
+
+
+def _insert(
+    cursor: CursorWrapper,
+    batch: Batch,
+    asked: Dispatch,
+    queue: str,
+    tasks: Sequence[tuple[UUID, list[Any]]],
+) -> int | None:
+    """Insert the tasks and their first events; return the id of the newest event."""
+    now = batch.created_at
+    waits = asked.not_before is not None and asked.not_before > datetime.now(UTC)
+    status = Status.SCHEDULED if waits else Status.PENDING
+    where = position(0, 0, status)
+    kwargs = json.dumps(asked.kwargs)
+    with cursor.copy(_COPY) as copy:
+        for task_id, args in tasks:
+            copy.write_row((
+                task_id, batch.task_name, queue, status.value, where, json.dumps(args), kwargs,
+                asked.priority, asked.max_retries, batch.id, batch.source, "", "", "", now,
+                asked.not_before,
+            ))  # fmt: skip
+    seconds = time.time()
+    written = write_events(cursor, [EventRow(task_id, status, where, seconds) for task_id, _ in tasks])
+    return max((row[0] for row in written), default=None)

@@ -1,0 +1,124 @@
+"""From PENDING to QUEUED: putting the messages of committed tasks on the broker.
+
+A task's row is locked while its message is published and its status changes, so the dispatch's
+fast path and any number of relays share the work without sending anything twice. A crash between
+the two leaves the row PENDING and the message sent: it is sent once more, and the worker's
+deliveries are at least once anyway.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from celery import current_app
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from kombu.exceptions import OperationalError
+
+from tasks_app.base import MAX_RETRIES_HEADER
+from tasks_app.errors import BrokerUnavailableError
+from tasks_app.states import Status, position
+from tasks_app.tracking import live
+from tasks_app.tracking.events import EventRow, write_events
+from tasks_app.tracking.signals import DISPATCHED_HEADER
+
+logger = logging.getLogger(__name__)
+
+#: Rows locked and messages sent in one transaction: a recorder waits no longer than that takes.
+CHUNK: Final = 1000
+
+_LOCK: Final = """
+    SELECT id, name, queue, args, kwargs, priority, max_retries, status
+    FROM tasks_app_task WHERE {where} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+_OF_BATCH: Final = _LOCK.format(where="batch_id = %s AND status = 'PENDING'")
+_DUE: Final = _LOCK.format(
+    where="status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())"
+)
+_MARK: Final = """
+    UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s)
+    WHERE id = ANY(%s)
+"""
+
+#: Django leaves jsonb as text on a raw cursor.
+Row = tuple[UUID, str, str, str, str, int | None, int | None, str]
+
+
+def queue_of(task_name: str) -> str:
+    """Return the queue that Celery's routing chooses for a task."""
+    task = current_app.tasks[task_name]
+    options = {"queue": task.queue} if getattr(task, "queue", None) else {}
+    queue = current_app.amqp.router.route(options, task_name)["queue"]
+    return str(getattr(queue, "name", queue))
+
+
+def publish_batch(batch_id: UUID) -> int:
+    """Publish what is PENDING of one batch; return how many messages were sent.
+
+    A broker that is away is not this caller's concern: the relay publishes what stays PENDING.
+    """
+    sent = 0
+    try:
+        while count := _publish(_OF_BATCH, [batch_id, CHUNK]):
+            sent += count
+    except BrokerUnavailableError as error:
+        logger.warning("Batch %s waits for the relay: %s", batch_id, error)
+    return sent
+
+
+def publish_due(limit: int = CHUNK) -> int:
+    """Publish up to `limit` tasks that are due or were left PENDING; return how many.
+
+    Raises BrokerUnavailableError; then they stay as they were.
+    """
+    return _publish(_DUE, [limit])
+
+
+def _publish(query: str, parameters: Sequence[Any]) -> int:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        rows: list[Row] = cursor.fetchall()
+        if not rows:
+            return 0
+        _send(rows)
+        newest = _mark_queued(cursor, rows)
+    live.poke(newest)
+    return len(rows)
+
+
+def _send(rows: Sequence[Row]) -> None:
+    """Send the messages of these tasks in one pipelined batch.
+
+    Raises BrokerUnavailableError; then perhaps some were sent.
+    """
+    try:
+        with current_app.producer_or_acquire() as producer, producer.batch():
+            for task_id, name, queue, args, kwargs, priority, max_retries, _ in rows:
+                headers = {DISPATCHED_HEADER: 1}
+                if max_retries is not None:
+                    headers[MAX_RETRIES_HEADER] = max_retries
+                current_app.send_task(
+                    name, json.loads(args), json.loads(kwargs), task_id=str(task_id), producer=producer, queue=queue,
+                    priority=priority, headers=headers, retry=False,
+                )  # fmt: skip
+    except OperationalError as error:
+        raise BrokerUnavailableError(str(error)) from error
+
+
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row]) -> int | None:
+    now = time.time()
+    where = position(0, 0, Status.QUEUED)
+    cursor.execute(_MARK, [where, now, [row[0] for row in rows]])
+    events = [
+        EventRow(row[0], status, position(0, 0, status), now)
+        for row in rows
+        for status in _steps(row)
+    ]
+    return max((event_id for event_id, _, _ in write_events(cursor, events)), default=None)
+
+
+def _steps(row: Row) -> tuple[Status, ...]:
+    return (Status.PENDING, Status.QUEUED) if row[-1] == Status.SCHEDULED else (Status.QUEUED,)

@@ -1,0 +1,44 @@
+"""`manage.py run_engine`: the relay and the recorder, until they are told to stop."""
+
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand
+
+from tasks_app.dispatch import relay
+from tasks_app.tracking import recorder
+
+PARTS: Final = {"recorder": recorder.run, "relay": relay.run}
+
+
+class Command(BaseCommand):
+    """Run the parts of the engine, each in a thread; any number of engines may run."""
+
+    help = "Publish due tasks and record what workers report. Any number of engines may run."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the names of the parts to run."""
+        parser.add_argument(
+            "--only", action="append", choices=sorted(PARTS), metavar="PART",
+            help=f"run this part only; may be repeated: {', '.join(sorted(PARTS))}",
+        )  # fmt: skip
+
+    def handle(self, *args: Any, only: list[str] | None, **options: Any) -> None:
+        """Run until SIGTERM or SIGINT; what is under way is finished first."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        threads = [
+            threading.Thread(target=PARTS[name], args=(stop,), name=name)
+            for name in only or sorted(PARTS)
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            if not stop.wait(1.0) and not all(thread.is_alive() for thread in threads):
+                stop.set()  # a part died of a bug: end all, so that the supervisor starts anew
+        for thread in threads:
+            thread.join()
+        self.stdout.write("engine stopped")

@@ -1,0 +1,10 @@
+"""Identifiers: UUID version 7 (RFC 9562), time-ordered, so that the primary key's index stays local."""
+
+import uuid
+
+import uuid_utils
+
+
+def new_id() -> uuid.UUID:
+    """Return a new UUIDv7 as a standard-library UUID."""
+    return uuid.UUID(int=uuid_utils.uuid7().int)

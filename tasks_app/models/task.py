@@ -1,0 +1,88 @@
+"""A task from its intent to its outcome, in one row."""
+
+from django.db import models
+from django.db.models import Q
+
+from tasks_app.models.batch import Batch
+from tasks_app.models.ids import new_id
+from tasks_app.states import OPEN, TERMINAL, Status, attempt_of
+
+
+class Task(models.Model):
+    """One task. Its id is the Celery task id.
+
+    Written by dispatch/ (the intent) and tracking/ (everything after); nothing else changes it.
+    Its result and traceback live in django-celery-results' `TaskResult`, once.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=255)
+    queue = models.CharField(max_length=100)
+    status = models.CharField(max_length=9, choices=Status)
+    # states.position() of the newest event that shaped this row: an older one never moves it back.
+    position = models.BigIntegerField(default=0)
+    args = models.JSONField(default=list)
+    kwargs = models.JSONField(default=dict)
+    priority = models.SmallIntegerField(null=True, blank=True)
+    max_retries = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="NULL for tasks that other code sent."
+    )
+    batch = models.ForeignKey(
+        Batch, null=True, blank=True, on_delete=models.PROTECT, db_index=False
+    )
+    source = models.CharField(max_length=16, help_text="page, api, command, engine or external")
+    worker = models.CharField(max_length=255, blank=True, default="")
+    error_type = models.CharField(max_length=255, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="When a scheduled task is due, or a failed one runs again."
+    )
+    queued_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    runtime = models.FloatField(null=True, blank=True, help_text="Seconds in the task's body.")
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = (("dispatch_task", "Can dispatch tasks"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="task_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=[*OPEN]) | Q(finished_at__isnull=False),
+                name="task_finished_has_time",
+            ),
+        )
+        indexes = (
+            # insight/tasks.py: one status, newest first; insight/counters.py: how many.
+            models.Index(fields=("status", "-id"), name="task_status_newest"),
+            # insight/tasks.py: one task name, newest first.
+            models.Index(fields=("name", "-id"), name="task_name_newest"),
+            # dispatch/relay.py: what is due or was left behind, oldest first. Small: few are held.
+            models.Index(
+                fields=("status", "not_before", "id"),
+                name="task_outbox",
+                condition=Q(status__in=[Status.SCHEDULED, Status.PENDING]),
+            ),
+            # insight/batches.py: progress of one batch.
+            models.Index(fields=("batch",), name="task_batch", condition=Q(batch__isnull=False)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+    @property
+    def attempt(self) -> int:
+        """Which run this is or was, from 1."""
+        return attempt_of(self.position) + 1
+
+    @property
+    def attempts_allowed(self) -> int | None:
+        """How often it may run at most; None where only the task's own code knows."""
+        return None if self.max_retries is None else self.max_retries + 1
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the status can change no more."""
+        return self.status in TERMINAL

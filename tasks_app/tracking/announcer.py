@@ -1,0 +1,107 @@
+"""The worker's part that tells what it holds: reserved tasks, running tasks, and itself.
+
+A step in the worker's own event loop looks at the requests it holds a few times a second and
+reports those that are still there. A task that is over by then was never worth a message of its
+own: its outcome carries the times (backend.py). So tracking costs nothing on the way of a short
+task and one small entry for a long one.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import redis
+from celery import bootsteps
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from tasks_app.states import Status
+from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking.signals import origin
+from tasks_app.tracking.stream import Event
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the held requests.
+LOOK_EVERY: Final = 0.05
+
+
+class Announcer(bootsteps.StartStopStep):
+    """A consumer bootstep: starts with the worker's consumer and stops with it."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._timers: list[Any] = []
+
+    def start(self, consumer: Any) -> None:
+        """Begin to look and to beat; both run in the worker's event loop."""
+        self._timers = [
+            consumer.timer.call_repeatedly(LOOK_EVERY, announce_held, priority=10),
+            consumer.timer.call_repeatedly(heartbeat.EVERY, beat, (consumer,), priority=10),
+        ]
+        beat(consumer)
+
+    def stop(self, consumer: Any) -> None:
+        """Stop looking; say goodbye, so that nobody waits for the next beat."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+        try:
+            heartbeat.forget(consumer.hostname)
+        except redis.RedisError as error:
+            logger.info("Could not sign off: %s", error)
+
+
+def announce_held() -> None:
+    """Report every held request whose step is not reported yet, all in one entry."""
+    held = [request for request in list(worker_state.reserved_requests) if _has_news(request)]
+    if not held:
+        return
+    try:
+        stream.append([event for request in held for event in _report(request)])
+    except redis.RedisError as error:
+        logger.warning("Could not report %s held tasks: %s", len(held), error)
+        return
+    for request in held:
+        request.zenith_reported = _status(request)
+
+
+def beat(consumer: Any) -> None:
+    """Write this worker's heartbeat."""
+    try:
+        heartbeat.write(
+            consumer.hostname,
+            slots=consumer.pool.num_processes,
+            busy=len(worker_state.active_requests),
+            queues=[queue.name for queue in consumer.task_consumer.queues],
+        )
+    except redis.RedisError as error:
+        logger.warning("Could not write the heartbeat: %s", error)
+
+
+def _status(request: Request) -> Status:
+    return Status.STARTED if request.time_start else Status.RECEIVED
+
+
+def _has_news(request: Request) -> bool:
+    if request.eta is not None and not request.time_start:
+        return False  # it backs off in the worker's memory; RETRY says more than RECEIVED
+    return getattr(request, "zenith_reported", None) != _status(request)
+
+
+def _report(request: Request) -> Iterator[Event]:
+    headers = request.request_dict
+    received = headers.get("zenith_received") or time.time()
+    yield Event(
+        task_id=request.id,
+        status=_status(request),
+        at=request.time_start or received,
+        attempt=headers.get("retries") or 0,
+        delivery=headers.get("zenith_delivery") or 0,
+        worker=request.hostname,
+        received_at=received,
+        **origin(request._context),
+    )

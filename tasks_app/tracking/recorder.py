@@ -1,0 +1,130 @@
+"""The recorder: from the stream to PostgreSQL.
+
+1. Read what is there: one entry when idle, up to `BATCH` under load, so that batches grow by
+   themselves when commits are slower than tasks.
+2. Apply it in one transaction (apply.py).
+3. Only then remove it from the stream, and tell the live pages.
+
+Any number of recorders may run: the consumer group gives each entry to one of them, and what a
+dead one held is claimed by another after `CLAIM_AFTER`. An entry that cannot be read or applied
+is set aside with the reason; the rest of its batch goes on.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+import redis
+from django.db import DatabaseError, DataError, IntegrityError
+
+from tasks_app.tracking import live, stream
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.loops import Pause, with_fresh_connection
+from tasks_app.tracking.stream import Entry, Event, UnreadableEntryError
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 2000
+#: Seconds to wait for an entry; also how long a stop may take.
+BLOCK: Final = 1.0
+CLAIM_AFTER: Final = 15.0
+#: Under load, commits are at least this far apart: it makes batches, and batches make throughput.
+COMMIT_EVERY: Final = 0.05
+#: A batch this small means that there is no load.
+IDLE_BATCH: Final = 8
+FORGET_AFTER: Final = 3600.0
+
+
+def run(stop: threading.Event) -> None:
+    """Record until `stop` is set, waiting out a database or Redis that is away."""
+    Recorder(stop).run()
+
+
+class Recorder:
+    """One consumer of the group."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._pause = Pause(stop)
+        self._next_claim = 0.0
+
+    def run(self) -> None:
+        """Read, apply, remove, until stopped; whatever fails is tried again."""
+        while not self._stop.is_set():
+            try:
+                stream.ensure_group()
+                while not self._stop.is_set():
+                    self.step()
+                    self._pause.reset()
+            except (redis.RedisError, DatabaseError) as error:
+                # What was read and not removed is claimed back from ourselves, too.
+                self._next_claim = 0.0
+                self._pause.after("The recorder", error)
+
+    def step(self, block: float = BLOCK) -> int:
+        """Handle what is there, waiting up to `block` seconds; return how many entries."""
+        entries = self._claimed() or stream.read(self._name, count=BATCH, block=block)
+        if entries:
+            self._handle(entries)
+            if len(entries) > IDLE_BATCH:
+                self._stop.wait(COMMIT_EVERY)
+        return len(entries)
+
+    def _claimed(self) -> list[Entry]:
+        """Take over what a dead recorder left, every few seconds."""
+        now = time.monotonic()
+        if now < self._next_claim:
+            return []
+        entries = stream.claim(self._name, idle=CLAIM_AFTER, count=BATCH)
+        stream.forget_idle_consumers(idle=FORGET_AFTER)
+        if not entries:
+            self._next_claim = now + CLAIM_AFTER / 3
+        return entries
+
+    def _handle(self, entries: Sequence[Entry]) -> None:
+        readable, events = self._decode(entries)
+        try:
+            newest = _apply(events)
+        except (DataError, IntegrityError, ValueError) as error:
+            newest = self._handle_singly(readable, error)
+        else:
+            stream.done(readable)
+        if newest is not None:
+            live.poke(newest)
+
+    def _decode(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[Event]]:
+        readable, events = [], []
+        for entry in entries:
+            try:
+                events += stream.decode(entry.raw)
+                readable.append(entry)
+            except UnreadableEntryError as error:
+                self._set_aside(entry, error)
+        return readable, events
+
+    def _handle_singly(self, entries: Sequence[Entry], error: Exception) -> int | None:
+        """Find the entry that PostgreSQL refuses, so that it alone is set aside."""
+        logger.warning("A batch of %s entries was refused (%s); trying each.", len(entries), error)
+        newest = None
+        for entry in entries:
+            try:
+                newest = _apply(stream.decode(entry.raw)) or newest
+                stream.done([entry])
+            except (DataError, IntegrityError, ValueError) as reason:
+                self._set_aside(entry, reason)
+        return newest
+
+    def _set_aside(self, entry: Entry, reason: Exception) -> None:
+        stream.set_aside(entry, f"{type(reason).__name__}: {reason}")
+        logger.error("Entry %s of the event stream was set aside: %s", entry.id, reason)
+
+
+def _apply(events: Sequence[Event]) -> int | None:
+    with with_fresh_connection():
+        return apply(events)

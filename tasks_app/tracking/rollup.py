@@ -1,0 +1,101 @@
+"""Counting outcomes by minute, task name and queue, with a histogram of runtimes.
+
+The histogram's bounds grow by the square root of two from 1 ms to over an hour, so a percentile
+read from it is off by at most a fifth. The same idea as Prometheus' exponential histograms.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.db.backends.utils import CursorWrapper
+
+from tasks_app.states import Status
+from tasks_app.tracking.fold import TaskState
+
+#: Upper bounds in seconds; one more bucket holds everything above.
+BOUNDS: Final = tuple(0.001 * 2 ** (step / 2) for step in range(45))
+BUCKETS: Final = len(BOUNDS) + 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one batch adds to one minute of one task on one queue."""
+
+    succeeded: int = 0
+    failed: int = 0
+    revoked: int = 0
+    retried: int = 0
+    runtime_seconds: float = 0.0
+    histogram: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+
+
+Key = tuple[int, str, str]
+
+_UPSERT: Final = """
+    INSERT INTO tasks_app_minuterollup AS kept
+        (minute, name, queue, succeeded, failed, revoked, retried, runtime_seconds,
+         runtime_histogram)
+    VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (minute, name, queue) DO UPDATE SET
+        succeeded = kept.succeeded + excluded.succeeded,
+        failed = kept.failed + excluded.failed,
+        revoked = kept.revoked + excluded.revoked,
+        retried = kept.retried + excluded.retried,
+        runtime_seconds = kept.runtime_seconds + excluded.runtime_seconds,
+        runtime_histogram = (
+            SELECT array_agg(mine + theirs ORDER BY number)
+            FROM unnest(kept.runtime_histogram, excluded.runtime_histogram)
+                WITH ORDINALITY AS pair (mine, theirs, number))
+"""
+
+
+def write_rollups(
+    cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]
+) -> None:
+    """Add what ended, and what failed and will run again (with the time), inside the transaction."""
+    tallies: dict[Key, Tally] = {}
+    for state in ended:
+        _count_end(tallies.setdefault(_key(state, state.finished_at or 0.0), Tally()), state)
+    for state, at in retried:
+        tallies.setdefault(_key(state, at), Tally()).retried += 1
+    # In one order everywhere, so that two recorders never wait for each other in a circle.
+    for (minute, name, queue), tally in sorted(tallies.items()):
+        cursor.execute(
+            _UPSERT,
+            [
+                minute, name, queue, tally.succeeded, tally.failed, tally.revoked, tally.retried,
+                tally.runtime_seconds, tally.histogram,
+            ],
+        )  # fmt: skip
+
+
+def percentile(histogram: list[int], share: float) -> float | None:
+    """Return the runtime in seconds below which `share` (0 to 1) of the counted runs lie."""
+    wanted = share * sum(histogram)
+    if not wanted:
+        return None
+    seen = 0
+    for count, bound in zip(histogram, (*BOUNDS, BOUNDS[-1]), strict=True):
+        if count and seen + count >= wanted:
+            lower = bound / 2**0.5
+            return lower + (bound - lower) * (wanted - seen) / count
+        seen += count
+    return BOUNDS[-1]
+
+
+def _key(state: TaskState, at: float) -> Key:
+    return int(at // 60) * 60, state.name, state.queue
+
+
+def _count_end(tally: Tally, state: TaskState) -> None:
+    if state.status == Status.SUCCESS:
+        tally.succeeded += 1
+    elif state.status == Status.FAILURE:
+        tally.failed += 1
+    else:
+        tally.revoked += 1
+    if state.runtime is not None:
+        tally.runtime_seconds += state.runtime
+        tally.histogram[bisect_left(BOUNDS, state.runtime)] += 1

@@ -1,0 +1,97 @@
+"""What Celery's signals add: stamps for the timeline, and tasks that Zenith did not dispatch.
+
+- `after_task_publish` (any process): a task sent with plain `.delay()` is reported as QUEUED.
+- `task_received` (worker's main process): the time, and how often this message was delivered,
+  travel with the request to the pool's child.
+- `task_prerun` (where the task runs): the start, by the wall clock and by a steady one.
+
+None of them waits for Redis on the way of a dispatched task: what they learn travels with the
+task's outcome (backend.py), and for tasks that take longer the announcer reports it.
+"""
+
+import logging
+import time
+from typing import Any, Final
+
+import redis
+from celery import signals
+from celery.app.task import Task as CeleryTask
+from celery.worker.request import Request
+
+from tasks_app.states import Status
+from tasks_app.tracking import stream
+from tasks_app.tracking.stream import Event
+
+logger = logging.getLogger(__name__)
+
+#: Header of messages whose task has a row already, because dispatch/ wrote it.
+DISPATCHED_HEADER: Final = "zenith"
+_DELIVERIES: Final = "zenith:deliveries:"
+_DELIVERIES_KEPT: Final = 7 * 24 * 3600
+
+
+@signals.after_task_publish.connect
+def report_sent(
+    sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any
+) -> None:
+    """Report a task that other code sent; retries and dispatched tasks are known already."""
+    if headers.get(DISPATCHED_HEADER) or headers.get("retries"):
+        return
+    args, kwargs, _embed = body
+    event = Event(
+        task_id=headers["id"],
+        status=Status.QUEUED,
+        at=time.time(),
+        name=sender,
+        queue=routing_key,
+        args=list(args or ()),
+        kwargs=dict(kwargs or {}),
+    )
+    try:
+        stream.append([event])
+    except redis.RedisError:
+        # The worker reports the task again when it receives it.
+        logger.warning("Task %s was sent, but reporting it failed.", headers["id"])
+
+
+@signals.task_received.connect
+def stamp_received(request: Request, **_: Any) -> None:
+    """Note on the request when it came, and which delivery of its message this is."""
+    request.request_dict["zenith_received"] = time.time()
+    request.request_dict["zenith_delivery"] = (
+        _count_delivery(request) if request.delivery_info["redelivered"] else 0
+    )
+
+
+@signals.task_prerun.connect
+def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
+    """Note on the running request when its body starts."""
+    task.request.zenith_started = (time.time(), time.monotonic())
+
+
+def origin(request: Any) -> dict[str, Any]:
+    """Return what the first report of a task must tell where Zenith did not dispatch it.
+
+    `request` is Celery's request as the task sees it; None where there is none.
+    """
+    if request is None or getattr(request, DISPATCHED_HEADER, None):
+        return {}
+    return {
+        "name": request.task or "",
+        "queue": (request.delivery_info or {}).get("routing_key") or "",
+        "args": list(request.args or ()),
+        "kwargs": dict(request.kwargs or {}),
+        "priority": (request.delivery_info or {}).get("priority"),
+    }
+
+
+def _count_delivery(request: Request) -> int:
+    """Return how often this attempt was delivered before; 1 where Redis cannot tell."""
+    key = f"{_DELIVERIES}{request.id}:{request.request_dict.get('retries') or 0}"
+    try:
+        with stream.client().pipeline(transaction=True) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, _DELIVERIES_KEPT)
+            return int(pipe.execute()[0])
+    except redis.RedisError:
+        return 1

@@ -1,0 +1,229 @@
+"""The one Redis Stream that carries every step of every task from the workers to the recorders.
+
+1. Whoever sees a step appends an entry (`append`): one field holding a JSON list of events.
+2. Recorders read entries through a consumer group (`read`), apply them to PostgreSQL, and only
+   then remove them (`done`): at least once, never at most once.
+3. What a dead recorder had read but not removed is claimed by another (`claim`).
+4. An entry that nobody can read or apply is moved to a second stream with the reason
+   (`set_aside`), so that it blocks nothing and is not lost.
+
+No other module knows these keys.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tasks_app.states import Status, position
+
+STREAM: Final = "zenith:events"
+GROUP: Final = "recorder"
+UNREADABLE: Final = "zenith:events:unreadable"
+UNREADABLE_KEPT: Final = 10_000
+#: Seconds for which an outcome waits for Redis to come back.
+PATIENCE: Final = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """One step of one task, as reported by whoever saw it. Times are Unix time in seconds."""
+
+    task_id: str
+    status: Status
+    at: float
+    attempt: int = 0
+    delivery: int = 0
+    worker: str = ""
+    message: str = ""
+    received_at: float | None = None
+    started_at: float | None = None
+    not_before: float | None = None
+    runtime: float | None = None
+    result: str | None = None
+    traceback: str | None = None
+    error_type: str = ""
+    error_message: str = ""
+    meta: str | None = None
+    # Only for tasks that Zenith did not dispatch, whose row nobody has written yet.
+    name: str = ""
+    queue: str = ""
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    priority: int | None = None
+
+    @property
+    def position(self) -> int:
+        """Where this step stands among all steps of its task."""
+        return position(self.attempt, self.delivery, self.status)
+
+
+class UnreadableEntryError(ValueError):
+    """An entry of the stream does not hold a list of events."""
+
+
+_DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
+
+
+def encode(events: Iterable[Event]) -> bytes:
+    """Return events as the JSON that one stream entry carries; defaults are left out."""
+    rows = [
+        {
+            name: value
+            for name, default in _DEFAULTS.items()
+            if (value := getattr(event, name)) != default
+        }
+        for event in events
+    ]
+    return json.dumps(rows, separators=(",", ":")).encode()
+
+
+def decode(raw: bytes | None) -> list[Event]:
+    """Return the events of one stream entry.
+
+    Raises UnreadableEntryError for anything that `encode` did not make.
+    """
+    try:
+        rows = json.loads(raw or b"")
+        return [Event(**{**row, "status": Status(row["status"])}) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnreadableEntryError(f"{type(error).__name__}: {error}") from error
+
+
+@cache
+def client() -> "redis.Redis":
+    """Return this process's connection pool to Redis (redis-py renews it after a fork).
+
+    One immediate retry: a pooled connection may have died while it was idle.
+    """
+    return redis.Redis.from_url(
+        settings.ZENITH_REDIS_URL,
+        socket_timeout=30,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), retries=1),
+    )
+
+
+def append(events: Sequence[Event]) -> None:
+    """Append events as one entry, in one round trip. Raises redis.RedisError."""
+    if events:
+        client().execute_command("XADD", STREAM, "*", "e", encode(events))
+
+
+def append_surely(events: Sequence[Event]) -> None:
+    """Append events, trying again for up to `PATIENCE` seconds while Redis is away.
+
+    For what must not get lost: until this returns, the task's message stays unacknowledged.
+    Raises redis.RedisError when patience ends.
+    """
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.1
+    while True:
+        try:
+            return append(events)
+        except redis.RedisError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            logger.warning("Redis does not take a task's outcome (%s); trying again.", error)
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as a recorder reads it."""
+
+    id: str
+    raw: bytes | None
+
+
+def ensure_group() -> None:
+    """Create the stream and its consumer group where they are missing."""
+    try:
+        client().xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+
+
+def read(consumer: str, *, count: int, block: float) -> list[Entry]:
+    """Return up to `count` new entries, waiting at most `block` seconds for the first."""
+    answer = client().xreadgroup(
+        GROUP, consumer, {STREAM: ">"}, count=count, block=max(1, int(block * 1000))
+    )
+    return [] if not answer else _entries(next(iter(_streams(answer))))
+
+
+def claim(consumer: str, *, idle: float, count: int) -> list[Entry]:
+    """Take over entries that another recorder has kept for more than `idle` seconds."""
+    answer = client().xautoclaim(STREAM, GROUP, consumer, int(idle * 1000), "0-0", count=count)
+    return _entries(answer[1])
+
+
+def done(entries: Sequence[Entry]) -> None:
+    """Acknowledge and remove entries whose events are committed."""
+    if not entries:
+        return
+    ids = [entry.id for entry in entries]
+    with client().pipeline(transaction=True) as pipe:
+        pipe.xack(STREAM, GROUP, *ids)
+        pipe.xdel(STREAM, *ids)
+        pipe.execute()
+
+
+def set_aside(entry: Entry, reason: str) -> None:
+    """Move an entry that cannot be read or applied to the second stream, with the reason."""
+    with client().pipeline(transaction=True) as pipe:
+        pipe.xadd(
+            UNREADABLE,
+            {"e": entry.raw or b"", "id": entry.id, "reason": reason[:2000], "at": time.time()},
+            maxlen=UNREADABLE_KEPT,
+            approximate=True,
+        )
+        pipe.xack(STREAM, GROUP, entry.id)
+        pipe.xdel(STREAM, entry.id)
+        pipe.execute()
+
+
+def length() -> int:
+    """Return how many entries wait or are being applied."""
+    return int(client().xlen(STREAM))
+
+
+def unreadable_count() -> int:
+    """Return how many entries were set aside."""
+    return int(client().xlen(UNREADABLE))
+
+
+def forget_idle_consumers(*, idle: float) -> None:
+    """Remove consumers that hold nothing and have not read for `idle` seconds."""
+    for consumer in client().xinfo_consumers(STREAM, GROUP):
+        if consumer["pending"] == 0 and consumer["idle"] > idle * 1000:
+            client().xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+
+
+def _streams(answer: Any) -> list[Any]:
+    """Return the entry lists of an XREADGROUP answer, which is a list or (RESP3) a map."""
+    if isinstance(answer, dict):
+        return [entries[0] if len(entries) == 1 else entries for entries in answer.values()]
+    return [entries for _, entries in answer]
+
+
+def _entries(rows: Iterable[Any]) -> list[Entry]:
+    return [
+        Entry(id=_text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None
+    ]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,169 @@
+"""The sockets: `/ws/tasks` for programs (JSON, see docs/api.md) and one for the Overview (HTML).
+
+Both work alike. A poke over the channel layer says that something was committed; a pump, one per
+socket, then reads what is new, at most a few times a second, and sends it. Pokes may get lost, so
+the pump also looks on its own every few seconds.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any, Final
+
+import redis
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
+
+from tasks_app.callers import VIEW
+from tasks_app.insight import feed
+from tasks_app.tracking.live import GROUP
+from tasks_app.web.shared import shared
+from tasks_app.web.throttle import Throttle
+
+logger = logging.getLogger(__name__)
+
+NOT_AUTHENTICATED: Final = 4401
+FORBIDDEN: Final = 4403
+TOO_BIG: Final = 1009
+MAX_FRAME: Final = 64 * 1024
+#: Frames a second under load, and at once after a rest.
+RATE: Final = 4.0
+BURST: Final = 4
+#: Seconds after which the pump looks without having been poked.
+LOOK_EVERY: Final = 4.0
+#: Seconds to gather the steps that follow a first one closely, before a frame is made.
+GATHER: Final = 0.01
+
+
+class PumpingConsumer(AsyncWebsocketConsumer):
+    """A socket that sends what is new; subclasses say what that is."""
+
+    groups = (GROUP,)
+
+    async def connect(self) -> None:
+        """Accept who may view tasks; close with 4401 or 4403 (after accepting: browsers see no code otherwise)."""
+        await self.accept()
+        user = self.scope["user"]
+        if not user.is_authenticated:
+            await self.close(NOT_AUTHENTICATED)
+        elif not await database_sync_to_async(user.has_perm)(VIEW):
+            await self.close(FORBIDDEN)
+        else:
+            self._poked = asyncio.Event()
+            self._throttle = Throttle(RATE, BURST)
+            await self.begin()
+            self._pump = asyncio.create_task(self._run())
+
+    async def disconnect(self, code: int) -> None:
+        """End the pump with the socket."""
+        pump = getattr(self, "_pump", None)
+        if pump is not None:
+            pump.cancel()
+
+    async def tasks_poke(self, message: dict[str, Any]) -> None:
+        """Wake the pump: something was committed."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Make the pump look now."""
+        if hasattr(self, "_poked"):
+            self._poked.set()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Read one frame of the client; what it should not have sent is answered, not punished."""
+        if len(text_data or bytes_data or "") > MAX_FRAME:
+            await self.close(TOO_BIG)
+            return
+        try:
+            frame = json.loads(text_data or "")
+        except ValueError:
+            frame = None
+        if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+            await self.send_json({"type": "ERROR", "detail": "a frame is a JSON object with a type"})
+        elif frame["type"] == "PING":
+            await self.send_json({"type": "PONG"})
+        elif not await self.handle(frame):
+            await self.send_json({"type": "ERROR", "detail": f"cannot handle {frame['type'][:50]!r}"})
+
+    async def send_json(self, frame: dict[str, Any]) -> None:
+        """Send one JSON frame."""
+        await self.send(text_data=json.dumps(frame, separators=(",", ":")))
+
+    async def _run(self) -> None:
+        while True:
+            self._poked.clear()
+            try:
+                await self.pump()
+            except (DatabaseError, redis.RedisError) as error:
+                logger.warning("A socket waits: %s", error)
+                await asyncio.sleep(LOOK_EVERY)
+                continue
+            try:
+                await asyncio.wait_for(self._poked.wait(), LOOK_EVERY)
+                await asyncio.sleep(GATHER)
+            except TimeoutError:
+                pass
+
+    async def begin(self) -> None:
+        """Prepare what `pump` needs, right after the client was accepted."""
+
+    async def pump(self) -> None:
+        """Send what is new, if anything, within the throttle."""
+        raise NotImplementedError
+
+    async def handle(self, frame: dict[str, Any]) -> bool:
+        """Act on a client's frame; return whether it was understood."""
+        return False
+
+
+class TaskStreamConsumer(PumpingConsumer):
+    """`/ws/tasks`: TASK_UPDATE frames, and RESUME after a break."""
+
+    async def begin(self) -> None:
+        """Start with what comes from now on."""
+        self._after = await database_sync_to_async(feed.newest_id)()
+
+    async def pump(self) -> None:
+        """Send one frame with the newest step of each task that moved."""
+        events = await shared().feed.since(self._after)
+        if events is None:
+            await self._refresh()
+        elif events:
+            await self._throttle.wait()
+            self._after = events[-1].id
+            tasks = [event.as_json() for event in feed.newest_per_task(events)]
+            await self.send_json({"type": "TASK_UPDATE", "event_id": self._after, "tasks": tasks})
+
+    async def handle(self, frame: dict[str, Any]) -> bool:
+        """RESUME: go back to event `after`, or tell the client to read its list anew."""
+        after = frame.get("after")
+        if frame["type"] != "RESUME" or type(after) is not int or after < 0:
+            return False
+        if await database_sync_to_async(feed.reaches_back_to)(after):
+            self._after = min(after, self._after)
+            self.wake()
+        else:
+            await self._refresh()
+        return True
+
+    async def _refresh(self) -> None:
+        self._after = await database_sync_to_async(feed.newest_id)()
+        await self.send_json({"type": "REFRESH", "event_id": self._after})
+
+
+class OverviewConsumer(PumpingConsumer):
+    """The Overview's socket: complete fragments, so that a page is right after any frame."""
+
+    async def pump(self) -> None:
+        """Send a frame; also without news, so that heartbeats and windows stay true."""
+        await self._throttle.wait()
+        await self.send(text_data=await shared().frame.html(time.monotonic()))
+
+    async def handle(self, frame: dict[str, Any]) -> bool:
+        """REFRESH: send a complete frame now."""
+        if frame["type"] != "REFRESH":
+            return False
+        self.wake()
+        return True

@@ -1,0 +1,10 @@
+"""The WebSockets."""
+
+from django.urls import path
+
+from tasks_app.web.consumers import OverviewConsumer, TaskStreamConsumer
+
+websocket_urlpatterns = [
+    path("ws/tasks", TaskStreamConsumer.as_asgi()),
+    path("ws/page/overview", OverviewConsumer.as_asgi()),
+]

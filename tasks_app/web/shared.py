@@ -1,0 +1,87 @@
+"""What all sockets of one web process share, so that a burst costs one query, not one per client."""
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.template.loader import render_to_string
+
+from tasks_app.insight import feed
+from tasks_app.insight.feed import FeedEvent
+from tasks_app.web.context import overview_context
+
+#: Events kept in memory for sockets that are a little behind.
+KEPT: Final = 10_000
+
+
+class Feed:
+    """The newest events, read from PostgreSQL once for all sockets."""
+
+    def __init__(self) -> None:
+        self._events: deque[FeedEvent] = deque(maxlen=KEPT)
+        self._start = -1  # every event after this id, up to the newest, is in memory
+        self._newest = -1
+        self._lock = asyncio.Lock()
+
+    async def since(self, after: int) -> list[FeedEvent] | None:
+        """Return the events after `after`; None where the reader must read its list anew."""
+        async with self._lock:
+            await self._advance()
+        if after < self._start:
+            return await database_sync_to_async(feed.since)(after)
+        return [event for event in self._events if event.id > after]
+
+    async def _advance(self) -> None:
+        if self._newest < 0:
+            self._start = self._newest = await database_sync_to_async(feed.newest_id)()
+            return
+        found = await database_sync_to_async(feed.since)(self._newest)
+        if found is None:  # far behind: begin anew at the end
+            self._events.clear()
+            self._start = self._newest = await database_sync_to_async(feed.newest_id)()
+        elif found:
+            self._events.extend(found)
+            self._newest = found[-1].id
+            if len(self._events) == KEPT:
+                self._start = self._events[0].id - 1
+
+
+class Frame:
+    """The Overview's fragments, rendered once for all sockets that want them at the same time."""
+
+    def __init__(self) -> None:
+        self._html = ""
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def html(self, asked_at: float) -> str:
+        """Return a frame that was gathered no earlier than `asked_at` (time.monotonic())."""
+        async with self._lock:
+            if self._asked_at < asked_at:
+                started = time.monotonic()
+                self._html = await database_sync_to_async(_render)()
+                self._asked_at = started
+        return self._html
+
+
+class Shared:
+    """The feed and the frame of one event loop (in tests there are several)."""
+
+    def __init__(self) -> None:
+        self.feed = Feed()
+        self.frame = Frame()
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictionary()
+
+
+def shared() -> Shared:
+    """Return what the sockets of the running loop share."""
+    return _by_loop.setdefault(asyncio.get_running_loop(), Shared())
+
+
+def _render() -> str:
+    return render_to_string("overview/_frame.html", overview_context())

@@ -1,0 +1,103 @@
+"""Numbers, times and statuses for people; the exact value belongs in a title beside them."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.states import Status
+
+register = template.Library()
+
+NOTHING: Final = "—"
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Draw an icon of the sprite; it says nothing to a screen reader."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
+        static("vendor/tabler/sprite.svg"), name,
+    )  # fmt: skip
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """Write a number of seconds as 340 ms, 1.2 s, 3 m 12 s or 2 h 5 m."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 0.0095:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest} s" if rest else f"{minutes} m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """Write a moment as "3 s ago" or "in 5 m"; the wording is that of static/js/time.js."""
+    if moment is None:
+        return NOTHING
+    seconds = (timezone.now() - moment).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"{_span(seconds)} ago" if seconds > 0 else f"in {_span(-seconds)}"
+
+
+@register.filter
+def compact(number: int) -> str:
+    """Write a count as 1,240 or 25.1 k or 3.2 M."""
+    if abs(number) < 10_000:
+        return f"{number:,}"
+    for size, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.1f} {suffix}"
+    return f"{number:,}"
+
+
+@register.filter
+def short_id(id_: UUID) -> str:
+    """Shorten an id to its start (the time) and its end (where the ids of one batch differ)."""
+    text = str(id_)
+    return f"{text[:8]}…{text[-7:]}"
+
+
+@register.filter
+def status_class(status: str) -> str:
+    """Return the CSS class suffix of a status."""
+    return Status(status).value.lower()
+
+
+@register.filter
+def status_label(status: str) -> str:
+    """Return the word on the badge of a status."""
+    return str(Status(status).label)
+
+
+@register.filter
+def status_sentence(status: str) -> str:
+    """Return what a status means."""
+    return Status(status).sentence
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{int(seconds)} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    return f"{hours // 24} d"

@@ -1,0 +1,67 @@
+"""The pages' views: load, authorise, one call, answer."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+from django_celery_results.models import TaskResult
+
+from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.dispatch import limits
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.errors import RateLimitedError
+from tasks_app.models import Task
+from tasks_app.web.context import overview_context
+
+
+@require_safe
+def overview(request: HttpRequest) -> HttpResponse:
+    """How things stand, live."""
+    caller_of(request, VIEW)
+    return render(request, "overview/overview.html", overview_context())
+
+
+@require_POST
+def run(request: HttpRequest) -> HttpResponse:
+    """Dispatch ten sample tasks."""
+    caller = caller_of(request, DISPATCH)
+    try:
+        limits.check(caller.key)
+    except RateLimitedError as error:
+        messages.warning(request, str(error))
+        return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
+    done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+    messages.success(request, f"{len(done.ids)} tasks sent.")
+    return _answer(request, status=200)
+
+
+@require_safe
+def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """One task: what it was sent with, what happened, and what came of it."""
+    caller_of(request, VIEW)
+    found = get_object_or_404(Task, pk=task_id)
+    outcome = TaskResult.objects.filter(task_id=str(task_id)).first()
+    result = outcome.result if outcome and outcome.status == "SUCCESS" else None
+    context = {
+        "task": found,
+        "events": found.events.order_by("position", "id"),
+        "arguments_json": _pretty({"args": found.args, "kwargs": found.kwargs}),
+        "result_json": _pretty(json.loads(result)) if result else "",
+        "traceback": (outcome.traceback or "") if outcome else "",
+    }
+    return render(request, "tasks/task.html", context)
+
+
+def _answer(request: HttpRequest, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
+    """Show the messages: beside the page for htmx, on the Overview without script."""
+    if getattr(request, "htmx", False):
+        return render(request, "_messages.html", status=status, headers=headers)
+    return redirect("tasks:overview")
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

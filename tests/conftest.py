@@ -1,0 +1,74 @@
+"""What all tests share: what may be skipped, and the environment for processes that a test starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REQUIRABLE = {"browser", "docker", "js"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """The path of a Chromium, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def docker_answers() -> bool:
+    """Whether something listens on the Docker engine's socket."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, unless ZENITH_REQUIRE says that it must: then it runs, and fails."""
+    required = {name.strip() for name in os.environ.get("ZENITH_REQUIRE", "").split(",") if name.strip()}
+    if unknown := required - REQUIRABLE:
+        raise pytest.UsageError(f"ZENITH_REQUIRE={','.join(sorted(unknown))!r} is not accepted: it takes {sorted(REQUIRABLE)}")
+    missing = {}
+    if not find_browser():
+        missing["browser"] = "no Chromium on PATH (apt-get install chromium)"
+    if not docker_answers():
+        missing["docker"] = "no Docker engine answers"
+    for item in items:
+        for name, reason in missing.items():
+            if item.get_closest_marker(name) and name not in required:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """The path of Chromium; a failure where it is required and missing."""
+    path = find_browser()
+    if path is None:
+        pytest.fail("ZENITH_REQUIRE names browser, but there is no Chromium on PATH")
+    return path
+
+
+@pytest.fixture
+def process_environment(transactional_db: None) -> dict[str, str]:
+    """The environment for a process that a test starts: the same settings, database and Redis as the test's own."""
+    from django.db import connection
+
+    base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
+    # zenith_site.asgi sets it in a test that imports it; a worker must not take it over.
+    inherited = {name: value for name, value in os.environ.items() if name != "ZENITH_PROCESS"}
+    return {
+        **inherited,
+        "DATABASE_URL": f"{base}/{connection.settings_dict['NAME']}",
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+    }

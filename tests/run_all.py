@@ -1,0 +1,69 @@
+"""`make test`: every stage in turn, each printed before it runs; fails when one of them failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOOLS = Path(sys.executable).parent
+PYTHON = (sys.executable, "-m")
+BIOME = "@biomejs/biome@2.6.8"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One check: what it says, and the command that runs it."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+LINTERS = (
+    Stage("style of the code", (*PYTHON, "ruff", "check", ".")),
+    Stage("format of the code", (*PYTHON, "ruff", "format", "--check", ".")),
+    Stage("types", (*PYTHON, "mypy")),
+    Stage("direction of imports", (sys.executable, str(TOOLS / "lint-imports"))),
+    Stage("templates", (*PYTHON, "djlint", "--lint", "--quiet", "templates")),
+    Stage("migrations", (sys.executable, "manage.py", "makemigrations", "--check", "--dry-run")),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stages; the exit status is 0 when all passed."""
+    lint_only = "--lint-only" in arguments
+    failed = [stage.name for stage in (*LINTERS, *_scripts()) if not _run(stage)]
+    if not lint_only:
+        tests = Stage("tests", (*PYTHON, "pytest", *arguments))
+        failed += [] if _run(tests) else [tests.name]
+    if failed:
+        print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _scripts() -> list[Stage]:
+    """The check of the page scripts, where npm is there to run it or ZENITH_REQUIRE asks for it."""
+    if not (REPOSITORY / "static" / "js").is_dir():
+        return []
+    if shutil.which("npm") or "js" in os.environ.get("ZENITH_REQUIRE", ""):
+        return [Stage("page scripts", ("npm", "exec", "--yes", "--", BIOME, "lint", "--error-on-warnings", "static/js"))]
+    print("\n== page scripts: skipped, there is no npm (ZENITH_REQUIRE=js makes this a failure)", flush=True)
+    return []
+
+
+def _run(stage: Stage) -> bool:
+    shown = " ".join(stage.command).replace(str(TOOLS) + os.sep, "")
+    print(f"\n== {stage.name}: {shown}", flush=True)
+    try:
+        return subprocess.run(stage.command, cwd=REPOSITORY, check=False).returncode == 0
+    except FileNotFoundError as error:
+        print(f"{error.filename} is not installed", file=sys.stderr)
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""Copies the pinned third-party assets of the pages into static/vendor, with their licences.
+
+Run it after changing a version here or a name in static/vendor/tabler/icons.txt, and commit what it
+wrote. It needs npm; nothing else in Zenith does, and nothing is fetched when Zenith runs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+VENDOR = Path(__file__).resolve().parent.parent / "static" / "vendor"
+
+# Any other shape would let an icon bring its own colours, scripts or links into the sprite.
+DRAWING = re.compile(r"<(?:path|circle|ellipse|line|polyline|polygon|rect) [a-z0-9 .,=\"-]+/>", re.IGNORECASE)
+EMPTY_BOX = '<path stroke="none" d="M0 0h24v24H0z" fill="none" />'
+
+
+@dataclass(frozen=True)
+class Package:
+    """One npm package, pinned by version and by the digest of its archive."""
+
+    name: str
+    version: str
+    integrity: str
+
+
+TABLER = Package(
+    "@tabler/icons",
+    "3.51.0",
+    "sha512-0pinvPZz7YeX+OSfxuEAbnEPWbocVXW5iU8h5lh41pYG8sZuQfpWECC980lxOT0clGIcNGn8xsBr+zKaRGdA/g==",
+)
+INTER = Package(
+    "inter-ui",
+    "4.1.1",
+    "sha512-451h0J29HyOmA+JXgSi/6M12tL7ZCZ8arYKZUXiOXTJpJbAKqJvFh3k5SiV3x7tKe0C0KyrKUUiQIvvZ2PQDcA==",
+)
+
+
+def fetch(package: Package, folder: Path) -> tarfile.TarFile:
+    """Downloads a package's archive with npm into `folder` and opens it; exits where its digest is another."""
+    command = ["npm", "pack", "--json", "--pack-destination", str(folder), f"{package.name}@{package.version}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    packed = json.loads(done.stdout)[0]
+    if packed["integrity"] != package.integrity:
+        sys.exit(f"{package.name} {package.version}: digest is {packed['integrity']}, expected {package.integrity}")
+    return tarfile.open(folder / packed["filename"])
+
+
+def read(archive: tarfile.TarFile, path: str) -> bytes:
+    """Returns one file of a package; exits naming it where the package has no such file."""
+    try:
+        member = archive.extractfile(f"package/{path}")
+    except KeyError:
+        member = None
+    if member is None:
+        sys.exit(f"no file {path} in the package")
+    return member.read()
+
+
+def symbol(name: str, svg: str) -> str:
+    """Turns one outline icon into a sprite symbol; stroke and fill come from the page's `.icon` rule."""
+    body = svg[svg.index(">") + 1 : svg.rindex("</svg>")].replace(EMPTY_BOX, "")
+    drawings = [line.strip().replace(" />", "/>") for line in body.splitlines() if line.strip()]
+    for drawing in drawings:
+        if not DRAWING.fullmatch(drawing):
+            sys.exit(f"icon {name}: unexpected markup {drawing!r}")
+    return f'<symbol id="{name}" viewBox="0 0 24 24">{"".join(drawings)}</symbol>'
+
+
+def vendor_icons(archive: tarfile.TarFile) -> None:
+    """Writes the sprite of the icons listed in icons.txt."""
+    folder = VENDOR / "tabler"
+    names = (folder / "icons.txt").read_text().split()
+    sprite = io.StringIO()
+    sprite.write('<svg xmlns="http://www.w3.org/2000/svg">\n')
+    for name in sorted(names):
+        sprite.write(symbol(name, read(archive, f"icons/outline/{name}.svg").decode()) + "\n")
+    sprite.write("</svg>\n")
+    (folder / "sprite.svg").write_text(sprite.getvalue())
+    (folder / "LICENSE").write_bytes(read(archive, "LICENSE"))
+
+
+def vendor_font(archive: tarfile.TarFile) -> None:
+    """Copies Inter's variable-weight faces: the small Latin one, and the full one for pages that need more."""
+    folder = VENDOR / "inter"
+    (folder / "InterVariable-latin.woff2").write_bytes(read(archive, "variable-latin/InterVariable-subset.woff2"))
+    (folder / "InterVariable.woff2").write_bytes(read(archive, "variable/InterVariable.woff2"))
+    (folder / "LICENSE").write_bytes(read(archive, "LICENSE.txt"))
+
+
+def main() -> None:
+    """Vendors both packages."""
+    with tempfile.TemporaryDirectory() as scratch:
+        with fetch(TABLER, Path(scratch)) as archive:
+            vendor_icons(archive)
+        with fetch(INTER, Path(scratch)) as archive:
+            vendor_font(archive)
+
+
+if __name__ == "__main__":
+    main()

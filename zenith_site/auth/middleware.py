@@ -1,0 +1,30 @@
+"""Closed by default: what nobody opened on purpose asks for a login."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+
+class ClosedByDefaultMiddleware(LoginRequiredMiddleware):
+    """Sends strangers to the login page, but leaves the API's views to their own authentication.
+
+    Those answer programs with 401, and every operation of the API has that authentication unless
+    it says `auth=None`. Only the login page and `/health` are open (tests/integration/
+    test_auth_doors.py walks all routes).
+    """
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view_func: Callable[..., HttpResponseBase],
+        view_args: tuple[Any, ...],
+        view_kwargs: dict[str, Any],
+    ) -> HttpResponseBase | None:
+        """Return a redirect to the login, or None to go on."""
+        match = request.resolver_match
+        if match is not None and match.app_names == ["ninja"]:
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)

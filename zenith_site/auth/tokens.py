@@ -1,0 +1,81 @@
+"""API tokens: made once, shown once, kept as a hash.
+
+A raw token is `zen_` and 43 characters of base64url, which hold 256 random bits. The prefix lets
+people tell tokens apart and lets secret scanners find one that was published by mistake.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from zenith_site.models import ApiToken, Scope
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+MARK: Final = "zen_"
+#: `last_used_at` is written at most this often: one request in a burst, not each.
+_NOTED_EVERY: Final = timedelta(minutes=1)
+
+
+def create_token(
+    user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None
+) -> tuple[ApiToken, str]:
+    """Make a token that acts for `user`; return it and its raw form, which is not kept.
+
+    Raises ValueError for an unknown scope or none.
+    """
+    raw = new_raw()
+    return ApiToken.objects.create(
+        user=user, name=name, scopes=_known(scopes), expires_at=expires_at, **identity(raw)
+    ), raw
+
+
+def new_raw() -> str:
+    """Return a new random token."""
+    return MARK + secrets.token_urlsafe(32)
+
+
+def identity(raw: str) -> dict[str, str]:
+    """Return the fields that a raw token determines.
+
+    A key that someone chose may be short: never more than a quarter of it is shown.
+    """
+    return {"prefix": raw[: min(8, len(raw) // 4)], "hash": _hash(raw)}
+
+
+def authenticate_token(raw: str) -> ApiToken | None:
+    """Return the token, with its user, if it is valid now; one query."""
+    digest = _hash(raw)
+    token = ApiToken.objects.select_related("user").filter(hash=digest).first()
+    if token is None or not constant_time_compare(token.hash, digest):
+        return None
+    now = timezone.now()
+    if not token.is_valid(now):
+        return None
+    _note_use(token, now)
+    return token
+
+
+def _note_use(token: ApiToken, now: datetime) -> None:
+    earlier = now - _NOTED_EVERY
+    if token.last_used_at is None or token.last_used_at < earlier:
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=earlier)
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+
+
+def _hash(raw: str) -> str:
+    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _known(scopes: Iterable[str]) -> list[str]:
+    wanted = sorted({Scope(scope).value for scope in scopes})
+    if not wanted:
+        raise ValueError("a token needs at least one scope")
+    return wanted

@@ -1,0 +1,11 @@
+"""The Celery application: every process that sends or runs tasks imports it."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
+
+app = Celery("zenith", task_cls="tasks_app.base:ZenithTask")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.steps["consumer"].add("tasks_app.tracking.announcer:Announcer")

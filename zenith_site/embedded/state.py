@@ -1,0 +1,102 @@
+"""What the embedded servers leave in the data directory: their ports and their passwords.
+
+Reading never creates anything, so that settings can be loaded (by `--help`, `check`, `makemigrations`) before the first start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+PORTS_FILE = "embedded.json"
+DATABASE = "zenith"
+DATABASE_USER = "zenith"
+LOOPBACK = "127.0.0.1"
+# Below the range from which Linux and macOS take the ports of outgoing connections, which could hold ours at a later start.
+FIRST_PORT, LAST_PORT = 20_000, 32_000
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the embedded servers of one data directory answer."""
+
+    database_url: str
+    redis_url: str
+
+
+def addresses(data_dir: Path) -> Addresses:
+    """The addresses of this data directory's servers, started or not."""
+    postgres_password = quote(read_secret(data_dir, "postgres_password"), safe="")
+    redis_password = quote(read_secret(data_dir, "redis_password"), safe="")
+    return Addresses(
+        database_url=f"postgres://{DATABASE_USER}:{postgres_password}@{LOOPBACK}:{read_port(data_dir, 'postgres')}/{DATABASE}",
+        redis_url=f"redis://:{redis_password}@{LOOPBACK}:{read_port(data_dir, 'redis')}/0",
+    )
+
+
+def read_port(data_dir: Path, server: str) -> int:
+    """The server's remembered port, else the one that its first start will try first."""
+    remembered = _read_ports(data_dir).get(server)
+    if remembered:
+        return remembered
+    seed = f"{server}:{data_dir.absolute()}".encode()
+    return FIRST_PORT + zlib.crc32(seed) % (LAST_PORT - FIRST_PORT)
+
+
+def remember_port(data_dir: Path, server: str, port: int) -> None:
+    """Keep the port that a server was started on, for its next start and for every other process."""
+    ports = _read_ports(data_dir) | {server: port}
+    write_private(data_dir / PORTS_FILE, json.dumps(ports) + "\n")
+
+
+def _read_ports(data_dir: Path) -> dict[str, int]:
+    try:
+        ports = json.loads((data_dir / PORTS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: port for name, port in ports.items() if isinstance(port, int)} if isinstance(ports, dict) else {}
+
+
+def read_secret(data_dir: Path, name: str) -> str:
+    """A secret that an earlier start generated, or an empty text."""
+    try:
+        return (data_dir / "secrets" / name).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def ensure_secret(data_dir: Path, name: str, *, size: int = 32) -> str:
+    """A secret of so many random bytes, generated once and kept in a file that only its owner can read."""
+    existing = read_secret(data_dir, name)
+    if existing:
+        return existing
+    directory = data_dir / "secrets"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(directory / name, secrets.token_urlsafe(size) + "\n", replace=False)
+    return read_secret(data_dir, name)
+
+
+def write_private(path: Path, content: str, *, replace: bool = True) -> None:
+    """Write a file of mode 0600 whole or not at all.
+
+    Arguments:
+        replace: false leaves an existing file alone: of two processes that generate the same secret one must win.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        if replace:
+            draft.replace(path)
+        else:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

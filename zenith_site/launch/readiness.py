@@ -1,0 +1,89 @@
+"""Whether the web port can be had, and whether what runs behind it is up."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable
+
+from zenith_site.launch.supervisor import StartError
+
+# Every address of the machine, which a client cannot connect to as such.
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (read, not bound)
+ASK_SECONDS = 2.0
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Try the address before anything is started.
+
+    Raises:
+        StartError: when it is taken, may not be used or is not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror:
+        raise StartError(
+            f"ZENITH_HOST={host!r} is not accepted: it takes an address of this machine, such as 127.0.0.1."
+        ) from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            # On its own bind succeeds beside a listener that shares the port on another address.
+            probe.listen(1)
+        except OSError as error:
+            raise StartError(
+                f"Port {port} on {host} cannot be used ({error.strerror}): end what runs there, "
+                "or set ZENITH_PORT (or --port) to another."
+            ) from None
+
+
+def url_of(host: str, port: int) -> str:
+    """The address that a person on this machine opens."""
+    name = ANY_ADDRESS.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def await_health(host: str, port: int, *, workers: int, ready: Callable[[], None], slow: Callable[[str], None]) -> None:
+    """Ask /health until everything is up; runs in a thread of its own.
+
+    Arguments:
+        workers: how many workers must have reported.
+        ready: called once when all is up.
+        slow: called with what is missing, every half minute.
+    """
+    warned = time.monotonic()
+    while True:
+        missing = _missing(_ask(ANY_ADDRESS.get(host, host), port), workers)
+        if not missing:
+            ready()
+            return
+        if time.monotonic() - warned > 30:
+            warned = time.monotonic()
+            slow(missing)
+        time.sleep(0.2)
+
+
+def _ask(host: str, port: int) -> dict[str, object]:
+    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", "/health", headers={"Host": "localhost"})
+        answer = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else {}
+
+
+def _missing(health: dict[str, object], workers: int) -> str:
+    if not health:
+        return "the web process does not answer"
+    if health.get("status") != "active":
+        return f"/health says {json.dumps(health)}"
+    reported = health.get("workers")
+    if not isinstance(reported, int) or reported < workers:
+        return "no worker has reported"
+    return ""

@@ -1,0 +1,262 @@
+"""Django settings; every value of the environment that Zenith reads is read here.
+
+docs/configuration.md explains the variables, `.env.example` lists them.
+"""
+
+import os
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+
+from zenith_site.embedded.state import addresses, ensure_secret
+from zenith_site.env import Environment, WrongSetting, read_dotenv
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
+env = Environment(os.environ)
+
+# --- What kind of place this is ---------------------------------------------------------------------------------------
+
+ZENITH_ENV = env.choice("ZENITH_ENV", ("development", "production"), "development")
+PRODUCTION = ZENITH_ENV == "production"
+DEBUG = env.boolean("ZENITH_DEBUG", default=False)
+if DEBUG and PRODUCTION:
+    raise WrongSetting(
+        "ZENITH_DEBUG='true' is not accepted when ZENITH_ENV=production: it takes false (error pages tell secrets)."
+    )
+# A relative path is taken from the clone, so that every process agrees wherever it was started.
+ZENITH_DATA_DIR = BASE_DIR / Path(env.text("ZENITH_DATA_DIR", ".zenith")).expanduser()
+ZENITH_HOST = env.text("ZENITH_HOST", "127.0.0.1")
+ZENITH_PORT = env.integer("ZENITH_PORT", env.integer("PORT", 8000, minimum=1, maximum=65535), minimum=1, maximum=65535)
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _secret_key() -> str:
+    """The configured key, else outside production one that is generated once."""
+    key = env.secret("ZENITH_SECRET_KEY")
+    if key and len(key) < 32:
+        raise WrongSetting(
+            "ZENITH_SECRET_KEY is too short: it takes at least 32 characters, such as `openssl rand -hex 32` prints."
+        )
+    if key:
+        return key
+    if PRODUCTION:
+        raise WrongSetting(
+            "ZENITH_SECRET_KEY is not set: production takes 32 characters or more, in it or in ZENITH_SECRET_KEY_FILE."
+        )
+    try:
+        return ensure_secret(ZENITH_DATA_DIR, "secret_key", size=48)
+    except OSError as error:
+        shown = f"ZENITH_DATA_DIR={str(ZENITH_DATA_DIR)!r}"
+        raise WrongSetting(f"{shown} is not accepted: it takes a directory that can be written ({error.strerror}).") from None
+
+
+SECRET_KEY = _secret_key()
+# Empty means: generated at the first start, by zenith_site.auth.bootstrap.
+ZENITH_API_KEY = env.secret("ZENITH_API_KEY")
+ZENITH_ADMIN_USERNAME = env.text("ZENITH_ADMIN_USERNAME", "admin")
+ZENITH_ADMIN_PASSWORD = env.secret("ZENITH_ADMIN_PASSWORD")
+
+# --- Hosts, HTTPS -----------------------------------------------------------------------------------------------------
+
+# The loopback names stay in the list: `manage.py up` and health probes ask there whatever the public name is.
+ALLOWED_HOSTS = list(dict.fromkeys([*env.hosts("ZENITH_ALLOWED_HOSTS"), "localhost", "127.0.0.1", "[::1]"]))
+CSRF_TRUSTED_ORIGINS = env.origins("ZENITH_CSRF_TRUSTED_ORIGINS")
+ZENITH_HTTPS = env.boolean("ZENITH_HTTPS", default=PRODUCTION)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ZENITH_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = ZENITH_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ZENITH_HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if ZENITH_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ZENITH_HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- The application --------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    # Only for its runserver: the app imports Twisted, some 20 MB in every worker and engine that will never serve a page.
+    *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
+    "whitenoise.runserver_nostatic",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_celery_results",
+    "django_htmx",
+    "csp",
+    "zenith_site",
+    "tasks_app",
+    "infra_app",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "csp.middleware.CSPMiddleware",
+]
+
+ROOT_URLCONF = "zenith_site.urls"
+ASGI_APPLICATION = "zenith_site.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
+}
+
+# --- Static files -----------------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = ZENITH_DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+_DATABASE_URL = env.url("DATABASE_URL", schemes=("postgres", "postgresql"), example="postgres://user:password@host:5432/zenith")
+_REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"), example="redis://:password@host:6379/0")
+# What `manage.py up` has to start itself.
+ZENITH_EMBEDDED_POSTGRES = not _DATABASE_URL
+ZENITH_EMBEDDED_REDIS = not _REDIS_URL
+_embedded = addresses(ZENITH_DATA_DIR)
+
+DATABASES = {
+    "default": {
+        **environ.Env.db_url_config(_DATABASE_URL or _embedded.database_url),
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    },
+}
+# zenith_site/asgi.py sets this. Under ASGI every request runs in a thread of its own: a connection kept by a thread is never used
+# again and stays open until it is collected, so there a pool takes the place of CONN_MAX_AGE (and halves the time of a request).
+if os.environ.get("ZENITH_PROCESS") == "web":
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20, "timeout": 5}
+
+# --- Redis: the broker, the channel layer, the stream of task events and the rate limiter -----------------------------
+
+ZENITH_REDIS_URL = _REDIS_URL or _embedded.redis_url
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [ZENITH_REDIS_URL]},
+    },
+}
+
+ZENITH_TASK_MODULES = env.modules("ZENITH_TASK_MODULES")
+# A task that returns more JSON than this fails with a clear error.
+ZENITH_RESULT_MAX_BYTES = 1024 * 1024
+
+# --- Celery; ARCHITECTURE.md says which failure each of these prevents ------------------------------------------------
+
+CELERY_BROKER_URL = ZENITH_REDIS_URL
+CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if ZENITH_REDIS_URL.startswith("rediss:") else None
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+CELERY_RESULT_BACKEND = "tasks_app.tracking.backend:ZenithBackend"
+CELERY_RESULT_EXTENDED = True
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TRACK_STARTED = True
+CELERY_TASK_SOFT_TIME_LIMIT = 3300
+CELERY_TASK_TIME_LIMIT = 3600
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Within the ten seconds that `manage.py up` has to end everything, and leaving some for the servers.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
+CELERY_IMPORTS = ["tasks_app.builtin_tasks", *ZENITH_TASK_MODULES]
+# Otherwise Celery replaces the handlers of LOGGING below with its own format.
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Celery's Django fixup closes the connection around every task unless this says how many may share one.
+CELERY_DB_REUSE_MAX = 1_000_000
+
+# --- Zenith's own -----------------------------------------------------------------------------------------------------
+
+ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
+ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
+ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maximum=36_500)
+ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
+
+# --- Logging ----------------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # Django adds a handler of its own to this logger; ours at the root is enough.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # A line per task costs a quarter of the throughput, and the events say the same.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+    },
+}
