@@ -27,9 +27,10 @@ LINTERS = (
     Stage("style of the code", (*PYTHON, "ruff", "check", ".")),
     Stage("format of the code", (*PYTHON, "ruff", "format", "--check", ".")),
     Stage("types", (*PYTHON, "mypy")),
-    Stage("direction of imports", (sys.executable, str(TOOLS / "lint-imports"))),
+    Stage("direction of imports", (sys.executable, str(TOOLS / "lint-imports"), "--no-logo")),
     Stage("templates", (*PYTHON, "djlint", "--lint", "--quiet", "templates")),
-    Stage("migrations", (sys.executable, "manage.py", "makemigrations", "--check", "--dry-run")),
+    # It warns that no database answers, which this check does not need.
+    Stage("migrations", (sys.executable, "-W", "ignore::RuntimeWarning", "manage.py", "makemigrations", "--check", "--dry-run")),
 )
 
 

@@ -8,4 +8,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
 # Tells the settings, which are read in the next call, that connections to PostgreSQL come from a pool.
 os.environ.setdefault("ZENITH_PROCESS", "web")
 
-application = get_asgi_application()
+# Django must be set up before anything that imports its models.
+_http = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from tasks_app.web.routing import websocket_urlpatterns  # noqa: E402
+from zenith_site.auth.sockets import SocketAuth  # noqa: E402
+from zenith_site.body_limit import BodyLimit  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": BodyLimit(_http, settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+        "websocket": SocketAuth(URLRouter(websocket_urlpatterns)),
+    }
+)

@@ -47,7 +47,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = 5
 
 #: What it looks like when PostgreSQL or Redis is away, and not when a query or a command is wrong.
-UNAVAILABLE: Final = (
+UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
     OperationalError,
     InterfaceError,
     BrokerUnavailableError,
@@ -62,9 +62,9 @@ UNAVAILABLE: Final = (
 class Culprit(BaseModel):
     """One thing that is wrong with the request: where, and why."""
 
-    pointer: str | None = Field(None, description="JSON pointer (RFC 6901) into the body.")
-    parameter: str | None = Field(None, description="Name of a parameter of the URL.")
-    header: str | None = Field(None, description="Name of a header field.")
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
+    parameter: str | None = Field(default=None, description="Name of a parameter of the URL.")
+    header: str | None = Field(default=None, description="Name of a header field.")
     detail: str
 
 
@@ -93,13 +93,14 @@ class Answer(NamedTuple):
 
 def register(api: NinjaAPI) -> None:
     """Make the API answer these exceptions with problems; others are bugs, and go on to Django."""
-    for kind in (*UNAVAILABLE, *_ANSWERS):
+    kinds: tuple[type[Exception], ...] = (*UNAVAILABLE, *_ANSWERS)
+    for kind in kinds:
         api.add_exception_handler(kind, respond)
     api.add_exception_handler(HttpError, from_http_error)
     api.add_exception_handler(Exception, _raise)
 
 
-def respond(request: HttpRequest, error: Exception) -> HttpResponse:
+def respond(request: HttpRequest, error: Any) -> HttpResponse:
     """Return the problem for an exception that has one."""
     if isinstance(error, UNAVAILABLE):
         return render(unavailable())
@@ -107,8 +108,8 @@ def respond(request: HttpRequest, error: Exception) -> HttpResponse:
     return render(answer)
 
 
-def from_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Return the problem for an error of django-ninja's own.
+def from_http_error(request: HttpRequest, error: Any) -> HttpResponse:
+    """Return the problem for an HttpError, which is django-ninja's own.
 
     It wraps whatever reading the body raises in one of these; the cause says more.
     """
@@ -149,7 +150,9 @@ def is_for_program(request: HttpRequest) -> bool:
 class ProblemMiddleware(MiddlewareMixin):
     """Turns error pages into problems where a program asked. Stands outside of what makes them."""
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
         """Return the response; its header fields stay, such as `Allow` and `Retry-After`."""
         is_page = response.get("Content-Type", "text/html").startswith("text/html")
         if (
@@ -186,7 +189,7 @@ def _body(answer: Answer) -> dict[str, Any]:
     return problem.model_dump(exclude_none=True)
 
 
-def _raise(request: HttpRequest, error: Exception) -> HttpResponse:
+def _raise(request: HttpRequest, error: Any) -> HttpResponse:
     raise error
 
 

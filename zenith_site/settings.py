@@ -94,6 +94,8 @@ INSTALLED_APPS = [
     "django_celery_results",
     "django_htmx",
     "csp",
+    # For the static files of the API's documentation, which then needs no CDN.
+    "ninja",
     "zenith_site",
     "tasks_app",
     "infra_app",
@@ -102,10 +104,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "zenith_site.problems.ProblemMiddleware",
+    "zenith_site.api.HeadMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "zenith_site.auth.middleware.ClosedByDefaultMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -115,6 +120,10 @@ MIDDLEWARE = [
 ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "zenith_site.auth.permissions.EverybodyMayLook",
+]
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
@@ -135,6 +144,8 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
             ],
+            # Beside the views that use them, where Django does not look by itself.
+            "libraries": {"zenith": "tasks_app.web.templatetags.zenith"},
         },
     },
 ]
@@ -213,6 +224,7 @@ ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 # --- Celery; ARCHITECTURE.md says which failure each of these prevents ------------------------------------------------
 
 CELERY_BROKER_URL = ZENITH_REDIS_URL
+CELERY_BROKER_TRANSPORT = "tasks_app.broker:Transport"
 CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if ZENITH_REDIS_URL.startswith("rediss:") else None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}

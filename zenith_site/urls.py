@@ -1,8 +1,20 @@
-"""The site's URLs."""
+"""The site's URLs: login, admin, the pages, the API."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, include, path
+
+from zenith_site.admin import login
+from zenith_site.api import api
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    # Before the admin's own, which it stands in for.
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
+    path("", include("tasks_app.web.urls")),
+    path("", api.urls),
 ]
+
+handler500 = "zenith_site.problems.server_error"

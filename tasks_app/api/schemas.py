@@ -34,23 +34,25 @@ class TriggerRequest(BaseModel):
         json_schema_extra={"examples": [{"task": "analyze_text", "data": ["First.", "Second."]}]},
     )
 
-    task: str = Field("analyze_text", description="The task's name.")
+    task: str = Field(default="analyze_text", description="The task's name.")
     # Its bounds are dispatch's to check, for every caller alike; here they are documentation.
     count: int | None = Field(
-        None,
+        default=None,
         description="How many. By default as many as `data` has items, else one.",
         json_schema_extra={"minimum": 1, "maximum": MAX_COUNT},
     )
     data: Any = Field(
-        None, description="The task's first argument; a list gives each task its own."
+        default=None, description="The task's first argument; a list gives each task its own."
     )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's named arguments.")
-    queue: str | None = Field(None, description="By default where Celery's routing sends it.")
-    priority: int | None = Field(None, json_schema_extra={"minimum": 0, "maximum": 9})
-    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
-        None, description="Held back until then."
+    queue: str | None = Field(
+        default=None, description="By default where Celery's routing sends it."
     )
-    max_retries: int | None = Field(None, description="By default the task's own number.")
+    priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": 9})
+    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
+        default=None, description="Held back until then."
+    )
+    max_retries: int | None = Field(default=None, description="By default the task's own number.")
 
     def to_dispatch(self) -> Dispatch:
         """Return this as what dispatch() takes."""

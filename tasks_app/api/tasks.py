@@ -4,7 +4,6 @@ from typing import Annotated
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Query, Router
-from pydantic import Field
 
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
 from tasks_app.callers import DISPATCH, VIEW, caller_of
@@ -16,7 +15,10 @@ from tasks_app.insight.tasks import TaskFilter
 
 router = Router(tags=["tasks"])
 
-_Key = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+_Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"),
+]
 
 
 @router.post(
@@ -29,7 +31,7 @@ def trigger(
     request: HttpRequest,
     response: HttpResponse,
     body: TriggerRequest | None = None,
-    idempotency_key: Annotated[_Key, Header(alias="Idempotency-Key")] = None,
+    idempotency_key: _Key = None,
 ) -> TriggerAnswer:
     """Write the tasks and send them to their queue.
 

@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from tasks_app import catalog, jsonsafe
 from tasks_app.dispatch import idempotency
-from tasks_app.dispatch.publish import publish_batch, queue_of
+from tasks_app.dispatch.message import queue_of
+from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError, Problem
 from tasks_app.models import Batch, Task

@@ -6,7 +6,6 @@ the two leaves the row PENDING and the message sent: it is sent once more, and t
 deliveries are at least once anyway.
 """
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -18,12 +17,11 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import OperationalError
 
-from tasks_app.base import MAX_RETRIES_HEADER
+from tasks_app.dispatch.message import Row, send_message
 from tasks_app.errors import BrokerUnavailableError
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
-from tasks_app.tracking.signals import DISPATCHED_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +41,6 @@ _MARK: Final = """
     WHERE id = ANY(%s)
 """
 
-#: Django leaves jsonb as text on a raw cursor.
-Row = tuple[UUID, str, str, str, str, int | None, int | None, str]
-
-
-def queue_of(task_name: str) -> str:
-    """Return the queue that Celery's routing chooses for a task."""
-    task = current_app.tasks[task_name]
-    options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-    queue = current_app.amqp.router.route(options, task_name)["queue"]
-    return str(getattr(queue, "name", queue))
 
 
 def publish_batch(batch_id: UUID) -> int:
@@ -80,7 +68,7 @@ def publish_due(limit: int = CHUNK) -> int:
 def _publish(query: str, parameters: Sequence[Any]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows: list[Row] = cursor.fetchall()
+        rows = [Row(*row) for row in cursor.fetchall()]
         if not rows:
             return 0
         _send(rows)
@@ -96,14 +84,8 @@ def _send(rows: Sequence[Row]) -> None:
     """
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
-            for task_id, name, queue, args, kwargs, priority, max_retries, _ in rows:
-                headers = {DISPATCHED_HEADER: 1}
-                if max_retries is not None:
-                    headers[MAX_RETRIES_HEADER] = max_retries
-                current_app.send_task(
-                    name, json.loads(args), json.loads(kwargs), task_id=str(task_id), producer=producer, queue=queue,
-                    priority=priority, headers=headers, retry=False,
-                )  # fmt: skip
+            for row in rows:
+                send_message(producer, row)
     except OperationalError as error:
         raise BrokerUnavailableError(str(error)) from error
 
@@ -111,9 +93,9 @@ def _send(rows: Sequence[Row]) -> None:
 def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row]) -> int | None:
     now = time.time()
     where = position(0, 0, Status.QUEUED)
-    cursor.execute(_MARK, [where, now, [row[0] for row in rows]])
+    cursor.execute(_MARK, [where, now, [row.task_id for row in rows]])
     events = [
-        EventRow(row[0], status, position(0, 0, status), now)
+        EventRow(row.task_id, status, position(0, 0, status), now)
         for row in rows
         for status in _steps(row)
     ]
@@ -121,4 +103,4 @@ def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row]) -> int | None:
 
 
 def _steps(row: Row) -> tuple[Status, ...]:
-    return (Status.PENDING, Status.QUEUED) if row[-1] == Status.SCHEDULED else (Status.QUEUED,)
+    return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)

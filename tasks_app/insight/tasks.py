@@ -57,12 +57,15 @@ class TaskFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: _Cursor = Field("", description="Where to go on; taken from the `Link` of a page.")
-    status: _Status = Field(None, description="Only tasks in this status.")
-    task: _Text = Field("", description="Only tasks of this name.")
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
+    cursor: _Cursor = Field(
+        default="", description="Where to go on; taken from the `Link` of a page."
+    )
+    status: _Status = Field(default=None, description="Only tasks in this status.")
+    task: _Text = Field(default="", description="Only tasks of this name.")
     q: _Text = Field(
-        "", description="Only the task with this id, or tasks whose error or worker has this text."
+        default="",
+        description="Only the task with this id, or tasks whose error or worker has this text.",
     )
 
     def page(self) -> TaskPage:

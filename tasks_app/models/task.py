@@ -50,7 +50,7 @@ class Task(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(status__in=Status.values), name="task_status_known"),
             models.CheckConstraint(
-                condition=Q(status__in=[*OPEN]) | Q(finished_at__isnull=False),
+                condition=Q(status__in=sorted(OPEN)) | Q(finished_at__isnull=False),
                 name="task_finished_has_time",
             ),
         )

@@ -52,19 +52,20 @@ class TaskState:
 
 def fold(state: TaskState, event: Event) -> bool:
     """Apply one step to `state`; return whether it ended the task."""
-    _fill_origin(state, event)
+    _learn(state, event)
     newer = _delivery(event.position) - _delivery(state.position)
     if state.is_terminal:
         if newer == 0:
-            _fill_times(state, event)
+            _fill_times(state, event, decides=False)
         return False
     ends = event.status in TERMINAL
     if newer < 0 and not ends:
         return False
     if newer != 0 and state.position:
         _start_delivery(state)
-    _fill_times(state, event)
-    if newer != 0 or RANKS[event.status] > RANKS[state.status] or not state.position:
+    decides = newer != 0 or RANKS[event.status] > RANKS[state.status] or not state.position
+    _fill_times(state, event, decides)
+    if decides:
         state.status = event.status
         state.position = event.position
         _take_outcome(state, event)
@@ -80,10 +81,12 @@ def _start_delivery(state: TaskState) -> None:
     state.received_at = state.started_at = None
 
 
-def _fill_origin(state: TaskState, event: Event) -> None:
-    """Learn of a task that Zenith did not dispatch; of one that it did, only when it was queued."""
+def _learn(state: TaskState, event: Event) -> None:
+    """Take what does not depend on the delivery; of a task that Zenith did not dispatch, its origin."""
     if event.position == position(0, 0, Status.QUEUED) and state.queued_at is None:
         state.queued_at = event.at
+    if event.not_before is not None:
+        state.not_before = max(state.not_before or event.not_before, event.not_before)
     if state.source != EXTERNAL:
         return
     first_seen = event.received_at or event.at
@@ -95,16 +98,23 @@ def _fill_origin(state: TaskState, event: Event) -> None:
     state.priority = event.priority if state.priority is None else state.priority
 
 
-def _fill_times(state: TaskState, event: Event) -> None:
+def _fill_times(state: TaskState, event: Event, decides: bool) -> None:
+    """Note when this delivery began.
+
+    Two clocks may tell: the step that decides the status wins, else whoever came first would.
+    """
     reserved = event.received_at or (event.at if event.status == Status.RECEIVED else None)
     started = event.started_at or (event.at if event.status == Status.STARTED else None)
-    state.received_at = state.received_at or reserved
-    state.started_at = state.started_at or started
+    if decides:
+        state.received_at = reserved or state.received_at
+        state.started_at = started or state.started_at
+    else:
+        state.received_at = state.received_at or reserved
+        state.started_at = state.started_at or started
     state.worker = state.worker or event.worker
 
 
 def _take_outcome(state: TaskState, event: Event) -> None:
-    state.not_before = event.not_before or state.not_before
     state.error_type = event.error_type
     state.error_message = event.error_message
     if event.status in TERMINAL:

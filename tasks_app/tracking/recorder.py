@@ -34,7 +34,7 @@ BATCH: Final = 2000
 BLOCK: Final = 1.0
 CLAIM_AFTER: Final = 15.0
 #: Under load, commits are at least this far apart: it makes batches, and batches make throughput.
-COMMIT_EVERY: Final = 0.05
+COMMIT_EVERY: Final = 0.1
 #: A batch this small means that there is no load.
 IDLE_BATCH: Final = 8
 FORGET_AFTER: Final = 3600.0

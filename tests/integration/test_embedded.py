@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from tests.conftest import REPOSITORY
+from tests.processes import ends
 from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers, addresses
 from zenith_site.embedded.processes import leftovers, tethered
 from zenith_site.embedded.state import LOOPBACK, read_port
@@ -45,19 +46,6 @@ def write_and_read(servers: EmbeddedServers) -> tuple[int, int]:
     assert row is not None
     with redis.Redis.from_url(where.redis_url) as client:
         return int(row[0]), int(client.incr("visits"))
-
-
-def ends(pid: int | None, seconds: float = 10) -> bool:
-    """Whether a process is gone within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if not pid or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_data_survives_a_stop_and_a_start(data_dir: Path) -> None:

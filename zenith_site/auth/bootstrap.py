@@ -74,6 +74,4 @@ def _generated_key() -> str:
 
 
 def _is_revoked(raw: str) -> bool:
-    return ApiToken.objects.filter(
-        hash=identity(raw)["hash"], revoked_at__isnull=False
-    ).exists()
+    return ApiToken.objects.filter(hash=identity(raw)["hash"], revoked_at__isnull=False).exists()

@@ -35,13 +35,15 @@ class SocketAuth:
 
     async def __call__(self, scope: Scoped, receive: Any, send: Any) -> None:
         """Pass the connection on with its user."""
-        headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]
+        }
         scope = {**scope, "token": None}
         raw = _raw_token(headers)
         if raw is None and is_own_origin(headers):
             await self.with_session(scope, receive, send)
             return
-        token = await _reading_token(raw) if raw is not None else None
+        token = await database_sync_to_async(_reading_token)(raw) if raw is not None else None
         scope["token"] = token
         scope["user"] = token.user if token else AnonymousUser()
         await self.application(scope, receive, send)
@@ -72,7 +74,6 @@ def _raw_token(headers: dict[str, str]) -> str | None:
     return value.strip() if scheme.lower() == "bearer" else None
 
 
-@database_sync_to_async
 def _reading_token(raw: str) -> ApiToken | None:
     token = authenticate_token(raw)
     return token if token and Scope.READ in token.scopes else None

@@ -1,5 +1,6 @@
 """How `manage.py up` runs everything on one machine.
 
+0. The command becomes `python -m zenith_site.launch` (`run`), a small process, by exec.
 1. The data directory is locked and the web port tried (`readiness`), so that a second `up` and a taken port are told at once.
 2. The embedded servers start, where none is configured (`zenith_site.embedded`).
 3. `manage.py prepare` migrates, collects static files and makes the first admin, in a process of its own

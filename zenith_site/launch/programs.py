@@ -10,6 +10,9 @@ from pathlib import Path
 
 from zenith_site.embedded.processes import tethered
 
+# The exit status of `manage.py prepare` that says: one line on stderr has told what is wrong.
+EXPLAINED = 3
+
 
 @dataclass(frozen=True)
 class Program:

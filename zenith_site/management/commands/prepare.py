@@ -13,10 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 
 from zenith_site.env import without_password
+from zenith_site.launch.programs import EXPLAINED
 from zenith_site.launch.static_files import collect_if_changed
-
-# The exit status that says: one line on stderr has told what is wrong.
-EXPLAINED = 3
 
 
 class Command(BaseCommand):
@@ -35,7 +33,10 @@ class Command(BaseCommand):
         require_servers()
         call_command("migrate", interactive=False, verbosity=0)
         collect_if_changed()
-        username, password, api_key = ensure_admin()
+        try:
+            username, password, api_key = ensure_admin()
+        except CommandError as error:
+            raise CommandError(str(error), returncode=EXPLAINED) from None
         empty = not apps.get_model("tasks_app", "Task")._default_manager.exists()
         if options["json"]:
             login = {"username": username, "password": password, "api_key": api_key, "empty": empty}

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
+import os
 import sys
-import threading
 from argparse import ArgumentTypeError
-from contextlib import suppress
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers
-from zenith_site.embedded.processes import tethered
-from zenith_site.launch import programs
-from zenith_site.launch.banner import Login, banner
-from zenith_site.launch.readiness import await_health, require_free_port, url_of
-from zenith_site.launch.supervisor import StartError, Supervisor
-from zenith_site.management.commands.prepare import EXPLAINED
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class StopRequested(BaseException):
-    """Ctrl-C or its like; not an Exception, so that no handler in between takes it for a failure."""
+OPTIONS = ("host", "port", "concurrency", "no_worker", "no_engine", "no_first_batch")
 
 
 class Command(BaseCommand):
@@ -53,114 +36,12 @@ class Command(BaseCommand):
         parser.add_argument("--no-first-batch", action="store_true", help="run no tasks on an empty database")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until a signal; status 0 after one, 1 with one line on stderr when it cannot run."""
-        launch = Launch(options)
-        for number in STOP_SIGNALS:
-            signal.signal(number, launch.on_signal)
-        try:
-            launch.run()
-        except StopRequested:
-            return
-        except (EmbeddedError, StartError) as error:
-            # Empty when another process has said it.
-            if str(error):
-                self.stderr.write(str(error))
-            sys.exit(1)
-
-
-class Launch:
-    """One run of `up`.
-
-    Arguments:
-        options: the command's.
-    """
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-        self.host: str = options["host"]
-        self.port: int = options["port"]
-        self.url = url_of(self.host, self.port)
-        self.manage = Path(settings.BASE_DIR) / "manage.py"
-        self.supervisor = Supervisor(sys.stdout, settings.BASE_DIR)
-        self.login = Login("", None, "", empty=False)
-
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal stops everything in order, the second at once."""
-        if self.supervisor.stopping:
-            self.supervisor.impatient = True
-            return
-        self.supervisor.stopping = True
-        raise StopRequested
-
-    def run(self) -> None:
-        """Start, keep running, stop."""
-        with DataDirectoryLock(settings.ZENITH_DATA_DIR, self.url):
-            require_free_port(self.host, self.port)
-            servers = EmbeddedServers(
-                settings.ZENITH_DATA_DIR, postgres=settings.ZENITH_EMBEDDED_POSTGRES, redis=settings.ZENITH_EMBEDDED_REDIS
-            )
-            try:
-                self._start_servers(servers)
-                self._prepare()
-                self._start_programs()
-                self.supervisor.loop({"ready": self._on_ready, "slow": self._on_slow, "batch": self._on_batch_done})
-            finally:
-                self.supervisor.say("stopping")
-                self.supervisor.stop()
-                servers.stop()
-
-    def _start_servers(self, servers: EmbeddedServers) -> None:
-        names = [name for name, server in (("PostgreSQL", servers.postgres), ("Redis", servers.redis)) if server]
-        if names:
-            self.supervisor.say(f"starting {' and '.join(names)} in {settings.ZENITH_DATA_DIR}")
-        servers.start()
-
-    def _prepare(self) -> None:
-        self.supervisor.say("preparing the database and the static files")
-        command = tethered([sys.executable, self.manage, "prepare", "--json"], death_signal=signal.SIGTERM)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
-        if done.returncode == EXPLAINED:
-            raise StartError
-        if done.returncode:
-            raise StartError(f"The database could not be prepared (`manage.py prepare` ended with status {done.returncode}).")
-        self.login = Login(**json.loads(done.stdout.splitlines()[-1]))
-
-    def _start_programs(self) -> None:
-        self.supervisor.say("starting the processes")
-        self.supervisor.start(programs.web(self.host, self.port))
-        if not self.options["no_worker"]:
-            self.supervisor.start(programs.worker(self.options["concurrency"], settings.CELERY_TASK_DEFAULT_QUEUE))
-        if not self.options["no_engine"]:
-            self.supervisor.start(programs.engine(self.manage))
-        post = self.supervisor.post
-        arguments = {
-            "workers": 0 if self.options["no_worker"] else 1,
-            "ready": lambda: post("ready"),
-            "slow": lambda missing: post("slow", missing),
-        }
-        threading.Thread(target=await_health, args=(self.host, self.port), kwargs=arguments, daemon=True).start()
-
-    def _on_ready(self, _: object) -> None:
-        self.supervisor.ready = True
-        unwanted = any(self.options[name] for name in ("no_worker", "no_engine", "no_first_batch"))
-        if self.login.empty and not unwanted:
-            self.supervisor.say("running a first batch of ten tasks")
-            self.supervisor.start(programs.first_batch(self.manage))
-        else:
-            self._show_banner()
-
-    def _on_slow(self, missing: object) -> None:
-        self.supervisor.say(f"still waiting: {missing}")
-
-    def _on_batch_done(self, status: object) -> None:
-        if status:
-            self.supervisor.say(f"the first batch ended with status {status}; the tasks page shows how far it came")
-        self._show_banner()
-
-    def _show_banner(self) -> None:
-        with suppress(BrokenPipeError):
-            sys.stdout.write("\n".join(banner(self.url, self.login)) + "\n")
-            sys.stdout.flush()
+        """Become `python -m zenith_site.launch`, which is less than half the size: this process has loaded all of Django."""
+        wanted = {name: options[name] for name in OPTIONS}
+        sys.stdout.flush()
+        # So that Python finds the package; the command line may have been given anywhere.
+        os.chdir(settings.BASE_DIR)
+        os.execv(sys.executable, [sys.executable, "-m", "zenith_site.launch", json.dumps(wanted)])  # noqa: S606
 
 
 def _bounded(maximum: int) -> Any:

@@ -1,0 +1,110 @@
+"""Servers of the benchmarks' own: a real PostgreSQL and Redis that keep everything on disk, in a directory that goes away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import redis
+
+from bench.processes import run_quietly
+from zenith_site.embedded import EmbeddedServers
+
+OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "DJANGO_", "CELERY_", "BENCH_")
+
+
+def clean_environment() -> None:
+    """Drop what the shell has set for a Zenith of its own."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            del os.environ[name]
+    os.environ["ZENITH_ENV_FILE"] = os.devnull
+
+
+class Lab:
+    """A directory, and in it the servers; a context manager.
+
+    Entering sets the environment for Zenith, here and in every process started after; so Django must not be loaded before.
+
+    Arguments:
+        servers: whether to start them; `manage.py up` starts its own.
+    """
+
+    def __init__(self, *, servers: bool = True) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="zenith-bench-"))
+        # PostgreSQL runs as another user where this runs as root.
+        self.directory.chmod(0o711)
+        self.data = self.directory / "data"
+        self.logs = self.directory / "logs"
+        self.logs.mkdir()
+        self.servers = EmbeddedServers(self.data) if servers else None
+
+    def __enter__(self) -> Self:
+        clean_environment()
+        os.environ["ZENITH_DATA_DIR"] = str(self.data)
+        try:
+            if self.servers:
+                self.servers.start()
+                os.environ.update(
+                    DATABASE_URL=self.servers.addresses.database_url,
+                    REDIS_URL=self.redis_url(0),
+                    ZENITH_TASK_MODULES="bench.tasks",
+                )
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the servers and remove the directory."""
+        if self.servers:
+            self.servers.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def redis_url(self, number: int) -> str:
+        """The address of one of Redis's sixteen databases: each side has its own, on the same server."""
+        assert self.servers
+        return f"{self.servers.addresses.redis_url.rpartition('/')[0]}/{number}"
+
+    def redis(self, number: int) -> redis.Redis:
+        """A client for that."""
+        return redis.Redis.from_url(self.redis_url(number))
+
+    def database_url(self, name: str) -> str:
+        """The address of a database beside Zenith's."""
+        assert self.servers
+        return f"{self.servers.addresses.database_url.rpartition('/')[0]}/{name}"
+
+    def create_database(self, name: str) -> None:
+        """Make that database."""
+        assert self.servers
+        with psycopg.connect(self.servers.addresses.database_url, autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+    def pids(self) -> dict[str, int | None]:
+        """The servers' processes by name."""
+        assert self.servers
+        return {"postgres": self.servers.postgres_pid, "redis": self.servers.redis_pid}
+
+    def load_zenith(self) -> None:
+        """Make Zenith's tables, and load Django in this process."""
+        import django
+
+        run_quietly([sys.executable, "manage.py", "migrate", "--verbosity", "0"], {})
+        os.environ["DJANGO_SETTINGS_MODULE"] = "zenith_site.settings"
+        django.setup()
+
+    def tidy(self) -> None:
+        """Do the upkeep that the servers would do on their own at some moment, so that no measurement pays for another's."""
+        assert self.servers
+        with psycopg.connect(self.servers.addresses.database_url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")

@@ -1,0 +1,34 @@
+"""Put a peer's messages on a queue, in a process that has nothing of Zenith loaded.
+
+    python -m bench.peers.publish APP QUEUE TASK COUNT [TEXT_SIZE]
+
+With QUEUE `-` it sends by `delay()`, one by one, and prints how many seconds that took.
+"""
+
+import importlib
+import sys
+import time
+
+from bench.texts import text_of
+
+
+def main(module: str, queue: str, name: str, count: str, size: str = "0") -> None:
+    """Send."""
+    app = importlib.import_module(module).app
+    app.loader.import_default_modules()
+    args = [text_of(int(size))] if int(size) else []
+    task = app.tasks[name]
+    task.delay(*args) if queue == "-" else None
+    started = time.perf_counter()
+    if queue == "-":
+        for _ in range(int(count)):
+            task.delay(*args)
+    else:
+        with app.producer_pool.acquire(block=True) as producer, producer.batch():
+            for _ in range(int(count)):
+                app.send_task(name, args, producer=producer, queue=queue)
+    print(time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

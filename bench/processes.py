@@ -1,0 +1,187 @@
+"""The processes of one side of a benchmark: started, paused while another side runs, weighed, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from zenith_site.embedded.processes import tethered
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STOP_SECONDS = 15.0
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the text is for the terminal."""
+
+
+class Processes:
+    """Some programs that belong together, by role.
+
+    Arguments:
+        logs: the directory for what they print.
+        environment: what they get besides this process's environment.
+    """
+
+    def __init__(self, logs: Path, environment: dict[str, str]) -> None:
+        self.logs = logs
+        self.environment = environment
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, role: str, command: Iterable[str | Path], environment: dict[str, str] | None = None) -> None:
+        """Start a program; it ends with this process, whatever ends that."""
+        log = self.logs / f"{self.environment.get('BENCH_NAME', 'bench')}-{role}.log"
+        with log.open("ab") as output:
+            self._started[role] = subprocess.Popen(
+                tethered(command, death_signal=signal.SIGKILL),
+                cwd=REPOSITORY,
+                env=environment_with({**self.environment, **(environment or {})}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise BenchError where one has ended."""
+        for role, process in self._started.items():
+            if process.poll() is not None:
+                raise BenchError(f"{role} ended with status {process.returncode}:\n{self._tail(role)}")
+
+    def pause(self) -> None:
+        """Freeze them all, so that they cost the others nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def roles(self) -> dict[int, str]:
+        """Return every process by its number, children of the worker apart as its pool."""
+        found = {}
+        for role, process in self._started.items():
+            found[process.pid] = role
+            found |= dict.fromkeys(children_of(process.pid), "pool" if role == "worker" else role)
+        return found
+
+    def stop(self) -> None:
+        """End them all."""
+        self.resume()
+        for process in self._started.values():
+            with suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self._started.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            # Each leads a group of its own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._started = {}
+
+    def _signal(self, number: int) -> None:
+        for pid in self.roles():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _tail(self, role: str) -> str:
+        log = self.logs / f"{self.environment.get('BENCH_NAME', 'bench')}-{role}.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+
+def environment_with(extra: dict[str, str]) -> dict[str, str]:
+    """Return the environment for a program; this process's choice of settings is not its own."""
+    return {**{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}, **extra}
+
+
+def run_quietly(command: Sequence[str], environment: dict[str, str]) -> str:
+    """Run a program to its end and return what it printed.
+
+    Raises:
+        BenchError: when it fails.
+    """
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment_with(environment), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"{' '.join(command[1:4])} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def children_of(pid: int) -> list[int]:
+    """Return a process's children and theirs."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(pid: int, *, with_ended: bool = False) -> float:
+    """Return the CPU time of a process; on request with that of its children that have ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    ended = times.children_user + times.children_system if with_ended else 0.0
+    return float(times.user + times.system + ended)
+
+
+def server_cpu_seconds(pid: int | None) -> float:
+    """Return the CPU time of a server with all its children, those that came and went included."""
+    if pid is None:
+        return 0.0
+    return cpu_seconds(pid, with_ended=True) + sum(map(cpu_seconds, children_of(pid)))
+
+
+class CpuMeter:
+    """CPU seconds by role since it was made.
+
+    Arguments:
+        processes: whose roles to count.
+        servers: process numbers of servers by name.
+    """
+
+    def __init__(self, processes: Processes, servers: dict[str, int | None]) -> None:
+        self._roles = processes.roles()
+        self._servers = servers
+        self._before = self._read()
+
+    def read(self) -> Counter[str]:
+        """Return what was used since."""
+        after = self._read()
+        return Counter({role: after[role] - self._before[role] for role in after})
+
+    def _read(self) -> Counter[str]:
+        used: Counter[str] = Counter()
+        for pid, role in self._roles.items():
+            used[role] += cpu_seconds(pid)
+        for name, pid in self._servers.items():
+            used[name] += server_cpu_seconds(pid)
+        return used
+
+
+def wait_until(reached: Callable[[], bool], processes: Processes, *, what: str, seconds: float = 120.0, every: float = 0.01) -> None:
+    """Wait for something.
+
+    Raises:
+        BenchError: when a process ends meanwhile, or it takes longer than so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    looked = time.monotonic()
+    while not reached():
+        now = time.monotonic()
+        if now - looked > 1:
+            looked = now
+            processes.check()
+        if now > deadline:
+            raise BenchError(f"{what} took longer than {seconds:.0f} s")
+        time.sleep(every)

@@ -1,0 +1,130 @@
+"""Figures with their targets, and how they are printed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound, such as at least 0.9 or under 100."""
+
+    bound: float
+    at_least: bool
+
+    def holds(self, value: float) -> bool:
+        """Whether a value keeps it."""
+        return value >= self.bound if self.at_least else value < self.bound
+
+
+def at_least(bound: float) -> Target:
+    """A lower bound."""
+    return Target(bound, at_least=True)
+
+
+def below(bound: float) -> Target:
+    """An upper bound."""
+    return Target(bound, at_least=False)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the final table.
+
+    Arguments:
+        values: one per round; their median is the figure.
+        target: what it should reach; none for a figure that informs.
+    """
+
+    name: str
+    values: Sequence[float]
+    unit: str = "×"
+    target: Target | None = None
+
+    @property
+    def median(self) -> float:
+        """The figure."""
+        return statistics.median(self.values)
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.target is None:
+            return ""
+        return "reached" if self.target.holds(self.median) else "MISSED"
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        target = self.target and {"bound": self.target.bound, "at_least": self.target.at_least}
+        return {
+            "name": self.name, "median": self.median, "low": min(self.values), "high": max(self.values), "unit": self.unit,
+            "target": target, "reached": self.target.holds(self.median) if self.target else None,
+        }  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What one benchmark found: figures for the table, and lines that explain them."""
+
+    name: str
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def say(text: str) -> None:
+    """Print a line of progress, apart from the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress(text: str) -> None:
+    """Show what is going on: over the same line at a terminal, else not at all."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[:110]}", end="", file=sys.stderr, flush=True)
+
+
+def print_reports(reports: Sequence[Report]) -> None:
+    """Print notes, then one table."""
+    progress("")
+    for report in reports:
+        print(f"\n== {report.name}")
+        print("\n".join(report.notes))
+    print("\n== in short (median, lowest to highest round)")
+    rows = [_row(figure) for report in reports for figure in report.figures]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_json(reports: Sequence[Report]) -> None:
+    """Print everything for a program."""
+    print(json.dumps({r.name: {"figures": [f.as_json() for f in r.figures], **r.details} for r in reports}, indent=1))
+
+
+def shown(value: float) -> str:
+    """A number with three digits that matter."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]  # fmt: skip
+
+
+def _row(figure: Figure) -> tuple[str, str, str, str, str]:
+    target = ""
+    if figure.target:
+        target = f"target {'≥' if figure.target.at_least else '<'} {shown(figure.target.bound)}"
+    spread = f"({shown(min(figure.values))}-{shown(max(figure.values))})" if len(figure.values) > 1 else ""
+    return figure.name, f"{shown(figure.median)} {figure.unit}", spread, target, figure.verdict

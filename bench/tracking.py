@@ -1,0 +1,154 @@
+"""What tracking costs: a worker's throughput with it, beside bare Celery's and beside the tracking that people use today.
+
+All sides are up for the whole benchmark, on one Redis and one PostgreSQL, and run in turns, round by round; while one runs the
+others' processes are stopped by SIGSTOP, so an idle side costs nothing. A ratio is formed within a round, and the median of the
+rounds is the figure: what a noisy neighbour does to one round it does to both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import psutil
+
+from bench.lab import Lab
+from bench.processes import CpuMeter
+from bench.report import Figure, Report, Target, at_least, progress, say, shown, table
+from bench.sides import NOOP, TEXT, AsItComes, Bare, BareLate, Side, Tuned, Work, Zenith
+
+ROUND_SECONDS = 4.0
+ROUNDS = 7
+CALIBRATION = 600
+ROLES = ("worker", "pool", "engine", "flower", "postgres", "redis", "elsewhere")
+
+
+@dataclass
+class Trial:
+    """One side with one kind of work, and what each round measured.
+
+    Attributes:
+        rates: tasks per second.
+        cpu: CPU seconds per 1,000 tasks by role; `elsewhere` is the rest of the machine.
+    """
+
+    side: Side
+    work: Work
+    count: int = CALIBRATION
+    rates: list[float] = field(default_factory=list)
+    cpu: list[Counter[str]] = field(default_factory=list)
+
+    def run(self) -> float:
+        """Run the tasks once; return how many a second."""
+        self.side.processes.resume()
+        try:
+            self.side.stash(self.work, self.count)
+            self.side.lab.tidy()
+            # What sending has stirred up settles, and timers that stood still catch up.
+            time.sleep(0.3)
+            return self._measure()
+        finally:
+            self.side.processes.pause()
+
+    def calibrate(self, seconds: float) -> None:
+        """Warm up, and choose how many tasks take so long."""
+        self.run()
+        rate = self.run()
+        self.count = max(100, 100 * round(rate * seconds / 100))
+        self.rates, self.cpu = [], []
+
+    def _measure(self) -> float:
+        meter = CpuMeter(self.side.processes, self.side.lab.pids())
+        busy = _busy_seconds()
+        started = time.perf_counter()
+        self.side.release()
+        self.side.wait()
+        rate = self.count / (time.perf_counter() - started)
+        used = meter.read()
+        used["elsewhere"] = max(0.0, _busy_seconds() - busy - sum(used.values()))
+        self.rates.append(rate)
+        self.cpu.append(Counter({role: value * 1000 / self.count for role, value in used.items()}))
+        return rate
+
+
+def run(*, rounds: int | None, quick: bool) -> Report:
+    """Run the benchmark."""
+    seconds = 1.5 if quick else ROUND_SECONDS
+    with Lab() as lab, ExitStack() as stack:
+        lab.load_zenith()
+        trials = _start(lab, stack)
+        for trial in trials:
+            progress(f"tracking: warming up {trial.side.name}, {trial.work.label}")
+            trial.calibrate(seconds)
+        total = rounds or (3 if quick else ROUNDS)
+        for number in range(total):
+            _run_round(trials, number, total)
+    return _report(trials)
+
+
+def _start(lab: Lab, stack: ExitStack) -> list[Trial]:
+    sides: list[Side] = [Bare(lab, 1), BareLate(lab, 2), Zenith(lab), AsItComes(lab, 3), Tuned(lab, 4)]
+    for side in sides:
+        progress(f"tracking: starting {side.name}")
+        stack.callback(side.stop)
+        side.start()
+    # Frozen only now: a side that is still starting would be frozen half way.
+    time.sleep(6)
+    for side in sides:
+        side.processes.check()
+        side.processes.pause()
+    return [Trial(side, NOOP) for side in sides] + [Trial(side, TEXT) for side in sides[:3]]
+
+
+def _run_round(trials: Sequence[Trial], number: int, total: int) -> None:
+    """Run each trial once; every round starts with another one, so that none is always first."""
+    start = number % len(trials)
+    for index, trial in enumerate([*trials[start:], *trials[:start]]):
+        progress(f"tracking: round {number + 1} of {total}, {index + 1} of {len(trials)}: {trial.side.name}, {trial.work.label}")
+        trial.run()
+    progress("")
+    say(f"tracking: round {number + 1} of {total}: " + ", ".join(f"{trial.rates[-1]:,.0f}/s" for trial in trials))
+
+
+def _report(trials: Sequence[Trial]) -> Report:
+    find = {(type(trial.side), trial.work): trial for trial in trials}
+    report = Report("tracking: tasks per second with 4 pool processes")
+    report.notes = [
+        *table([("", "tasks/s", "CPU s per 1,000 tasks:", *ROLES), *map(_cells, trials)]),
+        "  worker: its main process; pool: its four children; elsewhere: the rest of this machine, the benchmark included.",
+    ]
+
+    def ratio(side: type[Side], peer: type[Side], work: Work, target: Target | None = None) -> None:
+        pairs = zip(find[side, work].rates, find[peer, work].rates, strict=True)
+        report.figures.append(Figure(f"{work.label}: {side.name} / {peer.name}", [mine / theirs for mine, theirs in pairs], target=target))
+
+    ratio(Zenith, Bare, TEXT, at_least(0.90))
+    ratio(Zenith, Bare, NOOP, at_least(0.80))
+    ratio(Zenith, AsItComes, NOOP, at_least(3.0))
+    ratio(Zenith, Tuned, NOOP, at_least(1.4))
+    ratio(Zenith, BareLate, TEXT)
+    ratio(Zenith, BareLate, NOOP)
+    ratio(AsItComes, Bare, NOOP)
+    ratio(Tuned, Bare, NOOP)
+    report.details["trials"] = [
+        {"side": trial.side.name, "task": trial.work.label, "count": trial.count, "rates": trial.rates, "cpu_seconds_per_1000": trial.cpu}
+        for trial in trials
+    ]  # fmt: skip
+    return report
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    used = {role: statistics.median(cpu[role] for cpu in trial.cpu) for role in ROLES}
+    rate = statistics.median(trial.rates)
+    return (
+        f"  {trial.work.label}: {trial.side.name}", f"{rate:,.0f}", "", *(shown(used[role]) if used[role] else "" for role in ROLES),
+    )  # fmt: skip
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))

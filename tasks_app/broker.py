@@ -1,0 +1,98 @@
+"""Kombu's Redis transport with a shorter way to take and acknowledge a message.
+
+For every message a worker runs two small transactions against Redis: one notes the message as
+unacknowledged, one removes the note. Kombu makes a new client object and a pipeline object for
+each; that is half of what a short task costs the worker's main process. Here the same commands,
+on the same keys, go over one kept connection. Everything else is kombu's, and a worker that runs
+with kombu's own transport can share the queues.
+
+Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
+"""
+
+import threading
+from time import time
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.json import dumps
+
+
+class _Line:
+    """One connection out of a channel's pool, for small transactions; safe to share by threads."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self._connection = pool.get_connection()
+        self._lock = threading.Lock()
+
+    def transact(self, *commands: tuple[Any, ...]) -> None:
+        """Run commands in one MULTI/EXEC. Raises redis.RedisError; then none or all were run."""
+        with self._lock:
+            connection = self._connection
+            try:
+                connection.send_packed_command(
+                    connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False
+                )
+                for _ in range(len(commands) + 1):
+                    # A command that is refused here makes EXEC fail, which is read next.
+                    connection.read_response()
+                connection.read_response()
+            except BaseException:
+                # Answers may be left to read: nobody must take them for their own.
+                connection.disconnect()
+                raise
+
+
+class QoS(kombu_redis.QoS):
+    """Kombu's bookkeeping of unacknowledged messages, over a kept connection."""
+
+    _line: _Line | None = None
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message as taken but not acknowledged."""
+        info = message.delivery_info
+        note = dumps([message._raw, info["exchange"], info["routing_key"]])
+        self._transact(
+            ("ZADD", self._key(self.unacked_index_key), time(), delivery_tag),
+            ("HSET", self._key(self.unacked_key), delivery_tag, note),
+        )
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Remove the note: the message is done with."""
+        self._transact(
+            ("ZREM", self._key(self.unacked_index_key), delivery_tag),
+            ("HDEL", self._key(self.unacked_key), delivery_tag),
+        )
+        virtual.QoS.ack(self, delivery_tag)
+
+    def _transact(self, *commands: tuple[Any, ...]) -> None:
+        # The channel drops its pool when the connection is lost, and makes a new one.
+        pool = self.channel.pool
+        if self._line is None or self._line.pool is not pool:
+            self._line = _Line(pool)
+        self._line.transact(*commands)
+
+    def _key(self, key: str) -> str:
+        return f"{self.channel.global_keyprefix}{key}"
+
+
+class Channel(kombu_redis.Channel):
+    """Kombu's channel, which keeps its client instead of making one for every command."""
+
+    QoS = QoS
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()
+        return self._kept
+
+
+class Transport(kombu_redis.Transport):
+    """Kombu's Redis transport with the channel above."""
+
+    Channel = Channel

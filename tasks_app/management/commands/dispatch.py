@@ -1,0 +1,111 @@
+"""`manage.py dispatch TASK`: start tasks from a terminal."""
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count
+
+from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
+from tasks_app.errors import InvalidDispatchError
+from tasks_app.models import Task
+from tasks_app.states import TERMINAL, Status
+
+BAR: Final = 30
+
+
+class Command(BaseCommand):
+    """Dispatch one or many tasks; the exit status tells whether they were accepted (and passed, with --wait)."""
+
+    help = "Start one or many tasks."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take what the API's trigger takes."""
+        parser.add_argument("task", help="name of the task, such as analyze_text")
+        parser.add_argument("--count", type=int, help=f"how many (1 to {MAX_COUNT:,}; default 1, or a line each with --lines)")
+        source = parser.add_mutually_exclusive_group()
+        source.add_argument("--data", help="the task's first argument: JSON, or else taken as text")
+        source.add_argument("--file", type=Path, help="a UTF-8 file whose text is the task's first argument")
+        source.add_argument("--lines", type=Path, help="a UTF-8 file: one task for each line that is not empty")
+        parser.add_argument("--kwargs", type=_object, default={}, help="named arguments as a JSON object")
+        parser.add_argument("--queue", help="instead of the task's own queue")
+        parser.add_argument("--priority", type=int, help="0 to 9")
+        parser.add_argument("--at", type=_moment, help="not before this ISO 8601 time, such as 2030-01-31T09:00:00Z")
+        parser.add_argument("--max-retries", type=int, help="instead of the task's own number")
+        parser.add_argument("--wait", action="store_true", help="until all are finished; status 1 when one failed")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Dispatch, say what was sent, and wait where asked to. Raises CommandError."""
+        asked = Dispatch(
+            task=options["task"], count=options["count"], data=_data(options), kwargs=options["kwargs"],
+            queue=options["queue"], priority=options["priority"], not_before=options["at"],
+            max_retries=options["max_retries"],
+        )  # fmt: skip
+        try:
+            done = dispatch(asked, Origin(source="command", sent_by=os.environ.get("USER", "")))
+        except InvalidDispatchError as error:
+            lines = [f"{item.pointer or '/'}: {item.detail}" for item in error.problems]
+            raise CommandError("nothing was dispatched:\n  " + "\n  ".join(lines), returncode=2) from None
+        counts = self._wait(done, quiet=options["json"]) if options["wait"] else {}
+        self._report(done, counts, as_json=options["json"])
+        if counts.get(Status.SUCCESS, 0) < len(done.ids) and options["wait"]:
+            raise CommandError("not every task succeeded", returncode=1)
+
+    def _report(self, done: Dispatched, counts: dict[str, int], *, as_json: bool) -> None:
+        if as_json:
+            body = {"batch_id": str(done.batch_id), "ids": [str(id_) for id_ in done.ids], "by_status": counts}
+            self.stdout.write(json.dumps(body))
+            return
+        self.stdout.write(f"{len(done.ids)} dispatched as batch {done.batch_id}")
+        if counts:
+            self.stdout.write(", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
+
+    def _wait(self, done: Dispatched, *, quiet: bool) -> dict[str, int]:
+        """Wait until every task is finished, with a bar on a terminal; return the counts by status."""
+        show = not quiet and sys.stderr.isatty()
+        while True:
+            rows = Task.objects.filter(batch_id=done.batch_id).order_by().values_list("status").annotate(Count("id"))
+            counts: dict[str, int] = dict(rows)
+            finished = sum(counts.get(status, 0) for status in TERMINAL)
+            if show:
+                filled = "█" * (BAR * finished // len(done.ids))
+                self.stderr.write(f"\r{filled:░<{BAR}} {finished}/{len(done.ids)}", ending="")
+            if finished == len(done.ids):
+                if show:
+                    self.stderr.write("")
+                return counts
+            time.sleep(0.2)
+
+
+def _data(options: dict[str, Any]) -> Any:
+    if options["data"] is not None:
+        try:
+            return json.loads(options["data"])
+        except ValueError:
+            return options["data"]
+    path: Path | None = options["file"] or options["lines"]
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}", returncode=2) from None
+    return text if options["file"] else [line for line in text.splitlines() if line.strip()]
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

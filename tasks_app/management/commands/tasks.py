@@ -1,0 +1,48 @@
+"""`manage.py tasks`: list the newest tasks."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from pydantic import ValidationError
+
+from tasks_app.api.schemas import TaskAnswer
+from tasks_app.insight.tasks import DEFAULT_LIMIT, TaskFilter
+from tasks_app.states import Status
+
+
+class Command(BaseCommand):
+    """Print tasks, newest first."""
+
+    help = "List tasks, newest first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the list's filters."""
+        parser.add_argument("--status", type=str.upper, choices=Status.values, help="only tasks in this status")
+        parser.add_argument("--task", default="", help="only tasks of this name")
+        parser.add_argument("--q", default="", help="only tasks whose id, error or worker has this text")
+        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"how many (default {DEFAULT_LIMIT})")
+        parser.add_argument("--json", action="store_true", help="print a JSON list")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print them. Raises CommandError for a filter that cannot be."""
+        names = ("status", "task", "q", "limit")
+        try:
+            page = TaskFilter(**{name: options[name] for name in names if options[name]}).page()
+        except ValidationError as error:
+            raise CommandError("; ".join(f"--{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
+        if options["json"]:
+            rows = [TaskAnswer.of(item).model_dump(mode="json") for item in page.tasks]
+            self.stdout.write(json.dumps(rows, indent=2))
+            return
+        for item in page.tasks:
+            task = item.task
+            runtime = "" if task.runtime is None else f"{task.runtime:.3f} s"
+            error = item.error or ""
+            self.stdout.write(
+                f"{task.id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}  {runtime:>10}  {error}".rstrip()
+            )
+        if not page.tasks:
+            self.stdout.write("No task matches. `manage.py dispatch analyze_text` starts one.")
+

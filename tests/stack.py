@@ -1,0 +1,219 @@
+"""Zenith's own processes, started by a test module and ended with it: workers, engines, web processes.
+
+The database's tables are emptied after every test while these go on running. That does no harm as long as nothing is under
+way then, so the fixture `stack` waits for the end of what a test began before it lets the test go.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from tasks_app.models import Task
+from tasks_app.states import OPEN, Status
+from tasks_app.tracking import heartbeat, stream
+from tests.waiting import eventually
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+#: Every queue a test may use; none may hold a message when a test ends.
+QUEUES = ("default",)
+_TAIL = 6000
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a process with the test's own settings, database and Redis."""
+    base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
+    # zenith_site.asgi sets it in a test that imports it; a worker must not take it over.
+    inherited = {name: value for name, value in os.environ.items() if name not in {"ZENITH_PROCESS", "DJANGO_ALLOW_ASYNC_UNSAFE"}}
+    return {
+        **inherited,
+        "DATABASE_URL": f"{base}/{connection.settings_dict['NAME']}",
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+        **changes,
+    }
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """One process in a group of its own, with its output in a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path, env: dict[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._shown = 0
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=REPOSITORY, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def output(self) -> str:
+        """Everything written so far."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process has not ended."""
+        return self.popen.poll() is None
+
+    def news(self) -> str:
+        """Return the end of what was written since the last call."""
+        text = self.output
+        shown, self._shown = self._shown, len(text)
+        return text[shown:][-_TAIL:]
+
+    def stop(self, number: int = signal.SIGTERM, *, within: float = 15.0) -> None:
+        """End the process and its children: politely at first, for certain at last."""
+        try:
+            if self.runs:
+                self.popen.send_signal(number)
+                self.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end in {within:g} s:\n{self.output[-_TAIL:]}") from None
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.popen.wait(10)
+
+
+class Stack:
+    """The processes of one test module."""
+
+    def __init__(self, directory: Path, **changes: str) -> None:
+        self.directory = directory
+        self.processes: list[Process] = []
+        self._changes = changes
+
+    def start(self, name: str, *command: str, **changes: str) -> Process:
+        """Start a process; its name tells its log from others'."""
+        process = Process(name, list(command), self.directory / f"{name}.log", environment(**self._changes, **changes))
+        self.processes.append(process)
+        return process
+
+    def worker(self, name: str, *options: str, concurrency: int = 2) -> Process:
+        """Start a worker and wait for its first heartbeat."""
+        command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
+        process = self.start(name, *command)
+        self._ready(process, lambda: any(beat.name == name and beat.pid == process.popen.pid for beat in heartbeat.read_all()))
+        return process
+
+    def engine(self, name: str = "engine", *options: str) -> Process:
+        """Start an engine and wait until its recorder reads."""
+        before = _recorders()
+        process = self.start(name, "manage.py", "run_engine", *options)
+        self._ready(process, lambda: _recorders() - before)
+        return process
+
+    def web(self, port: int, name: str = "web") -> Process:
+        """Start a web process and wait until it answers."""
+        process = self.start(name, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "zenith_site.asgi:application")
+        self._ready(process, lambda: _answers(port))
+        return process
+
+    def settle(self, *, within: float = 40.0) -> None:
+        """Wait until no task is under way any more."""
+        eventually(lambda: not _under_way(), within=within, but=lambda: f"{_under_way()}\n{self.news()}")
+
+    def news(self) -> str:
+        """Return what the processes wrote since the last call."""
+        parts = ((process.name, process.news()) for process in self.processes)
+        return "\n".join(f"--- {name}\n{text}" for name, text in parts if text)
+
+    def stop(self) -> None:
+        """End everything, the newest first."""
+        problems = []
+        for process in reversed(self.processes):
+            try:
+                process.stop()
+            except AssertionError as error:
+                problems.append(str(error))
+        self.processes.clear()
+        assert not problems, "\n".join(problems)
+
+    def _ready(self, process: Process, condition: object) -> None:
+        assert callable(condition)
+
+        def ready() -> bool:
+            assert process.runs, f"{process.name} ended:\n{process.output[-_TAIL:]}"
+            return bool(condition())
+
+        eventually(ready, within=40, but=lambda: f"{process.name} is not ready:\n{process.output[-_TAIL:]}")
+
+
+def running(directory: Path, **changes: str) -> Iterator[Stack]:
+    """Yield a stack for a module's fixture and end it afterwards."""
+    stream.client().flushdb()
+    stack = Stack(directory, **changes)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def settling(stack: Stack) -> Iterator[Stack]:
+    """Yield a stack for one test; show what its processes wrote should the test fail."""
+    stack.news()
+    try:
+        yield stack
+        stack.settle()
+    finally:
+        print(stack.news())  # noqa: T201 (pytest shows it for a failed test only)
+
+
+def _recorders() -> set[bytes]:
+    client = stream.client()
+    return {item["name"] for item in client.xinfo_consumers(stream.STREAM, stream.GROUP)} if client.exists(stream.STREAM) else set()
+
+
+def _answers(port: int) -> bool:
+    try:
+        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        asking.request("GET", "/login/")
+        return asking.getresponse().status == 200
+    except OSError:
+        return False
+
+
+def _under_way() -> dict[str, object]:
+    """Return what has not come to an end, by where it is; what waits for its time or has no worker does not count."""
+    client = stream.client()
+    found = {
+        "tasks": list(
+            Task.objects.filter(status__in=OPEN - {Status.SCHEDULED}, queue__in=QUEUES).values_list("name", "status", "id")[:5]
+        ),
+        "entries": stream.length(),
+        "messages": sum(int(client.llen(queue)) for queue in QUEUES),
+        "unacknowledged": int(client.hlen("unacked")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+@pytest.fixture(scope="module")
+def module_database(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a module's fixtures use the database, as its tests do."""
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        yield

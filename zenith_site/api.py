@@ -1,0 +1,97 @@
+"""The JSON API: its routers, its authentication, and its description for people and programs."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.utils.deprecation import MiddlewareMixin
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.parser import Parser
+
+from tasks_app import jsonsafe
+from tasks_app.api.tasks import router as tasks_router
+from zenith_site import problems
+from zenith_site.auth.api import ANY_OF, for_callers_only
+from zenith_site.health import router as health_router
+from zenith_site.version import VERSION
+
+_DESCRIPTION: Final = """
+Send a token with each request, as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`; the pages'
+session works too. Errors are `application/problem+json` (RFC 9457), and `errors` says what is
+wrong and where.
+"""
+_ALWAYS: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
+_WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
+_WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
+class HeadMiddleware(MiddlewareMixin):
+    """Answers HEAD wherever the API answers GET, as RFC 9110 (section 9.1) asks of every server.
+
+    django-ninja does not; the web server leaves out the body, since it still knows the method.
+    """
+
+    def process_view(self, request: HttpRequest, *view: Any) -> None:
+        """Let the API see a GET."""
+        match = request.resolver_match
+        if request.method == "HEAD" and match is not None and match.app_names == ["ninja"]:
+            request.method = "GET"
+
+
+class StrictParser(Parser):
+    """Reads bodies as jsonsafe does, and nothing that does not say that it is JSON."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """Return the body's value.
+
+        Raises UnsupportedMediaTypeError or InvalidJSONError; django-ninja wraps them in an
+        HttpError, and problems.from_http_error finds them in it.
+        """
+        if request.content_type != "application/json":
+            raise problems.UnsupportedMediaTypeError(request.content_type)
+        return jsonsafe.parse(request.body)
+
+
+class ZenithAPI(NinjaAPI):
+    """django-ninja's API, whose description names the problems that every operation may answer."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        """Return the OpenAPI document."""
+        schema = super().get_openapi_schema(**options)
+        definition = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = schema["components"].setdefault("schemas", {})
+        schemas.update(definition.pop("$defs"))
+        schemas["Problem"] = definition
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                _add_problems(operation)
+        return schema
+
+
+def _add_problems(operation: dict[str, Any]) -> None:
+    statuses = [
+        *(_WITH_AUTHENTICATION if "security" in operation else ()),
+        *(_WITH_INPUT if operation["parameters"] or "requestBody" in operation else ()),
+        *(_WITH_BODY if "requestBody" in operation else ()),
+        *_ALWAYS,
+    ]
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for status in statuses:
+        described = {"description": status.phrase, "content": content}
+        operation["responses"].setdefault(status.value, described)
+
+
+api = ZenithAPI(
+    title="Zenith",
+    version=VERSION,
+    description=_DESCRIPTION,
+    urls_namespace="api",
+    auth=ANY_OF,
+    parser=StrictParser(),
+    docs_decorator=for_callers_only,
+)
+api.add_router("", health_router)
+api.add_router("", tasks_router)
+problems.register(api)

@@ -1,0 +1,70 @@
+"""`manage.py create_token`: a token for a program, from the command line."""
+
+import json
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from zenith_site.auth.tokens import create_token
+from zenith_site.models import ApiToken, Scope
+
+
+class Command(BaseCommand):
+    """Makes a token and prints it, once."""
+
+    help = "Make an API token that acts for USER, and print it. It is not shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("user", metavar="USER", help="the name of an active user")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            choices=Scope.values,
+            help="what it may do; give it twice for both (default: read)",
+        )
+        parser.add_argument("--name", type=_name, default="command line", help="what uses it")
+        parser.add_argument(
+            "--expires-days", type=_days, metavar="N", help="days after which it opens nothing"
+        )
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Do it."""
+        user = get_user_model().objects.filter(username=options["user"], is_active=True).first()
+        if user is None:
+            raise CommandError(f"There is no active user {options['user']!r}.")
+        days = options["expires_days"]
+        expires_at = None if days is None else timezone.now() + timedelta(days=days)
+        scopes = options["scope"] or [Scope.READ.value]
+        token, raw = create_token(user, options["name"], scopes, expires_at)
+        if options["json"]:
+            self.stdout.write(json.dumps(_described(token, raw)))
+        else:
+            self.stdout.write(raw)
+
+
+def _described(token: ApiToken, raw: str) -> dict[str, Any]:
+    return {
+        "token": raw,
+        "name": token.name,
+        "user": token.user.get_username(),
+        "scopes": token.scopes,
+        "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+    }
+
+
+def _name(value: str) -> str:
+    if not 1 <= len(value) <= 60 or not value.isprintable():
+        raise ArgumentTypeError("it takes 1 to 60 printable characters")
+    return value
+
+
+def _days(value: str) -> int:
+    if not (value.isascii() and value.isdigit()) or not 1 <= int(value[:6]) <= 36_500:
+        raise ArgumentTypeError(f"{value!r} is not accepted: it takes 1 to 36500 days")
+    return int(value)
