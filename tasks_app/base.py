@@ -36,7 +36,7 @@ class ZenithTask(Task):
     def __init__(self) -> None:
         # A task that brings Celery's own `autoretry_for` keeps its own rules.
         if not getattr(self, "autoretry_for", ()):
-            self.run = _with_retries(self, self.run)
+            self.run: Callable[..., Any] = _with_retries(self, self.run)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Refuse a task that killed its worker process again and again. Raises PoisonTaskError."""

@@ -85,10 +85,11 @@ class Channel(kombu_redis.Channel):
     _kept: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:
+        create: Any = super()._create_client
         if asynchronous:
-            return super()._create_client(asynchronous=True)
+            return create(asynchronous=True)
         if self._kept is None or self._kept.connection_pool is not self.pool:
-            self._kept = super()._create_client()
+            self._kept = create()
         return self._kept
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
 PYTHON = (sys.executable, "-m")
-BIOME = "@biomejs/biome@2.6.8"
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ LINTERS = (
     Stage("format of the code", (*PYTHON, "ruff", "format", "--check", ".")),
     Stage("types", (*PYTHON, "mypy")),
     Stage("direction of imports", (sys.executable, str(TOOLS / "lint-imports"), "--no-logo")),
+    Stage("page scripts", (str(TOOLS / "biome"), "ci", "--error-on-warnings", ".")),
     Stage("templates", (*PYTHON, "djlint", "--lint", "--quiet", "templates")),
     # It warns that no database answers, which this check does not need.
     Stage("migrations", (sys.executable, "-W", "ignore::RuntimeWarning", "manage.py", "makemigrations", "--check", "--dry-run")),
@@ -37,23 +36,13 @@ LINTERS = (
 def main(arguments: list[str]) -> int:
     """Run the stages; the exit status is 0 when all passed."""
     lint_only = "--lint-only" in arguments
-    failed = [stage.name for stage in (*LINTERS, *_scripts()) if not _run(stage)]
+    failed = [stage.name for stage in LINTERS if not _run(stage)]
     if not lint_only:
         tests = Stage("tests", (*PYTHON, "pytest", *arguments))
         failed += [] if _run(tests) else [tests.name]
     if failed:
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _scripts() -> list[Stage]:
-    """The check of the page scripts, where npm is there to run it or ZENITH_REQUIRE asks for it."""
-    if not (REPOSITORY / "static" / "js").is_dir():
-        return []
-    if shutil.which("npm") or "js" in os.environ.get("ZENITH_REQUIRE", ""):
-        return [Stage("page scripts", ("npm", "exec", "--yes", "--", BIOME, "lint", "--error-on-warnings", "static/js"))]
-    print("\n== page scripts: skipped, there is no npm (ZENITH_REQUIRE=js makes this a failure)", flush=True)
-    return []
 
 
 def _run(stage: Stage) -> bool:

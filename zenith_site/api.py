@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
@@ -30,7 +31,7 @@ _WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED
 class HeadMiddleware(MiddlewareMixin):
     """Answers HEAD wherever the API answers GET, as RFC 9110 (section 9.1) asks of every server.
 
-    django-ninja does not; the web server leaves out the body, since it still knows the method.
+    django-ninja does not. Leaving out the body is the web server's part.
     """
 
     def process_view(self, request: HttpRequest, *view: Any) -> None:
@@ -38,6 +39,13 @@ class HeadMiddleware(MiddlewareMixin):
         match = request.resolver_match
         if request.method == "HEAD" and match is not None and match.app_names == ["ninja"]:
             request.method = "GET"
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Let everybody else see the HEAD that it was."""
+        request.method = request.META["REQUEST_METHOD"]
+        return response
 
 
 class StrictParser(Parser):

@@ -162,13 +162,14 @@ def _argument_problems(
 ) -> list[Problem]:
     """Check the arguments against the task's signature; equal ones only once."""
     own = isinstance(asked.data, list)
+    first = entry.first_argument
     found = []
     for index, args in enumerate(arguments if own else arguments[:1]):
         for problem in entry.problems(args, asked.kwargs):
             pointer = problem.pointer.removeprefix("/args/0")
             if pointer != problem.pointer:
                 pointer = f"/data/{index}{pointer}" if own else f"/data{pointer}"
-            elif pointer == f"/kwargs/{entry.first_argument}" and not args:
+            elif pointer == f"/kwargs/{first}" and not args and first not in asked.kwargs:
                 pointer = "/data"
             found.append(Problem(pointer, problem.detail))
         if len(found) >= 20:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from celery import current_app
 from celery.app.amqp import task_message
-from kombu import Producer
+from kombu.messaging import Producer
 
 from tasks_app.base import MAX_RETRIES_HEADER
 from tasks_app.tracking.signals import DISPATCHED_HEADER

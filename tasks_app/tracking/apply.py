@@ -74,7 +74,8 @@ _UPDATE_ORIGIN: Final = """
 def apply(events: Sequence[Event]) -> int | None:
     """Apply reported steps in one transaction; return the id of the newest event written, if any.
 
-    Raises django.db.Error where PostgreSQL is away (nothing was changed) or refuses a value.
+    Raises django.db.Error where PostgreSQL is away or refuses a value, and ValueError for an id that
+    is no canonical UUID; then nothing was changed.
     """
     for event in events:
         _make_storable(event)
@@ -101,6 +102,8 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
         first_seen = [min(step.received_at or step.at for step in by_task[id_]) for id_ in missing]
         cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), first_seen])
         states |= _select(cursor, missing)
+        if strange := missing - states.keys():
+            raise ValueError(f"not the way a task's id is written: {min(strange)[:100]!r}")
     return states
 
 
@@ -147,11 +150,11 @@ def _write_history(
     """Write events, and rollups for what is new: a repeated step is in neither twice."""
     rows = sorted(chain.from_iterable(map(_event_rows, events)), key=lambda row: row.position)
     written = write_events(cursor, rows)
-    at = {str(row.task_id): row.at for row in rows if row.status == Status.RETRY}
+    retries = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
     retried = [
-        (states[str(task_id)], at[str(task_id)])
-        for _, task_id, status in written
-        if status == Status.RETRY
+        (states[key[0]], retries[key])
+        for _, task_id, where in written
+        if (key := (str(task_id), where)) in retries
     ]
     write_rollups(cursor, ended, retried)
     return max((event_id for event_id, _, _ in written), default=None)

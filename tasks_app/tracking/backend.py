@@ -111,7 +111,7 @@ def encode_result(result: Any) -> str:
     return str(text)
 
 
-def _error(result: Any, status: str) -> dict[str, str]:
+def _error(result: Any, status: str) -> dict[str, Any]:
     """Return the error's type and message from the form in which Celery stores exceptions."""
     if status == states.SUCCESS or not isinstance(result, dict):
         return {}

@@ -38,12 +38,12 @@ _INSERT: Final = """
         WITH ORDINALITY AS row (task_id, status, position, at, worker, message, number)
     ORDER BY row.number
     ON CONFLICT (task_id, position) DO NOTHING
-    RETURNING id, task_id, status
+    RETURNING id, task_id, position
 """
 
 
-def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, str]]:
-    """Insert events inside the open transaction; return (id, task id, status) of the new ones.
+def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:
+    """Insert events inside the open transaction; return (id, task id, position) of the new ones.
 
     A step that was recorded before is left as it is.
     """
@@ -61,4 +61,5 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
             [row.message for row in rows],
         ],
     )
-    return cursor.fetchall()
+    written: list[tuple[int, UUID, int]] = cursor.fetchall()
+    return written

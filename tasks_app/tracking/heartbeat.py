@@ -14,7 +14,7 @@ from typing import Any, Final
 import celery
 from django.utils import timezone
 
-from tasks_app.tracking.stream import client
+from tasks_app.tracking.stream import client, text
 
 _NAMES: Final = "zenith:workers"
 _KEY: Final = "zenith:worker:"
@@ -69,7 +69,7 @@ def forget(name: str) -> None:
 
 def read_all() -> list[WorkerBeat]:
     """Return every worker heard of lately, by name. Raises redis.RedisError."""
-    names = sorted(name.decode() for name in client().smembers(_NAMES))
+    names = sorted(text(name) for name in client().smembers(_NAMES))
     if not names:
         return []
     with client().pipeline(transaction=False) as pipe:

@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args, get_origin
 
 import redis
 from django.conf import settings
@@ -77,6 +78,20 @@ class UnreadableEntryError(ValueError):
 _DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
 
 
+def _json_kinds(annotation: Any) -> set[type]:
+    """Return the types that JSON has for a field's values; None is a default and never written."""
+    if annotation is Status:
+        return {str}
+    kinds = {get_origin(part) or part for part in get_args(annotation) or (annotation,)}
+    return (kinds | {int} if float in kinds else kinds) - {NoneType}
+
+
+_KINDS: Final = {item.name: _json_kinds(item.type) for item in fields(Event)}
+_NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
+#: After every time (the year 9999) and count; also keeps out NaN and infinities.
+_BEYOND: Final = 253_402_300_800
+
+
 def encode(events: Iterable[Event]) -> bytes:
     """Return events as the JSON that one stream entry carries; defaults are left out."""
     rows = [
@@ -97,9 +112,23 @@ def decode(raw: bytes | None) -> list[Event]:
     """
     try:
         rows = json.loads(raw or b"")
-        return [Event(**{**row, "status": Status(row["status"])}) for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
+        if type(rows) is not list:
+            raise TypeError("not a list")
+        return [_event(row) for row in rows]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnreadableEntryError(f"{type(error).__name__}: {error}") from error
+
+
+def _event(row: dict[str, Any]) -> Event:
+    """Return one event; a value of the wrong kind would otherwise stop every recorder later on."""
+    if type(row) is not dict:
+        raise TypeError("an event is not an object")
+    for name, value in row.items():
+        if type(value) not in _KINDS[name]:
+            raise TypeError(f"{name} is a {type(value).__name__}")
+        if name in _NUMBERS and not 0 <= value < _BEYOND:
+            raise ValueError(f"{name} is out of range")
+    return Event(**{**row, "status": Status(row["status"])})
 
 
 @cache
@@ -258,9 +287,10 @@ def _streams(answer: Any) -> list[Any]:
 
 def _entries(rows: Iterable[Any]) -> list[Entry]:
     return [
-        Entry(id=_text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None
+        Entry(id=text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None
     ]
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """Return a name or an id as Redis answers it, which depends on the protocol, as text."""
     return value.decode() if isinstance(value, bytes) else value

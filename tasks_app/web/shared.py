@@ -31,7 +31,8 @@ class Feed:
         async with self._lock:
             await self._advance()
         if after < self._start:
-            return await database_sync_to_async(feed.since)(after)
+            older: list[FeedEvent] | None = await database_sync_to_async(feed.since)(after)
+            return older
         return [event for event in self._events if event.id > after]
 
     async def _advance(self) -> None:

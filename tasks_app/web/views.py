@@ -59,7 +59,10 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
 def _answer(request: HttpRequest, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
     """Show the messages: beside the page for htmx, on the Overview without script."""
     if getattr(request, "htmx", False):
-        return render(request, "_messages.html", status=status, headers=headers)
+        answer = render(request, "_messages.html", status=status)
+        for name, value in (headers or {}).items():
+            answer[name] = value
+        return answer
     return redirect("tasks:overview")
 
 

@@ -39,9 +39,8 @@ class Command(BaseCommand):
         for item in page.tasks:
             task = item.task
             runtime = "" if task.runtime is None else f"{task.runtime:.3f} s"
-            error = item.error or ""
             self.stdout.write(
-                f"{task.id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}  {runtime:>10}  {error}".rstrip()
+                f"{task.id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}  {runtime:>10}  {item.error or ''}".rstrip()
             )
         if not page.tasks:
             self.stdout.write("No task matches. `manage.py dispatch analyze_text` starts one.")
