@@ -1,11 +1,19 @@
-"""The admin for tasks: to look, not to touch, since dispatch and tracking are the only writers."""
+"""The admin for tasks: to look, not to touch, since dispatch and tracking are the only writers.
+
+What can be done here calls dispatch, as the pages and the API do.
+"""
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks_app.models import Batch, MinuteRollup, Task, TaskEvent
+from tasks_app.callers import DISPATCH, Caller, caller_of
+from tasks_app.dispatch.create import Origin
+from tasks_app.dispatch.replay import Replay, discard, replay
+from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, ReplayRun, Task, TaskEvent
+from tasks_app.models.dead_letter import Selection
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -69,3 +77,56 @@ class MinuteRollupAdmin(ReadOnlyAdmin):
 
     list_display = ("minute", "name", "queue", "succeeded", "failed", "revoked", "retried")
     search_fields = ("=name", "=queue")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    """Runs that went wrong, newest first."""
+
+    list_display = ("task_id", "attempt", "outcome", "error_type", "worker", "finished_at")
+    list_filter = ("outcome",)
+    search_fields = ("=task__id", "=error_type")
+    ordering = ("-id",)
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    """Tasks that gave up, newest first."""
+
+    list_display = ("task_id", "task_name", "error_type", "message", "state", "created_at", "resolved_by")
+    list_filter = ("state",)
+    search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
+    actions = ("replay_chosen", "discard_chosen")
+
+    def has_dispatch_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may decide about dead letters: those who may start tasks."""
+        return request.user.has_perm(DISPATCH)
+
+    @admin.action(description="Replay the chosen dead letters", permissions=["dispatch"])
+    def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
+        """Send new tasks in their place; those decided about before stay as they are."""
+        result = replay(Replay(which=_selection(chosen)), _origin(caller_of(request, DISPATCH)))
+        total = result.run.total if result.run else len(result.done)
+        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
+
+    @admin.action(description="Discard the chosen dead letters", permissions=["dispatch"])
+    def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
+        """Leave it at that."""
+        count = discard(_selection(chosen), "", _origin(caller_of(request, DISPATCH)))
+        self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
+
+
+@admin.register(ReplayRun)
+class ReplayRunAdmin(ReadOnlyAdmin):
+    """Replays of many, newest first."""
+
+    list_display = ("id", "state", "replayed", "total", "first", "rate", "sent_by", "created_at", "reason")
+    list_filter = ("state",)
+
+
+def _selection(chosen: QuerySet[DeadLetter]) -> Selection:
+    return Selection(task_ids=tuple(chosen.values_list("task_id", flat=True)))
+
+
+def _origin(caller: Caller) -> Origin:
+    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)

@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Final
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from tasks_app.errors import PoisonTaskError
-from tasks_app.retry import GiveUp, decide
+from tasks_app.models.ids import new_id
+from tasks_app.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
+from tasks_app.tracking.admission import admit
 
 #: Header with the number of retries that a dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
-#: How often a message may be delivered again after its worker process died on it.
-MAX_REDELIVERIES: Final = 3
 #: Stands for "for ever", which Celery writes as None.
 _ENDLESS: Final = 2**31
 
@@ -26,11 +25,16 @@ class ZenithTask(Task):
     Attributes:
         max_retries: retries after the first attempt, unless the dispatch says otherwise.
         no_retry_for: exceptions that another attempt would not mend.
+        retry_backoff_base: longest back-off in seconds before the first retry; it doubles for each one after.
+        retry_backoff_cap: longest back-off in seconds before any retry.
         drill: whether this task only exists to try out failures.
     """
 
+    Request = "tasks_app.tracking.crashes:CrashNotingRequest"
     max_retries = 3
     no_retry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    retry_backoff_base = BASE_SECONDS
+    retry_backoff_cap = CAP_SECONDS
     drill = False
 
     def __init__(self) -> None:
@@ -39,10 +43,15 @@ class ZenithTask(Task):
             self.run: Callable[..., Any] = _with_retries(self, self.run)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Refuse a task that killed its worker process again and again. Raises PoisonTaskError."""
-        deliveries = getattr(self.request, "zenith_delivery", 0)
-        if deliveries >= MAX_REDELIVERIES:
-            raise PoisonTaskError(f"its worker process died {deliveries} times while running it")
+        """Let this delivery run only where it should; see tracking/admission.py for what is raised."""
+        if not self.request.is_eager:
+            admit(self.request)
+
+    def apply_async(
+        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any
+    ) -> Any:
+        """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
+        return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
 
     @property
     def allowed_retries(self) -> int:
@@ -69,6 +78,8 @@ def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., A
                 max_retries=task.allowed_retries,
                 worth_retrying=not isinstance(error, task.no_retry_for),
                 jitter=random.random(),  # noqa: S311 -- spreads load, guards nothing
+                base=task.retry_backoff_base,
+                cap=task.retry_backoff_cap,
             )
             if isinstance(decision, GiveUp):
                 raise

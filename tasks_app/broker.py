@@ -6,16 +6,31 @@ each; that is half of what a short task costs the worker's main process. Here th
 on the same keys, go over one kept connection. Everything else is kombu's, and a worker that runs
 with kombu's own transport can share the queues.
 
+In the same transactions each worker notes which messages it holds (`TAKEN`), so that the reconciler
+knows whose they were when a worker dies. Kombu's own bookkeeping names no owner.
+
 Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
 """
 
 import threading
 from time import time
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
+
+
+#: A hash in Redis: which worker process holds which delivery tag.
+TAKEN: Final = "zenith:taken"
+# Made at import, before the pool forks: a worker's children share its name.
+_INSTANCE: Final = uuid4().hex
+
+
+def instance() -> str:
+    """Return the name of this run of this worker: never used again, unlike its host name."""
+    return _INSTANCE
 
 
 class _Line:
@@ -56,6 +71,7 @@ class QoS(kombu_redis.QoS):
         self._transact(
             ("ZADD", self._key(self.unacked_index_key), time(), delivery_tag),
             ("HSET", self._key(self.unacked_key), delivery_tag, note),
+            ("HSET", self._key(TAKEN), delivery_tag, _INSTANCE),
         )
         virtual.QoS.append(self, message, delivery_tag)
 
@@ -64,8 +80,14 @@ class QoS(kombu_redis.QoS):
         self._transact(
             ("ZREM", self._key(self.unacked_index_key), delivery_tag),
             ("HDEL", self._key(self.unacked_key), delivery_tag),
+            ("HDEL", self._key(TAKEN), delivery_tag),
         )
         virtual.QoS.ack(self, delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
+        """Forget a message that is rejected or put back; kombu's own commands, and ours."""
+        remove: Any = super()._remove_from_indices
+        return remove(delivery_tag, pipe).hdel(TAKEN, delivery_tag)
 
     def _transact(self, *commands: tuple[Any, ...]) -> None:
         # The channel drops its pool when the connection is lost, and makes a new one.

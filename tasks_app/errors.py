@@ -44,6 +44,10 @@ class IdempotencyConflictError(ZenithError):
     """The Idempotency-Key was used before with another request."""
 
 
+class StateConflictError(ZenithError):
+    """What was asked for is not possible in the state that things are in; nothing was changed."""
+
+
 class PoisonTaskError(ZenithError):
     """A task killed its worker process too often to be tried again."""
 

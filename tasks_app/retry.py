@@ -9,6 +9,8 @@ from typing import Final
 
 BASE_SECONDS: Final = 1.0
 CAP_SECONDS: Final = 600.0
+#: A back-off longer than this waits in PostgreSQL, where a worker's end does not touch it.
+LONG_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,11 @@ class RunAgain:
     """Run the task again after `delay` seconds."""
 
     delay: float
+
+    @property
+    def is_long(self) -> bool:
+        """Whether to wait in PostgreSQL, not in a worker's memory."""
+        return self.delay > LONG_SECONDS
 
 
 @dataclass(frozen=True)
@@ -26,20 +33,26 @@ class GiveUp:
 
 
 def decide(
-    *, retries: int, max_retries: int, worth_retrying: bool, jitter: float
+    *,
+    retries: int,
+    max_retries: int,
+    worth_retrying: bool,
+    jitter: float,
+    base: float = BASE_SECONDS,
+    cap: float = CAP_SECONDS,
 ) -> RunAgain | GiveUp:
     """Decide what becomes of an attempt that raised.
 
     `retries` counts the retries already used, `max_retries` those allowed, `jitter` is a random
-    number from 0 up to 1.
+    number from 0 up to 1; `base` and `cap` are the first and the longest back-off in seconds.
     """
     if not worth_retrying:
         return GiveUp("This error is not worth retrying.")
     if retries >= max_retries:
         return GiveUp(f"All {max_retries + 1} attempts failed.")
-    return RunAgain(jitter * backoff_ceiling(retries))
+    return RunAgain(jitter * backoff_ceiling(retries, base, cap))
 
 
-def backoff_ceiling(retries: int) -> float:
+def backoff_ceiling(retries: int, base: float = BASE_SECONDS, cap: float = CAP_SECONDS) -> float:
     """Return the longest back-off in seconds before retry number `retries` + 1."""
-    return float(min(CAP_SECONDS, BASE_SECONDS * 2 ** min(retries, 32)))
+    return float(min(cap, base * 2 ** min(retries, 32)))

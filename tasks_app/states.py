@@ -81,3 +81,8 @@ def position(attempt: int, delivery: int, status: Status) -> int:
 def attempt_of(position_: int) -> int:
     """Return the attempt (from 0) that a position belongs to."""
     return position_ >> 16
+
+
+def delivery_of(position_: int) -> int:
+    """Return how often the message of a position's attempt had been handed out before."""
+    return (position_ >> 8) & 0xFF

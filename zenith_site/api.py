@@ -11,6 +11,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
 from tasks_app import jsonsafe
+from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
@@ -102,4 +103,5 @@ api = ZenithAPI(
 )
 api.add_router("", health_router)
 api.add_router("", tasks_router)
+api.add_router("/api/v1/dead-letters", dead_letters_router)
 problems.register(api)

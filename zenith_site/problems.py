@@ -38,6 +38,7 @@ from tasks_app.errors import (
     InvalidInputError,
     InvalidQueryError,
     RateLimitedError,
+    StateConflictError,
     ZenithError,
 )
 from tasks_app.jsonsafe import MAX_NAMED, escape
@@ -251,6 +252,7 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
         [Culprit(header="Idempotency-Key", detail=str(error))]
     ),
     RateLimitedError: _limited,
+    StateConflictError: lambda error: Answer(HTTPStatus.CONFLICT, str(error)),
     Http404: lambda error: Answer(
         HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]
     ),

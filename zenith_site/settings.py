@@ -253,6 +253,8 @@ CELERY_DB_REUSE_MAX = 1_000_000
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
 ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maximum=36_500)
+ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)
+ZENITH_DEAD_LETTER_MAX = env.integer("ZENITH_DEAD_LETTER_MAX", 10_000, minimum=1, maximum=10_000_000)
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 
 # --- Logging ----------------------------------------------------------------------------------------------------------

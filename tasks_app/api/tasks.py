@@ -5,11 +5,11 @@ from typing import Annotated
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Query, Router
 
+from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
 from tasks_app.callers import DISPATCH, VIEW, caller_of
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Origin, dispatch
-from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight import tasks
 from tasks_app.insight.tasks import TaskFilter
 
@@ -68,11 +68,9 @@ def list_tasks(
 ) -> list[TaskAnswer]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
     caller_of(request, VIEW)
-    _refuse_unknown(request)
+    refuse_unknown(request, TaskFilter)
     page = chosen.page()
-    if page.following:
-        address = request.build_absolute_uri(f"{request.path}?{page.following.query_string()}")
-        response["Link"] = f'<{address}>; rel="next"'
+    link_next(request, response, page.following)
     return [TaskAnswer.of(found) for found in page.tasks]
 
 
@@ -89,13 +87,3 @@ def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
     if found is None:
         raise Http404(f"There is no task {task_id[:100]!r}.")
     return TaskAnswer.of(found)
-
-
-def _refuse_unknown(request: HttpRequest) -> None:
-    """A mistyped filter must not pass for no filter at all. Raises InvalidQueryError."""
-    known = ", ".join(TaskFilter.model_fields)
-    unknown = request.GET.keys() - TaskFilter.model_fields.keys()
-    if unknown:
-        raise InvalidQueryError(
-            *(Problem(name, f"no such parameter; known are: {known}") for name in sorted(unknown))
-        )

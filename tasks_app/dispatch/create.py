@@ -9,9 +9,9 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -24,7 +24,7 @@ from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError, Problem
-from tasks_app.models import Batch, Task
+from tasks_app.models import Batch
 from tasks_app.models.ids import new_id
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
@@ -92,14 +92,35 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
             sent_by=origin.sent_by[:200], user_id=origin.user_id, created_at=timezone.now(),
             idempotency_key=idempotency.scoped_key(origin), idempotency_digest=digest,
         )  # fmt: skip
-        ids = [new_id() for _ in arguments]
-        with connection.cursor() as cursor:
-            if asked.max_retries is None:
-                asked = replace(asked, max_retries=entry.max_retries)
-            newest = _insert(cursor, batch, asked, queue, list(zip(ids, arguments, strict=True)))
-        transaction.on_commit(lambda: live.poke(newest))
-        transaction.on_commit(lambda: publish_batch(batch.id))
-    return Dispatched(batch.id, ids)
+        max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
+        kwargs = json.dumps(asked.kwargs)
+        tasks = [
+            NewTask(new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before)
+            for args in arguments
+        ]
+        write_tasks(batch, tasks)
+    return Dispatched(batch.id, [task.id for task in tasks])
+
+
+class NewTask(NamedTuple):
+    """One task to be; `args` and `kwargs` are JSON text."""
+
+    id: UUID
+    queue: str
+    args: str
+    kwargs: str
+    priority: int | None
+    max_retries: int | None
+    not_before: datetime | None = None
+    replay_of: UUID | None = None
+
+
+def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
+    """Insert the tasks of a new batch inside the open transaction; once it commits they are published."""
+    with connection.cursor() as cursor:
+        newest = _insert(cursor, batch, tasks)
+    transaction.on_commit(lambda: live.poke(newest))
+    transaction.on_commit(lambda: publish_batch(batch.id))
 
 
 def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
@@ -179,30 +200,25 @@ def _argument_problems(
 
 _COPY: Final = """
     COPY tasks_app_task (id, name, queue, status, position, args, kwargs, priority, max_retries,
-        batch_id, source, worker, error_type, error_message, created_at, not_before) FROM STDIN
+        batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id) FROM STDIN
 """
 
 
-def _insert(
-    cursor: CursorWrapper,
-    batch: Batch,
-    asked: Dispatch,
-    queue: str,
-    tasks: Sequence[tuple[UUID, list[Any]]],
-) -> int | None:
+def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> int | None:
     """Insert the tasks and their first events; return the id of the newest event."""
-    now = batch.created_at
-    waits = asked.not_before is not None and asked.not_before > datetime.now(UTC)
-    status = Status.SCHEDULED if waits else Status.PENDING
-    where = position(0, 0, status)
-    kwargs = json.dumps(asked.kwargs)
-    with cursor.copy(_COPY) as copy:
-        for task_id, args in tasks:
-            copy.write_row((
-                task_id, batch.task_name, queue, status.value, where, json.dumps(args), kwargs,
-                asked.priority, asked.max_retries, batch.id, batch.source, "", "", "", now,
-                asked.not_before,
-            ))  # fmt: skip
+    now = datetime.now(UTC)
     seconds = time.time()
-    written = write_events(cursor, [EventRow(task_id, status, where, seconds) for task_id, _ in tasks])
+    events = []
+    with cursor.copy(_COPY) as copy:
+        for task in tasks:
+            waits = task.not_before is not None and task.not_before > now
+            status = Status.SCHEDULED if waits else Status.PENDING
+            where = position(0, 0, status)
+            events.append(EventRow(task.id, status, where, seconds))
+            copy.write_row((
+                task.id, batch.task_name, task.queue, status.value, where, task.args, task.kwargs,
+                task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
+                task.not_before, task.replay_of,
+            ))  # fmt: skip
+    written = write_events(cursor, events)
     return max((row[0] for row in written), default=None)

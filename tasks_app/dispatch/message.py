@@ -42,18 +42,24 @@ def queue_of(task_name: str) -> str:
     return str(getattr(queue, "name", queue))
 
 
-def send_message(producer: Producer, row: Row) -> None:
-    """Publish one task's message through `producer`. Raises kombu's OperationalError."""
+def send_message(producer: Producer, row: Row, *, retries: int = 0, again: bool = False) -> None:
+    """Publish one task's message through `producer`. Raises kombu's OperationalError.
+
+    `retries` is the attempt's number from 0. `again` marks a message that may be a second copy:
+    its worker then looks more closely before it runs the task (tracking/admission.py).
+    """
     template = _template(row.name, row.max_retries)
     id_ = str(row.task_id)
     args, kwargs = json.loads(row.args), json.loads(row.kwargs)
     headers = {
-        **template.headers, "id": id_, "root_id": id_,
+        **template.headers, "id": id_, "root_id": id_, "retries": retries,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
     properties = {**template.properties, "correlation_id": id_}
     if row.priority is not None:
         properties["priority"] = row.priority
+    if again:
+        properties["delivery_info"] = {"redelivered": True}
     message = task_message(headers, properties, (args, kwargs, dict(template.body[2])), None)
     queue = current_app.amqp.queues[row.queue]
     current_app.amqp.send_task_message(producer, row.name, message, queue=queue, retry=False)

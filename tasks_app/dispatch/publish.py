@@ -1,5 +1,8 @@
 """From PENDING to QUEUED: putting the messages of committed tasks on the broker.
 
+So is a task sent whose retry waits in PostgreSQL (`held`) because its back-off is long: when it is
+due, the message of its next attempt is published, under the same id.
+
 A task's row is locked while its message is published and its status changes, so the dispatch's
 fast path and any number of relays share the work without sending anything twice. A crash between
 the two leaves the row PENDING and the message sent: it is sent once more, and the worker's
@@ -8,8 +11,9 @@ deliveries are at least once anyway.
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from celery import current_app
@@ -19,7 +23,7 @@ from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.message import Row, send_message
 from tasks_app.errors import BrokerUnavailableError
-from tasks_app.states import Status, position
+from tasks_app.states import Status, attempt_of, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
 
@@ -29,18 +33,19 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 1000
 
 _LOCK: Final = """
-    SELECT id, name, queue, args, kwargs, priority, max_retries, status
+    SELECT id, name, queue, args, kwargs, priority, max_retries, status, position
     FROM tasks_app_task WHERE {where} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 _OF_BATCH: Final = _LOCK.format(where="batch_id = %s AND status = 'PENDING'")
-_DUE: Final = _LOCK.format(
-    where="status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())"
-)
+_DUE: Final = _LOCK.format(where="status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())")
+# A query of its own: one for both would fit neither index.
+_HELD: Final = _LOCK.format(where="held AND status = 'RETRY' AND not_before <= now()")
+# What the attempt before left is cleared, as tracking/fold.py does for every new delivery.
 _MARK: Final = """
-    UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s)
+    UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
+        held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''
     WHERE id = ANY(%s)
 """
-
 
 
 def publish_batch(batch_id: UUID) -> int:
@@ -58,17 +63,17 @@ def publish_batch(batch_id: UUID) -> int:
 
 
 def publish_due(limit: int = CHUNK) -> int:
-    """Publish up to `limit` tasks that are due or were left PENDING; return how many.
+    """Publish up to `limit` tasks that are due or were left PENDING, and as many due retries; return how many.
 
     Raises BrokerUnavailableError; then they stay as they were.
     """
-    return _publish(_DUE, [limit])
+    return _publish(_DUE, [limit]) + _publish(_HELD, [limit])
 
 
 def _publish(query: str, parameters: Sequence[Any]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows = [Row(*row) for row in cursor.fetchall()]
+        rows = [_Due(Row(*values), where) for *values, where in cursor.fetchall()]
         if not rows:
             return 0
         _send(rows)
@@ -77,30 +82,43 @@ def _publish(query: str, parameters: Sequence[Any]) -> int:
     return len(rows)
 
 
-def _send(rows: Sequence[Row]) -> None:
+class _Due(NamedTuple):
+    """A task whose message is to be sent, and where it stands."""
+
+    row: Row
+    position: int
+
+    @property
+    def attempt(self) -> int:
+        """The run (from 0) that the message is for: after a failed one, the next."""
+        return attempt_of(self.position) + (self.row.status == Status.RETRY)
+
+    @property
+    def steps(self) -> tuple[Status, ...]:
+        """What happens to the task by being sent."""
+        scheduled = self.row.status == Status.SCHEDULED
+        return (Status.PENDING, Status.QUEUED) if scheduled else (Status.QUEUED,)
+
+
+def _send(rows: Sequence[_Due]) -> None:
     """Send the messages of these tasks in one pipelined batch.
 
     Raises BrokerUnavailableError; then perhaps some were sent.
     """
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
-            for row in rows:
-                send_message(producer, row)
+            for due in rows:
+                send_message(producer, due.row, retries=due.attempt)
     except OperationalError as error:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row]) -> int | None:
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[_Due]) -> int | None:
     now = time.time()
-    where = position(0, 0, Status.QUEUED)
-    cursor.execute(_MARK, [where, now, [row.task_id for row in rows]])
-    events = [
-        EventRow(row.task_id, status, position(0, 0, status), now)
-        for row in rows
-        for status in _steps(row)
-    ]
+    by_attempt: dict[int, list[UUID]] = defaultdict(list)
+    for due in rows:
+        by_attempt[due.attempt].append(due.row.task_id)
+    for attempt, ids in by_attempt.items():
+        cursor.execute(_MARK, [position(attempt, 0, Status.QUEUED), now, ids])
+    events = [EventRow(due.row.task_id, status, position(due.attempt, 0, status), now) for due in rows for status in due.steps]
     return max((event_id for event_id, _, _ in write_events(cursor, events)), default=None)
-
-
-def _steps(row: Row) -> tuple[Status, ...]:
-    return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)

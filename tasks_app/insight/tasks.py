@@ -21,7 +21,7 @@ DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Refuse what PostgreSQL would refuse, while the parameter's name is still known."""
     for problem in jsonsafe.problems(text):
         raise ValueError(problem.detail)
@@ -35,7 +35,7 @@ def _known_cursor(cursor: str) -> str:
 
 
 #: A form sends every field, the empty ones too.
-_Text = Annotated[str, Field(max_length=200), AfterValidator(_storable)]
+FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 _Cursor = Annotated[str, AfterValidator(_known_cursor)]
 _Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
 
@@ -62,8 +62,8 @@ class TaskFilter(BaseModel):
         default="", description="Where to go on; taken from the `Link` of a page."
     )
     status: _Status = Field(default=None, description="Only tasks in this status.")
-    task: _Text = Field(default="", description="Only tasks of this name.")
-    q: _Text = Field(
+    task: FilterText = Field(default="", description="Only tasks of this name.")
+    q: FilterText = Field(
         default="",
         description="Only the task with this id, or tasks whose error or worker has this text.",
     )

@@ -1,8 +1,11 @@
 """What Zenith keeps in PostgreSQL about tasks."""
 
+from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
+from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
+from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import MinuteRollup
 from tasks_app.models.task import Task
 
-__all__ = ["Batch", "MinuteRollup", "Task", "TaskEvent"]
+__all__ = ["Attempt", "Batch", "DeadLetter", "MinuteRollup", "ReplayRun", "Task", "TaskEvent"]

@@ -42,7 +42,14 @@ class Task(models.Model):
     received_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
     runtime = models.FloatField(null=True, blank=True, help_text="Seconds in the task's body.")
+    # In RETRY: no message waits anywhere; dispatch/publish.py sends the next attempt's when it is due.
+    held = models.BooleanField(default=False, db_default=False, help_text="Waits for its retry in PostgreSQL.")
+    replay_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays", db_index=False,
+        help_text="The dead task that this one was sent in place of.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ("-id",)
@@ -64,6 +71,16 @@ class Task(models.Model):
                 fields=("status", "not_before", "id"),
                 name="task_outbox",
                 condition=Q(status__in=[Status.SCHEDULED, Status.PENDING]),
+            ),
+            # dispatch/publish.py: whose retry is due. Small: short back-offs wait at the worker.
+            models.Index(fields=("not_before", "id"), name="task_held", condition=Q(held=True)),
+            # insight/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
+            models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
+            # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
+            models.Index(
+                fields=("id",),
+                name="task_cancel_wished",
+                condition=Q(cancel_requested_at__isnull=False, status__in=sorted(OPEN)),
             ),
             # insight/batches.py: progress of one batch.
             models.Index(fields=("batch",), name="task_batch", condition=Q(batch__isnull=False)),

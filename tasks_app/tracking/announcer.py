@@ -7,17 +7,19 @@ task and one small entry for a long one.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 import redis
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking.crashes import hand_back
 from tasks_app.tracking.signals import origin
 from tasks_app.tracking.stream import Event
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the held requests.
 LOOK_EVERY: Final = 0.05
+_BEAT: Final = "zenith-beat"
+_stopped: Final = threading.Event()
 
 
 class Announcer(bootsteps.StartStopStep):
@@ -34,25 +38,21 @@ class Announcer(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self._timers: list[Any] = []
+        self._timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begin to look and to beat; both run in the worker's event loop."""
-        self._timers = [
-            consumer.timer.call_repeatedly(LOOK_EVERY, announce_held, priority=10),
-            consumer.timer.call_repeatedly(heartbeat.EVERY, beat, (consumer,), priority=10),
-        ]
-        beat(consumer)
+        """Begin to look, in the worker's event loop, and to beat, in a thread.
+
+        A pool that runs tasks in the main process (solo) blocks the loop; it should not look dead.
+        """
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, announce_held, priority=10)
+        if not any(thread.name == _BEAT for thread in threading.enumerate()):
+            threading.Thread(target=_beat_until, args=(_stopped, consumer), name=_BEAT, daemon=True).start()
 
     def stop(self, consumer: Any) -> None:
-        """Stop looking; say goodbye, so that nobody waits for the next beat."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = []
-        try:
-            heartbeat.forget(consumer.hostname)
-        except redis.RedisError as error:
-            logger.info("Could not sign off: %s", error)
+        """Stop looking, but not beating: a worker that lost its connection, or stops, still runs its tasks."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def announce_held() -> None:
@@ -69,17 +69,36 @@ def announce_held() -> None:
         request.zenith_reported = _status(request)
 
 
-def beat(consumer: Any) -> None:
-    """Write this worker's heartbeat."""
+def _beat_until(stopped: threading.Event, consumer: Any) -> None:
+    while True:
+        try:
+            _beat(consumer)
+        except redis.RedisError as error:
+            logger.warning("Could not write the heartbeat: %s", error)
+        if stopped.wait(heartbeat.EVERY):
+            return
+
+
+def _beat(consumer: Any) -> None:
+    heartbeat.write(
+        consumer.hostname,
+        slots=consumer.pool.num_processes,
+        busy=len(worker_state.active_requests),
+        queues=[queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else [],
+        held=[request.id for request in list(worker_state.reserved_requests)],
+    )
+
+
+@signals.worker_shutdown.connect
+def sign_off(sender: Any, **_: Any) -> None:
+    """At the end of a stop on purpose, hand back what was reserved, and do not look dead but gone."""
+    _stopped.set()
+    for request in list(worker_state.reserved_requests):
+        hand_back(request.id, request.request_dict.get("retries") or 0)
     try:
-        heartbeat.write(
-            consumer.hostname,
-            slots=consumer.pool.num_processes,
-            busy=len(worker_state.active_requests),
-            queues=[queue.name for queue in consumer.task_consumer.queues],
-        )
+        heartbeat.forget(sender.hostname)
     except redis.RedisError as error:
-        logger.warning("Could not write the heartbeat: %s", error)
+        logger.info("Could not sign off: %s", error)
 
 
 def _status(request: Request) -> Status:

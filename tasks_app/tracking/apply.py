@@ -3,7 +3,7 @@
 1. Lock the rows of all tasks named in the batch, in the order of their ids (no deadlocks).
 2. Write bare rows for tasks nobody has heard of (sent by other code), and lock them too.
 3. Fold the steps into the rows in memory (fold.py has the rule).
-4. Write back changed rows, results, events and rollups, one statement each.
+4. Write back changed rows, results, failed runs, dead letters, events and rollups, one statement each.
 
 Applying a batch again changes nothing: the fold finds every step known, results and events are
 inserted only once, and a task is counted in the rollups only by whoever saw it end.
@@ -19,9 +19,11 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.jsonsafe import storable, storable_text
 from tasks_app.states import TERMINAL, Status
+from tasks_app.tracking.attempts import write_attempts
+from tasks_app.tracking.dead_letters import write_dead_letters
 from tasks_app.tracking.events import EventRow, write_events
 from tasks_app.tracking.fold import EXTERNAL, TaskState, fold
-from tasks_app.tracking.results import write_results
+from tasks_app.tracking.results import REVOKED_RESULT, write_results
 from tasks_app.tracking.rollup import write_rollups
 from tasks_app.tracking.stream import Event
 
@@ -92,6 +94,8 @@ def apply(events: Sequence[Event]) -> int | None:
         ]
         _write_rows(cursor, states.values())
         write_results(cursor, ended)
+        write_attempts(cursor, events)
+        write_dead_letters(cursor, ended)
         return _write_history(cursor, states, events, [state for state, _ in ended])
 
 
@@ -187,4 +191,4 @@ def _make_storable(event: Event) -> None:
     if event.traceback is not None:
         event.traceback = storable_text(event.traceback)
     if event.status in TERMINAL and event.result is None:
-        event.result = "null"
+        event.result = REVOKED_RESULT if event.status == Status.REVOKED else "null"

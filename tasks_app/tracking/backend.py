@@ -20,7 +20,8 @@ from tasks_app.errors import ResultNotJSONError, ResultTooLargeError
 from tasks_app.states import Status
 from tasks_app.tracking.results import NO_META
 from tasks_app.tracking.signals import origin
-from tasks_app.tracking.stream import Event, append_surely
+from tasks_app.tracking.stream import Event
+from tasks_app.tracking.outcome import report
 
 #: What is kept of an exception's message and of its traceback's end, in characters.
 MESSAGE_KEPT: Final = 10_000
@@ -89,7 +90,7 @@ class ZenithBackend(DatabaseBackend):
         if children:
             event.meta = json.dumps({"children": children})
         event.meta = None if event.meta == NO_META else event.meta
-        append_surely([event])
+        report(event, tag=(getattr(request, "properties", None) or {}).get("delivery_tag", ""))
 
 
 def encode_result(result: Any) -> str:

@@ -14,13 +14,18 @@ from typing import Any, Final
 import celery
 from django.utils import timezone
 
-from tasks_app.tracking.stream import client, text
+from tasks_app.broker import instance
+from tasks_app.tracking.line import client, text
 
 _NAMES: Final = "zenith:workers"
 _KEY: Final = "zenith:worker:"
+#: A key for each run of a worker that is gone soon after it died; claims.py looks at it too.
+ALIVE: Final = "zenith:alive:"
 #: Seconds between two heartbeats, after which a worker counts as offline, and is forgotten.
 EVERY: Final = 2.0
 OFFLINE_AFTER: Final = 8.0
+#: Seconds without a heartbeat after which a worker's tasks are given to others.
+DEAD_AFTER: Final = 12.0
 KEPT: Final = 300.0
 
 
@@ -34,6 +39,8 @@ class WorkerBeat:
     busy: int
     queues: tuple[str, ...]
     version: str
+    instance: str
+    held: tuple[str, ...]
     heartbeat_age: float
 
     @property
@@ -47,15 +54,19 @@ class WorkerBeat:
         return self.heartbeat_age < OFFLINE_AFTER
 
 
-def write(name: str, *, slots: int, busy: int, queues: Sequence[str]) -> None:
-    """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError."""
+def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str]) -> None:
+    """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
+
+    `held` are the ids of the tasks that it has reserved or runs.
+    """
     body = {
         "pid": os.getpid(), "slots": slots, "busy": busy, "queues": sorted(queues),
-        "version": celery.__version__,
+        "version": celery.__version__, "instance": instance(), "held": list(held),
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(_NAMES, name)
         pipe.set(_KEY + name, json.dumps(body), px=int(KEPT * 1000))
+        pipe.set(ALIVE + instance(), name, px=int(DEAD_AFTER * 1000))
         pipe.execute()
 
 
@@ -63,7 +74,7 @@ def forget(name: str) -> None:
     """Remove a worker that stopped on purpose. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
         pipe.srem(_NAMES, name)
-        pipe.delete(_KEY + name)
+        pipe.delete(_KEY + name, ALIVE + instance())
         pipe.execute()
 
 
@@ -86,5 +97,5 @@ def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
     return WorkerBeat(
         name=name,
         heartbeat_age=max(0.0, KEPT - left_ms / 1000),
-        **{**values, "queues": tuple(values["queues"])},
+        **{**values, "queues": tuple(values["queues"]), "held": tuple(values["held"])},
     )

@@ -25,6 +25,10 @@ _INSERT: Final = """
         date_started = excluded.date_started, date_done = excluded.date_done
 """
 
+#: What `AsyncResult.get()` raises for a task that no worker ever revoked itself.
+REVOKED_RESULT: Final = (
+    '{"exc_type": "TaskRevokedError", "exc_message": ["cancelled"], "exc_module": "celery.exceptions"}'
+)
 NO_META: Final = '{"children": []}'
 
 

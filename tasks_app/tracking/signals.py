@@ -20,14 +20,13 @@ from celery.worker.request import Request
 
 from tasks_app.states import Status
 from tasks_app.tracking import stream
+from tasks_app.tracking.crashes import count_delivery
 from tasks_app.tracking.stream import Event
 
 logger = logging.getLogger(__name__)
 
 #: Header of messages whose task has a row already, because dispatch/ wrote it.
 DISPATCHED_HEADER: Final = "zenith"
-_DELIVERIES: Final = "zenith:deliveries:"
-_DELIVERIES_KEPT: Final = 7 * 24 * 3600
 
 
 @signals.after_task_publish.connect
@@ -59,7 +58,9 @@ def stamp_received(request: Request, **_: Any) -> None:
     """Note on the request when it came, and which delivery of its message this is."""
     request.request_dict["zenith_received"] = time.time()
     request.request_dict["zenith_delivery"] = (
-        _count_delivery(request) if request.delivery_info["redelivered"] else 0
+        count_delivery(request.id, request.request_dict.get("retries") or 0)
+        if request.delivery_info["redelivered"]
+        else 0
     )
 
 
@@ -84,14 +85,3 @@ def origin(request: Any) -> dict[str, Any]:
         "priority": (request.delivery_info or {}).get("priority"),
     }
 
-
-def _count_delivery(request: Request) -> int:
-    """Return how often this attempt was delivered before; 1 where Redis cannot tell."""
-    key = f"{_DELIVERIES}{request.id}:{request.request_dict.get('retries') or 0}"
-    try:
-        with stream.client().pipeline(transaction=True) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, _DELIVERIES_KEPT)
-            return int(pipe.execute()[0])
-    except redis.RedisError:
-        return 1

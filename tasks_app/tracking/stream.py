@@ -11,31 +11,21 @@ No other module knows these keys.
 """
 
 import json
-import logging
-import os
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from types import NoneType
 from typing import Any, Final, get_args, get_origin
 
 import redis
-from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from tasks_app.states import Status, position
+from tasks_app.tracking.line import client, command, text
 
 STREAM: Final = "zenith:events"
 GROUP: Final = "recorder"
 UNREADABLE: Final = "zenith:events:unreadable"
 UNREADABLE_KEPT: Final = 10_000
-#: Seconds for which an outcome waits for Redis to come back.
-PATIENCE: Final = 300.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,78 +121,10 @@ def _event(row: dict[str, Any]) -> Event:
     return Event(**{**row, "status": Status(row["status"])})
 
 
-@cache
-def client() -> "redis.Redis":
-    """Return this process's connection pool to Redis (redis-py renews it after a fork).
-
-    One immediate retry: a pooled connection may have died while it was idle.
-    """
-    return redis.Redis.from_url(
-        settings.ZENITH_REDIS_URL,
-        socket_timeout=30,
-        socket_connect_timeout=5,
-        retry=Retry(NoBackoff(), retries=1),
-    )
-
-
 def append(events: Sequence[Event]) -> None:
     """Append events as one entry, in one round trip. Raises redis.RedisError."""
     if events:
-        _line().xadd(encode(events))
-
-
-class _Line:
-    """One connection kept by one thread, for appending only.
-
-    `Redis.execute_command` costs six times what the round trip itself does (pool, retries,
-    instrumentation); this is on the way of every task.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._connection = client().connection_pool.get_connection()
-
-    def xadd(self, body: bytes) -> None:
-        """Append one entry; a connection that died while it was idle is renewed once."""
-        try:
-            self._send(body)
-        except (redis.ConnectionError, redis.TimeoutError):
-            self._connection.disconnect()
-            self._send(body)
-
-    def _send(self, body: bytes) -> None:
-        self._connection.send_command("XADD", STREAM, "*", "e", body, check_health=False)
-        self._connection.read_response()
-
-
-_lines = threading.local()
-
-
-def _line() -> _Line:
-    """Return this thread's line; a forked child never uses its parent's."""
-    line: _Line | None = getattr(_lines, "line", None)
-    if line is None or line.pid != os.getpid():
-        line = _lines.line = _Line()
-    return line
-
-
-def append_surely(events: Sequence[Event]) -> None:
-    """Append events, trying again for up to `PATIENCE` seconds while Redis is away.
-
-    For what must not get lost: until this returns, the task's message stays unacknowledged.
-    Raises redis.RedisError when patience ends.
-    """
-    deadline = time.monotonic() + PATIENCE
-    pause = 0.1
-    while True:
-        try:
-            return append(events)
-        except redis.RedisError as error:
-            if time.monotonic() + pause > deadline:
-                raise
-            logger.warning("Redis does not take a task's outcome (%s); trying again.", error)
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+        command("XADD", STREAM, "*", "e", encode(events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +188,15 @@ def length() -> int:
     return int(client().xlen(STREAM))
 
 
+def lag() -> float:
+    """Return for how many seconds the oldest entry has waited, by Redis' clock. Raises redis.RedisError."""
+    oldest = client().xrange(STREAM, count=1)
+    if not oldest:
+        return 0.0
+    seconds, micros = client().time()
+    return max(0.0, seconds + micros / 1e6 - int(text(oldest[0][0] or "0").partition("-")[0]) / 1000)
+
+
 def unreadable_count() -> int:
     """Return how many entries were set aside."""
     return int(client().xlen(UNREADABLE))
@@ -289,8 +220,3 @@ def _entries(rows: Iterable[Any]) -> list[Entry]:
     return [
         Entry(id=text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None
     ]
-
-
-def text(value: bytes | str) -> str:
-    """Return a name or an id as Redis answers it, which depends on the protocol, as text."""
-    return value.decode() if isinstance(value, bytes) else value

@@ -14,6 +14,8 @@ from tasks_app.callers import DISPATCH, VIEW, caller_of
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
+from tasks_app.insight.attempts import attempts_of
+from tasks_app.insight.lineage import lineage
 from tasks_app.models import Task
 from tasks_app.web.context import overview_context
 
@@ -49,6 +51,8 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     context = {
         "task": found,
         "events": found.events.order_by("position", "id"),
+        "attempts": attempts_of(found),
+        "lineage": lineage(found),
         "arguments_json": _pretty({"args": found.args, "kwargs": found.kwargs}),
         "result_json": _pretty(json.loads(result)) if result else "",
         "traceback": (outcome.traceback or "") if outcome else "",

@@ -41,3 +41,15 @@ def test_the_delay_lies_between_nothing_and_the_ceiling(retries: int, jitter: fl
     decision = decide(retries=retries, max_retries=10**7, worth_retrying=True, jitter=jitter)
     assert isinstance(decision, RunAgain)
     assert 0 <= decision.delay <= backoff_ceiling(retries) <= CAP_SECONDS
+
+
+def test_a_task_may_have_its_own_first_and_longest_back_off() -> None:
+    def delay(retries: int) -> RunAgain | GiveUp:
+        return decide(retries=retries, max_retries=9, worth_retrying=True, jitter=0.5, base=30, cap=100)
+
+    assert [delay(retries) for retries in range(4)] == [RunAgain(15), RunAgain(30), RunAgain(50), RunAgain(50)]
+
+
+@pytest.mark.parametrize(("delay", "is_long"), [(0.0, False), (60.0, False), (60.1, True)])
+def test_a_back_off_of_more_than_a_minute_is_long(delay: float, is_long: bool) -> None:
+    assert RunAgain(delay).is_long is is_long

@@ -1,4 +1,4 @@
-"""`manage.py run_engine`: the relay and the recorder, until they are told to stop."""
+"""`manage.py run_engine`: the relay, the recorder and the reconciler, until they are told to stop."""
 
 import signal
 import threading
@@ -7,16 +7,22 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand
 
-from tasks_app.dispatch import relay
-from tasks_app.tracking import recorder
+from tasks_app.dispatch import relay, repair, replays
+from tasks_app.tracking import recorder, retention
 
-PARTS: Final = {"recorder": recorder.run, "relay": relay.run}
+PARTS: Final = {
+    "recorder": recorder.run,
+    "relay": relay.run,
+    "reconciler": repair.run,
+    "replays": replays.run,
+    "retention": retention.run,
+}
 
 
 class Command(BaseCommand):
     """Run the parts of the engine, each in a thread; any number of engines may run."""
 
-    help = "Publish due tasks and record what workers report. Any number of engines may run."
+    help = "Publish due tasks, record what workers report, and repair what died or got lost. Any number of engines may run."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the names of the parts to run."""

@@ -1,0 +1,126 @@
+"""Dead letters for programs: in groups, one by one, and what becomes of them."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router
+
+from tasks_app.api.dead_letter_schemas import (
+    Choice,
+    DeadLetterAnswer,
+    DeadLetterDetail,
+    DiscardAnswer,
+    DiscardRequest,
+    GroupAnswer,
+    ReplayAnswer,
+    ReplayRequest,
+    RunAnswer,
+)
+from tasks_app.api.paging import link_next, refuse_unknown
+from tasks_app.callers import DISPATCH, VIEW, Caller, caller_of
+from tasks_app.dispatch import replay as replaying
+from tasks_app.dispatch.create import Origin
+from tasks_app.errors import InvalidDispatchError, Problem, StateConflictError
+from tasks_app.insight import dead_letters
+from tasks_app.insight.dead_letters import DeadLetterFilter
+from tasks_app.models import ReplayRun
+
+router = Router(tags=["dead letters"])
+
+
+@router.get("", response=list[DeadLetterAnswer], summary="List dead letters, newest first", operation_id="list_dead_letters")
+def list_letters(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
+    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, DeadLetterFilter)
+    page = chosen.page()
+    link_next(request, response, page.following)
+    return [DeadLetterAnswer.of(found) for found in page.letters]
+
+
+@router.get("/groups", response=list[GroupAnswer], summary="List groups of dead letters", operation_id="list_dead_letter_groups")
+def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[GroupAnswer]:
+    """Return one page of groups, that with the newest failure first, counting the letters that match."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, DeadLetterFilter)
+    page = chosen.groups()
+    link_next(request, response, page.following)
+    return [GroupAnswer.of(group) for group in page.groups]
+
+
+@router.post("/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters")
+def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
+    """Send a new task in the place of each dead one.
+
+    A letter is replayed once: a request that is sent again finds nothing to do (409 where it names
+    ids). `first`, `rate` and a thousand letters or more make a run that the engine works off.
+    """
+    caller = caller_of(request, DISPATCH)
+    _refuse_strange(body)
+    result = replaying.replay(body.to_replay(), _origin(caller))
+    if body.ids and not result.done and result.run is None:
+        raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
+    return ReplayAnswer.of(result)
+
+
+@router.post("/discard", response=DiscardAnswer, summary="Discard dead letters", operation_id="discard_dead_letters")
+def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
+    """Leave it at that, with a note. Only what is open is discarded."""
+    caller = caller_of(request, DISPATCH)
+    _refuse_strange(body)
+    discarded = replaying.discard(body.selection(), body.note, _origin(caller))
+    if body.ids and not discarded:
+        raise StateConflictError("Each of these was replayed or discarded before.")
+    return DiscardAnswer(discarded=discarded)
+
+
+@router.get("/runs/{run_id}", response=RunAnswer, summary="Show a replay of many", operation_id="show_replay_run")
+def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
+    """Return how far it is."""
+    caller_of(request, VIEW)
+    return RunAnswer.of(_run(run_id))
+
+
+@router.post("/runs/{run_id}/stop", response=RunAnswer, summary="Stop a replay of many", operation_id="stop_replay_run")
+def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
+    """End it before its time; what it replayed goes on."""
+    caller = caller_of(request, DISPATCH)
+    run = _run(run_id)
+    if not replaying.stop_run(run.id, _origin(caller)):
+        raise StateConflictError("It has ended already.")
+    run.refresh_from_db()
+    return RunAnswer.of(run)
+
+
+@router.get("/{task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
+def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
+    """Return the dead letter of the task with this id, with its arguments and its traceback."""
+    caller_of(request, VIEW)
+    found = dead_letters.find(_key(task_id))
+    if found is None:
+        raise Http404(f"Task {task_id[:100]!r} has no dead letter.")
+    return DeadLetterDetail.of(found)
+
+
+def _refuse_strange(body: Choice) -> None:
+    """Name the ids that have no dead letter: a mistyped one must not pass for one that is done."""
+    known = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
+    strange = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known]
+    if strange:
+        raise InvalidDispatchError(*(Problem(f"/ids/{index}", "no dead letter of such a task") for index in strange))
+
+
+def _origin(caller: Caller) -> Origin:
+    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
+
+
+def _run(run_id: str) -> ReplayRun:
+    return get_object_or_404(ReplayRun, pk=_key(run_id))
+
+
+def _key(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Http404(f"There is nothing with the id {text[:100]!r}.") from None

@@ -1,0 +1,27 @@
+"""What the API's lists share: refusing parameters that do not exist, and linking to the next page."""
+
+from typing import Protocol
+
+from django.http import HttpRequest, HttpResponse
+from pydantic import BaseModel
+
+from tasks_app.errors import InvalidQueryError, Problem
+
+
+class _Filter(Protocol):
+    def query_string(self) -> str: ...
+
+
+def refuse_unknown(request: HttpRequest, known: type[BaseModel]) -> None:
+    """A mistyped filter must not pass for no filter at all. Raises InvalidQueryError."""
+    names = ", ".join(known.model_fields)
+    unknown = request.GET.keys() - known.model_fields.keys()
+    if unknown:
+        raise InvalidQueryError(*(Problem(name, f"no such parameter; known are: {names}") for name in sorted(unknown)))
+
+
+def link_next(request: HttpRequest, response: HttpResponse, following: _Filter | None) -> None:
+    """Say where the list goes on, if it does, in the field `Link` (RFC 8288)."""
+    if following is not None:
+        address = request.build_absolute_uri(f"{request.path}?{following.query_string()}")
+        response["Link"] = f'<{address}>; rel="next"'

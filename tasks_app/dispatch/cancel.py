@@ -1,0 +1,105 @@
+"""Cancelling tasks so that it lasts.
+
+1. The wish is stored in PostgreSQL first (`cancel_requested_at`).
+2. What has no message yet (SCHEDULED, PENDING, a RETRY held here) is REVOKED by the same statement's
+   conditional UPDATE, and never reaches the broker.
+3. For what is on the broker, one script in Redis decides between the cancellation and a worker that is
+   about to start (tracking/claims.py). Won: the task is REVOKED, and every worker, also one that
+   starts next week, refuses its message.
+4. What runs goes on, unless it is stopped by force: then its process is killed, and it is REVOKED
+   once its worker says so.
+
+A crash between the steps is made good by the engine (`settle`).
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from celery import current_app
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from tasks_app.models import Task
+from tasks_app.states import OPEN, Status
+from tasks_app.tracking import claims, live, stream
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.claims import Verdict
+from tasks_app.tracking.stream import Event
+
+logger = logging.getLogger(__name__)
+
+#: Tasks cancelled in one transaction.
+CHUNK: Final = 1000
+_HERE: Final = Q(status__in=(Status.SCHEDULED, Status.PENDING)) | Q(status=Status.RETRY, held=True)
+_ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a wish to cancel, in numbers of tasks."""
+
+    revoked: int
+    running: int
+    finished: int
+
+    def __add__(self, other: "Cancelled") -> "Cancelled":
+        return Cancelled(
+            self.revoked + other.revoked, self.running + other.running, self.finished + other.finished
+        )
+
+
+def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
+    """Cancel tasks, a chunk at a time. Raises django.db.Error or redis.RedisError.
+
+    The wish is stored before Redis is asked: where that is away, the engine carries it out later.
+    `by` names the caller on the timeline. With `force`, running tasks are killed.
+    """
+    total = Cancelled(0, 0, 0)
+    for start in range(0, len(ids), CHUNK):
+        total += _cancel_chunk(ids[start : start + CHUNK], by, force)
+    return total
+
+
+def settle() -> int:
+    """Carry out wishes that a crash left behind; return how many tasks were revoked."""
+    wished = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER)
+    return _revoke_on_broker(list(wished.order_by("id")[:CHUNK]), "cancelled")
+
+
+def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
+    reason = f"cancelled by {by}" if by else "cancelled"
+    with transaction.atomic():
+        Task.objects.filter(id__in=ids, status__in=OPEN, cancel_requested_at=None).update(
+            cancel_requested_at=timezone.now()
+        )
+        # Waits for a relay that is sending one of these just now, and then looks at its new status.
+        here = list(Task.objects.select_for_update().filter(_HERE, id__in=ids).order_by("id"))
+        newest = apply([_revoked(task, reason) for task in here])
+    live.poke(newest)
+    revoked = len(here) + _revoke_on_broker(
+        list(Task.objects.filter(id__in=ids, status__in=_ON_BROKER, held=False).order_by("id")), reason
+    )
+    running = [str(id_) for id_ in Task.objects.filter(id__in=ids, status=Status.STARTED).values_list("id", flat=True)]
+    if force and running:
+        current_app.control.revoke(running, terminate=True, signal="SIGKILL")
+    return Cancelled(revoked, len(running), len(ids) - revoked - len(running))
+
+
+def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> int:
+    won = [task for task in tasks if claims.cancel(str(task.id)) == Verdict.CANCELLED]
+    if won:
+        live.poke(apply([_revoked(task, reason) for task in won]))
+    return len(won)
+
+
+def _revoked(task: Task, reason: str) -> Event:
+    """Return the step that ends a task, in the delivery that its row shows."""
+    return Event(
+        task_id=str(task.id), status=Status.REVOKED, at=time.time(), attempt=task.attempt - 1,
+        delivery=(task.position >> 8) & 0xFF, message=reason,
+    )  # fmt: skip

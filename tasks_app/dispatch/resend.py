@@ -1,0 +1,50 @@
+"""Sending again what got lost: tasks whose message exists nowhere (tracking/reconcile.py finds them)."""
+
+import logging
+from collections.abc import Sequence
+
+import redis
+from celery import current_app
+from django.db import connection, transaction
+from kombu.exceptions import OperationalError
+
+from tasks_app.dispatch.message import Row, send_message
+from tasks_app.errors import BrokerUnavailableError
+from tasks_app.states import Status, attempt_of
+from tasks_app.tracking import stream
+from tasks_app.tracking.crashes import put_back
+from tasks_app.tracking.reconcile import Lost
+
+logger = logging.getLogger(__name__)
+
+_LOCK = """
+    SELECT id, name, queue, args, kwargs, priority, max_retries, status, position
+    FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+
+
+def resend(lost: Sequence[Lost]) -> int:
+    """Publish lost tasks again, unless their rows changed meanwhile; return how many.
+
+    Raises BrokerUnavailableError; then perhaps some were sent, and the rest is found again.
+    """
+    as_found = {task.id: (task.status, task.position) for task in lost}
+    sent = 0
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_LOCK, [list(as_found)])
+        rows = [(Row(*values[:-1]), values[-1]) for values in cursor.fetchall()]
+        try:
+            with current_app.producer_or_acquire() as producer:
+                for row, position in rows:
+                    if as_found[str(row.task_id)] != (row.status, position):
+                        continue
+                    attempt = attempt_of(position) + (row.status == Status.RETRY)
+                    send_message(producer, row, retries=attempt, again=True)
+                    reason = f"it was {row.status}, but its message was nowhere; it was sent again"
+                    stream.append([put_back(str(row.task_id), attempt, reason)])
+                    sent += 1
+        except (OperationalError, redis.RedisError) as error:
+            raise BrokerUnavailableError(str(error)) from error
+    if sent:
+        logger.warning("%s tasks whose message was lost were sent again.", sent)
+    return sent

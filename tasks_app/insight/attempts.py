@@ -1,0 +1,60 @@
+"""Every run of one task: those that went wrong, and the one that its row shows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks_app.models import Attempt, Task
+from tasks_app.states import TERMINAL, Status, delivery_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One run of a task. `attempt` counts from 1, `delivery` how often it had been handed out before."""
+
+    attempt: int
+    delivery: int
+    status: str
+    worker: str
+    received_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    error_type: str = ""
+    error_message: str = ""
+    traceback: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, by its worker's clock."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+
+def attempts_of(task: Task) -> list[AttemptView]:
+    """Return a task's runs, the newest first, in one query."""
+    kept = {(row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
+    current = _from_task(task)
+    if current is not None:
+        kept.setdefault((current.attempt, current.delivery), current)
+    return [view for _, view in sorted(kept.items(), reverse=True)]
+
+
+def _from_row(row: Attempt) -> AttemptView:
+    return AttemptView(
+        attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
+        received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at,
+        error_type=row.error_type, error_message=row.error_message, traceback=row.traceback,
+    )  # fmt: skip
+
+
+def _from_task(task: Task) -> AttemptView | None:
+    """Return the run that the task's row shows; None where no worker has it, or had it."""
+    status = Status(task.status)
+    if task.received_at is None and task.started_at is None:
+        return None
+    return AttemptView(
+        attempt=task.attempt, delivery=delivery_of(task.position), status=status, worker=task.worker,
+        received_at=task.received_at, started_at=task.started_at,
+        finished_at=task.finished_at if status in TERMINAL else None,
+        error_type=task.error_type, error_message=task.error_message,
+    )  # fmt: skip

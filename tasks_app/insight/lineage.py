@@ -1,0 +1,47 @@
+"""Where a task comes from and what came of it: replays, both ways."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from tasks_app.models import Task
+
+#: Replays shown of one task; a letter is replayed once, unless somebody forces more.
+SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Another task, as a link shows it."""
+
+    id: UUID
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The dead task that this one stands in for, and the tasks sent in place of this one, oldest first."""
+
+    replay_of: Relative | None
+    replayed_by: list[Relative]
+
+
+def lineage(task: Task) -> Lineage:
+    """Return a task's relatives, in one query, or in two where it is a replay itself."""
+    fields = ("id", "status")
+    before = None
+    if task.replay_of_id is not None:
+        before = Task.objects.filter(id=task.replay_of_id).values_list(*fields).first()
+    after = Task.objects.filter(replay_of=task).order_by("id").values_list(*fields)[:SHOWN]
+    return Lineage(Relative(*before) if before else None, [Relative(*row) for row in after])
+
+
+def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+    """Return for each of these tasks the tasks sent in its place, oldest first, in one query."""
+    found: dict[UUID, list[UUID]] = {}
+    rows = Task.objects.filter(replay_of__in=list(task_ids)).order_by("id")
+    for dead, new in rows.values_list("replay_of_id", "id"):
+        if dead is not None:
+            found.setdefault(dead, []).append(new)
+    return found

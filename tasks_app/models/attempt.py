@@ -1,0 +1,39 @@
+"""The runs of a task that went wrong, each with its own error."""
+
+from django.db import models
+
+from tasks_app.models.task import Task
+from tasks_app.states import Status
+
+
+class Attempt(models.Model):
+    """One run of a task that did not succeed.
+
+    A run that succeeded, or is under way, has no row: the task's own row says all about it, and
+    most tasks have no other. insight/attempts.py puts the two together.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    attempt = models.PositiveIntegerField(help_text="Which run of the task, from 1.")
+    delivery = models.PositiveSmallIntegerField(default=0, help_text="How often this run's message had been handed out before.")
+    worker = models.CharField(max_length=255, blank=True, default="")
+    received_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField()
+    outcome = models.CharField(max_length=9, choices=Status, help_text="RETRY, FAILURE or REVOKED; QUEUED when it was recovered.")
+    error_type = models.CharField(max_length=255, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+    traceback = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            # tracking/attempts.py: a run reported twice is one row; insight/attempts.py reads a task's by it.
+            models.UniqueConstraint(fields=("task", "attempt", "delivery"), name="attempt_once"),
+            models.CheckConstraint(condition=models.Q(attempt__gte=1), name="attempt_counts_from_one"),
+            models.CheckConstraint(condition=models.Q(outcome__in=Status.values), name="attempt_outcome_known"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task_id} attempt {self.attempt}"

@@ -1,0 +1,92 @@
+"""Tasks that gave up, until somebody decides what becomes of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from tasks_app.models.task import Task
+
+
+class LetterState(models.TextChoices):
+    """What became of a dead letter."""
+
+    OPEN = "OPEN", "Open"
+    REPLAYED = "REPLAYED", "Replayed"
+    DISCARDED = "DISCARDED", "Discarded"
+
+    @property
+    def sentence(self) -> str:
+        """What this state means, in one sentence for pages and API documentation."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    LetterState.OPEN: "Nobody has decided yet.",
+    LetterState.REPLAYED: "A new task was sent in its place.",
+    LetterState.DISCARDED: "Somebody decided to leave it at that.",
+}
+
+
+class DeadLetter(models.Model):
+    """The last failure of one task, written in the transaction that records the failure.
+
+    `fingerprint` groups failures that belong together (fingerprint.py). `message` is normalised;
+    the real one is the task's. The row may be pruned before its task is (tracking/retention.py).
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.OneToOneField(Task, on_delete=models.CASCADE, related_name="dead_letter")
+    fingerprint = models.CharField(max_length=32)
+    task_name = models.CharField(max_length=255)
+    queue = models.CharField(max_length=100)
+    error_type = models.CharField(max_length=255)
+    message = models.CharField(max_length=500, blank=True, default="")
+    frame = models.CharField(max_length=255, blank=True, default="")
+    created_at = models.DateTimeField()
+    state = models.CharField(max_length=9, choices=LetterState, default=LetterState.OPEN)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.CharField(max_length=200, blank=True, default="")
+    note = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(state__in=LetterState.values), name="letter_state_known"),
+            models.CheckConstraint(
+                condition=Q(state=LetterState.OPEN, resolved_at__isnull=True)
+                | (~Q(state=LetterState.OPEN) & Q(resolved_at__isnull=False)),
+                name="letter_resolved_has_time",
+            ),
+        )
+        indexes = (
+            # insight/dead_letters.py: one group, newest first.
+            models.Index(fields=("fingerprint", "created_at"), name="letter_group"),
+            # insight/dead_letters.py: what is open, newest first; dispatch/replay.py: oldest first.
+            models.Index(fields=("id",), name="letter_open", condition=Q(state=LetterState.OPEN)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task_name}: {self.error_type}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which dead letters are meant: those that match all that is given; every one where nothing is."""
+
+    task_ids: Sequence[UUID] = ()
+    fingerprint: str = ""
+    task_name: str = ""
+    error_type: str = ""
+
+    def query(self) -> "models.QuerySet[DeadLetter]":
+        """Return them, in whatever state they are."""
+        query = DeadLetter.objects.all()
+        if self.task_ids:
+            query = query.filter(task_id__in=self.task_ids)
+        for name in ("fingerprint", "task_name", "error_type"):
+            if value := getattr(self, name):
+                query = query.filter(**{name: value})
+        return query

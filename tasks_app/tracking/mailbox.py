@@ -1,0 +1,110 @@
+"""Looking into kombu's Redis keys: what waits in a queue, and what workers hold unacknowledged.
+
+The shapes are kombu's (kombu/transport/redis.py): a queue is one list for each priority step, `unacked`
+a hash of delivery tag → [message, exchange, routing key], `unacked_index` the times they were taken.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from tasks_app.broker import TAKEN
+from tasks_app.tracking.heartbeat import ALIVE
+from tasks_app.tracking.line import client, script, text
+
+UNACKED: Final = "unacked"
+UNACKED_INDEX: Final = "unacked_index"
+#: kombu's separator between a queue's name and a priority step.
+_SEPARATOR: Final = "\x06\x16"
+_STEPS: Final = (0, 3, 6, 9)
+_PAGE: Final = 1000
+# The id stands in the message's headers, which are JSON inside the message's JSON.
+_TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
+
+
+def keys_of(queue: str) -> list[str]:
+    """Return the lists that hold a queue's messages, one for each priority step."""
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in _STEPS]
+
+
+def depth(queue: str) -> int:
+    """Return how many messages wait in a queue. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in keys_of(queue):
+            pipe.llen(key)
+        return sum(pipe.execute())
+
+
+def waiting_ids(queue: str) -> Iterator[str]:
+    """Yield the ids of the tasks that wait in a queue, a page at a time. Raises redis.RedisError.
+
+    Messages that move while the pages are read may be missed; look again before acting on that.
+    """
+    for key in keys_of(queue):
+        start = 0
+        while page := client().lrange(key, start, start + _PAGE - 1):
+            yield from filter(None, map(_task_id, page))
+            start += _PAGE
+
+
+def unacknowledged() -> dict[str, str]:
+    """Return delivery tag → task id of everything that workers hold. Raises redis.RedisError."""
+    pairs = client().hscan_iter(UNACKED, count=_PAGE)
+    return {text(tag): id_ for tag, body in pairs if (id_ := _task_id(body))}
+
+
+def owners() -> dict[str, str]:
+    """Return delivery tag → the run of a worker that took it. Raises redis.RedisError."""
+    return {text(tag): text(owner) for tag, owner in client().hgetall(TAKEN).items()}
+
+
+def dead(instances: Iterable[str]) -> set[str]:
+    """Return those runs of workers that do not beat any more. Raises redis.RedisError."""
+    names = sorted(set(instances))
+    if not names:
+        return set()
+    beating = client().mget([ALIVE + name for name in names])
+    return {name for name, value in zip(names, beating, strict=True) if value is None}
+
+
+# KEYS: unacked. ARGV: tag, unacked_index, taken, key of the owner's heartbeat, list to go to, message.
+# One step, so that there is never a second copy, and never one taken from a worker that came back.
+_PUT_BACK: Final = """
+if redis.call('EXISTS', ARGV[4]) == 1 then return 0 end
+redis.call('HDEL', ARGV[3], ARGV[1])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZREM', ARGV[2], ARGV[1])
+redis.call('RPUSH', ARGV[5], ARGV[6])
+return 1
+"""
+
+
+def put_back(tag: str, owner: str) -> dict[str, Any] | None:
+    """Put one message of a dead worker back at the head of its queue, and return its headers.
+
+    Returns None where there is none, or where its owner beats again. Raises redis.RedisError.
+    """
+    held = client().hget(UNACKED, tag)
+    message, _exchange, queue = json.loads(held) if held else ({}, "", "")
+    if held:
+        message["headers"]["redelivered"] = True
+        message["properties"]["delivery_info"]["redelivered"] = True
+    body = json.dumps(message)
+    place = _list_of(queue, message)
+    if not script(_PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, ALIVE + owner, place, body):
+        return None
+    headers: dict[str, Any] = message["headers"]
+    return headers
+
+
+def _list_of(queue: str, message: dict[str, Any]) -> str:
+    """Return the list for the message's priority, which kombu rounds down to a step."""
+    priority = (message.get("properties") or {}).get("priority") or 0
+    step = max(item for item in _STEPS if item <= max(0, min(int(priority), 9)))
+    return keys_of(queue)[_STEPS.index(step)]
+
+
+def _task_id(body: bytes | str) -> str | None:
+    found = _TASK_ID.search(body if isinstance(body, bytes) else body.encode())
+    return found.group(1).decode() if found else None

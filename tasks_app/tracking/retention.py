@@ -1,0 +1,69 @@
+"""Keeping what grows within bounds: dead letters, by their age and by their number."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from tasks_app.models import DeadLetter
+from tasks_app.tracking.loops import Pause, with_fresh_connection
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+LOOK_EVERY: Final = 3600.0
+#: Rows removed in one transaction, so that nobody waits long for their locks.
+CHUNK: Final = 1000
+
+# SKIP LOCKED: several engines may prune at once, and a letter that is being replayed is left alone.
+_DELETE: Final = """
+    DELETE FROM tasks_app_deadletter WHERE id = ANY(ARRAY(
+        SELECT id FROM tasks_app_deadletter WHERE {where} ORDER BY {order} LIMIT %s
+        FOR UPDATE SKIP LOCKED))
+"""
+_OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
+# What somebody decided about goes before what still waits for a decision.
+_EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
+
+
+def run(stop: threading.Event) -> None:
+    """Prune every hour until `stop` is set, waiting out a database that is away."""
+    pause = Pause(stop)
+    while not stop.is_set():
+        try:
+            with with_fresh_connection():
+                removed = prune_dead_letters(
+                    max_age=timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS),
+                    max_count=settings.ZENITH_DEAD_LETTER_MAX,
+                )
+            if removed:
+                logger.info("%s dead letters were pruned.", removed)
+            pause.reset()
+            stop.wait(LOOK_EVERY)
+        except DatabaseError as error:
+            pause.after("Pruning", error)
+
+
+def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK) -> int:
+    """Remove letters older than `max_age`, and the oldest beyond `max_count`; return how many.
+
+    Their tasks stay until their own retention ends. Each chunk is a transaction of its own.
+    """
+    removed = 0
+    while count := _execute(_OLD, [max_age, chunk]):
+        removed += count
+    excess = DeadLetter.objects.count() - max_count
+    while excess > 0 and (count := _execute(_EXCESS, [min(chunk, excess)])):
+        removed += count
+        excess -= count
+    return removed
+
+
+def _execute(query: str, parameters: Sequence[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return int(cursor.rowcount)
