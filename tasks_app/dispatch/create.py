@@ -24,7 +24,7 @@ from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError, Problem
-from tasks_app.models import Batch, Task
+from tasks_app.models import Batch
 from tasks_app.models.ids import new_id
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
