@@ -58,9 +58,11 @@ class Process:
         self.name = name
         self.log = log
         self._shown = 0
+        # Ends with the tests, also when these are killed.
+        tether = (str(REPOSITORY / "zenith_site" / "tether.py"), str(os.getpid()), str(int(signal.SIGKILL)), "-", "-")
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, "-I", "-S", *tether, sys.executable, *command],
                 cwd=REPOSITORY, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

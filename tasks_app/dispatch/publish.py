@@ -71,8 +71,10 @@ def _publish(query: str, parameters: Sequence[Any]) -> int:
         rows = [Row(*row) for row in cursor.fetchall()]
         if not rows:
             return 0
+        # Before the first message leaves: a worker may have received it before the last one is sent.
+        now = time.time()
         _send(rows)
-        newest = _mark_queued(cursor, rows)
+        newest = _mark_queued(cursor, rows, now)
     live.poke(newest)
     return len(rows)
 
@@ -90,8 +92,7 @@ def _send(rows: Sequence[Row]) -> None:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row]) -> int | None:
-    now = time.time()
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row], now: float) -> int | None:
     where = position(0, 0, Status.QUEUED)
     cursor.execute(_MARK, [where, now, [row.task_id for row in rows]])
     events = [

@@ -19,6 +19,7 @@ from tasks_app.models import MinuteRollup, Task, TaskEvent
 from tasks_app.states import TERMINAL
 from tasks_app.tracking import heartbeat, stream
 from tests import stack as stacks
+from tests.broker import messages
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -39,6 +40,29 @@ def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(autouse=True)
 def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
     yield from stacks.settling(module_stack)
+
+
+class Gate:
+    """Keeps `sample.meet` tasks running until it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def holds(self) -> str:
+        """Send a task that runs until then; return its id."""
+        return call("sample.meet", str(self._path))
+
+    def open(self) -> None:
+        """Let all of them end."""
+        self._path.touch()
+
+
+@pytest.fixture
+def gate(stack: Stack, tmp_path: Path) -> Iterator[Gate]:
+    """A gate that is open in the end, whatever the test did."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
 
 
 def run(task: str, count: int = 1, **more: Any) -> list[str]:
@@ -85,27 +109,26 @@ def test_a_hundred_tasks_end_in_a_hundred_rows_and_results() -> None:
     assert TaskEvent.objects.filter(status="SUCCESS").count() == 100
 
 
-def test_a_running_task_shows_where_it_runs(tmp_path: Path) -> None:
-    marker = tmp_path / "go"
-    task_id = call("sample.meet", str(marker))
+def test_a_running_task_shows_where_it_runs(gate: Gate) -> None:
+    task_id = gate.holds()
     eventually(lambda: Task.objects.filter(id=task_id, status="STARTED").exists())
     task = Task.objects.get(id=task_id)
     assert (task.worker, task.finished_at) == (WORKER, None)
     assert task.started_at is not None
     eventually(lambda: any(beat.name == WORKER and beat.busy == 1 for beat in heartbeat.read_all()))
-    marker.touch()
+    gate.open()
     assert ended(task_id).status == "SUCCESS"
 
 
-def test_a_task_that_waits_for_a_slot_shows_as_received(tmp_path: Path) -> None:
-    marker = tmp_path / "go"
-    ids = [call("sample.meet", str(marker)) for _ in range(4)]
+def test_what_finds_no_free_slot_stays_on_the_broker(gate: Gate) -> None:
+    ids = [gate.holds() for _ in range(4)]
 
     def statuses() -> list[str]:
         return sorted(Task.objects.filter(id__in=ids).values_list("status", flat=True))
 
-    eventually(lambda: statuses() == ["RECEIVED", "RECEIVED", "STARTED", "STARTED"], but=statuses)
-    marker.touch()
+    eventually(lambda: statuses() == ["QUEUED", "QUEUED", "STARTED", "STARTED"], but=statuses)
+    assert len(messages()) == 2
+    gate.open()
     eventually(lambda: set(statuses()) == {"SUCCESS"}, but=statuses)
 
 
@@ -217,15 +240,14 @@ def test_a_task_over_its_hard_time_limit_fails_with_that_reason() -> None:
     assert steps_of(task_id)[-2:] == ["STARTED", "FAILURE"]
 
 
-def test_a_revoked_task_is_recorded_as_revoked(tmp_path: Path) -> None:
-    marker = tmp_path / "go"
-    busy = [call("sample.meet", str(marker)) for _ in range(2)]
+def test_a_revoked_task_is_recorded_as_revoked(gate: Gate) -> None:
+    busy = [gate.holds() for _ in range(2)]
     eventually(lambda: Task.objects.filter(id__in=busy, status="STARTED").count() == 2)
     task_id = call("sample.echo")
-    eventually(lambda: "RECEIVED" in steps_of(task_id))
     current_app.control.revoke(task_id)
-    assert current_app.control.ping(timeout=1, limit=1)
-    marker.touch()
+    # It answers in order: now it knows.
+    assert current_app.control.ping(timeout=10, limit=1)
+    gate.open()
     task = ended(task_id)
     assert (task.status, task.name) == ("REVOKED", "sample.echo")
     assert sum(MinuteRollup.objects.values_list("revoked", flat=True)) == 1
