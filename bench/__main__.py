@@ -18,7 +18,11 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, end)
     try:
-        reports = [run_apart(name, rounds=options.rounds, quick=options.quick) for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
+        reports = [
+            run_apart(name, rounds=options.rounds, quick=options.quick)
+            for name in BENCHMARKS
+            if name in (options.only or BENCHMARKS)
+        ]
     except BenchError as error:
         progress("")
         print(error, file=sys.stderr)

@@ -31,7 +31,9 @@ def run(*, rounds: int | None, quick: bool) -> Report:
             delayed.append(_delay(lab, LOOPED) * COUNT / LOOPED)
             say(f"bulk: round {number + 1} of {total}: {dispatched[-1]:.2f} s, {looped[-1]:.2f} s, {delayed[-1]:.2f} s")
     report = Report(f"bulk: {COUNT:,} tasks")
-    report.notes = ["  A dispatch writes row, events and message of each task; the loop only its row and message; delay() only its message."]
+    report.notes = [
+        "  A dispatch writes row, events and message of each task; the loop only its row and message; delay() only its message."
+    ]
     ratios = [loop / one for loop, one in zip(looped, dispatched, strict=True)]
     report.figures = [
         Figure("bulk: one dispatch, faster than a loop of create() + apply_async()", ratios, target=at_least(8.0)),

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -109,9 +109,7 @@ def run_quietly(command: Sequence[str], environment: dict[str, str]) -> str:
     Raises:
         BenchError: when it fails.
     """
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment_with(environment), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment_with(environment), capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(command[1:4])} failed:\n{done.stderr[-2000:]}")
     return done.stdout
@@ -155,21 +153,23 @@ class CpuMeter:
         self._servers = servers
         self._before = self._read()
 
-    def read(self) -> Counter[str]:
+    def read(self) -> dict[str, float]:
         """Return what was used since."""
         after = self._read()
-        return Counter({role: after[role] - self._before[role] for role in after})
+        return {role: after[role] - self._before[role] for role in after}
 
-    def _read(self) -> Counter[str]:
-        used: Counter[str] = Counter()
+    def _read(self) -> dict[str, float]:
+        used: dict[str, float] = defaultdict(float)
         for pid, role in self._roles.items():
             used[role] += cpu_seconds(pid)
-        for name, pid in self._servers.items():
-            used[name] += server_cpu_seconds(pid)
+        for name, server in self._servers.items():
+            used[name] += server_cpu_seconds(server)
         return used
 
 
-def wait_until(reached: Callable[[], bool], processes: Processes, *, what: str, seconds: float = 120.0, every: float = 0.01) -> None:
+def wait_until(
+    reached: Callable[[], bool], processes: Processes, *, what: str, seconds: float = 120.0, every: float = 0.01
+) -> None:
     """Wait for something.
 
     Raises:

@@ -43,7 +43,7 @@ class Figure:
 
     name: str
     values: Sequence[float]
-    unit: str = "×"
+    unit: str = "×"  # noqa: RUF001 (the sign is meant)
     target: Target | None = None
 
     @property
@@ -117,9 +117,9 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: names to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _row(figure: Figure) -> tuple[str, str, str, str, str]:

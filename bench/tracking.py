@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -40,7 +40,7 @@ class Trial:
     work: Work
     count: int = CALIBRATION
     rates: list[float] = field(default_factory=list)
-    cpu: list[Counter[str]] = field(default_factory=list)
+    cpu: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> float:
         """Run the tasks once; return how many a second."""
@@ -71,8 +71,15 @@ class Trial:
         used = meter.read()
         used["elsewhere"] = max(0.0, _busy_seconds() - busy - sum(used.values()))
         self.rates.append(rate)
-        self.cpu.append(Counter({role: value * 1000 / self.count for role, value in used.items()}))
+        self.cpu.append({role: value * 1000 / self.count for role, value in used.items()})
         return rate
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "side": self.side.name, "task": self.work.label, "count": self.count,
+            "rates": self.rates, "cpu_seconds_per_1000": self.cpu,
+        }  # fmt: skip
 
 
 def run(*, rounds: int | None, quick: bool) -> Report:
@@ -118,13 +125,16 @@ def _report(trials: Sequence[Trial]) -> Report:
     find = {(type(trial.side), trial.work): trial for trial in trials}
     report = Report("tracking: tasks per second with 4 pool processes")
     report.notes = [
-        *table([("", "tasks/s", "CPU s per 1,000 tasks:", *ROLES), *map(_cells, trials)]),
+        "  Tasks per second, and CPU seconds per 1,000 tasks by process.",
+        *table([("", "tasks/s", *ROLES), *map(_cells, trials)]),
         "  worker: its main process; pool: its four children; elsewhere: the rest of this machine, the benchmark included.",
     ]
 
     def ratio(side: type[Side], peer: type[Side], work: Work, target: Target | None = None) -> None:
         pairs = zip(find[side, work].rates, find[peer, work].rates, strict=True)
-        report.figures.append(Figure(f"{work.label}: {side.name} / {peer.name}", [mine / theirs for mine, theirs in pairs], target=target))
+        report.figures.append(
+            Figure(f"{work.label}: {side.name} / {peer.name}", [mine / theirs for mine, theirs in pairs], target=target)
+        )
 
     ratio(Zenith, Bare, TEXT, at_least(0.90))
     ratio(Zenith, Bare, NOOP, at_least(0.80))
@@ -134,19 +144,15 @@ def _report(trials: Sequence[Trial]) -> Report:
     ratio(Zenith, BareLate, NOOP)
     ratio(AsItComes, Bare, NOOP)
     ratio(Tuned, Bare, NOOP)
-    report.details["trials"] = [
-        {"side": trial.side.name, "task": trial.work.label, "count": trial.count, "rates": trial.rates, "cpu_seconds_per_1000": trial.cpu}
-        for trial in trials
-    ]  # fmt: skip
+    report.details["trials"] = [trial.as_json() for trial in trials]
     return report
 
 
 def _cells(trial: Trial) -> tuple[str, ...]:
-    used = {role: statistics.median(cpu[role] for cpu in trial.cpu) for role in ROLES}
+    used = {role: statistics.median(cpu.get(role, 0.0) for cpu in trial.cpu) for role in ROLES}
     rate = statistics.median(trial.rates)
-    return (
-        f"  {trial.work.label}: {trial.side.name}", f"{rate:,.0f}", "", *(shown(used[role]) if used[role] else "" for role in ROLES),
-    )  # fmt: skip
+    cells = (shown(used[role]) if used[role] else "" for role in ROLES)
+    return f"  {trial.work.label}: {trial.side.name}", f"{rate:,.0f}", *cells
 
 
 def _busy_seconds() -> float:

@@ -11,4 +11,4 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the signal handlers: they must be there in every process that sends or runs tasks."""
-        from tasks_app.tracking import signals  # noqa: F401, PLC0415 -- needs the models
+        from tasks_app.tracking import signals  # noqa: F401 -- needs the models

@@ -1,7 +1,8 @@
 """Which tasks can be dispatched, and what arguments each takes: read from the Celery registry."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -93,10 +94,18 @@ def _entry(name: str, task: Any) -> CatalogEntry:
     return CatalogEntry(
         name=name,
         description=inspect.getdoc(task.run) or "",
-        signature=inspect.signature(task.run, eval_str=True),
+        signature=_signature(task.run),
         drill=bool(getattr(task, "drill", False)),
         max_retries=task.max_retries,
     )
+
+
+def _signature(body: Callable[..., Any]) -> inspect.Signature:
+    """Return a task's signature; annotations that only a type checker can resolve stay text."""
+    try:
+        return inspect.signature(body, eval_str=True)
+    except Exception:  # evaluating text can raise anything
+        return inspect.signature(body)
 
 
 def _type_problems(parameter: inspect.Parameter, value: Any, pointer: str) -> list[Problem]:
@@ -115,9 +124,22 @@ def _type_problems(parameter: inspect.Parameter, value: Any, pointer: str) -> li
     return found
 
 
-@cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Return what checks an annotation; one that pydantic does not know checks nothing."""
     try:
-        return TypeAdapter(annotation, config=_STRICT)
-    except Exception:  # noqa: BLE001 -- an annotation pydantic does not know checks nothing
-        return TypeAdapter(Any)
+        return _kept_adapter(annotation)
+    except TypeError:  # it cannot be hashed
+        return _new_adapter(annotation)
+
+
+def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
+    # A model, dataclass or TypedDict brings its own configuration and takes no other.
+    for config in (_STRICT, None):
+        with suppress(Exception):
+            adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=config)
+            if adapter.pydantic_complete:
+                return adapter
+    return TypeAdapter(Any)
+
+
+_kept_adapter = cache(_new_adapter)

@@ -60,15 +60,6 @@ def browser_path() -> str:
 @pytest.fixture
 def process_environment(transactional_db: None) -> dict[str, str]:
     """The environment for a process that a test starts: the same settings, database and Redis as the test's own."""
-    from django.db import connection
+    from tests.stack import environment
 
-    base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
-    # zenith_site.asgi sets it in a test that imports it; a worker must not take it over.
-    inherited = {name: value for name, value in os.environ.items() if name != "ZENITH_PROCESS"}
-    return {
-        **inherited,
-        "DATABASE_URL": f"{base}/{connection.settings_dict['NAME']}",
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONUNBUFFERED": "1",
-    }
+    return environment()

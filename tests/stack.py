@@ -58,9 +58,11 @@ class Process:
         self.name = name
         self.log = log
         self._shown = 0
+        # Ends with the tests, also when these are killed.
+        tether = (str(REPOSITORY / "zenith_site" / "tether.py"), str(os.getpid()), str(int(signal.SIGKILL)), "-", "-")
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, "-I", "-S", *tether, sys.executable, *command],
                 cwd=REPOSITORY, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -184,9 +186,9 @@ def settling(stack: Stack) -> Iterator[Stack]:
         print(stack.news())  # noqa: T201 (pytest shows it for a failed test only)
 
 
-def _recorders() -> set[bytes]:
-    client = stream.client()
-    return {item["name"] for item in client.xinfo_consumers(stream.STREAM, stream.GROUP)} if client.exists(stream.STREAM) else set()
+def _recorders() -> set[str]:
+    """Return Redis' numbers of the connections on which a recorder waits for entries."""
+    return {client["id"] for client in stream.client().client_list() if client["cmd"] == "xreadgroup"}
 
 
 def _answers(port: int) -> bool:

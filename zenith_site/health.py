@@ -85,8 +85,8 @@ async def _within_patience(name: str, answer: Awaitable[int]) -> int | None:
     """Return the answer, or None where it fails or takes too long."""
     try:
         return await asyncio.wait_for(answer, PATIENCE)
-    except Exception as error:
-        logger.warning("%s does not answer: %s", name, error or type(error).__name__)
+    except Exception as error:  # whatever it is, the server did not answer
+        logger.warning("%s does not answer: %s", name, str(error) or type(error).__name__)
         return None
 
 

@@ -167,6 +167,8 @@ class ProblemMiddleware(MiddlewareMixin):
         problem = render(Answer(status, _DETAILS.get(status, f"{status.description}.")))
         response.content = problem.content
         response["Content-Type"] = MEDIA_TYPE
+        # CommonMiddleware has counted the page; a client would wait for the rest of it for ever.
+        response["Content-Length"] = str(len(problem.content))
         return response
 
 
@@ -240,6 +242,8 @@ _HOW_TO_AUTHENTICATE: Final = (
 )
 _JSON_ONLY: Final = "Send the body as `Content-Type: application/json`."
 _DETAILS: Final = {
+    HTTPStatus.BAD_REQUEST: "The request is malformed, or asks for a host that is not this one.",
+    HTTPStatus.FORBIDDEN: "This may not be done with the session or token that was sent.",
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take the method; `Allow` says which.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed, and wrote down why in its log.",

@@ -79,7 +79,8 @@ def _limiter() -> MovingWindowRateLimiter:
         settings.ZENITH_REDIS_URL,
         socket_timeout=_PATIENCE,
         socket_connect_timeout=_PATIENCE,
-        retry=Retry(NoBackoff(), retries=1),
+        # A pooled connection may have died while it was idle; one that is silent stays so.
+        retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
     )
     storage = RedisStorage(
         settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix="zenith:limit"

@@ -76,8 +76,10 @@ def _publish(query: str, parameters: Sequence[Any]) -> int:
         rows = [_Due(Row(*values), where) for *values, where in cursor.fetchall()]
         if not rows:
             return 0
+        # Before the first message leaves: a worker may have received it before the last one is sent.
+        now = time.time()
         _send(rows)
-        newest = _mark_queued(cursor, rows)
+        newest = _mark_queued(cursor, rows, now)
     live.poke(newest)
     return len(rows)
 
@@ -113,8 +115,7 @@ def _send(rows: Sequence[_Due]) -> None:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def _mark_queued(cursor: CursorWrapper, rows: Sequence[_Due]) -> int | None:
-    now = time.time()
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[_Due], now: float) -> int | None:
     by_attempt: dict[int, list[UUID]] = defaultdict(list)
     for due in rows:
         by_attempt[due.attempt].append(due.row.task_id)

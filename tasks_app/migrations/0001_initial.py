@@ -2,9 +2,10 @@
 
 import django.contrib.postgres.fields
 import django.db.models.deletion
-import tasks_app.models.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import tasks_app.models.ids
 
 
 class Migration(migrations.Migration):

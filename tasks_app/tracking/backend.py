@@ -14,6 +14,7 @@ from celery import states
 from celery.app.task import Context
 from django.conf import settings
 from django_celery_results.backends import DatabaseBackend
+from kombu.exceptions import EncodeError
 from kombu.utils import json
 
 from tasks_app.errors import ResultNotJSONError, ResultTooLargeError
@@ -81,7 +82,7 @@ class ZenithBackend(DatabaseBackend):
             started_at=wall,
             not_before=getattr(request, "zenith_retry_at", None) if status == states.RETRY else None,
             runtime=None if clock is None else time.monotonic() - clock,
-            result=encode_result(result),
+            result=encode_result(result) if status == states.SUCCESS else _encode_error(result),
             traceback=_tail(traceback),
             **_error(result, status),
             **origin(request),

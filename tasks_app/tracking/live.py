@@ -27,7 +27,7 @@ def poke(newest: int | None) -> None:
 async def _send(newest: int) -> None:
     try:
         await get_channel_layer().group_send(GROUP, {"type": POKE, "newest": newest})
-    except Exception as error:  # noqa: BLE001 -- a lost hint must not fail what it hints at
+    except Exception as error:  # a lost hint must not fail what it hints at
         logger.debug("A poke was lost: %s", error)
 
 

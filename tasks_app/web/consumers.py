@@ -73,12 +73,14 @@ class PumpingConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Read one frame of the client; what it should not have sent is answered, not punished."""
-        if len(text_data or bytes_data or "") > MAX_FRAME:
+        if not hasattr(self, "_pump"):
+            return  # a stranger, who is being shown out
+        if len(bytes_data or (text_data or "").encode("utf-8", "surrogatepass")) > MAX_FRAME:
             await self.close(TOO_BIG)
             return
         try:
             frame = json.loads(text_data or "")
-        except ValueError:
+        except (ValueError, RecursionError):
             frame = None
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
             await self.send_json({"type": "ERROR", "detail": "a frame is a JSON object with a type"})
@@ -127,11 +129,15 @@ class TaskStreamConsumer(PumpingConsumer):
 
     async def pump(self) -> None:
         """Send one frame with the newest step of each task that moved."""
-        events = await shared().feed.since(self._after)
+        after = self._after
+        events = await shared().feed.since(after)
+        if events:
+            await self._throttle.wait()
+        if self._after != after:
+            return  # the client resumed meanwhile, and woke the pump for it
         if events is None:
             await self._refresh()
         elif events:
-            await self._throttle.wait()
             self._after = events[-1].id
             tasks = [event.as_json() for event in feed.newest_per_task(events)]
             await self.send_json({"type": "TASK_UPDATE", "event_id": self._after, "tasks": tasks})

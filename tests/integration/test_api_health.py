@@ -72,7 +72,11 @@ def test_without_redis_it_is_degraded(db: None, monkeypatch: pytest.MonkeyPatch)
     response = Client().get("/health")
     assert response.status_code == 503
     answer = response.json()
-    assert (answer["status"], answer["redis_connected"], answer["workers"]) == ("degraded", False, 0)
+    assert (answer["status"], answer["redis_connected"], answer["workers"]) == (
+        "degraded",
+        False,
+        0,
+    )
     assert answer["database_connected"] is True
 
 

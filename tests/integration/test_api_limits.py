@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -105,4 +106,19 @@ def test_without_redis_nobody_knows_so_nothing_is_dispatched(
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
     assert response.headers["Content-Type"] == "application/problem+json"
+    assert not Task.objects.exists()
+
+
+def test_a_redis_that_hangs_does_not_hang_the_answer(api: ApiClient, settings: Any) -> None:
+    client = api("write")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.ZENITH_REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        limits._limiter.cache_clear()
+        started = time.monotonic()
+        try:
+            response = trigger(client)
+        finally:
+            limits._limiter.cache_clear()
+    assert time.monotonic() - started < 3
+    assert response.status_code == 503
     assert not Task.objects.exists()

@@ -29,6 +29,7 @@ def test_programs_get_problems_and_people_pages(
 ) -> None:
     response = Client().get(path, headers=headers)
     assert (response.status_code, response.headers["Content-Type"]) == (404, kind)
+    assert int(response.headers["Content-Length"]) == len(response.content)
 
 
 def test_a_host_that_is_not_ours_is_a_problem_too(db: None) -> None:

@@ -32,10 +32,18 @@ def rows() -> dict[Any, Any]:
         task_name="t", size=1, source="api", created_at=NOW, idempotency_digest=b"\x00" * 32
     )
     task = Task.objects.create(
-        id=new_id(), name="t", queue="default", status="QUEUED", source="api", created_at=NOW, batch=batch
+        id=new_id(),
+        name="t",
+        queue="default",
+        status="QUEUED",
+        source="api",
+        created_at=NOW,
+        batch=batch,
     )
     event = TaskEvent.objects.create(task=task, status="QUEUED", position=3, at=NOW)
-    rollup = MinuteRollup.objects.create(minute=NOW, name="t", queue="default", runtime_histogram=[0])
+    rollup = MinuteRollup.objects.create(
+        minute=NOW, name="t", queue="default", runtime_histogram=[0]
+    )
     return {Task: task, TaskEvent: event, Batch: batch, MinuteRollup: rollup}
 
 
@@ -64,14 +72,22 @@ def test_every_model_has_its_admin() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("query", ["?q=QUEUED", "?status__exact=QUEUED", "?q=" + "0" * 32, "?q=%00"])
+@pytest.mark.parametrize(
+    "query", ["?q=QUEUED", "?status__exact=QUEUED", "?q=" + "0" * 32, "?q=%00"]
+)
 def test_searching_for_anything_breaks_nothing(client: Client, query: str) -> None:
     rows()
     assert client.get(reverse("admin:tasks_app_task_changelist") + query).status_code in (200, 302)
 
 
 def make_token(client: Client, admin: Any, **changed: Any) -> Any:
-    form = {"name": "billing", "user": admin.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": ""}
+    form = {
+        "name": "billing",
+        "user": admin.pk,
+        "scopes": ["read"],
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
     return client.post(reverse("admin:zenith_site_apitoken_add"), {**form, **changed}, follow=True)
 
 
@@ -96,7 +112,13 @@ def test_a_new_token_is_shown_once(client: Client, admin: Any) -> None:
 def test_changing_a_token_leaves_its_key(client: Client, admin: Any) -> None:
     token, raw = create_token(admin, "billing", ["read"])
     path = reverse("admin:zenith_site_apitoken_change", args=[token.pk])
-    form = {"name": "invoices", "user": admin.pk, "scopes": ["read", "write"], "expires_at_0": "", "expires_at_1": ""}
+    form = {
+        "name": "invoices",
+        "user": admin.pk,
+        "scopes": ["read", "write"],
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
     assert client.post(path, form).status_code == 302
     found = authenticate_token(raw)
     assert found is not None
@@ -116,7 +138,9 @@ def test_tokens_can_be_revoked(client: Client, admin: Any) -> None:
     assert ApiToken.objects.get().revoked_at is not None
 
 
-@pytest.mark.parametrize("path", ["/admin/", "/admin/zenith_site/apitoken/add/", "/admin/auth/user/"])
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/zenith_site/apitoken/add/", "/admin/auth/user/"]
+)
 def test_its_pages_need_no_inline_script_or_style(client: Client, path: str) -> None:
     page = client.get(path).content.decode()
     assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", page)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import Client
 
 from zenith_site.auth.sockets import SocketAuth, is_own_origin
 from zenith_site.auth.tokens import create_token
+from zenith_site.models import ApiToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OWN = "http://localhost:8000"
@@ -23,9 +25,19 @@ async def opened(**headers: str) -> dict[str, Any]:
         seen.update(scope)
         seen["name"] = await sync_to_async(scope["user"].get_username)()
 
-    raw = [(name.replace("_", "-").encode(), value.encode("latin1")) for name, value in headers.items()]
-    scope = {"type": "websocket", "path": "/ws/tasks", "headers": [(b"host", b"localhost:8000"), *raw]}
-    await SocketAuth(consumer)(scope, None, None)
+    raw = [
+        (name.replace("_", "-").encode(), value.encode("latin1")) for name, value in headers.items()
+    ]
+    scope = {
+        "type": "websocket",
+        "path": "/ws/tasks",
+        "headers": [(b"host", b"localhost:8000"), *raw],
+    }
+    try:
+        await SocketAuth(consumer)(scope, None, None)
+    finally:
+        # The thread's own; nobody else would close it before the test database is dropped.
+        await sync_to_async(connections.close_all)()
     return seen
 
 
@@ -43,9 +55,19 @@ async def test_a_session_from_a_page_of_this_site_is_known(cookie: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "http://localhost:9999", "https://localhost.evil.example", "null", "", "http://[", "localhost:8000"],
+    [
+        "http://evil.example",
+        "http://localhost:9999",
+        "https://localhost.evil.example",
+        "null",
+        "",
+        "http://[",
+        "localhost:8000",
+    ],
 )
-async def test_a_session_from_a_page_of_another_site_is_a_stranger(cookie: str, origin: str) -> None:
+async def test_a_session_from_a_page_of_another_site_is_a_stranger(
+    cookie: str, origin: str
+) -> None:
     assert (await opened(cookie=cookie, origin=origin))["name"] == ""
 
 
@@ -57,16 +79,29 @@ async def test_no_session_is_a_stranger(db: None) -> None:
     assert (await opened(origin=OWN))["name"] == ""
 
 
-async def test_a_token_is_known_whatever_the_origin(admin: Any) -> None:
-    token, raw = await sync_to_async(create_token)(admin, "t", ["read"])
-    for headers in ({"x_api_key": raw}, {"authorization": f"Bearer {raw}"}, {"x_api_key": raw, "origin": "http://x"}):
+@pytest.fixture
+def reading(admin: Any) -> tuple[ApiToken, str]:
+    return create_token(admin, "t", ["read"])
+
+
+@pytest.fixture
+def writing(admin: Any) -> str:
+    return create_token(admin, "t", ["write"])[1]
+
+
+async def test_a_token_is_known_whatever_the_origin(reading: tuple[ApiToken, str]) -> None:
+    token, raw = reading
+    for headers in (
+        {"x_api_key": raw},
+        {"authorization": f"Bearer {raw}"},
+        {"x_api_key": raw, "origin": "http://x"},
+    ):
         scope = await opened(**headers)
         assert (scope["name"], scope["token"]) == ("root", token)
 
 
-async def test_a_token_that_may_not_read_is_a_stranger(admin: Any) -> None:
-    _, raw = await sync_to_async(create_token)(admin, "t", ["write"])
-    assert (await opened(x_api_key=raw))["name"] == ""
+async def test_a_token_that_may_not_read_is_a_stranger(writing: str) -> None:
+    assert (await opened(x_api_key=writing))["name"] == ""
 
 
 async def test_a_wrong_token_is_a_stranger_even_with_a_session(cookie: str) -> None:
@@ -78,7 +113,11 @@ def test_a_trusted_origin_is_one_of_ours(settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://zenith.example.com", "https://*.example.org"]
     for origin in ("https://zenith.example.com", "https://a.example.org"):
         assert is_own_origin({"host": "10.0.0.1", "origin": origin})
-    for origin in ("http://zenith.example.com", "https://example.net", "https://zenith.example.com:444"):
+    for origin in (
+        "http://zenith.example.com",
+        "https://example.net",
+        "https://zenith.example.com:444",
+    ):
         assert not is_own_origin({"host": "10.0.0.1", "origin": origin})
 
 

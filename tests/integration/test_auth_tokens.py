@@ -137,7 +137,18 @@ def test_the_command_prints_a_token_that_works(admin: Any) -> None:
 
 def test_the_command_prints_json(admin: Any) -> None:
     answer = json.loads(
-        run("root", "--scope", "read", "--scope", "write", "--name", "ci", "--expires-days", "7", "--json")
+        run(
+            "root",
+            "--scope",
+            "read",
+            "--scope",
+            "write",
+            "--name",
+            "ci",
+            "--expires-days",
+            "7",
+            "--json",
+        )
     )
     found = authenticate_token(answer["token"])
     assert found is not None
@@ -147,7 +158,13 @@ def test_the_command_prints_json(admin: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["nobody"], ["root", "--scope", "admin"], ["root", "--expires-days", "0"], ["root", "--name", ""]]
+    "args",
+    [
+        ["nobody"],
+        ["root", "--scope", "admin"],
+        ["root", "--expires-days", "0"],
+        ["root", "--name", ""],
+    ],
 )
 def test_the_command_refuses_what_makes_no_sense(admin: Any, args: list[str]) -> None:
     with pytest.raises(CommandError):

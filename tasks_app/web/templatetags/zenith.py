@@ -61,7 +61,7 @@ def compact(number: int) -> str:
     if abs(number) < 10_000:
         return f"{number:,}"
     for size, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if abs(number) >= size:
+        if abs(number) >= size * 0.99995:  # what would be rounded up to 1000.0 of the unit below
             return f"{number / size:.1f} {suffix}"
     return f"{number:,}"
 

@@ -1,0 +1,121 @@
+"""Tasks of the kind that people write, for workers that tests start (ZENITH_TASK_MODULES=tests.sample_tasks).
+
+The test process itself never imports them: to it they are another program's tasks, called by name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+
+@shared_task(name="sample.echo")
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
+    return [list(args), kwargs]
+
+
+@shared_task(name="sample.ignored", ignore_result=True)
+def ignored(value: int) -> int:
+    return value
+
+
+@shared_task(name="sample.unserialisable")
+def unserialisable() -> object:
+    return object()
+
+
+@shared_task(name="sample.not_a_number")
+def not_a_number() -> float:
+    return float("nan")
+
+
+@shared_task(name="sample.bulky")
+def bulky(size: int) -> str:
+    return "x" * size
+
+
+@shared_task(name="sample.nul")
+def nul() -> dict[str, str]:
+    return {"text": "a\x00b"}
+
+
+@shared_task(name="sample.shout", max_retries=0)
+def shout(size: int) -> None:
+    """Fail with a very long message."""
+    raise ValueError("x" * size)
+
+
+class OddError(Exception):
+    """An error whose arguments are not JSON."""
+
+
+@shared_task(name="sample.odd_error", max_retries=0)
+def odd_error() -> None:
+    raise OddError(float("nan"), object(), "a\x00b")
+
+
+@shared_task(name="sample.sends_another")
+def sends_another(value: int) -> str:
+    return str(echo.delay(value).id)
+
+
+@shared_task(name="sample.autoretry", autoretry_for=(ZeroDivisionError,), retry_backoff=False, default_retry_delay=0, max_retries=2)
+def autoretry() -> None:
+    """Retry by Celery's own rules."""
+    raise ZeroDivisionError
+
+
+@shared_task(name="sample.retries_itself", bind=True, max_retries=2)
+def retries_itself(self: Task) -> str:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0)
+    return "third time"
+
+
+@shared_task(name="sample.ignores")
+def ignores() -> None:
+    raise Ignore
+
+
+@shared_task(name="sample.rejects")
+def rejects() -> None:
+    raise Reject("not for me", requeue=False)
+
+
+@shared_task(name="sample.progress", bind=True)
+def progress(self: Task) -> str:
+    self.update_state(state="PROGRESS", meta={"done": 1})
+    return "done"
+
+
+@shared_task(name="sample.hangs", soft_time_limit=0.5, time_limit=1, max_retries=0)
+def hangs() -> None:
+    """Outlive the hard time limit."""
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        time.sleep(60)
+
+
+@shared_task(name="sample.dies_once")
+def dies_once(marker: str) -> str:
+    """Kill the process at the first run; the marker is a file that remembers it."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "second life"
+
+
+@shared_task(name="sample.meet", time_limit=60)
+def meet(marker: str) -> str:
+    """Run until a file appears."""
+    while not Path(marker).exists():
+        time.sleep(0.01)
+    return "met"
