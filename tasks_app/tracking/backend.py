@@ -113,14 +113,30 @@ def encode_result(result: Any) -> str:
     return str(text)
 
 
+def _encode_error(result: Any) -> str:
+    """Return an error as JSON text, shortened to its message where its arguments cannot be kept.
+
+    Raises nothing for them: an error about the error would hide the cause.
+    """
+    try:
+        return encode_result(result)
+    except EncodeError:
+        if not isinstance(result, dict):
+            return encode_result(str(result)[:MESSAGE_KEPT])
+        return encode_result({**result, "exc_message": [_message(result)]})
+
+
 def _error(result: Any, status: str) -> dict[str, Any]:
     """Return the error's type and message from the form in which Celery stores exceptions."""
     if status == states.SUCCESS or not isinstance(result, dict):
         return {}
-    message = result.get("exc_message")
+    return {"error_type": str(result.get("exc_type", "")), "error_message": _message(result)}
+
+
+def _message(error: dict[str, Any]) -> str:
+    message = error.get("exc_message")
     parts = message if isinstance(message, list | tuple) else [message]
-    text = ", ".join(str(part) for part in parts if part is not None)
-    return {"error_type": str(result.get("exc_type", "")), "error_message": text[:MESSAGE_KEPT]}
+    return ", ".join(str(part) for part in parts if part is not None)[:MESSAGE_KEPT]
 
 
 def _tail(traceback: str | None) -> str | None:
