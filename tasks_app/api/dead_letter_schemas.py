@@ -52,10 +52,8 @@ class Choice(BaseModel):
 
     def selection(self) -> Selection:
         """Return this as what dispatch/replay.py takes."""
-        return Selection(
-            task_ids=tuple(dict.fromkeys(self.ids or ())), fingerprint=self.group or "", task_name=self.task,
-            error_type=self.error,
-        )  # fmt: skip
+        ids = None if self.ids is None else tuple(dict.fromkeys(self.ids))
+        return Selection(task_ids=ids, fingerprint=self.group or "", task_name=self.task, error_type=self.error)
 
 
 class ReplayRequest(Choice):

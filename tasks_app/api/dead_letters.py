@@ -21,7 +21,7 @@ from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.callers import DISPATCH, VIEW, Caller, caller_of
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
-from tasks_app.errors import InvalidDispatchError, Problem, StateConflictError
+from tasks_app.errors import InvalidInputError, Problem, StateConflictError
 from tasks_app.insight import dead_letters
 from tasks_app.insight.dead_letters import DeadLetterFilter
 from tasks_app.models import ReplayRun
@@ -108,7 +108,7 @@ def _refuse_strange(body: Choice) -> None:
     known = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
     strange = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known]
     if strange:
-        raise InvalidDispatchError(*(Problem(f"/ids/{index}", "no dead letter of such a task") for index in strange))
+        raise InvalidInputError(*(Problem(f"/ids/{index}", "no dead letter of such a task") for index in strange))
 
 
 def _origin(caller: Caller) -> Origin:

@@ -25,7 +25,7 @@ from django.utils import timezone
 from tasks_app import catalog, jsonsafe
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import NewTask, Origin, write_tasks
-from tasks_app.errors import InvalidDispatchError, Problem
+from tasks_app.errors import InvalidDispatchError, InvalidInputError, Problem
 from tasks_app.models import Batch, DeadLetter, ReplayRun, Task
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.ids import new_id
@@ -122,12 +122,12 @@ def newest_id() -> int:
 
 
 def discard(which: Selection, note: str, origin: Origin) -> int:
-    """Discard what is open of a selection, for good; return how many. Raises InvalidDispatchError."""
+    """Discard what is open of a selection, for good; return how many. Raises InvalidInputError."""
     if len(note) > MAX_NOTE:
-        raise InvalidDispatchError(Problem("/note", f"must have {MAX_NOTE:,} characters at most"))
+        raise InvalidInputError(Problem("/note", f"must have {MAX_NOTE:,} characters at most"))
     problems = list(jsonsafe.problems(note, "/note"))
     if problems:
-        raise InvalidDispatchError(*problems)
+        raise InvalidInputError(*problems)
     with transaction.atomic():
         # In the order in which a replay locks them, too: two at once never wait in a circle.
         meant = matching(which).select_for_update().order_by("id").values_list("id", flat=True)
@@ -149,8 +149,9 @@ def stop_run(run_id: UUID, origin: Origin) -> bool:
 def _start_run(asked: Replay, origin: Origin, total: int) -> ReplayRun:
     now = timezone.now()
     which = asked.which
+    ids = None if which.task_ids is None else list(which.task_ids)
     return ReplayRun.objects.create(
-        task_ids=list(which.task_ids), fingerprint=which.fingerprint, task_name=which.task_name,
+        task_ids=ids, fingerprint=which.fingerprint, task_name=which.task_name,
         error_type=which.error_type, newest=newest_id(), kwargs=asked.kwargs, forced=asked.forced,
         first=asked.first, rate=asked.rate, source=origin.source, sent_by=origin.sent_by[:200],
         user_id=origin.user_id, total=total, next_at=now, created_at=now,

@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "task_ids",
-                    django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), blank=True, default=list, size=None),
+                    django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), blank=True, null=True, size=None),
                 ),
                 ("fingerprint", models.CharField(blank=True, default="", max_length=32)),
                 ("task_name", models.CharField(blank=True, default="", max_length=255)),

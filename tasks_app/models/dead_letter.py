@@ -74,9 +74,12 @@ class DeadLetter(models.Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which dead letters are meant: those that match all that is given; every one where nothing is."""
+    """Which dead letters are meant: those that match all that is given; every one where nothing is.
 
-    task_ids: Sequence[UUID] = ()
+    No ids at all (None) leave the choice to the rest; an empty list of them means no letter.
+    """
+
+    task_ids: Sequence[UUID] | None = None
     fingerprint: str = ""
     task_name: str = ""
     error_type: str = ""
@@ -84,7 +87,7 @@ class Selection:
     def query(self) -> "models.QuerySet[DeadLetter]":
         """Return them, in whatever state they are."""
         query = DeadLetter.objects.all()
-        if self.task_ids:
+        if self.task_ids is not None:
             query = query.filter(task_id__in=self.task_ids)
         for name in ("fingerprint", "task_name", "error_type"):
             if value := getattr(self, name):

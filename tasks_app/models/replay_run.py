@@ -44,7 +44,7 @@ class ReplayRun(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     state = models.CharField(max_length=8, choices=RunState, default=RunState.RUNNING)
     # What is meant; see Selection.
-    task_ids = ArrayField(models.UUIDField(), default=list, blank=True)
+    task_ids = ArrayField(models.UUIDField(), null=True, blank=True)
     fingerprint = models.CharField(max_length=32, blank=True, default="")
     task_name = models.CharField(max_length=255, blank=True, default="")
     error_type = models.CharField(max_length=255, blank=True, default="")

@@ -42,6 +42,8 @@ def run(stop: threading.Event) -> None:
                 )
             if removed:
                 logger.info("%s dead letters were pruned.", removed)
+            # Nobody needs a connection that idles for an hour.
+            connection.close()
             pause.reset()
             stop.wait(LOOK_EVERY)
         except DatabaseError as error:

@@ -32,6 +32,13 @@ DOORS: dict[str, dict[str, tuple[int, int, int]]] = {
     "tasks/trigger": {"post": (401, 403, 403), "get": (405, 405, 405)},
     "tasks/all": {"get": (401, 200, 200), "post": (405, 405, 405)},
     "task-status/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+    "api/v1/dead-letters": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/dead-letters/groups": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/dead-letters/replay": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/dead-letters/discard": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/dead-letters/runs/<run_id>": {"get": (401, 404, 404), "post": (405, 405, 405)},
+    "api/v1/dead-letters/runs/<run_id>/stop": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/dead-letters/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
 }
 
 
@@ -51,7 +58,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 
 def path_of(route: str) -> str:
     for name, value in {
-        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
+        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
         "<path:object_path>": "1", "<id>": "1",
     }.items():  # fmt: skip
         route = route.replace(name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -16,10 +17,12 @@ from tasks_app.insight.lineage import lineage
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.states import Status
+from tasks_app.tracking import retention
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.retention import prune_dead_letters
 from tasks_app.tracking.stream import Event
 from tests.failures import fail, failure, queued, succeed
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -159,6 +162,20 @@ def test_what_was_decided_about_goes_before_what_waits() -> None:
 def test_within_bounds_nothing_is_removed() -> None:
     fail()
     assert prune_dead_letters(max_age=DECADE, max_count=1) == 0
+
+
+def test_the_engine_prunes_by_the_settings(transactional_db: None, settings: Any) -> None:
+    settings.ZENITH_DEAD_LETTER_MAX = 1
+    fail(), fail()
+    stop = threading.Event()
+    thread = threading.Thread(target=retention.run, args=(stop,))
+    thread.start()
+    try:
+        eventually(lambda: DeadLetter.objects.count() == 1)
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,9 @@ def test_normalising_never_raises_keeps_its_bound_and_changes_nothing_twice(mess
     assert normalise(once) == once
 
 
-_PIECES = st.sampled_from(["'", '"', "`", "a", "1", "/", " ", "\\", "x", "0x", "@", ".", "://", "-", "<n>", "f" * 8, "9" * 300, "é"])
+_PIECES = st.sampled_from(
+    ["'", '"', "`", "a", "1", "/", " ", "\\", "x", "0x", "@", ".", "://", "-", "<n>", "f" * 8, "9" * 300, "é"]
+)
 
 
 @given(st.lists(_PIECES, max_size=60).map("".join))

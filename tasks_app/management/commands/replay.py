@@ -88,7 +88,7 @@ def _selection(options: dict[str, Any]) -> Selection:
     if bool(options["ids"]) + bool(options["group"]) + options["all"] != 1:
         raise CommandError("say which: ids, --group or --all", returncode=WRONG)
     return Selection(
-        task_ids=tuple(options["ids"]), fingerprint=options["group"], task_name=options["task"],
+        task_ids=tuple(options["ids"]) or None, fingerprint=options["group"], task_name=options["task"],
         error_type=options["error"],
     )  # fmt: skip
 
