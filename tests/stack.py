@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +17,11 @@ from django.db import connection
 from tasks_app.models import Task
 from tasks_app.states import OPEN, Status
 from tasks_app.tracking import heartbeat, stream
+from tests.processes import REPOSITORY, TAIL, Process
 from tests.waiting import eventually
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 #: Every queue a test may use; none may hold a message when a test ends.
 QUEUES = ("default",)
-_TAIL = 6000
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -42,64 +37,6 @@ def environment(**changes: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **changes,
     }
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Process:
-    """One process in a group of its own, with its output in a file."""
-
-    def __init__(self, name: str, command: list[str], log: Path, env: dict[str, str]) -> None:
-        self.name = name
-        self.log = log
-        self._shown = 0
-        # Ends with the tests, also when these are killed.
-        tether = (str(REPOSITORY / "zenith_site" / "tether.py"), str(os.getpid()), str(int(signal.SIGKILL)), "-", "-")
-        with log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", *tether, sys.executable, *command],
-                cwd=REPOSITORY, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-
-    @property
-    def output(self) -> str:
-        """Everything written so far."""
-        return self.log.read_text(errors="replace")
-
-    @property
-    def runs(self) -> bool:
-        """Whether the process has not ended."""
-        return self.popen.poll() is None
-
-    def news(self) -> str:
-        """Return the end of what was written since the last call."""
-        text = self.output
-        shown, self._shown = self._shown, len(text)
-        return text[shown:][-_TAIL:]
-
-    def stop(self, number: int = signal.SIGTERM, *, within: float = 15.0) -> None:
-        """End the process and its children: politely at first, for certain at last."""
-        try:
-            if self.runs:
-                self.popen.send_signal(number)
-                self.popen.wait(within)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not end in {within:g} s:\n{self.output[-_TAIL:]}") from None
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the whole group at once."""
-        try:
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.popen.wait(10)
 
 
 class Stack:
@@ -160,10 +97,10 @@ class Stack:
         assert callable(condition)
 
         def ready() -> bool:
-            assert process.runs, f"{process.name} ended:\n{process.output[-_TAIL:]}"
+            assert process.runs, f"{process.name} ended:\n{process.output[-TAIL:]}"
             return bool(condition())
 
-        eventually(ready, within=40, but=lambda: f"{process.name} is not ready:\n{process.output[-_TAIL:]}")
+        eventually(ready, within=40, but=lambda: f"{process.name} is not ready:\n{process.output[-TAIL:]}")
 
 
 def running(directory: Path, **changes: str) -> Iterator[Stack]:

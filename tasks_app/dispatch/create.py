@@ -32,6 +32,8 @@ from tasks_app.tracking.events import EventRow, write_events
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100
+#: Seconds; well below the broker's visibility timeout, after which a message counts as forgotten.
+MAX_TIME_LIMIT: Final = 5 * 3600
 DEFAULT_COUNT: Final = 10
 DEFAULT_TASK: Final = "analyze_text"
 _QUEUE_LENGTH: Final = 100
@@ -54,6 +56,9 @@ class Dispatch:
     priority: int | None = None
     not_before: datetime | None = None
     max_retries: int | None = None
+    time_limit: int | None = None
+    soft_time_limit: int | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +100,12 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
         max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
         kwargs = json.dumps(asked.kwargs)
         tasks = [
-            NewTask(new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before)
+            NewTask(
+                new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before,
+                time_limit=asked.time_limit, soft_time_limit=asked.soft_time_limit, expires_at=asked.expires_at,
+            )
             for args in arguments
-        ]
+        ]  # fmt: skip
         write_tasks(batch, tasks)
     return Dispatched(batch.id, [task.id for task in tasks])
 
@@ -113,6 +121,9 @@ class NewTask(NamedTuple):
     max_retries: int | None
     not_before: datetime | None = None
     replay_of: UUID | None = None
+    time_limit: int | None = None
+    soft_time_limit: int | None = None
+    expires_at: datetime | None = None
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
@@ -174,8 +185,22 @@ def _field_problems(asked: Dispatch) -> Iterator[Problem]:
         yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
     if asked.not_before is not None and asked.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
+    yield from _limit_problems(asked)
     yield from jsonsafe.problems(asked.kwargs, "/kwargs")
     yield from jsonsafe.problems(asked.data, "/data")
+
+
+def _limit_problems(asked: Dispatch) -> Iterator[Problem]:
+    for name in ("time_limit", "soft_time_limit"):
+        seconds = getattr(asked, name)
+        if seconds is not None and not 1 <= seconds <= MAX_TIME_LIMIT:
+            yield Problem(f"/{name}", f"must lie between 1 and {MAX_TIME_LIMIT:,} seconds")
+    if asked.time_limit and asked.soft_time_limit and asked.soft_time_limit >= asked.time_limit:
+        yield Problem("/soft_time_limit", "must be shorter than time_limit")
+    if asked.expires_at is not None and asked.expires_at.tzinfo is None:
+        yield Problem("/expires_at", "needs a time zone, such as a final Z")
+    elif asked.expires_at is not None and asked.expires_at <= max(timezone.now(), asked.not_before or timezone.now()):
+        yield Problem("/expires_at", "must lie in the future, and after not_before")
 
 
 def _argument_problems(
@@ -200,7 +225,8 @@ def _argument_problems(
 
 _COPY: Final = """
     COPY tasks_app_task (id, name, queue, status, position, args, kwargs, priority, max_retries,
-        batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id) FROM STDIN
+        batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id,
+        time_limit, soft_time_limit, expires_at) FROM STDIN
 """
 
 
@@ -218,7 +244,7 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
             copy.write_row((
                 task.id, batch.task_name, task.queue, status.value, where, task.args, task.kwargs,
                 task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
-                task.not_before, task.replay_of,
+                task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
             ))  # fmt: skip
     written = write_events(cursor, events)
     return max((row[0] for row in written), default=None)

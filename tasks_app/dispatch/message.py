@@ -6,6 +6,7 @@ are filled in. Sending stays Celery's own: routing, declaration and the publish 
 """
 
 import json
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -15,10 +16,18 @@ from celery.app.amqp import task_message
 from kombu.messaging import Producer
 
 from tasks_app.base import MAX_RETRIES_HEADER
+from tasks_app.states import Status, attempt_of
 from tasks_app.tracking.signals import DISPATCHED_HEADER
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
+#: Where a dispatch sets only a hard time limit: the share of it after which the task is warned.
+SOFT_SHARE: Final = 0.95
+
+
+#: What a query selects to make a Row of, in this order.
+ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
+    expires_at, status, position"""
 
 
 class Row(NamedTuple):
@@ -31,7 +40,16 @@ class Row(NamedTuple):
     kwargs: str
     priority: int | None
     max_retries: int | None
+    time_limit: int | None
+    soft_time_limit: int | None
+    expires_at: datetime | None
     status: str
+    position: int
+
+    @property
+    def attempt(self) -> int:
+        """The run (from 0) that a message sent now is for: after a failed one, the next."""
+        return attempt_of(self.position) + (self.status == Status.RETRY)
 
 
 def queue_of(task_name: str) -> str:
@@ -42,19 +60,21 @@ def queue_of(task_name: str) -> str:
     return str(getattr(queue, "name", queue))
 
 
-def send_message(producer: Producer, row: Row, *, retries: int = 0, again: bool = False) -> None:
+def send_message(producer: Producer, row: Row, *, again: bool = False) -> None:
     """Publish one task's message through `producer`. Raises kombu's OperationalError.
 
-    `retries` is the attempt's number from 0. `again` marks a message that may be a second copy:
+    `again` marks a message that may be a second copy:
     its worker then looks more closely before it runs the task (tracking/admission.py).
     """
-    template = _template(row.name, row.max_retries)
+    template = _template(row.name, row.max_retries, row.time_limit, row.soft_time_limit)
     id_ = str(row.task_id)
     args, kwargs = json.loads(row.args), json.loads(row.kwargs)
     headers = {
-        **template.headers, "id": id_, "root_id": id_, "retries": retries,
+        **template.headers, "id": id_, "root_id": id_, "retries": row.attempt,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
+    if row.expires_at is not None:
+        headers["expires"] = row.expires_at.isoformat()
     properties = {**template.properties, "correlation_id": id_}
     if row.priority is not None:
         properties["priority"] = row.priority
@@ -66,14 +86,25 @@ def send_message(producer: Producer, row: Row, *, retries: int = 0, again: bool 
 
 
 @lru_cache(maxsize=1024)
-def _template(name: str, max_retries: int | None) -> Any:
+def _template(name: str, max_retries: int | None, time_limit: int | None, soft_time_limit: int | None) -> Any:
     """Return a message of this task as Celery makes it, without ids and arguments."""
     task = current_app.tasks.get(name)
-    limits = {"time_limit": task.time_limit, "soft_time_limit": task.soft_time_limit} if task else {}
+    hard = time_limit or getattr(task, "time_limit", None)
+    soft = soft_time_limit or getattr(task, "soft_time_limit", None)
     message = current_app.amqp.create_task_message(
-        "", name, ignore_result=bool(task and task.ignore_result), **limits
+        "", name, ignore_result=bool(task and task.ignore_result), time_limit=hard, soft_time_limit=_before(hard, soft)
     )
     message.headers[DISPATCHED_HEADER] = 1
     if max_retries is not None:
         message.headers[MAX_RETRIES_HEADER] = max_retries
     return message
+
+
+def _before(hard: float | None, soft: float | None) -> float | None:
+    """Return a soft limit that comes before the hard one.
+
+    The pool starts the hard limit's clock when the soft one is over, so a default soft limit beyond
+    a short hard one would put that off.
+    """
+    effective = soft or current_app.conf.task_soft_time_limit
+    return hard * SOFT_SHARE if hard and effective and effective >= hard else soft

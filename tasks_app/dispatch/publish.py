@@ -13,7 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from celery import current_app
@@ -21,9 +21,9 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import OperationalError
 
-from tasks_app.dispatch.message import Row, send_message
+from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.errors import BrokerUnavailableError
-from tasks_app.states import Status, attempt_of, position
+from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
 
@@ -33,13 +33,14 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 1000
 
 _LOCK: Final = """
-    SELECT id, name, queue, args, kwargs, priority, max_retries, status, position
-    FROM tasks_app_task WHERE {where} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT {columns} FROM tasks_app_task WHERE {where} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
-_OF_BATCH: Final = _LOCK.format(where="batch_id = %s AND status = 'PENDING'")
-_DUE: Final = _LOCK.format(where="status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())")
-# A query of its own: one for both would fit neither index.
-_HELD: Final = _LOCK.format(where="held AND status = 'RETRY' AND not_before <= now()")
+_OF_BATCH: Final = _LOCK.format(columns=ROW_COLUMNS, where="batch_id = %s AND status = 'PENDING'")
+_DUE: Final = _LOCK.format(
+    columns=ROW_COLUMNS,
+    where="""status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())
+        OR (held AND status = 'RETRY' AND not_before <= now())""",
+)
 # What the attempt before left is cleared, as tracking/fold.py does for every new delivery.
 _MARK: Final = """
     UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
@@ -63,17 +64,17 @@ def publish_batch(batch_id: UUID) -> int:
 
 
 def publish_due(limit: int = CHUNK) -> int:
-    """Publish up to `limit` tasks that are due or were left PENDING, and as many due retries; return how many.
+    """Publish up to `limit` tasks that are due, to begin or to run again, or were left PENDING; return how many.
 
     Raises BrokerUnavailableError; then they stay as they were.
     """
-    return _publish(_DUE, [limit]) + _publish(_HELD, [limit])
+    return _publish(_DUE, [limit])
 
 
 def _publish(query: str, parameters: Sequence[Any]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows = [_Due(Row(*values), where) for *values, where in cursor.fetchall()]
+        rows = [Row(*values) for values in cursor.fetchall()]
         if not rows:
             return 0
         # Before the first message leaves: a worker may have received it before the last one is sent.
@@ -84,42 +85,29 @@ def _publish(query: str, parameters: Sequence[Any]) -> int:
     return len(rows)
 
 
-class _Due(NamedTuple):
-    """A task whose message is to be sent, and where it stands."""
-
-    row: Row
-    position: int
-
-    @property
-    def attempt(self) -> int:
-        """The run (from 0) that the message is for: after a failed one, the next."""
-        return attempt_of(self.position) + (self.row.status == Status.RETRY)
-
-    @property
-    def steps(self) -> tuple[Status, ...]:
-        """What happens to the task by being sent."""
-        scheduled = self.row.status == Status.SCHEDULED
-        return (Status.PENDING, Status.QUEUED) if scheduled else (Status.QUEUED,)
+def _steps(row: Row) -> tuple[Status, ...]:
+    """Return what happens to a task by being sent."""
+    return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)
 
 
-def _send(rows: Sequence[_Due]) -> None:
+def _send(rows: Sequence[Row]) -> None:
     """Send the messages of these tasks in one pipelined batch.
 
     Raises BrokerUnavailableError; then perhaps some were sent.
     """
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
-            for due in rows:
-                send_message(producer, due.row, retries=due.attempt)
+            for row in rows:
+                send_message(producer, row)
     except OperationalError as error:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def _mark_queued(cursor: CursorWrapper, rows: Sequence[_Due], now: float) -> int | None:
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row], now: float) -> int | None:
     by_attempt: dict[int, list[UUID]] = defaultdict(list)
-    for due in rows:
-        by_attempt[due.attempt].append(due.row.task_id)
+    for row in rows:
+        by_attempt[row.attempt].append(row.task_id)
     for attempt, ids in by_attempt.items():
         cursor.execute(_MARK, [position(attempt, 0, Status.QUEUED), now, ids])
-    events = [EventRow(due.row.task_id, status, position(due.attempt, 0, status), now) for due in rows for status in due.steps]
+    events = [EventRow(row.task_id, status, position(row.attempt, 0, status), now) for row in rows for status in _steps(row)]
     return max((event_id for event_id, _, _ in write_events(cursor, events)), default=None)

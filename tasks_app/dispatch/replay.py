@@ -171,6 +171,8 @@ def _successor(dead: Task, asked: Replay) -> NewTask:
     return NewTask(
         id=new_id(), queue=dead.queue, args=json.dumps(args), kwargs=json.dumps(kwargs),
         priority=dead.priority, max_retries=dead.max_retries, replay_of=dead.id,
+        # Not its `expires_at`: whoever replays it wants it now.
+        time_limit=dead.time_limit, soft_time_limit=dead.soft_time_limit,
     )  # fmt: skip
 
 

@@ -2,25 +2,24 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 import redis
 from celery import current_app
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
-from tasks_app.dispatch.message import Row, send_message
+from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.errors import BrokerUnavailableError
-from tasks_app.states import Status, attempt_of
 from tasks_app.tracking import stream
 from tasks_app.tracking.crashes import put_back
 from tasks_app.tracking.reconcile import Lost
 
 logger = logging.getLogger(__name__)
 
-_LOCK = """
-    SELECT id, name, queue, args, kwargs, priority, max_retries, status, position
-    FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
-"""
+_LOCK: Final = f"""
+    SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 -- only names of columns are put in
 
 
 def resend(lost: Sequence[Lost]) -> int:
@@ -32,16 +31,15 @@ def resend(lost: Sequence[Lost]) -> int:
     sent = 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK, [list(as_found)])
-        rows = [(Row(*values[:-1]), values[-1]) for values in cursor.fetchall()]
+        rows = [Row(*values) for values in cursor.fetchall()]
         try:
             with current_app.producer_or_acquire() as producer:
-                for row, position in rows:
-                    if as_found[str(row.task_id)] != (row.status, position):
+                for row in rows:
+                    if as_found[str(row.task_id)] != (row.status, row.position):
                         continue
-                    attempt = attempt_of(position) + (row.status == Status.RETRY)
-                    send_message(producer, row, retries=attempt, again=True)
+                    send_message(producer, row, again=True)
                     reason = f"it was {row.status}, but its message was nowhere; it was sent again"
-                    stream.append([put_back(str(row.task_id), attempt, reason)])
+                    stream.append([put_back(str(row.task_id), row.attempt, reason)])
                     sent += 1
         except (OperationalError, redis.RedisError) as error:
             raise BrokerUnavailableError(str(error)) from error

@@ -146,9 +146,14 @@ class Migration(migrations.Migration):
                 to="tasks_app.task",
             ),
         ),
+        migrations.RemoveIndex(model_name="task", name="task_outbox"),
         migrations.AddIndex(
             model_name="task",
-            index=models.Index(condition=models.Q(("held", True)), fields=["not_before", "id"], name="task_held"),
+            index=models.Index(
+                condition=models.Q(("status__in", ["SCHEDULED", "PENDING"]), ("held", True), _connector="OR"),
+                fields=["status", "not_before", "id"],
+                name="task_outbox",
+            ),
         ),
         migrations.AddIndex(
             model_name="task",

@@ -27,6 +27,13 @@ class Task(models.Model):
     max_retries = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="NULL for tasks that other code sent."
     )
+    time_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds after which its process is killed; NULL: the task's own."
+    )
+    soft_time_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds after which SoftTimeLimitExceeded is raised in it."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Not started after this.")
     batch = models.ForeignKey(
         Batch, null=True, blank=True, on_delete=models.PROTECT, db_index=False
     )
@@ -70,10 +77,8 @@ class Task(models.Model):
             models.Index(
                 fields=("status", "not_before", "id"),
                 name="task_outbox",
-                condition=Q(status__in=[Status.SCHEDULED, Status.PENDING]),
+                condition=Q(status__in=[Status.SCHEDULED, Status.PENDING]) | Q(held=True),
             ),
-            # dispatch/publish.py: whose retry is due. Small: short back-offs wait at the worker.
-            models.Index(fields=("not_before", "id"), name="task_held", condition=Q(held=True)),
             # insight/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
             # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.

@@ -63,7 +63,8 @@ _UPDATE: Final = """
 """
 
 _UPDATE_ORIGIN: Final = """
-    UPDATE tasks_app_task SET name = row.name, queue = row.queue, priority = row.priority,
+    UPDATE tasks_app_task SET name = row.name, queue = row.queue,
+        priority = coalesce(tasks_app_task.priority, row.priority),
         created_at = to_timestamp(row.created_at),
         args = coalesce(row.args, tasks_app_task.args),
         kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)

@@ -54,13 +54,16 @@ def states() -> list[str]:
 
 @pytest.mark.django_db
 def test_a_replay_is_a_new_task_like_the_dead_one() -> None:
-    dead = fail(args=["a text"], kwargs={}, priority=7, queue="reports", max_retries=5)
+    dead = fail(
+        args=["a text"], kwargs={}, priority=7, queue="reports", max_retries=5, time_limit=90, soft_time_limit=60,
+        expires_at=timezone.now(),
+    )  # fmt: skip
     result = one(dead)
     new = new_of(dead)
     assert [(item.dead, item.new) for item in result.done] == [(dead.id, new.id)]
-    same = ("name", "args", "kwargs", "priority", "queue", "max_retries")
+    same = ("name", "args", "kwargs", "priority", "queue", "max_retries", "time_limit", "soft_time_limit")
     assert [getattr(new, name) for name in same] == [getattr(dead, name) for name in same]
-    assert (new.status, new.source, new.attempt, new.error_type) == ("PENDING", "api", 1, "")
+    assert (new.status, new.source, new.attempt, new.error_type, new.expires_at) == ("PENDING", "api", 1, "", None)
     assert TaskEvent.objects.get(task=new).status == "PENDING"
 
 

@@ -38,6 +38,9 @@ class Command(BaseCommand):
         parser.add_argument("--priority", type=int, help="0 to 9")
         parser.add_argument("--at", type=_moment, help="not before this ISO 8601 time, such as 2030-01-31T09:00:00Z")
         parser.add_argument("--max-retries", type=int, help="instead of the task's own number")
+        parser.add_argument("--time-limit", type=int, help="seconds after which its process is killed")
+        parser.add_argument("--soft-time-limit", type=int, help="seconds after which SoftTimeLimitExceeded is raised in it")
+        parser.add_argument("--expires", type=_moment, help="do not start it after this ISO 8601 time")
         parser.add_argument("--wait", action="store_true", help="until all are finished; status 1 when one failed")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -46,7 +49,8 @@ class Command(BaseCommand):
         asked = Dispatch(
             task=options["task"], count=options["count"], data=_data(options), kwargs=options["kwargs"],
             queue=options["queue"], priority=options["priority"], not_before=options["at"],
-            max_retries=options["max_retries"],
+            max_retries=options["max_retries"], time_limit=options["time_limit"],
+            soft_time_limit=options["soft_time_limit"], expires_at=options["expires"],
         )  # fmt: skip
         try:
             done = dispatch(asked, Origin(source="command", sent_by=os.environ.get("USER", "")))
