@@ -1,21 +1,16 @@
 """The engine's loop that makes good what died or got lost: one engine at a time does it."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import redis
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
-from tasks_app.errors import BrokerUnavailableError
-from tasks_app.tracking.loops import Pause, with_fresh_connection
+from tasks_app.tracking.loops import repeat
 from tasks_app.tracking.reconcile import Searcher, recover_messages
-
-logger = logging.getLogger(__name__)
 
 #: Seconds between two passes.
 PASS_EVERY: Final = 3.0
@@ -26,18 +21,15 @@ _LOCK: Final = 0x726570616972
 
 
 def run(stop: threading.Event) -> None:
-    """Repair until `stop` is set, waiting out a database or Redis that is away."""
-    pause = Pause(stop)
+    """Repair until `stop` is set."""
     searcher = Searcher()
-    while not stop.is_set():
-        try:
-            with with_fresh_connection(), _alone() as alone:
-                if alone:
-                    repair(searcher)
-            pause.reset()
-            stop.wait(PASS_EVERY)
-        except (DatabaseError, redis.RedisError, BrokerUnavailableError) as error:
-            pause.after("The reconciler", error)
+
+    def once() -> None:
+        with _alone() as alone:
+            if alone:
+                repair(searcher)
+
+    repeat(stop, "The reconciler", once, every=PASS_EVERY)
 
 
 def repair(searcher: Searcher) -> None:

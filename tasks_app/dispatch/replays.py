@@ -14,7 +14,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Final
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from tasks_app.dispatch.create import Origin
@@ -22,7 +22,7 @@ from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
 from tasks_app.states import Status
-from tasks_app.tracking.loops import Pause, with_fresh_connection
+from tasks_app.tracking.loops import repeat
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +31,8 @@ LOOK_EVERY: Final = 0.5
 
 
 def run(stop: threading.Event) -> None:
-    """Work off runs until `stop` is set, waiting out a database that is away."""
-    pause = Pause(stop)
-    while not stop.is_set():
-        try:
-            with with_fresh_connection():
-                while not stop.is_set() and step():
-                    pass
-            pause.reset()
-            stop.wait(LOOK_EVERY)
-        except DatabaseError as error:
-            pause.after("The replays", error)
+    """Work off runs until `stop` is set."""
+    repeat(stop, "The replays", step, every=LOOK_EVERY)
 
 
 def step() -> bool:

@@ -2,10 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import close_old_connections, connection
+import redis
+from django.db import DatabaseError, close_old_connections, connection
+
+from tasks_app.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -43,3 +46,20 @@ def with_fresh_connection() -> Iterator[None]:
     except BaseException:
         connection.close_if_unusable_or_obsolete()
         raise
+
+
+def repeat(stop: threading.Event, who: str, step: Callable[[], object], *, every: float) -> None:
+    """Call `step` until `stop` is set: at once again while it finds something to do, else after `every` seconds.
+
+    A database or broker that is away is waited out; `who` names the loop in the log.
+    """
+    pause = Pause(stop)
+    while not stop.is_set():
+        try:
+            with with_fresh_connection():
+                while not stop.is_set() and step():
+                    pass
+            pause.reset()
+            stop.wait(every)
+        except (DatabaseError, redis.RedisError, BrokerUnavailableError) as error:
+            pause.after(who, error)

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from tasks_app.models import DeadLetter
-from tasks_app.tracking.loops import Pause, with_fresh_connection
+from tasks_app.tracking.loops import repeat
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +31,18 @@ _EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
 
 
 def run(stop: threading.Event) -> None:
-    """Prune every hour until `stop` is set, waiting out a database that is away."""
-    pause = Pause(stop)
-    while not stop.is_set():
-        try:
-            with with_fresh_connection():
-                removed = prune_dead_letters(
-                    max_age=timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS),
-                    max_count=settings.ZENITH_DEAD_LETTER_MAX,
-                )
-            if removed:
-                logger.info("%s dead letters were pruned.", removed)
-            # Nobody needs a connection that idles for an hour.
-            connection.close()
-            pause.reset()
-            stop.wait(LOOK_EVERY)
-        except DatabaseError as error:
-            pause.after("Pruning", error)
+    """Prune every hour until `stop` is set."""
+    repeat(stop, "Pruning", _prune, every=LOOK_EVERY)
+
+
+def _prune() -> None:
+    removed = prune_dead_letters(
+        max_age=timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), max_count=settings.ZENITH_DEAD_LETTER_MAX
+    )
+    if removed:
+        logger.info("%s dead letters were pruned.", removed)
+    # Nobody needs a connection that idles for an hour.
+    connection.close()
 
 
 def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK) -> int:

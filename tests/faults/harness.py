@@ -1,0 +1,394 @@
+"""The fault suite's world: real servers, workers and engines, a load of mixed tasks, and the accounting at the end.
+
+A case takes a `World`, begins a load (`load`), does its damage, heals it, waits for the end (`settle`) and has everything
+checked (`check`). Nothing here imports Django or Zenith's models: what is checked is read from PostgreSQL and Redis themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import psycopg
+import redis
+
+from tests.faults.accounting import Account, problems
+from tests.faults.tasks import CREATE_TABLE
+from tests.processes import REPOSITORY, Process, free_port
+from tests.waiting import eventually
+from zenith_site.embedded import EmbeddedServers
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+MODULE = "tests.faults.tasks"
+API_KEY = "zen_the-fault-suites-own-key-0123456789ab"
+#: Seconds after which a case has hung.
+PATIENCE = 150.0
+#: What one wave of load is made of; a load has three.
+WAVE = {"short": 50, "long": 4, "flaky": 8, "hopeless": 4, "later": 6, "foreign": 8}
+
+
+@dataclass
+class Recovery:
+    """What a case measured, in seconds, for docs/reliability.md."""
+
+    case: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class World:
+    """The servers of the suite and, on them, the processes of one case after the other.
+
+    Arguments:
+        directory: for data and logs.
+        rng: chooses every moment and victim.
+    """
+
+    def __init__(self, directory: Path, rng: random.Random) -> None:
+        self.directory = directory
+        self.rng = rng
+        self.account = Account()
+        self.recovery = Recovery("")
+        self.servers = EmbeddedServers(directory / "data", fast=True)
+        assert self.servers.redis
+        # PostgreSQL may leave its writes to the system, which outlives it here; Redis must write them at all.
+        self.servers.redis.fast = False
+        self.workers: list[Process] = []
+        self.engines: list[Process] = []
+        self.others: list[Process] = []
+        self._driver: Process | None = None
+        self._answering = threading.Lock()
+        self._numbers = iter(range(1, 10_000))
+
+    # --- Servers ---
+
+    def open(self) -> None:
+        """Start the servers and make the tables."""
+        self.servers.start()
+        self.run("manage.py", "migrate", "--verbosity", "0")
+        with self.postgres() as connection:
+            connection.execute(CREATE_TABLE)
+
+    def close(self) -> None:
+        """End everything and remove it."""
+        for process in self._processes():
+            process.kill()
+        self.servers.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @contextmanager
+    def postgres(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection of the harness's own."""
+        with psycopg.connect(self.servers.addresses.database_url, autocommit=True, connect_timeout=5) as connection:
+            yield connection
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with self.postgres() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    @property
+    def redis(self) -> redis.Redis:
+        """A client of the harness's own."""
+        return redis.Redis.from_url(self.servers.addresses.redis_url, socket_timeout=10)
+
+    def kill_postgres(self) -> None:
+        """End PostgreSQL as a power cut would, all its processes at once."""
+        assert self.servers.postgres
+        pid = self.servers.postgres_pid
+        assert pid
+        for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert self.servers.postgres.process
+        self.servers.postgres.process.wait(10)
+
+    def kill_redis(self) -> None:
+        """End Redis without a farewell."""
+        assert self.servers.redis
+        assert self.servers.redis.process
+        self.servers.redis.process.kill()
+        self.servers.redis.process.wait(10)
+
+    @contextmanager
+    def paused(self, pid: int | None) -> Iterator[None]:
+        """Freeze a process and its children for the length of the block."""
+        assert pid
+        frozen = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for process in frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in frozen:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    # --- Processes ---
+
+    def begin(self, case: str, *, workers: int = 2, engines: int = 1) -> None:
+        """Make everything ready for a case: no data, and that many undamaged processes."""
+        self.recovery = Recovery(case)
+        self.account = Account()
+        self._discard(self.others)
+        for processes, wanted in ((self.workers, workers), (self.engines, engines)):
+            kept = [process for process in processes if process.runs][:wanted]
+            self._discard([process for process in processes if process not in kept])
+            processes[:] = kept
+        if self._driver and not self._driver.runs:
+            self._driver = None
+        self._wipe()
+        missing = [self.launch_worker() for _ in range(workers - len(self.workers))]
+        missing += [self.launch_engine() for _ in range(engines - len(self.engines))]
+        self._drive()
+        self.await_ready(*missing)
+
+    def launch_worker(self, *options: str, concurrency: int = 2, listed: bool = True, **changes: str) -> Process:
+        """Start a worker; its name is never used again."""
+        name = f"w{next(self._numbers)}@faults"
+        command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
+        return self._start(name, command, self.workers if listed else self.others, **changes)
+
+    def launch_engine(self, *options: str) -> Process:
+        """Start an engine."""
+        return self._start(f"engine{next(self._numbers)}", ("manage.py", "run_engine", *options), self.engines)
+
+    def launch_saboteur(self, part: str, nth: int = 1) -> Process:
+        """Start a part of the engine that dies at its worst moment."""
+        command = ("-m", "tests.faults.saboteur", part, str(nth))
+        return self._start(f"saboteur{next(self._numbers)}", command, self.others)
+
+    def launch_web(self) -> tuple[Process, int]:
+        """Start a web process; return it and its port, once it answers."""
+        self.run("manage.py", "prepare")
+        port = free_port()
+        command = ("-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "zenith_site.asgi:application")
+        process = self._start(f"web{next(self._numbers)}", command, self.others)
+        eventually(lambda: b"HTTP/1.1" in _request(port, b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        return process, port
+
+    def await_ready(self, *processes: Process) -> None:
+        """Wait until workers beat and engines read."""
+        for process in processes:
+            worker = "@" in process.name
+            condition = self._beats if worker else self._reads
+            eventually(lambda p=process, c=condition: c(p), within=60, but=lambda p=process: f"{p.name} is not ready:\n{p.output}")
+
+    def run(self, *command: str) -> None:
+        """Run a program to its end."""
+        subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=60)
+
+    def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
+        process = Process(name, list(command), self.directory / f"{name}.log", self._environment(**changes))
+        among.append(process)
+        return process
+
+    def _environment(self, **changes: str) -> dict[str, str]:
+        addresses = self.servers.addresses
+        return {
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
+            "DATABASE_URL": addresses.database_url,
+            "REDIS_URL": addresses.redis_url,
+            "ZENITH_DATA_DIR": str(self.directory / "data"),
+            "ZENITH_ENV_FILE": os.devnull,
+            "ZENITH_API_KEY": API_KEY,
+            "ZENITH_RATE_LIMIT": "1000/1s",
+            "ZENITH_TASK_MODULES": MODULE,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+            **changes,
+        }
+
+    def _beats(self, process: Process) -> bool:
+        assert process.runs, process.output
+        with suppress(redis.RedisError):
+            body = self.redis.get(f"zenith:worker:{process.name}")
+            return body is not None and json.loads(body)["pid"] == process.pid
+        return False
+
+    def _reads(self, process: Process) -> bool:
+        assert process.runs, process.output
+        with suppress(redis.RedisError):
+            return any(str(client["cmd"]) == "xreadgroup" for client in self.redis.client_list())
+        return False
+
+    def _processes(self) -> Iterator[Process]:
+        yield from [*self.workers, *self.engines, *self.others, *([self._driver] if self._driver else [])]
+
+    def _discard(self, processes: list[Process]) -> None:
+        for process in list(processes):
+            process.signal(signal.SIGCONT)
+            process.kill()
+        processes.clear()
+
+    def _wipe(self) -> None:
+        with self.postgres() as connection:
+            connection.execute(
+                "TRUNCATE tasks_app_task, tasks_app_batch, tasks_app_minuterollup, django_celery_results_taskresult, fault_run CASCADE"
+            )
+        self.redis.flushall()
+
+    # --- Load ---
+
+    def ask(self, verb: str, **request: Any) -> Any:
+        """Have the driver do something, and return its answer; a driver that was killed is started again and asked again."""
+        with self._answering:
+            driver = self._drive()
+            assert driver.popen.stdin
+            assert driver.popen.stdout
+            with suppress(BrokenPipeError):
+                driver.popen.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
+                driver.popen.stdin.flush()
+            answer = driver.popen.stdout.readline()
+        assert answer, f"the driver ended:\n{driver.output}"
+        return json.loads(answer)
+
+    def dispatch(self, task: str, count: int = 1, **asked: Any) -> list[str]:
+        """Dispatch tasks and note their ids."""
+        ids: list[str] = self.ask("dispatch", key=uuid4().hex, task=f"faults.{task}", count=count, **asked)
+        self.account.ids.update(ids)
+        return ids
+
+    def send(self, task: str, count: int = 1, **kwargs: Any) -> list[str]:
+        """Send tasks as other code does, and note their ids."""
+        answer = self.ask("send", name=f"faults.{task}", ids=[str(uuid4()) for _ in range(count)], kwargs=kwargs)
+        self.account.foreign.update(answer["sent"])
+        self.account.unsure.update(answer["unsure"])
+        return list(answer["sent"])
+
+    def wave(self) -> None:
+        """Dispatch one wave of mixed tasks, in any order."""
+        parts: list[Callable[[], object]] = [
+            lambda: self.dispatch("short", WAVE["short"]),
+            lambda: self.dispatch("long", WAVE["long"]),
+            lambda: self.dispatch("flaky", WAVE["flaky"]),
+            lambda: self.dispatch("hopeless", WAVE["hopeless"], max_retries=1),
+            lambda: self.dispatch("short", WAVE["later"], delay=self.rng.uniform(0.5, 4)),
+            lambda: self.send("short", WAVE["foreign"]),
+        ]
+        self.rng.shuffle(parts)
+        for part in parts:
+            part()
+
+    @contextmanager
+    def load(self, waves: int = 3) -> Iterator[None]:
+        """Dispatch waves of mixed tasks while the block runs; the last one is dispatched by its end."""
+        failed: list[BaseException] = []
+        pauses = [self.rng.uniform(0, 0.7) for _ in range(waves)]
+
+        def work() -> None:
+            try:
+                for pause in pauses:
+                    self.wave()
+                    time.sleep(pause)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            # Some of it is under way when the damage is done.
+            time.sleep(self.rng.uniform(0.3, 1.5))
+            yield
+        finally:
+            thread.join(PATIENCE)
+        if failed:
+            raise failed[0]
+
+    def wait(self, least: float, most: float) -> None:
+        """Let some time pass: as much as chance has it."""
+        time.sleep(self.rng.uniform(least, most))
+
+    def _drive(self) -> Process:
+        if self._driver is None or not self._driver.runs:
+            name = f"driver{next(self._numbers)}"
+            command = ["-m", "tests.faults.driver"]
+            self._driver = Process(name, command, self.directory / f"{name}.log", self._environment(), pipes=True)
+        return self._driver
+
+    # --- The end ---
+
+    @contextmanager
+    def measured(self, what: str) -> Iterator[None]:
+        """Note how long the block takes."""
+        began = time.monotonic()
+        yield
+        self.recovery.seconds[what] = time.monotonic() - began
+
+    def statuses(self, ids: Iterable[str]) -> Counter[str]:
+        """Return how many of these tasks are in which status."""
+        rows = self.query("SELECT status FROM tasks_app_task WHERE id = ANY(%s::uuid[])", list(ids))
+        return Counter(status for (status,) in rows)
+
+    def settle(self, within: float = PATIENCE) -> None:
+        """Wait until everything has come to an end, and note how long that took."""
+        with self.measured("settled"):
+            eventually(self._is_over, within=within, but=lambda: f"{self._under_way()}\n{self.news()}")
+
+    def check(self, *, reports_lost: bool = False, wrong_clocks: Sequence[str] = ()) -> None:
+        """Check the accounting table.
+
+        `reports_lost`: Redis lost what was not recorded yet, so a body may have run again. `wrong_clocks` names workers whose
+        times mean nothing.
+        """
+        with self.postgres() as connection:
+            found = problems(connection, self.redis, self.account, reports_lost=reports_lost, wrong_clocks=wrong_clocks)
+        assert not found, "\n".join([*found, self.news()])
+
+    def news(self) -> str:
+        """Return what the processes wrote since the last call."""
+        parts = ((process.name, process.news()) for process in self._processes())
+        return "\n".join(f"--- {name}\n{text}" for name, text in parts if text)
+
+    def _is_over(self) -> bool:
+        with suppress(psycopg.OperationalError, redis.RedisError):
+            return not self._under_way()
+        return False
+
+    def _under_way(self) -> dict[str, object]:
+        account = self.account
+        open_ = self.query(
+            """SELECT id::text, name, status, position, worker FROM tasks_app_task
+            WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED') AND NOT (id = ANY(%s::uuid[])) LIMIT 10""",
+            list(account.left),
+        )
+        known = {id_ for (id_,) in self.query("SELECT id::text FROM tasks_app_task")}
+        missing = (account.ids if account.foreign_lost else account.ids | account.foreign) - known
+        return {
+            name: value
+            for name, value in {
+                "open": open_,
+                "missing": sorted(missing)[:5],
+                "entries": self.redis.xlen("zenith:events"),
+                "messages": sum(self.redis.llen(key) for key in ("default", *(f"default\x06\x16{step}" for step in (3, 6, 9)))),
+                "unacknowledged": self.redis.hlen("unacked"),
+            }.items()
+            if value
+        }
+
+
+def _request(port: int, request: bytes) -> bytes:
+    import socket
+
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(request)
+            return connection.makefile("rb").read()
+    except OSError:
+        return b""
