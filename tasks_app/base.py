@@ -12,6 +12,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from tasks_app.models.ids import new_id
 from tasks_app.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from tasks_app.tracking.admission import admit
+from tasks_app.tracking.signals import DISPATCHED_HEADER
 
 #: Header with the number of retries that a dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
@@ -84,6 +85,19 @@ def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., A
             if isinstance(decision, GiveUp):
                 raise
             task.request.zenith_retry_at = time.time() + decision.delay
+            if decision.is_long and _row_says_all(task.request):
+                # Not sent here: once this is recorded, the relay sends the next attempt when it is due.
+                task.request.zenith_held = True
+                raise Retry(exc=error, when=decision.delay) from error
             raise task.retry(exc=error, countdown=decision.delay, max_retries=_ENDLESS) from error
 
     return run
+
+
+def _row_says_all(request: Any) -> bool:
+    """Whether the task's next message can be made from its row in PostgreSQL.
+
+    Not that of a task which other code sent, or which is a part of a chain, group or chord.
+    """
+    parts = (request.callbacks, request.errbacks, request.chain, request.chord, request.group)
+    return bool(getattr(request, DISPATCHED_HEADER, None)) and not any(parts)

@@ -71,6 +71,14 @@ def autoretry() -> None:
     raise ZeroDivisionError
 
 
+@shared_task(name="sample.patient", bind=True, retry_backoff_base=1e7, retry_backoff_cap=1e7)
+def patient(self: Task) -> int:
+    """Fail the first time; its back-off is drawn from four months."""
+    if self.request.retries == 0:
+        raise ConnectionError("not yet")
+    return int(self.request.retries)
+
+
 @shared_task(name="sample.retries_itself", bind=True, max_retries=2)
 def retries_itself(self: Task) -> str:
     if self.request.retries < 2:

@@ -62,6 +62,13 @@ _UPDATE: Final = """
     WHERE tasks_app_task.id = row.id
 """
 
+# Only where the row still shows that step: a late report must not hold what was sent on meanwhile.
+_HOLD: Final = """
+    UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS row (id, position)
+    WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
+        AND tasks_app_task.status = 'RETRY'
+"""
+
 _UPDATE_ORIGIN: Final = """
     UPDATE tasks_app_task SET name = row.name, queue = row.queue,
         priority = coalesce(tasks_app_task.priority, row.priority),
@@ -94,6 +101,7 @@ def apply(events: Sequence[Event]) -> int | None:
             if fold(states[task_id], event)
         ]
         _write_rows(cursor, states.values())
+        _hold(cursor, [event for event in events if event.held])
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
@@ -140,6 +148,12 @@ def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
                 [storable(state.kwargs) if state.kwargs else None for state in foreign],
             ],
         )
+
+
+def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:
+    """Note whose next attempt waits in PostgreSQL, so that the relay sends it when it is due."""
+    if events:
+        cursor.execute(_HOLD, [[event.task_id for event in events], [event.position for event in events]])
 
 
 def _columns(states: Sequence[TaskState], *names: str) -> list[list[Any]]:

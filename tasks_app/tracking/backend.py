@@ -81,6 +81,7 @@ class ZenithBackend(DatabaseBackend):
             received_at=getattr(request, "zenith_received", None),
             started_at=wall,
             not_before=getattr(request, "zenith_retry_at", None) if status == states.RETRY else None,
+            held=status == states.RETRY and getattr(request, "zenith_held", False),
             runtime=None if clock is None else time.monotonic() - clock,
             result=encode_result(result) if status == states.SUCCESS else _encode_error(result),
             traceback=_tail(traceback),

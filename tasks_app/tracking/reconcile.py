@@ -127,6 +127,6 @@ def _held() -> set[str]:
 
 def _active() -> list[Lost]:
     """Return tasks that a worker should hold, and failed ones whose next attempt is overdue."""
-    overdue = Q(status=Status.RETRY, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
+    overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
     rows = Task.objects.filter(Q(status__in=(Status.RECEIVED, Status.STARTED)) | overdue)
     return [Lost(str(id_), status, place) for id_, status, place in rows.values_list("id", "status", "position")]

@@ -42,6 +42,8 @@ class Event:
     received_at: float | None = None
     started_at: float | None = None
     not_before: float | None = None
+    # Of a RETRY: its worker sent no message; the next attempt waits in PostgreSQL (dispatch/publish.py).
+    held: bool = False
     runtime: float | None = None
     result: str | None = None
     traceback: str | None = None
