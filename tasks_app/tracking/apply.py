@@ -19,6 +19,7 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.jsonsafe import storable, storable_text
 from tasks_app.states import TERMINAL, Status
+from tasks_app.tracking.arrays import column
 from tasks_app.tracking.attempts import write_attempts
 from tasks_app.tracking.dead_letters import write_dead_letters
 from tasks_app.tracking.events import EventRow, write_events
@@ -121,7 +122,7 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
 
 
 def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
-    cursor.execute(_SELECT, [list(ids)])
+    cursor.execute(_SELECT, [column(ids)])
     states = (TaskState(**dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
     found = {state.id: state for state in states}
     for state in found.values():
@@ -156,8 +157,8 @@ def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:
         cursor.execute(_HOLD, [[event.task_id for event in events], [event.position for event in events]])
 
 
-def _columns(states: Sequence[TaskState], *names: str) -> list[list[Any]]:
-    return [[getattr(state, name) for state in states] for name in names]
+def _columns(states: Sequence[TaskState], *names: str) -> list[str]:
+    return [column(getattr(state, name) for state in states) for name in names]
 
 
 def _write_history(

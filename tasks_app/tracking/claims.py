@@ -60,12 +60,15 @@ if held then
   if tonumber(attempt) > tonumber(ARGV[1]) then return {'ended', 0} end
   if tonumber(attempt) == tonumber(ARGV[1]) then
     if state == 'W' then return {'ended', 0} end
-    if owner == ARGV[2] then
-      if pid ~= ARGV[4] then return {'sibling', tonumber(pid)} end
+    if owner == ARGV[2] and pid == ARGV[4] then
+      crashes = tonumber(died)  -- asked again, because the answer got lost
+    elseif owner == ARGV[2] then
+      return {'sibling', tonumber(pid)}
     elseif redis.call('EXISTS', ARGV[6] .. owner) == 1 then
       return {'taken', 0}
+    else
+      crashes = tonumber(died) + 1
     end
-    crashes = tonumber(died) + 1
   end
 end
 redis.call('SET', KEYS[1], table.concat({'R', ARGV[1], ARGV[2], ARGV[3], ARGV[4], crashes}, '|'), 'EX', ARGV[5])
@@ -75,12 +78,16 @@ return {'run', crashes}
 # ARGV: attempt, instance, tag, stream, entry, new state (E or W), seconds to keep.
 _FINISH: Final = """
 local held = redis.call('GET', KEYS[1])
+local later = false
 if held then
   local state, attempt, owner, tag = string.match(held, '^(%a)|(%d+)|([^|]*)|([^|]*)|')
   if state == 'R' and attempt == ARGV[1] and (owner ~= ARGV[2] or tag ~= ARGV[3]) then return 0 end
   if state == 'E' then return 0 end
+  later = tonumber(attempt) > tonumber(ARGV[1])
 end
 redis.call('XADD', ARGV[4], '*', 'e', ARGV[5])
+-- The message of the next attempt leaves before a failed one is reported: it may be running by now.
+if later and ARGV[6] == 'W' then return 1 end
 redis.call('SET', KEYS[1], ARGV[6] .. '|' .. ARGV[1] .. '|||0|0', 'EX', ARGV[7])
 return 1
 """
@@ -90,6 +97,17 @@ _RELEASE: Final = """
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^R|%d+|([^|]*)|') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
+"""
+
+# Leaves a claim without an owner, as the end of a whole worker does. ARGV: instance, pid of the dead
+# process or 0 for any, seconds to keep.
+_ABANDON: Final = """
+local held = redis.call('GET', KEYS[1])
+if not held then return 0 end
+local attempt, owner, tag, pid, died = string.match(held, '^R|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)$')
+if owner ~= ARGV[1] or (ARGV[2] ~= '0' and pid ~= ARGV[2]) then return 0 end
+redis.call('SET', KEYS[1], table.concat({'R', attempt, '', tag, pid, died}, '|'), 'EX', ARGV[3])
+return 1
 """
 
 # Cancels a task that does not run; ARGV: seconds to keep, prefix of the keys of living instances.
@@ -116,7 +134,7 @@ def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
         # Held by another process of this worker: only this machine can tell whether it lives.
         if _lives(number):
             return Claim(Verdict.TAKEN)
-        script(_SUCCEED, KEY + task_id, number, pid, RUNNING_KEPT)
+        script(_ABANDON, KEY + task_id, instance(), number, RUNNING_KEPT)
 
 
 def finish(event: Event, *, tag: str, ends: bool) -> bool:
@@ -134,6 +152,14 @@ def finish(event: Event, *, tag: str, ends: bool) -> bool:
 def release(task_id: str) -> None:
     """Let go of a task that this worker hands back on purpose. Raises redis.RedisError."""
     script(_RELEASE, KEY + task_id, instance())
+
+
+def abandon(task_id: str) -> None:
+    """Note that the process that held this task died, so that any worker may take it over; it counts as a crash.
+
+    Raises redis.RedisError.
+    """
+    script(_ABANDON, KEY + task_id, instance(), 0, RUNNING_KEPT)
 
 
 def cancel(task_id: str) -> Verdict:
@@ -157,16 +183,3 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-# Puts this process in the place of a dead one of the same worker, counting the crash once `begin`
-# sees its own pid. ARGV: dead pid, own pid, seconds to keep.
-_SUCCEED: Final = """
-local held = redis.call('GET', KEYS[1])
-if not held then return 0 end
-local head, pid, died = string.match(held, '^(.*)|(%d+)|(%d+)$')
-if pid ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], head .. '|' .. ARGV[2] .. '|' .. died, 'EX', ARGV[3])
-return 1
-"""
-

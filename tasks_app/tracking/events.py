@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.states import Status
+from tasks_app.tracking.arrays import column
 
 #: Any number that no other advisory lock of this database uses ("zenith" in ASCII).
 EVENT_ORDER_LOCK: Final = 0x7A656E697468
@@ -53,12 +54,12 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
     cursor.execute(
         _INSERT,
         [
-            [str(row.task_id) for row in rows],
-            [row.status.value for row in rows],
-            [row.position for row in rows],
-            [row.at for row in rows],
-            [row.worker for row in rows],
-            [row.message for row in rows],
+            column(row.task_id for row in rows),
+            column(row.status.value for row in rows),
+            column(row.position for row in rows),
+            column(row.at for row in rows),
+            column(row.worker for row in rows),
+            column(row.message for row in rows),
         ],
     )
     written: list[tuple[int, UUID, int]] = cursor.fetchall()

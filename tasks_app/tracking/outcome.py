@@ -32,12 +32,12 @@ def report(event: Event, *, tag: str) -> None:
         )  # fmt: skip
 
 
-def surely(attempt: Callable[[], Answer]) -> Answer:
-    """Do something in Redis, trying again for up to `PATIENCE` seconds while it is away or full.
+def surely(attempt: Callable[[], Answer], *, patience: float = PATIENCE) -> Answer:
+    """Do something in Redis, trying again for up to `patience` seconds while it is away or full.
 
     Raises redis.RedisError when patience ends.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     pause = 0.1
     while True:
         try:

@@ -53,6 +53,7 @@ class Recorder:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._pause = Pause(stop)
         self._next_claim = 0.0
+        self._committed_at = float("-inf")
 
     def run(self) -> None:
         """Read, apply, remove, until stopped; whatever fails is tried again."""
@@ -71,8 +72,11 @@ class Recorder:
         """Handle what is there, waiting up to `block` seconds; return how many entries."""
         entries = self._claimed() or stream.read(self._name, count=BATCH, block=block)
         if entries:
+            # Small batches in quick succession are load as well: tasks that take some milliseconds each.
+            soon = time.monotonic() - self._committed_at < COMMIT_EVERY
             self._handle(entries)
-            if len(entries) > IDLE_BATCH:
+            self._committed_at = time.monotonic()
+            if soon or len(entries) > IDLE_BATCH:
                 self._stop.wait(COMMIT_EVERY)
         return len(entries)
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.tracking.arrays import column
 from tasks_app.tracking.fold import TaskState
 from tasks_app.tracking.stream import Event
 
@@ -39,15 +40,15 @@ def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]
     cursor.execute(
         _INSERT,
         [
-            [state.id for state, _ in ended],
-            [state.name for state, _ in ended],
-            [state.status.value for state, _ in ended],
-            [state.worker[:100] for state, _ in ended],
-            [event.result for _, event in ended],
-            [event.traceback for _, event in ended],
-            [event.meta or NO_META for _, event in ended],
-            [state.created_at for state, _ in ended],
-            [state.started_at for state, _ in ended],
-            [state.finished_at for state, _ in ended],
+            column(state.id for state, _ in ended),
+            column(state.name for state, _ in ended),
+            column(state.status.value for state, _ in ended),
+            column(state.worker[:100] for state, _ in ended),
+            column(event.result for _, event in ended),
+            column(event.traceback for _, event in ended),
+            column(event.meta or NO_META for _, event in ended),
+            column(state.created_at for state, _ in ended),
+            column(state.started_at for state, _ in ended),
+            column(state.finished_at for state, _ in ended),
         ],
     )

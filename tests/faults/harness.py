@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -165,8 +166,9 @@ class World:
         return self._start(name, command, self.workers if listed else self.others, **changes)
 
     def launch_engine(self, *options: str) -> Process:
-        """Start an engine."""
-        return self._start(f"engine{next(self._numbers)}", ("manage.py", "run_engine", *options), self.engines)
+        """Start an engine; one of a part only is not kept for the next case."""
+        among = self.others if options else self.engines
+        return self._start(f"engine{next(self._numbers)}", ("manage.py", "run_engine", *options), among)
 
     def launch_saboteur(self, part: str, nth: int = 1) -> Process:
         """Start a part of the engine that dies at its worst moment."""
@@ -353,7 +355,7 @@ class World:
 
     def news(self) -> str:
         """Return what the processes wrote since the last call."""
-        parts = ((process.name, process.news()) for process in self._processes())
+        parts = ((process.name, _without_tracebacks(process.news())) for process in self._processes())
         return "\n".join(f"--- {name}\n{text}" for name, text in parts if text)
 
     def _is_over(self) -> bool:
@@ -383,9 +385,13 @@ class World:
         }
 
 
-def _request(port: int, request: bytes) -> bytes:
-    import socket
+def _without_tracebacks(text: str) -> str:
+    """Return the lines of a log that begin a message, but for the failures that are meant."""
+    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return "\n".join(line for line in lines if "HopelessError" not in line and "Traceback" not in line)
 
+
+def _request(port: int, request: bytes) -> bytes:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
             connection.sendall(request)
