@@ -13,10 +13,12 @@ Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
 """
 
 import threading
+from contextlib import suppress
 from time import time
 from typing import Any, Final
 from uuid import uuid4
 
+import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
@@ -40,23 +42,39 @@ class _Line:
         self.pool = pool
         self._connection = pool.get_connection()
         self._lock = threading.Lock()
+        self._unread = 0
 
-    def transact(self, *commands: tuple[Any, ...]) -> None:
-        """Run commands in one MULTI/EXEC. Raises redis.RedisError; then none or all were run."""
+    def transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
+        """Run commands in one MULTI/EXEC. Raises redis.RedisError; then none or all were run.
+
+        Without `wait` the answers are left to be read before the next transaction: the process need
+        not sleep for them, and what goes wrong with this one stays unknown.
+        """
         with self._lock:
-            connection = self._connection
+            with suppress(redis.RedisError):
+                self._read_answers()
+            if self._unread:
+                self._unread = 0
+                self._connection.disconnect()
             try:
+                connection = self._connection
                 connection.send_packed_command(
                     connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False
                 )
-                for _ in range(len(commands) + 1):
-                    # A command that is refused here makes EXEC fail, which is read next.
-                    connection.read_response()
-                connection.read_response()
+                self._unread = len(commands) + 2
+                if wait:
+                    self._read_answers()
             except BaseException:
                 # Answers may be left to read: nobody must take them for their own.
-                connection.disconnect()
+                self._unread = 0
+                self._connection.disconnect()
                 raise
+
+    def _read_answers(self) -> None:
+        # A command that is refused makes EXEC fail, which is read last.
+        while self._unread:
+            self._connection.read_response()
+            self._unread -= 1
 
 
 class QoS(kombu_redis.QoS):
@@ -81,6 +99,8 @@ class QoS(kombu_redis.QoS):
             ("ZREM", self._key(self.unacked_index_key), delivery_tag),
             ("HDEL", self._key(self.unacked_key), delivery_tag),
             ("HDEL", self._key(TAKEN), delivery_tag),
+            # An acknowledgement that gets lost means one more delivery, which is not run again.
+            wait=False,
         )
         virtual.QoS.ack(self, delivery_tag)
 
@@ -89,12 +109,12 @@ class QoS(kombu_redis.QoS):
         remove: Any = super()._remove_from_indices
         return remove(delivery_tag, pipe).hdel(TAKEN, delivery_tag)
 
-    def _transact(self, *commands: tuple[Any, ...]) -> None:
+    def _transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
         # The channel drops its pool when the connection is lost, and makes a new one.
         pool = self.channel.pool
         if self._line is None or self._line.pool is not pool:
             self._line = _Line(pool)
-        self._line.transact(*commands)
+        self._line.transact(*commands, wait=wait)
 
     def _key(self, key: str) -> str:
         return f"{self.channel.global_keyprefix}{key}"
