@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,13 @@ class Process:
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "-I", "-S", *tether, sys.executable, *command],
-                cwd=REPOSITORY, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                cwd=REPOSITORY,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def output(self) -> str:
@@ -95,10 +101,8 @@ class Process:
 
     def kill(self) -> None:
         """End the whole group at once."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.popen.wait(10)
 
 
@@ -156,9 +160,7 @@ class Stack:
         self.processes.clear()
         assert not problems, "\n".join(problems)
 
-    def _ready(self, process: Process, condition: object) -> None:
-        assert callable(condition)
-
+    def _ready(self, process: Process, condition: Callable[[], object]) -> None:
         def ready() -> bool:
             assert process.runs, f"{process.name} ended:\n{process.output[-_TAIL:]}"
             return bool(condition())

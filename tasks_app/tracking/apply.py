@@ -50,7 +50,8 @@ _UPDATE: Final = """
     UPDATE tasks_app_task SET
         status = row.status, position = row.position, worker = row.worker,
         error_type = row.error_type, error_message = row.error_message,
-        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at), received_at = to_timestamp(row.received_at),
+        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
+        received_at = to_timestamp(row.received_at),
         started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
         runtime = row.runtime
     FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
@@ -61,7 +62,8 @@ _UPDATE: Final = """
 """
 
 _UPDATE_ORIGIN: Final = """
-    UPDATE tasks_app_task SET name = row.name, queue = row.queue, priority = row.priority,
+    UPDATE tasks_app_task SET name = row.name, queue = row.queue,
+        priority = coalesce(row.priority, tasks_app_task.priority),
         created_at = to_timestamp(row.created_at),
         args = coalesce(row.args, tasks_app_task.args),
         kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)

@@ -284,8 +284,13 @@ print(len(done.ids))
 """
     ran = subprocess.run(
         [sys.executable, "-c", script],
-        env=environment(REDIS_URL="redis://127.0.0.1:1/0"), cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=environment(REDIS_URL="redis://127.0.0.1:1/0"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == "3"
     assert "waits for the relay" in ran.stderr
