@@ -37,9 +37,7 @@ def histories(draw: st.DrawFn, *, external: bool | None = None) -> list[Event]:
         return now
 
     if foreign and draw(st.booleans()):
-        steps.append(
-            Event(task_id=task_id, status=Status.QUEUED, at=tick(), name=NAME, queue=QUEUE, args=ARGS, kwargs=KWARGS)
-        )
+        steps.append(Event(task_id=task_id, status=Status.QUEUED, at=tick(), name=NAME, queue=QUEUE, args=ARGS, kwargs=KWARGS))
     attempts = draw(st.integers(1, 3))
     for attempt in range(attempts):
         deliveries = draw(st.integers(1, 3))

@@ -65,7 +65,9 @@ def sends_another(value: int) -> str:
     return str(echo.delay(value).id)
 
 
-@shared_task(name="sample.autoretry", autoretry_for=(ZeroDivisionError,), retry_backoff=False, default_retry_delay=0, max_retries=2)
+@shared_task(
+    name="sample.autoretry", autoretry_for=(ZeroDivisionError,), retry_backoff=False, default_retry_delay=0, max_retries=2
+)
 def autoretry() -> None:
     """Retry by Celery's own rules."""
     raise ZeroDivisionError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,9 +93,7 @@ class Stack:
         self.processes.clear()
         assert not problems, "\n".join(problems)
 
-    def _ready(self, process: Process, condition: object) -> None:
-        assert callable(condition)
-
+    def _ready(self, process: Process, condition: Callable[[], object]) -> None:
         def ready() -> bool:
             assert process.runs, f"{process.name} ended:\n{process.output[-TAIL:]}"
             return bool(condition())

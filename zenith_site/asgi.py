@@ -14,9 +14,13 @@ _http = get_asgi_application()
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from tasks_app.web.consumers import MAX_FRAME  # noqa: E402
 from tasks_app.web.routing import websocket_urlpatterns  # noqa: E402
 from zenith_site.auth.sockets import SocketAuth  # noqa: E402
 from zenith_site.body_limit import BodyLimit  # noqa: E402
+from zenith_site.frame_limit import limit_frames  # noqa: E402
+
+limit_frames(MAX_FRAME)
 
 application = ProtocolTypeRouter(
     {

@@ -3,8 +3,8 @@
 // 2. When the connection ends, it is tried again with growing, jittered pauses; the mark in the header counts down.
 // 3. On every connect the server first sends a complete frame, and gets the last event id this page saw,
 //    so nothing is missing after a break.
-// 4. While the tab is hidden, or someone selects text in the stream, frames are dropped; afterwards the page asks for
-//    a complete one.
+// 4. While the tab is hidden, or someone selects text in the stream or holds a button down on it, frames are dropped;
+//    afterwards the page asks for a complete one.
 // 5. A swap moves neither the keyboard focus nor what a screen reader is saying.
 
 const FIRST_PAUSE = 500;
@@ -25,6 +25,7 @@ let wrapper = null;
 let failures = 0;
 let nextTry = 0;
 let missed = false;
+let pressed = false;
 let heard = 0;
 
 function say(text) {
@@ -106,7 +107,7 @@ function selecting() {
 
 // A connection that slept with the laptop can look open and be dead; no answer in time means a new one.
 function catchUp() {
-  if (!missed || document.hidden || selecting() || socket?.readyState !== WebSocket.OPEN) return;
+  if (!missed || document.hidden || pressed || selecting() || socket?.readyState !== WebSocket.OPEN) return;
   missed = false;
   const asked = Date.now();
   wrapper.sendImmediately(JSON.stringify({ type: "REFRESH" }));
@@ -121,6 +122,17 @@ document.addEventListener("visibilitychange", () => {
 });
 document.addEventListener("selectionchange", catchUp);
 
+// A link that is swapped between press and release is never clicked.
+live.addEventListener("pointerdown", (event) => {
+  pressed = event.button === 0;
+});
+for (const end of ["pointerup", "pointercancel", "blur"]) {
+  window.addEventListener(end, () => {
+    pressed = false;
+    catchUp();
+  });
+}
+
 // --- Swapping ---
 
 let focused = null;
@@ -132,7 +144,7 @@ function rows() {
 
 document.addEventListener("htmx:wsBeforeMessage", (event) => {
   heard = Date.now();
-  if (document.hidden || selecting()) {
+  if (document.hidden || pressed || selecting()) {
     missed = true;
     event.preventDefault();
     return;

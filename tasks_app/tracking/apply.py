@@ -53,7 +53,8 @@ _UPDATE: Final = """
     UPDATE tasks_app_task SET
         status = row.status, position = row.position, worker = row.worker,
         error_type = row.error_type, error_message = row.error_message,
-        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at), received_at = to_timestamp(row.received_at),
+        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
+        received_at = to_timestamp(row.received_at),
         started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
         runtime = row.runtime
     FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],

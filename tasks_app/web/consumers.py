@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 NOT_AUTHENTICATED: Final = 4401
 FORBIDDEN: Final = 4403
-TOO_BIG: Final = 1009
+#: For a message in fragments. A frame over MAX_FRAME never gets here: daphne closes with 1009,
+#: which an application may not do itself (zenith_site/frame_limit.py).
+TOO_BIG: Final = 4413
 MAX_FRAME: Final = 64 * 1024
 #: Frames a second under load, and at once after a rest.
 RATE: Final = 4.0
@@ -125,7 +127,7 @@ class TaskStreamConsumer(PumpingConsumer):
 
     async def begin(self) -> None:
         """Start with what comes from now on."""
-        self._after = await database_sync_to_async(feed.newest_id)()
+        self._after = await shared().feed.newest()
 
     async def pump(self) -> None:
         """Send one frame with the newest step of each task that moved."""
@@ -155,7 +157,7 @@ class TaskStreamConsumer(PumpingConsumer):
         return True
 
     async def _refresh(self) -> None:
-        self._after = await database_sync_to_async(feed.newest_id)()
+        self._after = await shared().feed.newest()
         await self.send_json({"type": "REFRESH", "event_id": self._after})
 
 

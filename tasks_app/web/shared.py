@@ -35,6 +35,12 @@ class Feed:
             return older
         return [event for event in self._events if event.id > after]
 
+    async def newest(self) -> int:
+        """Return the id of the newest event there ever was, also when it is kept no more."""
+        async with self._lock:
+            await self._advance()
+            return self._newest
+
     async def _advance(self) -> None:
         if self._newest < 0:
             self._start = self._newest = await database_sync_to_async(feed.newest_id)()

@@ -24,7 +24,8 @@ from tasks_app.models import Batch, Task, TaskEvent
 from tasks_app.states import Status
 from tasks_app.tracking import stream
 from tests.broker import messages
-from tests.stack import REPOSITORY, environment
+from tests.processes import REPOSITORY
+from tests.stack import environment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -284,8 +285,13 @@ print(len(done.ids))
 """
     ran = subprocess.run(
         [sys.executable, "-c", script],
-        env=environment(REDIS_URL="redis://127.0.0.1:1/0"), cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=environment(REDIS_URL="redis://127.0.0.1:1/0"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == "3"
     assert "waits for the relay" in ran.stderr

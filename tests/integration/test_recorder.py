@@ -24,6 +24,7 @@ from tasks_app.tracking.apply import apply
 from tasks_app.tracking.fold import TaskState, fold
 from tasks_app.tracking.recorder import Recorder
 from tasks_app.tracking.stream import Event
+from tests.database import end_other_connections
 from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, TICK, arrivals, histories
 from tests.waiting import eventually
 
@@ -79,9 +80,7 @@ def tallies() -> Counter[str]:
 
 def everything() -> list[Any]:
     """All that a recorder writes, to be compared."""
-    return [
-        list(model.objects.order_by("pk").values()) for model in (Task, TaskEvent, TaskResult, MinuteRollup)
-    ]
+    return [list(model.objects.order_by("pk").values()) for model in (Task, TaskEvent, TaskResult, MinuteRollup)]
 
 
 # --- What is written ---
@@ -109,7 +108,14 @@ def test_a_success_is_recorded_with_its_result_its_steps_and_its_minute() -> Non
 def test_a_failure_keeps_its_error_and_its_traceback() -> None:
     (task_id,) = sent()
     report(
-        step(task_id, Status.FAILURE, error_type="ValueError", error_message="no", traceback="Trace…", result='{"exc_type": "ValueError"}')
+        step(
+            task_id,
+            Status.FAILURE,
+            error_type="ValueError",
+            error_message="no",
+            traceback="Trace…",
+            result='{"exc_type": "ValueError"}',
+        )
     )
     record()
     task = Task.objects.get()
@@ -220,6 +226,18 @@ def test_an_outcome_that_comes_before_the_start_stands() -> None:
     assert TaskResult.objects.get().status == "SUCCESS"
 
 
+def test_a_step_that_knows_less_does_not_take_back_what_another_one_told() -> None:
+    foreign = "01936b2a-7c11-7a10-8000-000000000004"
+    known: dict[str, Any] = {"name": NAME, "queue": QUEUE, "args": ARGS, "kwargs": KWARGS}
+    report(step(foreign, Status.STARTED, START + 1, priority=3, **known))
+    record()
+    report(step(foreign, Status.QUEUED, START, **known))
+    record()
+    task = Task.objects.get()
+    assert (task.priority, task.status, task.args) == (3, "STARTED", ARGS)
+    assert task.queued_at is not None
+
+
 def begin(task_id: str, *, external: bool) -> TaskState | None:
     """Write the row that a dispatch would have written; return the same as a state."""
     if external:
@@ -251,7 +269,7 @@ def expected_steps(history: list[Event]) -> set[tuple[str, int]]:
 
 
 @pytest.mark.django_db(transaction=False)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(data=st.data(), history=histories())
 def test_any_order_any_duplication_and_any_batches_end_in_the_same_rows(data: st.DataObject, history: list[Event]) -> None:
     MinuteRollup.objects.all().delete()
@@ -438,10 +456,7 @@ def test_a_recorder_survives_the_loss_of_its_database_connection_and_of_its_stre
     with running_recorders():
         report(success(first))
         eventually(lambda: Task.objects.get(id=first).status == "SUCCESS")
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        end_other_connections()
         stream.client().delete(stream.STREAM)
         report(success(second))
         eventually(lambda: Task.objects.get(id=second).status == "SUCCESS")

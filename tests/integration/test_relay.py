@@ -20,6 +20,7 @@ from tasks_app.models import Task, TaskEvent
 from tasks_app.states import Status
 from tasks_app.tracking import stream
 from tests.broker import messages
+from tests.database import end_other_connections
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -113,10 +114,7 @@ def test_a_relay_passes_by_what_another_one_holds(left_behind: Any) -> None:
 
 def test_a_relay_survives_a_broken_database_connection(left_behind: Any) -> None:
     with relays():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        end_other_connections()
         left_behind(2)
         eventually(lambda: statuses() == {"QUEUED": 2})
 

@@ -99,13 +99,6 @@ def run_up(data_dir: Path, *options: str, **changes: str) -> subprocess.Complete
     )
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Wait until a condition holds, or so many seconds."""
     deadline = time.monotonic() + seconds

@@ -52,7 +52,9 @@ def test_any_order_and_any_duplication_end_in_the_same_state(data: st.DataObject
 
 
 @given(data=st.data(), history=histories())
-def test_the_row_shows_the_terminal_step_else_the_furthest_of_the_newest_delivery(data: st.DataObject, history: list[Event]) -> None:
+def test_the_row_shows_the_terminal_step_else_the_furthest_of_the_newest_delivery(
+    data: st.DataObject, history: list[Event]
+) -> None:
     state = folded(fresh(history), data.draw(arrivals(history)))
     step = deciding_step(history)
     if not history[0].name and step.position < position(0, 0, Status.QUEUED):

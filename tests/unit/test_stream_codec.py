@@ -110,6 +110,9 @@ def test_no_bytes_whatever_raise_another_error(raw: bytes) -> None:
     read_or_refused(raw)
 
 
-@given(json_values | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(["task_id", "status", "at", "attempt"], json_values))))
+some_fields = st.fixed_dictionaries({}, optional=dict.fromkeys(["task_id", "status", "at", "attempt"], json_values))
+
+
+@given(json_values | st.lists(some_fields))
 def test_no_json_whatever_raises_another_error(value: object) -> None:
     read_or_refused(json.dumps(value).encode())
