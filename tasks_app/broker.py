@@ -104,6 +104,10 @@ class QoS(kombu_redis.QoS):
         )
         virtual.QoS.ack(self, delivery_tag)
 
+    def held(self) -> set[str]:
+        """Return the delivery tags that this connection took and did not acknowledge yet; for any thread."""
+        return set(self._delivered) - set(self._dirty)
+
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         """Forget a message that is rejected or put back; kombu's own commands, and ours."""
         remove: Any = super()._remove_from_indices
@@ -114,7 +118,11 @@ class QoS(kombu_redis.QoS):
         pool = self.channel.pool
         if self._line is None or self._line.pool is not pool:
             self._line = _Line(pool)
-        self._line.transact(*commands, wait=wait)
+        try:
+            self._line.transact(*commands, wait=wait)
+        except redis.ConnectionError:
+            # It may have died while it was idle; each of these commands bears being run twice.
+            self._line.transact(*commands, wait=wait)
 
     def _key(self, key: str) -> str:
         return f"{self.channel.global_keyprefix}{key}"

@@ -17,7 +17,7 @@ from kombu.messaging import Producer
 
 from tasks_app.base import MAX_RETRIES_HEADER
 from tasks_app.states import Status, attempt_of
-from tasks_app.tracking.signals import DISPATCHED_HEADER
+from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
@@ -60,11 +60,12 @@ def queue_of(task_name: str) -> str:
     return str(getattr(queue, "name", queue))
 
 
-def send_message(producer: Producer, row: Row, *, again: bool = False) -> None:
+def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, again: bool = False) -> None:
     """Publish one task's message through `producer`. Raises kombu's OperationalError.
 
-    `again` marks a message that may be a second copy:
-    its worker then looks more closely before it runs the task (tracking/admission.py).
+    `perhaps_sent` marks a message that may be a second copy: its worker then looks more closely
+    before it runs the task (tracking/admission.py). `again` marks one that surely is, a delivery of
+    its own on the timeline.
     """
     template = _template(row.name, row.max_retries, row.time_limit, row.soft_time_limit)
     id_ = str(row.task_id)
@@ -73,6 +74,8 @@ def send_message(producer: Producer, row: Row, *, again: bool = False) -> None:
         **template.headers, "id": id_, "root_id": id_, "retries": row.attempt,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
+    if perhaps_sent:
+        headers[DISPATCHED_HEADER] = PERHAPS_SENT
     if row.expires_at is not None:
         headers["expires"] = row.expires_at.isoformat()
     properties = {**template.properties, "correlation_id": id_}

@@ -5,8 +5,8 @@ due, the message of its next attempt is published, under the same id.
 
 A task's row is locked while its message is published and its status changes, so the dispatch's
 fast path and any number of relays share the work without sending anything twice. A crash between
-the two leaves the row PENDING and the message sent: it is sent once more, and the worker's
-deliveries are at least once anyway.
+the two leaves the row as it was and the message sent: it is sent once more. A relay cannot tell that
+case from others, so what it sends says `perhaps_sent`, and the worker asks PostgreSQL before it runs.
 """
 
 import logging
@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import redis
 from celery import current_app
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.errors import BrokerUnavailableError
@@ -52,13 +53,14 @@ _MARK: Final = """
 def publish_batch(batch_id: UUID) -> int:
     """Publish what is PENDING of one batch; return how many messages were sent.
 
-    A broker that is away is not this caller's concern: the relay publishes what stays PENDING.
+    A broker or a database that is away is not this caller's concern: its tasks are committed, and the relay publishes
+    what stays PENDING.
     """
     sent = 0
     try:
         while count := _publish(_OF_BATCH, [batch_id, CHUNK]):
             sent += count
-    except BrokerUnavailableError as error:
+    except (BrokerUnavailableError, DatabaseError) as error:
         logger.warning("Batch %s waits for the relay: %s", batch_id, error)
     return sent
 
@@ -68,10 +70,10 @@ def publish_due(limit: int = CHUNK) -> int:
 
     Raises BrokerUnavailableError; then they stay as they were.
     """
-    return _publish(_DUE, [limit])
+    return _publish(_DUE, [limit], perhaps_sent=True)
 
 
-def _publish(query: str, parameters: Sequence[Any]) -> int:
+def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = False) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
         rows = [Row(*values) for values in cursor.fetchall()]
@@ -79,7 +81,7 @@ def _publish(query: str, parameters: Sequence[Any]) -> int:
             return 0
         # Before the first message leaves: a worker may have received it before the last one is sent.
         now = time.time()
-        _send(rows)
+        _send(rows, perhaps_sent)
         newest = _mark_queued(cursor, rows, now)
     live.poke(newest)
     return len(rows)
@@ -90,7 +92,7 @@ def _steps(row: Row) -> tuple[Status, ...]:
     return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)
 
 
-def _send(rows: Sequence[Row]) -> None:
+def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
     """Send the messages of these tasks in one pipelined batch.
 
     Raises BrokerUnavailableError; then perhaps some were sent.
@@ -98,8 +100,8 @@ def _send(rows: Sequence[Row]) -> None:
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
             for row in rows:
-                send_message(producer, row)
-    except OperationalError as error:
+                send_message(producer, row, perhaps_sent=perhaps_sent)
+    except (OperationalError, BatchPublishError, redis.RedisError) as error:
         raise BrokerUnavailableError(str(error)) from error
 
 

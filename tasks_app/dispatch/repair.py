@@ -10,7 +10,7 @@ from django.db import connection
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
 from tasks_app.tracking.loops import repeat
-from tasks_app.tracking.reconcile import Searcher, recover_messages
+from tasks_app.tracking.reconcile import Recoverer, Searcher
 
 #: Seconds between two passes.
 PASS_EVERY: Final = 3.0
@@ -22,7 +22,7 @@ _LOCK: Final = 0x726570616972
 
 def run(stop: threading.Event) -> None:
     """Repair until `stop` is set."""
-    searcher = Searcher()
+    recoverer, searcher = Recoverer(), Searcher()
 
     def once() -> None:
         with _alone() as alone:
@@ -32,9 +32,9 @@ def run(stop: threading.Event) -> None:
     repeat(stop, "The reconciler", once, every=PASS_EVERY)
 
 
-def repair(searcher: Searcher) -> None:
+def repair(recoverer: Recoverer, searcher: Searcher) -> None:
     """Make one pass. Raises django.db.Error, redis.RedisError or BrokerUnavailableError."""
-    recover_messages()
+    recoverer.look()
     lost = searcher.look()
     for start in range(0, len(lost), CHUNK):
         resend(lost[start : start + CHUNK])

@@ -11,7 +11,8 @@ from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.errors import BrokerUnavailableError
-from tasks_app.tracking import stream
+from tasks_app.states import Status, position
+from tasks_app.tracking import claims, stream
 from tasks_app.tracking.crashes import put_back
 from tasks_app.tracking.reconcile import Lost
 
@@ -34,9 +35,13 @@ def resend(lost: Sequence[Lost]) -> int:
         rows = [Row(*values) for values in cursor.fetchall()]
         try:
             with current_app.producer_or_acquire() as producer:
+                failed = claims.failed_attempts([str(row.task_id) for row in rows])
                 for row in rows:
                     if as_found[str(row.task_id)] != (row.status, row.position):
                         continue
+                    if (attempt := failed.get(str(row.task_id), -1)) >= row.attempt:
+                        # A message of that attempt would be refused: its report came, and the row was put back since.
+                        row = row._replace(status=Status.RETRY, position=position(attempt, 0, Status.RETRY))
                     send_message(producer, row, again=True)
                     reason = f"it was {row.status}, but its message was nowhere; it was sent again"
                     stream.append([put_back(str(row.task_id), row.attempt, reason)])

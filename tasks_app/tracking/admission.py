@@ -21,6 +21,7 @@ from tasks_app.tracking.claims import Verdict
 from tasks_app.tracking.crashes import last_crash
 from tasks_app.tracking.loops import with_fresh_connection
 from tasks_app.tracking.outcome import surely
+from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 from tasks_app.tracking.stream import Event, append
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def admit(request: Any) -> None:
     Raises Ignore where another delivery runs or ran it or where it was cancelled, Reject where that
     cannot be told now, PoisonTaskError where it killed its process too often.
     """
-    if request.zenith_delivery and _ended_before(request.id):
+    if _may_be_a_copy(request) and _ended_before(request.id):
         logger.warning("Task %s was delivered again after its end; it does not run again.", request.id)
         raise Ignore
     tag = (request.properties or {}).get("delivery_tag", "")
@@ -54,8 +55,18 @@ def admit(request: Any) -> None:
         )
 
 
+def _may_be_a_copy(request: Any) -> bool:
+    """Return whether the task may have run by another message than this.
+
+    A claim remembers an end for minutes only (claims.py), and a copy may wait in its queue for longer.
+    Copies are made of messages that were delivered before or that a relay sent, and of retries,
+    whose message leaves before the failed attempt is acknowledged.
+    """
+    return bool(request.zenith_delivery or request.retries or getattr(request, DISPATCHED_HEADER, 0) == PERHAPS_SENT)
+
+
 def _ended_before(task_id: str) -> bool:
-    """Ask PostgreSQL; only deliveries that are not the first cost this query."""
+    """Ask PostgreSQL; only what may be a copy costs this query."""
     try:
         with with_fresh_connection():
             return Task.objects.filter(pk=UUID(task_id), status__in=TERMINAL).exists()

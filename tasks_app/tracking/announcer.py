@@ -86,7 +86,18 @@ def _beat(consumer: Any) -> None:
         busy=len(worker_state.active_requests),
         queues=[queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else [],
         held=[request.id for request in list(worker_state.reserved_requests)],
+        tags=_tags(consumer),
     )
+
+
+def _tags(consumer: Any) -> list[str]:
+    """Return the delivery tags of what this connection took, and of what runs since an earlier one.
+
+    Everything else that this worker once took is forgotten: the reconciler puts it back.
+    """
+    channel = consumer.task_consumer.channel if consumer.task_consumer else None
+    taken = channel.qos.held() if channel is not None else set()
+    return [*taken.union(request.message.delivery_tag for request in list(worker_state.active_requests))]
 
 
 @signals.worker_shutdown.connect

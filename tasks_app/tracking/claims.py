@@ -47,6 +47,17 @@ class Claim:
     crashes: int = 0
 
 
+#: Lua: whether a claim says that this attempt's message stands for nothing that is left to run.
+OVER: Final = """
+local function over(held, attempt)
+  if not held then return false end
+  local state, reached = string.match(held, '^(%a)|(%d+)|')
+  if state == 'C' then return false end  -- its message is refused, which says so
+  reached, attempt = tonumber(reached), tonumber(attempt)
+  return state == 'E' or reached > attempt or (reached == attempt and state == 'W')
+end
+"""
+
 # A claim's value: state|attempt|instance|delivery tag|pid|crashes; state is R (runs),
 # W (waits for its next attempt), E (ended) or C (cancelled).
 # ARGV: attempt, instance, tag, pid, seconds to keep, prefix of the keys of living instances.
@@ -81,34 +92,43 @@ local held = redis.call('GET', KEYS[1])
 local later = false
 if held then
   local state, attempt, owner, tag = string.match(held, '^(%a)|(%d+)|([^|]*)|([^|]*)|')
+  later = tonumber(attempt) > tonumber(ARGV[1]) and ARGV[6] == 'W'
   if state == 'R' and attempt == ARGV[1] and (owner ~= ARGV[2] or tag ~= ARGV[3]) then return 0 end
-  if state == 'E' then return 0 end
-  later = tonumber(attempt) > tonumber(ARGV[1])
+  if state == 'E' and not later then return 0 end
 end
 redis.call('XADD', ARGV[4], '*', 'e', ARGV[5])
--- The message of the next attempt leaves before a failed one is reported: it may be running by now.
-if later and ARGV[6] == 'W' then return 1 end
+-- The message of the next attempt leaves before a failed one is reported: it may run, or be over, by now.
+if later then return 1 end
 redis.call('SET', KEYS[1], ARGV[6] .. '|' .. ARGV[1] .. '|||0|0', 'EX', ARGV[7])
 return 1
 """
 
-# Releases a claim that this instance holds; ARGV: instance.
-_RELEASE: Final = """
+# Releases a claim that this instance holds. ARGV: attempt, instance. Answers whether the attempt is still to be run.
+_RELEASE: Final = (
+    OVER
+    + """
 local held = redis.call('GET', KEYS[1])
-if held and string.match(held, '^R|%d+|([^|]*)|') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
-
-# Leaves a claim without an owner, as the end of a whole worker does. ARGV: instance, pid of the dead
-# process or 0 for any, seconds to keep.
-_ABANDON: Final = """
-local held = redis.call('GET', KEYS[1])
-if not held then return 0 end
-local attempt, owner, tag, pid, died = string.match(held, '^R|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)$')
-if owner ~= ARGV[1] or (ARGV[2] ~= '0' and pid ~= ARGV[2]) then return 0 end
-redis.call('SET', KEYS[1], table.concat({'R', attempt, '', tag, pid, died}, '|'), 'EX', ARGV[3])
+if over(held, ARGV[1]) then return 0 end
+if held and string.match(held, '^R|%d+|([^|]*)|') == ARGV[2] then redis.call('DEL', KEYS[1]) end
 return 1
 """
+)
+
+# Leaves a claim without an owner, as the end of a whole worker does. ARGV: attempt, instance, pid of the
+# dead process or 0 for any, seconds to keep. Answers whether the attempt is still to be run.
+_ABANDON: Final = (
+    OVER
+    + """
+local held = redis.call('GET', KEYS[1])
+if over(held, ARGV[1]) then return 0 end
+if not held then return 1 end
+local attempt, owner, tag, pid, died = string.match(held, '^R|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)$')
+if owner == ARGV[2] and (ARGV[3] == '0' or pid == ARGV[3]) then
+  redis.call('SET', KEYS[1], table.concat({'R', attempt, '', tag, pid, died}, '|'), 'EX', ARGV[4])
+end
+return 1
+"""
+)
 
 # Cancels a task that does not run; ARGV: seconds to keep, prefix of the keys of living instances.
 _CANCEL: Final = """
@@ -134,7 +154,7 @@ def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
         # Held by another process of this worker: only this machine can tell whether it lives.
         if _lives(number):
             return Claim(Verdict.TAKEN)
-        script(_ABANDON, KEY + task_id, instance(), number, RUNNING_KEPT)
+        script(_ABANDON, KEY + task_id, attempt, instance(), number, RUNNING_KEPT)
 
 
 def finish(event: Event, *, tag: str, ends: bool) -> bool:
@@ -149,17 +169,21 @@ def finish(event: Event, *, tag: str, ends: bool) -> bool:
     return bool(answer)
 
 
-def release(task_id: str) -> None:
-    """Let go of a task that this worker hands back on purpose. Raises redis.RedisError."""
-    script(_RELEASE, KEY + task_id, instance())
-
-
-def abandon(task_id: str) -> None:
-    """Note that the process that held this task died, so that any worker may take it over; it counts as a crash.
+def release(task_id: str, attempt: int) -> bool:
+    """Let go of a task that this worker hands back on purpose; return whether it is still to be run.
 
     Raises redis.RedisError.
     """
-    script(_ABANDON, KEY + task_id, instance(), 0, RUNNING_KEPT)
+    return bool(script(_RELEASE, KEY + task_id, attempt, instance()))
+
+
+def abandon(task_id: str, attempt: int) -> bool:
+    """Note that the process that held this task died, so that any worker may take it over; it counts as a crash.
+
+    Returns whether the attempt is still to be run: its outcome may be reported already. Raises
+    redis.RedisError.
+    """
+    return bool(script(_ABANDON, KEY + task_id, attempt, instance(), 0, RUNNING_KEPT))
 
 
 def cancel(task_id: str) -> Verdict:
@@ -169,10 +193,20 @@ def cancel(task_id: str) -> Verdict:
 
 def has_ended(task_ids: list[str]) -> set[str]:
     """Return which of these tasks reported their end lately. Raises redis.RedisError."""
+    return {id_ for id_, (state, _) in _states(task_ids).items() if state == "E"}
+
+
+def failed_attempts(task_ids: list[str]) -> dict[str, int]:
+    """Return the newest failed attempt (from 0) of those tasks that wait for their next one. Raises redis.RedisError."""
+    return {id_: attempt for id_, (state, attempt) in _states(task_ids).items() if state == "W"}
+
+
+def _states(task_ids: list[str]) -> dict[str, tuple[str, int]]:
     if not task_ids:
-        return set()
+        return {}
     held = client().mget([KEY + task_id for task_id in task_ids])
-    return {id_ for id_, value in zip(task_ids, held, strict=True) if value and text(value)[0] == "E"}
+    parts = {id_: text(value).split("|") for id_, value in zip(task_ids, held, strict=True) if value}
+    return {id_: (state, int(attempt)) for id_, (state, attempt, *_) in parts.items()}
 
 
 def _lives(pid: int) -> bool:

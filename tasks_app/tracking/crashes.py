@@ -68,8 +68,8 @@ def put_back(task_id: str, attempt: int, reason: str) -> Event:
 def hand_back(task_id: str, attempt: int) -> None:
     """Let go of a task that a stopping worker cuts short: its interruption does not count as a crash."""
     try:
-        claims.release(task_id)
-        append([put_back(task_id, attempt, "its worker was stopped and handed it back")])
+        if claims.release(task_id, attempt):
+            append([put_back(task_id, attempt, "its worker was stopped and handed it back")])
     except redis.RedisError as error:
         logger.warning("Could not hand back task %s: %s", task_id, error)
 
@@ -83,11 +83,12 @@ def last_crash(task_id: str) -> str:
 
 
 def _note_crash(request: Request, reason: str) -> None:
+    attempt = request.request_dict.get("retries") or 0
     try:
         # Before the message is put back: another worker would refuse it as long as this one seems to run it.
-        surely(lambda: claims.abandon(request.id), patience=30.0)
+        if not surely(lambda: claims.abandon(request.id, attempt), patience=30.0):
+            return  # it died between its report and the acknowledgement: nothing is left to run
         command("SET", _CRASH + request.id, reason, "EX", _KEPT)
-        attempt = request.request_dict.get("retries") or 0
         append([put_back(request.id, attempt, f"its process died ({reason}); the message went back to its queue")])
     except redis.RedisError:
         return  # the task is delivered again all the same

@@ -41,6 +41,7 @@ class WorkerBeat:
     version: str
     instance: str
     held: tuple[str, ...]
+    tags: tuple[str, ...]
     heartbeat_age: float
 
     @property
@@ -54,14 +55,16 @@ class WorkerBeat:
         return self.heartbeat_age < OFFLINE_AFTER
 
 
-def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str]) -> None:
+def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str], tags: Sequence[str]) -> None:
     """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
 
-    `held` are the ids of the tasks that it has reserved or runs.
+    `held` are the ids of the tasks that it has reserved or runs, `tags` the delivery tags of the
+    messages that it will still acknowledge.
     """
     body = {
         "pid": os.getpid(), "slots": slots, "busy": busy, "queues": sorted(queues),
         "version": celery.__version__, "instance": instance(), "held": list(held),
+        "tags": list(tags),
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(_NAMES, name)
@@ -97,5 +100,5 @@ def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
     return WorkerBeat(
         name=name,
         heartbeat_age=max(0.0, KEPT - left_ms / 1000),
-        **{**values, "queues": tuple(values["queues"]), "held": tuple(values["held"])},
+        **{**values, "queues": tuple(values["queues"]), "held": tuple(values["held"]), "tags": tuple(values["tags"])},
     )

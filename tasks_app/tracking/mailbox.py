@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tasks_app.broker import TAKEN
+from tasks_app.tracking.claims import KEY as CLAIM
+from tasks_app.tracking.claims import OVER
 from tasks_app.tracking.heartbeat import ALIVE
 from tasks_app.tracking.line import client, script, text
 
@@ -68,34 +70,42 @@ def dead(instances: Iterable[str]) -> set[str]:
     return {name for name, value in zip(names, beating, strict=True) if value is None}
 
 
-# KEYS: unacked. ARGV: tag, unacked_index, taken, key of the owner's heartbeat, list to go to, message.
+# KEYS: unacked. ARGV: tag, unacked_index, taken, owner, key that exists while the owner must keep it,
+# list to go to, message, the task's claim, the message's attempt.
 # One step, so that there is never a second copy, and never one taken from a worker that came back.
-_PUT_BACK: Final = """
-if redis.call('EXISTS', ARGV[4]) == 1 then return 0 end
+_PUT_BACK: Final = (
+    OVER
+    + """
+if redis.call('EXISTS', ARGV[5]) == 1 then return 0 end
+if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
 redis.call('HDEL', ARGV[3], ARGV[1])
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('ZREM', ARGV[2], ARGV[1])
-redis.call('RPUSH', ARGV[5], ARGV[6])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+if over(redis.call('GET', ARGV[8]), ARGV[9]) then return 0 end
+redis.call('RPUSH', ARGV[6], ARGV[7])
 return 1
 """
+)
 
 
-def put_back(tag: str, owner: str) -> dict[str, Any] | None:
+def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, Any] | None:
     """Put one message of a dead worker back at the head of its queue, and return its headers.
 
-    Returns None where there is none, or where its owner beats again. Raises redis.RedisError.
+    Returns None where there is none, where its owner beats again, and where its attempt is over:
+    then only the acknowledgement got lost, and the message is dropped. With `unless_alive` false
+    also a living owner loses it: one that forgot it. Raises redis.RedisError.
     """
     held = client().hget(UNACKED, tag)
-    message, _exchange, queue = json.loads(held) if held else ({}, "", "")
-    if held:
-        message["headers"]["redelivered"] = True
-        message["properties"]["delivery_info"]["redelivered"] = True
-    body = json.dumps(message)
-    place = _list_of(queue, message)
-    if not script(_PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, ALIVE + owner, place, body):
-        return None
+    message, _exchange, queue = json.loads(held) if held else ({"headers": {}}, "", "")
     headers: dict[str, Any] = message["headers"]
-    return headers
+    if held:
+        headers["redelivered"] = True
+        message["properties"]["delivery_info"]["redelivered"] = True
+    answer = script(
+        _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
+        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), headers.get("retries") or 0,
+    )  # fmt: skip
+    return headers if answer else None
 
 
 def _list_of(queue: str, message: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 Each pass, of one engine at a time:
 
 1. Messages that dead workers hold go back to their queues at once, instead of after the
-   visibility timeout (`recover_messages`). A worker is dead when its heartbeat is over.
+   visibility timeout (`Recoverer`). A worker is dead when its heartbeat is over. So do messages that
+   a living worker forgot, because it lost its connection meanwhile.
 2. Tasks that should wait or run, but whose message is nowhere, are found (`Searcher`) and left to
    dispatch/ to send again: Redis lost its data, or a worker died between taking a message and
    noting that it did.
@@ -13,10 +14,10 @@ Nothing here runs on the way of a task, and what it repairs is a step on the tas
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, Q
 from django.utils import timezone
@@ -33,26 +34,73 @@ logger = logging.getLogger(__name__)
 SETTLED_AFTER: Final = 20.0
 #: Seconds that the oldest report may have waited for a recorder before nothing is concluded.
 LAG_ALLOWED: Final = 5.0
+#: The same for a message whose worker is dead, and for one that a living worker does not name any more.
+DEATH_SETTLED_AFTER: Final = 4.0
+FORGOTTEN_AFTER: Final = 10.0
+#: Seconds of age up to which a heartbeat tells what its worker holds.
+FRESH: Final = 6.0
+#: Seconds after the last look beyond which one tells nothing about the time between.
+LATE: Final = 15.0
 #: Seconds between two comparisons of a whole queue, message by message.
 LISTING_EVERY: Final = 15.0
 
 
-def recover_messages() -> int:
-    """Put messages of dead workers back; return how many. Raises redis.RedisError."""
-    owners = mailbox.owners()
-    gone = mailbox.dead(owners.values())
-    recovered = 0
-    for tag, owner in owners.items():
-        if owner not in gone:
-            continue
-        headers = mailbox.put_back(tag, owner)
-        if headers is not None:
-            recovered += 1
-            reason = "its worker died; the message went back to its queue"
-            stream.append([put_back(headers["id"], headers.get("retries") or 0, reason)])
-    if recovered:
-        logger.warning("%s messages of %s dead workers went back to their queues.", recovered, len(gone))
-    return recovered
+class Recoverer:
+    """Puts back messages that their workers will not acknowledge any more.
+
+    A look may come just after Redis was away: then no heartbeat is left, and every worker beats again
+    a moment later. So a message is put back only when it was found abandoned at every look for some
+    time, and a look that comes late begins anew.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._abandoned = _Since(clock)
+
+    def look(self) -> int:
+        """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
+        owners = mailbox.owners()
+        gone = mailbox.dead(owners.values())
+        lasting = self._abandoned.update([*self._of_dead(owners, gone), *self._forgotten(owners, gone)])
+        return sum(self._put_back(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
+
+    def _of_dead(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+        for tag, owner in owners.items():
+            if owner in gone:
+                yield tag, DEATH_SETTLED_AFTER
+
+    def _forgotten(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+        """Yield what living workers took over a connection that they lost, or acknowledged in vain."""
+        held = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
+        for tag, owner in owners.items():
+            if owner not in gone and owner in held and tag not in held[owner]:
+                yield tag, FORGOTTEN_AFTER
+
+    def _put_back(self, tag: str, owner: str, *, dead: bool) -> bool:
+        headers = mailbox.put_back(tag, owner, unless_alive=dead)
+        if headers is None:
+            return False
+        reason = "its worker died" if dead else "its worker lost its connection and forgot it"
+        stream.append([put_back(headers["id"], headers.get("retries") or 0, f"{reason}; the message went back to its queue")])
+        logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)
+        return True
+
+
+class _Since:
+    """Since when something has been seen at every look."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since: dict[Any, float] = {}
+        self._looked = 0.0
+
+    def update(self, seen: Iterable[tuple[Any, float]]) -> list[tuple[Any, float]]:
+        """Take what is seen now, each with the seconds it has to last; return what has lasted."""
+        now = self._clock()
+        late = now - self._looked > LATE
+        before, self._looked = ({} if late else self._since), now
+        pairs = list(seen)
+        self._since = {key: before.get(key, now) for key, _ in pairs}
+        return [(key, seconds) for key, seconds in pairs if now - self._since[key] >= seconds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +122,23 @@ class Searcher:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._missed: dict[str, tuple[Lost, float]] = {}
+        self._missed = _Since(clock)
+        self._queued_missed: list[Lost] = []
         self._next_listing = 0.0
 
     def look(self) -> list[Lost]:
         """Return what is lost by now. Raises redis.RedisError or django.db.Error."""
         if stream.lag() > LAG_ALLOWED:
-            self._missed.clear()  # what PostgreSQL believes is old news: nothing can be concluded
+            # What PostgreSQL believes is old news: nothing can be concluded.
+            self._missed.update([])
             return []
         held = _held()
         suspects = {task.id: task for task in _active() if task.id not in held}
         suspects |= {task.id: task for task in self._queued() if task.id not in held}
         ended = claims.has_ended(list(suspects))
-        return self._missed_twice([task for id_, task in suspects.items() if id_ not in ended])
+        missed = [(task, SETTLED_AFTER) for id_, task in suspects.items() if id_ not in ended]
+        self._queued_missed = [task for task, _ in missed if task.status == Status.QUEUED]
+        return [task for task, _ in self._missed.update(missed)]
 
     def _queued(self) -> list[Lost]:
         """Return QUEUED tasks that their queue's lists do not hold, where there are too few messages.
@@ -97,23 +149,11 @@ class Searcher:
         rows = Task.objects.filter(status=Status.QUEUED).order_by().values_list("queue").annotate(Count("id"))
         short = [queue for queue, count in rows if count > mailbox.depth(queue)]
         if not short or now < self._next_listing:
-            return [task for task, _ in self._missed.values() if short and task.status == Status.QUEUED]
+            return self._queued_missed if short else []
         self._next_listing = now + LISTING_EVERY
         waiting = {id_ for queue in short for id_ in mailbox.waiting_ids(queue)}
         tasks = Task.objects.filter(status=Status.QUEUED, queue__in=short).values_list("id", "status", "position")
         return [Lost(str(id_), status, place) for id_, status, place in tasks if str(id_) not in waiting]
-
-    def _missed_twice(self, tasks: list[Lost]) -> list[Lost]:
-        now = self._clock()
-        before, self._missed = self._missed, {}
-        lost = []
-        for task in tasks:
-            known, since = before.get(task.id, (task, now))
-            since = since if known == task else now
-            self._missed[task.id] = (task, since)
-            if now - since >= SETTLED_AFTER:
-                lost.append(task)
-        return lost
 
 
 def _held() -> set[str]:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Header of messages whose task has a row already, because dispatch/ wrote it.
 DISPATCHED_HEADER: Final = "zenith"
+#: Its value where the same message may have been sent before, by a relay that died; else it is 1.
+PERHAPS_SENT: Final = 2
 
 
 @signals.after_task_publish.connect
