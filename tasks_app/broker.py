@@ -22,7 +22,8 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
-
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 #: A hash in Redis: which worker process holds which delivery tag.
 TAKEN: Final = "zenith:taken"
@@ -125,6 +126,11 @@ class Channel(kombu_redis.Channel):
 
     QoS = QoS
     _kept: Any = None
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Give up at once where the broker refuses connections: whoever publishes holds rows locked."""
+        params: Any = super()._connparams
+        return {**params(asynchronous=asynchronous), "retry": Retry(NoBackoff(), retries=1)}
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         create: Any = super()._create_client

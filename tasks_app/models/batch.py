@@ -32,4 +32,4 @@ class Batch(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.size} × {self.task_name}"
+        return f"{self.task_name} ({self.size})"

@@ -16,7 +16,7 @@ A claim also counts how often the same attempt took its process with it (poison 
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from tasks_app.broker import instance
 from tasks_app.tracking.heartbeat import ALIVE
