@@ -16,7 +16,7 @@ A claim also counts how often the same attempt took its process with it (poison 
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from tasks_app.broker import instance
 from tasks_app.tracking.heartbeat import ALIVE
@@ -81,13 +81,13 @@ local held = redis.call('GET', KEYS[1])
 local later = false
 if held then
   local state, attempt, owner, tag = string.match(held, '^(%a)|(%d+)|([^|]*)|([^|]*)|')
+  later = tonumber(attempt) > tonumber(ARGV[1]) and ARGV[6] == 'W'
   if state == 'R' and attempt == ARGV[1] and (owner ~= ARGV[2] or tag ~= ARGV[3]) then return 0 end
-  if state == 'E' then return 0 end
-  later = tonumber(attempt) > tonumber(ARGV[1])
+  if state == 'E' and not later then return 0 end
 end
 redis.call('XADD', ARGV[4], '*', 'e', ARGV[5])
--- The message of the next attempt leaves before a failed one is reported: it may be running by now.
-if later and ARGV[6] == 'W' then return 1 end
+-- The message of the next attempt leaves before a failed one is reported: it may run, or be over, by now.
+if later then return 1 end
 redis.call('SET', KEYS[1], ARGV[6] .. '|' .. ARGV[1] .. '|||0|0', 'EX', ARGV[7])
 return 1
 """

@@ -45,8 +45,8 @@ def test_all_is_well(db: None) -> None:
 def test_workers_with_a_recent_heartbeat_are_counted(
     db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heartbeat.write("w1@health", slots=4, busy=0, queues=["default"])
-    heartbeat.write("w2@health", slots=4, busy=0, queues=["default"])
+    heartbeat.write("w1@health", slots=4, busy=0, queues=["default"], held=[])
+    heartbeat.write("w2@health", slots=4, busy=0, queues=["default"], held=[])
     try:
         assert Client().get("/health").json()["workers"] == 2
     finally:
