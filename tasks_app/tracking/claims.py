@@ -14,6 +14,7 @@ A claim also counts how often the same attempt took its process with it (poison 
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -24,8 +25,10 @@ from tasks_app.tracking.line import client, script, text
 from tasks_app.tracking.stream import STREAM, Event, encode
 
 KEY: Final = "zenith:claim:"
-#: Seconds that a claim is kept while its task runs, after its end, and after a cancellation.
-RUNNING_KEPT: Final = 7 * 24 * 3600
+#: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
+#: for its next attempt, after the task's end, and after its cancellation.
+RUNNING_KEPT: Final = 120
+WAITING_KEPT: Final = 7 * 24 * 3600
 ENDED_KEPT: Final = 600
 CANCELLED_KEPT: Final = 30 * 24 * 3600
 
@@ -142,11 +145,19 @@ def finish(event: Event, *, tag: str, ends: bool) -> bool:
 
     Raises redis.RedisError; then it may or may not have been reported, and can be again.
     """
-    kept = ENDED_KEPT if ends else RUNNING_KEPT
+    kept = ENDED_KEPT if ends else WAITING_KEPT
     answer = script(
         _FINISH, KEY + event.task_id, event.attempt, instance(), tag, STREAM, encode([event]), "EW"[not ends], kept
     )
     return bool(answer)
+
+
+def renew(task_ids: Iterable[str]) -> None:
+    """Keep the claims of tasks that this worker runs; one nobody renews runs out. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for task_id in task_ids:
+            pipe.expire(KEY + task_id, RUNNING_KEPT)
+        pipe.execute()
 
 
 def release(task_id: str) -> None:
