@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from tasks_app.broker import instance
 from tasks_app.tracking.heartbeat import ALIVE
@@ -137,7 +137,7 @@ def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
         # Held by another process of this worker: only this machine can tell whether it lives.
         if _lives(number):
             return Claim(Verdict.TAKEN)
-        script(_ABANDON, KEY + task_id, instance(), number, RUNNING_KEPT)
+        script(_ABANDON, KEY + task_id, instance(), number, WAITING_KEPT)
 
 
 def finish(event: Event, *, tag: str, ends: bool) -> bool:
@@ -165,12 +165,13 @@ def release(task_id: str) -> None:
     script(_RELEASE, KEY + task_id, instance())
 
 
-def abandon(task_id: str) -> None:
-    """Note that the process that held this task died, so that any worker may take it over; it counts as a crash.
+def abandon(task_id: str, owner: str) -> None:
+    """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
 
-    Raises redis.RedisError.
+    Any worker may take the task over; the count is kept however long it waits for that. Raises
+    redis.RedisError.
     """
-    script(_ABANDON, KEY + task_id, instance(), 0, RUNNING_KEPT)
+    script(_ABANDON, KEY + task_id, owner, 0, WAITING_KEPT)
 
 
 def cancel(task_id: str) -> Verdict:

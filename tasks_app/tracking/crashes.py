@@ -8,6 +8,7 @@ import redis
 from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 
+from tasks_app.broker import instance
 from tasks_app.states import Status
 from tasks_app.tracking import claims
 from tasks_app.tracking.line import client, command, text
@@ -85,7 +86,7 @@ def last_crash(task_id: str) -> str:
 def _note_crash(request: Request, reason: str) -> None:
     try:
         # Before the message is put back: another worker would refuse it as long as this one seems to run it.
-        surely(lambda: claims.abandon(request.id), patience=30.0)
+        surely(lambda: claims.abandon(request.id, instance()), patience=30.0)
         command("SET", _CRASH + request.id, reason, "EX", _KEPT)
         attempt = request.request_dict.get("retries") or 0
         append([put_back(request.id, attempt, f"its process died ({reason}); the message went back to its queue")])

@@ -48,6 +48,7 @@ def recover_messages() -> int:
         headers = mailbox.put_back(tag, owner)
         if headers is not None:
             recovered += 1
+            claims.abandon(headers["id"], owner)
             reason = "its worker died; the message went back to its queue"
             stream.append([put_back(headers["id"], headers.get("retries") or 0, reason)])
     if recovered:
