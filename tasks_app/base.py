@@ -53,9 +53,7 @@ class ZenithTask(Task):
         if not self.request.is_eager:
             admit(self.request)
 
-    def apply_async(
-        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any
-    ) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any) -> Any:
         """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
         return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
 

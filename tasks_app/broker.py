@@ -59,9 +59,7 @@ class _Line:
                 self._connection.disconnect()
             try:
                 connection = self._connection
-                connection.send_packed_command(
-                    connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False
-                )
+                connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False)
                 self._unread = len(commands) + 2
                 if wait:
                     self._read_answers()
