@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
+from django.conf import settings
 
 from tasks_app.models.ids import new_id
 from tasks_app.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
@@ -16,6 +17,8 @@ from tasks_app.tracking.signals import DISPATCHED_HEADER
 
 #: Header with the number of retries that a dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
+#: The share of a hard time limit after which a task is warned.
+SOFT_SHARE: Final = 0.95
 #: Stands for "for ever", which Celery writes as None.
 _ENDLESS: Final = 2**31
 
@@ -39,6 +42,8 @@ class ZenithTask(Task):
     drill = False
 
     def __init__(self) -> None:
+        if self.time_limit:
+            self.soft_time_limit: float | None = soft_limit(self.time_limit, self.soft_time_limit)
         # A task that brings Celery's own `autoretry_for` keeps its own rules.
         if not getattr(self, "autoretry_for", ()):
             self.run: Callable[..., Any] = _with_retries(self, self.run)
@@ -48,9 +53,7 @@ class ZenithTask(Task):
         if not self.request.is_eager:
             admit(self.request)
 
-    def apply_async(
-        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any
-    ) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any) -> Any:
         """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
         return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
 
@@ -60,6 +63,17 @@ class ZenithTask(Task):
         asked = getattr(self.request, MAX_RETRIES_HEADER, None)
         allowed = self.max_retries if asked is None else asked
         return _ENDLESS if allowed is None else int(allowed)
+
+
+def soft_limit(hard: float | None, soft: float | None) -> float | None:
+    """Return the soft time limit that goes with a hard one, in seconds.
+
+    The pool starts the hard limit's clock when the soft one is over, so a soft limit (the default one,
+    perhaps) beyond a short hard one would put that off. Where only a hard one is set, the task is
+    warned shortly before it.
+    """
+    effective = soft or settings.CELERY_TASK_SOFT_TIME_LIMIT
+    return hard * SOFT_SHARE if hard and effective >= hard else soft
 
 
 def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:

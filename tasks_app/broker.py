@@ -22,7 +22,8 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
-
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 #: A hash in Redis: which worker process holds which delivery tag.
 TAKEN: Final = "zenith:taken"
@@ -58,9 +59,7 @@ class _Line:
                 self._connection.disconnect()
             try:
                 connection = self._connection
-                connection.send_packed_command(
-                    connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False
-                )
+                connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False)
                 self._unread = len(commands) + 2
                 if wait:
                     self._read_answers()
@@ -133,6 +132,11 @@ class Channel(kombu_redis.Channel):
 
     QoS = QoS
     _kept: Any = None
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Give up at once where the broker refuses connections: whoever publishes holds rows locked."""
+        params: Any = super()._connparams
+        return {**params(asynchronous=asynchronous), "retry": Retry(NoBackoff(), retries=1)}
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         create: Any = super()._create_client

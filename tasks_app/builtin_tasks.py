@@ -40,9 +40,7 @@ def analyze_text(data: str) -> dict[str, Any]:
         "char_length": len(data),
         "unique_words": len(counts),
         "lexical_diversity": round(len(counts) / len(words), 3) if words else 0.0,
-        "top_5_words": [
-            list(pair) for pair in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:5]
-        ],
+        "top_5_words": [list(pair) for pair in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:5]],
         "sentence_count": sentences,
         "avg_sentence_length": round(len(words) / sentences, 2) if sentences else 0.0,
         "preview": data[:PREVIEW_LENGTH],

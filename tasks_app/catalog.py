@@ -59,9 +59,7 @@ class CatalogEntry:
         for name in kwargs:
             if name not in self.signature.parameters:
                 known = ", ".join(self.signature.parameters) or "none"
-                found.append(
-                    Problem(f"/kwargs/{escape(name)}", f"no such argument; {self.name} takes: {known}")
-                )
+                found.append(Problem(f"/kwargs/{escape(name)}", f"no such argument; {self.name} takes: {known}"))
             elif name in names[: len(args)]:
                 found.append(Problem(f"/kwargs/{escape(name)}", "given twice"))
         given = {*names[: len(args)], *kwargs}
@@ -85,9 +83,7 @@ def get(name: str) -> CatalogEntry:
         return entries()[name]
     except KeyError:
         known = ", ".join(entries())
-        raise InvalidDispatchError(
-            Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")
-        ) from None
+        raise InvalidDispatchError(Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")) from None
 
 
 def _entry(name: str, task: Any) -> CatalogEntry:

@@ -59,9 +59,7 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.PENDING: frozenset({Status.QUEUED, Status.REVOKED}),
     Status.QUEUED: frozenset({Status.RECEIVED, Status.STARTED, Status.REVOKED}),
     Status.RECEIVED: frozenset({Status.STARTED, Status.QUEUED, Status.REVOKED}),
-    Status.STARTED: frozenset(
-        {Status.SUCCESS, Status.RETRY, Status.FAILURE, Status.QUEUED, Status.REVOKED}
-    ),
+    Status.STARTED: frozenset({Status.SUCCESS, Status.RETRY, Status.FAILURE, Status.QUEUED, Status.REVOKED}),
     Status.RETRY: frozenset({Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.REVOKED}),
     Status.SUCCESS: frozenset(),
     Status.FAILURE: frozenset(),

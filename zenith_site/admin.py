@@ -35,9 +35,7 @@ def login(request: HttpRequest) -> HttpResponseRedirect:
 class ApiTokenForm(TokenModelForm):
     """What a person chooses of a token; its key is chosen by chance."""
 
-    scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, initial=[Scope.READ], widget=forms.CheckboxSelectMultiple
-    )
+    scopes = forms.MultipleChoiceField(choices=Scope.choices, initial=[Scope.READ], widget=forms.CheckboxSelectMultiple)
 
     class Meta:
         model = ApiToken
@@ -67,9 +65,7 @@ class ApiTokenAdmin(TokenModelAdmin):
         count = tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
         self.message_user(request, f"{count} revoked.", messages.SUCCESS)
 
-    def save_model(
-        self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool
-    ) -> None:
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool) -> None:
         """Give a new token its key, and show it this once."""
         if change:
             super().save_model(request, obj, form, change)
@@ -78,6 +74,4 @@ class ApiTokenAdmin(TokenModelAdmin):
         for name, value in identity(raw).items():
             setattr(obj, name, value)
         super().save_model(request, obj, form, change)
-        self.message_user(
-            request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING
-        )
+        self.message_user(request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING)

@@ -41,9 +41,7 @@ class HeadMiddleware(MiddlewareMixin):
         if request.method == "HEAD" and match is not None and match.app_names == ["ninja"]:
             request.method = "GET"
 
-    def process_response(
-        self, request: HttpRequest, response: HttpResponseBase
-    ) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Let everybody else see the HEAD that it was."""
         request.method = request.META["REQUEST_METHOD"]
         return response

@@ -55,11 +55,7 @@ def _declared(scope: Scope) -> int:
 
 
 async def _refuse(send: Send) -> None:
-    response = problems.render(
-        problems.Answer(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."
-        )
-    )
+    response = problems.render(problems.Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."))
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     headers.append((b"content-length", str(len(response.content)).encode()))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})

@@ -35,9 +35,7 @@ router = Router(tags=["health"])
 class Health(BaseModel):
     """How Zenith is."""
 
-    status: Literal["active", "degraded"] = Field(
-        description="`degraded` when PostgreSQL or Redis does not answer."
-    )
+    status: Literal["active", "degraded"] = Field(description="`degraded` when PostgreSQL or Redis does not answer.")
     redis_connected: bool
     database_connected: bool
     workers: int = Field(description="How many are online.")

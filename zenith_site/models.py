@@ -19,9 +19,7 @@ class Scope(models.TextChoices):
 class ApiToken(models.Model):
     """A program's key. Only its hash is kept: it can be checked, never shown again."""
 
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=60, help_text="What uses it.")
     prefix = models.CharField(max_length=12, editable=False)
     # SHA-256 without salt or stretching: the key is 256 random bits, there is nothing to guess.

@@ -125,9 +125,7 @@ def from_http_error(request: HttpRequest, error: Any) -> HttpResponse:
 
 def render(answer: Answer) -> HttpResponse:
     """Return the response."""
-    return JsonResponse(
-        _body(answer), status=answer.status, headers=answer.headers, content_type=MEDIA_TYPE
-    )
+    return JsonResponse(_body(answer), status=answer.status, headers=answer.headers, content_type=MEDIA_TYPE)
 
 
 def unavailable() -> Answer:
@@ -151,9 +149,7 @@ def is_for_program(request: HttpRequest) -> bool:
 class ProblemMiddleware(MiddlewareMixin):
     """Turns error pages into problems where a program asked. Stands outside of what makes them."""
 
-    def process_response(
-        self, request: HttpRequest, response: HttpResponseBase
-    ) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Return the response; its header fields stay, such as `Allow` and `Retry-After`."""
         is_page = response.get("Content-Type", "text/html").startswith("text/html")
         if (
@@ -177,9 +173,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not isinstance(sys.exception(), UNAVAILABLE):
         return defaults.server_error(request)
     page = loader.get_template("503.html").render()
-    return HttpResponse(
-        page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=dict(unavailable().headers)
-    )
+    return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=dict(unavailable().headers))
 
 
 def _body(answer: Answer) -> dict[str, Any]:
@@ -199,8 +193,7 @@ def _raise(request: HttpRequest, error: Any) -> HttpResponse:
 def _invalid(error: InvalidInputError) -> Answer:
     where = "parameter" if isinstance(error, InvalidQueryError) else "pointer"
     culprits = [
-        Culprit.model_validate({where: problem.pointer, "detail": problem.detail})
-        for problem in error.problems[:MAX_NAMED]
+        Culprit.model_validate({where: problem.pointer, "detail": problem.detail}) for problem in error.problems[:MAX_NAMED]
     ]
     return _unprocessable(culprits)
 
@@ -226,9 +219,7 @@ def _culprit(found: Mapping[str, Any]) -> Culprit:
         pointer = "".join(f"/{escape(str(step))}" for step in path[1:])
         return Culprit(pointer=pointer, detail=detail)
     name = str(path[-1]) if path else ""
-    return Culprit.model_validate(
-        {"header" if source == "header" else "parameter": name, "detail": detail}
-    )
+    return Culprit.model_validate({"header" if source == "header" else "parameter": name, "detail": detail})
 
 
 def _limited(error: RateLimitedError) -> Answer:
@@ -237,9 +228,7 @@ def _limited(error: RateLimitedError) -> Answer:
     return Answer(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 
 
-_HOW_TO_AUTHENTICATE: Final = (
-    "Send a token as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`, or log in."
-)
+_HOW_TO_AUTHENTICATE: Final = "Send a token as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`, or log in."
 _JSON_ONLY: Final = "Send the body as `Content-Type: application/json`."
 _DETAILS: Final = {
     HTTPStatus.BAD_REQUEST: "The request is malformed, or asks for a host that is not this one.",
@@ -252,22 +241,14 @@ _DETAILS: Final = {
 _ANSWERS: Final[dict[type[Exception], Any]] = {
     ValidationError: _misshapen,
     InvalidInputError: _invalid,
-    IdempotencyConflictError: lambda error: _unprocessable(
-        [Culprit(header="Idempotency-Key", detail=str(error))]
-    ),
+    IdempotencyConflictError: lambda error: _unprocessable([Culprit(header="Idempotency-Key", detail=str(error))]),
     RateLimitedError: _limited,
     StateConflictError: lambda error: Answer(HTTPStatus.CONFLICT, str(error)),
-    Http404: lambda error: Answer(
-        HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]
-    ),
-    PermissionDenied: lambda error: Answer(
-        HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."
-    ),
+    Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),
+    PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."),
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
     # Somebody read a form from the body before: it was none of JSON.
     RawPostDataException: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
-    RequestDataTooBig: lambda _: Answer(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."
-    ),
+    RequestDataTooBig: lambda _: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."),
     UnreadablePostError: lambda _: Answer(HTTPStatus.BAD_REQUEST, "The body broke off."),
 }

@@ -41,17 +41,11 @@ class TriggerRequest(BaseModel):
         description="How many. By default as many as `data` has items, else one.",
         json_schema_extra={"minimum": 1, "maximum": MAX_COUNT},
     )
-    data: Any = Field(
-        default=None, description="The task's first argument; a list gives each task its own."
-    )
+    data: Any = Field(default=None, description="The task's first argument; a list gives each task its own.")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's named arguments.")
-    queue: str | None = Field(
-        default=None, description="By default where Celery's routing sends it."
-    )
+    queue: str | None = Field(default=None, description="By default where Celery's routing sends it.")
     priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": 9})
-    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
-        default=None, description="Held back until then."
-    )
+    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(default=None, description="Held back until then.")
     max_retries: int | None = Field(default=None, description="By default the task's own number.")
 
     def to_dispatch(self) -> Dispatch:
@@ -78,9 +72,7 @@ class TaskAnswer(BaseModel):
 
     task_id: UUID
     task_type: str = Field(description="The task's name.")
-    status: Status = Field(
-        description=" ".join(f"`{status}`: {status.sentence}" for status in Status)
-    )
+    status: Status = Field(description=" ".join(f"`{status}`: {status.sentence}" for status in Status))
     data: Any = Field(description="The task's first argument.")
     result: Any = Field(description="What it returned; null until it has.")
     error: str | None = Field(description="The newest attempt's exception as `Type: message`.")

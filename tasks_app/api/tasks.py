@@ -63,9 +63,7 @@ def trigger(
     summary="List tasks, newest first",
     operation_id="list_tasks",
 )
-def list_tasks(
-    request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]
-) -> list[TaskAnswer]:
+def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskAnswer]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
     caller_of(request, VIEW)
     refuse_unknown(request, TaskFilter)

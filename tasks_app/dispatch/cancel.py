@@ -20,13 +20,13 @@ from typing import Final
 from uuid import UUID
 
 from celery import current_app
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.models import Task
 from tasks_app.states import OPEN, Status
-from tasks_app.tracking import claims, live, stream
+from tasks_app.tracking import claims, live
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.claims import Verdict
 from tasks_app.tracking.stream import Event

@@ -142,9 +142,7 @@ def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
     if not 1 <= count <= MAX_COUNT:
         problems.append(Problem("/count", f"must lie between 1 and {MAX_COUNT:,}"))
     elif isinstance(asked.data, list) and len(asked.data) != count:
-        problems.append(
-            Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each")
-        )
+        problems.append(Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each"))
     if problems:
         raise InvalidDispatchError(*problems)
     arguments = _arguments(asked, count)
@@ -203,9 +201,7 @@ def _limit_problems(asked: Dispatch) -> Iterator[Problem]:
         yield Problem("/expires_at", "must lie in the future, and after not_before")
 
 
-def _argument_problems(
-    entry: catalog.CatalogEntry, asked: Dispatch, arguments: list[list[Any]]
-) -> list[Problem]:
+def _argument_problems(entry: catalog.CatalogEntry, asked: Dispatch, arguments: list[list[Any]]) -> list[Problem]:
     """Check the arguments against the task's signature; equal ones only once."""
     own = isinstance(asked.data, list)
     first = entry.first_argument

@@ -46,14 +46,10 @@ def find(origin: "Origin", wanted: bytes) -> Batch | None:
     with connection.cursor() as cursor:
         # Two requests with one key: the second waits here until the first has committed.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
-    Batch.objects.filter(idempotency_key=key, created_at__lt=timezone.now() - KEPT).update(
-        idempotency_key=None
-    )
+    Batch.objects.filter(idempotency_key=key, created_at__lt=timezone.now() - KEPT).update(idempotency_key=None)
     batch = Batch.objects.filter(idempotency_key=key).first()
     if batch is not None and bytes(batch.idempotency_digest or b"") != wanted:
-        raise IdempotencyConflictError(
-            "this Idempotency-Key was used before with another request; use a new key"
-        )
+        raise IdempotencyConflictError("this Idempotency-Key was used before with another request; use a new key")
     return batch
 
 

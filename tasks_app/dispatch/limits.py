@@ -57,9 +57,7 @@ def check(caller_key: str) -> Quota:
     Raises RateLimitedError (then it was not counted), or BrokerUnavailableError where Redis does
     not answer: then nobody knows, and nothing may be dispatched.
     """
-    rate = RateLimitItemPerSecond(
-        settings.ZENITH_RATE_LIMIT.count, settings.ZENITH_RATE_LIMIT.seconds, namespace=_POLICY
-    )
+    rate = RateLimitItemPerSecond(settings.ZENITH_RATE_LIMIT.count, settings.ZENITH_RATE_LIMIT.seconds, namespace=_POLICY)
     try:
         accepted = _limiter().hit(rate, caller_key)
         reset_at, remaining = _limiter().get_window_stats(rate, caller_key)
@@ -82,7 +80,5 @@ def _limiter() -> MovingWindowRateLimiter:
         # A pooled connection may have died while it was idle; one that is silent stays so.
         retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
     )
-    storage = RedisStorage(
-        settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix="zenith:limit"
-    )
+    storage = RedisStorage(settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix="zenith:limit")
     return MovingWindowRateLimiter(storage)

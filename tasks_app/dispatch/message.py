@@ -15,14 +15,12 @@ from celery import current_app
 from celery.app.amqp import task_message
 from kombu.messaging import Producer
 
-from tasks_app.base import MAX_RETRIES_HEADER
+from tasks_app.base import MAX_RETRIES_HEADER, soft_limit
 from tasks_app.states import Status, attempt_of
 from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
-#: Where a dispatch sets only a hard time limit: the share of it after which the task is warned.
-SOFT_SHARE: Final = 0.95
 
 
 #: What a query selects to make a Row of, in this order.
@@ -95,19 +93,9 @@ def _template(name: str, max_retries: int | None, time_limit: int | None, soft_t
     hard = time_limit or getattr(task, "time_limit", None)
     soft = soft_time_limit or getattr(task, "soft_time_limit", None)
     message = current_app.amqp.create_task_message(
-        "", name, ignore_result=bool(task and task.ignore_result), time_limit=hard, soft_time_limit=_before(hard, soft)
+        "", name, ignore_result=bool(task and task.ignore_result), time_limit=hard, soft_time_limit=soft_limit(hard, soft)
     )
     message.headers[DISPATCHED_HEADER] = 1
     if max_retries is not None:
         message.headers[MAX_RETRIES_HEADER] = max_retries
     return message
-
-
-def _before(hard: float | None, soft: float | None) -> float | None:
-    """Return a soft limit that comes before the hard one.
-
-    The pool starts the hard limit's clock when the soft one is over, so a default soft limit beyond
-    a short hard one would put that off.
-    """
-    effective = soft or current_app.conf.task_soft_time_limit
-    return hard * SOFT_SHARE if hard and effective and effective >= hard else soft

@@ -27,7 +27,7 @@ def run(stop: threading.Event) -> None:
     def once() -> None:
         with _alone() as alone:
             if alone:
-                repair(searcher)
+                repair(recoverer, searcher)
 
     repeat(stop, "The reconciler", once, every=PASS_EVERY)
 

@@ -13,6 +13,4 @@ def reschedule(task_id: UUID, not_before: datetime) -> bool:
     A relay that is sending the task holds its row's lock: this waits, and then finds it sent. A time
     that is past makes the task due at once.
     """
-    return bool(
-        Task.objects.filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).update(not_before=not_before)
-    )
+    return bool(Task.objects.filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).update(not_before=not_before))

@@ -37,9 +37,7 @@ class Counts:
 def counts(workers: list[WorkerBeat]) -> Counts:
     """Count in three queries, none of which looks at finished tasks."""
     now = timezone.now()
-    by_status: dict[str, int] = dict(
-        Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
-    )
+    by_status: dict[str, int] = dict(Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id")))
     ended = _ended(now)
     finished = ended.succeeded + ended.failed
     return Counts(
@@ -77,7 +75,5 @@ def _ended(now: datetime) -> _Ended:
 
 
 def _oldest_queued(now: datetime) -> float | None:
-    queued_at = (
-        Task.objects.filter(status=Status.QUEUED).order_by("id").values_list("queued_at", flat=True).first()
-    )
+    queued_at = Task.objects.filter(status=Status.QUEUED).order_by("id").values_list("queued_at", flat=True).first()
     return max(0.0, (now - queued_at).total_seconds()) if queued_at else None

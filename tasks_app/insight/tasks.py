@@ -58,9 +58,7 @@ class TaskFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: _Cursor = Field(
-        default="", description="Where to go on; taken from the `Link` of a page."
-    )
+    cursor: _Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
     status: _Status = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: FilterText = Field(
@@ -135,9 +133,7 @@ def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
     """Yield the tasks, each with its result, which one query fetches for all of them."""
     tasks = list(tasks)
     succeeded = [str(task.id) for task in tasks if task.status == Status.SUCCESS]
-    results = dict(
-        TaskResult.objects.filter(task_id__in=succeeded).values_list("task_id", "result")
-    )
+    results = dict(TaskResult.objects.filter(task_id__in=succeeded).values_list("task_id", "result"))
     for task in tasks:
         yield TaskWithResult(task, _value(results.get(str(task.id))))
 

@@ -9,7 +9,6 @@ import tasks_app.models.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -18,121 +17,198 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('task_name', models.CharField(max_length=255)),
-                ('size', models.PositiveIntegerField(help_text='How many tasks were asked for.')),
-                ('source', models.CharField(help_text='page, api, command or engine', max_length=16)),
-                ('sent_by', models.CharField(blank=True, default='', max_length=200)),
-                ('created_at', models.DateTimeField()),
-                ('idempotency_key', models.CharField(blank=True, max_length=400, null=True)),
-                ('idempotency_digest', models.BinaryField(blank=True, max_length=32, null=True)),
-                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("task_name", models.CharField(max_length=255)),
+                ("size", models.PositiveIntegerField(help_text="How many tasks were asked for.")),
+                ("source", models.CharField(help_text="page, api, command or engine", max_length=16)),
+                ("sent_by", models.CharField(blank=True, default="", max_length=200)),
+                ("created_at", models.DateTimeField()),
+                ("idempotency_key", models.CharField(blank=True, max_length=400, null=True)),
+                ("idempotency_digest", models.BinaryField(blank=True, max_length=32, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'ordering': ('-id',),
+                "verbose_name_plural": "batches",
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='MinuteRollup',
+            name="MinuteRollup",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('minute', models.DateTimeField()),
-                ('name', models.CharField(max_length=255)),
-                ('queue', models.CharField(max_length=100)),
-                ('succeeded', models.PositiveIntegerField(default=0)),
-                ('failed', models.PositiveIntegerField(default=0)),
-                ('revoked', models.PositiveIntegerField(default=0)),
-                ('retried', models.PositiveIntegerField(default=0)),
-                ('runtime_seconds', models.FloatField(default=0.0)),
-                ('runtime_histogram', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(), size=None)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("minute", models.DateTimeField()),
+                ("name", models.CharField(max_length=255)),
+                ("queue", models.CharField(max_length=100)),
+                ("succeeded", models.PositiveIntegerField(default=0)),
+                ("failed", models.PositiveIntegerField(default=0)),
+                ("revoked", models.PositiveIntegerField(default=0)),
+                ("retried", models.PositiveIntegerField(default=0)),
+                ("runtime_seconds", models.FloatField(default=0.0)),
+                (
+                    "runtime_histogram",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(), size=None),
+                ),
             ],
             options={
-                'ordering': ('-minute',),
-                'constraints': [models.UniqueConstraint(fields=('minute', 'name', 'queue'), name='rollup_key')],
+                "ordering": ("-minute",),
+                "constraints": [models.UniqueConstraint(fields=("minute", "name", "queue"), name="rollup_key")],
             },
         ),
         migrations.CreateModel(
-            name='Task',
+            name="Task",
             fields=[
-                ('id', models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255)),
-                ('queue', models.CharField(max_length=100)),
-                ('status', models.CharField(choices=[('SCHEDULED', 'Scheduled'), ('PENDING', 'Pending'), ('QUEUED', 'Queued'), ('RECEIVED', 'Received'), ('STARTED', 'Started'), ('RETRY', 'Retry'), ('SUCCESS', 'Success'), ('FAILURE', 'Failure'), ('REVOKED', 'Revoked')], max_length=9)),
-                ('position', models.BigIntegerField(default=0)),
-                ('args', models.JSONField(default=list)),
-                ('kwargs', models.JSONField(default=dict)),
-                ('priority', models.SmallIntegerField(blank=True, null=True)),
-                ('max_retries', models.PositiveSmallIntegerField(blank=True, help_text='NULL for tasks that other code sent.', null=True)),
-                ('source', models.CharField(help_text='page, api, command, engine or external', max_length=16)),
-                ('worker', models.CharField(blank=True, default='', max_length=255)),
-                ('error_type', models.CharField(blank=True, default='', max_length=255)),
-                ('error_message', models.TextField(blank=True, default='')),
-                ('created_at', models.DateTimeField()),
-                ('not_before', models.DateTimeField(blank=True, help_text='When a scheduled task is due, or a failed one runs again.', null=True)),
-                ('queued_at', models.DateTimeField(blank=True, null=True)),
-                ('received_at', models.DateTimeField(blank=True, null=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('runtime', models.FloatField(blank=True, help_text="Seconds in the task's body.", null=True)),
-                ('batch', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to='tasks_app.batch')),
+                ("id", models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=255)),
+                ("queue", models.CharField(max_length=100)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("SCHEDULED", "Scheduled"),
+                            ("PENDING", "Pending"),
+                            ("QUEUED", "Queued"),
+                            ("RECEIVED", "Received"),
+                            ("STARTED", "Started"),
+                            ("RETRY", "Retry"),
+                            ("SUCCESS", "Success"),
+                            ("FAILURE", "Failure"),
+                            ("REVOKED", "Revoked"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("position", models.BigIntegerField(default=0)),
+                ("args", models.JSONField(default=list)),
+                ("kwargs", models.JSONField(default=dict)),
+                ("priority", models.SmallIntegerField(blank=True, null=True)),
+                (
+                    "max_retries",
+                    models.PositiveSmallIntegerField(blank=True, help_text="NULL for tasks that other code sent.", null=True),
+                ),
+                ("source", models.CharField(help_text="page, api, command, engine or external", max_length=16)),
+                ("worker", models.CharField(blank=True, default="", max_length=255)),
+                ("error_type", models.CharField(blank=True, default="", max_length=255)),
+                ("error_message", models.TextField(blank=True, default="")),
+                ("created_at", models.DateTimeField()),
+                (
+                    "not_before",
+                    models.DateTimeField(
+                        blank=True, help_text="When a scheduled task is due, or a failed one runs again.", null=True
+                    ),
+                ),
+                ("queued_at", models.DateTimeField(blank=True, null=True)),
+                ("received_at", models.DateTimeField(blank=True, null=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("runtime", models.FloatField(blank=True, help_text="Seconds in the task's body.", null=True)),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="tasks_app.batch"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'permissions': (('dispatch_task', 'Can dispatch tasks'),),
+                "ordering": ("-id",),
+                "permissions": (("dispatch_task", "Can dispatch tasks"),),
             },
         ),
         migrations.CreateModel(
-            name='TaskEvent',
+            name="TaskEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('SCHEDULED', 'Scheduled'), ('PENDING', 'Pending'), ('QUEUED', 'Queued'), ('RECEIVED', 'Received'), ('STARTED', 'Started'), ('RETRY', 'Retry'), ('SUCCESS', 'Success'), ('FAILURE', 'Failure'), ('REVOKED', 'Revoked')], max_length=9)),
-                ('position', models.BigIntegerField()),
-                ('at', models.DateTimeField(help_text='When it happened, by the clock of who saw it.')),
-                ('worker', models.CharField(blank=True, default='', max_length=255)),
-                ('message', models.TextField(blank=True, default='')),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='tasks_app.task')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("SCHEDULED", "Scheduled"),
+                            ("PENDING", "Pending"),
+                            ("QUEUED", "Queued"),
+                            ("RECEIVED", "Received"),
+                            ("STARTED", "Started"),
+                            ("RETRY", "Retry"),
+                            ("SUCCESS", "Success"),
+                            ("FAILURE", "Failure"),
+                            ("REVOKED", "Revoked"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("position", models.BigIntegerField()),
+                ("at", models.DateTimeField(help_text="When it happened, by the clock of who saw it.")),
+                ("worker", models.CharField(blank=True, default="", max_length=255)),
+                ("message", models.TextField(blank=True, default="")),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="events", to="tasks_app.task"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('size__gte', 1)), name='batch_size_positive'),
+            model_name="batch",
+            constraint=models.CheckConstraint(condition=models.Q(("size__gte", 1)), name="batch_size_positive"),
         ),
         migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.UniqueConstraint(fields=('idempotency_key',), name='batch_idempotency_key'),
+            model_name="batch",
+            constraint=models.UniqueConstraint(fields=("idempotency_key",), name="batch_idempotency_key"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['status', '-id'], name='task_status_newest'),
+            model_name="task",
+            index=models.Index(fields=["status", "-id"], name="task_status_newest"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['name', '-id'], name='task_name_newest'),
+            model_name="task",
+            index=models.Index(fields=["name", "-id"], name="task_name_newest"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('status__in', ['SCHEDULED', 'PENDING'])), fields=['status', 'not_before', 'id'], name='task_outbox'),
+            model_name="task",
+            index=models.Index(
+                condition=models.Q(("status__in", ["SCHEDULED", "PENDING"])),
+                fields=["status", "not_before", "id"],
+                name="task_outbox",
+            ),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('batch__isnull', False)), fields=['batch'], name='task_batch'),
+            model_name="task",
+            index=models.Index(condition=models.Q(("batch__isnull", False)), fields=["batch"], name="task_batch"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['SCHEDULED', 'PENDING', 'QUEUED', 'RECEIVED', 'STARTED', 'RETRY', 'SUCCESS', 'FAILURE', 'REVOKED'])), name='task_status_known'),
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        ["SCHEDULED", "PENDING", "QUEUED", "RECEIVED", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"],
+                    )
+                ),
+                name="task_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['PENDING', 'QUEUED', 'RECEIVED', 'RETRY', 'SCHEDULED', 'STARTED']), ('finished_at__isnull', False), _connector='OR'), name='task_finished_has_time'),
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["PENDING", "QUEUED", "RECEIVED", "RETRY", "SCHEDULED", "STARTED"]),
+                    ("finished_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="task_finished_has_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='taskevent',
-            constraint=models.UniqueConstraint(fields=('task', 'position'), name='event_once'),
+            model_name="taskevent",
+            constraint=models.UniqueConstraint(fields=("task", "position"), name="event_once"),
         ),
     ]

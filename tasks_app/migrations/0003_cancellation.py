@@ -4,19 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tasks_app', '0002_attempts_dead_letters'),
+        ("tasks_app", "0002_attempts_dead_letters"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='task',
-            name='cancel_requested_at',
+            model_name="task",
+            name="cancel_requested_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('cancel_requested_at__isnull', False), ('status__in', ['PENDING', 'QUEUED', 'RECEIVED', 'RETRY', 'SCHEDULED', 'STARTED'])), fields=['id'], name='task_cancel_wished'),
+            model_name="task",
+            index=models.Index(
+                condition=models.Q(
+                    ("cancel_requested_at__isnull", False),
+                    ("status__in", ["PENDING", "QUEUED", "RECEIVED", "RETRY", "SCHEDULED", "STARTED"]),
+                ),
+                fields=["id"],
+                name="task_cancel_wished",
+            ),
         ),
     ]

@@ -4,25 +4,28 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tasks_app', '0003_cancellation'),
+        ("tasks_app", "0003_cancellation"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='task',
-            name='expires_at',
-            field=models.DateTimeField(blank=True, help_text='Not started after this.', null=True),
+            model_name="task",
+            name="expires_at",
+            field=models.DateTimeField(blank=True, help_text="Not started after this.", null=True),
         ),
         migrations.AddField(
-            model_name='task',
-            name='soft_time_limit',
-            field=models.PositiveIntegerField(blank=True, help_text='Seconds after which SoftTimeLimitExceeded is raised in it.', null=True),
+            model_name="task",
+            name="soft_time_limit",
+            field=models.PositiveIntegerField(
+                blank=True, help_text="Seconds after which SoftTimeLimitExceeded is raised in it.", null=True
+            ),
         ),
         migrations.AddField(
-            model_name='task',
-            name='time_limit',
-            field=models.PositiveIntegerField(blank=True, help_text="Seconds after which its process is killed; NULL: the task's own.", null=True),
+            model_name="task",
+            name="time_limit",
+            field=models.PositiveIntegerField(
+                blank=True, help_text="Seconds after which its process is killed; NULL: the task's own.", null=True
+            ),
         ),
     ]

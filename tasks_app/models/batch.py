@@ -15,9 +15,7 @@ class Batch(models.Model):
     source = models.CharField(max_length=16, help_text="page, api, command or engine")
     sent_by = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField()
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     # With the caller in front: one caller's key can never answer for another's.
     idempotency_key = models.CharField(max_length=400, null=True, blank=True)  # noqa: DJ001 -- NULLs do not collide in the unique constraint, '' would
     idempotency_digest = models.BinaryField(max_length=32, null=True, blank=True)
@@ -32,4 +30,4 @@ class Batch(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.size} × {self.task_name}"
+        return f"{self.task_name} ({self.size})"

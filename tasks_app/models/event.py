@@ -14,9 +14,7 @@ class TaskEvent(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    task = models.ForeignKey(
-        Task, on_delete=models.CASCADE, related_name="events", db_index=False
-    )
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="events", db_index=False)
     status = models.CharField(max_length=9, choices=Status)
     position = models.BigIntegerField()
     at = models.DateTimeField(help_text="When it happened, by the clock of who saw it.")

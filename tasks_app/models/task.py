@@ -24,9 +24,7 @@ class Task(models.Model):
     args = models.JSONField(default=list)
     kwargs = models.JSONField(default=dict)
     priority = models.SmallIntegerField(null=True, blank=True)
-    max_retries = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="NULL for tasks that other code sent."
-    )
+    max_retries = models.PositiveSmallIntegerField(null=True, blank=True, help_text="NULL for tasks that other code sent.")
     time_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="Seconds after which its process is killed; NULL: the task's own."
     )
@@ -34,9 +32,7 @@ class Task(models.Model):
         null=True, blank=True, help_text="Seconds after which SoftTimeLimitExceeded is raised in it."
     )
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Not started after this.")
-    batch = models.ForeignKey(
-        Batch, null=True, blank=True, on_delete=models.PROTECT, db_index=False
-    )
+    batch = models.ForeignKey(Batch, null=True, blank=True, on_delete=models.PROTECT, db_index=False)
     source = models.CharField(max_length=16, help_text="page, api, command, engine or external")
     worker = models.CharField(max_length=255, blank=True, default="")
     error_type = models.CharField(max_length=255, blank=True, default="")

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, Final
 
 import redis
@@ -18,7 +19,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking import claims, heartbeat, stream
 from tasks_app.tracking.crashes import hand_back
 from tasks_app.tracking.signals import origin
 from tasks_app.tracking.stream import Event
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the held requests.
 LOOK_EVERY: Final = 0.05
+#: Beats between two renewals of the claims of what runs; far shorter than a claim's life.
+RENEW_EVERY: Final = 10
 _BEAT: Final = "zenith-beat"
 _stopped: Final = threading.Event()
 
@@ -70,9 +73,11 @@ def announce_held() -> None:
 
 
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
-    while True:
+    for number in count():
         try:
             _beat(consumer)
+            if number % RENEW_EVERY == 0:
+                claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
             logger.warning("Could not write the heartbeat: %s", error)
         if stopped.wait(heartbeat.EVERY):

@@ -12,7 +12,7 @@ inserted only once, and a task is counted in the rollups only by whoever saw it 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper

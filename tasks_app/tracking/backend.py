@@ -19,10 +19,10 @@ from kombu.utils import json
 
 from tasks_app.errors import ResultNotJSONError, ResultTooLargeError
 from tasks_app.states import Status
+from tasks_app.tracking.outcome import report
 from tasks_app.tracking.results import NO_META
 from tasks_app.tracking.signals import origin
 from tasks_app.tracking.stream import Event
-from tasks_app.tracking.outcome import report
 
 #: What is kept of an exception's message and of its traceback's end, in characters.
 MESSAGE_KEPT: Final = 10_000

@@ -14,9 +14,10 @@ A claim also counts how often the same attempt took its process with it (poison 
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from tasks_app.broker import instance
 from tasks_app.tracking.heartbeat import ALIVE
@@ -24,8 +25,10 @@ from tasks_app.tracking.line import client, script, text
 from tasks_app.tracking.stream import STREAM, Event, encode
 
 KEY: Final = "zenith:claim:"
-#: Seconds that a claim is kept while its task runs, after its end, and after a cancellation.
-RUNNING_KEPT: Final = 7 * 24 * 3600
+#: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
+#: for its next attempt, after the task's end, and after its cancellation.
+RUNNING_KEPT: Final = 120
+WAITING_KEPT: Final = 7 * 24 * 3600
 ENDED_KEPT: Final = 600
 CANCELLED_KEPT: Final = 30 * 24 * 3600
 
@@ -154,7 +157,7 @@ def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
         # Held by another process of this worker: only this machine can tell whether it lives.
         if _lives(number):
             return Claim(Verdict.TAKEN)
-        script(_ABANDON, KEY + task_id, attempt, instance(), number, RUNNING_KEPT)
+        script(_ABANDON, KEY + task_id, attempt, instance(), number, WAITING_KEPT)
 
 
 def finish(event: Event, *, tag: str, ends: bool) -> bool:
@@ -162,11 +165,19 @@ def finish(event: Event, *, tag: str, ends: bool) -> bool:
 
     Raises redis.RedisError; then it may or may not have been reported, and can be again.
     """
-    kept = ENDED_KEPT if ends else RUNNING_KEPT
+    kept = ENDED_KEPT if ends else WAITING_KEPT
     answer = script(
         _FINISH, KEY + event.task_id, event.attempt, instance(), tag, STREAM, encode([event]), "EW"[not ends], kept
     )
     return bool(answer)
+
+
+def renew(task_ids: Iterable[str]) -> None:
+    """Keep the claims of tasks that this worker runs; one nobody renews runs out. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for task_id in task_ids:
+            pipe.expire(KEY + task_id, RUNNING_KEPT)
+        pipe.execute()
 
 
 def release(task_id: str, attempt: int) -> bool:
@@ -177,13 +188,13 @@ def release(task_id: str, attempt: int) -> bool:
     return bool(script(_RELEASE, KEY + task_id, attempt, instance()))
 
 
-def abandon(task_id: str, attempt: int) -> bool:
-    """Note that the process that held this task died, so that any worker may take it over; it counts as a crash.
+def abandon(task_id: str, attempt: int, owner: str) -> bool:
+    """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
 
-    Returns whether the attempt is still to be run: its outcome may be reported already. Raises
-    redis.RedisError.
+    Any worker may take the task over; the count is kept however long it waits for that. Returns whether
+    the attempt is still to be run: its outcome may be reported already. Raises redis.RedisError.
     """
-    return bool(script(_ABANDON, KEY + task_id, attempt, instance(), 0, RUNNING_KEPT))
+    return bool(script(_ABANDON, KEY + task_id, attempt, owner, 0, WAITING_KEPT))
 
 
 def cancel(task_id: str) -> Verdict:

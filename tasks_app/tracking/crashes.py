@@ -8,6 +8,7 @@ import redis
 from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 
+from tasks_app.broker import instance
 from tasks_app.states import Status
 from tasks_app.tracking import claims
 from tasks_app.tracking.line import client, command, text
@@ -86,7 +87,7 @@ def _note_crash(request: Request, reason: str) -> None:
     attempt = request.request_dict.get("retries") or 0
     try:
         # Before the message is put back: another worker would refuse it as long as this one seems to run it.
-        if not surely(lambda: claims.abandon(request.id, attempt), patience=30.0):
+        if not surely(lambda: claims.abandon(request.id, attempt, instance()), patience=30.0):
             return  # it died between its report and the acknowledgement: nothing is left to run
         command("SET", _CRASH + request.id, reason, "EX", _KEPT)
         append([put_back(request.id, attempt, f"its process died ({reason}); the message went back to its queue")])

@@ -55,7 +55,7 @@ class WorkerBeat:
         return self.heartbeat_age < OFFLINE_AFTER
 
 
-def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str], tags: Sequence[str]) -> None:
+def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
     """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
 
     `held` are the ids of the tasks that it has reserved or runs, `tags` the delivery tags of the

@@ -79,8 +79,11 @@ class Recoverer:
         headers = mailbox.put_back(tag, owner, unless_alive=dead)
         if headers is None:
             return False
+        attempt = headers.get("retries") or 0
+        if dead:
+            claims.abandon(headers["id"], attempt, owner)
         reason = "its worker died" if dead else "its worker lost its connection and forgot it"
-        stream.append([put_back(headers["id"], headers.get("retries") or 0, f"{reason}; the message went back to its queue")])
+        stream.append([put_back(headers["id"], attempt, f"{reason}; the message went back to its queue")])
         logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)
         return True
 

@@ -36,9 +36,7 @@ def test_the_page_needs_no_cdn_and_no_inline_script(admin: Any) -> None:
     page = response.content.decode()
     assert "'unsafe-inline'" not in response.headers["Content-Security-Policy"]
     scripts = re.findall(r"<script([^>]*)>([^<]*)", page)
-    assert all(
-        "src=" in attributes or "application/json" in attributes for attributes, _ in scripts
-    )
+    assert all("src=" in attributes or "application/json" in attributes for attributes, _ in scripts)
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
     assert " style=" not in page
     assert "<style" not in page
@@ -57,9 +55,7 @@ def test_every_operation_names_the_problems_it_may_answer(schema: Any) -> None:
 
 
 def test_it_describes_the_contracts_paths(schema: Any) -> None:
-    assert {"/health", "/tasks/trigger", "/tasks/all", "/task-status/{task_id}"} <= schema[
-        "paths"
-    ].keys()
+    assert {"/health", "/tasks/trigger", "/tasks/all", "/task-status/{task_id}"} <= schema["paths"].keys()
     names = {item["name"] for item in schema["paths"]["/tasks/all"]["get"]["parameters"]}
     assert names == {"limit", "cursor", "status", "task", "q"}
     assert schema["components"]["securitySchemes"].keys() >= {"ApiKey", "Bearer"}

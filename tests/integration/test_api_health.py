@@ -42,11 +42,9 @@ def test_all_is_well(db: None) -> None:
     }  # fmt: skip
 
 
-def test_workers_with_a_recent_heartbeat_are_counted(
-    db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heartbeat.write("w1@health", slots=4, busy=0, queues=["default"])
-    heartbeat.write("w2@health", slots=4, busy=0, queues=["default"])
+def test_workers_with_a_recent_heartbeat_are_counted(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat.write("w1@health", slots=4, busy=0, queues=["default"], held=[])
+    heartbeat.write("w2@health", slots=4, busy=0, queues=["default"], held=[])
     try:
         assert Client().get("/health").json()["workers"] == 2
     finally:
@@ -80,18 +78,14 @@ def test_without_redis_it_is_degraded(db: None, monkeypatch: pytest.MonkeyPatch)
     assert answer["database_connected"] is True
 
 
-def test_a_database_that_hangs_does_not_hang_the_answer(
-    db: None, silent_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_hangs_does_not_hang_the_answer(db: None, silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lead_database_to(silent_port, monkeypatch)
     started = time.monotonic()
     assert Client().get("/health").status_code == 503
     assert time.monotonic() - started < health.PATIENCE + 0.5
 
 
-def test_asking_often_does_not_ask_the_servers_often(
-    db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_asking_often_does_not_ask_the_servers_often(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(heartbeat, "read_all", lambda: asked.append(1) or [])
     for _ in range(20):

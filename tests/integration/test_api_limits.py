@@ -97,9 +97,7 @@ def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
     assert Task.objects.count() == 5
 
 
-def test_without_redis_nobody_knows_so_nothing_is_dispatched(
-    api: ApiClient, redis_away: None
-) -> None:
+def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, redis_away: None) -> None:
     started = time.monotonic()
     response = trigger(api("write"))
     assert time.monotonic() - started < 3

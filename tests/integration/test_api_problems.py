@@ -24,9 +24,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
         ({"HX-Request": "true", "Accept": "*/*"}, "/no/such", "text/html; charset=utf-8"),
     ],
 )
-def test_programs_get_problems_and_people_pages(
-    db: None, headers: dict[str, str], path: str, kind: str
-) -> None:
+def test_programs_get_problems_and_people_pages(db: None, headers: dict[str, str], path: str, kind: str) -> None:
     response = Client().get(path, headers=headers)
     assert (response.status_code, response.headers["Content-Type"]) == (404, kind)
     assert int(response.headers["Content-Length"]) == len(response.content)
@@ -101,9 +99,7 @@ async def reader(scope: Any, receive: Any, send: Any) -> None:
         ([(b"content-length", b"10")], [b"x" * 10], 200),
     ],
 )
-async def test_a_body_is_refused_before_it_is_stored(
-    headers: Any, chunks: list[bytes], status: int
-) -> None:
+async def test_a_body_is_refused_before_it_is_stored(headers: Any, chunks: list[bytes], status: int) -> None:
     recorder = Recorder(*chunks)
     await BodyLimit(reader, 10)({"headers": headers}, recorder.receive, recorder.send)
     assert recorder.sent[0]["status"] == status

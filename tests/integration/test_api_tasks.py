@@ -129,9 +129,7 @@ def test_following_the_links_shows_every_task_once_though_new_ones_come(client: 
         response = client.get(address)
         seen += [item["task_id"] for item in response.json()]
         make()
-        link = re.fullmatch(
-            r'<http://testserver(.+)>; rel="next"', response.headers.get("Link", "")
-        )
+        link = re.fullmatch(r'<http://testserver(.+)>; rel="next"', response.headers.get("Link", ""))
         address = link[1] if link else ""
         assert not address or "status=QUEUED" in address
     assert seen == ids[::-1]
@@ -188,18 +186,14 @@ def test_a_bad_parameter_is_named(client: Client, query: str, parameter: str) ->
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_a_page_takes_two_queries_however_long_it_is(
-    db: None, count: int, django_assert_num_queries: Any
-) -> None:
+def test_a_page_takes_two_queries_however_long_it_is(db: None, count: int, django_assert_num_queries: Any) -> None:
     for _ in range(count):
         succeeded()
     with django_assert_num_queries(2):
         assert len(TaskFilter().page().tasks) == count
 
 
-def test_a_request_takes_one_more_for_the_token(
-    client: Client, django_assert_num_queries: Any
-) -> None:
+def test_a_request_takes_one_more_for_the_token(client: Client, django_assert_num_queries: Any) -> None:
     succeeded()
     client.get("/tasks/all")  # notes that the token was used; the next minute nothing is noted
     with django_assert_num_queries(3):

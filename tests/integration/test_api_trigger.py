@@ -115,9 +115,7 @@ BAD: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("body", "pointer", "detail"), BAD)
-def test_bad_input_is_named_and_nothing_is_dispatched(
-    client: Client, body: Any, pointer: str, detail: str
-) -> None:
+def test_bad_input_is_named_and_nothing_is_dispatched(client: Client, body: Any, pointer: str, detail: str) -> None:
     response = post(client, body)
     found = culprits(response)
     assert response.status_code == 422
@@ -231,9 +229,7 @@ def test_a_session_with_the_csrf_token_may(admin: Any) -> None:
 
 def test_the_first_events_are_written_with_the_rows(client: Client) -> None:
     ids = post(client, {"count": 3}).json()["ids"]
-    assert {uuid.UUID(item) for item in ids} == set(
-        TaskEvent.objects.values_list("task_id", flat=True)
-    )
+    assert {uuid.UUID(item) for item in ids} == set(TaskEvent.objects.values_list("task_id", flat=True))
 
 
 def test_a_database_that_is_away_is_503_and_says_when_to_come_back(database_away: None) -> None:

@@ -28,9 +28,7 @@ def client(admin: Any) -> Client:
 
 
 def rows() -> dict[Any, Any]:
-    batch = Batch.objects.create(
-        task_name="t", size=1, source="api", created_at=NOW, idempotency_digest=b"\x00" * 32
-    )
+    batch = Batch.objects.create(task_name="t", size=1, source="api", created_at=NOW, idempotency_digest=b"\x00" * 32)
     task = Task.objects.create(
         id=new_id(),
         name="t",
@@ -41,9 +39,7 @@ def rows() -> dict[Any, Any]:
         batch=batch,
     )
     event = TaskEvent.objects.create(task=task, status="QUEUED", position=3, at=NOW)
-    rollup = MinuteRollup.objects.create(
-        minute=NOW, name="t", queue="default", runtime_histogram=[0]
-    )
+    rollup = MinuteRollup.objects.create(minute=NOW, name="t", queue="default", runtime_histogram=[0])
     return {Task: task, TaskEvent: event, Batch: batch, MinuteRollup: rollup}
 
 
@@ -72,9 +68,7 @@ def test_every_model_has_its_admin() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "query", ["?q=QUEUED", "?status__exact=QUEUED", "?q=" + "0" * 32, "?q=%00"]
-)
+@pytest.mark.parametrize("query", ["?q=QUEUED", "?status__exact=QUEUED", "?q=" + "0" * 32, "?q=%00"])
 def test_searching_for_anything_breaks_nothing(client: Client, query: str) -> None:
     rows()
     assert client.get(reverse("admin:tasks_app_task_changelist") + query).status_code in (200, 302)
@@ -138,9 +132,7 @@ def test_tokens_can_be_revoked(client: Client, admin: Any) -> None:
     assert ApiToken.objects.get().revoked_at is not None
 
 
-@pytest.mark.parametrize(
-    "path", ["/admin/", "/admin/zenith_site/apitoken/add/", "/admin/auth/user/"]
-)
+@pytest.mark.parametrize("path", ["/admin/", "/admin/zenith_site/apitoken/add/", "/admin/auth/user/"])
 def test_its_pages_need_no_inline_script_or_style(client: Client, path: str) -> None:
     page = client.get(path).content.decode()
     assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", page)

@@ -66,9 +66,7 @@ def path_of(route: str) -> str:
 
 
 @pytest.mark.parametrize("route", OTHERS)
-def test_every_route_is_in_the_table_and_answers_as_it_says(
-    route: str, api: ApiClient, member: Any
-) -> None:
+def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, api: ApiClient, member: Any) -> None:
     assert route in DOORS, f"say in DOORS who may use {route!r}"
     session = Client()
     session.force_login(member)
@@ -86,12 +84,8 @@ def test_the_table_names_no_route_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("route", ADMIN)
-def test_the_admin_sends_strangers_tokens_and_members_away(
-    route: str, api: ApiClient, member: Any
-) -> None:
-    path = path_of(route).replace(
-        "(?P<app_label>auth|django_celery_results|tasks_app|zenith_site)", "auth"
-    )
+def test_the_admin_sends_strangers_tokens_and_members_away(route: str, api: ApiClient, member: Any) -> None:
+    path = path_of(route).replace("(?P<app_label>auth|django_celery_results|tasks_app|zenith_site)", "auth")
     session = Client()
     session.force_login(member)
     for client in (Client(), api("read"), session):

@@ -25,9 +25,7 @@ async def opened(**headers: str) -> dict[str, Any]:
         seen.update(scope)
         seen["name"] = await sync_to_async(scope["user"].get_username)()
 
-    raw = [
-        (name.replace("_", "-").encode(), value.encode("latin1")) for name, value in headers.items()
-    ]
+    raw = [(name.replace("_", "-").encode(), value.encode("latin1")) for name, value in headers.items()]
     scope = {
         "type": "websocket",
         "path": "/ws/tasks",
@@ -65,9 +63,7 @@ async def test_a_session_from_a_page_of_this_site_is_known(cookie: str) -> None:
         "localhost:8000",
     ],
 )
-async def test_a_session_from_a_page_of_another_site_is_a_stranger(
-    cookie: str, origin: str
-) -> None:
+async def test_a_session_from_a_page_of_another_site_is_a_stranger(cookie: str, origin: str) -> None:
     assert (await opened(cookie=cookie, origin=origin))["name"] == ""
 
 

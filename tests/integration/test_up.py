@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.processes import free_port
 
 READY_SECONDS = 60
 STOP_SECONDS = 10

@@ -105,9 +105,7 @@ def test_arguments_that_fit_have_no_problems(args: list[Any], kwargs: dict[str, 
         (["x"], {"tags": ["a", 1]}, "/kwargs/tags/1", "valid string"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(
-    args: list[Any], kwargs: dict[str, Any], pointer: str, detail: str
-) -> None:
+def test_arguments_that_do_not_fit_are_named(args: list[Any], kwargs: dict[str, Any], pointer: str, detail: str) -> None:
     assert detail in found(sample, *args, **kwargs)[pointer]
 
 

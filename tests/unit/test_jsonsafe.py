@@ -19,9 +19,7 @@ JSON_VALUES = st.recursive(
     | st.integers(-jsonsafe.SAFE_INTEGER, jsonsafe.SAFE_INTEGER)
     | st.floats(-1e9, 1e9)
     | st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00")),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=20,
 )
 
@@ -94,9 +92,7 @@ def refused(raw: bytes) -> dict[str, str]:
         (b'{"a": {"b": NaN}, "a": 1}', "/a", "appears 2 times"),
     ],
 )
-def test_text_that_programs_would_read_in_different_ways_is_refused(
-    raw: bytes, pointer: str, detail: str
-) -> None:
+def test_text_that_programs_would_read_in_different_ways_is_refused(raw: bytes, pointer: str, detail: str) -> None:
     found = refused(raw)
     assert detail in found[pointer]
 
@@ -123,9 +119,7 @@ def test_parsing_raises_nothing_else(raw: bytes) -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=10,
 )
 

@@ -42,9 +42,7 @@ def _create_admin() -> "User":
             f"There is no active superuser, and {name!r} is somebody else: set "
             "ZENITH_ADMIN_USERNAME to another name, or run `manage.py createsuperuser`."
         )
-    password = settings.ZENITH_ADMIN_PASSWORD or ensure_secret(
-        settings.ZENITH_DATA_DIR, _PASSWORD_FILE, size=18
-    )
+    password = settings.ZENITH_ADMIN_PASSWORD or ensure_secret(settings.ZENITH_DATA_DIR, _PASSWORD_FILE, size=18)
     return get_user_model().objects.create_superuser(name, password=password)
 
 

@@ -35,9 +35,7 @@ class SocketAuth:
 
     async def __call__(self, scope: Scoped, receive: Any, send: Any) -> None:
         """Pass the connection on with its user."""
-        headers = {
-            name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]
-        }
+        headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
         scope = {**scope, "token": None}
         raw = _raw_token(headers)
         if raw is None and is_own_origin(headers):

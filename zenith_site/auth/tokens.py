@@ -24,17 +24,13 @@ MARK: Final = "zen_"
 _NOTED_EVERY: Final = timedelta(minutes=1)
 
 
-def create_token(
-    user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None
-) -> tuple[ApiToken, str]:
+def create_token(user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None) -> tuple[ApiToken, str]:
     """Make a token that acts for `user`; return it and its raw form, which is not kept.
 
     Raises ValueError for an unknown scope or none.
     """
     raw = new_raw()
-    return ApiToken.objects.create(
-        user=user, name=name, scopes=_known(scopes), expires_at=expires_at, **identity(raw)
-    ), raw
+    return ApiToken.objects.create(user=user, name=name, scopes=_known(scopes), expires_at=expires_at, **identity(raw)), raw
 
 
 def new_raw() -> str:

@@ -36,10 +36,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        threads = [
-            threading.Thread(target=PARTS[name], args=(stop,), name=name)
-            for name in only or sorted(PARTS)
-        ]
+        threads = [threading.Thread(target=PARTS[name], args=(stop,), name=name) for name in only or sorted(PARTS)]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):

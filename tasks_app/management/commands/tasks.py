@@ -44,4 +44,3 @@ class Command(BaseCommand):
             )
         if not page.tasks:
             self.stdout.write("No task matches. `manage.py dispatch analyze_text` starts one.")
-

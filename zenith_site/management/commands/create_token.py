@@ -28,9 +28,7 @@ class Command(BaseCommand):
             help="what it may do; give it twice for both (default: read)",
         )
         parser.add_argument("--name", type=_name, default="command line", help="what uses it")
-        parser.add_argument(
-            "--expires-days", type=_days, metavar="N", help="days after which it opens nothing"
-        )
+        parser.add_argument("--expires-days", type=_days, metavar="N", help="days after which it opens nothing")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
