@@ -134,7 +134,13 @@ class Channel(kombu_redis.Channel):
     _kept: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Give up at once where the broker refuses connections: whoever publishes holds rows locked."""
+        """Give up at once where the broker refuses connections: whoever publishes holds rows locked.
+
+        On a channel that is closed kombu fails with an AttributeError, which ends the worker: an outage
+        closes the channel while tasks run that want to be acknowledged afterwards.
+        """
+        if getattr(self.connection, "client", None) is None:
+            raise redis.ConnectionError("this channel's connection is closed")
         params: Any = super()._connparams
         return {**params(asynchronous=asynchronous), "retry": Retry(NoBackoff(), retries=1)}
 

@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -64,13 +64,11 @@ class World:
         self.rng = rng
         self.account = Account()
         self.recovery = Recovery("")
-        self.servers = EmbeddedServers(directory / "data", fast=True)
-        assert self.servers.redis
-        # PostgreSQL may leave its writes to the system, which outlives it here; Redis must write them at all.
-        self.servers.redis.fast = False
+        self.servers = EmbeddedServers(directory / "data")
         self.workers: list[Process] = []
         self.engines: list[Process] = []
         self.others: list[Process] = []
+        self.dead: list[Process] = []
         self._driver: Process | None = None
         self._answering = threading.Lock()
         self._numbers = iter(range(1, 10_000))
@@ -106,6 +104,15 @@ class World:
     def redis(self) -> redis.Redis:
         """A client of the harness's own."""
         return redis.Redis.from_url(self.servers.addresses.redis_url, socket_timeout=10)
+
+    def kill(self, *processes: Process) -> None:
+        """Kill processes with their children; all others must survive the case."""
+        for process in processes:
+            process.kill()
+            for among in (self.workers, self.engines, self.others):
+                if process in among:
+                    among.remove(process)
+                    self.dead.append(process)
 
     def kill_postgres(self) -> None:
         """End PostgreSQL as a power cut would, all its processes at once."""
@@ -147,6 +154,7 @@ class World:
         self.recovery = Recovery(case)
         self.account = Account()
         self._discard(self.others)
+        self.dead.clear()
         for processes, wanted in ((self.workers, workers), (self.engines, engines)):
             kept = [process for process in processes if process.runs][:wanted]
             self._discard([process for process in processes if process not in kept])
@@ -181,7 +189,7 @@ class World:
         port = free_port()
         command = ("-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "zenith_site.asgi:application")
         process = self._start(f"web{next(self._numbers)}", command, self.others)
-        eventually(lambda: b"HTTP/1.1" in _request(port, b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        eventually(lambda: _answers(port), within=40)
         return process, port
 
     def await_ready(self, *processes: Process) -> None:
@@ -189,7 +197,7 @@ class World:
         for process in processes:
             worker = "@" in process.name
             condition = self._beats if worker else self._reads
-            eventually(lambda p=process, c=condition: c(p), within=60, but=lambda p=process: f"{p.name} is not ready:\n{p.output}")
+            eventually(lambda p=process, c=condition: c(p), within=60, but=lambda p=process: f"{p.name} waits:\n{p.output}")
 
     def run(self, *command: str) -> None:
         """Run a program to its end."""
@@ -231,7 +239,7 @@ class World:
         return False
 
     def _processes(self) -> Iterator[Process]:
-        yield from [*self.workers, *self.engines, *self.others, *([self._driver] if self._driver else [])]
+        yield from [*self.dead, *self.workers, *self.engines, *self.others, *([self._driver] if self._driver else [])]
 
     def _discard(self, processes: list[Process]) -> None:
         for process in list(processes):
@@ -242,7 +250,8 @@ class World:
     def _wipe(self) -> None:
         with self.postgres() as connection:
             connection.execute(
-                "TRUNCATE tasks_app_task, tasks_app_batch, tasks_app_minuterollup, django_celery_results_taskresult, fault_run CASCADE"
+                """TRUNCATE tasks_app_task, tasks_app_batch, tasks_app_minuterollup, django_celery_results_taskresult,
+                fault_run CASCADE"""
             )
         self.redis.flushall()
 
@@ -313,6 +322,18 @@ class World:
         if failed:
             raise failed[0]
 
+    def trigger(self, port: int, count: int) -> tuple[int, Any]:
+        """Ask a web process for tasks; return the status and the body of its answer, or 0 where it gave none."""
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        with suppress(OSError, HTTPException):
+            connection.request(
+                "POST", "/tasks/trigger", json.dumps({"task": "faults.noop", "count": count}),
+                {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
+            )  # fmt: skip
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        return 0, None
+
     def wait(self, least: float, most: float) -> None:
         """Let some time pass: as much as chance has it."""
         time.sleep(self.rng.uniform(least, most))
@@ -351,6 +372,7 @@ class World:
         """
         with self.postgres() as connection:
             found = problems(connection, self.redis, self.account, reports_lost=reports_lost, wrong_clocks=wrong_clocks)
+        found += [f"{process.name} ended" for process in [*self.workers, *self.engines] if not process.runs]
         assert not found, "\n".join([*found, self.news()])
 
     def news(self) -> str:
@@ -391,10 +413,9 @@ def _without_tracebacks(text: str) -> str:
     return "\n".join(line for line in lines if "HopelessError" not in line and "Traceback" not in line)
 
 
-def _request(port: int, request: bytes) -> bytes:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(request)
-            return connection.makefile("rb").read()
-    except OSError:
-        return b""
+def _answers(port: int) -> bool:
+    with suppress(OSError, HTTPException):
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/login/")
+        return connection.getresponse().status == 200
+    return False

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import seed
 from tests.faults.harness import World
 
 
@@ -65,8 +76,7 @@ def test_postgres_stops_answering_for_twenty_seconds(world: World) -> None:
 def test_everything_is_killed_at_once(world: World) -> None:
     world.begin("everything killed", engines=2)
     with world.load(waves=4):
-        for process in [*world.workers, *world.engines]:
-            process.kill()
+        world.kill(*world.workers, *world.engines)
         world.kill_redis()
         world.kill_postgres()
         world.wait(0.5, 2)
@@ -76,3 +86,72 @@ def test_everything_is_killed_at_once(world: World) -> None:
     world.await_ready(*back)
     world.settle()
     world.check()
+
+
+def test_redis_is_full(world: World) -> None:
+    """Who asks for tasks is told so, and nothing is half done; what was accepted before is done when there is room again."""
+    world.begin("Redis full")
+    _, port = world.launch_web()
+    with world.load(waves=2):
+        world.redis.config_set("maxmemory", world.redis.info("memory")["used_memory"] // 2)
+        try:
+            before = world.query("SELECT count(*) FROM tasks_app_batch WHERE sent_by <> ''")
+            answers = [world.trigger(port, 5) for _ in range(3)]
+            assert [status for status, _ in answers] == [503] * 3, answers
+            assert world.query("SELECT count(*) FROM tasks_app_batch WHERE sent_by <> ''") == before
+            world.wait(3, 6)
+        finally:
+            world.redis.config_set("maxmemory", 0)
+    status, body = world.trigger(port, 5)
+    assert status == 200, body
+    world.account.ids.update(body["ids"])
+    world.settle()
+    world.check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_the_disk_is_full() -> None:
+    """A PostgreSQL and a Redis that cannot write take the whole data directory along; freed, both go on."""
+    with small_disk(400) as directory:
+        world = World(directory, random.Random(seed()))
+        try:
+            world.open()
+            world.begin("disk full")
+            with world.load(waves=3):
+                filler = directory / "data" / "filler"
+                fill(filler)
+                world.wait(3, 5)
+                filler.unlink()
+                world.recovery.seconds["PostgreSQL started again"] = float(not world.servers.postgres_pid)
+                world.servers.start_postgres()
+                world.servers.start_redis()
+            world.settle()
+            world.check()
+        finally:
+            world.close()
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """Yield a directory on a file system of that size."""
+    directory = Path(tempfile.mkdtemp(prefix="zenith-faults-"))
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0711", "tmpfs", str(directory)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        directory.rmdir()
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=False)
+        directory.rmdir()
+
+
+def fill(path: Path) -> None:
+    """Write a file until there is no room left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1024 * 1024)):
+            pass
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(512)):
+            pass

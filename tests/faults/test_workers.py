@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from uuid import uuid4
+
 import psutil
 
 from tests.faults.harness import World
+from tests.processes import REPOSITORY
 from tests.waiting import eventually
 
 
@@ -37,9 +43,9 @@ def test_a_worker_is_killed_with_tasks_reserved_and_running(world: World) -> Non
     with world.load():
         victim = world.workers[0]
         held = world.dispatch("long", 6, kwargs={"seconds": 3.0})
-        mine = "SELECT id::text FROM tasks_app_task WHERE id = ANY(%s::uuid[]) AND worker = %s AND status IN ('RECEIVED', 'STARTED')"
+        mine = "SELECT id::text FROM tasks_app_task WHERE id = ANY(%s::uuid[]) AND worker = %s AND position & 255 IN (4, 5)"
         ids = [id_ for (id_,) in eventually(lambda: world.query(mine, held, victim.name))]
-        victim.kill()
+        world.kill(victim)
         with world.measured("taken back after"):
             eventually(
                 lambda: not world.query(mine, ids, victim.name), within=40,
@@ -50,3 +56,85 @@ def test_a_worker_is_killed_with_tasks_reserved_and_running(world: World) -> Non
     assert told[0][0] >= len(ids)
     world.settle()
     world.check()
+
+
+def test_only_the_main_process_of_a_worker_is_killed(world: World) -> None:
+    """Its pool's processes are orphans then, and may be running tasks: what they report still counts, once."""
+    world.begin("worker's main process killed")
+    with world.load():
+        victim = world.workers[0]
+        held = world.dispatch("long", 6, kwargs={"seconds": 3.0})
+        eventually(lambda: world.statuses(held)["STARTED"] >= 2)
+        psutil.Process(victim.pid).kill()
+        victim.popen.wait(10)
+        world.workers.remove(victim)
+        world.dead.append(victim)
+    world.settle()
+    world.check()
+
+
+def test_a_worker_is_cut_off_for_so_long_that_others_take_over(world: World) -> None:
+    """When it comes back its late outcomes do not count: each task succeeds once."""
+    world.begin("worker cut off")
+    victim, other = world.workers
+    with world.load(waves=2):
+        held = world.dispatch("long", 8, kwargs={"seconds": 2.0})
+        eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))
+        with world.paused(victim.pid):
+            began = time.monotonic()
+            eventually(lambda: world.statuses(held)["SUCCESS"] == len(held), within=60, but=lambda: world.statuses(held))
+            world.recovery.seconds["taken over after"] = time.monotonic() - began
+            time.sleep(max(0.0, 20 - (time.monotonic() - began)))
+    world.settle()
+    world.check()
+    workers = {worker for (worker,) in world.query("SELECT worker FROM tasks_app_task WHERE id = ANY(%s::uuid[])", held)}
+    assert other.name in workers
+
+
+def test_a_worker_has_a_clock_that_is_wrong(world: World) -> None:
+    world.begin("wrong clock", workers=1)
+    off = str(world.rng.choice([-300, 300]))
+    path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests' / 'faults' / 'wrong_clock'}"
+    wrong = world.launch_worker(PYTHONPATH=path, FAULTS_CLOCK_OFF=off, listed=False)
+    world.await_ready(wrong)
+    with world.load():
+        pass
+    world.settle()
+    world.check(wrong_clocks=[wrong.name])
+    told = world.query("SELECT count(*) FROM tasks_app_task WHERE worker = %s", wrong.name)
+    assert told[0][0] > 0
+
+
+def test_workers_of_an_older_release_get_tasks_that_they_do_not_know(world: World) -> None:
+    """Both are failures that say so, and letters that can be replayed after the deployment."""
+    world.begin("older release", workers=0)
+    older = world.launch_worker(ZENITH_TASK_MODULES="tests.faults.tasks,tests.faults.older_tasks", listed=False)
+    world.await_ready(older)
+    with world.load(waves=1):
+        changed = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"unit": "ms"})
+        added = world.ask("send", name="faults.added", ids=[str(uuid4()) for _ in range(5)])
+        known = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"seconds": 1.5})
+    for answer in (changed, added, known):
+        world.account.foreign.update(answer["sent"])
+    world.settle()
+    world.check()
+    errors = "SELECT DISTINCT error_type FROM tasks_app_task WHERE id = ANY(%s::uuid[])"
+    assert world.query(errors, changed["sent"]) == [("TypeError",)]
+    assert world.query(errors, added["sent"]) == [("NotRegistered",)]
+    assert world.statuses(known["sent"]) == {"SUCCESS": 5}
+
+
+def test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish(world: World) -> None:
+    world.begin("worker stopped")
+    with world.load():
+        victim = world.workers[0]
+        held = world.dispatch("long", 4, kwargs={"seconds": 12.0})
+        eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))
+        with world.measured("stopped within"):
+            victim.popen.send_signal(signal.SIGTERM)
+            victim.popen.wait(20)
+        world.kill(victim)
+    world.settle()
+    world.check()
+    assert world.statuses(held) == {"SUCCESS": 4}
+    assert world.query("SELECT FROM tasks_app_taskevent WHERE message LIKE 'its worker died%%'") == []
