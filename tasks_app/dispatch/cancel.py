@@ -48,9 +48,7 @@ class Cancelled:
     finished: int
 
     def __add__(self, other: "Cancelled") -> "Cancelled":
-        return Cancelled(
-            self.revoked + other.revoked, self.running + other.running, self.finished + other.finished
-        )
+        return Cancelled(self.revoked + other.revoked, self.running + other.running, self.finished + other.finished)
 
 
 def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
@@ -74,9 +72,7 @@ def settle() -> int:
 def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
     reason = f"cancelled by {by}" if by else "cancelled"
     with transaction.atomic():
-        Task.objects.filter(id__in=ids, status__in=OPEN, cancel_requested_at=None).update(
-            cancel_requested_at=timezone.now()
-        )
+        Task.objects.filter(id__in=ids, status__in=OPEN, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
         # Waits for a relay that is sending one of these just now, and then looks at its new status.
         here = list(Task.objects.select_for_update().filter(_HERE, id__in=ids).order_by("id"))
         newest = apply([_revoked(task, reason) for task in here])

@@ -97,10 +97,7 @@ def apply(events: Sequence[Event]) -> int | None:
     with transaction.atomic(), connection.cursor() as cursor:
         states = _lock(cursor, by_task)
         ended = [
-            (states[task_id], event)
-            for task_id, steps in by_task.items()
-            for event in steps
-            if fold(states[task_id], event)
+            (states[task_id], event) for task_id, steps in by_task.items() for event in steps if fold(states[task_id], event)
         ]
         _write_rows(cursor, states.values())
         _hold(cursor, [event for event in events if event.held])
@@ -172,11 +169,7 @@ def _write_history(
     rows = sorted(chain.from_iterable(map(_event_rows, events)), key=lambda row: row.position)
     written = write_events(cursor, rows)
     retries = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
-    retried = [
-        (states[key[0]], retries[key])
-        for _, task_id, where in written
-        if (key := (str(task_id), where)) in retries
-    ]
+    retried = [(states[key[0]], retries[key]) for _, task_id, where in written if (key := (str(task_id), where)) in retries]
     write_rollups(cursor, ended, retried)
     return max((event_id for event_id, _, _ in written), default=None)
 
@@ -189,9 +182,7 @@ def _event_rows(event: Event) -> Iterable[EventRow]:
     ):
         if at is not None and event.status != status:
             yield _row(event, status, at, "")
-    message = event.message or (
-        f"{event.error_type}: {event.error_message}" if event.error_type else ""
-    )
+    message = event.message or (f"{event.error_type}: {event.error_message}" if event.error_type else "")
     yield _row(event, event.status, event.at, message)
 
 

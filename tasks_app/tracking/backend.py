@@ -67,9 +67,7 @@ class ZenithBackend(DatabaseBackend):
             super()._store_result(task_id, result, status, traceback, request, using)
         return result
 
-    def _report(
-        self, task_id: str, result: Any, status: str, traceback: str | None, request: Any
-    ) -> None:
+    def _report(self, task_id: str, result: Any, status: str, traceback: str | None, request: Any) -> None:
         wall, clock = getattr(request, "zenith_started", None) or (None, None)
         event = Event(
             task_id=task_id,
@@ -103,13 +101,10 @@ def encode_result(result: Any) -> str:
     try:
         text = json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ResultNotJSONError(
-            f"the task returned a value that is not JSON: {error}"
-        ) from error
+        raise ResultNotJSONError(f"the task returned a value that is not JSON: {error}") from error
     if len(text) > settings.ZENITH_RESULT_MAX_BYTES:
         raise ResultTooLargeError(
-            f"the task returned {len(text):,} bytes of JSON; "
-            f"at most {settings.ZENITH_RESULT_MAX_BYTES:,} are stored"
+            f"the task returned {len(text):,} bytes of JSON; at most {settings.ZENITH_RESULT_MAX_BYTES:,} are stored"
         )
     return str(text)
 

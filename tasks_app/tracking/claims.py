@@ -166,9 +166,7 @@ def finish(event: Event, *, tag: str, ends: bool) -> bool:
     Raises redis.RedisError; then it may or may not have been reported, and can be again.
     """
     kept = ENDED_KEPT if ends else WAITING_KEPT
-    answer = script(
-        _FINISH, KEY + event.task_id, event.attempt, instance(), tag, STREAM, encode([event]), "EW"[not ends], kept
-    )
+    answer = script(_FINISH, KEY + event.task_id, event.attempt, instance(), tag, STREAM, encode([event]), "EW"[not ends], kept)
     return bool(answer)
 
 

@@ -27,9 +27,7 @@ _INSERT: Final = """
 """
 
 #: What `AsyncResult.get()` raises for a task that no worker ever revoked itself.
-REVOKED_RESULT: Final = (
-    '{"exc_type": "TaskRevokedError", "exc_message": ["cancelled"], "exc_module": "celery.exceptions"}'
-)
+REVOKED_RESULT: Final = '{"exc_type": "TaskRevokedError", "exc_message": ["cancelled"], "exc_module": "celery.exceptions"}'
 NO_META: Final = '{"children": []}'
 
 

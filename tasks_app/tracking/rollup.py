@@ -51,9 +51,7 @@ _UPSERT: Final = """
 """
 
 
-def write_rollups(
-    cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]
-) -> None:
+def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
     """Add what ended, and what failed and will run again (with the time), inside the transaction."""
     tallies: dict[Key, Tally] = {}
     for state in ended:

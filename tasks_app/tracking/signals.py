@@ -32,9 +32,7 @@ PERHAPS_SENT: Final = 2
 
 
 @signals.after_task_publish.connect
-def report_sent(
-    sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any
-) -> None:
+def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
     """Report a task that other code sent; retries and dispatched tasks are known already."""
     if headers.get(DISPATCHED_HEADER) or headers.get("retries"):
         return
@@ -60,9 +58,7 @@ def stamp_received(request: Request, **_: Any) -> None:
     """Note on the request when it came, and which delivery of its message this is."""
     request.request_dict["zenith_received"] = time.time()
     request.request_dict["zenith_delivery"] = (
-        count_delivery(request.id, request.request_dict.get("retries") or 0)
-        if request.delivery_info["redelivered"]
-        else 0
+        count_delivery(request.id, request.request_dict.get("retries") or 0) if request.delivery_info["redelivered"] else 0
     )
 
 
@@ -86,4 +82,3 @@ def origin(request: Any) -> dict[str, Any]:
         "kwargs": dict(request.kwargs or {}),
         "priority": (request.delivery_info or {}).get("priority"),
     }
-

@@ -87,12 +87,7 @@ _BEYOND: Final = 253_402_300_800
 def encode(events: Iterable[Event]) -> bytes:
     """Return events as the JSON that one stream entry carries; defaults are left out."""
     rows = [
-        {
-            name: value
-            for name, default in _DEFAULTS.items()
-            if (value := getattr(event, name)) != default
-        }
-        for event in events
+        {name: value for name, default in _DEFAULTS.items() if (value := getattr(event, name)) != default} for event in events
     ]
     return json.dumps(rows, separators=(",", ":")).encode()
 
@@ -148,9 +143,7 @@ def ensure_group() -> None:
 
 def read(consumer: str, *, count: int, block: float) -> list[Entry]:
     """Return up to `count` new entries, waiting at most `block` seconds for the first."""
-    answer = client().xreadgroup(
-        GROUP, consumer, {STREAM: ">"}, count=count, block=max(1, int(block * 1000))
-    )
+    answer = client().xreadgroup(GROUP, consumer, {STREAM: ">"}, count=count, block=max(1, int(block * 1000)))
     return [] if not answer else _entries(next(iter(_streams(answer))))
 
 
@@ -219,6 +212,4 @@ def _streams(answer: Any) -> list[Any]:
 
 
 def _entries(rows: Iterable[Any]) -> list[Entry]:
-    return [
-        Entry(id=text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None
-    ]
+    return [Entry(id=text(row[0]), raw=(row[1] or {}).get(b"e")) for row in rows if row is not None]
