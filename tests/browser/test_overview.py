@@ -150,6 +150,8 @@ def test_a_small_screen_needs_no_sideways_scroll(visitor: Visitor, width: int) -
     page = visitor.logged_in(width=width, height=740)
     wait_for_rows(page, 3)
     rows(page, "FAILURE").wait_for()
+    # The rows are there before the style sheets are, which a script does not wait for.
+    page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
