@@ -132,6 +132,9 @@ class Channel(kombu_redis.Channel):
 
     QoS = QoS
     _kept: Any = None
+    #: kombu gives up pipelining where any retry is configured, since a pipeline may be sent twice by
+    #: it; the one below never retries.
+    supports_batch_publish = True
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Give up at once where the broker refuses connections: whoever publishes holds rows locked.
@@ -142,7 +145,7 @@ class Channel(kombu_redis.Channel):
         if getattr(self.connection, "client", None) is None:
             raise redis.ConnectionError("this channel's connection is closed")
         params: Any = super()._connparams
-        return {**params(asynchronous=asynchronous), "retry": Retry(NoBackoff(), retries=1)}
+        return {**params(asynchronous=asynchronous), "retry": Retry(NoBackoff(), retries=0)}
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         create: Any = super()._create_client
