@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import signals
+from celery import current_app, signals
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -372,3 +372,8 @@ def test_of_two_requests_with_one_key_at_once_one_dispatches() -> None:
     assert {outcome.batch_id for outcome in outcomes} == {Batch.objects.get().id}
     assert sorted(outcome.repeated for outcome in outcomes) == [False, True, True, True]
     eventually(lambda: len(messages()) == 5)
+
+
+def test_many_messages_are_pipelined() -> None:
+    with current_app.producer_or_acquire() as producer:
+        assert producer.supports_batch_publish
