@@ -3,17 +3,20 @@
 import random
 import time
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, ClassVar, Final
+from functools import partial, wraps
+from typing import Any, ClassVar, Final, NoReturn
 
+import redis
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from django.conf import settings
+from kombu.exceptions import OperationalError
 
 from tasks_app.models.ids import new_id
 from tasks_app.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from tasks_app.tracking.admission import admit
-from tasks_app.tracking.signals import DISPATCHED_HEADER
+from tasks_app.tracking.outcome import surely
+from tasks_app.tracking.signals import BACKOFF_HEADER, DISPATCHED_HEADER
 
 #: Header with the number of retries that a dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
@@ -103,9 +106,30 @@ def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., A
                 # Not sent here: once this is recorded, the relay sends the next attempt when it is due.
                 task.request.zenith_held = True
                 raise Retry(exc=error, when=decision.delay) from error
-            raise task.retry(exc=error, countdown=decision.delay, max_retries=_ENDLESS) from error
+            surely(partial(_retry, task, error, decision.delay))
 
     return run
+
+
+def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
+    """Send the message of the next attempt and raise Retry.
+
+    Celery drops a task whose next message cannot be sent. Here it is left to the relay where that can
+    send it. Otherwise this raises redis.ConnectionError while the broker is away, and `error` for
+    arguments that this worker's release of the task does not take.
+    """
+    request = task.request
+    headers = {**(request.headers or {}), BACKOFF_HEADER: [request.retries + 1, delay]}
+    try:
+        task.retry(exc=error, countdown=delay, max_retries=_ENDLESS, headers=headers)
+    except Reject as failed:
+        if _row_says_all(request):
+            request.zenith_held = True
+            raise Retry(exc=error, when=delay) from error
+        if isinstance(failed.reason, OperationalError | redis.RedisError):
+            raise redis.ConnectionError(f"the next attempt could not be sent: {failed.reason}") from failed
+        raise error from None
+    raise AssertionError("retry() raises")
 
 
 def _row_says_all(request: Any) -> bool:

@@ -129,3 +129,9 @@ def meet(marker: str) -> str:
     while not Path(marker).exists():
         time.sleep(0.01)
     return "met"
+
+
+@shared_task(name="sample.touch")
+def touch(marker: str) -> None:
+    """Leave a file behind, so that a test sees whether the body ran."""
+    Path(marker).touch()

@@ -1,8 +1,8 @@
 """Cancelling tasks so that it lasts.
 
 1. The wish is stored in PostgreSQL first (`cancel_requested_at`).
-2. What has no message yet (SCHEDULED, PENDING, a RETRY held here) is REVOKED by the same statement's
-   conditional UPDATE, and never reaches the broker.
+2. What has no message yet (SCHEDULED, PENDING, a RETRY held here) is REVOKED in the same transaction,
+   and never reaches the broker. Should a relay have died right after sending it, its message is refused.
 3. For what is on the broker, one script in Redis decides between the cancellation and a worker that is
    about to start (tracking/claims.py). Won: the task is REVOKED, and every worker, also one that
    starts next week, refuses its message.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import redis
 from celery import current_app
 from django.db import transaction
 from django.db.models import Q
@@ -66,7 +67,8 @@ def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
 def settle() -> int:
     """Carry out wishes that a crash left behind; return how many tasks were revoked."""
     wished = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER)
-    return _revoke_on_broker(list(wished.order_by("id")[:CHUNK]), "cancelled")
+    revoked, _ = _revoke_on_broker(list(wished.order_by("id")[:CHUNK]), "cancelled")
+    return revoked
 
 
 def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
@@ -75,22 +77,43 @@ def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
         Task.objects.filter(id__in=ids, status__in=OPEN, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
         # Waits for a relay that is sending one of these just now, and then looks at its new status.
         here = list(Task.objects.select_for_update().filter(_HERE, id__in=ids).order_by("id"))
-        newest = apply([_revoked(task, reason) for task in here])
+        running = _sent_all_the_same(here)
+        mine = [task for task in here if task.id not in running]
+        newest = apply([_revoked(task, reason) for task in mine])
     live.poke(newest)
-    revoked = len(here) + _revoke_on_broker(
+    won, taken = _revoke_on_broker(
         list(Task.objects.filter(id__in=ids, status__in=_ON_BROKER, held=False).order_by("id")), reason
     )
-    running = [str(id_) for id_ in Task.objects.filter(id__in=ids, status=Status.STARTED).values_list("id", flat=True)]
+    # A task may be running before PostgreSQL is told so.
+    running |= taken | set(Task.objects.filter(id__in=ids, status=Status.STARTED).values_list("id", flat=True))
     if force and running:
-        current_app.control.revoke(running, terminate=True, signal="SIGKILL")
+        current_app.control.revoke([str(id_) for id_ in running], terminate=True, signal="SIGKILL")
+    revoked = len(mine) + won
     return Cancelled(revoked, len(running), len(ids) - revoked - len(running))
 
 
-def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> int:
-    won = [task for task in tasks if claims.cancel(str(task.id)) == Verdict.CANCELLED]
+def _sent_all_the_same(here: Sequence[Task]) -> set[UUID]:
+    """Refuse the messages of tasks that should have none yet; return those tasks that run already.
+
+    There is a message where a relay died after sending it. While Redis is away none is delivered
+    either, and these tasks are not kept waiting for it.
+    """
+    now = timezone.now()
+    due = [task.id for task in here if task.status == Status.PENDING or (task.not_before and task.not_before <= now)]
+    try:
+        return {id_ for id_ in due if claims.cancel(str(id_)) != Verdict.CANCELLED}
+    except redis.RedisError as error:
+        logger.warning("Redis could not be asked about %s tasks that are cancelled: %s", len(due), error)
+        return set()
+
+
+def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> tuple[int, set[UUID]]:
+    """Revoke what does not run; return how many those are, and what runs."""
+    verdicts = {task.id: claims.cancel(str(task.id)) for task in tasks}
+    won = [task for task in tasks if verdicts[task.id] == Verdict.CANCELLED]
     if won:
         live.poke(apply([_revoked(task, reason) for task in won]))
-    return len(won)
+    return len(won), {id_ for id_, verdict in verdicts.items() if verdict == Verdict.TAKEN}
 
 
 def _revoked(task: Task, reason: str) -> Event:

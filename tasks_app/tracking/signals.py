@@ -11,6 +11,7 @@ task's outcome (backend.py), and for tasks that take longer the announcer report
 
 import logging
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import redis
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 DISPATCHED_HEADER: Final = "zenith"
 #: Its value where the same message may have been sent before, by a relay that died; else it is 1.
 PERHAPS_SENT: Final = 2
+#: Header of a retry: its attempt (from 0), and for how many seconds it backs off.
+BACKOFF_HEADER: Final = "zenith_backoff"
 
 
 @signals.after_task_publish.connect
@@ -60,6 +63,15 @@ def stamp_received(request: Request, **_: Any) -> None:
     request.request_dict["zenith_delivery"] = (
         count_delivery(request.id, request.request_dict.get("retries") or 0) if request.delivery_info["redelivered"] else 0
     )
+    if request.eta is not None:
+        _bound_backoff(request)
+
+
+def _bound_backoff(request: Request) -> None:
+    """Wait no longer than the back-off: the due time comes from another machine, whose clock may be wrong."""
+    attempt, seconds = request.request_dict.get(BACKOFF_HEADER) or (None, 0)
+    if attempt == request.request_dict.get("retries"):
+        request._eta = min(request.eta, datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 @signals.task_prerun.connect
@@ -75,10 +87,12 @@ def origin(request: Any) -> dict[str, Any]:
     """
     if request is None or getattr(request, DISPATCHED_HEADER, None):
         return {}
+    # A worker that does not know the task reports it with next to nothing of a request.
+    delivery = getattr(request, "delivery_info", None) or {}
     return {
-        "name": request.task or "",
-        "queue": (request.delivery_info or {}).get("routing_key") or "",
-        "args": list(request.args or ()),
-        "kwargs": dict(request.kwargs or {}),
-        "priority": (request.delivery_info or {}).get("priority"),
+        "name": getattr(request, "task", None) or getattr(request, "name", None) or "",
+        "queue": delivery.get("routing_key") or "",
+        "args": list(getattr(request, "args", None) or ()),
+        "kwargs": dict(getattr(request, "kwargs", None) or {}),
+        "priority": delivery.get("priority"),
     }

@@ -1,0 +1,309 @@
+"""Who may run a task: the scripts in Redis that decide it, each answer they give, and races for them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from tasks_app.states import Status
+from tasks_app.tracking import claims, heartbeat, stream
+from tasks_app.tracking.claims import KEY, Claim, Verdict, begin, cancel, finish
+from tasks_app.tracking.stream import Event
+
+RUN, TAKEN, ENDED, CANCELLED = (Claim(verdict) for verdict in (Verdict.RUN, Verdict.TAKEN, Verdict.ENDED, Verdict.CANCELLED))
+
+
+@pytest.fixture(autouse=True)
+def empty_redis() -> None:
+    stream.client().flushdb()
+
+
+@pytest.fixture
+def task() -> str:
+    """The id of a task."""
+    return str(uuid4())
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes this process stand for a run of a worker, with or without a heartbeat."""
+
+    def become(name: str, *, alive: bool = True) -> None:
+        monkeypatch.setattr(claims, "instance", lambda: name)
+        if alive:
+            stream.client().set(heartbeat.ALIVE + name, "w@tests", ex=60)
+        else:
+            stream.client().delete(heartbeat.ALIVE + name)
+
+    become("one")
+    return become
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    """The number of a process that ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def report(task: str, status: Status = Status.SUCCESS, *, attempt: int = 0, tag: str = "t") -> bool:
+    """Report an outcome; whether it counts."""
+    ends = status != Status.RETRY
+    return finish(Event(task_id=task, status=status, at=1.0, attempt=attempt), tag=tag, ends=ends)
+
+
+def reports() -> list[tuple[str, int]]:
+    """What a recorder would read."""
+    entries = stream.client().xrange(stream.STREAM)
+    return [(event.status.value, event.attempt) for _, values in entries for event in stream.decode(values[b"e"])]
+
+
+def belongs_to(task: str, owner: str, pid: int, *, attempt: int = 0, crashes: int = 0) -> None:
+    """Let a process hold a claim."""
+    stream.client().set(KEY + task, f"R|{attempt}|{owner}|t|{pid}|{crashes}")
+
+
+# --- Beginning ---
+
+
+def test_a_task_that_nobody_holds_runs(task: str, worker: object) -> None:
+    assert begin(task, attempt=0, tag="t") == RUN
+
+
+def test_asking_twice_is_no_crash(task: str, worker: object) -> None:
+    """An answer that got lost is asked for again."""
+    assert [begin(task, attempt=0, tag="t") for _ in range(3)] == [RUN] * 3
+
+
+def test_a_copy_is_dropped_while_another_worker_runs_the_task(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == TAKEN
+
+
+def test_the_task_of_a_dead_worker_is_taken_over_and_the_crash_is_counted(task: str, worker: Callable[..., None]) -> None:
+    worker("one", alive=False)
+    begin(task, attempt=0, tag="t")
+    for crashes, name in enumerate(["two", "three"], start=1):
+        worker(name, alive=False)
+        assert begin(task, attempt=0, tag="t") == Claim(Verdict.RUN, crashes)
+
+
+def test_a_copy_is_dropped_while_a_sibling_process_runs_the_task(task: str, worker: object) -> None:
+    belongs_to(task, "one", os.getppid())
+    assert begin(task, attempt=0, tag="t") == TAKEN
+
+
+def test_the_task_of_a_dead_sibling_process_is_taken_over_as_a_crash(task: str, worker: object, dead_pid: int) -> None:
+    belongs_to(task, "one", dead_pid, crashes=1)
+    assert begin(task, attempt=0, tag="t") == Claim(Verdict.RUN, 2)
+    # The same process, asked again, counts nothing.
+    assert begin(task, attempt=0, tag="t") == Claim(Verdict.RUN, 2)
+
+
+def test_any_worker_takes_over_what_its_living_worker_gave_up_for_dead(task: str, worker: Callable[..., None]) -> None:
+    belongs_to(task, "one", os.getppid())
+    assert claims.abandon(task, 0, "one")
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == Claim(Verdict.RUN, 1)
+
+
+def test_nobody_gives_up_what_another_holds(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    claims.abandon(task, 0, "two")
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == TAKEN
+
+
+def test_the_next_attempt_runs_with_no_crash_to_its_name(task: str, worker: object, dead_pid: int) -> None:
+    belongs_to(task, "one", dead_pid, crashes=2)
+    assert begin(task, attempt=1, tag="t2") == RUN
+
+
+def test_an_earlier_attempt_does_not_run(task: str, worker: object) -> None:
+    begin(task, attempt=1, tag="t2")
+    assert begin(task, attempt=0, tag="t") == ENDED
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.RETRY])
+def test_an_attempt_that_ended_does_not_run_again(task: str, worker: object, status: Status) -> None:
+    begin(task, attempt=0, tag="t")
+    report(task, status)
+    assert begin(task, attempt=0, tag="other") == ENDED
+
+
+def test_a_cancelled_task_does_not_run(task: str, worker: object) -> None:
+    cancel(task)
+    assert [begin(task, attempt=attempt, tag="t") for attempt in (0, 3)] == [CANCELLED, CANCELLED]
+
+
+# --- Ending ---
+
+
+def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
+    begin(task, attempt=0, tag="t")
+    assert report(task)
+    assert not report(task)
+    assert reports() == [("SUCCESS", 0)]
+
+
+def test_an_outcome_counts_also_where_redis_forgot_the_claim(task: str, worker: object) -> None:
+    begin(task, attempt=0, tag="t")
+    stream.client().flushdb()
+    assert report(task)
+
+
+def test_the_late_outcome_of_a_worker_that_was_cut_off_does_not_count(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    worker("one", alive=False)
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == Claim(Verdict.RUN, 1)
+    worker("one")
+    assert not report(task)
+    worker("two")
+    assert report(task)
+    assert reports() == [("SUCCESS", 0)]
+
+
+def test_the_outcome_of_another_copy_does_not_count(task: str, worker: object) -> None:
+    begin(task, attempt=0, tag="t")
+    assert not report(task, tag="other")
+    assert report(task)
+
+
+def test_a_failure_whose_next_attempt_runs_already_is_reported_and_leaves_that_its_claim(
+    task: str, worker: Callable[..., None]
+) -> None:
+    """The message of the next attempt leaves before the failed one is reported."""
+    begin(task, attempt=0, tag="t")
+    worker("two")
+    assert begin(task, attempt=1, tag="t2") == RUN
+    worker("one")
+    assert report(task, Status.RETRY)
+    assert begin(task, attempt=1, tag="t2") == TAKEN
+    worker("two")
+    assert report(task, attempt=1, tag="t2")
+    assert reports() == [("RETRY", 0), ("SUCCESS", 1)]
+
+
+# --- Handing back ---
+
+
+def test_what_is_handed_back_runs_elsewhere_and_is_no_crash(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    assert claims.release(task, 0)
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == RUN
+
+
+def test_nobody_hands_back_what_another_holds(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    worker("two")
+    claims.release(task, 0)
+    assert begin(task, attempt=0, tag="t") == TAKEN
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.RETRY])
+def test_nothing_is_left_to_hand_back_of_what_was_reported(task: str, worker: object, status: Status) -> None:
+    """Its process may die, or its worker stop, between the report and the acknowledgement."""
+    begin(task, attempt=0, tag="t")
+    report(task, status)
+    assert not claims.release(task, 0)
+    assert not claims.abandon(task, 0, "one")
+
+
+# --- Cancelling ---
+
+
+def test_what_runs_on_a_living_worker_cannot_be_cancelled(task: str, worker: Callable[..., None]) -> None:
+    begin(task, attempt=0, tag="t")
+    worker("two")
+    assert cancel(task) == Verdict.TAKEN
+
+
+def test_what_a_dead_worker_ran_can_be_cancelled(task: str, worker: Callable[..., None]) -> None:
+    worker("one", alive=False)
+    begin(task, attempt=0, tag="t")
+    assert cancel(task) == Verdict.CANCELLED
+    worker("two")
+    assert begin(task, attempt=0, tag="t") == CANCELLED
+
+
+def test_what_waits_for_its_next_attempt_can_be_cancelled(task: str, worker: object) -> None:
+    begin(task, attempt=0, tag="t")
+    report(task, Status.RETRY)
+    assert cancel(task) == Verdict.CANCELLED
+    assert begin(task, attempt=1, tag="t2") == CANCELLED
+
+
+def test_what_ended_cannot_be_cancelled(task: str, worker: object) -> None:
+    begin(task, attempt=0, tag="t")
+    report(task)
+    assert cancel(task) == Verdict.ENDED
+
+
+def test_cancelling_twice_is_no_harm(task: str, worker: object) -> None:
+    assert [cancel(task), cancel(task)] == [Verdict.CANCELLED] * 2
+
+
+def test_of_a_cancellation_and_a_start_at_the_same_moment_exactly_one_wins(worker: object) -> None:
+    tasks = [str(uuid4()) for _ in range(300)]
+    together = threading.Barrier(2)
+
+    def starts(task: str) -> bool:
+        together.wait(30)
+        return begin(task, attempt=0, tag="t") == RUN
+
+    def cancels(task: str) -> bool:
+        together.wait(30)
+        return cancel(task) == Verdict.CANCELLED
+
+    with ThreadPoolExecutor(2) as pool:
+        pairs = ((pool.submit(starts, task), pool.submit(cancels, task)) for task in tasks)
+        outcomes = [(start.result(), cancellation.result()) for start, cancellation in pairs]
+    assert all(started != cancelled for started, cancelled in outcomes)
+
+
+def _ask(task: str, name: str, barrier: object, answers: object) -> None:
+    claims.instance = lambda: name  # type: ignore[assignment]
+    barrier.wait(30)  # type: ignore[attr-defined]
+    answers.put(begin(task, attempt=0, tag="t").verdict.value)  # type: ignore[attr-defined]
+
+
+def test_of_many_workers_that_get_copies_at_once_exactly_one_runs_the_task(task: str, worker: Callable[..., None]) -> None:
+    context = multiprocessing.get_context("fork")
+    names = [f"w{number}" for number in range(6)]
+    for name in names:
+        worker(name)
+    barrier, answers = context.Barrier(len(names)), context.Queue()
+    processes = [context.Process(target=_ask, args=(task, name, barrier, answers)) for name in names]
+    for process in processes:
+        process.start()
+    verdicts = sorted(answers.get(timeout=30) for _ in names)
+    for process in processes:
+        process.join(30)
+    assert verdicts == ["run", *["taken"] * (len(names) - 1)]
+
+
+# --- Looking ---
+
+
+def test_who_ended_and_who_waits_for_another_attempt_can_be_asked(worker: object) -> None:
+    ended, waits, runs, unknown = (str(uuid4()) for _ in range(4))
+    for task in (ended, waits, runs):
+        begin(task, attempt=2, tag="t")
+    report(ended, attempt=2)
+    report(waits, Status.RETRY, attempt=2)
+    asked = [ended, waits, runs, unknown]
+    assert claims.has_ended(asked) == {ended}
+    assert claims.failed_attempts(asked) == {waits: 2}
+    assert claims.has_ended([]) == set()
