@@ -243,9 +243,7 @@ def test_a_wish_is_carried_out_also_where_the_crash_came_after_redis_was_told(al
     assert status(task_id) == "REVOKED"
 
 
-def test_while_redis_is_away_the_wish_is_kept_and_what_is_here_is_revoked(
-    alone: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_redis_is_away_the_wish_is_kept_and_what_is_here_is_revoked(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     (queued,), (pending,) = sent(), unsent()
 
     def away(_: str) -> Verdict:
