@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 VIEW: Final = "tasks_app.view_task"
 #: Start tasks.
 DISPATCH: Final = "tasks_app.dispatch_task"
+#: Step in: cancel, retry, replay, discard, reschedule; control queues and workers.
+OPERATE: Final = "tasks_app.operate_task"
 
 
 @dataclass(frozen=True)

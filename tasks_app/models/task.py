@@ -56,7 +56,7 @@ class Task(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        permissions = (("dispatch_task", "Can dispatch tasks"),)
+        permissions = (("dispatch_task", "Can dispatch tasks"), ("operate_task", "Can operate tasks, queues and workers"))
         constraints = (
             models.CheckConstraint(condition=Q(status__in=Status.values), name="task_status_known"),
             models.CheckConstraint(
