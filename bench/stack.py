@@ -37,7 +37,12 @@ class Stack:
         self.options = options
         self.ready_after = 0.0
         # Sessions and tokens are not what is measured here, nor is the limit on triggers.
-        environment = {"BENCH_NAME": "stack", "ZENITH_API_KEY": self.api_key, "ZENITH_RATE_LIMIT": "1000000/1s"}
+        environment = {
+            "BENCH_NAME": "stack",
+            "ZENITH_API_KEY": self.api_key,
+            "ZENITH_RATE_LIMIT": "1000000/1s",
+            "ZENITH_READ_RATE_LIMIT": "1000000/1s",
+        }
         self.processes = Processes(lab.logs, {**environment, "ZENITH_TASK_MODULES": "bench.tasks", "NO_COLOR": "1"})
 
     def __enter__(self) -> Self:

@@ -67,8 +67,9 @@ class ResultNotJSONError(ZenithError, EncodeError):
 class RateLimitedError(ZenithError):
     """The caller used up its share of the window."""
 
-    def __init__(self, retry_after: int, limit: int, window: int) -> None:
-        super().__init__(f"At most {limit} triggers in {window} s; try again in {retry_after} s.")
+    def __init__(self, retry_after: int, limit: int, window: int, policy: str = "triggers") -> None:
+        super().__init__(f"At most {limit} {policy} in {window} s; try again in {retry_after} s.")
         self.retry_after = retry_after
         self.limit = limit
         self.window = window
+        self.policy = policy

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from ninja import NinjaAPI
@@ -16,6 +16,7 @@ from tasks_app.api.tasks import router as tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
 from zenith_site.health import router as health_router
+from zenith_site.quotas import ReadLimit
 from zenith_site.version import VERSION
 
 _DESCRIPTION: Final = """
@@ -24,7 +25,7 @@ session works too. Errors are `application/problem+json` (RFC 9457), and `errors
 wrong and where.
 """
 _ALWAYS: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
-_WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 _WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
 _WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
@@ -64,6 +65,10 @@ class StrictParser(Parser):
 class ZenithAPI(NinjaAPI):
     """django-ninja's API, whose description names the problems that every operation may answer."""
 
+    def on_exception(self, request: HttpRequest, exc: Any) -> HttpResponse:
+        """Answer an error; where ReadLimit refused the request, with the error that says why."""
+        return super().on_exception(request, getattr(request, "refusal", exc))
+
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         """Return the OpenAPI document."""
         schema = super().get_openapi_schema(**options)
@@ -97,6 +102,7 @@ api = ZenithAPI(
     urls_namespace="api",
     auth=ANY_OF,
     parser=StrictParser(),
+    throttle=[ReadLimit()],
     docs_decorator=for_callers_only,
 )
 api.add_router("", health_router)

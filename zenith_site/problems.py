@@ -223,7 +223,7 @@ def _culprit(found: Mapping[str, Any]) -> Culprit:
 
 
 def _limited(error: RateLimitedError) -> Answer:
-    quota = Quota(error.limit, error.window, remaining=0, reset_after=error.retry_after)
+    quota = Quota(error.limit, error.window, remaining=0, reset_after=error.retry_after, policy=error.policy)
     headers = {"Retry-After": str(error.retry_after), **quota.headers()}
     return Answer(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 

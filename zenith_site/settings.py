@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "zenith_site.problems.ProblemMiddleware",
     "zenith_site.api.HeadMiddleware",
+    "zenith_site.quotas.QuotaMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -253,6 +254,10 @@ CELERY_DB_REUSE_MAX = 1_000_000
 # --- Zenith's own -----------------------------------------------------------------------------------------------------
 
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
+ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
+# Beside those that tasks_app/masking.py always masks.
+ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
+ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)
 ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
 ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)

@@ -3,16 +3,37 @@
 const toasts = document.getElementById("toasts");
 const LINGER = 8000;
 
-// Good news leaves by itself; a warning or an error stays until someone has closed it.
+// Good news leaves by itself, and what counts down when it is over; a warning or an error stays until someone has closed it.
 function settle(toast) {
   if (toast.dataset.settled) return;
   toast.dataset.settled = "yes";
+  const seconds = toast.querySelector("[data-countdown]");
+  if (seconds) {
+    countDown(toast, Number(seconds.textContent), (left) => {
+      seconds.textContent = left;
+      if (left === 0) toast.remove();
+    });
+    return;
+  }
   if (toast.matches(".toast-warning, .toast-error")) return;
   const leave = () => {
     if (toast.matches(":hover, :focus-within")) setTimeout(leave, 1000);
     else toast.remove();
   };
   setTimeout(leave, LINGER);
+}
+
+// Calls `show` with the seconds left, every second until it got 0 or the element is gone. A clock, not a
+// counter: a tab in the background is woken more rarely.
+function countDown(element, seconds, show) {
+  const until = Date.now() + seconds * 1000;
+  const timer = setInterval(tick, 1000);
+  function tick() {
+    const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+    if (left === 0 || !element.isConnected) clearInterval(timer);
+    if (element.isConnected) show(left);
+  }
+  tick();
 }
 
 // A page that polls would otherwise pile up the same sentence.
@@ -89,20 +110,11 @@ document.addEventListener("htmx:sendError", () => {
 function coolDown(button, seconds) {
   const label = button.querySelector("span");
   const words = label.textContent;
-  const until = Date.now() + seconds * 1000;
   button.setAttribute("aria-disabled", "true");
-  const timer = setInterval(show, 1000);
-  function show() {
-    const left = Math.ceil((until - Date.now()) / 1000);
-    if (left > 0) {
-      label.textContent = `Again in ${left} s`;
-      return;
-    }
-    clearInterval(timer);
-    label.textContent = words;
-    button.removeAttribute("aria-disabled");
-  }
-  show();
+  countDown(button, seconds, (left) => {
+    label.textContent = left > 0 ? `Again in ${left} s` : words;
+    if (left === 0) button.removeAttribute("aria-disabled");
+  });
 }
 
 document.addEventListener("htmx:afterRequest", (event) => {

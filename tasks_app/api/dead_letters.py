@@ -18,6 +18,7 @@ from tasks_app.api.dead_letter_schemas import (
     RunAnswer,
 )
 from tasks_app.api.paging import link_next, refuse_unknown
+from tasks_app.api.quota import admit_trigger
 from tasks_app.callers import DISPATCH, VIEW, Caller, caller_of
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
@@ -55,9 +56,12 @@ def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
 
     A letter is replayed once: a request that is sent again finds nothing to do (409 where it names
     ids). `first`, `rate` and a thousand letters or more make a run that the engine works off.
+    A `forced` one can be sent again without end, so it counts as a trigger.
     """
     caller = caller_of(request, DISPATCH)
     _refuse_strange(body)
+    if body.forced:
+        admit_trigger(request, caller)
     result = replaying.replay(body.to_replay(), _origin(caller))
     if body.ids and not result.done and result.run is None:
         raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")

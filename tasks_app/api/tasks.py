@@ -6,9 +6,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Query, Router
 
 from tasks_app.api.paging import link_next, refuse_unknown
+from tasks_app.api.quota import admit_trigger
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
 from tasks_app.callers import DISPATCH, VIEW, caller_of
-from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.insight import tasks
 from tasks_app.insight.tasks import TaskFilter
@@ -40,7 +40,7 @@ def trigger(
     `Idempotent-Replayed: true`, and nothing is dispatched twice.
     """
     caller = caller_of(request, DISPATCH)
-    quota = limits.check(caller.key)
+    admit_trigger(request, caller)
     done = dispatch(
         (body or TriggerRequest()).to_dispatch(),
         Origin(
@@ -50,8 +50,6 @@ def trigger(
             idempotency_key=idempotency_key,
         ),
     )
-    for name, value in quota.headers().items():
-        response[name] = value
     if done.repeated:
         response["Idempotent-Replayed"] = "true"
     return TriggerAnswer.of(done)

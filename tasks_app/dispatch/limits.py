@@ -1,16 +1,22 @@
-"""How often one caller may trigger: a moving window in Redis, exact however many ask at once.
+"""How often one caller may ask: moving windows in Redis, exact however many ask at once.
 
-The window moves with the clock: whatever its length of time is laid over the log of triggers, it
+Two policies, each counted per caller. `triggers` counts requests that send new work: a dispatch
+through the API, the button on the page, and a replay that is forced. What decides about tasks that
+exist (cancel, retry, replay, discard) is not counted: it cannot be done twice. `reads` counts what
+programs read, generously.
+
+The window moves with the clock: whatever its length of time is laid over the log of requests, it
 never holds more than the limit. A script inside Redis looks and counts in one step, so two web
-processes cannot both take the last place. A request is counted once its shape is known to be
+processes cannot both take the last place. A trigger is counted once its shape is known to be
 right and before its dispatch is tried; one that is refused for its arguments has been counted.
 """
 
 import math
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
-from typing import Final
+from typing import Final, Protocol
 
 import redis
 from django.conf import settings
@@ -20,11 +26,30 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks_app.callers import Caller
 from tasks_app.errors import BrokerUnavailableError, RateLimitedError
 
-_POLICY: Final = "triggers"
-#: Seconds that a trigger waits for Redis before it is told to come again.
+#: Seconds that a request waits for Redis before it is told to come again.
 _PATIENCE: Final = 2.0
+
+
+class Policy(StrEnum):
+    """What is counted; the name stands in the header fields and in Redis."""
+
+    TRIGGERS = "triggers"
+    READS = "reads"
+
+
+class Rate(Protocol):
+    """So many in so many seconds, as the settings and a token have it."""
+
+    @property
+    def count(self) -> int:
+        """How many one window holds."""
+
+    @property
+    def seconds(self) -> int:
+        """The window's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +57,58 @@ class Quota:
     """What a caller has left; times in whole seconds.
 
     Attributes:
-        limit: triggers that one window holds.
+        limit: requests that one window holds.
         window: length of the window.
-        remaining: triggers left at this moment.
+        remaining: requests left at this moment.
         reset_after: until one more is free again than now.
+        policy: what is counted.
     """
 
     limit: int
     window: int
     remaining: int
     reset_after: int
+    policy: str = Policy.TRIGGERS
 
     def headers(self) -> dict[str, str]:
         """Return the fields of the IETF draft "RateLimit header fields for HTTP" (version 10)."""
         return {
-            "RateLimit-Policy": f'"{_POLICY}";q={self.limit};w={self.window}',
-            "RateLimit": f'"{_POLICY}";r={self.remaining};t={self.reset_after}',
+            "RateLimit-Policy": f'"{self.policy}";q={self.limit};w={self.window}',
+            "RateLimit": f'"{self.policy}";r={self.remaining};t={self.reset_after}',
         }
 
 
-def check(caller_key: str) -> Quota:
-    """Count one trigger of this caller, and return what is left.
+def count_trigger(caller: Caller) -> Quota:
+    """Count one trigger of this caller, by their token's own rate where it has one; raises as `check` does."""
+    return check(caller.key, getattr(caller, "rate_limit", None))
+
+
+def check(caller_key: str, rate: Rate | None = None) -> Quota:
+    """Count one trigger of this caller, at most `rate` or else ZENITH_RATE_LIMIT, and return what is left.
 
     Raises RateLimitedError (then it was not counted), or BrokerUnavailableError where Redis does
     not answer: then nobody knows, and nothing may be dispatched.
     """
-    rate = RateLimitItemPerSecond(settings.ZENITH_RATE_LIMIT.count, settings.ZENITH_RATE_LIMIT.seconds, namespace=_POLICY)
+    return _count(Policy.TRIGGERS, rate or settings.ZENITH_RATE_LIMIT, caller_key)
+
+
+def count_read(caller: Caller) -> Quota:
+    """Count one read of this caller, at most ZENITH_READ_RATE_LIMIT; raises as `check` does."""
+    return _count(Policy.READS, settings.ZENITH_READ_RATE_LIMIT, caller.key)
+
+
+def _count(policy: Policy, rate: Rate, key: str) -> Quota:
+    item = RateLimitItemPerSecond(rate.count, rate.seconds, namespace=policy.value)
     try:
-        accepted = _limiter().hit(rate, caller_key)
-        reset_at, remaining = _limiter().get_window_stats(rate, caller_key)
+        accepted = _limiter().hit(item, key)
+        reset_at, remaining = _limiter().get_window_stats(item, key)
     except redis.RedisError as error:
         raise BrokerUnavailableError(f"the rate limit cannot be read: {error}") from error
-    window = rate.get_expiry()
+    window = item.get_expiry()
     reset_after = min(window, max(1, math.ceil(reset_at - time.time())))
     if not accepted:
-        raise RateLimitedError(reset_after, rate.amount, window)
-    return Quota(rate.amount, window, max(0, remaining), reset_after)
+        raise RateLimitedError(reset_after, item.amount, window, policy.value)
+    return Quota(item.amount, window, max(0, remaining), reset_after, policy.value)
 
 
 @cache

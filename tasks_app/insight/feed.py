@@ -3,16 +3,18 @@
 Ids follow the order of the commits (tracking/events.py), so "after N" never misses one.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import Max, Min
 
+from tasks_app.errors import InvalidQueryError, Problem
+from tasks_app.jsonsafe import MAX_NAMED
 from tasks_app.models import TaskEvent
-from tasks_app.states import attempt_of
+from tasks_app.states import Status, attempt_of
 
 #: More than this at once is not caught up with: the reader should read its list anew.
 MAX_BEHIND: Final = 5000
@@ -25,6 +27,7 @@ class FeedEvent:
     id: int
     task_id: UUID
     name: str
+    queue: str
     status: str
     position: int
     worker: str
@@ -42,6 +45,50 @@ class FeedEvent:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class FeedFilter:
+    """Which events a reader wants: those that match every dimension it named, each with any of its values.
+
+    A status selects steps, not where tasks stand: whoever asks for RETRY hears of every retry,
+    also of a task that has gone on meanwhile.
+    """
+
+    status: frozenset[str] = frozenset()
+    task: frozenset[str] = frozenset()
+    queue: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Iterable[str]]) -> "FeedFilter":
+        """Read the parameters of a URL, each given several times or with commas.
+
+        Raises InvalidQueryError for a parameter or a status that there is not.
+        """
+        known = [field.name for field in fields(cls)]
+        wanted: dict[str, frozenset[str]] = {}
+        problems = []
+        for name, texts in parameters.items():
+            if name not in known:
+                problems.append(Problem(name[:50], f"is no filter; {', '.join(known)} are"))
+                continue
+            values = {value.strip() for text in texts for value in text.split(",")} - {""}
+            if name == "status":
+                values = {value.upper() for value in values}
+                unknown = sorted(values - set(Status))
+                problems += [Problem(name, f"{value[:50]!r} is no status; {', '.join(Status)} are") for value in unknown]
+            wanted[name] = frozenset(values)
+        if problems:
+            raise InvalidQueryError(*problems[:MAX_NAMED])
+        return cls(**wanted)
+
+    def accepts(self, event: FeedEvent) -> bool:
+        """Return whether the reader wants this event."""
+        return (
+            (not self.status or event.status in self.status)
+            and (not self.task or event.name in self.task)
+            and (not self.queue or event.queue in self.queue)
+        )
+
+
 def newest_id() -> int:
     """Return the id of the newest event; 0 where there is none."""
     return TaskEvent.objects.aggregate(newest=Max("id"))["newest"] or 0
@@ -49,8 +96,8 @@ def newest_id() -> int:
 
 def since(after: int) -> list[FeedEvent] | None:
     """Return the events after `after`, oldest first; None where they are too many."""
-    fields = ("id", "task_id", "task__name", "status", "position", "worker", "at")
-    rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*fields)[: MAX_BEHIND + 1]
+    columns = ("id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at")
+    rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
     found = [FeedEvent(*row) for row in rows]
     return None if len(found) > MAX_BEHIND else found
 

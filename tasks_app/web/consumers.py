@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import redis
 from channels.db import database_sync_to_async
@@ -17,19 +18,25 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
 from tasks_app.callers import VIEW
+from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight import feed
+from tasks_app.insight.feed import FeedFilter
 from tasks_app.tracking.live import GROUP
 from tasks_app.web.shared import shared
 from tasks_app.web.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
+BAD_FILTER: Final = 4400
 NOT_AUTHENTICATED: Final = 4401
 FORBIDDEN: Final = 4403
 #: For a message in fragments. A frame over MAX_FRAME never gets here: daphne closes with 1009,
 #: which an application may not do itself (zenith_site/frame_limit.py).
 TOO_BIG: Final = 4413
 MAX_FRAME: Final = 64 * 1024
+#: Parameters of the URL that are read, and events after which a client hears where it stands, whatever its filter.
+MAX_FIELDS: Final = 100
+TELL_EVERY: Final = 1000
 #: Frames a second under load, and at once after a rest.
 RATE: Final = 4.0
 BURST: Final = 4
@@ -45,7 +52,7 @@ class PumpingConsumer(AsyncWebsocketConsumer):
     groups = (GROUP,)
 
     async def connect(self) -> None:
-        """Accept who may view tasks; close with 4401 or 4403 (after accepting: browsers see no code otherwise)."""
+        """Accept who may view tasks; close with 4400, 4401 or 4403 (after accepting: browsers see no code otherwise)."""
         await self.accept()
         user = self.scope["user"]
         if not user.is_authenticated:
@@ -55,7 +62,12 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         else:
             self._poked = asyncio.Event()
             self._throttle = Throttle(RATE, BURST)
-            await self.begin()
+            try:
+                await self.begin()
+            except InvalidQueryError as error:
+                await self.send_json({"type": "ERROR", "detail": str(error)})
+                await self.close(BAD_FILTER)
+                return
             self._pump = asyncio.create_task(self._run())
 
     async def disconnect(self, code: int) -> None:
@@ -125,9 +137,12 @@ class PumpingConsumer(AsyncWebsocketConsumer):
 class TaskStreamConsumer(PumpingConsumer):
     """`/ws/tasks`: TASK_UPDATE frames, and RESUME after a break."""
 
+    _wanted = FeedFilter()
+
     async def begin(self) -> None:
-        """Start with what comes from now on."""
-        self._after = await shared().feed.newest()
+        """Start with what comes from now on. Raises InvalidQueryError for a filter that cannot be."""
+        self._wanted = _filter(self.scope["query_string"])
+        self._after = self._told = await shared().feed.newest()
 
     async def pump(self) -> None:
         """Send one frame with the newest step of each task that moved."""
@@ -141,8 +156,11 @@ class TaskStreamConsumer(PumpingConsumer):
             await self._refresh()
         elif events:
             self._after = events[-1].id
-            tasks = [event.as_json() for event in feed.newest_per_task(events)]
-            await self.send_json({"type": "TASK_UPDATE", "event_id": self._after, "tasks": tasks})
+            tasks = [event.as_json() for event in feed.newest_per_task(filter(self._wanted.accepts, events))]
+            # Also without a task now and then, so that a client whose filter lets little through does not resume far behind.
+            if tasks or self._after - self._told >= TELL_EVERY:
+                self._told = self._after
+                await self.send_json({"type": "TASK_UPDATE", "event_id": self._after, "tasks": tasks})
 
     async def handle(self, frame: dict[str, Any]) -> bool:
         """RESUME: go back to event `after`, or tell the client to read its list anew."""
@@ -150,15 +168,23 @@ class TaskStreamConsumer(PumpingConsumer):
         if frame["type"] != "RESUME" or type(after) is not int or after < 0:
             return False
         if await database_sync_to_async(feed.reaches_back_to)(after):
-            self._after = min(after, self._after)
+            self._after = self._told = min(after, self._after)
             self.wake()
         else:
             await self._refresh()
         return True
 
     async def _refresh(self) -> None:
-        self._after = await shared().feed.newest()
+        self._after = self._told = await shared().feed.newest()
         await self.send_json({"type": "REFRESH", "event_id": self._after})
+
+
+def _filter(query: bytes) -> FeedFilter:
+    try:
+        parameters = parse_qs(query.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise InvalidQueryError(Problem("", f"at most {MAX_FIELDS} parameters are read")) from None
+    return FeedFilter.of(parameters)
 
 
 class OverviewConsumer(PumpingConsumer):

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
 
@@ -32,9 +33,9 @@ def run(request: HttpRequest) -> HttpResponse:
     """Dispatch ten sample tasks."""
     caller = caller_of(request, DISPATCH)
     try:
-        limits.check(caller.key)
+        limits.count_trigger(caller)
     except RateLimitedError as error:
-        messages.warning(request, str(error))
+        messages.info(request, _come_again(error))
         return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
     messages.success(request, f"{len(done.ids)} tasks sent.")
@@ -58,6 +59,15 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "traceback": (outcome.traceback or "") if outcome else "",
     }
     return render(request, "tasks/task.html", context)
+
+
+def _come_again(error: RateLimitedError) -> str:
+    """Say when tasks may be sent again; where scripts run, static/js/page.js counts the seconds down."""
+    return format_html(
+        "You may send tasks {} times in {} s. Nothing was sent now; you can go on in "
+        '<span data-countdown aria-live="off">{}</span> s.',
+        error.limit, error.window, error.retry_after,
+    )  # fmt: skip
 
 
 def _answer(request: HttpRequest, status: int, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -236,6 +236,7 @@ async def test_a_resume_while_a_frame_waits_for_its_turn_loses_nothing(transacti
         sent.append(frame)
 
     socket = TaskStreamConsumer()
+    socket.scope = {"query_string": b""}
     socket._poked, socket._throttle, socket.send_json = asyncio.Event(), Turn(), keep  # type: ignore[assignment, method-assign]
     try:
         missed = await database_sync_to_async(sleeps)(3)
