@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -34,6 +35,8 @@ FORBIDDEN: Final = 4403
 #: which an application may not do itself (zenith_site/frame_limit.py).
 TOO_BIG: Final = 4413
 MAX_FRAME: Final = 64 * 1024
+#: Seconds that the first frame waits for one of the client's, which may be a RESUME.
+GREETING: Final = 1.0
 #: Parameters of the URL that are read, and events after which a client hears where it stands, whatever its filter.
 MAX_FIELDS: Final = 100
 TELL_EVERY: Final = 1000
@@ -142,10 +145,19 @@ class TaskStreamConsumer(PumpingConsumer):
     async def begin(self) -> None:
         """Start with what comes from now on. Raises InvalidQueryError for a filter that cannot be."""
         self._wanted = _filter(self.scope["query_string"])
+        self._greeted = asyncio.Event()
         self._after = self._told = await shared().feed.newest()
 
     async def pump(self) -> None:
-        """Send one frame with the newest step of each task that moved."""
+        """Send one frame with the newest step of each task that moved.
+
+        A client that was here before resumes with its first frame. What is sent ahead of that would
+        look to it as if it continued what it knows; if it broke off again just then, it would
+        resume after a gap. So the first frame waits for the client's, for a moment.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._greeted.wait(), GREETING)
+        self._greeted.set()
         after = self._after
         events = await shared().feed.since(after)
         if events:
@@ -159,8 +171,14 @@ class TaskStreamConsumer(PumpingConsumer):
             tasks = [event.as_json() for event in feed.newest_per_task(filter(self._wanted.accepts, events))]
             # Also without a task now and then, so that a client whose filter lets little through does not resume far behind.
             if tasks or self._after - self._told >= TELL_EVERY:
-                self._told = self._after
-                await self.send_json({"type": "TASK_UPDATE", "event_id": self._after, "tasks": tasks})
+                told, self._told = self._told, self._after
+                await self.send_json({"type": "TASK_UPDATE", "after": told, "event_id": self._after, "tasks": tasks})
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Read one frame of the client, and let the pump begin after the first."""
+        await super().receive(text_data, bytes_data)
+        if hasattr(self, "_greeted"):
+            self._greeted.set()
 
     async def handle(self, frame: dict[str, Any]) -> bool:
         """RESUME: go back to event `after`, or tell the client to read its list anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from tasks_app.callers import Caller
 from tasks_app.dispatch import limits
 from tasks_app.errors import RateLimitedError
 from tasks_app.models import Batch, Task
@@ -56,6 +58,103 @@ def test_a_request_of_the_wrong_shape_is_not_counted(api: ApiClient) -> None:
     for _ in range(10):
         assert client.post(PATH, data="{", content_type="application/json").status_code == 422
     assert trigger(client).status_code == 200
+
+
+def test_a_request_that_fails_after_it_was_counted_says_what_is_left(api: ApiClient) -> None:
+    refused = api("write").post(PATH, data='{"task": "no such task"}', content_type="application/json")
+    assert refused.status_code == 422
+    assert refused.headers["RateLimit"] == '"triggers";r=4;t=60'
+    assert refused.headers["RateLimit-Policy"] == '"triggers";q=5;w=60'
+
+
+def test_a_token_with_a_rate_of_its_own_is_counted_by_that(admin: Any) -> None:
+    caller = Caller.person(admin)
+    object.__setattr__(caller, "rate_limit", Rate(7, 30))
+    quotas = [limits.count_trigger(caller) for _ in range(7)]
+    assert [(quota.limit, quota.window, quota.remaining) for quota in quotas] == [(7, 30, left) for left in range(6, -1, -1)]
+    with pytest.raises(RateLimitedError, match="At most 7 triggers in 30 s"):
+        limits.count_trigger(caller)
+
+
+# --- What else counts as a trigger, and what does not ---
+
+REPLAY = "/api/v1/dead-letters/replay"
+
+
+def ask(client: Client, path: str, **body: Any) -> int:
+    return int(client.post(path, data=json.dumps(body), content_type="application/json").status_code)
+
+
+def test_a_forced_replay_counts_as_a_trigger_since_it_can_be_repeated(api: ApiClient) -> None:
+    client = api("write")
+    assert [ask(client, REPLAY, all=True, forced=True) for _ in range(6)] == [200] * 5 + [429]
+    assert trigger(client).status_code == 429
+
+
+def test_what_decides_about_tasks_that_exist_is_not_counted(api: ApiClient) -> None:
+    client = api("write")
+    for _ in range(6):
+        assert ask(client, REPLAY, all=True) == 200
+        assert ask(client, "/api/v1/dead-letters/discard", all=True) == 200
+    assert trigger(client).headers["RateLimit"] == '"triggers";r=4;t=60'
+
+
+# --- Reads ---
+
+READS = ("/tasks/all", "/task-status/no-such-task", "/api/v1/dead-letters", "/api/v1/dead-letters/groups")
+
+
+@pytest.mark.parametrize("path", READS)
+def test_programs_read_by_a_generous_limit_of_its_own(api: ApiClient, path: str) -> None:
+    answer = api("read").get(path)
+    assert answer.headers["RateLimit-Policy"] == '"reads";q=600;w=60'
+    assert answer.headers["RateLimit"] == '"reads";r=599;t=60'
+
+
+def test_reads_beyond_their_limit_are_429_and_leave_the_triggers_alone(api: ApiClient, settings: Any) -> None:
+    settings.ZENITH_READ_RATE_LIMIT = Rate(3, 60)
+    client = api("read", "write")
+    assert [client.get(path).status_code for path in READS] == [200, 404, 200, 429]
+    refused = client.head("/tasks/all")
+    assert refused.status_code == 429
+    refused = client.get("/tasks/all")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["detail"].startswith("At most 3 reads in 60 s; try again in ")
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert refused.headers["RateLimit"] == f'"reads";r=0;t={refused.headers["Retry-After"]}'
+    assert trigger(client).headers["RateLimit"] == '"triggers";r=4;t=60'
+    assert api("read").get("/tasks/all").status_code == 200
+
+
+def test_pages_the_health_check_and_strangers_are_not_counted(api: ApiClient, admin: Any, settings: Any) -> None:
+    settings.ZENITH_READ_RATE_LIMIT = Rate(1, 60)
+    person = Client()
+    person.force_login(admin)
+    for _ in range(3):
+        page = person.get("/")
+        assert page.status_code == 200
+        assert "RateLimit" not in page.headers
+        assert "RateLimit" not in Client().get("/health").headers
+        assert Client().get("/tasks/all").status_code == 401
+    assert person.get("/tasks/all").status_code == 200
+    assert person.get("/tasks/all").status_code == 429
+
+
+def test_counting_costs_no_query(api: ApiClient, django_assert_num_queries: Any) -> None:
+    client = api("read")
+    client.get("/tasks/all")
+    with django_assert_num_queries(2):  # the token and the tasks
+        client.get("/tasks/all")
+
+
+def test_without_redis_nobody_knows_who_read_how_much(api: ApiClient, redis_away: None) -> None:
+    response = api("read").get("/tasks/all")
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+# --- The window ---
 
 
 def test_whoever_waits_as_long_as_told_may_go_on(settings: Any) -> None:
@@ -120,3 +219,24 @@ def test_a_redis_that_hangs_does_not_hang_the_answer(api: ApiClient, settings: A
     assert time.monotonic() - started < 3
     assert response.status_code == 503
     assert not Task.objects.exists()
+
+
+# --- For people ---
+
+
+def test_a_person_who_ran_too_much_is_told_calmly_when_to_go_on(admin: Any) -> None:
+    person = Client()
+    person.force_login(admin)
+    for _ in range(5):
+        assert person.post("/run/", headers={"HX-Request": "true"}).status_code == 200
+    limited = person.post("/run/", headers={"HX-Request": "true"})
+    assert limited.status_code == 429
+    seconds = limited.headers["Retry-After"]
+    assert f'<span data-countdown aria-live="off">{seconds}</span> s.' in limited.text
+    assert "You may send tasks 5 times in 60 s. Nothing was sent now; you can go on in" in limited.text
+    assert "toast-info" in limited.text
+    # Without script it is the same sentence, after a redirect.
+    page = person.post("/run/", follow=True)
+    assert page.redirect_chain == [("/", 302)]
+    assert "Nothing was sent now; you can go on in" in page.text
+    assert Batch.objects.count() == 5

@@ -170,6 +170,7 @@ def test_a_dispatch_is_heard_of_at_once(opened: Open) -> None:
     assert task.keys() == {"task_id", "name", "status", "attempt", "worker", "at"}
     assert (task["name"], task["attempt"], task["worker"]) == ("drill_sleep", 1, None)
     assert frames[-1]["event_id"] == feed.newest_id()
+    assert [later["after"] for later in frames[1:]] == [frame["event_id"] for frame in frames[:-1]]
 
 
 def test_every_step_of_a_task_leads_to_its_newest_status(opened: Open) -> None:
@@ -250,6 +251,38 @@ async def test_a_resume_while_a_frame_waits_for_its_turn_loses_nothing(transacti
         # Of the thread in which asynchronous code queries; the connection looks itself up there.
         await database_sync_to_async(lambda: connection.close())()
     assert {task["task_id"] for frame in sent for task in frame["tasks"]} == {*missed, *late}
+
+
+async def test_the_first_frame_waits_for_a_resume_that_is_on_its_way(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from channels.db import database_sync_to_async
+    from django.db import connection
+
+    from tasks_app.web import consumers
+
+    sent: list[dict[str, Any]] = []
+
+    async def keep(frame: dict[str, Any]) -> None:
+        sent.append(frame)
+
+    monkeypatch.setattr(consumers, "GREETING", 60.0)
+    socket = consumers.TaskStreamConsumer()
+    socket.scope = {"query_string": b""}
+    socket._poked, socket._throttle, socket.send_json = asyncio.Event(), Throttle(1, 9), keep  # type: ignore[method-assign]
+    try:
+        missed = await database_sync_to_async(sleeps)(3)
+        await socket.begin()
+        socket._pump = asyncio.create_task(socket.pump())
+        late = await database_sync_to_async(sleeps)()
+        assert not sent
+        await socket.receive(json.dumps({"type": "RESUME", "after": 0}))
+        await socket._pump
+    finally:
+        await database_sync_to_async(lambda: connection.close())()
+    (frame,) = sent
+    assert {task["task_id"] for task in frame["tasks"]} == {*missed, *late}
+    assert frame["after"] == 0
 
 
 def test_a_client_that_was_away_for_too_long_reads_its_list_anew(opened: Open) -> None:
