@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django_celery_results.admin import TaskResultAdmin
+from django_celery_results.models import TaskResult
 
 from tasks_app.callers import DISPATCH, Caller, caller_of
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
+from tasks_app.insight.arguments import shown_arguments
+from tasks_app.masking import mask, mask_json, mask_text
 from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 
@@ -28,6 +32,13 @@ class ReadOnlyAdmin(AnyModelAdmin):
     # Counting millions of rows costs more than the number is worth.
     show_full_result_count = False
     list_per_page = 50
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row to be looked at: in memory its secrets are hidden; nothing here writes it back."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            _hide_secrets(found)
+        return found
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""
@@ -93,10 +104,15 @@ class AttemptAdmin(ReadOnlyAdmin):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Tasks that gave up, newest first."""
 
-    list_display = ("task_id", "task_name", "error_type", "message", "state", "created_at", "resolved_by")
+    list_display = ("task_id", "task_name", "error_type", "shown_message", "state", "created_at", "resolved_by")
     list_filter = ("state",)
     search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
     actions = ("replay_chosen", "discard_chosen")
+
+    @admin.display(description="message", ordering="message")
+    def shown_message(self, letter: DeadLetter) -> str:
+        """The message without secrets."""
+        return mask_text(letter.message)
 
     def has_dispatch_permission(self, request: HttpRequest) -> bool:
         """Whether the user may decide about dead letters: those who may start tasks."""
@@ -122,6 +138,28 @@ class ReplayRunAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "state", "replayed", "total", "first", "rate", "sent_by", "created_at", "reason")
     list_filter = ("state",)
+
+
+admin.site.unregister(TaskResult)
+
+
+@admin.register(TaskResult)
+class MaskedTaskResultAdmin(ReadOnlyAdmin, TaskResultAdmin):
+    """django-celery-results' own page, to look only: what is hidden on it must not be saved."""
+
+
+def _hide_secrets(row: Any) -> None:
+    """Hide in memory what a row of any of these models may tell."""
+    if isinstance(row, Task):
+        row.args, row.kwargs = shown_arguments(row)
+    elif isinstance(row, ReplayRun):
+        row.kwargs = mask(row.kwargs)
+    for name in ("error_message", "message", "traceback"):
+        if text := getattr(row, name, None):
+            setattr(row, name, mask_text(text))
+    for name in ("result", "task_args", "task_kwargs"):
+        if text := getattr(row, name, None):
+            setattr(row, name, mask_text(mask_json(text)))
 
 
 def _selection(chosen: QuerySet[DeadLetter]) -> Selection:

@@ -30,10 +30,12 @@ class CatalogEntry:
     @property
     def first_argument(self) -> str | None:
         """The name of the argument that `data` fills, if the task takes any."""
-        for parameter in self.signature.parameters.values():
-            if parameter.kind in _POSITIONAL:
-                return parameter.name
-        return None
+        return next(iter(self.positional_names), None)
+
+    @property
+    def positional_names(self) -> list[str]:
+        """The names of the arguments that can be given by position, in their order."""
+        return [item.name for item in self.signature.parameters.values() if item.kind in _POSITIONAL]
 
     def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
         """Return what is wrong with these arguments for this task; pointers start at /args, /kwargs."""
@@ -52,7 +54,7 @@ class CatalogEntry:
     def _binding_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
         """Name each argument that does not fit, where `bind` only names the first."""
         parameters = self.signature.parameters.values()
-        names = [item.name for item in parameters if item.kind in _POSITIONAL]
+        names = self.positional_names
         found = []
         if len(args) > len(names):
             found.append(Problem(f"/args/{len(names)}", f"{self.name} takes {len(names)} arguments"))

@@ -8,8 +8,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
+from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.dead_letters import Group, Letter, traceback_of
 from tasks_app.insight.tasks import FilterText, storable
+from tasks_app.masking import mask_text
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
@@ -205,7 +207,7 @@ class DeadLetterDetail(DeadLetterAnswer):
         """Return the answer for a letter."""
         task = found.letter.task
         return cls.model_construct(
-            **_members(found), replay_of=task.replay_of_id, args=task.args, kwargs=task.kwargs,
+            **_members(found), replay_of=task.replay_of_id, **shown_arguments(task)._asdict(),
             traceback=traceback_of(found.letter),
         )  # fmt: skip
 
@@ -215,7 +217,7 @@ def _members(found: Letter) -> Mapping[str, Any]:
     letter, task = found.letter, found.letter.task
     return {
         "task_id": task.id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
-        "error_type": letter.error_type, "error_message": task.error_message, "frame": letter.frame,
+        "error_type": letter.error_type, "error_message": mask_text(task.error_message), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,
         "replayed_by": found.replayed_by,

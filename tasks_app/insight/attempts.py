@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from tasks_app.masking import mask_text
 from tasks_app.models import Attempt, Task
 from tasks_app.states import TERMINAL, Status, delivery_of
 
@@ -31,7 +32,7 @@ class AttemptView:
 
 
 def attempts_of(task: Task) -> list[AttemptView]:
-    """Return a task's runs, the newest first, in one query."""
+    """Return a task's runs, the newest first and without secrets, in one query."""
     kept = {(row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
     current = _from_task(task)
     if current is not None:
@@ -43,7 +44,7 @@ def _from_row(row: Attempt) -> AttemptView:
     return AttemptView(
         attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
         received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at,
-        error_type=row.error_type, error_message=row.error_message, traceback=row.traceback,
+        error_type=row.error_type, error_message=mask_text(row.error_message), traceback=mask_text(row.traceback),
     )  # fmt: skip
 
 
@@ -56,5 +57,5 @@ def _from_task(task: Task) -> AttemptView | None:
         attempt=task.attempt, delivery=delivery_of(task.position), status=status, worker=task.worker,
         received_at=task.received_at, started_at=task.started_at,
         finished_at=task.finished_at if status in TERMINAL else None,
-        error_type=task.error_type, error_message=task.error_message,
+        error_type=task.error_type, error_message=mask_text(task.error_message),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.insight.lineage import replays_of
 from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterText
+from tasks_app.masking import mask_text
 from tasks_app.models import DeadLetter
 from tasks_app.models.dead_letter import LetterState, Selection
 
@@ -103,7 +104,7 @@ class DeadLetterFilter(BaseModel):
         )  # fmt: skip
         if self.cursor:
             query = query.filter(newest__lt=self.cursor)
-        found = [Group(**row) for row in query[: self.limit + 1]]
+        found = [Group(**{**row, "message": mask_text(row["message"])}) for row in query[: self.limit + 1]]
         groups = found[: self.limit]
         following = self._after(groups[-1].newest) if len(found) > self.limit else None
         return GroupPage(groups, following)
@@ -132,6 +133,6 @@ def _with_replays(letters: Sequence[DeadLetter]) -> list[Letter]:
 
 
 def traceback_of(letter: DeadLetter) -> str:
-    """Return the traceback of the failure that wrote a letter."""
+    """Return the traceback of the failure that wrote a letter, without secrets."""
     rows: Any = letter.task.attempts.order_by("-attempt", "-delivery").values_list("traceback", flat=True)
-    return str(rows.first() or "")
+    return mask_text(rows.first() or "")

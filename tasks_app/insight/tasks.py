@@ -14,6 +14,8 @@ from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app import jsonsafe
+from tasks_app.insight.arguments import shown_arguments
+from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
 from tasks_app.states import Status
 
@@ -94,7 +96,7 @@ class TaskFilter(BaseModel):
 
 @dataclass(frozen=True)
 class TaskWithResult:
-    """A task and what it returned (None until it has)."""
+    """A task and what it returned (None until it has); in what its properties show, secrets are hidden."""
 
     task: Task
     result: Any
@@ -102,16 +104,15 @@ class TaskWithResult:
     @property
     def data(self) -> Any:
         """The task's first argument."""
-        if self.task.args:
-            return self.task.args[0]
-        return next(iter(self.task.kwargs.values()), None)
+        args, kwargs = shown_arguments(self.task)
+        return args[0] if args else next(iter(kwargs.values()), None)
 
     @property
     def error(self) -> str | None:
         """The exception that ended the task or its newest attempt, as `Type: message`."""
         if not self.task.error_type:
             return None
-        return f"{self.task.error_type}: {self.task.error_message}"
+        return f"{self.task.error_type}: {mask_text(self.task.error_message)}"
 
     @property
     def attempts(self) -> int:
@@ -139,11 +140,13 @@ def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
 
 
 def _value(text: str | None) -> Any:
-    """Return what a stored result holds; Zenith's backend writes JSON, other code may not."""
+    """Return what a stored result holds, its secrets hidden; Zenith's backend writes JSON, other code may not."""
+    if text is None:
+        return None
     try:
-        return None if text is None else json.loads(text)
+        return mask(json.loads(text))
     except ValueError:
-        return text
+        return mask_text(text)
 
 
 def _matching(text: str) -> Q:

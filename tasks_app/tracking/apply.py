@@ -14,10 +14,12 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.jsonsafe import storable, storable_text
+from tasks_app.masking import mask_json, mask_text
 from tasks_app.states import TERMINAL, Status
 from tasks_app.tracking.arrays import column
 from tasks_app.tracking.attempts import write_attempts
@@ -198,5 +200,16 @@ def _make_storable(event: Event) -> None:
     event.error_message = storable_text(event.error_message)
     if event.traceback is not None:
         event.traceback = storable_text(event.traceback)
+    if settings.ZENITH_MASK_STORED:
+        _mask(event)
     if event.status in TERMINAL and event.result is None:
         event.result = REVOKED_RESULT if event.status == Status.REVOKED else "null"
+
+
+def _mask(event: Event) -> None:
+    """Hide the secrets of an outcome for good. Arguments stay as they are: retries and replays send them again."""
+    event.message, event.error_message = mask_text(event.message), mask_text(event.error_message)
+    if event.traceback is not None:
+        event.traceback = mask_text(event.traceback)
+    if event.result is not None:
+        event.result = mask_json(event.result) if event.status == Status.SUCCESS else mask_text(event.result)

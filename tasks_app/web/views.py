@@ -15,8 +15,10 @@ from tasks_app.callers import DISPATCH, VIEW, caller_of
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
+from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.attempts import attempts_of
 from tasks_app.insight.lineage import lineage
+from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
 from tasks_app.web.context import overview_context
 
@@ -54,9 +56,9 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "events": found.events.order_by("position", "id"),
         "attempts": attempts_of(found),
         "lineage": lineage(found),
-        "arguments_json": _pretty({"args": found.args, "kwargs": found.kwargs}),
-        "result_json": _pretty(json.loads(result)) if result else "",
-        "traceback": (outcome.traceback or "") if outcome else "",
+        "arguments_json": _pretty(shown_arguments(found)._asdict()),
+        "result_json": _pretty(mask(json.loads(result))) if result else "",
+        "traceback": mask_text(outcome.traceback or "") if outcome else "",
     }
     return render(request, "tasks/task.html", context)
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.masking import mask_text
 from tasks_app.states import Status
 
 register = template.Library()
@@ -53,6 +54,12 @@ def ago(moment: datetime | None) -> str:
     if abs(seconds) < 1:
         return "now"
     return f"{_span(seconds)} ago" if seconds > 0 else f"in {_span(-seconds)}"
+
+
+@register.filter
+def masked(text: str) -> str:
+    """Hide the secrets in a message."""
+    return mask_text(str(text))
 
 
 @register.filter
