@@ -1,7 +1,7 @@
 """The dead letters: in groups of failures that belong together, one by one, and one in full."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -104,7 +104,7 @@ class DeadLetterFilter(BaseModel):
         )  # fmt: skip
         if self.cursor:
             query = query.filter(newest__lt=self.cursor)
-        found = [Group(**{**row, "message": mask_text(row["message"])}) for row in query[: self.limit + 1]]
+        found = [replace(Group(**row), message=mask_text(row["message"])) for row in query[: self.limit + 1]]
         groups = found[: self.limit]
         following = self._after(groups[-1].newest) if len(found) > self.limit else None
         return GroupPage(groups, following)

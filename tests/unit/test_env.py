@@ -135,6 +135,8 @@ def test_a_dotenv_file_does_not_replace_what_is_set(tmp_path: Path, monkeypatch:
     [
         ("ZENITH_PORT", "http", ("manage.py", "up")),
         ("ZENITH_RATE_LIMIT", "many", ("manage.py", "check")),
+        ("ZENITH_READ_RATE_LIMIT", "0/s", ("manage.py", "check")),
+        ("ZENITH_MASK_STORED", "perhaps", ("manage.py", "check")),
         ("DATABASE_URL", f"sqlite://{PASSWORD}@x", ("-m", "celery", "-A", "zenith_site", "worker")),
         ("REDIS_URL", "localhost:6379", ("-m", "daphne", "zenith_site.asgi:application")),
         ("ZENITH_ENV", "production", ("manage.py", "check")),
