@@ -43,6 +43,22 @@ def test_redis_is_away_for_longer_than_a_heartbeat_lasts(world: World) -> None:
     assert all(count == 1 for _, count in runs), runs
 
 
+def test_all_connections_to_redis_break_again_and_again(world: World) -> None:
+    """A network that blips costs a worker its connections, not its tasks: nobody is taken for dead."""
+    world.begin("connections broken")
+    with world.load(waves=4):
+        running = world.dispatch("long", 2, kwargs={"seconds": 6.0})
+        for _ in range(4):
+            world.wait(0.3, 1.5)
+            world.redis.client_kill_filter(_type="normal", skipme=True)
+            world.redis.client_kill_filter(_type="pubsub", skipme=True)
+    world.settle()
+    world.check()
+    assert world.query("SELECT FROM tasks_app_taskevent WHERE message LIKE 'its worker died%%'") == []
+    runs = world.query("SELECT task_id::text, count(*) FROM fault_run WHERE task_id = ANY(%s::uuid[]) GROUP BY 1", running)
+    assert all(count == 1 for _, count in runs), runs
+
+
 def test_redis_comes_back_empty(world: World) -> None:
     world.begin("Redis wiped")
     world.account.foreign_lost = True
