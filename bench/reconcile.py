@@ -35,8 +35,8 @@ def run(*, rounds: int | None, quick: bool) -> Report:
     assert by_index > by_index_before, "PostgreSQL counts no scans: the figure would say nothing"
     report = Report(f"reconcile: {OPEN:,} open tasks")
     report.notes = [
-        f"  {OPEN - HELD:,} wait in a queue, {HELD:,} are held by {WORKERS} workers, {ENDED:,} more have ended. Every pass is its",
-        "  engine's first, so the one that misses a message compares the whole queue, which otherwise happens every 15 s.",
+        f"  {OPEN - HELD:,} wait in a queue, {HELD:,} are held by {WORKERS} workers, {ENDED:,} more have ended. Each pass is the",
+        "  first of its engine, so one that misses a message compares the whole queue, which otherwise happens every 15 s.",
     ]
     report.figures = [
         Figure("reconcile: a pass with everything in order", calm, unit="s", target=below(2.0)),
