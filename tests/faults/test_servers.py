@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import seed
+from tests.faults.conftest import SEED, report, seed
 from tests.faults.harness import World
 
 
@@ -128,8 +128,10 @@ def test_redis_is_full(world: World) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_the_disk_is_full() -> None:
     """A PostgreSQL and a Redis that cannot write take the whole data directory along; freed, both go on."""
+    number = seed()
+    print(f"{SEED}={number}")  # noqa: T201 (pytest shows it for a failed test only)
     with small_disk(400) as directory:
-        world = World(directory, random.Random(seed()))
+        world = World(directory, random.Random(number))
         try:
             world.open()
             world.begin("disk full")
@@ -138,11 +140,11 @@ def test_the_disk_is_full() -> None:
                 fill(filler)
                 world.wait(3, 5)
                 filler.unlink()
-                world.recovery.seconds["PostgreSQL started again"] = float(not world.servers.postgres_pid)
                 world.servers.start_postgres()
                 world.servers.start_redis()
             world.settle()
             world.check()
+            report(world, number)
         finally:
             world.close()
 
