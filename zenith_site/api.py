@@ -25,6 +25,8 @@ wrong and where.
 """
 _ALWAYS: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
 _WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_WITH_PATH: Final = (HTTPStatus.NOT_FOUND,)
+_WITH_STATE: Final = (HTTPStatus.CONFLICT,)
 _WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
 _WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
@@ -71,14 +73,16 @@ class ZenithAPI(NinjaAPI):
         schemas = schema["components"].setdefault("schemas", {})
         schemas.update(definition.pop("$defs"))
         schemas["Problem"] = definition
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                _add_problems(operation)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                _add_problems(operation, in_path="{" in path, changes=method != "get")
         return schema
 
 
-def _add_problems(operation: dict[str, Any]) -> None:
+def _add_problems(operation: dict[str, Any], *, in_path: bool, changes: bool) -> None:
     statuses = [
+        *(_WITH_PATH if in_path else ()),
+        *(_WITH_STATE if changes else ()),
         *(_WITH_AUTHENTICATION if "security" in operation else ()),
         *(_WITH_INPUT if operation["parameters"] or "requestBody" in operation else ()),
         *(_WITH_BODY if "requestBody" in operation else ()),
