@@ -15,6 +15,7 @@ from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
+from zenith_site.auth.token_api import router as tokens_router
 from zenith_site.health import router as health_router
 from zenith_site.version import VERSION
 
@@ -102,4 +103,5 @@ api = ZenithAPI(
 api.add_router("", health_router)
 api.add_router("", tasks_router)
 api.add_router("/api/v1/dead-letters", dead_letters_router)
+api.add_router("/api/v1/tokens", tokens_router)
 problems.register(api)

@@ -1,6 +1,9 @@
 """The site as a Django app: it holds what both apps stand under (accounts, tokens, health, commands)."""
 
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class ZenithSiteConfig(AppConfig):
@@ -12,5 +15,15 @@ class ZenithSiteConfig(AppConfig):
     def ready(self) -> None:
         """Connect what must be in place in every process."""
         from zenith_site import orphans
+        from zenith_site.auth import audit
 
         orphans.connect()
+        audit.connect()
+        # After that of the last app all permissions are there.
+        post_migrate.connect(_make_roles, sender=list(apps.get_app_configs())[-1])
+
+
+def _make_roles(using: str, **_: Any) -> None:
+    from zenith_site.auth.permissions import ensure_roles
+
+    ensure_roles(using)
