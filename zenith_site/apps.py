@@ -19,8 +19,9 @@ class ZenithSiteConfig(AppConfig):
 
         orphans.connect()
         audit.connect()
-        # After that of the last app all permissions are there.
-        post_migrate.connect(_make_roles, sender=list(apps.get_app_configs())[-1])
+        # The signal comes once for each app that has models; after that of the last one all permissions are there.
+        last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
+        post_migrate.connect(_make_roles, sender=last)
 
 
 def _make_roles(using: str, **_: Any) -> None:

@@ -126,10 +126,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "zenith_site.auth.permissions.EverybodyMayLook",
-]
+AUTHENTICATION_BACKENDS = ["zenith_site.auth.permissions.EverybodyMayLook"]
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"

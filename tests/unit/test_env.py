@@ -23,7 +23,7 @@ def test_a_rate_is_a_count_and_a_period(value: str, expected: Rate) -> None:
     assert Environment({"R": value}).rate("R", "5/60s") == expected
 
 
-@pytest.mark.parametrize("value", ["5", "0/60s", "5/0s", "5/60", "-1/60s", "5/60d", "five/60s", "5/60s,1/s"])
+@pytest.mark.parametrize("value", ["5", "0/60s", "5/0s", "5/60", "-1/60s", "5/60d", "five/60s", "5/60s,1/s", "٥/60s"])
 def test_a_rate_of_another_form_is_refused(value: str) -> None:
     with pytest.raises(WrongSetting, match=r"R=.* is not accepted: it takes COUNT/PERIOD"):
         Environment({"R": value}).rate("R", "5/60s")
@@ -139,7 +139,9 @@ def test_a_dotenv_file_does_not_replace_what_is_set(tmp_path: Path, monkeypatch:
         ("REDIS_URL", "localhost:6379", ("-m", "daphne", "zenith_site.asgi:application")),
         ("ZENITH_ENV", "production", ("manage.py", "check")),
         ("ZENITH_SECRET_KEY", PASSWORD, ("manage.py", "check")),
+        ("ZENITH_API_KEY", PASSWORD, ("manage.py", "check")),
         ("ZENITH_RETENTION_DAYS", "0", ("manage.py", "check")),
+        ("ZENITH_TRUSTED_PROXIES", "all", ("manage.py", "check")),
         ("ZENITH_WORKER_CONCURRENCY", "-1", ("manage.py", "check")),
         ("ZENITH_TASK_MODULES", "a b", ("manage.py", "check")),
         ("PORT", "x", ("manage.py", "check")),
