@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks_app.callers import OPERATE, Caller, caller_of, known_caller
+from tasks_app.callers import OPERATE, Caller, caller_of, known_caller, note
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
 from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, ReplayRun, Task, TaskEvent
@@ -107,12 +107,14 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         """Send new tasks in their place; those decided about before stay as they are."""
         result = replay(Replay(which=_selection(chosen)), _origin(caller_of(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
+        note(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
 
     @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Leave it at that."""
         count = discard(_selection(chosen), "", _origin(caller_of(request, OPERATE)))
+        note(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +67,8 @@ def test_the_delay_grows_up_to_a_quarter_of_an_hour() -> None:
     for _ in range(9):
         waits.append(pass_time("root", "192.0.2.1"))
         assert throttle.attempt("root", "192.0.2.1") == 0
-    assert waits == [10, 20, 40, 80, 160, 320, 640, 900, 900]
+    for wait, delay in zip(waits, [10, 20, 40, 80, 160, 320, 640, 900, 900], strict=True):
+        assert delay - 5 < wait <= delay
 
 
 def test_it_is_counted_per_account_from_wherever(admin: User) -> None:
@@ -96,7 +98,7 @@ def test_an_account_that_does_not_exist_gets_the_same_answers(admin: User) -> No
         for _ in range(6):
             response = login(name, address=address)
             notes = response.content.decode().split('id="login-error"')[1].split("</div>")[0].split('role="alert"')[1]
-            found.append((response.status_code, notes))
+            found.append((response.status_code, re.sub(r"[0-9]+", "N", notes)))
         return found
 
     assert answers("root", "192.0.2.1") == answers("nobody", "192.0.2.2")

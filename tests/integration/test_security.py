@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -32,9 +31,8 @@ def production(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str
         "ZENITH_SECRET_KEY": "0123456789abcdef" * 4,
         "ZENITH_DATA_DIR": str(tmp_path),
     }
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *command], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    line = [sys.executable, "-W", "ignore", *command]
+    return subprocess.run(line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_deployment_check_finds_nothing(tmp_path: Path) -> None:

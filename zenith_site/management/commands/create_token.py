@@ -31,9 +31,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--name", type=_name, default="command line", help="what uses it")
         parser.add_argument("--expires-days", type=_days, metavar="N", help="days after which it opens nothing")
-        parser.add_argument(
-            "--rate-limit", type=_rate, metavar="RATE", help="its own limit of triggers, such as 100/60s"
-        )
+        parser.add_argument("--rate-limit", type=_rate, metavar="RATE", help="its own limit of triggers, such as 100/60s")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
