@@ -85,10 +85,8 @@ def _add_problems(operation: dict[str, Any]) -> None:
         *(_WITH_BODY if "requestBody" in operation else ()),
         *_ALWAYS,
     ]
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for status in statuses:
-        described = {"description": status.phrase, "content": content}
-        operation["responses"].setdefault(status.value, described)
+    for status, described in problems.documented(*statuses)["responses"].items():
+        operation["responses"].setdefault(status, described)
 
 
 api = ZenithAPI(

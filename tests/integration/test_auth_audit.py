@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app.models import Batch
@@ -48,7 +49,17 @@ def test_a_page_tells_too(client: Client, admin: User) -> None:
     assert (entry.user_id, entry.token, entry.action, entry.detail["tasks"]) == (admin.pk, "", "POST /run/", 10)
 
 
-def test_it_costs_one_query(client: Client, django_assert_num_queries: Any) -> None:
+def test_it_costs_one_query_of_a_trigger(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.post("/tasks/trigger", **ONE)  # type: ignore[arg-type]
+    with CaptureQueriesContext(connections["default"]) as with_it:
+        client.post("/tasks/trigger", **ONE)  # type: ignore[arg-type]
+    monkeypatch.setattr(audit, "write", lambda *_, **__: None)
+    with CaptureQueriesContext(connections["default"]) as without:
+        client.post("/tasks/trigger", **ONE)  # type: ignore[arg-type]
+    assert len(with_it) == len(without) + 1
+
+
+def test_writing_an_entry_is_one_query(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         audit.write("x", user=User(pk=1, username="root"))
 

@@ -1,4 +1,4 @@
-"""The login's throttle: five failures, then a growing delay, for an account and for an address alike."""
+"""The login's throttle: after five failures a growing delay, for an account and for an address alike."""
 
 from __future__ import annotations
 

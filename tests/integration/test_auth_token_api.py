@@ -169,6 +169,12 @@ def test_a_session_needs_its_csrf_token(admin: User) -> None:
     assert not ApiToken.objects.exists()
 
 
+def test_the_description_names_what_else_it_may_answer(api: ApiClient) -> None:
+    paths = api("read").get("/openapi.json").json()["paths"]
+    for path, method, status in ((PATH, "post", "409"), (f"{PATH}/{{token_id}}", "delete", "404")):
+        assert list(paths[path][method]["responses"][status]["content"]) == ["application/problem+json"]
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_the_list_is_one_query_however_long(person: Any, count: int, django_assert_num_queries: Any) -> None:
     client = person("viewer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import DatabaseError
 from django.test import Client
 from django.utils import timezone
 from websockets.exceptions import ConnectionClosed
@@ -19,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests import stack as stacks
 from tests.processes import free_port
+from zenith_site.auth import watch as watching
 from zenith_site.auth.tokens import create_token
 from zenith_site.auth.watch import Door, still_open
 from zenith_site.models import ApiToken
@@ -127,3 +130,29 @@ def test_all_sockets_of_a_process_cost_three_queries(admin: User, count: int, dj
 def test_who_was_never_there_is_not_let_stay(db: None, count: int) -> None:
     doors = [Door("token", "1"), Door("session", "x" * 32)][:count]
     assert still_open(doors) == set()
+
+
+async def test_a_bug_in_looking_lets_nobody_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(doors: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
+    monkeypatch.setattr(watching, "still_open", fail)
+    await asyncio.wait_for(watching.watch().ended(Door("token", "1")), 10)
+
+
+async def test_a_database_that_is_away_shows_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([DatabaseError("gone"), {Door("token", "1")}, set()])
+    asked = []
+
+    def answer(doors: object) -> Any:
+        asked.append(doors)
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
+    monkeypatch.setattr(watching, "still_open", answer)
+    await asyncio.wait_for(watching.watch().ended(Door("token", "1")), 10)
+    assert len(asked) == 3

@@ -1,8 +1,8 @@
-"""How often a login may be tried: five failures, then a delay that doubles, per account and per address.
+"""How often a login may be tried: after five failures a delay, which doubles, per account and per address.
 
 1. An attempt is counted *before* the password is looked at, in one script inside Redis, so however
    many are made at once, no more than five are looked at.
-2. Once five have been counted, each further one starts a delay: 10 s, 20 s, 40 s, … up to a quarter of
+2. The fifth starts a delay of 10 s, and each further one a delay twice as long, up to a quarter of
    an hour. During it nothing is looked at, the right password included, and nothing is counted.
 3. A success forgets the account's failures and takes back its own count from the address; an
    hour without failure forgets all.

@@ -79,7 +79,7 @@ class Watch:
         try:
             await future
         finally:
-            del self._waiting[future]
+            self._waiting.pop(future, None)
 
     async def _look(self) -> None:
         while self._waiting:
@@ -91,9 +91,14 @@ class Watch:
                 # Nothing can be read through the sockets either; they are looked at again when it is back.
                 logger.warning("Whether sockets may stay is not known: %s", error)
                 continue
+            except Exception:
+                # A bug here must not let everybody stay for ever.
+                logger.exception("Whether sockets may stay cannot be found out; they are closed.")
+                remaining = set()
             for future, door in asked.items():
                 if door not in remaining and not future.done():
                     future.set_result(None)
+                    self._waiting.pop(future, None)
 
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
