@@ -15,6 +15,7 @@ from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
+from zenith_site.auth.token_api import router as tokens_router
 from zenith_site.health import router as health_router
 from zenith_site.version import VERSION
 
@@ -88,10 +89,8 @@ def _add_problems(operation: dict[str, Any], *, in_path: bool, changes: bool) ->
         *(_WITH_BODY if "requestBody" in operation else ()),
         *_ALWAYS,
     ]
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for status in statuses:
-        described = {"description": status.phrase, "content": content}
-        operation["responses"].setdefault(status.value, described)
+    for status, described in problems.documented(*statuses)["responses"].items():
+        operation["responses"].setdefault(status, described)
 
 
 api = ZenithAPI(
@@ -106,4 +105,5 @@ api = ZenithAPI(
 api.add_router("", health_router)
 api.add_router("", tasks_router)
 api.add_router("/api/v1/dead-letters", dead_letters_router)
+api.add_router("/api/v1/tokens", tokens_router)
 problems.register(api)

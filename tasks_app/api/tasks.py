@@ -7,7 +7,7 @@ from ninja import Header, Query, Router
 
 from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
-from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.callers import DISPATCH, VIEW, caller_of, note
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.insight import tasks
@@ -50,6 +50,7 @@ def trigger(
             idempotency_key=idempotency_key,
         ),
     )
+    note(request, tasks=len(done.ids), batch=str(done.batch_id))
     for name, value in quota.headers().items():
         response[name] = value
     if done.repeated:

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
 
-from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.callers import DISPATCH, VIEW, caller_of, note
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
@@ -37,6 +37,7 @@ def run(request: HttpRequest) -> HttpResponse:
         messages.warning(request, str(error))
         return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+    note(request, tasks=len(done.ids), batch=str(done.batch_id))
     messages.success(request, f"{len(done.ids)} tasks sent.")
     return _answer(request, status=200)
 

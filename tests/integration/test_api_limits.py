@@ -26,7 +26,7 @@ def trigger(client: Client) -> Any:
 
 
 def test_what_is_left_is_told_with_every_answer(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     answers = [trigger(client) for _ in range(2)]
     assert [answer.headers["RateLimit-Policy"] for answer in answers] == ['"triggers";q=5;w=60'] * 2
     assert answers[0].headers["RateLimit"] == '"triggers";r=4;t=60'
@@ -34,7 +34,7 @@ def test_what_is_left_is_told_with_every_answer(api: ApiClient) -> None:
 
 
 def test_the_sixth_in_a_minute_is_429_and_dispatches_nothing(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     assert [trigger(client).status_code for _ in range(6)] == [200] * 5 + [429]
     refused = trigger(client)
     assert refused.headers["Content-Type"] == "application/problem+json"
@@ -47,12 +47,12 @@ def test_the_sixth_in_a_minute_is_429_and_dispatches_nothing(api: ApiClient) -> 
 def test_each_token_and_each_person_has_a_quota_of_their_own(api: ApiClient, admin: Any) -> None:
     person = Client()
     person.force_login(admin)
-    for client in (api("write"), api("write"), person):
+    for client in (api("dispatch"), api("dispatch"), person):
         assert [trigger(client).status_code for _ in range(6)] == [200] * 5 + [429]
 
 
 def test_a_request_of_the_wrong_shape_is_not_counted(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     for _ in range(10):
         assert client.post(PATH, data="{", content_type="application/json").status_code == 422
     assert trigger(client).status_code == 200
@@ -81,7 +81,7 @@ def test_the_window_moves_instead_of_starting_anew(settings: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
-    header = api("write").defaults
+    header = api("dispatch").defaults
 
     def one(_: int) -> int:
         client = Client()
@@ -99,7 +99,7 @@ def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
 
 def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, redis_away: None) -> None:
     started = time.monotonic()
-    response = trigger(api("write"))
+    response = trigger(api("dispatch"))
     assert time.monotonic() - started < 3
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
@@ -108,7 +108,7 @@ def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, red
 
 
 def test_a_redis_that_hangs_does_not_hang_the_answer(api: ApiClient, settings: Any) -> None:
-    client = api("write")
+    client = api("dispatch")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.ZENITH_REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         limits._limiter.cache_clear()
