@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django_celery_results.admin import TaskResultAdmin
 from django_celery_results.models import TaskResult
 
-from tasks_app.callers import DISPATCH, Caller, caller_of
+from tasks_app.callers import OPERATE, Caller, caller_of, known_caller, note
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
 from tasks_app.insight.arguments import shown_arguments
@@ -114,21 +114,23 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         """The message without secrets."""
         return mask_text(letter.message)
 
-    def has_dispatch_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may decide about dead letters: those who may start tasks."""
-        return request.user.has_perm(DISPATCH)
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may decide about dead letters: those who may step in."""
+        return known_caller(request).may(OPERATE)
 
-    @admin.action(description="Replay the chosen dead letters", permissions=["dispatch"])
+    @admin.action(description="Replay the chosen dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Send new tasks in their place; those decided about before stay as they are."""
-        result = replay(Replay(which=_selection(chosen)), _origin(caller_of(request, DISPATCH)))
+        result = replay(Replay(which=_selection(chosen)), _origin(caller_of(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
+        note(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
 
-    @admin.action(description="Discard the chosen dead letters", permissions=["dispatch"])
+    @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Leave it at that."""
-        count = discard(_selection(chosen), "", _origin(caller_of(request, DISPATCH)))
+        count = discard(_selection(chosen), "", _origin(caller_of(request, OPERATE)))
+        note(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
 

@@ -1,10 +1,13 @@
-"""The admin for API tokens, and the way into the admin."""
+"""The admin for people, API tokens and the audit log, and the way into the admin."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -12,16 +15,20 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from tasks_app.admin import ReadOnlyAdmin
+from tasks_app.callers import note
 from zenith_site.auth.tokens import identity, new_raw
-from zenith_site.models import ApiToken, Scope
+from zenith_site.models import ApiToken, AuditEntry, Scope
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
     TokenModelForm = forms.ModelForm[ApiToken]
     TokenModelAdmin = admin.ModelAdmin[ApiToken]
+    PeopleModelAdmin = UserAdmin[User]
 else:
     TokenModelForm = forms.ModelForm
     TokenModelAdmin = admin.ModelAdmin
+    PeopleModelAdmin = UserAdmin
 
 
 @login_not_required
@@ -39,7 +46,7 @@ class ApiTokenForm(TokenModelForm):
 
     class Meta:
         model = ApiToken
-        fields = ("name", "user", "scopes", "expires_at")
+        fields = ("name", "user", "scopes", "expires_at", "rate_limit")
 
 
 @admin.register(ApiToken)
@@ -47,7 +54,7 @@ class ApiTokenAdmin(TokenModelAdmin):
     """Tokens can be made and revoked. The key itself is shown once, right after it was made."""
 
     form = ApiTokenForm
-    list_display = ("name", "shown", "user", "scopes", "last_used_at", "expires_at", "revoked_at")
+    list_display = ("name", "shown", "user", "scopes", "rate_limit", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix", "user__username")
     list_select_related = ("user",)
@@ -63,15 +70,74 @@ class ApiTokenAdmin(TokenModelAdmin):
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         """Make tokens open nothing any more; they stay in the list."""
         count = tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
+        note(request, revoked=count)
         self.message_user(request, f"{count} revoked.", messages.SUCCESS)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        """Leave a superuser's tokens to superusers."""
+        found = super().get_queryset(request)
+        return found if _is_superuser(request) else found.filter(user__is_superuser=False)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Let nobody make a token that may more than they do: only superusers make one for a superuser."""
+        if not _is_superuser(request):
+            kwargs["queryset"] = get_user_model().objects.filter(is_superuser=False)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool) -> None:
         """Give a new token its key, and show it this once."""
         if change:
+            note(request, changed=form.changed_data)
             super().save_model(request, obj, form, change)
             return
         raw = new_raw()
         for name, value in identity(raw).items():
             setattr(obj, name, value)
         super().save_model(request, obj, form, change)
+        note(request, created=str(obj), user=obj.user.get_username(), scopes=obj.scopes)
         self.message_user(request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING)
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class PeopleAdmin(PeopleModelAdmin):
+    """Django's, but that whoever is no superuser can neither make one nor touch one."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave what would make them one to superusers; the groups are for everybody else."""
+        fixed = () if _is_superuser(request) else ("is_superuser", "user_permissions")
+        return (*super().get_readonly_fields(request, obj), *fixed)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether they may, also for setting a password."""
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether they may delete this one."""
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Also where many are deleted at once."""
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        if not all(_may_touch(request, user) for user in objs):
+            lacking = {*lacking, "superuser"}
+        return deleted, counts, lacking, protected
+
+
+@admin.register(AuditEntry)
+class AuditAdmin(ReadOnlyAdmin):
+    """Who did what, newest first."""
+
+    list_display = ("at", "username", "token", "address", "action", "path", "status", "detail")
+    search_fields = ("=username", "=action", "=address", "path")
+    list_filter = ("at",)
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return cast("User", request.user).is_superuser
+
+
+def _may_touch(request: HttpRequest, person: Any) -> bool:
+    return _is_superuser(request) or not getattr(person, "is_superuser", False)

@@ -15,6 +15,7 @@ from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
+from zenith_site.auth.token_api import router as tokens_router
 from zenith_site.health import router as health_router
 from zenith_site.quotas import ReadLimit
 from zenith_site.version import VERSION
@@ -26,6 +27,8 @@ wrong and where.
 """
 _ALWAYS: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
 _WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_WITH_PATH: Final = (HTTPStatus.NOT_FOUND,)
+_WITH_STATE: Final = (HTTPStatus.CONFLICT,)
 _WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
 _WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
@@ -76,23 +79,23 @@ class ZenithAPI(NinjaAPI):
         schemas = schema["components"].setdefault("schemas", {})
         schemas.update(definition.pop("$defs"))
         schemas["Problem"] = definition
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                _add_problems(operation)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                _add_problems(operation, in_path="{" in path, changes=method != "get")
         return schema
 
 
-def _add_problems(operation: dict[str, Any]) -> None:
+def _add_problems(operation: dict[str, Any], *, in_path: bool, changes: bool) -> None:
     statuses = [
+        *(_WITH_PATH if in_path else ()),
+        *(_WITH_STATE if changes else ()),
         *(_WITH_AUTHENTICATION if "security" in operation else ()),
         *(_WITH_INPUT if operation["parameters"] or "requestBody" in operation else ()),
         *(_WITH_BODY if "requestBody" in operation else ()),
         *_ALWAYS,
     ]
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for status in statuses:
-        described = {"description": status.phrase, "content": content}
-        operation["responses"].setdefault(status.value, described)
+    for status, described in problems.documented(*statuses)["responses"].items():
+        operation["responses"].setdefault(status, described)
 
 
 api = ZenithAPI(
@@ -108,4 +111,5 @@ api = ZenithAPI(
 api.add_router("", health_router)
 api.add_router("", tasks_router)
 api.add_router("/api/v1/dead-letters", dead_letters_router)
+api.add_router("/api/v1/tokens", tokens_router)
 problems.register(api)

@@ -1,6 +1,9 @@
 """The site as a Django app: it holds what both apps stand under (accounts, tokens, health, commands)."""
 
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class ZenithSiteConfig(AppConfig):
@@ -12,5 +15,16 @@ class ZenithSiteConfig(AppConfig):
     def ready(self) -> None:
         """Connect what must be in place in every process."""
         from zenith_site import orphans
+        from zenith_site.auth import audit
 
         orphans.connect()
+        audit.connect()
+        # The signal comes once for each app that has models; after that of the last one all permissions are there.
+        last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
+        post_migrate.connect(_make_roles, sender=last)
+
+
+def _make_roles(using: str, **_: Any) -> None:
+    from zenith_site.auth.permissions import ensure_roles
+
+    ensure_roles(using)

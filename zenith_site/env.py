@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
-RATE = re.compile(r"^([0-9]{1,9})/([0-9]{0,6})(s|m|h)$")
+RATE = re.compile(r"^([0-9]{1,9})/([0-9]{0,6})(s|m|h)\Z")
+ACCEPTED_RATE = "COUNT/PERIOD with a count of at least 1, such as 5/60s, 100/m or 1000/1h"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 HOST = re.compile(r"^(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
@@ -39,6 +40,13 @@ class Rate:
 
     def __str__(self) -> str:
         return f"{self.count}/{self.seconds}s"
+
+
+def parse_rate(text: str) -> Rate | None:
+    """The rate that `5/60s` and the like stand for; None for what stands for none."""
+    match = RATE.match(text)
+    count, seconds = (int(match[1]), int(match[2] or 1) * SECONDS[match[3]]) if match else (0, 0)
+    return Rate(count, seconds) if count and seconds else None
 
 
 def read_dotenv(path: Path) -> None:
@@ -138,11 +146,10 @@ class Environment:
     def rate(self, name: str, default: str) -> Rate:
         """A rate such as `5/60s`, `100/m` or `1000/1h`."""
         value = self.text(name, default)
-        match = RATE.match(value)
-        count, seconds = (int(match[1]), int(match[2] or 1) * SECONDS[match[3]]) if match else (0, 0)
-        if not count or not seconds:
-            self._refuse(name, value, "COUNT/PERIOD with a count of at least 1, such as 5/60s, 100/m or 1000/1h")
-        return Rate(count, seconds)
+        rate = parse_rate(value)
+        if rate is None:
+            self._refuse(name, value, ACCEPTED_RATE)
+        return rate
 
     def url(self, name: str, *, schemes: tuple[str, ...], example: str) -> str:
         """A server's address with its password, also through NAME_FILE; refused without showing the password."""

@@ -1,19 +1,32 @@
-"""What the site itself keeps: the tokens that programs come with."""
+"""What the site itself keeps: the tokens that programs come with, and who did what."""
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from zenith_site.env import ACCEPTED_RATE, parse_rate
+
 
 class Scope(models.TextChoices):
-    """What a token may do of what its user may."""
+    """What a token may do of what its user may; tasks_app/callers.py says which permission each stands for."""
 
-    READ = "read", "Read"
-    WRITE = "write", "Write"
+    READ = "read", "Read: look at tasks, workers and queues"
+    DISPATCH = "dispatch", "Dispatch: start tasks"
+    OPERATE = "operate", "Operate: cancel, retry, replay, discard; control queues and workers"
+    INFRA = "infra", "Infra: manage Docker hosts and worker nodes"
+    ADMIN = "admin", "Admin: manage tokens"
+
+
+def validate_rate(value: str) -> None:
+    """Raise ValidationError unless the text is a rate such as `5/60s`."""
+    if parse_rate(value) is None:
+        raise ValidationError(f"It takes {ACCEPTED_RATE}.")
 
 
 class ApiToken(models.Model):
@@ -28,12 +41,21 @@ class ApiToken(models.Model):
     scopes = ArrayField(models.CharField(max_length=8, choices=Scope))
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    rate_limit = models.CharField(
+        max_length=20, blank=True, default="", db_default="", validators=[validate_rate],
+        help_text="Triggers that this token may send, such as 100/60s. Empty: ZENITH_RATE_LIMIT.",
+    )  # fmt: skip
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = "API token"
         ordering = ("-id",)
+        # Two that no model of their own stands for; tasks_app/callers.py names them.
+        permissions = (
+            ("manage_infra", "Can manage Docker hosts and worker nodes"),
+            ("administer", "Can administer users, tokens and the audit log"),
+        )
         constraints = (
             models.CheckConstraint(
                 condition=Q(scopes__contained_by=Scope.values) & Q(scopes__len__gte=1),
@@ -48,3 +70,35 @@ class ApiToken(models.Model):
         """Whether the token opens anything at this time."""
         expired = self.expires_at is not None and self.expires_at <= now
         return self.user.is_active and self.revoked_at is None and not expired
+
+
+class AuditEntry(models.Model):
+    """Something that somebody did. Written by zenith_site/auth/audit.py, and changed by nobody.
+
+    What it names may be gone by the time that it is read, so it holds text and no foreign key.
+    """
+
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    user_id = models.BigIntegerField(null=True, blank=True, help_text="NULL: a stranger, or the command line.")
+    username = models.CharField(max_length=150, blank=True, default="")
+    token = models.CharField(max_length=80, blank=True, default="", help_text="Name and first characters of the token used.")
+    address = models.GenericIPAddressField(null=True, blank=True)
+    action = models.CharField(max_length=200, help_text="Such as `POST /tasks/trigger` or `login`.")
+    path = models.CharField(max_length=500, blank=True, default="")
+    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Of the HTTP answer.")
+    detail = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit log"
+        ordering = ("-id",)
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.username or 'somebody'}: {self.action}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Append it. Raises TypeError for one that is there already."""
+        if not self._state.adding:
+            raise TypeError("an audit entry does not change")
+        super().save(*args, **kwargs)

@@ -128,6 +128,12 @@ def render(answer: Answer) -> HttpResponse:
     return JsonResponse(_body(answer), status=answer.status, headers=answer.headers, content_type=MEDIA_TYPE)
 
 
+def documented(*statuses: HTTPStatus) -> dict[str, Any]:
+    """Return these statuses as problems, for the part of an operation's description that django-ninja cannot know."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"responses": {status.value: {"description": status.phrase, "content": content} for status in statuses}}
+
+
 def unavailable() -> Answer:
     """Return what to say when the database or the broker is away."""
     return Answer(

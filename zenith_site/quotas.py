@@ -3,6 +3,8 @@
 Triggers are counted by the operations themselves (tasks_app/api/quota.py), once the body is read.
 """
 
+from typing import Final
+
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
@@ -11,7 +13,8 @@ from ninja.throttling import BaseThrottle
 from tasks_app.callers import Caller
 from tasks_app.dispatch import limits
 from tasks_app.errors import ZenithError
-from zenith_site.auth.api import SAFE_METHODS
+
+_READING: Final = frozenset({"GET", "HEAD"})
 
 
 class ReadLimit(BaseThrottle):
@@ -23,7 +26,7 @@ class ReadLimit(BaseThrottle):
         django-ninja hands errors raised in here to nobody.
         """
         caller = getattr(request, "auth", None)
-        if not isinstance(caller, Caller) or request.method not in SAFE_METHODS:
+        if not isinstance(caller, Caller) or request.method not in _READING:
             return True
         try:
             request.quota = limits.count_read(caller)  # type: ignore[attr-defined]

@@ -59,6 +59,8 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 # Empty means: generated at the first start, by zenith_site.auth.bootstrap.
 ZENITH_API_KEY = env.secret("ZENITH_API_KEY")
+if ZENITH_API_KEY and len(ZENITH_API_KEY) < 20:
+    raise WrongSetting("ZENITH_API_KEY is too short: it takes at least 20 characters, such as `openssl rand -hex 32` prints.")
 ZENITH_ADMIN_USERNAME = env.text("ZENITH_ADMIN_USERNAME", "admin")
 ZENITH_ADMIN_PASSWORD = env.secret("ZENITH_ADMIN_PASSWORD")
 
@@ -73,6 +75,8 @@ SESSION_COOKIE_HTTPONLY = True
 SECURE_SSL_REDIRECT = ZENITH_HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ZENITH_HTTPS else None
+# How many proxies in front append to X-Forwarded-For; zenith_site/auth/address.py reads it.
+ZENITH_TRUSTED_PROXIES = env.integer("ZENITH_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if ZENITH_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ZENITH_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
@@ -102,6 +106,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "zenith_site.headers.headers_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "zenith_site.problems.ProblemMiddleware",
@@ -111,6 +116,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "zenith_site.auth.audit.audit_middleware",
     "zenith_site.auth.middleware.ClosedByDefaultMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -121,10 +127,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "zenith_site.auth.permissions.EverybodyMayLook",
-]
+AUTHENTICATION_BACKENDS = ["zenith_site.auth.permissions.EverybodyMayLook"]
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
@@ -260,6 +263,7 @@ ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
 ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)
 ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
 ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maximum=36_500)
+ZENITH_AUDIT_DAYS = env.integer("ZENITH_AUDIT_DAYS", 365, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_MAX = env.integer("ZENITH_DEAD_LETTER_MAX", 10_000, minimum=1, maximum=10_000_000)
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
@@ -269,12 +273,15 @@ ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"one_line": {"()": "zenith_site.logs.OneLine"}},
     "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Django adds a handler of its own to this logger; ours at the root is enough.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # Whoever sends a Host that is not ours would fill the log with tracebacks.
+        "django.security.DisallowedHost": {"filters": ["one_line"]},
         # A line per task costs a quarter of the throughput, and the events say the same.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},

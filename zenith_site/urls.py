@@ -1,14 +1,15 @@
 """The site's URLs: login, admin, the pages, the API."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
 from zenith_site.admin import login
 from zenith_site.api import api
+from zenith_site.auth.login import ThrottledLoginView
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/", ThrottledLoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     # Before the admin's own, which it stands in for.
     path("admin/login/", login),

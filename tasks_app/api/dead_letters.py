@@ -19,7 +19,7 @@ from tasks_app.api.dead_letter_schemas import (
 )
 from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
-from tasks_app.callers import DISPATCH, VIEW, Caller, caller_of
+from tasks_app.callers import OPERATE, VIEW, Caller, caller_of, note
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
 from tasks_app.errors import InvalidInputError, Problem, StateConflictError
@@ -58,11 +58,12 @@ def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
     ids). `first`, `rate` and a thousand letters or more make a run that the engine works off.
     A `forced` one can be sent again without end, so it counts as a trigger.
     """
-    caller = caller_of(request, DISPATCH)
+    caller = caller_of(request, OPERATE)
     _refuse_strange(body)
     if body.forced:
         admit_trigger(request, caller)
     result = replaying.replay(body.to_replay(), _origin(caller))
+    note(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
     if body.ids and not result.done and result.run is None:
         raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
     return ReplayAnswer.of(result)
@@ -71,9 +72,10 @@ def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
 @router.post("/discard", response=DiscardAnswer, summary="Discard dead letters", operation_id="discard_dead_letters")
 def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
     """Leave it at that, with a note. Only what is open is discarded."""
-    caller = caller_of(request, DISPATCH)
+    caller = caller_of(request, OPERATE)
     _refuse_strange(body)
     discarded = replaying.discard(body.selection(), body.note, _origin(caller))
+    note(request, discarded=discarded)
     if body.ids and not discarded:
         raise StateConflictError("Each of these was replayed or discarded before.")
     return DiscardAnswer(discarded=discarded)
@@ -89,7 +91,7 @@ def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
 @router.post("/runs/{run_id}/stop", response=RunAnswer, summary="Stop a replay of many", operation_id="stop_replay_run")
 def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """End it before its time; what it replayed goes on."""
-    caller = caller_of(request, DISPATCH)
+    caller = caller_of(request, OPERATE)
     run = _run(run_id)
     if not replaying.stop_run(run.id, _origin(caller)):
         raise StateConflictError("It has ended already.")

@@ -8,7 +8,7 @@ from ninja import Header, Query, Router
 from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
-from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.callers import DISPATCH, VIEW, caller_of, note
 from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.insight import tasks
 from tasks_app.insight.tasks import TaskFilter
@@ -50,6 +50,7 @@ def trigger(
             idempotency_key=idempotency_key,
         ),
     )
+    note(request, tasks=len(done.ids), batch=str(done.batch_id))
     if done.repeated:
         response["Idempotent-Replayed"] = "true"
     return TriggerAnswer.of(done)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Final, Protocol
+from typing import Final
 
 import redis
 from django.conf import settings
@@ -26,7 +26,7 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.callers import Caller
+from tasks_app.callers import Caller, Rate
 from tasks_app.errors import BrokerUnavailableError, RateLimitedError
 
 #: Seconds that a request waits for Redis before it is told to come again.
@@ -38,18 +38,6 @@ class Policy(StrEnum):
 
     TRIGGERS = "triggers"
     READS = "reads"
-
-
-class Rate(Protocol):
-    """So many in so many seconds, as the settings and a token have it."""
-
-    @property
-    def count(self) -> int:
-        """How many one window holds."""
-
-    @property
-    def seconds(self) -> int:
-        """The window's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +68,7 @@ class Quota:
 
 def count_trigger(caller: Caller) -> Quota:
     """Count one trigger of this caller, by their token's own rate where it has one; raises as `check` does."""
-    return check(caller.key, getattr(caller, "rate_limit", None))
+    return check(caller.key, caller.rate_limit)
 
 
 def check(caller_key: str, rate: Rate | None = None) -> Quota:

@@ -67,8 +67,15 @@ class _Line:
         self.connection = client().connection_pool.get_connection()
 
     def run(self, *words: Any) -> Any:
-        self.connection.send_command(*words, check_health=False)
-        return self.connection.read_response()
+        try:
+            self.connection.send_command(*words, check_health=False)
+            return self.connection.read_response()
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            # A time limit, say, came between question and answer: the next question would get this one's.
+            self.connection.disconnect()
+            raise
 
 
 _lines = threading.local()

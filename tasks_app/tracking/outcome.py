@@ -1,11 +1,14 @@
 """Reporting an outcome so that it cannot get lost, and counts only where the task was this worker's."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 
 from tasks_app.states import TERMINAL
 from tasks_app.tracking import claims
@@ -13,17 +16,14 @@ from tasks_app.tracking.stream import Event
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which an outcome waits for Redis to come back.
-PATIENCE: Final = 300.0
-
 Answer = TypeVar("Answer")
 
 
 def report(event: Event, *, tag: str) -> None:
     """Report an outcome and let go of the task's claim; it is dropped where another worker holds that.
 
-    Until this returns, the task's message stays unacknowledged. Raises redis.RedisError when
-    patience ends.
+    Until this returns, the task's message stays unacknowledged. It waits for Redis for as long as that
+    takes: a worker can do nothing else without it, and a success given up would be told as a failure.
     """
     if not surely(lambda: claims.finish(event, tag=tag, ends=event.status in TERMINAL)):
         logger.warning(
@@ -32,10 +32,11 @@ def report(event: Event, *, tag: str) -> None:
         )  # fmt: skip
 
 
-def surely(attempt: Callable[[], Answer], *, patience: float = PATIENCE) -> Answer:
+def surely(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
     """Do something in Redis, trying again for up to `patience` seconds while it is away or full.
 
-    Raises redis.RedisError when patience ends.
+    A soft time limit that passes meanwhile is not the task's body's any more, and only interrupts the pause; so what is
+    attempted must bear being done twice. Raises redis.RedisError when patience ends.
     """
     deadline = time.monotonic() + patience
     pause = 0.1
@@ -46,5 +47,13 @@ def surely(attempt: Callable[[], Answer], *, patience: float = PATIENCE) -> Answ
             if time.monotonic() + pause > deadline:
                 raise
             logger.warning("Redis does not answer a worker (%s); trying again.", error)
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+            pause = _sleep(pause)
+        except SoftTimeLimitExceeded:
+            logger.warning("A soft time limit passed outside of the task's body.")
+
+
+def _sleep(pause: float) -> float:
+    """Sleep, and return how long to sleep the next time."""
+    with suppress(SoftTimeLimitExceeded):
+        time.sleep(pause)
+    return min(pause * 2, 5.0)

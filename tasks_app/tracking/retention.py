@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -30,6 +30,15 @@ _OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
 _EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
 
 
+_others: list[Callable[[], int]] = []
+
+
+def also(prune: Callable[[], int]) -> None:
+    """Have something of another app pruned every hour, too; `prune` returns how many rows it removed."""
+    if prune not in _others:
+        _others.append(prune)
+
+
 def run(stop: threading.Event) -> None:
     """Prune every hour until `stop` is set."""
     repeat(stop, "Pruning", _prune, every=LOOK_EVERY)
@@ -41,6 +50,9 @@ def _prune() -> None:
     )
     if removed:
         logger.info("%s dead letters were pruned.", removed)
+    for prune in _others:
+        if removed := prune():
+            logger.info("%s rows were pruned by %s.", removed, prune.__module__)
     # Nobody needs a connection that idles for an hour.
     connection.close()
 

@@ -27,7 +27,7 @@ GROUP: Final = "recorder"
 UNREADABLE: Final = "zenith:events:unreadable"
 UNREADABLE_KEPT: Final = 10_000
 
-# One script and no MULTI: a full Redis (`noeviction`) refuses every EXEC, also one that only removes, and the recorder is what makes room.
+# One script, no MULTI: a full Redis (`noeviction`) refuses every EXEC, also one that only removes, and this is what makes room.
 _DONE: Final = """
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
 return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))

@@ -18,7 +18,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
-from tasks_app.callers import VIEW
+from tasks_app.callers import VIEW, Caller
 from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedFilter
@@ -57,10 +57,10 @@ class PumpingConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Accept who may view tasks; close with 4400, 4401 or 4403 (after accepting: browsers see no code otherwise)."""
         await self.accept()
-        user = self.scope["user"]
-        if not user.is_authenticated:
+        caller: Caller | None = self.scope["caller"]
+        if caller is None:
             await self.close(NOT_AUTHENTICATED)
-        elif not await database_sync_to_async(user.has_perm)(VIEW):
+        elif not await database_sync_to_async(caller.may)(VIEW):
             await self.close(FORBIDDEN)
         else:
             self._poked = asyncio.Event()
@@ -72,12 +72,13 @@ class PumpingConsumer(AsyncWebsocketConsumer):
                 await self.close(BAD_FILTER)
                 return
             self._pump = asyncio.create_task(self._run())
+            self._guard = asyncio.create_task(self._show_out())
 
     async def disconnect(self, code: int) -> None:
-        """End the pump with the socket."""
-        pump = getattr(self, "_pump", None)
-        if pump is not None:
-            pump.cancel()
+        """End what runs for the socket with it."""
+        for task in (getattr(self, "_pump", None), getattr(self, "_guard", None)):
+            if task is not None:
+                task.cancel()
 
     async def tasks_poke(self, message: dict[str, Any]) -> None:
         """Wake the pump: something was committed."""
@@ -124,6 +125,12 @@ class PumpingConsumer(AsyncWebsocketConsumer):
                 await asyncio.sleep(GATHER)
             except TimeoutError:
                 pass
+
+    async def _show_out(self) -> None:
+        """Close the socket once the token was revoked, or the session has ended."""
+        await self.scope["access_ended"]()
+        self._pump.cancel()
+        await self.close(NOT_AUTHENTICATED)
 
     async def begin(self) -> None:
         """Prepare what `pump` needs, right after the client was accepted."""

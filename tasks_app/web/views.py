@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
 
-from tasks_app.callers import DISPATCH, VIEW, caller_of
+from tasks_app.callers import DISPATCH, VIEW, caller_of, note
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
@@ -40,6 +40,7 @@ def run(request: HttpRequest) -> HttpResponse:
         messages.info(request, _come_again(error))
         return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+    note(request, tasks=len(done.ids), batch=str(done.batch_id))
     messages.success(request, f"{len(done.ids)} tasks sent.")
     return _answer(request, status=200)
 

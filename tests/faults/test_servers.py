@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import seed
+from tests.faults.conftest import SEED, report, seed
 from tests.faults.harness import World
 
 
@@ -39,6 +39,22 @@ def test_redis_is_away_for_longer_than_a_heartbeat_lasts(world: World) -> None:
         world.servers.start_redis()
     world.settle()
     world.check()
+    runs = world.query("SELECT task_id::text, count(*) FROM fault_run WHERE task_id = ANY(%s::uuid[]) GROUP BY 1", running)
+    assert all(count == 1 for _, count in runs), runs
+
+
+def test_all_connections_to_redis_break_again_and_again(world: World) -> None:
+    """A network that blips costs a worker its connections, not its tasks: nobody is taken for dead."""
+    world.begin("connections broken")
+    with world.load(waves=4):
+        running = world.dispatch("long", 2, kwargs={"seconds": 6.0})
+        for _ in range(4):
+            world.wait(0.3, 1.5)
+            world.redis.client_kill_filter(_type="normal", skipme=True)
+            world.redis.client_kill_filter(_type="pubsub", skipme=True)
+    world.settle()
+    world.check()
+    assert world.query("SELECT FROM tasks_app_taskevent WHERE message LIKE 'its worker died%%'") == []
     runs = world.query("SELECT task_id::text, count(*) FROM fault_run WHERE task_id = ANY(%s::uuid[]) GROUP BY 1", running)
     assert all(count == 1 for _, count in runs), runs
 
@@ -112,8 +128,10 @@ def test_redis_is_full(world: World) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_the_disk_is_full() -> None:
     """A PostgreSQL and a Redis that cannot write take the whole data directory along; freed, both go on."""
+    number = seed()
+    print(f"{SEED}={number}")  # noqa: T201 (pytest shows it for a failed test only)
     with small_disk(400) as directory:
-        world = World(directory, random.Random(seed()))
+        world = World(directory, random.Random(number))
         try:
             world.open()
             world.begin("disk full")
@@ -122,11 +140,11 @@ def test_the_disk_is_full() -> None:
                 fill(filler)
                 world.wait(3, 5)
                 filler.unlink()
-                world.recovery.seconds["PostgreSQL started again"] = float(not world.servers.postgres_pid)
                 world.servers.start_postgres()
                 world.servers.start_redis()
             world.settle()
             world.check()
+            report(world, number)
         finally:
             world.close()
 

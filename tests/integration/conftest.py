@@ -36,7 +36,7 @@ def api(admin: User) -> ApiClient:
     from zenith_site.auth.tokens import create_token
 
     def make(*scopes: str, user: User | None = None) -> Client:
-        _, raw = create_token(user or admin, "test", scopes or ("read", "write"))
+        _, raw = create_token(user or admin, "test", scopes or ("read", "dispatch", "operate"))
         return Client(headers={"X-API-Key": raw})
 
     return make
@@ -44,13 +44,16 @@ def api(admin: User) -> ApiClient:
 
 @pytest.fixture
 def redis_away(settings: pytest.FixtureRequest) -> Iterator[None]:
-    """Points the rate limiter at a port where nothing listens."""
+    """Points the rate limiter and the login at a port where nothing listens."""
     from tasks_app.dispatch import limits
+    from zenith_site.auth import throttle
 
     settings.ZENITH_REDIS_URL = "redis://127.0.0.1:1/0"  # type: ignore[attr-defined]
-    limits._limiter.cache_clear()
+    for cached in (limits._limiter, throttle.client):
+        cached.cache_clear()
     yield
-    limits._limiter.cache_clear()
+    for cached in (limits._limiter, throttle.client):
+        cached.cache_clear()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def reader(api: ApiClient) -> Client:
 
 @pytest.fixture
 def writer(api: ApiClient) -> Client:
-    return api("write")
+    return api("operate")
 
 
 def post(client: Client, path: str, body: Any) -> Any:
@@ -254,12 +254,12 @@ def test_a_bad_note_is_refused(writer: Client, note: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/replay", "/discard", f"/runs/{uuid4()}/stop"])
-def test_deciding_takes_the_permission_to_dispatch(api: ApiClient, member: Any, path: str) -> None:
+def test_deciding_takes_the_permission_to_operate(api: ApiClient, member: Any, path: str) -> None:
     fail()
     body = None if path.endswith("stop") else {"all": True}
     assert post(Client(), path, body).status_code == 401
     assert post(api("read"), path, body).status_code == 403
-    assert post(api("write", user=member), path, body).status_code == 403
+    assert post(api("operate", user=member), path, body).status_code == 403
     assert states() == ["OPEN"]
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def trigger(client: Client) -> Any:
 
 
 def test_what_is_left_is_told_with_every_answer(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     answers = [trigger(client) for _ in range(2)]
     assert [answer.headers["RateLimit-Policy"] for answer in answers] == ['"triggers";q=5;w=60'] * 2
     assert answers[0].headers["RateLimit"] == '"triggers";r=4;t=60'
@@ -36,7 +37,7 @@ def test_what_is_left_is_told_with_every_answer(api: ApiClient) -> None:
 
 
 def test_the_sixth_in_a_minute_is_429_and_dispatches_nothing(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     assert [trigger(client).status_code for _ in range(6)] == [200] * 5 + [429]
     refused = trigger(client)
     assert refused.headers["Content-Type"] == "application/problem+json"
@@ -49,27 +50,26 @@ def test_the_sixth_in_a_minute_is_429_and_dispatches_nothing(api: ApiClient) -> 
 def test_each_token_and_each_person_has_a_quota_of_their_own(api: ApiClient, admin: Any) -> None:
     person = Client()
     person.force_login(admin)
-    for client in (api("write"), api("write"), person):
+    for client in (api("dispatch"), api("dispatch"), person):
         assert [trigger(client).status_code for _ in range(6)] == [200] * 5 + [429]
 
 
 def test_a_request_of_the_wrong_shape_is_not_counted(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch")
     for _ in range(10):
         assert client.post(PATH, data="{", content_type="application/json").status_code == 422
     assert trigger(client).status_code == 200
 
 
 def test_a_request_that_fails_after_it_was_counted_says_what_is_left(api: ApiClient) -> None:
-    refused = api("write").post(PATH, data='{"task": "no such task"}', content_type="application/json")
+    refused = api("dispatch").post(PATH, data='{"task": "no such task"}', content_type="application/json")
     assert refused.status_code == 422
     assert refused.headers["RateLimit"] == '"triggers";r=4;t=60'
     assert refused.headers["RateLimit-Policy"] == '"triggers";q=5;w=60'
 
 
 def test_a_token_with_a_rate_of_its_own_is_counted_by_that(admin: Any) -> None:
-    caller = Caller.person(admin)
-    object.__setattr__(caller, "rate_limit", Rate(7, 30))
+    caller = replace(Caller.person(admin), rate_limit=Rate(7, 30))
     quotas = [limits.count_trigger(caller) for _ in range(7)]
     assert [(quota.limit, quota.window, quota.remaining) for quota in quotas] == [(7, 30, left) for left in range(6, -1, -1)]
     with pytest.raises(RateLimitedError, match="At most 7 triggers in 30 s"):
@@ -86,13 +86,13 @@ def ask(client: Client, path: str, **body: Any) -> int:
 
 
 def test_a_forced_replay_counts_as_a_trigger_since_it_can_be_repeated(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch", "operate")
     assert [ask(client, REPLAY, all=True, forced=True) for _ in range(6)] == [200] * 5 + [429]
     assert trigger(client).status_code == 429
 
 
 def test_what_decides_about_tasks_that_exist_is_not_counted(api: ApiClient) -> None:
-    client = api("write")
+    client = api("dispatch", "operate")
     for _ in range(6):
         assert ask(client, REPLAY, all=True) == 200
         assert ask(client, "/api/v1/dead-letters/discard", all=True) == 200
@@ -113,7 +113,7 @@ def test_programs_read_by_a_generous_limit_of_its_own(api: ApiClient, path: str)
 
 def test_reads_beyond_their_limit_are_429_and_leave_the_triggers_alone(api: ApiClient, settings: Any) -> None:
     settings.ZENITH_READ_RATE_LIMIT = Rate(3, 60)
-    client = api("read", "write")
+    client = api("read", "dispatch")
     assert [client.get(path).status_code for path in READS] == [200, 404, 200, 429]
     refused = client.head("/tasks/all")
     assert refused.status_code == 429
@@ -180,7 +180,7 @@ def test_the_window_moves_instead_of_starting_anew(settings: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
-    header = api("write").defaults
+    header = api("dispatch").defaults
 
     def one(_: int) -> int:
         client = Client()
@@ -198,7 +198,7 @@ def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
 
 def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, redis_away: None) -> None:
     started = time.monotonic()
-    response = trigger(api("write"))
+    response = trigger(api("dispatch"))
     assert time.monotonic() - started < 3
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
@@ -207,7 +207,7 @@ def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, red
 
 
 def test_a_redis_that_hangs_does_not_hang_the_answer(api: ApiClient, settings: Any) -> None:
-    client = api("write")
+    client = api("dispatch")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.ZENITH_REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         limits._limiter.cache_clear()

@@ -210,8 +210,8 @@ def test_any_active_user_may_look(api: ApiClient, member: Any) -> None:
     assert api("read", user=member).get("/tasks/all").status_code == 200
 
 
-def test_a_write_token_may_not_look(api: ApiClient) -> None:
-    assert api("write").get("/tasks/all").status_code == 403
+def test_a_dispatch_token_may_not_look(api: ApiClient) -> None:
+    assert api("dispatch").get("/tasks/all").status_code == 403
 
 
 def test_a_stranger_may_not_look(db: None) -> None:

@@ -32,7 +32,7 @@ def culprits(response: Any) -> dict[str, str]:
 
 @pytest.fixture
 def client(api: ApiClient) -> Client:
-    return api("write")
+    return api("dispatch")
 
 
 def test_without_a_body_it_dispatches_ten_sample_texts(client: Client) -> None:
@@ -164,8 +164,8 @@ def test_the_same_key_with_another_request_is_a_conflict(client: Client) -> None
 
 
 def test_one_callers_key_does_not_answer_for_anothers(api: ApiClient) -> None:
-    first = post(api("write"), {"count": 1}, **{"Idempotency-Key": "k1"})
-    second = post(api("write"), {"count": 1}, **{"Idempotency-Key": "k1"})
+    first = post(api("dispatch"), {"count": 1}, **{"Idempotency-Key": "k1"})
+    second = post(api("dispatch"), {"count": 1}, **{"Idempotency-Key": "k1"})
     assert first.json()["ids"] != second.json()["ids"]
 
 
@@ -179,11 +179,11 @@ def test_a_key_that_is_no_key_is_refused(client: Client, key: str) -> None:
 def test_a_read_token_may_not(api: ApiClient) -> None:
     response = post(api("read"))
     assert response.status_code == 403
-    assert "scope 'write'" in response.json()["detail"]
+    assert "scope 'dispatch'" in response.json()["detail"]
 
 
 def test_a_token_of_someone_without_the_permission_may_not(api: ApiClient, member: Any) -> None:
-    response = post(api("read", "write", user=member))
+    response = post(api("read", "dispatch", user=member))
     assert response.status_code == 403
     assert "dispatch_task" in response.json()["detail"]
     assert not Task.objects.exists()
@@ -193,7 +193,7 @@ def test_someone_with_the_permission_may(api: ApiClient, member: Any) -> None:
     from django.contrib.auth.models import Permission
 
     member.user_permissions.add(Permission.objects.get(codename="dispatch_task"))
-    assert post(api("write", user=member)).status_code == 200
+    assert post(api("dispatch", user=member)).status_code == 200
 
 
 def test_a_stranger_is_told_how_to_authenticate(db: None) -> None:

@@ -109,14 +109,14 @@ def test_changing_a_token_leaves_its_key(client: Client, admin: Any) -> None:
     form = {
         "name": "invoices",
         "user": admin.pk,
-        "scopes": ["read", "write"],
+        "scopes": ["read", "dispatch"],
         "expires_at_0": "",
         "expires_at_1": "",
     }
     assert client.post(path, form).status_code == 302
     found = authenticate_token(raw)
     assert found is not None
-    assert (found.name, found.scopes) == ("invoices", ["read", "write"])
+    assert (found.name, found.scopes) == ("invoices", ["read", "dispatch"])
 
 
 def test_a_token_without_a_scope_is_not_made(client: Client, admin: Any) -> None:

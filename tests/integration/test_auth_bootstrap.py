@@ -32,7 +32,7 @@ def test_an_empty_database_gets_an_admin_with_a_password_and_a_key(house: Any) -
     assert user.check_password(password)
     token = authenticate_token(key)
     assert token is not None
-    assert (token.user, token.scopes) == (user, ["read", "write"])
+    assert (token.user, token.scopes) == (user, ["read", "dispatch", "operate", "infra", "admin"])
 
 
 def test_running_it_again_changes_nothing(house: Any) -> None:
@@ -106,6 +106,6 @@ def test_a_name_that_belongs_to_somebody_else_is_not_taken_over(house: Any) -> N
 
 
 def test_no_more_than_a_quarter_of_a_short_key_is_shown(house: Any) -> None:
-    house.ZENITH_API_KEY = "abcdefgh"
+    house.ZENITH_API_KEY = "abcdefghij" * 2
     ensure_admin()
-    assert ApiToken.objects.get().prefix == "ab"
+    assert ApiToken.objects.get().prefix == "abcde"

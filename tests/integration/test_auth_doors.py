@@ -1,57 +1,103 @@
-"""Every route, tried by a stranger, by a read token and by a member: nothing is open by accident.
+"""Every route and every socket, tried by everybody: nothing is open by accident.
 
-A new route fails here until somebody has said who may use it.
+A new route, and a new method of an old one, fails here until somebody has said in DOORS who may use it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Group, User
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
-from tests.integration.conftest import ApiClient
+from tasks_app.web.routing import websocket_urlpatterns
+from zenith_site.auth.sockets import SocketAuth
+from zenith_site.auth.tokens import create_token
+from zenith_site.models import ApiToken, AuditEntry
 
 UUID_ = str(UUID(int=0))
+METHODS = ("get", "post", "put", "patch", "delete")
+STRANGERS = ("anonymous", "expired", "revoked")
+PEOPLE = ("viewer", "operator", "admin")
+TOKENS = ("read", "dispatch")
+EVERYBODY = (*STRANGERS, *PEOPLE, *TOKENS)
 
-#: Route → method → status for a stranger, for a read token, for a session without permissions.
-#: 302 is the way to the login; 403 for a session is a page that takes a permission.
-DOORS: dict[str, dict[str, tuple[int, int, int]]] = {
-    "login/": {"get": (200, 200, 302)},
-    "logout/": {"post": (302, 302, 302), "get": (302, 302, 405)},
-    "admin/login/": {"get": (302, 302, 403)},
-    "": {"get": (302, 302, 200)},
-    "run/": {"post": (302, 302, 403), "get": (302, 302, 405)},
-    "tasks/<uuid:task_id>/": {"get": (302, 302, 404)},
-    "openapi.json": {"get": (401, 200, 200)},
-    "docs": {"get": (401, 200, 200)},
-    "health": {"get": (200, 200, 200)},
-    "tasks/trigger": {"post": (401, 403, 403), "get": (405, 405, 405)},
-    "tasks/all": {"get": (401, 200, 200), "post": (405, 405, 405)},
-    "task-status/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
-    "api/v1/dead-letters": {"get": (401, 200, 200), "post": (405, 405, 405)},
-    "api/v1/dead-letters/groups": {"get": (401, 200, 200), "post": (405, 405, 405)},
-    "api/v1/dead-letters/replay": {"post": (401, 403, 422), "get": (405, 405, 405)},
-    "api/v1/dead-letters/discard": {"post": (401, 403, 422), "get": (405, 405, 405)},
-    "api/v1/dead-letters/runs/<run_id>": {"get": (401, 404, 404), "post": (405, 405, 405)},
-    "api/v1/dead-letters/runs/<run_id>/stop": {"post": (401, 403, 403), "get": (405, 405, 405)},
-    "api/v1/dead-letters/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+
+def kind(allowed: str, *, stranger: int, token: int = 403, person: int = 403) -> dict[str, int | None]:
+    """Who may, and the status for the others; None: may, so whatever the view says but 401, 403 and the way to the login."""
+    refused = {**dict.fromkeys(STRANGERS, stranger), **dict.fromkeys(PEOPLE, person), **dict.fromkeys(TOKENS, token)}
+    return {**refused, **dict.fromkeys(allowed.split())}
+
+
+# Operations of the API, by the permission that they take.
+READ_API = kind("viewer operator admin read", stranger=401)
+DISPATCH_API = kind("operator admin dispatch", stranger=401)
+OPERATE_API = kind("operator admin", stranger=401)
+INFRA_API = kind("admin", stranger=401)
+OWN_TOKENS_API = kind("viewer operator admin", stranger=401)
+ANY_API = kind("viewer operator admin read dispatch", stranger=401)
+OPEN = kind(" ".join(EVERYBODY), stranger=200)
+# Pages take a session: whoever brings a token is a stranger.
+PAGE = kind("viewer operator admin", stranger=302, token=302)
+DISPATCH_PAGE = kind("operator admin", stranger=302, token=302)
+OPERATE_PAGE = DISPATCH_PAGE
+INFRA_PAGE = kind("admin", stranger=302, token=302)
+LOGIN = kind("anonymous expired revoked read dispatch", stranger=200, person=302)
+LOGOUT = kind("", stranger=302, token=302, person=302)
+ADMIN_LOGIN = kind("", stranger=302, token=302, person=403)
+
+#: Route → method → who may; with a body that is right where one is needed. Of methods that are not named, the answer is 405.
+DOORS: dict[str, dict[str, Any]] = {
+    "login/": {"get": LOGIN, "post": LOGIN},
+    "logout/": {"post": LOGOUT},
+    "admin/login/": {"get": ADMIN_LOGIN},
+    "": {"get": PAGE},
+    "run/": {"post": DISPATCH_PAGE},
+    "tasks/<uuid:task_id>/": {"get": PAGE},
+    "openapi.json": {"get": ANY_API},
+    "docs": {"get": ANY_API},
+    "health": {"get": OPEN},
+    "tasks/trigger": {"post": DISPATCH_API},
+    "tasks/all": {"get": READ_API},
+    "task-status/<task_id>": {"get": READ_API},
+    "api/v1/dead-letters": {"get": READ_API},
+    "api/v1/dead-letters/groups": {"get": READ_API},
+    "api/v1/dead-letters/replay": {"post": (OPERATE_API, {"all": True})},
+    "api/v1/dead-letters/discard": {"post": (OPERATE_API, {"all": True})},
+    "api/v1/dead-letters/runs/<run_id>": {"get": READ_API},
+    "api/v1/dead-letters/runs/<run_id>/stop": {"post": OPERATE_API},
+    "api/v1/dead-letters/<task_id>": {"get": READ_API},
+    "api/v1/tokens": {"get": OWN_TOKENS_API, "post": (OWN_TOKENS_API, {"name": "new", "scopes": ["read"]})},
+    "api/v1/tokens/<token_id>": {"delete": OWN_TOKENS_API},
 }
+#: Views that look at no method, or send people with a session away first.
+ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}
+SOCKETS = ("ws/tasks", "ws/page/overview")
 
 
-def routes(patterns: Any, prefix: str = "") -> Iterator[str]:
+def patterns_of(patterns: Any, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from routes(pattern.url_patterns, route)
+            yield from patterns_of(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern):
-            yield route
+            yield route, pattern
 
 
-ROUTES = sorted(set(routes(get_resolver().url_patterns)))
+PATTERNS = list(patterns_of(get_resolver().url_patterns))
+ROUTES = sorted({route for route, _ in PATTERNS})
 ADMIN = [route for route in ROUTES if route.startswith("admin/") and route != "admin/login/"]
 OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route == "admin/login/"]
 
@@ -59,24 +105,75 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
-        "<path:object_path>": "1", "<id>": "1",
+        "<path:object_path>": "1", "<id>": "1", "<token_id>": "0",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return "/" + route.removesuffix("$").replace(r"\Z", "")
 
 
+@pytest.fixture
+def people(db: None) -> dict[str, User]:
+    """One of each role; none is a superuser."""
+    made = {}
+    for role in PEOPLE:
+        made[role] = User.objects.create_user(role, password="a long enough one", is_staff=role == "admin")
+        made[role].groups.add(Group.objects.get(name=role))
+    return made
+
+
+@pytest.fixture
+def keys(people: dict[str, User]) -> dict[str, str]:
+    """Tokens of the admin's, who may everything that the scopes cover."""
+    made = {name: create_token(people["admin"], name, [name]) for name in TOKENS}
+    made |= {name: create_token(people["admin"], name, ["read", "dispatch", "operate"]) for name in ("expired", "revoked")}
+    past = timezone.now() - timedelta(seconds=1)
+    ApiToken.objects.filter(name="expired").update(expires_at=past)
+    ApiToken.objects.filter(name="revoked").update(revoked_at=past)
+    return {name: raw for name, (_, raw) in made.items()}
+
+
+def client_of(who: str, people: dict[str, User], keys: dict[str, str]) -> Client:
+    client = Client(headers={"X-API-Key": keys[who]} if who in keys else {}, raise_request_exception=False)
+    if who in people:
+        client.force_login(people[who])
+    return client
+
+
+def ask(client: Client, method: str, path: str, body: object = None) -> Any:
+    if method == "get":
+        return client.get(path)
+    given = {} if body is None else {"data": json.dumps(body)}
+    return getattr(client, method)(path, content_type="application/json", **given)
+
+
+def said(row: Any) -> tuple[dict[str, int | None], object]:
+    """A row's kind and body."""
+    return row if isinstance(row, tuple) else (row, None)
+
+
+def is_let_in(response: Any) -> bool:
+    to_login = response.status_code == 302 and response.headers["Location"].startswith("/login/")
+    return response.status_code not in (401, 403) and not to_login and (response.status_code < 500 or response.status_code == 503)
+
+
 @pytest.mark.parametrize("route", OTHERS)
-def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, api: ApiClient, member: Any) -> None:
+def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
     assert route in DOORS, f"say in DOORS who may use {route!r}"
-    session = Client()
-    session.force_login(member)
-    for method, expected in DOORS[route].items():
-        path = path_of(route)
-        kind = {"content_type": "application/json"} if method == "post" else {}
-        clients = (Client(), api("read"), session)
-        answers = tuple(getattr(client, method)(path, **kind).status_code for client in clients)
-        assert answers == expected, f"{method} {path}"
-        session.force_login(member)  # logging out is among what is tried
+    for method, row in DOORS[route].items():
+        expected, body = said(row)
+        for who in EVERYBODY:
+            response = ask(client_of(who, people, keys), method, path_of(route), body)
+            wanted = expected[who]
+            found = f"{method} /{route} as {who}: {response.status_code}"
+            assert is_let_in(response) if wanted is None else response.status_code == wanted, found
+
+
+@pytest.mark.parametrize("route", [route for route in OTHERS if route not in ANY_METHOD])
+def test_it_takes_no_other_method(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
+    client = client_of("admin", people, keys)
+    for method in METHODS:
+        if method not in DOORS.get(route, {}):
+            assert ask(client, method, path_of(route)).status_code == 405, f"say in DOORS who may {method} {route!r}"
 
 
 def test_the_table_names_no_route_that_is_gone() -> None:
@@ -84,15 +181,84 @@ def test_the_table_names_no_route_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("route", ADMIN)
-def test_the_admin_sends_strangers_tokens_and_members_away(route: str, api: ApiClient, member: Any) -> None:
+def test_the_admin_sends_everybody_else_away(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
     path = path_of(route).replace("(?P<app_label>auth|django_celery_results|tasks_app|zenith_site)", "auth")
-    session = Client()
-    session.force_login(member)
-    for client in (Client(), api("read"), session):
-        response = client.get(path)
-        assert response.status_code in (302, 404, 405), path
+    for who in ("anonymous", "viewer", "operator", "read"):
+        response = client_of(who, people, keys).get(path)
+        assert response.status_code in (302, 404, 405), f"{path} as {who}"
         if response.status_code == 302:
             assert response.headers["Location"].startswith(("/admin/", "/login/"))
+
+
+@pytest.mark.parametrize(
+    ("model", "status"),
+    [
+        ("auth/user", 200),
+        ("auth/group", 200),
+        ("zenith_site/apitoken", 200),
+        ("zenith_site/auditentry", 200),
+        ("tasks_app/task", 200),
+    ],
+)
+def test_the_admin_lets_the_role_admin_in(model: str, status: int, people: dict[str, User], keys: dict[str, str]) -> None:
+    assert client_of("admin", people, keys).get(f"/admin/{model}/").status_code == status
+
+
+MUTATING = [
+    (route, method)
+    for route, row in DOORS.items()
+    for method in row
+    if method != "get" and route not in ("login/", "logout/")  # those are told of by signals: test_auth_audit.py
+]
+
+
+@pytest.mark.parametrize(("route", "method"), MUTATING)
+def test_whatever_changes_something_is_in_the_audit_log(
+    route: str, method: str, people: dict[str, User], keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(request: HttpRequest, **_: Any) -> HttpResponse:
+        return HttpResponse()
+
+    for known, pattern in PATTERNS:
+        if known == route:
+            monkeypatch.setattr(pattern, "callback", done)
+    client = client_of("admin", people, keys)
+    AuditEntry.objects.all().delete()
+    assert ask(client, method, path_of(route)).status_code == 200
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.username, entry.status) == (f"{method.upper()} /{route}", "admin", 200)
+    assert (entry.path, entry.address) == (path_of(route), "127.0.0.1")
+
+
+def test_the_table_of_sockets_is_complete() -> None:
+    assert sorted(str(pattern.pattern) for pattern in websocket_urlpatterns) == sorted(SOCKETS)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("route", SOCKETS)
+@pytest.mark.parametrize("who", EVERYBODY)
+async def test_every_socket_opens_to_those_who_may_look(route: str, who: str, people: Any, keys: Any) -> None:
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+    if who in keys:
+        headers.append((b"x-api-key", keys[who].encode()))
+    if who in people:
+        client = Client()
+        await client.aforce_login(people[who])
+        headers.append((b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode()))
+    socket = WebsocketCommunicator(SocketAuth(URLRouter(websocket_urlpatterns)), f"/{route}", headers=headers)
+    try:
+        assert (await socket.connect(timeout=10))[0]
+        if who in STRANGERS or who == "dispatch":
+            closed = await socket.receive_output(timeout=10)
+            assert (closed["type"], closed["code"]) == ("websocket.close", 4403 if who == "dispatch" else 4401)
+        else:
+            await socket.send_to(text_data=json.dumps({"type": "PING"}))
+            async with asyncio.timeout(10):
+                while await socket.receive_from(timeout=10) != '{"type":"PONG"}':
+                    pass
+            await socket.disconnect(timeout=10)
+    finally:
+        await asyncio.to_thread(connections.close_all)
 
 
 def test_a_stranger_comes_back_to_the_page_after_the_login(admin: Any) -> None:

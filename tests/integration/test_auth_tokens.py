@@ -20,7 +20,7 @@ from zenith_site.models import ApiToken
 
 @pytest.fixture
 def pair(admin: Any) -> tuple[ApiToken, str]:
-    return create_token(admin, "billing", ["write", "read"])
+    return create_token(admin, "billing", ["dispatch", "read"])
 
 
 def test_a_token_has_the_documented_form_and_only_its_hash_is_kept(pair: Any) -> None:
@@ -30,7 +30,7 @@ def test_a_token_has_the_documented_form_and_only_its_hash_is_kept(pair: Any) ->
     assert re.fullmatch(r"[0-9a-f]{64}", token.hash)
     stored = ApiToken.objects.filter(pk=token.pk).values().get()
     assert raw not in json.dumps(stored, default=str)
-    assert stored["scopes"] == ["read", "write"]
+    assert stored["scopes"] == ["read", "dispatch"]
 
 
 def test_the_right_token_is_found_in_one_query(pair: Any, django_assert_num_queries: Any) -> None:
@@ -112,12 +112,12 @@ def test_a_wrong_token_is_refused_even_with_a_session(admin: Any) -> None:
 
 
 def test_a_token_needs_a_known_scope(admin: Any) -> None:
-    for scopes in ([], ["admin"]):
-        with pytest.raises(ValueError, match=r"scope|admin"):
+    for scopes in ([], ["write"]):
+        with pytest.raises(ValueError, match=r"scope|write"):
             create_token(admin, "t", scopes)
 
 
-@pytest.mark.parametrize("scopes", [[], ["admin"]])
+@pytest.mark.parametrize("scopes", [[], ["write"]])
 def test_the_database_keeps_no_other_scopes_either(admin: Any, scopes: list[str]) -> None:
     with pytest.raises(IntegrityError):
         ApiToken.objects.create(user=admin, name="t", scopes=scopes, hash="0" * 64)
@@ -142,7 +142,7 @@ def test_the_command_prints_json(admin: Any) -> None:
             "--scope",
             "read",
             "--scope",
-            "write",
+            "dispatch",
             "--name",
             "ci",
             "--expires-days",
@@ -152,7 +152,7 @@ def test_the_command_prints_json(admin: Any) -> None:
     )
     found = authenticate_token(answer["token"])
     assert found is not None
-    assert answer["scopes"] == found.scopes == ["read", "write"]
+    assert answer["scopes"] == found.scopes == ["read", "dispatch"]
     assert found.expires_at is not None
     assert timedelta(days=6) < found.expires_at - timezone.now() < timedelta(days=8)
 
@@ -161,7 +161,8 @@ def test_the_command_prints_json(admin: Any) -> None:
     "args",
     [
         ["nobody"],
-        ["root", "--scope", "admin"],
+        ["root", "--scope", "write"],
+        ["root", "--rate-limit", "5"],
         ["root", "--expires-days", "0"],
         ["root", "--name", ""],
     ],

@@ -45,7 +45,7 @@ def ports(module_ports: tuple[Stack, list[int]], transactional_db: None) -> Iter
 def token(admin: User) -> MakeToken:
     from zenith_site.auth.tokens import create_token
 
-    return lambda: create_token(admin, "test", ["read", "write"])[1]
+    return lambda: create_token(admin, "test", ["read", "dispatch"])[1]
 
 
 def trigger(port: int, raw: str) -> int:

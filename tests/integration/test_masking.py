@@ -178,7 +178,7 @@ def test_outcomes_are_stored_without_secrets_where_that_is_asked_for(settings: A
 
 def test_the_mask_is_not_sent_back_in_place_of_the_secret(api: ApiClient, failed: str) -> None:
     body = {"ids": [failed], "args": [{"password": "***", "user": "ann"}], "kwargs": {"token": "***", "user": "***"}}
-    answer = api("write").post("/api/v1/dead-letters/replay", data=json.dumps(body), content_type="application/json")
+    answer = api("operate").post("/api/v1/dead-letters/replay", data=json.dumps(body), content_type="application/json")
     assert answer.status_code == 422
     assert [culprit["pointer"] for culprit in answer.json()["errors"]] == ["/kwargs/token", "/args/0/password"]
     assert Task.objects.count() == 1

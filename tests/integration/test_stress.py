@@ -49,7 +49,7 @@ def port(module_site: tuple[Stack, int], transactional_db: None) -> Iterator[int
 def token(admin: User) -> str:
     from zenith_site.auth.tokens import create_token
 
-    return create_token(admin, "stress", ["read", "write"])[1]
+    return create_token(admin, "stress", ["read", "dispatch"])[1]
 
 
 @pytest.fixture

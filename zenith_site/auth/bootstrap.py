@@ -54,7 +54,7 @@ def _ensure_key(user: "User") -> str:
     managed.exclude(hash=fields["hash"]).delete()
     ApiToken.objects.update_or_create(
         hash=fields["hash"],
-        defaults={"revoked_at": None, "expires_at": None},
+        defaults={"revoked_at": None, "expires_at": None, "scopes": Scope.values},
         create_defaults={"user": user, "name": _TOKEN_NAME, "scopes": Scope.values, **fields},
     )
     return raw

@@ -1,25 +1,57 @@
-"""What people may do. This is the one place that grants anything beyond Django's own permissions.
+"""What people may do, in one table; docs/security.md shows it to them.
 
-| may | who |
-|---|---|
-| look at tasks (`tasks_app.view_task`) | every active user |
-| dispatch tasks (`tasks_app.dispatch_task`) | who has the permission; superusers |
-| the admin | staff, by the permissions of each model |
-
-A token does what its user may, within its scopes: `read` for safe methods, `write` for others.
-Views ask `user.has_perm()` and nothing else, so whatever backend an installation adds counts too.
+Every active user may look, and manage their own tokens. Anything else takes a permission of
+Django's, which three groups bundle. Views ask `caller_of()` (tasks_app/callers.py), which asks
+`user.has_perm()` and nothing else, so whatever backend an installation adds counts too.
 """
 
 from typing import Any, Final
 
-from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q
 
-_EVERYBODY: Final = frozenset({"tasks_app.view_task"})
+from tasks_app.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, VIEW
+
+#: List, create and revoke one's own tokens. No row of Django's stands for it, since nobody has to be given it.
+OWN_TOKENS: Final = "zenith_site.own_tokens"
+EVERYBODY: Final = frozenset({VIEW, OWN_TOKENS})
+
+_VIEWER: Final = (VIEW,)
+_OPERATOR: Final = (*_VIEWER, DISPATCH, OPERATE)
+_ADMIN: Final = (
+    *_OPERATOR,
+    INFRA,
+    ADMINISTER,
+    *(f"auth.{verb}_{model}" for model in ("user", "group") for verb in ("add", "change", "delete", "view")),
+    *(f"zenith_site.{verb}_apitoken" for verb in ("add", "change", "delete", "view")),
+    "zenith_site.view_auditentry",
+    *(f"tasks_app.view_{model}" for model in ("taskevent", "batch", "attempt", "deadletter", "replayrun", "minuterollup")),
+    "django_celery_results.view_taskresult",
+)
+#: The groups, from the one that may least; each may what the one before may.
+ROLES: Final = {"viewer": _VIEWER, "operator": _OPERATOR, "admin": _ADMIN}
 
 
-class EverybodyMayLook(BaseBackend):
-    """Grants every active user what looking takes; it authenticates nobody."""
+class EverybodyMayLook(ModelBackend):
+    """Django's own backend, which grants every active user what nobody has to be given.
 
-    def has_perm(self, user_obj: Any, perm: str, obj: object = None) -> bool:
+    It answers that first: a backend of its own beside Django's would cost two queries for each look.
+    """
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         """Whether this backend grants the permission."""
-        return user_obj.is_active and user_obj.is_authenticated and perm in _EVERYBODY
+        if perm in EVERYBODY:
+            return bool(user_obj.is_active and user_obj.is_authenticated)
+        return super().has_perm(user_obj, perm, obj)
+
+
+def ensure_roles(using: str = "default") -> None:
+    """Make the groups, and give them the permissions that they lack; what somebody added stays."""
+    for role, names in ROLES.items():
+        group, _ = Group.objects.using(using).get_or_create(name=role)
+        wanted = Q()
+        for name in names:
+            app, _, codename = name.partition(".")
+            wanted |= Q(content_type__app_label=app, codename=codename)
+        group.permissions.add(*Permission.objects.using(using).filter(wanted))

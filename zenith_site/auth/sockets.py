@@ -13,38 +13,49 @@ from channels.auth import AuthMiddlewareStack
 from channels.db import database_sync_to_async
 from channels.security.websocket import OriginValidator
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
 from django.http.request import validate_host
 
-from zenith_site.auth.tokens import authenticate_token
-from zenith_site.models import ApiToken, Scope
+from tasks_app.callers import Caller
+from zenith_site.auth.tokens import authenticate_token, caller_for
+from zenith_site.auth.watch import Door, watch
 
 Scoped = MutableMapping[str, Any]
 Application = Callable[[Scoped, Any, Any], Awaitable[None]]
 
 
 class SocketAuth:
-    """Sets `scope["user"]` and `scope["token"]`; a stranger becomes an AnonymousUser.
+    """Sets `scope["caller"]`, None for a stranger, and `scope["access_ended"]`.
 
-    The consumer closes a stranger's socket with 4401: only after accepting can a code be sent.
+    The latter is an async function that returns once the caller may no longer stay. The consumer
+    closes the sockets of strangers with 4401: only after accepting can a code be sent.
     """
 
     def __init__(self, application: Application) -> None:
         self.application = application
-        self.with_session = AuthMiddlewareStack(application)
+        self.with_session = AuthMiddlewareStack(self._for_a_person)
 
     async def __call__(self, scope: Scoped, receive: Any, send: Any) -> None:
-        """Pass the connection on with its user."""
+        """Pass the connection on with its caller."""
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
-        scope = {**scope, "token": None}
         raw = _raw_token(headers)
         if raw is None and is_own_origin(headers):
             await self.with_session(scope, receive, send)
             return
-        token = await database_sync_to_async(_reading_token)(raw) if raw is not None else None
-        scope["token"] = token
-        scope["user"] = token.user if token else AnonymousUser()
-        await self.application(scope, receive, send)
+        token = await database_sync_to_async(authenticate_token)(raw) if raw is not None else None
+        caller, door = (caller_for(token), Door("token", str(token.pk))) if token else (None, None)
+        await self._pass_on(scope, receive, send, caller, door)
+
+    async def _for_a_person(self, scope: Scoped, receive: Any, send: Any) -> None:
+        user, key = scope["user"], scope["session"].session_key
+        caller, door = (Caller.person(user), Door("session", key)) if user.is_authenticated else (None, None)
+        await self._pass_on(scope, receive, send, caller, door)
+
+    async def _pass_on(self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, door: Door | None) -> None:
+        async def access_ended() -> None:
+            if door is not None:
+                await watch().ended(door)
+
+        await self.application({**scope, "caller": caller, "access_ended": access_ended}, receive, send)
 
 
 def is_own_origin(headers: dict[str, str]) -> bool:
@@ -70,8 +81,3 @@ def _raw_token(headers: dict[str, str]) -> str | None:
         return headers["x-api-key"].strip()
     scheme, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
-
-
-def _reading_token(raw: str) -> ApiToken | None:
-    token = authenticate_token(raw)
-    return token if token and Scope.READ in token.scopes else None

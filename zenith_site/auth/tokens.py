@@ -14,6 +14,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from tasks_app.callers import Caller
+from zenith_site.env import parse_rate
 from zenith_site.models import ApiToken, Scope
 
 if TYPE_CHECKING:
@@ -24,13 +26,16 @@ MARK: Final = "zen_"
 _NOTED_EVERY: Final = timedelta(minutes=1)
 
 
-def create_token(user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+def create_token(
+    user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None, rate_limit: str = ""
+) -> tuple[ApiToken, str]:
     """Make a token that acts for `user`; return it and its raw form, which is not kept.
 
     Raises ValueError for an unknown scope or none.
     """
     raw = new_raw()
-    return ApiToken.objects.create(user=user, name=name, scopes=_known(scopes), expires_at=expires_at, **identity(raw)), raw
+    fields = {"user": user, "name": name, "scopes": _known(scopes), "expires_at": expires_at, "rate_limit": rate_limit}
+    return ApiToken.objects.create(**fields, **identity(raw)), raw
 
 
 def new_raw() -> str:
@@ -59,6 +64,17 @@ def authenticate_token(raw: str) -> ApiToken | None:
     return token
 
 
+def caller_for(token: ApiToken) -> Caller:
+    """Return the caller that a valid token stands for."""
+    return Caller(
+        name=f"token {token}",
+        key=f"token:{token.pk}",
+        user=token.user,
+        scopes=frozenset(token.scopes),
+        rate_limit=parse_rate(token.rate_limit),
+    )
+
+
 def _note_use(token: ApiToken, now: datetime) -> None:
     earlier = now - _NOTED_EVERY
     if token.last_used_at is None or token.last_used_at < earlier:
@@ -71,7 +87,7 @@ def _hash(raw: str) -> str:
 
 
 def _known(scopes: Iterable[str]) -> list[str]:
-    wanted = sorted({Scope(scope).value for scope in scopes})
+    wanted = {Scope(scope) for scope in scopes}
     if not wanted:
         raise ValueError("a token needs at least one scope")
-    return wanted
+    return [scope.value for scope in Scope if scope in wanted]

@@ -9,7 +9,9 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from zenith_site.auth import audit
 from zenith_site.auth.tokens import create_token
+from zenith_site.env import ACCEPTED_RATE, parse_rate
 from zenith_site.models import ApiToken, Scope
 
 
@@ -25,10 +27,11 @@ class Command(BaseCommand):
             "--scope",
             action="append",
             choices=Scope.values,
-            help="what it may do; give it twice for both (default: read)",
+            help="what it may do of what USER may; may be repeated (default: read)",
         )
         parser.add_argument("--name", type=_name, default="command line", help="what uses it")
         parser.add_argument("--expires-days", type=_days, metavar="N", help="days after which it opens nothing")
+        parser.add_argument("--rate-limit", type=_rate, metavar="RATE", help="its own limit of triggers, such as 100/60s")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -39,7 +42,8 @@ class Command(BaseCommand):
         days = options["expires_days"]
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         scopes = options["scope"] or [Scope.READ.value]
-        token, raw = create_token(user, options["name"], scopes, expires_at)
+        token, raw = create_token(user, options["name"], scopes, expires_at, options["rate_limit"] or "")
+        audit.write("create_token", detail={"token": str(token), "user": user.get_username(), "scopes": token.scopes})
         if options["json"]:
             self.stdout.write(json.dumps(_described(token, raw)))
         else:
@@ -52,6 +56,7 @@ def _described(token: ApiToken, raw: str) -> dict[str, Any]:
         "name": token.name,
         "user": token.user.get_username(),
         "scopes": token.scopes,
+        "rate_limit": token.rate_limit or None,
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
     }
 
@@ -59,6 +64,12 @@ def _described(token: ApiToken, raw: str) -> dict[str, Any]:
 def _name(value: str) -> str:
     if not 1 <= len(value) <= 60 or not value.isprintable():
         raise ArgumentTypeError("it takes 1 to 60 printable characters")
+    return value
+
+
+def _rate(value: str) -> str:
+    if parse_rate(value) is None:
+        raise ArgumentTypeError(f"{value!r} is not accepted: it takes {ACCEPTED_RATE}")
     return value
 
 

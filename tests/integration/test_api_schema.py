@@ -1,0 +1,83 @@
+"""schemathesis: every operation of a real web process, called as the API's description allows and as it forbids.
+
+It finds whatever contradicts `/openapi.json`: a 500, a status or a body that is not described, bad input that is accepted, good
+input that is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from ninja.responses import NinjaJSONEncoder
+from schemathesis import Case
+from schemathesis.config import SchemathesisConfig
+
+from tests import stack as stacks
+from tests.processes import free_port
+from zenith_site.api import api
+
+pytestmark = pytest.mark.django_db
+module_database = stacks.module_database
+
+#: For each operation; half of them break a rule of its description.
+EXAMPLES = 30
+CONFIG = """
+[checks.positive_data_acceptance]
+# What fits the description may still be wrong: a task that is not in the catalogue, arguments that it does not take,
+# an id that names nothing, a state in which something cannot be done, no worker or Docker host to do it.
+expected-statuses = [200, 201, 202, 204, 404, 409, 422, 503]
+"""
+
+
+schema = schemathesis.openapi.from_dict(
+    json.loads(json.dumps(api.get_openapi_schema(), cls=NinjaJSONEncoder)), config=SchemathesisConfig.from_str(CONFIG)
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Where to call, and the token of an admin to call with."""
+
+    base_url: str
+    headers: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def caller(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """A web process, and someone who may do everything."""
+    from django.contrib.auth.models import User
+
+    from zenith_site.auth.tokens import create_token
+    from zenith_site.models import Scope
+
+    user = User.objects.create_superuser("schemathesis")
+    _, raw = create_token(user, "schemathesis", Scope.values)
+    for stack in stacks.running(
+        tmp_path_factory.mktemp("schema"), ZENITH_RATE_LIMIT="1000000/1s", ZENITH_READ_RATE_LIMIT="1000000/1s"
+    ):
+        port = free_port()
+        stack.web(port)
+        yield Caller(f"http://127.0.0.1:{port}", {"X-API-Key": raw})
+    user.delete()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+def test_every_operation_keeps_its_description(case: Case, caller: Caller) -> None:
+    case.call_and_validate(base_url=caller.base_url, headers=caller.headers)
+
+
+def test_the_description_is_valid_openapi_3_1() -> None:
+    assert schema.raw_schema["openapi"].startswith("3.1.")
+    schema.validate()

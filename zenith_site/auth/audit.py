@@ -1,0 +1,169 @@
+"""The audit log: who did what, from where, when.
+
+1. `AuditMiddleware` writes an entry after every request of a known caller that may change something
+   (any method but GET, HEAD, OPTIONS and TRACE) and was answered with success. No view can forget it; a view adds
+   numbers and ids with `note()` (tasks_app/callers.py).
+2. Logins, failed ones too, and logouts come through Django's signals.
+3. Entries are pruned after ZENITH_AUDIT_DAYS.
+
+An entry never holds a body, a header or anything that somebody typed into a password's place.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user_model, signals
+from django.db import DatabaseError, connection
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+
+from tasks_app.callers import known_caller
+from tasks_app.tracking import retention
+from zenith_site.auth.address import client_address
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: Entries looked at in one transaction of the pruning.
+_CHUNK: Final = 1000
+# The log is in the order of time, but for moments: the oldest entries have the lowest ids, and no index on the time is needed.
+_PRUNE: Final = """
+    DELETE FROM zenith_site_auditentry WHERE id = ANY(ARRAY(
+        SELECT id FROM (SELECT id, at FROM zenith_site_auditentry ORDER BY id LIMIT %s) oldest
+        WHERE at < now() - make_interval(days => %s)))
+"""
+
+
+def connect() -> None:
+    """Hear of logins and logouts, and have the log pruned with the rest."""
+    signals.user_logged_in.connect(_logged_in, dispatch_uid="audit")
+    signals.user_logged_out.connect(_logged_out, dispatch_uid="audit")
+    signals.user_login_failed.connect(_login_failed, dispatch_uid="audit")
+    retention.also(prune)
+
+
+@sync_and_async_middleware
+def audit_middleware(
+    get_response: Callable[[HttpRequest], Any],
+) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Write an entry for each request that changed something. Stands right inside of what knows the user."""
+    if iscoroutinefunction(get_response):
+
+        async def middleware(request: HttpRequest) -> HttpResponseBase:
+            response = cast(HttpResponseBase, await get_response(request))
+            if _may_have_changed_something(request, response):
+                await sync_to_async(record)(request, response)
+            return response
+
+        return middleware
+
+    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
+        response = cast(HttpResponseBase, get_response(request))
+        if _may_have_changed_something(request, response):
+            record(request, response)
+        return response
+
+    return middleware_in_a_thread
+
+
+def _may_have_changed_something(request: HttpRequest, response: HttpResponseBase) -> bool:
+    match = request.resolver_match
+    if request.method in _SAFE or response.status_code >= HTTPStatus.BAD_REQUEST or match is None:
+        return False
+    if match.app_names == ["admin"]:
+        # A form with mistakes in it is answered with 200, and what was saved with a redirect, or by closing the popup.
+        return response.status_code == HTTPStatus.FOUND or "_popup" in request.POST
+    # Of these the signals tell.
+    return match.url_name not in ("login", "logout")
+
+
+def record(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Write the entry for an answered request; one query."""
+    if not request.user.is_authenticated:
+        return
+    caller = known_caller(request)
+    token = getattr(request, "api_token", None)
+    write(
+        f"{request.method} /{request.resolver_match.route}",  # type: ignore[union-attr]
+        user=caller.user,
+        token=str(token) if token else "",
+        request=request,
+        status=response.status_code,
+        detail={**_of_the_admin(request), **getattr(request, "audit", {})},
+    )
+
+
+def write(
+    action: str,
+    *,
+    user: "User | None" = None,
+    token: str = "",
+    request: HttpRequest | None = None,
+    status: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Append an entry.
+
+    What it tells of has happened and cannot be taken back, so a database that is away by now makes
+    no error of the answer: then the entry goes to the log of the process instead.
+    """
+    from zenith_site.models import AuditEntry
+
+    entry = AuditEntry(
+        user_id=user.pk if user else None,
+        username=user.get_username() if user else "",
+        token=token[:80],
+        address=client_address(request),
+        action=action[:200],
+        path=request.path[:500].replace("\0", "") if request else "",
+        status=status,
+        detail=dict(detail or {}),
+    )
+    try:
+        entry.save(force_insert=True)
+    except DatabaseError as error:
+        logger.error("Not in the audit log (%s): %s from %s, %s", error, entry, entry.address, entry.path)
+
+
+def prune() -> int:
+    """Remove entries older than ZENITH_AUDIT_DAYS, the oldest first; return how many."""
+    removed = 0
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(_PRUNE, [_CHUNK, settings.ZENITH_AUDIT_DAYS])
+            count = int(cursor.rowcount)
+            removed += count
+            if count < _CHUNK:
+                return removed
+
+
+def _of_the_admin(request: HttpRequest) -> dict[str, Any]:
+    """Return which action was taken on how many rows, where it was one of the admin's."""
+    if request.resolver_match is None or request.resolver_match.app_names != ["admin"] or "action" not in request.POST:
+        return {}
+    return {"action": request.POST["action"][:100], "chosen": len(request.POST.getlist("_selected_action"))}
+
+
+def _logged_in(request: HttpRequest | None, user: "User", **_: Any) -> None:
+    write("login", user=user, request=request)
+
+
+def _logged_out(request: HttpRequest | None, user: "User | None", **_: Any) -> None:
+    if user is not None:
+        write("logout", user=user, request=request)
+
+
+def _login_failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
+    """Tell which account was tried, if there is such a one: what else was typed may be a password."""
+    users = get_user_model()
+    tried = users.objects.filter(**{users.USERNAME_FIELD: credentials.get(users.USERNAME_FIELD, "")}).first()
+    write("login failed", user=tried, request=request)

@@ -1,0 +1,51 @@
+"""The login page; the admin has no other."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+
+from zenith_site.auth import throttle
+from zenith_site.auth.address import client_address
+
+
+class ThrottledLoginForm(AuthenticationForm):
+    """Looks at the password only when the throttle lets it.
+
+    Attributes:
+        wait: seconds until the next attempt; 0 where this one was looked at.
+    """
+
+    wait = 0
+
+    def clean(self) -> dict[str, Any]:
+        """Return name and password of who may come in. Raises ValidationError, or redis.RedisError."""
+        account = self.cleaned_data.get("username")
+        if account is None or not self.cleaned_data.get("password"):
+            return super().clean()
+        address = client_address(self.request)
+        self.wait = throttle.attempt(account, address)
+        if self.wait:
+            raise ValidationError(f"There were several failed logins. Please try again in {self.wait} seconds.", code="throttled")
+        cleaned = super().clean()
+        throttle.succeeded(account, address)
+        return cleaned
+
+
+class ThrottledLoginView(LoginView):
+    """Answers who comes too often with 429."""
+
+    form_class = ThrottledLoginForm
+    redirect_authenticated_user = True
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Show the form again, and what was wrong."""
+        response = super().form_invalid(form)
+        wait = getattr(form, "wait", 0)
+        if wait:
+            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+            response.headers["Retry-After"] = str(wait)
+        return response

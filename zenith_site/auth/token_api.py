@@ -1,0 +1,184 @@
+"""One's own tokens, for programs and for whatever page a person makes of it.
+
+Managing tokens takes a session, or a token with the scope `admin`. Nobody can give away more than
+they hold: a token is made with scopes whose permissions its maker has, by a token only with that
+token's own scopes, and then it ends no later than that one does.
+"""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Literal
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest
+from django.utils import timezone
+from ninja import Router, Status
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from tasks_app.callers import ADMINISTER, SCOPES, Caller, caller_of, note
+from tasks_app.errors import InvalidInputError, Problem, StateConflictError
+from tasks_app.jsonsafe import storable_text
+from zenith_site.auth.permissions import OWN_TOKENS
+from zenith_site.auth.tokens import create_token
+from zenith_site.env import ACCEPTED_RATE, parse_rate
+from zenith_site.models import ApiToken
+from zenith_site.problems import documented
+
+#: Tokens that one user may have at a time, not counting what was revoked or has expired; each has a rate limit of its own.
+MAX_TOKENS: Final = 50
+#: How many the list shows; those that open nothing any more leave it from its end.
+_LISTED: Final = 200
+
+router = Router(tags=["tokens"])
+
+ScopeName = Literal["read", "dispatch", "operate", "infra", "admin"]
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable() or storable_text(value) != value:
+        raise ValueError("must be printable")
+    return value
+
+
+def _rate(value: str) -> str:
+    if parse_rate(value) is None:
+        raise ValueError(f"must be {ACCEPTED_RATE}")
+    return value
+
+
+def _time(value: Any) -> Any:
+    """Read a time: strict models take JSON's text for nothing else."""
+    if not isinstance(value, str):
+        raise ValueError("must be a time with its offset, such as 2030-01-31T12:00:00Z")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a time with its offset, such as 2030-01-31T12:00:00Z") from None
+
+
+class TokenRequest(BaseModel):
+    """A token to make."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"example": {"name": "nightly import", "scopes": ["dispatch"]}}
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)] = Field(description="What uses it.")
+    scopes: list[ScopeName] = Field(min_length=1, max_length=len(SCOPES), description="What it may do of what you may.")
+    expires_at: Annotated[AwareDatetime, BeforeValidator(_time)] | None = Field(
+        default=None, description="When it ends; `null`: never."
+    )
+    rate_limit: Annotated[str, Field(max_length=20), AfterValidator(_rate)] | None = Field(
+        default=None, description="Its own limit of triggers, such as `100/60s`; takes the permission to administer."
+    )
+
+
+class TokenAnswer(BaseModel):
+    """A token, without what would open anything."""
+
+    id: int
+    name: str
+    prefix: str = Field(description="Its first characters, to tell it from others.")
+    scopes: list[ScopeName]
+    rate_limit: str | None = Field(description="Its own limit of triggers; `null`: the default.")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="Noted once a minute.")
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, token: ApiToken) -> "TokenAnswer":
+        """Return the answer for a token."""
+        return cls(**_fields(token))
+
+
+class NewTokenAnswer(TokenAnswer):
+    """A token that was just made."""
+
+    token: str = Field(description="The token itself. It is shown this once.")
+
+
+@router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
+def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
+    """Return them all, with those that were revoked or have expired, up to 200."""
+    caller = caller_of(request, OWN_TOKENS)
+    return [TokenAnswer.of(token) for token in ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED]]
+
+
+@router.post(
+    "",
+    response={HTTPStatus.CREATED: NewTokenAnswer},
+    openapi_extra=documented(HTTPStatus.CONFLICT),
+    summary="Make a token",
+    operation_id="create_token",
+)
+def create(request: HttpRequest, body: TokenRequest) -> Status[NewTokenAnswer]:
+    """Make a token of your own, and show it this once.
+
+    It gets no scope that you (or the token that you use) lack.
+    """
+    caller = caller_of(request, OWN_TOKENS)
+    _refuse_more_than_held(caller, body)
+    _refuse_time(request, body.expires_at)
+    with transaction.atomic():
+        # Two requests at once must not both take the last place.
+        get_user_model().objects.select_for_update().get(pk=caller.user.pk)
+        if _usable(caller) >= MAX_TOKENS:
+            raise StateConflictError(f"You have {MAX_TOKENS} tokens; revoke one that is no longer used.")
+        token, raw = create_token(caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "")
+    note(request, created=str(token), scopes=token.scopes)
+    return Status(HTTPStatus.CREATED, NewTokenAnswer(**_fields(token), token=raw))
+
+
+@router.delete(
+    "/{token_id}",
+    response={HTTPStatus.NO_CONTENT: None},
+    openapi_extra=documented(HTTPStatus.NOT_FOUND),
+    summary="Revoke a token",
+    operation_id="revoke_token",
+)
+def revoke(request: HttpRequest, token_id: str) -> Status[None]:
+    """Make it open nothing any more; sockets that it opened are closed. It stays in the list."""
+    caller = caller_of(request, OWN_TOKENS)
+    token = _own(caller, token_id)
+    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    note(request, revoked=str(token))
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+def _fields(token: ApiToken) -> dict[str, Any]:
+    names = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
+    return {**{name: getattr(token, name) for name in names}, "rate_limit": token.rate_limit or None}
+
+
+def _refuse_more_than_held(caller: Caller, body: TokenRequest) -> None:
+    lacking = [scope for scope in SCOPES if scope in body.scopes and not caller.may(SCOPES[scope])]
+    if lacking:
+        raise PermissionDenied(f"You cannot give a scope that you do not have: {', '.join(lacking)}.")
+    if body.rate_limit is not None and not caller.may(ADMINISTER):
+        raise PermissionDenied("A token's own rate limit is set by those who may administer.")
+
+
+def _refuse_time(request: HttpRequest, expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidInputError(Problem("/expires_at", "is in the past"))
+    maker = getattr(request, "api_token", None)
+    end = maker.expires_at if maker is not None else None
+    if end is not None and (expires_at is None or expires_at > end):
+        raise InvalidInputError(Problem("/expires_at", f"must be no later than {end.isoformat()}, when the token in use ends"))
+
+
+def _usable(caller: Caller) -> int:
+    tokens = ApiToken.objects.filter(user=caller.user, revoked_at=None)
+    return tokens.count() - tokens.filter(expires_at__lte=timezone.now()).count()
+
+
+def _own(caller: Caller, text: str) -> ApiToken:
+    """Return one of the caller's tokens: another's is as unknown as one that never was."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    token = ApiToken.objects.filter(user=caller.user, pk=number).first()
+    if token is None:
+        raise Http404(f"You have no token {text[:100]!r}.")
+    return token
