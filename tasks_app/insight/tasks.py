@@ -4,19 +4,25 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app import jsonsafe
+from tasks_app.insight import finding
+from tasks_app.insight.search import Search, parse
 from tasks_app.models import Task
 from tasks_app.states import Status
 
+SEARCH_HELP: Final = (
+    "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
+    " `since:`, `until:`, `id:` and `batch:` ask for one thing each. See docs/api.md."
+)
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
@@ -28,6 +34,12 @@ def storable(text: str) -> str:
     return text
 
 
+def _understood(text: str) -> str:
+    """Refuse a search that cannot be understood, while the parameter's name is still known."""
+    parse(text, timezone.now())
+    return text
+
+
 def _known_cursor(cursor: str) -> str:
     if cursor:
         _decode(cursor)
@@ -36,16 +48,22 @@ def _known_cursor(cursor: str) -> str:
 
 #: A form sends every field, the empty ones too.
 FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
+_Query = Annotated[FilterText, AfterValidator(_understood)]
 _Cursor = Annotated[str, AfterValidator(_known_cursor)]
 _Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, newest first, and the filter that continues after them, if there are more."""
+    """Some tasks, newest first, and the filter that continues after them, if there are more.
+
+    `searched_to`: where the search stopped before the page was full, because it had looked at enough
+    rows; the id of the last of them. `following` goes on from there.
+    """
 
     tasks: "list[TaskWithResult]"
     following: "TaskFilter | None"
+    searched_to: UUID | None = None
 
 
 class TaskFilter(BaseModel):
@@ -61,35 +79,43 @@ class TaskFilter(BaseModel):
     cursor: _Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
     status: _Status = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
-    q: FilterText = Field(
-        default="",
-        description="Only the task with this id, or tasks whose error or worker has this text.",
-    )
+    q: _Query = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
 
     def page(self) -> TaskPage:
-        """Return the tasks and what they returned, in two queries."""
-        tasks = list(self._query()[: self.limit + 1])
-        following = None
-        if len(tasks) > self.limit:
-            tasks.pop()
-            following = self.model_copy(update={"cursor": _encode(tasks[-1].id)})
-        return TaskPage(list(with_results(tasks)), following)
+        """Return the tasks and what they returned: in two queries, or with a filter in seven at most."""
+        before = _decode(self.cursor) if self.cursor else None
+        search = self.search()
+        if search == Search():
+            return self._any(before)
+        walked = finding.find(search, before, self.limit + 1)
+        ids = walked.ids[: self.limit]
+        # With one more than asked for, the walk's own end does not matter.
+        end = walked.reached if len(walked.ids) <= self.limit else ids[-1]
+        tasks = Task.objects.filter(id__in=ids).order_by("-id")
+        return TaskPage(list(with_results(tasks)), self._after(end) if end else None, walked.reached)
+
+    def _any(self, before: UUID | None) -> TaskPage:
+        query = Task.objects.order_by("-id")
+        tasks = list((query.filter(id__lt=before) if before else query)[: self.limit + 1])
+        following = self._after(tasks[self.limit - 1].id) if len(tasks) > self.limit else None
+        return TaskPage(list(with_results(tasks[: self.limit])), following)
+
+    def search(self) -> Search:
+        """Return what all filters together ask for."""
+        found = parse(self.q, timezone.now())
+        if self.status:
+            others = frozenset(Status) if found.statuses is None else found.statuses
+            found = replace(found, statuses=others & {self.status})
+        if self.task:
+            found = replace(found, name=self.task)
+        return found
 
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
-    def _query(self) -> QuerySet[Task]:
-        query = Task.objects.order_by("-id")
-        if self.status:
-            query = query.filter(status=self.status)
-        if self.task:
-            query = query.filter(name=self.task)
-        if self.q:
-            query = query.filter(_matching(self.q))
-        if self.cursor:
-            query = query.filter(id__lt=_decode(self.cursor))
-        return query
+    def _after(self, id_: UUID) -> "TaskFilter":
+        return self.model_copy(update={"cursor": _encode(id_)})
 
 
 @dataclass(frozen=True)
@@ -144,15 +170,6 @@ def _value(text: str | None) -> Any:
         return None if text is None else json.loads(text)
     except ValueError:
         return text
-
-
-def _matching(text: str) -> Q:
-    found = Q(error_type__icontains=text) | Q(error_message__icontains=text)
-    found |= Q(worker__icontains=text)
-    try:
-        return found | Q(id=UUID(text))
-    except ValueError:
-        return found
 
 
 def _encode(task_id: UUID) -> str:
