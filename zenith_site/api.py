@@ -11,8 +11,10 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
 from tasks_app import jsonsafe
+from tasks_app.api.batches import router as batches_router
 from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
+from tasks_app.api.v1_tasks import router as v1_tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
 from zenith_site.health import router as health_router
@@ -102,4 +104,6 @@ api = ZenithAPI(
 api.add_router("", health_router)
 api.add_router("", tasks_router)
 api.add_router("/api/v1/dead-letters", dead_letters_router)
+api.add_router("/api/v1/tasks", v1_tasks_router)
+api.add_router("/api/v1/batches", batches_router)
 problems.register(api)

@@ -36,7 +36,9 @@ MAX_RETRIES: Final = 100
 MAX_TIME_LIMIT: Final = 5 * 3600
 DEFAULT_COUNT: Final = 10
 DEFAULT_TASK: Final = "analyze_text"
-_QUEUE_LENGTH: Final = 100
+#: Characters of a queue's name.
+MAX_QUEUE: Final = 100
+MAX_PRIORITY: Final = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,12 +224,7 @@ def _arguments(asked: Dispatch, count: int) -> list[list[Any]]:
 
 
 def _field_problems(asked: Dispatch) -> Iterator[Problem]:
-    if asked.queue is not None and not (
-        0 < len(asked.queue) <= _QUEUE_LENGTH and asked.queue.isprintable() and asked.queue.isascii()
-    ):
-        yield Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters")
-    if asked.priority is not None and not 0 <= asked.priority <= 9:
-        yield Problem("/priority", "must lie between 0 and 9")
+    yield from queue_problems(asked.queue, asked.priority)
     if asked.max_retries is not None and not 0 <= asked.max_retries <= MAX_RETRIES:
         yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
     if asked.not_before is not None and asked.not_before.tzinfo is None:
@@ -235,6 +232,14 @@ def _field_problems(asked: Dispatch) -> Iterator[Problem]:
     yield from _limit_problems(asked)
     yield from jsonsafe.problems(asked.kwargs, "/kwargs")
     yield from jsonsafe.problems(asked.data, "/data")
+
+
+def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
+    """Yield what is wrong with where a task is to go; None is always right."""
+    if queue is not None and not (0 < len(queue) <= MAX_QUEUE and queue.isprintable() and queue.isascii()):
+        yield Problem("/queue", f"must be 1 to {MAX_QUEUE} printable ASCII characters")
+    if priority is not None and not 0 <= priority <= MAX_PRIORITY:
+        yield Problem("/priority", f"must lie between 0 and {MAX_PRIORITY}")
 
 
 def _limit_problems(asked: Dispatch) -> Iterator[Problem]:

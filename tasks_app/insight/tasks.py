@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from tasks_app import jsonsafe
 from tasks_app.insight import finding
 from tasks_app.insight.search import Search, parse
 from tasks_app.models import Task
-from tasks_app.states import Status
+from tasks_app.states import OPEN, Status
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
@@ -42,14 +42,14 @@ def _understood(text: str) -> str:
 
 def _known_cursor(cursor: str) -> str:
     if cursor:
-        _decode(cursor)
+        decode_cursor(cursor)
     return cursor
 
 
 #: A form sends every field, the empty ones too.
 FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
-_Query = Annotated[FilterText, AfterValidator(_understood)]
-_Cursor = Annotated[str, AfterValidator(_known_cursor)]
+QueryText = Annotated[FilterText, AfterValidator(_understood)]
+Cursor = Annotated[str, AfterValidator(_known_cursor)]
 _Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
 
 
@@ -76,14 +76,14 @@ class TaskFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: _Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
     status: _Status = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
-    q: _Query = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
+    q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
 
     def page(self) -> TaskPage:
         """Return the tasks and what they returned: in two queries, or with a filter in seven at most."""
-        before = _decode(self.cursor) if self.cursor else None
+        before = decode_cursor(self.cursor) if self.cursor else None
         search = self.search()
         if search == Search():
             return self._any(before)
@@ -110,12 +110,27 @@ class TaskFilter(BaseModel):
             found = replace(found, name=self.task)
         return found
 
+    def open_ids(self, most: int) -> list[UUID]:
+        """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes."""
+        search = self.search()
+        statuses = OPEN if search.statuses is None else OPEN & search.statuses
+        search = replace(search, statuses=statuses)
+        found: list[UUID] = []
+        before: UUID | None = None
+        while len(found) < most:
+            walked = finding.find(search, before, min(most - len(found), MAX_LIMIT))
+            found += walked.ids
+            before = walked.reached or (walked.ids[-1] if walked.ids else None)
+            if before is None or (walked.reached is None and len(walked.ids) < MAX_LIMIT):
+                break
+        return found
+
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
     def _after(self, id_: UUID) -> "TaskFilter":
-        return self.model_copy(update={"cursor": _encode(id_)})
+        return self.model_copy(update={"cursor": encode_cursor(id_)})
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,11 @@ def find(task_id: str) -> TaskWithResult | None:
     return next(with_results(Task.objects.filter(id=key)), None)
 
 
+def open_among(ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these tasks have not ended."""
+    return set(Task.objects.filter(id__in=ids, status__in=OPEN).values_list("id", flat=True))
+
+
 def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
     """Yield the tasks, each with its result, which one query fetches for all of them."""
     tasks = list(tasks)
@@ -172,11 +192,11 @@ def _value(text: str | None) -> Any:
         return text
 
 
-def _encode(task_id: UUID) -> str:
+def encode_cursor(task_id: UUID) -> str:
     return base64.urlsafe_b64encode(task_id.bytes).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> UUID:
+def decode_cursor(cursor: str) -> UUID:
     try:
         return UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):

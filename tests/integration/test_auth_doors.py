@@ -39,6 +39,14 @@ DOORS: dict[str, dict[str, tuple[int, int, int]]] = {
     "api/v1/dead-letters/runs/<run_id>": {"get": (401, 404, 404), "post": (405, 405, 405)},
     "api/v1/dead-letters/runs/<run_id>/stop": {"post": (401, 403, 403), "get": (405, 405, 405)},
     "api/v1/dead-letters/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+    "api/v1/tasks": {"get": (401, 200, 200), "post": (401, 403, 422)},
+    "api/v1/tasks/cancel": {"post": (401, 403, 422)},
+    "api/v1/tasks/<task_id>": {"get": (401, 404, 404), "patch": (401, 403, 422), "post": (405, 405, 405)},
+    "api/v1/tasks/<task_id>/cancel": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/tasks/<task_id>/retry": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/batches": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/batches/<batch_id>": {"get": (401, 404, 404), "post": (405, 405, 405)},
+    "api/v1/batches/<batch_id>/cancel": {"post": (401, 403, 403), "get": (405, 405, 405)},
 }
 
 
@@ -58,7 +66,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 
 def path_of(route: str) -> str:
     for name, value in {
-        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
+        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<batch_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
         "<path:object_path>": "1", "<id>": "1",
     }.items():  # fmt: skip
         route = route.replace(name, value)
