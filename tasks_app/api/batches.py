@@ -43,7 +43,9 @@ class BatchDetailAnswer(BatchAnswer):
     """One dispatch in full."""
 
     finished_at: datetime | None = Field(description="When its last task ended; null while any is open.")
-    eta: datetime | None = Field(description="When it will be finished at the last minute's speed; null where nothing ended lately.")
+    eta: datetime | None = Field(
+        description="When it will be finished at the last minute's speed; null where nothing ended lately."
+    )
 
     @classmethod
     def of_detail(cls, detail: BatchDetail) -> Self:
@@ -59,7 +61,9 @@ def _members(progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=linked())
+@router.get(
+    "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=linked()
+)
 def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[BatchFilter]) -> list[BatchAnswer]:
     """Return one page, each batch with its progress; the field `Link: <…>; rel="next"` leads to the next where there is one."""
     caller_of(request, VIEW)

@@ -30,7 +30,9 @@ class DispatchRequest(BaseModel):
         extra="forbid",
         strict=True,
         json_schema_extra={
-            "examples": [{"dispatches": [{"task": "analyze_text", "data": "One."}, {"task": "drill_sleep", "kwargs": {"seconds": 1}}]}]
+            "examples": [
+                {"dispatches": [{"task": "analyze_text", "data": "One."}, {"task": "drill_sleep", "kwargs": {"seconds": 1}}]}
+            ]
         },
     )
 
@@ -127,7 +129,9 @@ class RunOfTask(BaseModel):
 class TaskDetailAnswer(TaskSummary):
     """One task, in full."""
 
-    why: str = Field(description="Why it is where it is, in a sentence for people.", examples=["No worker consumes the queue reports."])
+    why: str = Field(
+        description="Why it is where it is, in a sentence for people.", examples=["No worker consumes the queue reports."]
+    )
     args: list[Any]
     kwargs: dict[str, Any]
     source: str = Field(description="`page`, `api`, `command`, `engine`, or `external` for tasks that other programs sent.")
@@ -168,7 +172,9 @@ class CancelOne(BaseModel):
 class Chosen(BaseModel):
     """Open tasks that match all that is given; at least one of these must be."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1, "examples": [{"q": "queue:reports since:1h"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"minProperties": 1, "examples": [{"q": "queue:reports since:1h"}]}
+    )
 
     status: Status | None = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")

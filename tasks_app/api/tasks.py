@@ -14,6 +14,7 @@ from tasks_app.insight.tasks import TaskFilter
 
 router = Router(tags=["tasks"])
 
+
 @router.post(
     "/tasks/trigger",
     response=TriggerAnswer,

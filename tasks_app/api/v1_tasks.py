@@ -59,7 +59,11 @@ def dispatch_tasks(
 
 
 @router.get(
-    "", response=list[TaskSummary], summary="List and search tasks, newest first", operation_id="search_tasks", openapi_extra=linked()
+    "",
+    response=list[TaskSummary],
+    summary="List and search tasks, newest first",
+    operation_id="search_tasks",
+    openapi_extra=linked(),
 )
 def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskSummary]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
@@ -129,7 +133,11 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
     openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )  # fmt: skip
 def retry_task(
-    request: HttpRequest, response: HttpResponse, task_id: str, body: RetryRequest | None = None, idempotency_key: IdempotencyKey = None
+    request: HttpRequest,
+    response: HttpResponse,
+    task_id: str,
+    body: RetryRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Send a task that ended once more, as a new task with the same arguments that points back at it.
 

@@ -75,7 +75,11 @@ def _sentence(task: Task, changed: dict[str, Any], by: str) -> str:
     parts = []
     if "not_before" in changed:
         parts.append(f"rescheduled from {_shown(task.not_before)} to {_shown(changed['not_before'])}")
-    parts += [f"{name} changed from {_shown(getattr(task, name))} to {_shown(changed[name])}" for name in ("queue", "priority") if name in changed]
+    parts += [
+        f"{name} changed from {_shown(getattr(task, name))} to {_shown(changed[name])}"
+        for name in ("queue", "priority")
+        if name in changed
+    ]
     parts += [f"{name} changed" for name in ("args", "kwargs") if name in changed]
     return "; ".join(parts) + (f" by {by}" if by else "")
 

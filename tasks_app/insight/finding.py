@@ -172,7 +172,9 @@ def _conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
     for number, argument in enumerate(search.arguments):
         yield _argument(argument, number)
     for number, error in enumerate(search.errors):
-        yield _turned(Condition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value)}), error.unwanted)
+        yield _turned(
+            Condition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value)}), error.unwanted
+        )
     for number, word in enumerate(search.words):
         yield _turned(_word(word.value, f"word{number}"), word.unwanted)
     if search.since:

@@ -104,7 +104,9 @@ def _terms(text: str) -> Iterator[_Term]:
             continue
         found = _TOKEN.match(text, place)
         if found is None:
-            raise ValueError(f'{_start_of(text, place)!r}: a double quote opens or closes in the middle of a word, or is left open')
+            raise ValueError(
+                f"{_start_of(text, place)!r}: a double quote opens or closes in the middle of a word, or is left open"
+            )
         place = found.end()
         key, value = (found["key"] or ""), found["value"]
         quoted = value.startswith('"')

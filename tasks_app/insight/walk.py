@@ -65,7 +65,8 @@ def walk(streams: Sequence[Stream], condition: Condition, before: UUID, wanted: 
     # Where nothing is to be looked at, the index alone answers.
     values["each"] = wanted if condition.sql == "true" else each
     found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
-    ids = [row[0] for row in _rows(f"SELECT DISTINCT id FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s", values)]
+    query = f"SELECT DISTINCT id FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s"  # noqa: S608 -- built here
+    ids = [row[0] for row in _rows(query, values)]
     if condition.sql == "true":
         return Walked(ids)
     reached = _reached(streams, values)
@@ -84,7 +85,8 @@ def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
             {_along(stream, number, values, "task.id")} LIMIT %(most)s) AS walked LIMIT %(most)s) AS counted) AS size"""  # noqa: S608
         for number, stream in enumerate(candidates)
     )
-    return candidates[min(_rows(counts, values), key=lambda row: (row[1], row[0]))[0]]
+    number: int = min(_rows(counts, values), key=lambda row: (row[1], row[0]))[0]
+    return candidates[number]
 
 
 def _matching(stream: Stream, number: int, condition: Condition, values: dict[str, Any]) -> str:
@@ -103,7 +105,7 @@ def _reached(streams: Sequence[Stream], values: dict[str, Any]) -> UUID | None:
             {_along(stream, number, values, "task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
         for number, stream in enumerate(streams)
     )
-    rows = _rows(f"SELECT id FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1", values)
+    rows = _rows(f"SELECT id FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1", values)  # noqa: S608
     return rows[0][0] if rows else None
 
 
@@ -131,7 +133,7 @@ def _along(stream: Stream, number: int, values: dict[str, Any], selected: str) -
 
 
 def distinct(columns: tuple[str, ...], most: int, partial: str = "true") -> list[tuple[str, ...]] | None:
-    """Return the different values that an index begins with, skipping from one to the next; None where they are more than `most`."""
+    """Return the values that an index begins with, skipping from one to the next; None where they are more than `most`."""
     names = ", ".join(columns)
     own, last = (", ".join(f"{alias}.{column}" for column in columns) for alias in ("task", "value"))
     rows = _rows(
@@ -159,7 +161,7 @@ def newest(condition: Condition, before: UUID, wanted: int) -> list[UUID]:
 
 
 def some(condition: Condition, most: int) -> list[UUID] | None:
-    """Return the ids of all tasks that meet a condition that an index answers, in no order; None where they are more than `most`."""
+    """Return all tasks that meet a condition that an index answers, in no order; None where they are more than `most`."""
     query = f"SELECT task.id FROM tasks_app_task AS task WHERE {condition.sql} LIMIT %(most)s"  # noqa: S608
     rows = _rows(query, {**condition.values, "most": most + 1})
     return None if len(rows) > most else [row[0] for row in rows]
@@ -168,4 +170,5 @@ def some(condition: Condition, most: int) -> list[UUID] | None:
 def _rows(query: str, values: Mapping[str, Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+    return rows

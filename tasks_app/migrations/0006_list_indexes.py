@@ -5,46 +5,54 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tasks_app', '0005_operate_permission'),
+        ("tasks_app", "0005_operate_permission"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='task',
-            name='task_status_newest',
+            model_name="task",
+            name="task_status_newest",
         ),
         migrations.RemoveIndex(
-            model_name='task',
-            name='task_name_newest',
+            model_name="task",
+            name="task_name_newest",
         ),
         migrations.RemoveIndex(
-            model_name='task',
-            name='task_batch',
+            model_name="task",
+            name="task_batch",
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['status', 'id'], name='task_by_status'),
+            model_name="task",
+            index=models.Index(fields=["status", "id"], name="task_by_status"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['name', 'queue', 'status', 'id'], name='task_by_name'),
+            model_name="task",
+            index=models.Index(fields=["name", "queue", "status", "id"], name="task_by_name"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('worker', ''), _negated=True), fields=['worker', 'id'], name='task_by_worker'),
+            model_name="task",
+            index=models.Index(condition=models.Q(("worker", ""), _negated=True), fields=["worker", "id"], name="task_by_worker"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('source__in', ('page', 'api', 'command', 'engine')), _negated=True), fields=['source', 'id'], name='task_external'),
+            model_name="task",
+            index=models.Index(
+                condition=models.Q(("source__in", ("page", "api", "command", "engine")), _negated=True),
+                fields=["source", "id"],
+                name="task_external",
+            ),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=django.contrib.postgres.indexes.GinIndex(condition=models.Q(('finished_at__isnull', False)), fields=['args', 'kwargs'], name='task_arguments', opclasses=('jsonb_path_ops', 'jsonb_path_ops')),
+            model_name="task",
+            index=django.contrib.postgres.indexes.GinIndex(
+                condition=models.Q(("finished_at__isnull", False)),
+                fields=["args", "kwargs"],
+                name="task_arguments",
+                opclasses=("jsonb_path_ops", "jsonb_path_ops"),
+            ),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('batch__isnull', False)), fields=['batch', 'status'], name='task_batch'),
+            model_name="task",
+            index=models.Index(condition=models.Q(("batch__isnull", False)), fields=["batch", "status"], name="task_batch"),
         ),
     ]

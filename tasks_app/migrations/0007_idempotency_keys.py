@@ -4,39 +4,41 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tasks_app', '0006_list_indexes'),
+        ("tasks_app", "0006_list_indexes"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('key', models.CharField(max_length=400, primary_key=True, serialize=False)),
-                ('digest', models.BinaryField(help_text='SHA-256 of what was asked for.', max_length=32)),
-                ('answer', models.JSONField(blank=True, help_text='NULL only inside of the transaction that makes it.', null=True)),
-                ('created_at', models.DateTimeField()),
+                ("key", models.CharField(max_length=400, primary_key=True, serialize=False)),
+                ("digest", models.BinaryField(help_text="SHA-256 of what was asked for.", max_length=32)),
+                (
+                    "answer",
+                    models.JSONField(blank=True, help_text="NULL only inside of the transaction that makes it.", null=True),
+                ),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'verbose_name': 'idempotency key',
-                'ordering': ('-created_at',),
+                "verbose_name": "idempotency key",
+                "ordering": ("-created_at",),
             },
         ),
         migrations.RemoveConstraint(
-            model_name='batch',
-            name='batch_idempotency_key',
+            model_name="batch",
+            name="batch_idempotency_key",
         ),
         migrations.RemoveField(
-            model_name='batch',
-            name='idempotency_digest',
+            model_name="batch",
+            name="idempotency_digest",
         ),
         migrations.RemoveField(
-            model_name='batch',
-            name='idempotency_key',
+            model_name="batch",
+            name="idempotency_key",
         ),
         migrations.AddIndex(
-            model_name='idempotencykey',
-            index=models.Index(fields=['created_at'], name='idempotency_age'),
+            model_name="idempotencykey",
+            index=models.Index(fields=["created_at"], name="idempotency_age"),
         ),
     ]

@@ -25,7 +25,9 @@ def client(api: ApiClient) -> Client:
 
 
 def batch(count: int = 3, task: str = "drill_sleep") -> UUID:
-    asked = Dispatch(task=task, data=1 if task == "drill_sleep" else "x", count=count, not_before=timezone.now() + timedelta(hours=1))
+    asked = Dispatch(
+        task=task, data=1 if task == "drill_sleep" else "x", count=count, not_before=timezone.now() + timedelta(hours=1)
+    )
     return dispatch(asked, Origin(source="api", sent_by="ada")).batch_id
 
 

@@ -65,7 +65,9 @@ def test_different_dispatches_are_written_together(client: Client) -> None:
     assert answer["triggered"] == 3
     assert [batch["triggered"] for batch in answer["batches"]] == [2, 1]
     ids = [id_ for batch in answer["batches"] for id_ in batch["ids"]]
-    assert {str(task.id): task.queue for task in Task.objects.all()} == dict(zip(ids, ["default", "default", "slow"], strict=True))
+    assert {str(task.id): task.queue for task in Task.objects.all()} == dict(
+        zip(ids, ["default", "default", "slow"], strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,8 @@ def test_named_tasks_are_cancelled(client: Client) -> None:
     ("body", "expected"),
     [
         ({}, [""]), ({"ids": [str(NOBODY)], "filter": {"q": "x"}}, [""]), ({"filter": {}}, ["/filter"]), ({"ids": []}, ["/ids"]),
-        ({"ids": ["x"]}, ["/ids/0"]), ({"filter": {"q": "colour:red"}}, ["/filter/q"]), ({"filter": {"status": "DONE"}}, ["/filter/status"]),
+        ({"ids": ["x"]}, ["/ids/0"]), ({"filter": {"q": "colour:red"}}, ["/filter/q"]),
+        ({"filter": {"status": "DONE"}}, ["/filter/status"]),
     ],
 )  # fmt: skip
 def test_a_wish_that_is_not_clear_cancels_nothing(client: Client, body: Any, expected: list[str]) -> None:

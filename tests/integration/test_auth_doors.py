@@ -66,8 +66,8 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 
 def path_of(route: str) -> str:
     for name, value in {
-        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<batch_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
-        "<path:object_path>": "1", "<id>": "1",
+        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
+        "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return "/" + route.removesuffix("$").replace(r"\Z", "")
