@@ -21,7 +21,7 @@ from tasks_app.states import OPEN, Status
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
-    " `since:`, `until:`, `id:` and `batch:` ask for one thing each. See docs/api.md."
+    " `since:`, `until:`, `id:` and `batch:` ask for one thing each. See docs/search.md."
 )
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
