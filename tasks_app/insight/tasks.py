@@ -49,7 +49,7 @@ def _known_cursor(cursor: str) -> str:
 #: A form sends every field, the empty ones too.
 FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 QueryText = Annotated[FilterText, AfterValidator(_understood)]
-Cursor = Annotated[str, AfterValidator(_known_cursor)]
+Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterValidator(_known_cursor)]
 _Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
 
 

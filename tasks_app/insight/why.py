@@ -9,6 +9,8 @@ import redis
 from django.db.models import Sum
 from django.utils import timezone
 
+from tasks_app.insight.finding import find
+from tasks_app.insight.search import Choice, Search
 from tasks_app.models import MinuteRollup, Task
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat
@@ -38,7 +40,7 @@ class Facts:
 
 
 def why(task: Task) -> str:
-    """Return the sentence, from two queries at most and the workers' heartbeats."""
+    """Return the sentence, from three queries at most and the workers' heartbeats."""
     return explain(task, gather(task))
 
 
@@ -53,10 +55,8 @@ def gather(task: Task) -> Facts:
         workers = None
     if task.status != Status.QUEUED:
         return Facts(now=now, workers=workers)
-    older = Task.objects.filter(status=Status.QUEUED, id__lt=task.id).order_by()
-    # The newest of the older ones, whatever their queue: to look at more would take as long as they are many.
-    nearest = older.order_by("-id").values("queue")[: MAX_COUNTED + 1]
-    ahead = sum(row["queue"] == task.queue for row in nearest)
+    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
+    ahead = len(find(waiting, task.id, MAX_COUNTED + 1).ids)
     ended = MinuteRollup.objects.filter(queue=task.queue, minute__gt=now - WINDOW).aggregate(
         done=Sum("succeeded", default=0) + Sum("failed", default=0)
     )

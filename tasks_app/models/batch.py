@@ -21,6 +21,10 @@ class Batch(models.Model):
         verbose_name_plural = "batches"
         ordering = ("-id",)
         constraints = (models.CheckConstraint(condition=models.Q(size__gte=1), name="batch_size_positive"),)
+        indexes = (
+            # insight/batches.py: batches of one task, newest first.
+            models.Index(fields=("task_name", "id"), name="batch_by_task"),
+        )
 
     def __str__(self) -> str:
         return f"{self.task_name} ({self.size})"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
@@ -128,7 +130,7 @@ def test_one_task_takes_so_many_queries_however_much_happened(client: Client, co
     for number in range(count):
         TaskEvent.objects.create(task=task, status="QUEUED", position=number, at=timezone.now())
     client.get(f"{PATH}/{task.id}")
-    with django_assert_num_queries(7):  # token, task, steps, runs, replays, tasks ahead, the queue's speed
+    with django_assert_num_queries(8):  # token, task, steps, runs, replays, queues, tasks ahead, the queue's speed
         client.get(f"{PATH}/{task.id}")
 
 
@@ -214,6 +216,29 @@ def test_what_has_not_ended_is_not_run_again(client: Client) -> None:
     assert Task.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ended", [failed, succeeded])
+def test_of_many_at_once_one_runs_it_again(client: Client, ended: Any) -> None:
+    path = f"{PATH}/{ended().id}/retry"
+    together = threading.Barrier(4)
+    statuses: list[int] = []
+
+    def send() -> None:
+        together.wait(30)
+        try:
+            statuses.append(client.post(path, content_type=JSON).status_code)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(statuses) == [201, 409, 409, 409]
+    assert Task.objects.count() == 2
+
+
 # --- Changing ---
 
 
@@ -279,3 +304,17 @@ def test_who_may_only_dispatch_may_not_step_in(api: ApiClient, member: Any) -> N
     assert client.patch(f"{PATH}/{task.id}", {}, content_type=JSON).status_code == 403
     assert client.post(f"{PATH}/cancel", {"ids": [str(task.id)]}, content_type=JSON).status_code == 403
     assert Task.objects.get(id=task.id).status == "SCHEDULED"
+
+
+def test_a_queued_task_counts_those_before_it_in_its_queue(client: Client) -> None:
+    from tasks_app.tracking import heartbeat
+
+    for queue in ("reports", "reports", "other"):
+        make(queue=queue)
+    task = make(queue="reports")
+    make(queue="reports")
+    heartbeat.write("w1@host", slots=1, busy=1, queues=["reports"])
+    try:
+        assert client.get(f"{PATH}/{task.id}").json()["why"] == "It waits behind 2 others in the queue reports."
+    finally:
+        heartbeat.forget("w1@host")
