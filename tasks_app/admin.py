@@ -79,7 +79,6 @@ class BatchAdmin(ReadOnlyAdmin):
     list_display = ("id", "task_name", "size", "source", "sent_by", "created_at")
     list_filter = ("source",)
     search_fields = ("=id", "=task_name", "sent_by")
-    exclude = ("idempotency_digest",)
 
 
 @admin.register(MinuteRollup)

@@ -76,11 +76,16 @@ def position(attempt: int, delivery: int, status: Status) -> int:
     return (attempt << 16) | (min(delivery, 0xFF) << 8) | status.rank
 
 
+def note_position(number: int) -> int:
+    """Return the position of a task's note (from 0): a step that moves nothing, before it was ever sent."""
+    return -1 - number
+
+
 def attempt_of(position_: int) -> int:
     """Return the attempt (from 0) that a position belongs to."""
-    return position_ >> 16
+    return max(0, position_) >> 16
 
 
 def delivery_of(position_: int) -> int:
     """Return how often the message of a position's attempt had been handed out before."""
-    return (position_ >> 8) & 0xFF
+    return (max(0, position_) >> 8) & 0xFF

@@ -11,8 +11,10 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
 from tasks_app import jsonsafe
+from tasks_app.api.batches import router as batches_router
 from tasks_app.api.dead_letters import router as dead_letters_router
 from tasks_app.api.tasks import router as tasks_router
+from tasks_app.api.v1_tasks import router as v1_tasks_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
 from zenith_site.auth.token_api import router as tokens_router
@@ -81,8 +83,16 @@ class ZenithAPI(NinjaAPI):
         schemas["Problem"] = definition
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
+                _move_examples(operation)
                 _add_problems(operation, in_path="{" in path, changes=method != "get")
         return schema
+
+
+def _move_examples(operation: dict[str, Any]) -> None:
+    """Put a parameter's examples, a list for JSON Schema, where OpenAPI has lists: in its schema."""
+    for parameter in operation["parameters"]:
+        if isinstance(parameter.get("examples"), list):
+            parameter["schema"]["examples"] = parameter.pop("examples")
 
 
 def _add_problems(operation: dict[str, Any], *, in_path: bool, changes: bool) -> None:
@@ -112,4 +122,6 @@ api.add_router("", health_router)
 api.add_router("", tasks_router)
 api.add_router("/api/v1/dead-letters", dead_letters_router)
 api.add_router("/api/v1/tokens", tokens_router)
+api.add_router("/api/v1/tasks", v1_tasks_router)
+api.add_router("/api/v1/batches", batches_router)
 problems.register(api)

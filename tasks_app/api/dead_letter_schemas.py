@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from tasks_app.api.schemas import read_id
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.dead_letters import Group, Letter, traceback_of
@@ -23,20 +24,12 @@ _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState
 _RUN_STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in RunState)
 
 
-def _id(value: Any) -> Any:
-    """Read an id: strict models take JSON's text for nothing else."""
-    try:
-        return UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("must be the id of a task") from None
-
-
 class Choice(BaseModel):
     """Which dead letters are meant: exactly one of `ids`, `group` and `all`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ids: list[Annotated[UUID, BeforeValidator(_id)]] | None = Field(
+    ids: list[Annotated[UUID, BeforeValidator(read_id)]] | None = Field(
         default=None, min_length=1, max_length=MAX_IDS, description="Those of the tasks with these ids."
     )
     group: Annotated[FilterText, Field(min_length=1)] | None = Field(

@@ -1,5 +1,6 @@
 """Dead letters for programs: in groups, one by one, and what becomes of them."""
 
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,6 +18,7 @@ from tasks_app.api.dead_letter_schemas import (
     ReplayRequest,
     RunAnswer,
 )
+from tasks_app.api.idempotent import IdempotencyKey, answer_once
 from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
 from tasks_app.callers import OPERATE, VIEW, Caller, caller_of, note
@@ -51,7 +53,7 @@ def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[Dead
 
 
 @router.post("/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters")
-def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
+def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, idempotency_key: IdempotencyKey = None) -> Any:
     """Send a new task in the place of each dead one.
 
     A letter is replayed once: a request that is sent again finds nothing to do (409 where it names
@@ -62,11 +64,15 @@ def replay(request: HttpRequest, body: ReplayRequest) -> ReplayAnswer:
     _refuse_strange(body)
     if body.forced:
         admit_trigger(request, caller)
-    result = replaying.replay(body.to_replay(), _origin(caller))
-    note(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
-    if body.ids and not result.done and result.run is None:
-        raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
-    return ReplayAnswer.of(result)
+
+    def act() -> ReplayAnswer:
+        result = replaying.replay(body.to_replay(), _origin(caller))
+        note(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
+        if body.ids and not result.done and result.run is None:
+            raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
+        return ReplayAnswer.of(result)
+
+    return answer_once(request, response, caller, idempotency_key, body, act)
 
 
 @router.post("/discard", response=DiscardAnswer, summary="Discard dead letters", operation_id="discard_dead_letters")

@@ -1,15 +1,23 @@
 """What the task API takes and gives; the shapes are fixed by the contract."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, Dispatch, Dispatched
 from tasks_app.insight.tasks import TaskWithResult
 from tasks_app.states import Status
+
+
+def read_id(value: Any) -> Any:
+    """Read an id: strict models take JSON's text for nothing else."""
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("must be the id of a task") from None
 
 
 def _moment(value: Any) -> Any:
@@ -23,6 +31,12 @@ def _moment(value: Any) -> Any:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("lies outside of the years 1 to 9999") from None
+
+
+#: A time with its zone, as a strict model reads it.
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+#: What the schema says of a queue's name; dispatch/create.py checks it.
+QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUEUE, "pattern": "^[ -~]+$"}
 
 
 class TriggerRequest(BaseModel):
@@ -43,10 +57,12 @@ class TriggerRequest(BaseModel):
     )
     data: Any = Field(default=None, description="The task's first argument; a list gives each task its own.")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's named arguments.")
-    queue: str | None = Field(default=None, description="By default where Celery's routing sends it.")
-    priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": 9})
-    not_before: Annotated[datetime | None, BeforeValidator(_moment)] = Field(default=None, description="Held back until then.")
-    max_retries: int | None = Field(default=None, description="By default the task's own number.")
+    queue: str | None = Field(default=None, description="By default where Celery's routing sends it.", json_schema_extra=QUEUE)
+    priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": MAX_PRIORITY})
+    not_before: Moment = Field(default=None, description="Held back until then.")
+    max_retries: int | None = Field(
+        default=None, description="By default the task's own number.", json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES}
+    )
 
     def to_dispatch(self) -> Dispatch:
         """Return this as what dispatch() takes."""
@@ -84,20 +100,16 @@ class TaskAnswer(BaseModel):
     processing_time: float | None = Field(description="Seconds in the task's body.")
 
     @classmethod
-    def of(cls, found: TaskWithResult) -> "TaskAnswer":
-        """Return the answer for a task. The values come from the database: none is checked again."""
-        task = found.task
-        return cls.model_construct(
-            task_id=task.id,
-            task_type=task.name,
-            status=Status(task.status),
-            data=found.data,
-            result=found.result,
-            error=found.error,
-            attempts=found.attempts,
-            worker=task.worker or None,
-            created_at=task.created_at,
-            started_at=task.started_at,
-            finished_at=task.finished_at,
-            processing_time=task.runtime,
-        )
+    def of(cls, found: TaskWithResult) -> Self:
+        """Return the answer for a task."""
+        return cls.model_construct(**task_members(found))
+
+
+def task_members(found: TaskWithResult) -> dict[str, Any]:
+    """Return the values of a TaskAnswer. They come from the database: none is checked again."""
+    task = found.task
+    return {
+        "task_id": task.id, "task_type": task.name, "status": Status(task.status), "data": found.data, "result": found.result,
+        "error": found.error, "attempts": found.attempts, "worker": task.worker or None, "created_at": task.created_at,
+        "started_at": task.started_at, "finished_at": task.finished_at, "processing_time": task.runtime,
+    }  # fmt: skip

@@ -1,10 +1,9 @@
 """The original's task paths: trigger, list, one. Scripts written for it call these."""
 
-from typing import Annotated
-
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Header, Query, Router
+from ninja import Query, Router
 
+from tasks_app.api.idempotent import REPLAYED, IdempotencyKey
 from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
@@ -14,11 +13,6 @@ from tasks_app.insight import tasks
 from tasks_app.insight.tasks import TaskFilter
 
 router = Router(tags=["tasks"])
-
-_Key = Annotated[
-    str | None,
-    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"),
-]
 
 
 @router.post(
@@ -31,7 +25,7 @@ def trigger(
     request: HttpRequest,
     response: HttpResponse,
     body: TriggerRequest | None = None,
-    idempotency_key: _Key = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> TriggerAnswer:
     """Write the tasks and send them to their queue.
 
@@ -52,7 +46,7 @@ def trigger(
     )
     note(request, tasks=len(done.ids), batch=str(done.batch_id))
     if done.repeated:
-        response["Idempotent-Replayed"] = "true"
+        response[REPLAYED] = "true"
     return TriggerAnswer.of(done)
 
 

@@ -9,7 +9,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -36,7 +36,9 @@ MAX_RETRIES: Final = 100
 MAX_TIME_LIMIT: Final = 5 * 3600
 DEFAULT_COUNT: Final = 10
 DEFAULT_TASK: Final = "analyze_text"
-_QUEUE_LENGTH: Final = 100
+#: Characters of a queue's name.
+MAX_QUEUE: Final = 100
+MAX_PRIORITY: Final = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,10 @@ class Dispatched:
     ids: list[UUID]
     repeated: bool = False
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is kept for a repetition."""
+        return {"batch_id": str(self.batch_id), "ids": [str(id_) for id_ in self.ids]}
+
 
 def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
     """Write the tasks asked for in one transaction, and publish them once it is committed.
@@ -86,19 +92,56 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
     Raises InvalidDispatchError naming every culprit, IdempotencyConflictError, or django.db.Error;
     then nothing was written. A broker that is away raises nothing: the relay publishes later.
     """
-    entry, arguments = _checked(asked)
-    queue = asked.queue or queue_of(entry.name)
+    prepared = _prepare(asked)
+    if origin.idempotency_key is None:
+        return _write(prepared, origin)
+    key = idempotency.scoped(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
+    done = idempotency.once(key, idempotency.digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
+    return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
+
+
+def dispatch_many(asked: Sequence[Dispatch], origin: Origin) -> list[Dispatched]:
+    """Do the same for several dispatches, in one transaction: all are written, or none is.
+
+    Raises InvalidDispatchError, whose pointers begin with `/dispatches/N`. The origin's key is not looked at.
+    """
+    problems: list[Problem] = []
+    prepared = []
+    for number, one in enumerate(asked):
+        try:
+            prepared.append(_prepare(one))
+        except InvalidDispatchError as error:
+            problems += [Problem(f"/dispatches/{number}{item.pointer}", item.detail) for item in error.problems]
+        if len(problems) >= jsonsafe.MAX_NAMED:
+            break
+    total = sum(len(one.arguments) for one in prepared)
+    if not problems and total > MAX_COUNT:
+        problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request takes {MAX_COUNT:,} at most"))
+    if problems:
+        raise InvalidDispatchError(*problems)
     with transaction.atomic():
-        digest = idempotency.digest(asked) if origin.idempotency_key else None
-        if digest and (earlier := idempotency.find(origin, digest)):
-            return Dispatched(earlier.id, idempotency.task_ids(earlier), repeated=True)
-        batch = Batch.objects.create(
-            task_name=entry.name, size=len(arguments), source=origin.source,
-            sent_by=origin.sent_by[:200], user_id=origin.user_id, created_at=timezone.now(),
-            idempotency_key=idempotency.scoped_key(origin), idempotency_digest=digest,
-        )  # fmt: skip
-        max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
-        kwargs = json.dumps(asked.kwargs)
+        return [_write(one, origin) for one in prepared]
+
+
+class _Prepared(NamedTuple):
+    """A dispatch that was checked."""
+
+    asked: Dispatch
+    entry: catalog.CatalogEntry
+    arguments: list[list[Any]]
+
+
+def _prepare(asked: Dispatch) -> _Prepared:
+    return _Prepared(asked, *_checked(asked))
+
+
+def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
+    asked, entry, arguments = prepared
+    queue = asked.queue or queue_of(entry.name)
+    max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
+    kwargs = json.dumps(asked.kwargs)
+    with transaction.atomic():
+        batch = new_batch(entry.name, len(arguments), origin)
         tasks = [
             NewTask(
                 new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before,
@@ -108,6 +151,14 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
         ]  # fmt: skip
         write_tasks(batch, tasks)
     return Dispatched(batch.id, [task.id for task in tasks])
+
+
+def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
+    """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
+    return Batch.objects.create(
+        task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
+        user_id=origin.user_id, created_at=timezone.now(),
+    )  # fmt: skip
 
 
 class NewTask(NamedTuple):
@@ -173,12 +224,7 @@ def _arguments(asked: Dispatch, count: int) -> list[list[Any]]:
 
 
 def _field_problems(asked: Dispatch) -> Iterator[Problem]:
-    if asked.queue is not None and not (
-        0 < len(asked.queue) <= _QUEUE_LENGTH and asked.queue.isprintable() and asked.queue.isascii()
-    ):
-        yield Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters")
-    if asked.priority is not None and not 0 <= asked.priority <= 9:
-        yield Problem("/priority", "must lie between 0 and 9")
+    yield from queue_problems(asked.queue, asked.priority)
     if asked.max_retries is not None and not 0 <= asked.max_retries <= MAX_RETRIES:
         yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
     if asked.not_before is not None and asked.not_before.tzinfo is None:
@@ -186,6 +232,14 @@ def _field_problems(asked: Dispatch) -> Iterator[Problem]:
     yield from _limit_problems(asked)
     yield from jsonsafe.problems(asked.kwargs, "/kwargs")
     yield from jsonsafe.problems(asked.data, "/data")
+
+
+def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
+    """Yield what is wrong with where a task is to go; None is always right."""
+    if queue is not None and not (0 < len(queue) <= MAX_QUEUE and queue.isprintable() and queue.isascii()):
+        yield Problem("/queue", f"must be 1 to {MAX_QUEUE} printable ASCII characters")
+    if priority is not None and not 0 <= priority <= MAX_PRIORITY:
+        yield Problem("/priority", f"must lie between 0 and {MAX_PRIORITY}")
 
 
 def _limit_problems(asked: Dispatch) -> Iterator[Problem]:

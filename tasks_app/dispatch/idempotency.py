@@ -1,58 +1,75 @@
-"""Idempotency-Key (IETF draft "The Idempotency-Key HTTP Header Field"): one request, one dispatch.
+"""Idempotency-Key (IETF draft "The Idempotency-Key HTTP Header Field"): one request, one effect.
 
-A caller may send the same request again, with the same key, when it did not see the answer. The
-unique constraint on the batch's key decides between two that come at once: the second waits for
-the first's commit and then finds its batch.
+A caller may send the same request again, with the same key, when it did not see the answer. The key's
+row, what was done, and the answer are one transaction. Its primary key decides between two that come
+at once: the second waits for the first's commit, and then finds its answer.
 """
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from typing import Any, Final
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks_app.errors import IdempotencyConflictError
-from tasks_app.models import Batch, Task
-
-if TYPE_CHECKING:
-    from tasks_app.dispatch.create import Dispatch, Origin
+from tasks_app.models import IdempotencyKey
 
 #: How long a key is remembered.
 KEPT: Final = timedelta(hours=24)
 
-
-def scoped_key(origin: "Origin") -> str | None:
-    """Return the key with its caller in front: one caller's key never answers for another's."""
-    if origin.idempotency_key is None:
-        return None
-    return f"{origin.user_id or '-'}:{origin.sent_by[:100]}:{origin.idempotency_key}"
-
-
-def digest(asked: "Dispatch") -> bytes:
-    """Return a digest that is equal for equal requests."""
-    return hashlib.sha256(json.dumps(asdict(asked), sort_keys=True, default=str).encode()).digest()
+_TABLE: Final = "tasks_app_idempotencykey"
+# Takes a key that is free, or whose time is over.
+_TAKE: Final = f"""
+    INSERT INTO {_TABLE} AS kept (key, digest, created_at) VALUES (%(key)s, %(digest)s, %(now)s)
+    ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at, answer = NULL
+        WHERE kept.created_at < %(oldest)s
+    RETURNING key
+"""  # noqa: S608 -- only the table's name is put in
 
 
-def find(origin: "Origin", wanted: bytes) -> Batch | None:
-    """Return the batch that this key dispatched before, and keep the key to this transaction.
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An answer, as JSON has it; `repeated` tells that it was given before."""
 
-    Raises IdempotencyConflictError where it dispatched something else.
+    answer: Any
+    repeated: bool
+
+
+def scoped(caller: str, key: str) -> str:
+    """Return a key with its caller in front. `caller` must be unique for whoever may repeat a request."""
+    return f"{caller[:140]}:{key}"
+
+
+def digest(asked: Any) -> bytes:
+    """Return a digest that is equal for equal requests; `asked` is made of JSON's kinds of values, and dates."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
+
+
+def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:
+    """Return what `act` returns, or what it returned when this key was used before.
+
+    `act` runs in this transaction, and returns a JSON value, which is stored for a day: no secret may
+    be in it. What it raises undoes everything, and leaves the key free. Raises IdempotencyConflictError
+    where the key stands for another request.
     """
-    key = scoped_key(origin)
-    with connection.cursor() as cursor:
-        # Two requests with one key: the second waits here until the first has committed.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
-    Batch.objects.filter(idempotency_key=key, created_at__lt=timezone.now() - KEPT).update(idempotency_key=None)
-    batch = Batch.objects.filter(idempotency_key=key).first()
-    if batch is not None and bytes(batch.idempotency_digest or b"") != wanted:
+    now = timezone.now()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE, {"key": key, "digest": wanted, "now": now, "oldest": now - KEPT})
+            taken = cursor.rowcount == 1
+        if not taken:
+            return Once(_earlier(key, wanted), repeated=True)
+        answer = act()
+        IdempotencyKey.objects.filter(key=key).update(answer=answer)
+    return Once(answer, repeated=False)
+
+
+def _earlier(key: str, wanted: bytes) -> Any:
+    kept = IdempotencyKey.objects.get(key=key)
+    if bytes(kept.digest) != wanted:
         raise IdempotencyConflictError("this Idempotency-Key was used before with another request; use a new key")
-    return batch
-
-
-def task_ids(batch: Batch) -> list[UUID]:
-    """Return the ids of a batch's tasks, in the order in which they were written."""
-    return list(Task.objects.filter(batch=batch).order_by("id").values_list("id", flat=True))
+    return kept.answer

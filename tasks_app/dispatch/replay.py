@@ -24,10 +24,10 @@ from django.utils import timezone
 
 from tasks_app import catalog, jsonsafe
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.create import NewTask, Origin, write_tasks
+from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError, InvalidInputError, Problem
 from tasks_app.masking import MASK, masked_names
-from tasks_app.models import Batch, DeadLetter, ReplayRun, Task
+from tasks_app.models import DeadLetter, ReplayRun, Task
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.ids import new_id
 from tasks_app.models.replay_run import ACTIVE, RunState
@@ -112,7 +112,7 @@ def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin,
     done = []
     for name, dead in sorted(by_name.items()):
         tasks = [_successor(letter.task, asked) for letter in dead]
-        _write(name, tasks, origin)
+        write_tasks(new_batch(name, len(tasks), origin), tasks)
         done += [Replacement(old.id, old.task_id, new.id) for old, new in zip(dead, tasks, strict=True)]
     return done
 
@@ -157,14 +157,6 @@ def _start_run(asked: Replay, origin: Origin, total: int) -> ReplayRun:
         first=asked.first, rate=asked.rate, source=origin.source, sent_by=origin.sent_by[:200],
         user_id=origin.user_id, total=total, next_at=now, created_at=now,
     )  # fmt: skip
-
-
-def _write(name: str, tasks: Sequence[NewTask], origin: Origin) -> None:
-    batch = Batch.objects.create(
-        task_name=name, size=len(tasks), source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(),
-    )  # fmt: skip
-    write_tasks(batch, tasks)
 
 
 def _successor(dead: Task, asked: Replay) -> NewTask:

@@ -1,16 +1,105 @@
-"""Changing when a scheduled task is due, as long as it has not been sent."""
+"""Changing a scheduled task, as long as it has not been sent."""
 
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from tasks_app.models import Task
-from tasks_app.states import Status
+from django.db import connection, transaction
+
+from tasks_app import catalog, jsonsafe
+from tasks_app.dispatch.create import queue_problems
+from tasks_app.errors import InvalidInputError, Problem
+from tasks_app.models import Task, TaskEvent
+from tasks_app.states import Status, note_position
+from tasks_app.tracking import live
+from tasks_app.tracking.events import EventRow, write_events
 
 
-def reschedule(task_id: UUID, not_before: datetime) -> bool:
-    """Move a SCHEDULED task to another time; return False where it is not (or no longer) scheduled.
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What to change; None leaves it as it is. A `not_before` that is past makes the task due at once."""
 
-    A relay that is sending the task holds its row's lock: this waits, and then finds it sent. A time
-    that is past makes the task due at once.
+    not_before: datetime | None = None
+    queue: str | None = None
+    priority: int | None = None
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what is to be changed, by the names of the task's columns."""
+        names = ("not_before", "queue", "priority", "args", "kwargs")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
+    """Change a SCHEDULED task; return it, or None where it is not (or no longer) scheduled.
+
+    A relay that is sending the task holds its row's lock: this waits, and then finds it sent. Each change
+    leaves a note on the task's timeline. Raises InvalidInputError naming every culprit; then nothing was changed.
     """
-    return bool(Task.objects.filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).update(not_before=not_before))
+    given = changes.given()
+    with transaction.atomic():
+        task = Task.objects.select_for_update().filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).first()
+        if task is None:
+            return None
+        if problems := list(_problems(task, changes)):
+            raise InvalidInputError(*problems)
+        changed = {name: value for name, value in given.items() if getattr(task, name) != value}
+        if changed:
+            newest = _note(task, _sentence(task, changed, by))
+            for name, value in changed.items():
+                setattr(task, name, value)
+            task.save(update_fields=[*changed])
+            transaction.on_commit(lambda: live.poke(newest))
+    return task
+
+
+def reschedule(task_id: UUID, not_before: datetime, *, by: str = "") -> bool:
+    """Move a SCHEDULED task to another time; return False where it is not (or no longer) scheduled."""
+    return edit(task_id, Changes(not_before=not_before), by=by) is not None
+
+
+def _note(task: Task, text: str) -> int | None:
+    """Write a step that moves nothing; the row's lock makes its number this task's next."""
+    notes = TaskEvent.objects.filter(task=task, position__lt=0).count()
+    with connection.cursor() as cursor:
+        row = EventRow(task.id, Status.SCHEDULED, note_position(notes), time.time(), message=text)
+        return max((written[0] for written in write_events(cursor, [row])), default=None)
+
+
+def _sentence(task: Task, changed: dict[str, Any], by: str) -> str:
+    parts = []
+    if "not_before" in changed:
+        parts.append(f"rescheduled from {_shown(task.not_before)} to {_shown(changed['not_before'])}")
+    parts += [
+        f"{name} changed from {_shown(getattr(task, name))} to {_shown(changed[name])}"
+        for name in ("queue", "priority")
+        if name in changed
+    ]
+    parts += [f"{name} changed" for name in ("args", "kwargs") if name in changed]
+    return "; ".join(parts) + (f" by {by}" if by else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "none" if value is None else json.dumps(value)
+
+
+def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
+    yield from queue_problems(changes.queue, changes.priority)
+    if changes.not_before is not None and changes.not_before.tzinfo is None:
+        yield Problem("/not_before", "needs a time zone, such as a final Z")
+    elif changes.not_before and task.expires_at and changes.not_before >= task.expires_at:
+        yield Problem("/not_before", f"must lie before the task expires, at {_shown(task.expires_at)}")
+    args = task.args if changes.args is None else changes.args
+    kwargs = task.kwargs if changes.kwargs is None else changes.kwargs
+    unstorable = [*jsonsafe.problems(args, "/args"), *jsonsafe.problems(kwargs, "/kwargs")]
+    yield from unstorable
+    entry = catalog.entries().get(task.name)
+    if entry is not None and not unstorable and (changes.args is not None or changes.kwargs is not None):
+        yield from entry.problems(args, kwargs)

@@ -3,22 +3,28 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app import jsonsafe
+from tasks_app.insight import finding
 from tasks_app.insight.arguments import shown_arguments
+from tasks_app.insight.search import Search, parse
 from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
-from tasks_app.states import Status
+from tasks_app.states import OPEN, Status
 
+SEARCH_HELP: Final = (
+    "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
+    " `since:`, `until:`, `id:` and `batch:` ask for one thing each. See docs/search.md."
+)
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
@@ -30,24 +36,36 @@ def storable(text: str) -> str:
     return text
 
 
+def _understood(text: str) -> str:
+    """Refuse a search that cannot be understood, while the parameter's name is still known."""
+    parse(text, timezone.now())
+    return text
+
+
 def _known_cursor(cursor: str) -> str:
     if cursor:
-        _decode(cursor)
+        decode_cursor(cursor)
     return cursor
 
 
 #: A form sends every field, the empty ones too.
 FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
-_Cursor = Annotated[str, AfterValidator(_known_cursor)]
+QueryText = Annotated[FilterText, AfterValidator(_understood)]
+Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterValidator(_known_cursor)]
 _Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, newest first, and the filter that continues after them, if there are more."""
+    """Some tasks, newest first, and the filter that continues after them, if there are more.
+
+    `searched_to`: where the search stopped before the page was full, because it had looked at enough
+    rows; the id of the last of them. `following` goes on from there.
+    """
 
     tasks: "list[TaskWithResult]"
     following: "TaskFilter | None"
+    searched_to: UUID | None = None
 
 
 class TaskFilter(BaseModel):
@@ -60,38 +78,61 @@ class TaskFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: _Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
     status: _Status = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
-    q: FilterText = Field(
-        default="",
-        description="Only the task with this id, or tasks whose error or worker has this text.",
-    )
+    q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
 
     def page(self) -> TaskPage:
-        """Return the tasks and what they returned, in two queries."""
-        tasks = list(self._query()[: self.limit + 1])
-        following = None
-        if len(tasks) > self.limit:
-            tasks.pop()
-            following = self.model_copy(update={"cursor": _encode(tasks[-1].id)})
-        return TaskPage(list(with_results(tasks)), following)
+        """Return the tasks and what they returned: in two queries, or with a filter in seven at most."""
+        before = decode_cursor(self.cursor) if self.cursor else None
+        search = self.search()
+        if search == Search():
+            return self._any(before)
+        walked = finding.find(search, before, self.limit + 1)
+        ids = walked.ids[: self.limit]
+        # With one more than asked for, the walk's own end does not matter.
+        end = walked.reached if len(walked.ids) <= self.limit else ids[-1]
+        tasks = Task.objects.filter(id__in=ids).order_by("-id")
+        return TaskPage(list(with_results(tasks)), self._after(end) if end else None, walked.reached)
+
+    def _any(self, before: UUID | None) -> TaskPage:
+        query = Task.objects.order_by("-id")
+        tasks = list((query.filter(id__lt=before) if before else query)[: self.limit + 1])
+        following = self._after(tasks[self.limit - 1].id) if len(tasks) > self.limit else None
+        return TaskPage(list(with_results(tasks[: self.limit])), following)
+
+    def search(self) -> Search:
+        """Return what all filters together ask for."""
+        found = parse(self.q, timezone.now())
+        if self.status:
+            others = frozenset(Status) if found.statuses is None else found.statuses
+            found = replace(found, statuses=others & {self.status})
+        if self.task:
+            found = replace(found, name=self.task)
+        return found
+
+    def open_ids(self, most: int) -> list[UUID]:
+        """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes."""
+        search = self.search()
+        statuses = OPEN if search.statuses is None else OPEN & search.statuses
+        search = replace(search, statuses=statuses)
+        found: list[UUID] = []
+        before: UUID | None = None
+        while len(found) < most:
+            walked = finding.find(search, before, min(most - len(found), MAX_LIMIT))
+            found += walked.ids
+            before = walked.reached or (walked.ids[-1] if walked.ids else None)
+            if before is None or (walked.reached is None and len(walked.ids) < MAX_LIMIT):
+                break
+        return found
 
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
-    def _query(self) -> QuerySet[Task]:
-        query = Task.objects.order_by("-id")
-        if self.status:
-            query = query.filter(status=self.status)
-        if self.task:
-            query = query.filter(name=self.task)
-        if self.q:
-            query = query.filter(_matching(self.q))
-        if self.cursor:
-            query = query.filter(id__lt=_decode(self.cursor))
-        return query
+    def _after(self, id_: UUID) -> "TaskFilter":
+        return self.model_copy(update={"cursor": encode_cursor(id_)})
 
 
 @dataclass(frozen=True)
@@ -130,6 +171,11 @@ def find(task_id: str) -> TaskWithResult | None:
     return next(with_results(Task.objects.filter(id=key)), None)
 
 
+def open_among(ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these tasks have not ended."""
+    return set(Task.objects.filter(id__in=ids, status__in=OPEN).values_list("id", flat=True))
+
+
 def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
     """Yield the tasks, each with its result, which one query fetches for all of them."""
     tasks = list(tasks)
@@ -149,20 +195,11 @@ def _value(text: str | None) -> Any:
         return mask_text(text)
 
 
-def _matching(text: str) -> Q:
-    found = Q(error_type__icontains=text) | Q(error_message__icontains=text)
-    found |= Q(worker__icontains=text)
-    try:
-        return found | Q(id=UUID(text))
-    except ValueError:
-        return found
-
-
-def _encode(task_id: UUID) -> str:
+def encode_cursor(task_id: UUID) -> str:
     return base64.urlsafe_b64encode(task_id.bytes).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> UUID:
+def decode_cursor(cursor: str) -> UUID:
     try:
         return UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):

@@ -4,8 +4,9 @@ from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
 from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
+from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import MinuteRollup
 from tasks_app.models.task import Task
 
-__all__ = ["Attempt", "Batch", "DeadLetter", "MinuteRollup", "ReplayRun", "Task", "TaskEvent"]
+__all__ = ["Attempt", "Batch", "DeadLetter", "IdempotencyKey", "MinuteRollup", "ReplayRun", "Task", "TaskEvent"]

@@ -16,17 +16,14 @@ class Batch(models.Model):
     sent_by = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField()
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
-    # With the caller in front: one caller's key can never answer for another's.
-    idempotency_key = models.CharField(max_length=400, null=True, blank=True)  # noqa: DJ001 -- NULLs do not collide in the unique constraint, '' would
-    idempotency_digest = models.BinaryField(max_length=32, null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "batches"
         ordering = ("-id",)
-        constraints = (
-            models.CheckConstraint(condition=models.Q(size__gte=1), name="batch_size_positive"),
-            # dispatch/idempotency.py: of two concurrent requests with one key, one inserts.
-            models.UniqueConstraint(fields=("idempotency_key",), name="batch_idempotency_key"),
+        constraints = (models.CheckConstraint(condition=models.Q(size__gte=1), name="batch_size_positive"),)
+        indexes = (
+            # insight/batches.py: batches of one task, newest first.
+            models.Index(fields=("task_name", "id"), name="batch_by_task"),
         )
 
     def __str__(self) -> str:

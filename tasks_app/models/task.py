@@ -1,11 +1,15 @@
 """A task from its intent to its outcome, in one row."""
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
 from tasks_app.models.batch import Batch
 from tasks_app.models.ids import new_id
 from tasks_app.states import OPEN, TERMINAL, Status, attempt_of
+
+#: Where a task can come from that Zenith dispatched; see Origin in dispatch/create.py.
+DISPATCHED = ("page", "api", "command", "engine")
 
 
 class Task(models.Model):
@@ -65,10 +69,21 @@ class Task(models.Model):
             ),
         )
         indexes = (
-            # insight/tasks.py: one status, newest first; insight/counters.py: how many.
-            models.Index(fields=("status", "-id"), name="task_status_newest"),
-            # insight/tasks.py: one task name, newest first.
-            models.Index(fields=("name", "-id"), name="task_name_newest"),
+            # insight/walk.py: some statuses, newest first; insight/counters.py: how many.
+            models.Index(fields=("status", "id"), name="task_by_status"),
+            # insight/walk.py: names, queues, or both, in some statuses, newest first; and which there are.
+            models.Index(fields=("name", "queue", "status", "id"), name="task_by_name"),
+            # insight/walk.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
+            models.Index(fields=("worker", "id"), name="task_by_worker", condition=~Q(worker="")),
+            # insight/walk.py: tasks of other programs, whose ids do not follow the time. Small: dispatched ones are not in it.
+            models.Index(fields=("source", "id"), name="task_external", condition=~Q(source__in=DISPATCHED)),
+            # insight/finding.py: argument values. Written once for each task, when it ends.
+            GinIndex(
+                fields=("args", "kwargs"),
+                opclasses=("jsonb_path_ops", "jsonb_path_ops"),
+                name="task_arguments",
+                condition=Q(finished_at__isnull=False),
+            ),
             # dispatch/relay.py: what is due or was left behind, oldest first. Small: few are held.
             models.Index(
                 fields=("status", "not_before", "id"),
@@ -83,8 +98,8 @@ class Task(models.Model):
                 name="task_cancel_wished",
                 condition=Q(cancel_requested_at__isnull=False, status__in=sorted(OPEN)),
             ),
-            # insight/batches.py: progress of one batch.
-            models.Index(fields=("batch",), name="task_batch", condition=Q(batch__isnull=False)),
+            # insight/batches.py: progress of some batches, by status.
+            models.Index(fields=("batch", "status"), name="task_batch", condition=Q(batch__isnull=False)),
         )
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Keeping what grows within bounds: dead letters, by their age and by their number."""
+"""Keeping what grows within bounds: dead letters, by their age and by their number; idempotency keys, by their age."""
 
 import logging
 import threading
@@ -29,6 +29,13 @@ _OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
 # What somebody decided about goes before what still waits for a decision.
 _EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
 
+# As long as dispatch/idempotency.py remembers them (KEPT); an older one is not looked at, only in the way.
+_FORGOTTEN: Final = """
+    DELETE FROM tasks_app_idempotencykey WHERE key = ANY(ARRAY(
+        SELECT key FROM tasks_app_idempotencykey WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT %s
+        FOR UPDATE SKIP LOCKED))
+"""
+
 
 _others: list[Callable[[], int]] = []
 
@@ -53,6 +60,7 @@ def _prune() -> None:
     for prune in _others:
         if removed := prune():
             logger.info("%s rows were pruned by %s.", removed, prune.__module__)
+    prune_idempotency_keys()
     # Nobody needs a connection that idles for an hour.
     connection.close()
 
@@ -69,6 +77,14 @@ def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK
     while excess > 0 and (count := _execute(_EXCESS, [min(chunk, excess)])):
         removed += count
         excess -= count
+    return removed
+
+
+def prune_idempotency_keys(chunk: int = CHUNK) -> int:
+    """Remove the keys that are remembered no more; return how many."""
+    removed = 0
+    while count := _execute(_FORGOTTEN, [chunk]):
+        removed += count
     return removed
 
 

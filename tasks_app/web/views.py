@@ -18,6 +18,7 @@ from tasks_app.errors import RateLimitedError
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.attempts import attempts_of
 from tasks_app.insight.lineage import lineage
+from tasks_app.insight.timeline import timeline
 from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
 from tasks_app.web.context import overview_context
@@ -54,7 +55,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     result = outcome.result if outcome and outcome.status == "SUCCESS" else None
     context = {
         "task": found,
-        "events": found.events.order_by("position", "id"),
+        "events": timeline(found),
         "attempts": attempts_of(found),
         "lineage": lineage(found),
         "arguments_json": _pretty(shown_arguments(found)._asdict()),

@@ -158,7 +158,7 @@ def test_a_search_finds_a_task_by_its_id(client: Client) -> None:
 
 
 def test_a_search_finds_a_task_by_its_error(client: Client) -> None:
-    make(error_type="ValueError", error_message="the disk is full")
+    make(status=Status.FAILURE, finished_at=NOW, error_type="ValueError", error_message="the disk is full")
     make()
     assert len(client.get("/tasks/all?q=disk").json()) == 1
     assert len(client.get("/tasks/all?q=valueerror").json()) == 1

@@ -28,7 +28,7 @@ def client(admin: Any) -> Client:
 
 
 def rows() -> dict[Any, Any]:
-    batch = Batch.objects.create(task_name="t", size=1, source="api", created_at=NOW, idempotency_digest=b"\x00" * 32)
+    batch = Batch.objects.create(task_name="t", size=1, source="api", created_at=NOW)
     task = Task.objects.create(
         id=new_id(),
         name="t",

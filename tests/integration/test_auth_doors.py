@@ -81,6 +81,14 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/dead-letters/<task_id>": {"get": READ_API},
     "api/v1/tokens": {"get": OWN_TOKENS_API, "post": (OWN_TOKENS_API, {"name": "new", "scopes": ["read"]})},
     "api/v1/tokens/<token_id>": {"delete": OWN_TOKENS_API},
+    "api/v1/tasks": {"get": READ_API, "post": (DISPATCH_API, {"dispatches": [{"task": "analyze_text"}]})},
+    "api/v1/tasks/cancel": {"post": (OPERATE_API, {"ids": [UUID_]})},
+    "api/v1/tasks/<task_id>": {"get": READ_API, "patch": (OPERATE_API, {"priority": 1})},
+    "api/v1/tasks/<task_id>/cancel": {"post": OPERATE_API},
+    "api/v1/tasks/<task_id>/retry": {"post": OPERATE_API},
+    "api/v1/batches": {"get": READ_API},
+    "api/v1/batches/<batch_id>": {"get": READ_API},
+    "api/v1/batches/<batch_id>/cancel": {"post": OPERATE_API},
 }
 #: Views that look at no method, or send people with a session away first.
 ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}
@@ -105,7 +113,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
-        "<path:object_path>": "1", "<id>": "1", "<token_id>": "0",
+        "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return "/" + route.removesuffix("$").replace(r"\Z", "")

@@ -20,7 +20,7 @@ from tasks_app.dispatch import create
 from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
 from tasks_app.dispatch.publish import publish_batch, publish_due
 from tasks_app.errors import IdempotencyConflictError, InvalidDispatchError
-from tasks_app.models import Batch, Task, TaskEvent
+from tasks_app.models import Batch, IdempotencyKey, Task, TaskEvent
 from tasks_app.states import Status
 from tasks_app.tracking import stream
 from tests.broker import messages
@@ -362,7 +362,7 @@ def test_one_callers_key_says_nothing_of_anothers() -> None:
 
 def test_a_key_is_free_again_after_a_day() -> None:
     first = dispatch(sleeps(), KEYED)
-    Batch.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
     second = dispatch(sleeps(), KEYED)
     assert (second.repeated, second.batch_id != first.batch_id) == (False, True)
 

@@ -71,7 +71,8 @@ def check(text: str, *, shows: bool = True) -> None:
 
 
 @pytest.mark.parametrize("path", ["/tasks/all", "/task-status/{failed}", "/task-status/{succeeded}", "/api/v1/dead-letters",
-                                  "/api/v1/dead-letters/groups", "/api/v1/dead-letters/{failed}"])  # fmt: skip
+                                  "/api/v1/dead-letters/groups", "/api/v1/dead-letters/{failed}", "/api/v1/tasks",
+                                  "/api/v1/tasks/{failed}", "/api/v1/tasks/{succeeded}"])  # fmt: skip
 def test_the_api(api: ApiClient, succeeded: str, failed: str, path: str) -> None:
     answer = api("read").get(path.format(succeeded=succeeded, failed=failed))
     assert answer.status_code == 200

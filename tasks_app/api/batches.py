@@ -1,0 +1,107 @@
+"""`/api/v1/batches`: how far each dispatch is, and cancelling what is left of one."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Self
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import Query, Router
+from pydantic import BaseModel, Field
+
+from tasks_app.api.described import linked, problems
+from tasks_app.api.paging import link_next, refuse_unknown
+from tasks_app.api.task_schemas import CancelAnswer, CancelOne
+from tasks_app.callers import OPERATE, VIEW, caller_of, note
+from tasks_app.dispatch.cancel import cancel
+from tasks_app.insight import batches
+from tasks_app.insight.batches import BatchDetail, BatchFilter, Progress
+from tasks_app.states import Status
+
+router = Router(tags=["batches"])
+
+
+class BatchAnswer(BaseModel):
+    """One dispatch, and how far its tasks are."""
+
+    batch_id: UUID
+    task_type: str
+    source: str
+    sent_by: str | None
+    created_at: datetime
+    total: int = Field(description="Tasks that were asked for.")
+    finished: int = Field(description="Tasks that ended, one way or another.")
+    by_status: dict[Status, int] = Field(description="Tasks by status; those of which there are none are left out.")
+
+    @classmethod
+    def of(cls, progress: Progress) -> Self:
+        """Return the answer for a batch."""
+        return cls.model_construct(**_members(progress))
+
+
+class BatchDetailAnswer(BatchAnswer):
+    """One dispatch in full."""
+
+    finished_at: datetime | None = Field(description="When its last task ended; null while any is open.")
+    eta: datetime | None = Field(
+        description="When it will be finished at the last minute's speed; null where nothing ended lately."
+    )
+
+    @classmethod
+    def of_detail(cls, detail: BatchDetail) -> Self:
+        """Return the answer for a batch."""
+        return cls.model_construct(**_members(detail.progress), finished_at=detail.finished_at, eta=detail.eta)
+
+
+def _members(progress: Progress) -> dict[str, Any]:
+    batch = progress.batch
+    return {
+        "batch_id": batch.id, "task_type": batch.task_name, "source": batch.source, "sent_by": batch.sent_by or None,
+        "created_at": batch.created_at, "total": progress.total, "finished": progress.finished, "by_status": progress.counts,
+    }  # fmt: skip
+
+
+@router.get(
+    "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=linked()
+)
+def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[BatchFilter]) -> list[BatchAnswer]:
+    """Return one page, each batch with its progress; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, BatchFilter)
+    page = chosen.page()
+    link_next(request, response, page.following)
+    return [BatchAnswer.of(progress) for progress in page.batches]
+
+
+@router.get(
+    "/{batch_id}", response=BatchDetailAnswer, summary="Show one batch", operation_id="show_batch",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def show_batch(request: HttpRequest, batch_id: str) -> BatchDetailAnswer:
+    """Return how far it is, and when it will be finished if it goes on like this."""
+    caller_of(request, VIEW)
+    return BatchDetailAnswer.of_detail(_batch(batch_id))
+
+
+@router.post(
+    "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel what is left of a batch", operation_id="cancel_batch",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = None) -> CancelAnswer:
+    """Cancel its open tasks. What runs goes on to its end, unless `force` kills it."""
+    caller = caller_of(request, OPERATE)
+    batch = _batch(batch_id).progress.batch
+    ids = batches.open_ids(batch.id)
+    done = cancel(ids, by=caller.name, force=bool(body and body.force))
+    note(request, revoked=done.revoked, running=done.running)
+    return CancelAnswer.of(done, matched=len(ids))
+
+
+def _batch(batch_id: str) -> BatchDetail:
+    try:
+        found = batches.find(UUID(batch_id))
+    except ValueError:
+        found = None
+    if found is None:
+        raise Http404(f"There is no batch {batch_id[:100]!r}.")
+    return found

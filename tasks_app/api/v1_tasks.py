@@ -1,0 +1,198 @@
+"""`/api/v1/tasks`: dispatch, find, look into, cancel, run again, and change tasks."""
+
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import Query, Router, Status
+
+from tasks_app.api.described import linked, problems
+from tasks_app.api.idempotent import IdempotencyKey, answer_once
+from tasks_app.api.paging import link_next, refuse_unknown
+from tasks_app.api.quota import admit_trigger
+from tasks_app.api.task_schemas import (
+    MAX_CANCELLED,
+    CancelAnswer,
+    CancelMany,
+    CancelOne,
+    DispatchAnswer,
+    DispatchRequest,
+    EditRequest,
+    RetryAnswer,
+    RetryRequest,
+    TaskDetailAnswer,
+    TaskSummary,
+)
+from tasks_app.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
+from tasks_app.dispatch.cancel import Cancelled, cancel
+from tasks_app.dispatch.create import Origin, dispatch_many
+from tasks_app.dispatch.rerun import run_again
+from tasks_app.dispatch.schedule import edit
+from tasks_app.errors import StateConflictError
+from tasks_app.insight.detail import detail
+from tasks_app.insight.tasks import TaskFilter, open_among
+from tasks_app.models import Task
+
+router = Router(tags=["tasks"])
+
+
+@router.post(
+    "", response={201: DispatchAnswer}, summary="Dispatch tasks", operation_id="dispatch_tasks",
+    openapi_extra=problems(HTTPStatus.TOO_MANY_REQUESTS),
+)  # fmt: skip
+def dispatch_tasks(
+    request: HttpRequest, response: HttpResponse, body: DispatchRequest, idempotency_key: IdempotencyKey = None
+) -> Any:
+    """Write one dispatch or many different ones, in one transaction, and send the tasks to their queues.
+
+    Counts as one trigger against the caller's rate limit.
+    """
+    caller = caller_of(request, DISPATCH)
+    admit_trigger(request, caller)
+    asked = [one.to_dispatch() for one in body.dispatches]
+
+    def act() -> DispatchAnswer:
+        done = dispatch_many(asked, _origin(caller))
+        note(request, dispatches=len(asked), tasks=sum(len(one.ids) for one in done))
+        return DispatchAnswer.of(done)
+
+    answer = answer_once(request, response, caller, idempotency_key, body, act)
+    return Status(HTTPStatus.CREATED, answer)
+
+
+@router.get(
+    "",
+    response=list[TaskSummary],
+    summary="List and search tasks, newest first",
+    operation_id="search_tasks",
+    openapi_extra=linked(),
+)
+def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskSummary]:
+    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
+
+    A search that no index answers looks at a limited number of tasks for each page. Such a page may be
+    short, even empty, and still have a `Link`: following it searches on through older tasks.
+    """
+    caller_of(request, VIEW)
+    refuse_unknown(request, TaskFilter)
+    page = chosen.page()
+    link_next(request, response, page.following)
+    return [TaskSummary.of(found) for found in page.tasks]
+
+
+@router.post("/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks")
+def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
+    """Cancel the named tasks, or the open ones that match. `dry_run` only counts them."""
+    caller = caller_of(request, OPERATE)
+    ids, more = (list(dict.fromkeys(body.ids)), False) if body.ids else _matching(body)
+    if body.dry_run:
+        open_ones = len(open_among(ids))
+        return CancelAnswer(matched=open_ones, revoked=0, running=0, finished=0, more=more, dry_run=True)
+    known = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
+    done = cancel(sorted(known), by=caller.name, force=body.force)
+    note(request, revoked=done.revoked, running=done.running)
+    return CancelAnswer.of(done, matched=done.revoked + done.running, more=more)
+
+
+@router.get(
+    "/{task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
+    """Return the task with its timeline, its runs, its relatives, and why it is where it is."""
+    caller_of(request, VIEW)
+    return _detail(task_id)
+
+
+@router.patch(
+    "/{task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)  # fmt: skip
+def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
+    """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""
+    caller = caller_of(request, OPERATE)
+    task = _task(task_id)
+    if edit(task.id, body.to_changes(), by=caller.name) is None:
+        raise StateConflictError(f"Only a scheduled task that nobody cancelled can be changed; this one is {_status(task)}.")
+    return _detail(task_id)
+
+
+@router.post(
+    "/{task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)  # fmt: skip
+def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
+    """Cancel it for good. What runs goes on to its end (but is not tried again), unless `force` kills it."""
+    caller = caller_of(request, OPERATE)
+    task = _task(task_id)
+    done = cancel([task.id], by=caller.name, force=bool(body and body.force))
+    if done == Cancelled(0, 0, 1):
+        raise StateConflictError(f"It has ended already: it is {_status(task)}.")
+    return CancelAnswer.of(done, matched=1)
+
+
+@router.post(
+    "/{task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)  # fmt: skip
+def retry_task(
+    request: HttpRequest,
+    response: HttpResponse,
+    task_id: str,
+    body: RetryRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Send a task that ended once more, as a new task with the same arguments that points back at it.
+
+    A dead letter that it left is replayed by this. It is done once, unless it is `forced`, which counts as a trigger.
+    """
+    caller = caller_of(request, OPERATE)
+    asked = body or RetryRequest()
+    if asked.forced:
+        admit_trigger(request, caller)
+    key = _task(task_id).id
+
+    def act() -> RetryAnswer:
+        new = run_again(key, _origin(caller), forced=asked.forced)
+        if new is None:
+            raise _unknown(task_id)
+        note(request, task=str(key), sent=str(new))
+        return RetryAnswer(task_id=new, replay_of=key)
+
+    return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, asked, act))
+
+
+def _matching(body: CancelMany) -> tuple[list[UUID], bool]:
+    """Return the open tasks that a filter means, and whether more match."""
+    if body.filter is None:
+        return [], False
+    found = body.filter.to_filter().open_ids(MAX_CANCELLED + 1)
+    return found[:MAX_CANCELLED], len(found) > MAX_CANCELLED
+
+
+def _origin(caller: Caller) -> Origin:
+    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
+
+
+def _detail(task_id: str) -> TaskDetailAnswer:
+    found = detail(task_id)
+    if found is None:
+        raise _unknown(task_id)
+    return TaskDetailAnswer.of_detail(found)
+
+
+def _task(task_id: str) -> Task:
+    try:
+        return Task.objects.defer("args", "kwargs").get(id=UUID(task_id))
+    except (ValueError, Task.DoesNotExist):
+        raise _unknown(task_id) from None
+
+
+def _status(task: Task) -> str:
+    task.refresh_from_db(fields=["status"])
+    return task.status
+
+
+def _unknown(task_id: str) -> Http404:
+    return Http404(f"There is no task {task_id[:100]!r}.")

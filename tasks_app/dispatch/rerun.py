@@ -1,0 +1,53 @@
+"""Running one task again, as a new task that points back at it."""
+
+import json
+from uuid import UUID
+
+from celery import current_app
+from django.db import transaction
+
+from tasks_app import catalog
+from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
+from tasks_app.dispatch.message import queue_of
+from tasks_app.dispatch.replay import Replay, replay_letters
+from tasks_app.errors import StateConflictError
+from tasks_app.models import DeadLetter, Task
+from tasks_app.models.dead_letter import LetterState, Selection
+from tasks_app.models.ids import new_id
+
+
+def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | None:
+    """Send a task that ended once more, with the same arguments; return the new task's id, None for no such task.
+
+    Where it has a dead letter, that is replayed. Two callers at once make one new task. Raises
+    StateConflictError for a task that has not ended, and, unless `forced`, for one that was run
+    again or whose letter was discarded before.
+    """
+    with transaction.atomic():
+        # Whoever replays its letter refers to the row, and holds the letter that is wanted next: they must not wait for this.
+        task = Task.objects.select_for_update(no_key=True).filter(id=task_id).first()
+        if task is None:
+            return None
+        if not task.is_finished:
+            raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
+        if not task.name:
+            raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+        letters = DeadLetter.objects.filter(task=task)
+        letter = letters.first()
+        if letter is not None and (forced or letter.state == LetterState.OPEN):
+            return replay_letters(letters, Replay(which=Selection(task_ids=[task.id])), origin)[0].new
+        if not forced and (letter is not None or Task.objects.filter(replay_of=task).exists()):
+            raise StateConflictError("It was run again or discarded before; `forced` runs it all the same.")
+        return _copy(task, origin)
+
+
+def _copy(task: Task, origin: Origin) -> UUID:
+    known = task.name in catalog.entries()
+    new = NewTask(
+        id=new_id(), queue=task.queue or (queue_of(task.name) if known else current_app.conf.task_default_queue),
+        args=json.dumps(task.args), kwargs=json.dumps(task.kwargs), priority=task.priority, max_retries=task.max_retries,
+        # Not its `expires_at`: whoever runs it again wants it now.
+        replay_of=task.id, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
+    )  # fmt: skip
+    write_tasks(new_batch(task.name, 1, origin), [new])
+    return new.id

@@ -1,0 +1,112 @@
+"""The batches, and how far each is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db.models import Count, Max, Q
+from django.utils import timezone
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks_app.insight.tasks import Cursor, FilterText, decode_cursor, encode_cursor
+from tasks_app.models import Batch, Task
+from tasks_app.states import OPEN, TERMINAL, Status
+
+DEFAULT_LIMIT: Final = 20
+#: Each batch's tasks are counted: ten thousand at most.
+MAX_LIMIT: Final = 100
+#: A batch is as fast as it was lately.
+WINDOW: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is. `counts`: its tasks by status, without those of which there are none."""
+
+    batch: Batch
+    counts: dict[Status, int]
+
+    @property
+    def total(self) -> int:
+        """Tasks that were asked for."""
+        return self.batch.size
+
+    @property
+    def finished(self) -> int:
+        """Tasks that ended, one way or another."""
+        return sum(count for status, count in self.counts.items() if status in TERMINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDetail:
+    """One batch. `finished_at` is None while any of its tasks is open, `eta` where nothing ended lately."""
+
+    progress: Progress
+    finished_at: datetime | None
+    eta: datetime | None
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """Some batches, newest first, and the filter that continues after them, if there are more."""
+
+    batches: list[Progress]
+    following: "BatchFilter | None"
+
+
+class BatchFilter(BaseModel):
+    """Which batches to list. Owns the query and the links, for the page and the API alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
+    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    task: FilterText = Field(default="", description="Only batches of tasks of this name.")
+
+    def page(self) -> BatchPage:
+        """Return the batches and their progress, in two queries."""
+        query = Batch.objects.order_by("-id")
+        if self.task:
+            query = query.filter(task_name=self.task)
+        if self.cursor:
+            query = query.filter(id__lt=decode_cursor(self.cursor))
+        found = list(query[: self.limit + 1])
+        batches = found[: self.limit]
+        following = self.model_copy(update={"cursor": encode_cursor(batches[-1].id)}) if len(found) > self.limit else None
+        return BatchPage(_with_progress(batches), following)
+
+    def query_string(self) -> str:
+        """Return the URL's query for this filter; defaults are left out."""
+        return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
+
+
+def find(batch_id: UUID) -> BatchDetail | None:
+    """Return one batch, in three queries; None for an id that names none."""
+    batch = Batch.objects.filter(id=batch_id).first()
+    if batch is None:
+        return None
+    (progress,) = _with_progress([batch])
+    now = timezone.now()
+    ended = Task.objects.filter(batch=batch, status__in=TERMINAL).aggregate(
+        last=Max("finished_at"), lately=Count("id", filter=Q(finished_at__gt=now - WINDOW))
+    )
+    left = sum(count for status, count in progress.counts.items() if status in OPEN)
+    eta = now + WINDOW * (left / ended["lately"]) if left and ended["lately"] else None
+    return BatchDetail(progress, None if left else ended["last"], eta)
+
+
+def open_ids(batch_id: UUID) -> list[UUID]:
+    """Return the ids of a batch's tasks that have not ended."""
+    return list(Task.objects.filter(batch_id=batch_id, status__in=OPEN).order_by("id").values_list("id", flat=True))
+
+
+def _with_progress(batches: Sequence[Batch]) -> list[Progress]:
+    counts: dict[UUID, dict[Status, int]] = {batch.id: {} for batch in batches}
+    rows = Task.objects.filter(batch__in=batches).order_by().values_list("batch_id", "status").annotate(Count("id"))
+    for batch_id, status, count in rows:
+        if batch_id is not None:
+            counts[batch_id][Status(status)] = count
+    return [Progress(batch, counts[batch.id]) for batch in batches]

@@ -1,0 +1,31 @@
+"""One task, with all that is known of it."""
+
+from dataclasses import dataclass
+
+from tasks_app.insight import tasks
+from tasks_app.insight.attempts import AttemptView, attempts_of
+from tasks_app.insight.lineage import Lineage, lineage
+from tasks_app.insight.tasks import TaskWithResult
+from tasks_app.insight.timeline import timeline
+from tasks_app.insight.why import why
+from tasks_app.models import TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDetail:
+    """A task, its steps (oldest first), its runs (newest first), its relatives, and why it is where it is."""
+
+    found: TaskWithResult
+    events: list[TaskEvent]
+    attempts: list[AttemptView]
+    lineage: Lineage
+    why: str
+
+
+def detail(task_id: str) -> TaskDetail | None:
+    """Return one task, in nine queries at most; None for an id that names none."""
+    found = tasks.find(task_id)
+    if found is None:
+        return None
+    task = found.task
+    return TaskDetail(found, list(timeline(task)), attempts_of(task), lineage(task), why(task))

@@ -1,0 +1,177 @@
+"""The search language of the task list: `status:FAILURE name:report* args.user:7 since:1h "no answer"`.
+
+Terms are separated by spaces. `key:value` asks for one thing, anything else is text to look for in a
+task's error, in its worker's name and, where it is an id, in its id. Double quotes hold spaces and
+colons together; a leading `-` turns a term around.
+
+Several terms of `status`, `name`, `queue`, `worker`, `id` and `batch` mean any of them; all others
+must hold together.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.utils.dateparse import parse_date, parse_datetime
+
+from tasks_app.states import Status
+
+#: More terms than this are no search that somebody typed.
+MAX_TERMS: Final = 20
+_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", "since", "until", "id", "batch")
+_TOKEN: Final = re.compile(r'(?P<minus>-?)(?:(?P<key>[A-Za-z_]+(?:\.[^\s:"]+)?):)?(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
+_AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Choice(NamedTuple):
+    """A value that is wanted, or with `unwanted` one that is not."""
+
+    value: str
+    unwanted: bool = False
+
+
+class Argument(NamedTuple):
+    """An argument by its name (or its place, from 0), and the value it should have, as text."""
+
+    name: str
+    value: str
+    unwanted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched for; an empty one matches every task.
+
+    `names`, `queues` and `workers` may have `*` for any text; what is in `errors` and `words` is looked
+    for anywhere, in any case. `name` is one name as it is, besides whatever `names` ask for.
+    """
+
+    name: str = ""
+    statuses: frozenset[Status] | None = None
+    names: tuple[Choice, ...] = ()
+    queues: tuple[Choice, ...] = ()
+    workers: tuple[Choice, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+    errors: tuple[Choice, ...] = ()
+    words: tuple[Choice, ...] = ()
+    ids: tuple[UUID, ...] = ()
+    batches: tuple[UUID, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class _Term(NamedTuple):
+    key: str
+    value: str
+    unwanted: bool
+
+
+def parse(text: str, now: datetime) -> Search:
+    """Return what a search asks for; `now` is what `since:1h` counts from.
+
+    Raises ValueError, whose text names the term that cannot be understood.
+    """
+    terms = list(_terms(text))
+    if len(terms) > MAX_TERMS:
+        raise ValueError(f"has {len(terms)} terms; a search takes {MAX_TERMS} at most")
+    by_key: dict[str, list[_Term]] = {}
+    for term in terms:
+        by_key.setdefault(term.key.partition(".")[0], []).append(term)
+    return Search(
+        statuses=_statuses(by_key.get("status", [])),
+        names=_choices(by_key.get("name", [])),
+        queues=_choices(by_key.get("queue", [])),
+        workers=_choices(by_key.get("worker", [])),
+        arguments=tuple(Argument(term.key.partition(".")[2], term.value, term.unwanted) for term in by_key.get("args", [])),
+        errors=_choices(by_key.get("error", [])),
+        words=_choices(by_key.get("", [])),
+        ids=_ids(by_key.get("id", [])),
+        batches=_ids(by_key.get("batch", [])),
+        since=_moment(by_key.get("since", []), now, max),
+        until=_moment(by_key.get("until", []), now, min),
+    )
+
+
+def _terms(text: str) -> Iterator[_Term]:
+    place = 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+            continue
+        found = _TOKEN.match(text, place)
+        if found is None:
+            raise ValueError(
+                f"{_start_of(text, place)!r}: a double quote opens or closes in the middle of a word, or is left open"
+            )
+        place = found.end()
+        key, value = (found["key"] or ""), found["value"]
+        quoted = value.startswith('"')
+        if quoted:
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        lone = not key and not quoted and found["minus"] and not value
+        yield _checked(_Term("", "-", False) if lone else _Term(key, value, bool(found["minus"])))
+
+
+def _checked(term: _Term) -> _Term:
+    key, dot, argument = term.key.partition(".")
+    key = key.lower()
+    if term.key and key + (".NAME" if dot else "") not in _KEYS:
+        hint = 'put it in "double quotes" to look for it as text'
+        raise ValueError(f"there is no key {term.key!r}; known are {', '.join(_KEYS)}; {hint}")
+    if not term.value.strip():
+        raise ValueError(f"{term.key or 'a quoted text'!r} needs a value")
+    if term.unwanted and key in ("since", "until", "id", "batch"):
+        raise ValueError(f"{key!r} cannot be turned around by a '-'")
+    return term._replace(key=f"{key}.{argument}" if dot else key)
+
+
+def _start_of(text: str, place: int) -> str:
+    return text[place : place + 40].split(maxsplit=1)[0]
+
+
+def _choices(terms: list[_Term]) -> tuple[Choice, ...]:
+    return tuple(Choice(term.value, term.unwanted) for term in terms)
+
+
+def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
+    """Return the statuses that are wanted, less those that are not; None where none is named."""
+    if not terms:
+        return None
+    for term in terms:
+        if term.value.upper() not in Status.values:
+            raise ValueError(f"there is no status {term.value!r}; known are {', '.join(Status.values)}")
+    wanted = {Status(term.value.upper()) for term in terms if not term.unwanted} or set(Status)
+    return frozenset(wanted - {Status(term.value.upper()) for term in terms if term.unwanted})
+
+
+def _ids(terms: list[_Term]) -> tuple[UUID, ...]:
+    def read(term: _Term) -> UUID:
+        try:
+            return UUID(term.value)
+        except ValueError:
+            raise ValueError(f"{term.key}:{term.value!r} is no id, such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
+
+    return tuple(dict.fromkeys(map(read, terms)))
+
+
+def _moment(terms: list[_Term], now: datetime, strictest: Callable[[list[datetime]], Any]) -> datetime | None:
+    moments = [_read_moment(term, now) for term in terms]
+    return strictest(moments) if moments else None
+
+
+def _read_moment(term: _Term, now: datetime) -> datetime:
+    """Read `90s`, `15m`, `1h`, `7d` or `2w` before now, a date, or a time; without a zone they are in UTC."""
+    try:
+        if ago := _AGO.fullmatch(term.value):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if moment := parse_datetime(term.value):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        if date := parse_date(term.value):
+            return datetime(date.year, date.month, date.day, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{term.key}:{term.value!r} is no time; it takes such as 15m, 1h, 7d, 2026-11-01 or 2026-11-01T08:30Z")

@@ -1,0 +1,174 @@
+"""Walking the tasks from the newest to the oldest along an index, and never further than a page may cost.
+
+A list is read from *streams*: each walks one index in the order of the ids, for given values of its
+leading columns, so a thousand tasks among millions are found without touching the others. What no
+index answers (`condition`) is looked at row by row, and at `REACH` rows at most. A page that was not
+filled by then ends there, short or even empty, and says where the walk goes on.
+
+The queries order by all columns of the index they mean, and compare whole rows. Ordered by id alone,
+PostgreSQL may prefer to walk the primary key until it has enough rows, which never ends for a value
+that only old rows have.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+#: Rows that one page may look at, all its streams together.
+REACH: Final = 20_000
+#: Of one stream, where there are many.
+MIN_REACH: Final = 200
+FIRST_ID: Final = UUID(int=0)
+LAST_ID: Final = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a row must meet besides: SQL over the columns of a task, `true` for nothing; with its named parameters."""
+
+    sql: str = "true"
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tasks along one index, for each of these values of its leading columns.
+
+    `partial` repeats the condition of a partial index. Only ids from `first` up to, but not with, `last`.
+    """
+
+    columns: tuple[str, ...] = ()
+    keys: Sequence[tuple[str, ...]] = ((),)
+    partial: str = "true"
+    first: UUID = FIRST_ID
+    last: UUID = LAST_ID
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Ids that match, newest first. `reached`: how far the walk went; None where it came to the end."""
+
+    ids: list[UUID]
+    reached: UUID | None = None
+
+
+def walk(streams: Sequence[Stream], condition: Condition, before: UUID, wanted: int, reach: int = REACH) -> Walked:
+    """Return up to `wanted` matching ids below `before`, in one query, or in two where the page is not filled."""
+    streams = [stream for stream in streams if stream.keys]
+    if not streams:
+        return Walked([])
+    values: dict[str, Any] = {**condition.values, "before": before, "wanted": wanted}
+    each = max(MIN_REACH, reach // sum(len(stream.keys) for stream in streams))
+    # Where nothing is to be looked at, the index alone answers.
+    values["each"] = wanted if condition.sql == "true" else each
+    found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
+    query = f"SELECT DISTINCT id FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s"  # noqa: S608 -- built here
+    ids = [row[0] for row in _rows(query, values)]
+    if condition.sql == "true":
+        return Walked(ids)
+    reached = _reached(streams, values)
+    if reached is None:
+        return Walked(ids)
+    # Below the point that the least of the streams came to, another may have matches that were not looked at.
+    sure = [id_ for id_ in ids if id_ >= reached]
+    return Walked(sure, None if len(sure) == wanted else reached)
+
+
+def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
+    """Return the stream that has the fewest tasks; where several have `most` or more, the first of these."""
+    values: dict[str, Any] = {"before": LAST_ID, "most": most}
+    counts = " UNION ALL ".join(
+        f"""SELECT {number} AS number, (SELECT count(*) FROM (SELECT FROM {_keys(stream, number, values)}, LATERAL (
+            {_along(stream, number, values, "task.id")} LIMIT %(most)s) AS walked LIMIT %(most)s) AS counted) AS size"""  # noqa: S608
+        for number, stream in enumerate(candidates)
+    )
+    number: int = min(_rows(counts, values), key=lambda row: (row[1], row[0]))[0]
+    return candidates[number]
+
+
+def _matching(stream: Stream, number: int, condition: Condition, values: dict[str, Any]) -> str:
+    return f"""
+        SELECT matching.id FROM {_keys(stream, number, values)}, LATERAL (
+            SELECT task.id FROM ({_along(stream, number, values, "*")} LIMIT %(each)s) AS task
+            WHERE {condition.sql} LIMIT %(wanted)s
+        ) AS matching
+    """  # noqa: S608 -- put together from this package's own texts; values are parameters
+
+
+def _reached(streams: Sequence[Stream], values: dict[str, Any]) -> UUID | None:
+    """Return the newest id at which a stream's reach ended, None where all came to their ends."""
+    ends = " UNION ALL ".join(
+        f"""SELECT ending.id FROM {_keys(stream, number, values)}, LATERAL (
+            {_along(stream, number, values, "task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
+        for number, stream in enumerate(streams)
+    )
+    rows = _rows(f"SELECT id FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1", values)  # noqa: S608
+    return rows[0][0] if rows else None
+
+
+def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
+    """Return the rows of key values to walk for."""
+    if not stream.columns:
+        return "(SELECT 1) AS key"
+    for index, column in enumerate(stream.columns):
+        values[f"{column}{number}"] = [key[index] for key in stream.keys]
+    arrays = ", ".join(f"%({column}{number})s::text[]" for column in stream.columns)
+    return f"unnest({arrays}) AS key ({', '.join(stream.columns)})"
+
+
+def _along(stream: Stream, number: int, values: dict[str, Any], selected: str) -> str:
+    """Return the query that walks one key's rows, newest first."""
+    values[f"first{number}"], values[f"last{number}"] = stream.first, min(stream.last, values["before"])
+    own = ", ".join(f"task.{column}" for column in (*stream.columns, "id"))
+    key = "".join(f"key.{column}, " for column in stream.columns)
+    order = ", ".join(f"task.{column} DESC" for column in (*stream.columns, "id"))
+    return f"""
+        SELECT {selected} FROM tasks_app_task AS task
+        WHERE {stream.partial} AND ({own}) < ({key}%(last{number})s::uuid) AND ({own}) >= ({key}%(first{number})s::uuid)
+        ORDER BY {order}
+    """  # noqa: S608
+
+
+def distinct(columns: tuple[str, ...], most: int, partial: str = "true") -> list[tuple[str, ...]] | None:
+    """Return the values that an index begins with, skipping from one to the next; None where they are more than `most`."""
+    names = ", ".join(columns)
+    own, last = (", ".join(f"{alias}.{column}" for column in columns) for alias in ("task", "value"))
+    rows = _rows(
+        f"""
+        WITH RECURSIVE value AS (
+            (SELECT {names} FROM tasks_app_task AS task WHERE {partial} ORDER BY {own} LIMIT 1)
+            UNION ALL
+            SELECT following.* FROM value, LATERAL (
+                SELECT {own} FROM tasks_app_task AS task WHERE {partial} AND ({own}) > ({last}) ORDER BY {own} LIMIT 1
+            ) AS following
+        ) SELECT {names} FROM value LIMIT %(most)s
+        """,  # noqa: S608
+        {"most": most + 1},
+    )
+    return None if len(rows) > most else rows
+
+
+def newest(condition: Condition, before: UUID, wanted: int) -> list[UUID]:
+    """Return the newest of the tasks that meet a condition that an index answers with a few thousand rows at most."""
+    query = f"""
+        WITH chosen AS MATERIALIZED (SELECT task.id FROM tasks_app_task AS task WHERE {condition.sql})
+        SELECT id FROM chosen WHERE id < %(before)s ORDER BY id DESC LIMIT %(wanted)s
+    """  # noqa: S608
+    return [row[0] for row in _rows(query, {**condition.values, "before": before, "wanted": wanted})]
+
+
+def some(condition: Condition, most: int) -> list[UUID] | None:
+    """Return all tasks that meet a condition that an index answers, in no order; None where they are more than `most`."""
+    query = f"SELECT task.id FROM tasks_app_task AS task WHERE {condition.sql} LIMIT %(most)s"  # noqa: S608
+    rows = _rows(query, {**condition.values, "most": most + 1})
+    return None if len(rows) > most else [row[0] for row in rows]
+
+
+def _rows(query: str, values: Mapping[str, Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        rows: list[Any] = cursor.fetchall()
+    return rows

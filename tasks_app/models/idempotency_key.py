@@ -1,0 +1,26 @@
+"""Requests that can be sent again, with the answers that they got."""
+
+from django.db import models
+
+
+class IdempotencyKey(models.Model):
+    """One request that was made with an `Idempotency-Key`; written in the transaction that carries it out.
+
+    `key` has its caller in front: one caller's key never answers for another's.
+    """
+
+    key = models.CharField(max_length=400, primary_key=True)
+    digest = models.BinaryField(max_length=32, help_text="SHA-256 of what was asked for.")
+    answer = models.JSONField(null=True, blank=True, help_text="NULL only inside of the transaction that makes it.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "idempotency key"
+        ordering = ("-created_at",)
+        indexes = (
+            # tracking/retention.py: those that are forgotten.
+            models.Index(fields=("created_at",), name="idempotency_age"),
+        )
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,96 @@
+"""The search language: what each term means, and what is refused with its name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks_app.insight.search import Argument, Choice, Search, parse
+from tasks_app.states import Status
+
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
+ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+
+MEANT: list[tuple[str, dict[str, Any]]] = [
+    ("", {}),
+    ("   ", {}),
+    ("status:FAILURE", {"statuses": {Status.FAILURE}}),
+    ("Status:failure", {"statuses": {Status.FAILURE}}),
+    ("status:FAILURE status:RETRY", {"statuses": {Status.FAILURE, Status.RETRY}}),
+    ("-status:SUCCESS", {"statuses": set(Status) - {Status.SUCCESS}}),
+    ("status:FAILURE -status:FAILURE", {"statuses": set()}),
+    ("name:report*", {"names": (Choice("report*"),)}),
+    ("name:a -name:b", {"names": (Choice("a"), Choice("b", unwanted=True))}),
+    ("queue:high worker:w1", {"queues": (Choice("high"),), "workers": (Choice("w1"),)}),
+    ("args.user:7", {"arguments": (Argument("user", "7"),)}),
+    ("args.user.id:7 -args.0:x", {"arguments": (Argument("user.id", "7"), Argument("0", "x", unwanted=True))}),
+    ("args.User:A", {"arguments": (Argument("User", "A"),)}),
+    ("error:Timeout", {"errors": (Choice("Timeout"),)}),
+    ('error:"no answer"', {"errors": (Choice("no answer"),)}),
+    ("disk full", {"words": (Choice("disk"), Choice("full"))}),
+    ('"disk full"', {"words": (Choice("disk full"),)}),
+    ('"status:FAILURE"', {"words": (Choice("status:FAILURE"),)}),
+    (r'"say \"no\" \\"', {"words": (Choice(r'say "no" \ '.strip()),)}),
+    ("-disk", {"words": (Choice("disk", unwanted=True),)}),
+    ("-", {"words": (Choice("-"),)}),
+    ("12:30", {"words": (Choice("12:30"),)}),
+    (f"id:{ID} batch:{ID}", {"ids": (ID,), "batches": (ID,)}),
+    (f"id:{ID} id:{ID.hex}", {"ids": (ID,)}),
+    ("since:1h", {"since": NOW - timedelta(hours=1)}),
+    ("since:1h since:15m", {"since": NOW - timedelta(minutes=15)}),
+    ("until:2w", {"until": NOW - timedelta(weeks=2)}),
+    ("since:2030-01-30", {"since": datetime(2030, 1, 30, tzinfo=UTC)}),
+    ("since:2030-01-30T08:30Z", {"since": datetime(2030, 1, 30, 8, 30, tzinfo=UTC)}),
+    ('until:"2030-01-30 08:30+02:00"', {"until": datetime(2030, 1, 30, 6, 30, tzinfo=UTC)}),
+]
+
+
+@pytest.mark.parametrize(("text", "meant"), MEANT)
+def test_a_search_means(text: str, meant: dict[str, Any]) -> None:
+    if isinstance(meant.get("statuses"), set):
+        meant = {**meant, "statuses": frozenset(meant["statuses"])}
+    assert parse(text, NOW) == Search(**meant)
+
+
+REFUSED = [
+    ("colour:red", "no key 'colour'"),
+    ("args:7", "no key 'args'"),
+    ("status.x:7", "no key 'status.x'"),
+    ("http://example.org", '"double quotes"'),
+    ("status:DONE", "no status 'DONE'"),
+    ("status:", "'status' needs a value"),
+    ('name:""', "'name' needs a value"),
+    ('""', "needs a value"),
+    ("id:7", "id:'7' is no id"),
+    ("batch:x", "batch:'x' is no id"),
+    ("since:yesterday", "since:'yesterday' is no time"),
+    ("since:1y", "is no time"),
+    ("until:2030-02-31", "is no time"),
+    ("since:999999w", "is no time"),
+    ("-since:1h", "cannot be turned around"),
+    ('"left open', "left open"),
+    ('in"the middle"', "double quote"),
+    ("a " * 21, "21 terms"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED)
+def test_what_cannot_be_understood_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^.+$") as refused:
+        parse(text, NOW)
+    assert reason in str(refused.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_understood_or_refused_with_a_reason(text: str) -> None:
+    refused = ""
+    try:
+        found = parse(text, NOW)
+    except ValueError as error:
+        refused = str(error)
+    assert refused or found == parse(text, NOW)

@@ -1,0 +1,75 @@
+"""The sentence that says why a task is where it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks_app.insight.why import MAX_COUNTED, Facts, explain
+from tasks_app.models import Task
+from tasks_app.states import Status, position
+from tasks_app.tracking.heartbeat import WorkerBeat
+
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def worker(**values: Any) -> WorkerBeat:
+    defaults: dict[str, Any] = {
+        "name": "w1@host", "pid": 1, "slots": 2, "busy": 2, "queues": ("reports",), "version": "5", "instance": "i", "held": (),
+        "tags": (), "heartbeat_age": 1.0,
+    }  # fmt: skip
+    return WorkerBeat(**{**defaults, **values})
+
+
+def task(status: Status, attempt: int = 0, **values: Any) -> Task:
+    return Task(status=status, position=position(attempt, 0, status), queue="reports", max_retries=3, **values)
+
+
+def facts(**values: Any) -> Facts:
+    return Facts(now=NOW, **values)
+
+
+SENTENCES: list[tuple[Task, Facts, str]] = [
+    (task(Status.SCHEDULED, not_before=NOW + timedelta(hours=3)), facts(), "It is held until it is due, in 3 h."),
+    (task(Status.SCHEDULED, not_before=NOW), facts(), "It is held until it is due, now."),
+    (task(Status.QUEUED), facts(), "No worker consumes the queue reports."),
+    (task(Status.QUEUED), facts(workers=[worker(queues=("other",))]), "No worker consumes the queue reports."),
+    (task(Status.QUEUED), facts(workers=[worker(heartbeat_age=60.0)]), "No worker consumes the queue reports."),
+    (task(Status.QUEUED), facts(workers=None), "the broker does not answer"),
+    (task(Status.QUEUED), facts(workers=[worker()]), "It is the next in the queue reports; every worker there is busy."),
+    (task(Status.QUEUED), facts(workers=[worker(busy=1)]), "It is the next in the queue reports."),
+    (task(Status.QUEUED), facts(workers=[worker()], ahead=1240), "It waits behind 1,240 others in the queue reports."),
+    (
+        task(Status.QUEUED), facts(workers=[worker()], ahead=1240, per_second=31.0),
+        "It waits behind 1,240 others in the queue reports, about 40 s.",
+    ),
+    (task(Status.QUEUED), facts(workers=[worker()], ahead=MAX_COUNTED + 1), "behind more than 10,000 others"),
+    (task(Status.RECEIVED, worker="w1@host"), facts(workers=[worker()]), "w1@host has reserved it, and runs other tasks first."),
+    (
+        task(Status.STARTED, worker="w1@host", started_at=NOW - timedelta(seconds=12)), facts(workers=[worker()]),
+        "w1@host has been running it for 12 s.",
+    ),
+    (task(Status.STARTED, worker="w2@host"), facts(workers=[worker()]), "w2@host has not been heard from lately"),
+    (task(Status.STARTED, worker="w1@host"), facts(workers=[worker(heartbeat_age=9.0)]), "w1@host has not been heard"),
+    (
+        task(Status.RETRY, attempt=1, not_before=NOW + timedelta(seconds=3)), facts(),
+        "Attempt 2 failed; attempt 3 of 4 starts in 3 s.",
+    ),
+    (task(Status.RETRY, attempt=1), facts(), "Attempt 2 failed; attempt 3 of 4 starts now."),
+    (task(Status.SUCCESS, runtime=0.25), facts(), "It returned after 250 ms."),
+    (task(Status.FAILURE, attempt=3, error_type="ValueError"), facts(), "It gave up after attempt 4: ValueError."),
+    (task(Status.REVOKED), facts(), "It was cancelled before it finished."),
+    (task(Status.STARTED, cancel_requested_at=NOW), facts(), "Its cancellation was asked for"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("subject", "known", "sentence"), SENTENCES)
+def test_the_sentence(subject: Task, known: Facts, sentence: str) -> None:
+    assert sentence in explain(subject, known)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_has_one(status: Status) -> None:
+    assert explain(task(status), facts()).endswith(".")
