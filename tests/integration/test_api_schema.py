@@ -21,7 +21,7 @@ from tests import stack as stacks
 from tests.processes import free_port
 from zenith_site.api import api
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 module_database = stacks.module_database
 
 #: For each operation; half of them break a rule of its description.
@@ -48,22 +48,24 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def caller(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    """A web process, and someone who may do everything."""
+def module_port(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    limits = {"ZENITH_RATE_LIMIT": "1000000/1s", "ZENITH_READ_RATE_LIMIT": "1000000/1s"}
+    for stack in stacks.running(tmp_path_factory.mktemp("schema"), **limits):
+        port = free_port()
+        stack.web(port)
+        yield port
+
+
+@pytest.fixture
+def caller(module_port: int, transactional_db: None) -> Caller:
+    """Someone who may do everything. What they leave in the database is removed after each operation."""
     from django.contrib.auth.models import User
 
     from zenith_site.auth.tokens import create_token
     from zenith_site.models import Scope
 
-    user = User.objects.create_superuser("schemathesis")
-    _, raw = create_token(user, "schemathesis", Scope.values)
-    for stack in stacks.running(
-        tmp_path_factory.mktemp("schema"), ZENITH_RATE_LIMIT="1000000/1s", ZENITH_READ_RATE_LIMIT="1000000/1s"
-    ):
-        port = free_port()
-        stack.web(port)
-        yield Caller(f"http://127.0.0.1:{port}", {"X-API-Key": raw})
-    user.delete()
+    _, raw = create_token(User.objects.create_superuser("schemathesis"), "schemathesis", Scope.values)
+    return Caller(f"http://127.0.0.1:{module_port}", {"X-API-Key": raw})
 
 
 @schema.parametrize()
