@@ -39,6 +39,8 @@ from tasks_app.errors import (
     InvalidQueryError,
     RateLimitedError,
     StateConflictError,
+    WorkerSilentError,
+    WorkerUnknownError,
     ZenithError,
 )
 from tasks_app.jsonsafe import MAX_NAMED, escape
@@ -244,6 +246,8 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     IdempotencyConflictError: lambda error: _unprocessable([Culprit(header="Idempotency-Key", detail=str(error))]),
     RateLimitedError: _limited,
     StateConflictError: lambda error: Answer(HTTPStatus.CONFLICT, str(error)),
+    WorkerUnknownError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
+    WorkerSilentError: lambda error: Answer(HTTPStatus.GATEWAY_TIMEOUT, str(error)),
     Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),
     PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."),
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
