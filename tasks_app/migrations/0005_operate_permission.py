@@ -4,19 +4,14 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("tasks_app", "0004_limits"),
+        ('tasks_app', '0004_limits'),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name="task",
-            options={
-                "ordering": ("-id",),
-                "permissions": (
-                    ("dispatch_task", "Can dispatch tasks"),
-                    ("operate_task", "Can operate tasks, queues and workers"),
-                ),
-            },
+            name='task',
+            options={'ordering': ('-id',), 'permissions': (('dispatch_task', 'Can dispatch tasks'), ('operate_task', 'Can operate tasks, queues and workers'))},
         ),
     ]

@@ -136,5 +136,7 @@ _MEMBERS: Final = {item.name for item in fields(WorkerBeat)} - {"name", "heartbe
 def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
     values: dict[str, Any] = json.loads(body)
     # A worker of another version may know more, or less.
-    known = {member: tuple(value) if isinstance(value, list) else value for member, value in values.items() if member in _MEMBERS}
+    known: dict[str, Any] = {
+        member: tuple(value) if isinstance(value, list) else value for member, value in values.items() if member in _MEMBERS
+    }
     return WorkerBeat(name=name, heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)

@@ -21,7 +21,8 @@ UNACKED: Final = "unacked"
 UNACKED_INDEX: Final = "unacked_index"
 #: kombu's separator between a queue's name and a priority step.
 _SEPARATOR: Final = "\x06\x16"
-_STEPS: Final = (0, 3, 6, 9)
+#: kombu's priority steps, each with a list of its own; the lowest number is taken first.
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
 _PAGE: Final = 1000
 # The id stands in the message's headers, which are JSON inside the message's JSON.
 _TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
@@ -29,7 +30,7 @@ _TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
 
 def keys_of(queue: str) -> list[str]:
     """Return the lists that hold a queue's messages, one for each priority step."""
-    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in _STEPS]
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in PRIORITY_STEPS]
 
 
 def depth(queue: str) -> int:
@@ -57,7 +58,7 @@ def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
         answers = iter(pipe.execute())
     found = {}
     for queue in queues:
-        pairs = [(int(next(answers)), next(answers)) for _ in _STEPS]
+        pairs = [(int(next(answers)), next(answers)) for _ in PRIORITY_STEPS]
         ids = (_task_id(body) for _, body in pairs if body)
         found[queue] = Waiting(tuple(depth for depth, _ in pairs), tuple(filter(None, ids)))
     return found
@@ -89,7 +90,7 @@ def peek(queue: str, limit: int) -> list[Message]:
         pages = pipe.execute()
     return [
         _message(json.loads(body), step, position=place)
-        for step, page in zip(_STEPS, pages, strict=True)
+        for step, page in zip(PRIORITY_STEPS, pages, strict=True)
         for place, body in enumerate(reversed(page), start=1)
     ]
 
@@ -115,8 +116,8 @@ def unacknowledged_by_queue() -> dict[str, int]:
     return Counter(json.loads(body)[2] for _, body in client().hscan_iter(UNACKED, count=_PAGE))
 
 
-# Takes messages from the end where workers take them, drops those of cancelled or ended tasks, and puts the others to the other end:
-# after as many steps as there were messages, the rest lies as before. ARGV: how many, prefix of the claims.
+# Takes messages from the end where workers take them, drops those of cancelled or ended tasks, and puts the others to the
+# other end: after as many steps as there were messages, the rest lies as before. ARGV: how many, prefix of the claims.
 _SWEEP: Final = """
 local dropped = 0
 for _ = 1, tonumber(ARGV[1]) do
@@ -140,11 +141,10 @@ def sweep(queue: str) -> int:
     """Remove the messages of tasks that are cancelled or over; return how many. Raises redis.RedisError."""
     dropped = 0
     for key in keys_of(queue):
-        for start in range(0, int(client().llen(key)), _SWEPT_AT_ONCE):
-            left = int(client().llen(key))
-            if not left:
-                break
+        left = int(client().llen(key))
+        while left > 0:
             dropped += int(script(_SWEEP, key, min(_SWEPT_AT_ONCE, left), CLAIM))
+            left -= _SWEPT_AT_ONCE
     return dropped
 
 
@@ -219,12 +219,12 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
 
 
 def _list_of(queue: str, message: dict[str, Any]) -> str:
-    return keys_of(queue)[_STEPS.index(_step_of(message))]
+    return keys_of(queue)[PRIORITY_STEPS.index(_step_of(message))]
 
 
 def _step_of(message: dict[str, Any]) -> int:
     """Return the step of the message's priority, which kombu rounds down."""
-    return max(item for item in _STEPS if item <= max(0, min(_priority_of(message), 9)))
+    return max(item for item in PRIORITY_STEPS if item <= max(0, min(_priority_of(message), 9)))
 
 
 def _priority_of(message: dict[str, Any]) -> int:

@@ -53,7 +53,7 @@ _UPSERT: Final = f"""
         runtime_histogram = {_ADD.format("runtime_histogram")},
         waiting_seconds = kept.waiting_seconds + excluded.waiting_seconds,
         waiting_histogram = {_ADD.format("waiting_histogram")}
-"""
+"""  # noqa: S608 -- names of columns
 
 #: Seconds of a period that is summed up once it is over (periods.py), and after its end from when its minutes count as late.
 PERIOD: Final = 900

@@ -39,6 +39,38 @@ DOORS: dict[str, dict[str, tuple[int, int, int]]] = {
     "api/v1/dead-letters/runs/<run_id>": {"get": (401, 404, 404), "post": (405, 405, 405)},
     "api/v1/dead-letters/runs/<run_id>/stop": {"post": (401, 403, 403), "get": (405, 405, 405)},
     "api/v1/dead-letters/<task_id>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+    "analytics/stats": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "deploy": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/inventory": {"get": (401, 503, 503)},
+    "api/network": {"get": (401, 503, 503)},
+    "api/v1/analytics/series": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/analytics/tasks": {"get": (401, 200, 200)},
+    "api/v1/analytics/queues": {"get": (401, 200, 200)},
+    "api/v1/analytics/heatmap": {"get": (401, 200, 200)},
+    "api/v1/analytics/load": {"get": (401, 200, 200)},
+    "api/v1/workers": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/workers/<name>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+    "api/v1/workers/<name>/ping": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/grow": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/shrink": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/autoscale": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/add-queue": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/cancel-queue": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/time-limit": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/rate-limit": {"post": (401, 403, 422), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/drain": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/restart-pool": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/workers/<name>/shut-down": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/queues": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/queues/<name>": {"get": (401, 404, 404), "delete": (405, 405, 405)},
+    "api/v1/queues/<name>/messages": {"get": (401, 200, 200)},
+    "api/v1/queues/<name>/history": {"get": (401, 200, 200)},
+    "api/v1/queues/<name>/pause": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/queues/<name>/resume": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/queues/<name>/purge": {"post": (401, 403, 403), "get": (405, 405, 405)},
+    "api/v1/events": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/catalogue": {"get": (401, 200, 200), "post": (405, 405, 405)},
+    "api/v1/catalogue/<name>": {"get": (401, 404, 404)},
 }
 
 
@@ -59,7 +91,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
-        "<path:object_path>": "1", "<id>": "1",
+        "<path:object_path>": "1", "<id>": "1", "<name>": "nobody",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return "/" + route.removesuffix("$").replace(r"\Z", "")
