@@ -138,7 +138,7 @@ def _views(names: list[str], beats: Sequence[WorkerBeat]) -> list[QueueView]:
 
 _HELD: Final = """
     SELECT wanted.queue, (SELECT count(*) FROM (
-        SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS some)
+        SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
     FROM unnest(%s::text[]) AS wanted (queue)
 """
 
@@ -155,7 +155,7 @@ def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
     first = last - RATE_MINUTES * 60
     minutes = MinuteRollup.objects.filter(minute__gt=_moment(first), minute__lte=_moment(last), queue__in=names)
     ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
-    left = dict(minutes.order_by().values_list("queue").annotate(Sum(ended)))
+    left = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
     samples = QueueSample.objects.filter(queue__in=names, minute__in=(_moment(first), _moment(last)))
     depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
     rates = {}

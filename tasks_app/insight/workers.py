@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from tasks_app.models import Task
 from tasks_app.states import Status
@@ -41,7 +42,7 @@ _SENTENCES: Final = {
 class CurrentTask:
     """A task that a worker has reserved or runs."""
 
-    id: str
+    id: UUID
     name: str
     queue: str
     status: Status
@@ -98,6 +99,6 @@ def _views(beats: Iterable[WorkerBeat]) -> list[WorkerView]:
     fields = ("id", "name", "queue", "status", "position", "started_at", "worker")
     for task in held.only(*fields).order_by("id")[:MAX_TASKS]:
         tasks[task.worker].append(
-            CurrentTask(str(task.id), task.name, task.queue, Status(task.status), task.attempt, task.started_at)
+            CurrentTask(task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at)
         )
     return [WorkerView(beat, tasks[beat.name]) for beat in found]

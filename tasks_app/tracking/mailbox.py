@@ -89,7 +89,7 @@ def peek(queue: str, limit: int) -> list[Message]:
             pipe.lrange(key, -limit, -1)
         pages = pipe.execute()
     return [
-        _message(json.loads(body), step, position=place)
+        _message(_envelope(body), step, position=place)
         for step, page in zip(PRIORITY_STEPS, pages, strict=True)
         for place, body in enumerate(reversed(page), start=1)
     ]
@@ -229,6 +229,15 @@ def _step_of(message: dict[str, Any]) -> int:
 
 def _priority_of(message: dict[str, Any]) -> int:
     return int((message.get("properties") or {}).get("priority") or 0)
+
+
+def _envelope(body: bytes | str) -> dict[str, Any]:
+    """Return a message as kombu wrote it; empty for what is none of kombu's."""
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
 
 
 def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> Message:
