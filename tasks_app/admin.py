@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from tasks_app.callers import DISPATCH, Caller, caller_of
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
-from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, ReplayRun, Task, TaskEvent
+from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class MinuteRollupAdmin(ReadOnlyAdmin):
 
     list_display = ("minute", "name", "queue", "succeeded", "failed", "revoked", "retried")
     search_fields = ("=name", "=queue")
+
+
+@admin.register(QueuePause)
+class QueuePauseAdmin(ReadOnlyAdmin):
+    """Queues that are paused; resuming one takes more than removing a row."""
+
+    list_display = ("queue", "paused_at", "paused_by", "note")
 
 
 @admin.register(Attempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,11 +12,12 @@ from django.db import connection
 from tasks_app.insight import rollups
 from tasks_app.insight.rollups import Which, cover
 from tasks_app.insight.window import Span
-from tasks_app.models import LatePeriod, MinuteRollup, PeriodRollup
+from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.states import Status
 from tasks_app.tracking import periods
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, SETTLED_AFTER, Reach
+from tasks_app.tracking.retention import prune_figures
 from tasks_app.tracking.stream import Event
 from tests.failures import queued
 from tests.rollups import ended
@@ -148,3 +149,21 @@ def test_minutes_from_before_waiting_times_were_counted_count_as_none() -> None:
     MinuteRollup.objects.update(waiting_histogram=[])
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
     assert sum(rows()[0][8]) == 0
+
+
+def test_what_is_too_old_goes_but_its_days_stay() -> None:
+    for number in range(3):
+        ended(MIDNIGHT + number * DAY + 60, succeeded=1)
+    now = datetime.fromtimestamp(MIDNIGHT + 3 * DAY + 7200 + QUARTER, tz=UTC)
+    for minute in (MIDNIGHT, MIDNIGHT + 2 * DAY):
+        at = datetime.fromtimestamp(minute, tz=UTC)
+        LoadSample.objects.create(minute=at, sampled_at=at, looks=1, workers=0, slots=0, busy=0)
+    assert prune_figures(max_age=timedelta(days=1), now=now) == 0, "nothing is summed up yet"
+    sum_up(now.timestamp())
+    span = Span(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
+    before = rollups.by_step(span, Which())
+    assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (96 + 2) + 1
+    assert [row.minute.timestamp() for row in MinuteRollup.objects.all()] == [MIDNIGHT + 2 * DAY + 60]
+    assert LoadSample.objects.count() == 1
+    assert rollups.by_step(span, Which()) == before
+    assert prune_figures(max_age=timedelta(days=1), now=now) == 0
