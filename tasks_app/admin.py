@@ -16,7 +16,7 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.masking import mask, mask_json, mask_text
-from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, ReplayRun, Task, TaskEvent
+from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 
 if TYPE_CHECKING:
@@ -87,6 +87,13 @@ class MinuteRollupAdmin(ReadOnlyAdmin):
 
     list_display = ("minute", "name", "queue", "succeeded", "failed", "revoked", "retried")
     search_fields = ("=name", "=queue")
+
+
+@admin.register(QueuePause)
+class QueuePauseAdmin(ReadOnlyAdmin):
+    """Queues that are paused; resuming one takes more than removing a row."""
+
+    list_display = ("queue", "paused_at", "paused_by", "note")
 
 
 @admin.register(Attempt)

@@ -72,6 +72,13 @@ class Caller:
         """Whether the user has the permission and the token's scopes cover it."""
         return self.covers(permission) and self.user.has_perm(permission)
 
+    def require(self, permission: str) -> None:
+        """Raise PermissionDenied, saying what is missing, unless the caller may."""
+        if not self.covers(permission):
+            raise PermissionDenied(f"This token lacks the scope {scope_of(permission)!r}.")
+        if not self.may(permission):
+            raise PermissionDenied(f"{self.name} lacks the permission {permission}.")
+
 
 def scope_of(permission: str) -> str:
     """Return the scope that covers a permission: `admin` for all that no other scope names."""
@@ -85,10 +92,7 @@ def caller_of(request: HttpRequest, permission: str) -> Caller:
     Raises PermissionDenied.
     """
     caller = known_caller(request)
-    if not caller.covers(permission):
-        raise PermissionDenied(f"This token lacks the scope {scope_of(permission)!r}.")
-    if not caller.may(permission):
-        raise PermissionDenied(f"{caller.name} lacks the permission {permission}.")
+    caller.require(permission)
     return caller
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from celery import current_app
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from tasks_app import jsonsafe
 from tasks_app.errors import InvalidDispatchError, Problem
 from tasks_app.jsonsafe import escape
 
 _STRICT = ConfigDict(strict=True)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -26,6 +28,24 @@ class CatalogEntry:
     signature: inspect.Signature
     drill: bool
     max_retries: int | None
+
+    @property
+    def arguments_schema(self) -> dict[str, Any]:
+        """The arguments by name, as JSON Schema (2020-12): what `kwargs` of a dispatch may hold.
+
+        What an annotation does not tell, or only tells Python, is left open.
+        """
+        parameters = self.signature.parameters.values()
+        named = [item for item in parameters if item.kind not in _VARIADIC]
+        schemas, definitions = _json_schemas(named)
+        found: dict[str, Any] = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {item.name: _described(schemas[item.name], item) for item in named},
+            "required": [item.name for item in named if item.default is item.empty],
+            "additionalProperties": any(item.kind == item.VAR_KEYWORD for item in parameters),
+        }
+        return {**found, "$defs": definitions} if definitions else found
 
     @property
     def first_argument(self) -> str | None:
@@ -120,6 +140,33 @@ def _type_problems(parameter: inspect.Parameter, value: Any, pointer: str) -> li
                 path = "".join(f"/{escape(str(step))}" for step in detail["loc"])
                 found.append(Problem(pointer + path, detail["msg"]))
     return found
+
+
+def _json_schemas(parameters: Sequence[inspect.Parameter]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the schema of each parameter by name, and the definitions that they share."""
+    inputs = [(item.name, "validation", _schema_adapter(item)) for item in parameters]
+    schemas, shared = TypeAdapter.json_schemas(inputs)  # type: ignore[arg-type]
+    found = {name: dict(schema) for (name, _), schema in schemas.items()}
+    return found, shared.get("$defs", {})
+
+
+def _schema_adapter(parameter: inspect.Parameter) -> TypeAdapter[Any]:
+    """Return what describes a parameter; Any where JSON Schema cannot."""
+    if parameter.annotation is parameter.empty:
+        return TypeAdapter(Any)
+    adapter = _adapter(parameter.annotation)
+    try:
+        adapter.json_schema()
+    except Exception:  # a type of somebody else's may raise anything
+        return TypeAdapter(Any)
+    return adapter
+
+
+def _described(schema: dict[str, Any], parameter: inspect.Parameter) -> dict[str, Any]:
+    """Return a parameter's schema with its default, where that is JSON."""
+    if parameter.default is parameter.empty or any(jsonsafe.problems(parameter.default)):
+        return schema
+    return {**schema, "default": parameter.default}
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

@@ -48,6 +48,20 @@ class StateConflictError(ZenithError):
     """What was asked for is not possible in the state that things are in; nothing was changed."""
 
 
+class WorkerUnknownError(ZenithError):
+    """No worker of this name has been heard of lately."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no worker {name[:100]!r}.")
+
+
+class WorkerSilentError(ZenithError):
+    """A worker did not answer in time; it may still do what it was told."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"{name} did not answer within {seconds:g} s; it may still do it.")
+
+
 class PoisonTaskError(ZenithError):
     """A task killed its worker process too often to be tried again."""
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from tasks_app.errors import Problem
+
 MASK: Final = "***"
 #: Always hidden; ZENITH_MASK_KEYS adds more. `max_tokens` is no secret, which is why `token` stands at the end.
 PATTERNS: Final = (
@@ -48,21 +50,26 @@ def mask(value: Any) -> Any:
     return value
 
 
-def masked_names(value: Any, pointer: str = "") -> Iterator[str]:
-    """Yield JSON pointers to where the mask itself stands in place of a secret.
+def mask_problems(value: Any, pointer: str) -> Iterator[Problem]:
+    """Yield a problem for each place where the mask itself stands in place of a secret.
 
     Whoever edits what was shown and sends it back must not put the mask where the secret was.
     """
+    for where in _masked_names(value, pointer):
+        yield Problem(where, f"{MASK!r} is shown in place of a secret: send the secret, or leave the argument as it was")
+
+
+def _masked_names(value: Any, pointer: str) -> Iterator[str]:
     if isinstance(value, dict):
         for name, item in value.items():
             here = f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}"
             if item == MASK and is_secret(str(name)):
                 yield here
             else:
-                yield from masked_names(item, here)
+                yield from _masked_names(item, here)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from masked_names(item, f"{pointer}/{index}")
+            yield from _masked_names(item, f"{pointer}/{index}")
 
 
 def mask_positional(args: Sequence[Any], names: Sequence[str]) -> list[Any]:

@@ -31,6 +31,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
+from infra_app.errors import NoHostOnlineError
 from tasks_app.dispatch.limits import Quota
 from tasks_app.errors import (
     BrokerUnavailableError,
@@ -39,6 +40,8 @@ from tasks_app.errors import (
     InvalidQueryError,
     RateLimitedError,
     StateConflictError,
+    WorkerSilentError,
+    WorkerUnknownError,
     ZenithError,
 )
 from tasks_app.jsonsafe import MAX_NAMED, escape
@@ -250,6 +253,11 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     IdempotencyConflictError: lambda error: _unprocessable([Culprit(header="Idempotency-Key", detail=str(error))]),
     RateLimitedError: _limited,
     StateConflictError: lambda error: Answer(HTTPStatus.CONFLICT, str(error)),
+    NoHostOnlineError: lambda error: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE, f"{error} Nothing was changed.", headers={"Retry-After": str(RETRY_AFTER)}
+    ),
+    WorkerUnknownError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
+    WorkerSilentError: lambda error: Answer(HTTPStatus.GATEWAY_TIMEOUT, str(error)),
     Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),
     PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."),
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),

@@ -249,6 +249,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Within the ten seconds that `manage.py up` has to end everything, and leaving some for the servers.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_IMPORTS = ["tasks_app.builtin_tasks", *ZENITH_TASK_MODULES]
+# Lets control/workers.py have a worker replace the processes of its pool.
+CELERY_WORKER_POOL_RESTARTS = True
 # Otherwise Celery replaces the handlers of LOGGING below with its own format.
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # Celery's Django fixup closes the connection around every task unless this says how many may share one.

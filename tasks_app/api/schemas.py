@@ -7,7 +7,7 @@ from uuid import UUID
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, Dispatch, Dispatched
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.insight.tasks import TaskWithResult
 from tasks_app.states import Status
 
@@ -39,6 +39,9 @@ Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUEUE, "pattern": "^[ -~]+$"}
 
 
+_SECONDS: dict[str, Any] = {"minimum": 1, "maximum": MAX_TIME_LIMIT}
+
+
 class TriggerRequest(BaseModel):
     """What to run; without a body, ten `analyze_text` tasks on sample texts."""
 
@@ -63,6 +66,14 @@ class TriggerRequest(BaseModel):
     max_retries: int | None = Field(
         default=None, description="By default the task's own number.", json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES}
     )
+
+    time_limit: int | None = Field(
+        default=None, description="Seconds after which its process is killed.", json_schema_extra=_SECONDS
+    )
+    soft_time_limit: int | None = Field(
+        default=None, description="Seconds after which SoftTimeLimitExceeded is raised in it.", json_schema_extra=_SECONDS
+    )
+    expires_at: Moment = Field(default=None, description="Not started after this.")
 
     def to_dispatch(self) -> Dispatch:
         """Return this as what dispatch() takes."""

@@ -7,6 +7,8 @@ A task's row is locked while its message is published and its status changes, so
 fast path and any number of relays share the work without sending anything twice. A crash between
 the two leaves the row as it was and the message sent: it is sent once more. A relay cannot tell that
 case from others, so what it sends says `perhaps_sent`, and the worker asks PostgreSQL before it runs.
+
+Nothing is sent to a queue that is paused: its tasks stay as they are until it is resumed.
 """
 
 import logging
@@ -33,15 +35,29 @@ logger = logging.getLogger(__name__)
 #: Rows locked and messages sent in one transaction: a recorder waits no longer than that takes.
 CHUNK: Final = 1000
 
+# The paused queues are read once for each query, and are few.
 _LOCK: Final = """
-    SELECT {columns} FROM tasks_app_task WHERE {where} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT {columns} FROM tasks_app_task
+    WHERE ({where}) AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 _OF_BATCH: Final = _LOCK.format(columns=ROW_COLUMNS, where="batch_id = %s AND status = 'PENDING'")
+_OF_QUEUE: Final = _LOCK.format(columns=ROW_COLUMNS, where="queue = %s AND status = 'PENDING'")
 _DUE: Final = _LOCK.format(
     columns=ROW_COLUMNS,
-    where="""status = 'PENDING' OR (status = 'SCHEDULED' AND not_before <= now())
-        OR (held AND status = 'RETRY' AND not_before <= now())""",
+    where="(status = 'SCHEDULED' AND not_before <= now()) OR (held AND status = 'RETRY' AND not_before <= now())",
 )
+# From one queue's name to the next in the index, so that a million tasks of a paused queue cost one step.
+_PENDING_QUEUES: Final = """
+    WITH RECURSIVE pending (queue) AS (
+        SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
+        UNION ALL
+        SELECT (SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND queue > pending.queue)
+        FROM pending WHERE pending.queue IS NOT NULL
+    )
+    SELECT queue FROM pending
+    WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
+"""
 # What the attempt before left is cleared, as tracking/fold.py does for every new delivery.
 _MARK: Final = """
     UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
@@ -66,11 +82,18 @@ def publish_batch(batch_id: UUID) -> int:
 
 
 def publish_due(limit: int = CHUNK) -> int:
-    """Publish up to `limit` tasks that are due, to begin or to run again, or were left PENDING; return how many.
+    """Publish tasks that are due, to begin or to run again, or were left PENDING; return how many.
 
-    Raises BrokerUnavailableError; then they stay as they were.
+    Up to `limit` of those that are due and of each queue's. Raises BrokerUnavailableError; then the rest stays as it was.
     """
-    return _publish(_DUE, [limit], perhaps_sent=True)
+    sent = _publish(_DUE, [limit], perhaps_sent=True)
+    return sent + sum(_publish(_OF_QUEUE, [queue, limit], perhaps_sent=True) for queue in _pending_queues())
+
+
+def _pending_queues() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(_PENDING_QUEUES)
+        return [queue for (queue,) in cursor.fetchall()]
 
 
 def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = False) -> int:

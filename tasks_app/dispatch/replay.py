@@ -26,7 +26,7 @@ from tasks_app import catalog, jsonsafe
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError, InvalidInputError, Problem
-from tasks_app.masking import MASK, masked_names
+from tasks_app.masking import mask_problems
 from tasks_app.models import DeadLetter, ReplayRun, Task
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.ids import new_id
@@ -206,8 +206,8 @@ def _field_problems(asked: Replay) -> Iterator[Problem]:
     yield from jsonsafe.problems(asked.kwargs, "/kwargs")
     if asked.args is not None:
         yield from jsonsafe.problems(asked.args, "/args")
-    for pointer in (*masked_names(asked.kwargs, "/kwargs"), *masked_names(asked.args, "/args")):
-        yield Problem(pointer, f"{MASK!r} is shown in place of a secret: send the secret, or leave the argument as it was")
+    yield from mask_problems(asked.kwargs, "/kwargs")
+    yield from mask_problems(asked.args, "/args")
 
 
 def _check_edits(meant: QuerySet[DeadLetter], asked: Replay, total: int) -> None:

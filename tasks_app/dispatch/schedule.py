@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from tasks_app import catalog, jsonsafe
 from tasks_app.dispatch.create import queue_problems
 from tasks_app.errors import InvalidInputError, Problem
+from tasks_app.masking import mask_problems
 from tasks_app.models import Task, TaskEvent
 from tasks_app.states import Status, note_position
 from tasks_app.tracking import live
@@ -100,6 +101,8 @@ def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
     kwargs = task.kwargs if changes.kwargs is None else changes.kwargs
     unstorable = [*jsonsafe.problems(args, "/args"), *jsonsafe.problems(kwargs, "/kwargs")]
     yield from unstorable
+    yield from mask_problems(changes.args, "/args")
+    yield from mask_problems(changes.kwargs, "/kwargs")
     entry = catalog.entries().get(task.name)
     if entry is not None and not unstorable and (changes.args is not None or changes.kwargs is not None):
         yield from entry.problems(args, kwargs)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.utils import timezone
 from django_celery_results.models import TaskResult
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from tasks_app import jsonsafe
 from tasks_app.insight import finding
@@ -52,7 +52,12 @@ def _known_cursor(cursor: str) -> str:
 FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 QueryText = Annotated[FilterText, AfterValidator(_understood)]
 Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterValidator(_known_cursor)]
-_Status = Annotated[Status | None, BeforeValidator(lambda value: value or None)]
+#: A status or, as forms send it, nothing.
+FilterStatus = Annotated[
+    Status | None,
+    BeforeValidator(lambda value: value or None),
+    WithJsonSchema({"type": "string", "enum": [*Status.values, ""]}),
+]
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class TaskFilter(BaseModel):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
     cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
-    status: _Status = Field(default=None, description="Only tasks in this status.")
+    status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
 

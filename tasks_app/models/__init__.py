@@ -5,8 +5,24 @@ from tasks_app.models.batch import Batch
 from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.idempotency_key import IdempotencyKey
+from tasks_app.models.queue_pause import QueuePause
 from tasks_app.models.replay_run import ReplayRun
-from tasks_app.models.rollup import MinuteRollup
+from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
+from tasks_app.models.sample import LoadSample, QueueSample
 from tasks_app.models.task import Task
 
-__all__ = ["Attempt", "Batch", "DeadLetter", "IdempotencyKey", "MinuteRollup", "ReplayRun", "Task", "TaskEvent"]
+__all__ = [
+    "Attempt",
+    "Batch",
+    "DeadLetter",
+    "IdempotencyKey",
+    "LatePeriod",
+    "LoadSample",
+    "MinuteRollup",
+    "PeriodRollup",
+    "QueuePause",
+    "QueueSample",
+    "ReplayRun",
+    "Task",
+    "TaskEvent",
+]

@@ -1,17 +1,16 @@
-"""Outcomes per minute, task and queue: what the counters and charts read instead of the tasks."""
+"""Outcomes by time, task and queue: what the counters and charts read instead of the tasks."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
-class MinuteRollup(models.Model):
-    """How many tasks ended in one minute, and how long they ran.
+class Rollup(models.Model):
+    """How many tasks ended in some time, how long they ran, and how long they had waited.
 
-    `runtime_histogram` counts runtimes by bucket; tracking/rollup.py has the bounds.
+    The histograms count runs by bucket; tracking/rollup.py has the bounds. An empty one counts as zeros.
     """
 
     id = models.BigAutoField(primary_key=True)
-    minute = models.DateTimeField()
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=100)
     succeeded = models.PositiveIntegerField(default=0)
@@ -20,13 +19,67 @@ class MinuteRollup(models.Model):
     retried = models.PositiveIntegerField(default=0)
     runtime_seconds = models.FloatField(default=0.0)
     runtime_histogram = ArrayField(models.PositiveIntegerField())
+    waiting_seconds = models.FloatField(default=0.0, db_default=0.0)
+    waiting_histogram = ArrayField(models.PositiveIntegerField(), default=list, db_default=[])
+
+    class Meta:
+        abstract = True
+
+
+class MinuteRollup(Rollup):
+    """One minute, as the recorders count it."""
+
+    minute = models.DateTimeField()
 
     class Meta:
         ordering = ("-minute",)
         constraints = (
-            # tracking/rollup.py adds to a row by this key; insight/counters.py reads a window by it.
+            # tracking/rollup.py adds to a row by this key; insight/series.py reads a window by it.
             models.UniqueConstraint(fields=("minute", "name", "queue"), name="rollup_key"),
         )
 
     def __str__(self) -> str:
         return f"{self.minute:%Y-%m-%d %H:%M} {self.name}"
+
+
+class PeriodRollup(Rollup):
+    """A longer time that is over, summed up from its minutes so that a month is read as fast as an hour.
+
+    Besides one row for each task and queue there is one for each queue (without a name) and one for
+    all (without either); the last is there for every period up to the newest, also where nothing ended.
+    """
+
+    class Scope(models.IntegerChoices):
+        """What a row sums up."""
+
+        TASK = 0
+        QUEUE = 1
+        ALL = 2
+
+    scope = models.PositiveSmallIntegerField(choices=Scope)
+    seconds = models.PositiveIntegerField(help_text="How long it is; tracking/periods.py has the lengths.")
+    start = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-start",)
+        constraints = (
+            # insight/series.py: one task, one queue or all, over a window.
+            models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start"), name="period_key"),
+        )
+        indexes = (
+            # insight/series.py: every task in a window; tracking/periods.py: up to where it is done.
+            models.Index(fields=("seconds", "scope", "start"), name="period_start"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} +{self.seconds} s {self.name}"
+
+
+class LatePeriod(models.Model):
+    """A period whose minutes changed after it may have been summed up: it is summed up again."""
+
+    start = models.DateTimeField(primary_key=True)
+    touched_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M}"

@@ -84,12 +84,14 @@ class Task(models.Model):
                 name="task_arguments",
                 condition=Q(finished_at__isnull=False),
             ),
-            # dispatch/relay.py: what is due or was left behind, oldest first. Small: few are held.
+            # dispatch/publish.py: what is due, oldest first. Small: few are held.
             models.Index(
                 fields=("status", "not_before", "id"),
-                name="task_outbox",
-                condition=Q(status__in=[Status.SCHEDULED, Status.PENDING]) | Q(held=True),
+                name="task_due",
+                condition=Q(status=Status.SCHEDULED) | Q(held=True),
             ),
+            # dispatch/publish.py: what was left behind, by queue: a paused one may hold very many, and is passed over.
+            models.Index(fields=("queue", "id"), name="task_pending", condition=Q(status=Status.PENDING)),
             # insight/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
             # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.

@@ -19,7 +19,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from tasks_app.states import Status
-from tasks_app.tracking import claims, heartbeat, stream
+from tasks_app.tracking import claims, consuming, heartbeat, memory, pauses, stream
 from tasks_app.tracking.crashes import hand_back
 from tasks_app.tracking.signals import origin
 from tasks_app.tracking.stream import Event
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY: Final = 0.05
 #: Beats between two renewals of the claims of what runs; far shorter than a claim's life.
 RENEW_EVERY: Final = 10
+#: The same for a look at the memory of the pool's processes.
+MEASURE_EVERY: Final = 5
 _BEAT: Final = "zenith-beat"
 _stopped: Final = threading.Event()
 
@@ -48,7 +50,10 @@ class Announcer(bootsteps.StartStopStep):
 
         A pool that runs tasks in the main process (solo) blocks the loop; it should not look dead.
         """
-        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, announce_held, priority=10)
+        _look_for_pauses()
+        # Before the first message is taken: nothing of a paused queue is.
+        consuming.follow(consumer, _Paused.names)
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, _look, (consumer,), priority=10)
         if not any(thread.name == _BEAT for thread in threading.enumerate()):
             threading.Thread(target=_beat_until, args=(_stopped, consumer), name=_BEAT, daemon=True).start()
 
@@ -56,6 +61,25 @@ class Announcer(bootsteps.StartStopStep):
         """Stop looking, but not beating: a worker that lost its connection, or stops, still runs its tasks."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+class _Paused:
+    """The paused queues as the newest beat found them."""
+
+    names: frozenset[str] = frozenset()
+
+
+def _look(consumer: Any) -> None:
+    """Look at the held requests and at the queues; in the event loop, which alone may touch consumers."""
+    announce_held()
+    consuming.follow(consumer, _Paused.names)
+
+
+def _look_for_pauses() -> None:
+    try:
+        _Paused.names = pauses.read()
+    except redis.RedisError as error:
+        logger.warning("Could not ask which queues are paused: %s", error)
 
 
 def announce_held() -> None:
@@ -75,7 +99,8 @@ def announce_held() -> None:
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
     for number in count():
         try:
-            _beat(consumer)
+            _look_for_pauses()
+            _beat(consumer, number)
             if number % RENEW_EVERY == 0:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
@@ -84,14 +109,38 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
             return
 
 
-def _beat(consumer: Any) -> None:
+def _beat(consumer: Any, number: int) -> None:
     heartbeat.write(
         consumer.hostname,
         slots=consumer.pool.num_processes,
         busy=len(worker_state.active_requests),
-        queues=[queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else [],
+        queues=consuming.queues_of(consumer),
         held=[request.id for request in list(worker_state.reserved_requests)],
         tags=_tags(consumer),
+        about=_about(consumer, number),
+    )
+
+
+_STARTED_AT: Final = time.time()
+
+
+class _Memory:
+    """What the processes took when it was last looked up."""
+
+    bytes_: int | None = None
+
+
+def _about(consumer: Any, number: int) -> heartbeat.About:
+    if number % MEASURE_EVERY == 0:
+        _Memory.bytes_ = memory.resident_bytes(consumer.pool)
+    scaler = getattr(consumer.controller, "autoscaler", None)
+    return heartbeat.About(
+        pool=type(consumer.pool).__module__.rpartition(".")[2],
+        started_at=_STARTED_AT,
+        memory_bytes=_Memory.bytes_,
+        processed=sum(worker_state.total_count.values()),
+        autoscale=(scaler.min_concurrency, scaler.max_concurrency) if scaler else None,
+        withheld=consuming.withheld(),
     )
 
 

@@ -6,8 +6,9 @@ alone: a worker whose clock is wrong does not look dead.
 
 import json
 import os
+import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,7 +32,16 @@ KEPT: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerBeat:
-    """A worker as its newest heartbeat describes it."""
+    """A worker as its newest heartbeat describes it; one of an older version leaves out what it does not know.
+
+    Attributes:
+        pool: prefork, solo, threads, … as Celery names it.
+        started_at: Unix time in seconds, by the worker's clock.
+        memory_bytes: resident memory of all its processes; what they share counts for each.
+        processed: tasks taken since it started.
+        autoscale: the fewest and the most slots, where it was started with `--autoscale`.
+        withheld: queues that it will consume again once they are not paused any more.
+    """
 
     name: str
     pid: int
@@ -43,6 +53,13 @@ class WorkerBeat:
     held: tuple[str, ...]
     tags: tuple[str, ...]
     heartbeat_age: float
+    pool: str = ""
+    python: str = ""
+    started_at: float | None = None
+    memory_bytes: int | None = None
+    processed: int | None = None
+    autoscale: tuple[int, int] | None = None
+    withheld: tuple[str, ...] = ()
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -55,16 +72,34 @@ class WorkerBeat:
         return self.heartbeat_age < OFFLINE_AFTER
 
 
-def write(name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a worker tells of itself beside what it does; WorkerBeat explains the members."""
+
+    pool: str = ""
+    started_at: float | None = None
+    memory_bytes: int | None = None
+    processed: int | None = None
+    autoscale: tuple[int, int] | None = None
+    withheld: Sequence[str] = ()
+
+
+def write(
+    name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str] = (), tags: Sequence[str] = (),
+    about: About | None = None,
+) -> None:  # fmt: skip
     """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
 
     `held` are the ids of the tasks that it has reserved or runs, `tags` the delivery tags of the
     messages that it will still acknowledge.
     """
+    about = about or About()
     body = {
         "pid": os.getpid(), "slots": slots, "busy": busy, "queues": sorted(queues),
         "version": celery.__version__, "instance": instance(), "held": list(held),
-        "tags": list(tags),
+        "tags": list(tags), "pool": about.pool, "python": platform.python_version(),
+        "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
+        "autoscale": about.autoscale, "withheld": sorted(about.withheld),
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(_NAMES, name)
@@ -95,10 +130,13 @@ def read_all() -> list[WorkerBeat]:
     return [_beat(name, body, left) for name, body, left in pairs if body is not None]
 
 
+_MEMBERS: Final = {item.name for item in fields(WorkerBeat)} - {"name", "heartbeat_age"}
+
+
 def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
     values: dict[str, Any] = json.loads(body)
-    return WorkerBeat(
-        name=name,
-        heartbeat_age=max(0.0, KEPT - left_ms / 1000),
-        **{**values, "queues": tuple(values["queues"]), "held": tuple(values["held"]), "tags": tuple(values["tags"])},
-    )
+    # A worker of another version may know more, or less.
+    known: dict[str, Any] = {
+        member: tuple(value) if isinstance(value, list) else value for member, value in values.items() if member in _MEMBERS
+    }
+    return WorkerBeat(name=name, heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)

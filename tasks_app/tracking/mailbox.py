@@ -6,7 +6,9 @@ a hash of delivery tag → [message, exchange, routing key], `unacked_index` the
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tasks_app.broker import TAKEN
@@ -19,7 +21,8 @@ UNACKED: Final = "unacked"
 UNACKED_INDEX: Final = "unacked_index"
 #: kombu's separator between a queue's name and a priority step.
 _SEPARATOR: Final = "\x06\x16"
-_STEPS: Final = (0, 3, 6, 9)
+#: kombu's priority steps, each with a list of its own; the lowest number is taken first.
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
 _PAGE: Final = 1000
 # The id stands in the message's headers, which are JSON inside the message's JSON.
 _TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
@@ -27,7 +30,7 @@ _TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
 
 def keys_of(queue: str) -> list[str]:
     """Return the lists that hold a queue's messages, one for each priority step."""
-    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in _STEPS]
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in PRIORITY_STEPS]
 
 
 def depth(queue: str) -> int:
@@ -36,6 +39,113 @@ def depth(queue: str) -> int:
         for key in keys_of(queue):
             pipe.llen(key)
         return sum(pipe.execute())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in a queue: how many in the list of each priority step, and the oldest task of each."""
+
+    depths: tuple[int, ...]
+    oldest_ids: tuple[str, ...]
+
+
+def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
+    """Return what waits in these queues, in one round trip. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in (key for queue in queues for key in keys_of(queue)):
+            pipe.llen(key)
+            pipe.lindex(key, -1)
+        answers = iter(pipe.execute())
+    found = {}
+    for queue in queues:
+        pairs = [(int(next(answers)), next(answers)) for _ in PRIORITY_STEPS]
+        ids = (_task_id(body) for _, body in pairs if body)
+        found[queue] = Waiting(tuple(depth for depth, _ in pairs), tuple(filter(None, ids)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a person looks at it.
+
+    Attributes:
+        position: from 1 among those of its queue and priority step, the next to be taken first; None where a worker holds it.
+        holder: the run of the worker that holds it.
+    """
+
+    task_id: str
+    task_name: str
+    priority: int
+    step: int
+    position: int | None = None
+    redelivered: bool = False
+    holder: str | None = None
+
+
+def peek(queue: str, limit: int) -> list[Message]:
+    """Return the `limit` messages that wait longest in the list of each priority step. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in keys_of(queue):
+            pipe.lrange(key, -limit, -1)
+        pages = pipe.execute()
+    return [
+        _message(_envelope(body), step, position=place)
+        for step, page in zip(PRIORITY_STEPS, pages, strict=True)
+        for place, body in enumerate(reversed(page), start=1)
+    ]
+
+
+def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
+    """Return up to `limit` messages of a queue that workers hold. Raises redis.RedisError."""
+    held: list[tuple[str, Any]] = []
+    for tag, body in client().hscan_iter(UNACKED, count=_PAGE):
+        envelope, _exchange, routed_to = json.loads(body)
+        if routed_to == queue:
+            held.append((text(tag), envelope))
+        if len(held) >= limit:
+            break
+    holders = client().hmget(TAKEN, [tag for tag, _ in held]) if held else []
+    return [
+        _message(envelope, _step_of(envelope), holder=text(holder) if holder else None)
+        for (_, envelope), holder in zip(held, holders, strict=True)
+    ]
+
+
+def unacknowledged_by_queue() -> dict[str, int]:
+    """Return how many messages workers hold of each queue. Raises redis.RedisError."""
+    return Counter(json.loads(body)[2] for _, body in client().hscan_iter(UNACKED, count=_PAGE))
+
+
+# Takes messages from the end where workers take them, drops those of cancelled or ended tasks, and puts the others to the
+# other end: after as many steps as there were messages, the rest lies as before. ARGV: how many, prefix of the claims.
+_SWEEP: Final = """
+local dropped = 0
+for _ = 1, tonumber(ARGV[1]) do
+  local message = redis.call('RPOP', KEYS[1])
+  if not message then break end
+  local readable, body = pcall(cjson.decode, message)
+  local id = readable and type(body) == 'table' and type(body.headers) == 'table' and body.headers.id
+  local claim = type(id) == 'string' and redis.call('GET', ARGV[2] .. id)
+  if claim and (string.sub(claim, 1, 2) == 'C|' or string.sub(claim, 1, 2) == 'E|') then
+    dropped = dropped + 1
+  else
+    redis.call('LPUSH', KEYS[1], message)
+  end
+end
+return dropped
+"""
+_SWEPT_AT_ONCE: Final = 500
+
+
+def sweep(queue: str) -> int:
+    """Remove the messages of tasks that are cancelled or over; return how many. Raises redis.RedisError."""
+    dropped = 0
+    for key in keys_of(queue):
+        left = int(client().llen(key))
+        while left > 0:
+            dropped += int(script(_SWEEP, key, min(_SWEPT_AT_ONCE, left), CLAIM))
+            left -= _SWEPT_AT_ONCE
+    return dropped
 
 
 def waiting_ids(queue: str) -> Iterator[str]:
@@ -109,10 +219,33 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
 
 
 def _list_of(queue: str, message: dict[str, Any]) -> str:
-    """Return the list for the message's priority, which kombu rounds down to a step."""
-    priority = (message.get("properties") or {}).get("priority") or 0
-    step = max(item for item in _STEPS if item <= max(0, min(int(priority), 9)))
-    return keys_of(queue)[_STEPS.index(step)]
+    return keys_of(queue)[PRIORITY_STEPS.index(_step_of(message))]
+
+
+def _step_of(message: dict[str, Any]) -> int:
+    """Return the step of the message's priority, which kombu rounds down."""
+    return max(item for item in PRIORITY_STEPS if item <= max(0, min(_priority_of(message), 9)))
+
+
+def _priority_of(message: dict[str, Any]) -> int:
+    return int((message.get("properties") or {}).get("priority") or 0)
+
+
+def _envelope(body: bytes | str) -> dict[str, Any]:
+    """Return a message as kombu wrote it; empty for what is none of kombu's."""
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
+
+
+def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> Message:
+    headers = envelope.get("headers") or {}
+    return Message(
+        task_id=str(headers.get("id", "")), task_name=str(headers.get("task", "")), priority=_priority_of(envelope),
+        step=step, position=position, redelivered=bool(headers.get("redelivered")), holder=holder,
+    )  # fmt: skip
 
 
 def _task_id(body: bytes | str) -> str | None:

@@ -1,15 +1,17 @@
-"""Keeping what grows within bounds: dead letters, by their age and by their number; idempotency keys, by their age."""
+"""Keeping what grows within bounds: dead letters, by their age and by their number; rollups, samples and keys, by their age."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from tasks_app.models import DeadLetter
+from tasks_app.tracking import periods
 from tasks_app.tracking.loops import repeat
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,40 @@ def run(stop: threading.Event) -> None:
     repeat(stop, "Pruning", _prune, every=LOOK_EVERY)
 
 
+# By day, the oldest first: a row for each day stays, so that `all` reaches back to the beginning.
+_FIGURES: Final = (
+    "DELETE FROM tasks_app_minuterollup WHERE minute < %s",
+    "DELETE FROM tasks_app_periodrollup WHERE seconds < 86400 AND start < %s",
+    "DELETE FROM tasks_app_loadsample WHERE minute < %s",
+    "DELETE FROM tasks_app_queuesample WHERE minute < %s",
+)
+
+
+def prune_figures(*, max_age: timedelta, now: datetime | None = None) -> int:
+    """Remove the minutes, quarters and samples of whole days older than `max_age`; return how many rows.
+
+    Minutes that are not summed up by day yet stay. A day is one transaction, so nobody waits for long.
+    """
+    summed_up = datetime.fromtimestamp(periods.reach().days, tz=UTC)
+    end = min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
+    removed = 0
+    for query in _FIGURES:
+        day = _oldest(query.split()[2])
+        while day is not None and day < end:
+            day = min(day.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), end)
+            removed += _execute(query, [day])
+    return removed
+
+
+def _oldest(table: str) -> datetime | None:
+    at = "start" if table == "tasks_app_periodrollup" else "minute"
+    only = "WHERE seconds < 86400" if at == "start" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT min({at}) FROM {table} {only}")  # noqa: S608 -- one of the four above
+        oldest: datetime | None = cursor.fetchone()[0]
+    return oldest
+
+
 def _prune() -> None:
     removed = prune_dead_letters(
         max_age=timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), max_count=settings.ZENITH_DEAD_LETTER_MAX
@@ -61,6 +97,7 @@ def _prune() -> None:
         if removed := prune():
             logger.info("%s rows were pruned by %s.", removed, prune.__module__)
     prune_idempotency_keys()
+    prune_figures(max_age=timedelta(days=settings.ZENITH_RETENTION_DAYS))
     # Nobody needs a connection that idles for an hour.
     connection.close()
 

@@ -89,6 +89,38 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/batches": {"get": READ_API},
     "api/v1/batches/<batch_id>": {"get": READ_API},
     "api/v1/batches/<batch_id>/cancel": {"post": OPERATE_API},
+    "analytics/stats": {"get": READ_API},
+    "deploy": {"post": INFRA_API},
+    "api/inventory": {"get": READ_API},
+    "api/network": {"get": READ_API},
+    "api/v1/analytics/series": {"get": READ_API},
+    "api/v1/analytics/tasks": {"get": READ_API},
+    "api/v1/analytics/queues": {"get": READ_API},
+    "api/v1/analytics/heatmap": {"get": READ_API},
+    "api/v1/analytics/load": {"get": READ_API},
+    "api/v1/workers": {"get": READ_API},
+    "api/v1/workers/<name>": {"get": READ_API},
+    "api/v1/workers/<name>/ping": {"post": OPERATE_API},
+    "api/v1/workers/<name>/grow": {"post": OPERATE_API},
+    "api/v1/workers/<name>/shrink": {"post": OPERATE_API},
+    "api/v1/workers/<name>/autoscale": {"post": (OPERATE_API, {"maximum": 2, "minimum": 1})},
+    "api/v1/workers/<name>/add-queue": {"post": (OPERATE_API, {"queue": "q"})},
+    "api/v1/workers/<name>/cancel-queue": {"post": (OPERATE_API, {"queue": "q"})},
+    "api/v1/workers/<name>/time-limit": {"post": (OPERATE_API, {"task": "t", "hard": 10})},
+    "api/v1/workers/<name>/rate-limit": {"post": (OPERATE_API, {"task": "t", "rate": "1/s"})},
+    "api/v1/workers/<name>/drain": {"post": OPERATE_API},
+    "api/v1/workers/<name>/restart-pool": {"post": OPERATE_API},
+    "api/v1/workers/<name>/shut-down": {"post": OPERATE_API},
+    "api/v1/queues": {"get": READ_API},
+    "api/v1/queues/<name>": {"get": READ_API},
+    "api/v1/queues/<name>/messages": {"get": READ_API},
+    "api/v1/queues/<name>/history": {"get": READ_API},
+    "api/v1/queues/<name>/pause": {"post": OPERATE_API},
+    "api/v1/queues/<name>/resume": {"post": OPERATE_API},
+    "api/v1/queues/<name>/purge": {"post": OPERATE_API},
+    "api/v1/events": {"get": READ_API},
+    "api/v1/catalogue": {"get": READ_API},
+    "api/v1/catalogue/<name>": {"get": READ_API},
 }
 #: Views that look at no method, or send people with a session away first.
 ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}
@@ -113,7 +145,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
-        "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0",
+        "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0", "<name>": "nobody",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return "/" + route.removesuffix("$").replace(r"\Z", "")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand
 
 from tasks_app.dispatch import relay, repair, replays
-from tasks_app.tracking import recorder, retention
+from tasks_app.tracking import recorder, retention, samples
 
 PARTS: Final = {
     "recorder": recorder.run,
@@ -16,6 +16,7 @@ PARTS: Final = {
     "reconciler": repair.run,
     "replays": replays.run,
     "retention": retention.run,
+    "samples": samples.run,
 }
 
 

@@ -1,0 +1,12 @@
+"""What can go wrong with hosts and nodes, as types."""
+
+
+class InfraError(Exception):
+    """The base of every error that the infrastructure raises on purpose."""
+
+
+class NoHostOnlineError(InfraError):
+    """No Docker host is online, so there is nothing to deploy to and nothing to look at."""
+
+    def __init__(self) -> None:
+        super().__init__("No Docker host is online.")

@@ -1,0 +1,142 @@
+"""Analytics for programs: the original's figures, and under /api/v1 what the charts show."""
+
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Final
+from zoneinfo import available_timezones
+
+from django.http import HttpRequest
+from ninja import Query, Router
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tasks_app.api.analytics_schemas import (
+    HeatMapAnswer,
+    HeatRowAnswer,
+    LoadAnswer,
+    LoadPointAnswer,
+    Point,
+    Row,
+    SeriesAnswer,
+    SpanAnswer,
+    StatsAnswer,
+    SummaryAnswer,
+)
+from tasks_app.api.paging import refuse_unknown
+from tasks_app.callers import VIEW, caller_of
+from tasks_app.insight import analytics
+from tasks_app.insight.analytics import Order
+from tasks_app.insight.rollups import Which
+from tasks_app.insight.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
+
+stats_router = Router(tags=["analytics"])
+router = Router(tags=["analytics"])
+
+MAX_ROWS: Final = 500
+
+
+class StatsQuery(BaseModel):
+    """Which window."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: Preset = Field(default=Preset.H24, description="A time that ends now; `all` begins with what is kept.")
+
+
+class SummaryQuery(FilteredWindow):
+    """Which rows of a summary."""
+
+    sort: Order = Field(default=Order.BUSIEST, description="What comes first; `slowest` and `waiting` go by the 95th percentile.")
+    limit: int = Field(default=100, ge=1, le=MAX_ROWS, description="How many to return.")
+
+
+class Days(StrEnum):
+    """What a row of the heat map is."""
+
+    WEEKDAY = "weekday"
+    DATE = "date"
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _known_zone(name: str) -> str:
+    if name not in _zones():
+        raise ValueError("is not the name of a time zone, such as Europe/Berlin")
+    return name
+
+
+class HeatQuery(FilteredWindow):
+    """Which time, and how it is laid out."""
+
+    by: Days = Field(default=Days.WEEKDAY, description="One row for each weekday, or for each date with any work.")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        default="UTC", max_length=64, description="A name of the IANA time zone database.", examples=["Europe/Berlin"]
+    )
+
+
+@stats_router.get(
+    "/analytics/stats", response=StatsAnswer, summary="Show the figures of a window", operation_id="analytics_stats"
+)
+def stats(request: HttpRequest, chosen: Query[StatsQuery]) -> StatsAnswer:
+    """Return how many tasks there were, how many succeeded, and how long they took."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, StatsQuery)
+    return StatsAnswer.of(analytics.stats(chosen.window), chosen.window)
+
+
+@router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
+def series(request: HttpRequest, chosen: Query[FilteredSteps]) -> SeriesAnswer:
+    """Return throughput, runtime percentiles and waiting times of each step of a window."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, FilteredSteps)
+    span = chosen.span()
+    points = [Point.of(at, totals) for at, totals in analytics.series(span, _which(chosen))]
+    return SeriesAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
+
+
+@router.get("/tasks", response=SummaryAnswer, summary="Compare tasks", operation_id="analytics_tasks")
+def by_task(request: HttpRequest, chosen: Query[SummaryQuery]) -> SummaryAnswer:
+    """Return the outcomes and times of each task name in a window: the busiest, slowest or most failing first."""
+    return _summary(request, chosen, "task")
+
+
+@router.get("/queues", response=SummaryAnswer, summary="Compare queues", operation_id="analytics_queues")
+def by_queue(request: HttpRequest, chosen: Query[SummaryQuery]) -> SummaryAnswer:
+    """Return the outcomes and times of each queue in a window: the busiest, slowest or most failing first."""
+    return _summary(request, chosen, "queue")
+
+
+@router.get("/heatmap", response=HeatMapAnswer, summary="Show when work is done", operation_id="analytics_heatmap")
+def heat_map(request: HttpRequest, chosen: Query[HeatQuery]) -> HeatMapAnswer:
+    """Return how many tasks finished and failed in each hour of each weekday, or date, of a window."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, HeatQuery)
+    span = chosen.span()
+    rows = analytics.heat_map(span, _which(chosen), by_date=chosen.by == Days.DATE, zone=chosen.timezone)
+    answers = [HeatRowAnswer.of(row) for row in rows]
+    return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=chosen.timezone, rows=answers)
+
+
+@router.get("/load", response=LoadAnswer, summary="Show efficiency and load step by step", operation_id="analytics_load")
+def load(request: HttpRequest, chosen: Query[SteppedWindow]) -> LoadAnswer:
+    """Return the success rate, and how many of the workers' slots were busy, in each step of a window."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, SteppedWindow)
+    span = chosen.span()
+    points = [LoadPointAnswer.of(point) for point in analytics.load(span)]
+    return LoadAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
+
+
+def _summary(request: HttpRequest, chosen: SummaryQuery, by: str) -> SummaryAnswer:
+    caller_of(request, VIEW)
+    refuse_unknown(request, SummaryQuery)
+    span = chosen.span()
+    found = analytics.summary(span, _which(chosen), by=by, order=chosen.sort, limit=chosen.limit)
+    rows = [Row.of(name, totals) for name, totals in found]
+    return SummaryAnswer.model_construct(**SpanAnswer.ends(span), rows=rows)
+
+
+def _which(chosen: Filtered) -> Which:
+    return Which(task=chosen.task, queue=chosen.queue)

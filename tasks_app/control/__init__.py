@@ -1,0 +1,1 @@
+"""Stepping in: what people do to running workers and to whole queues."""

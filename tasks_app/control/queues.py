@@ -1,0 +1,91 @@
+"""Stepping in with a queue: pause, resume, purge.
+
+A pause is a row in PostgreSQL, so it outlasts every restart. From then on
+
+1. nothing is sent to the queue: its tasks stay PENDING, due ones SCHEDULED, failed ones in RETRY (dispatch/publish.py);
+2. each worker gives up consuming it with its next heartbeat, two seconds at most; a worker that
+   starts meanwhile does not begin (tracking/consuming.py). Messages that are on the broker wait there.
+
+What a worker had reserved by then runs. What is being sent at the moment of the pause still goes out, and waits on the broker.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import Q
+from django.utils import timezone
+
+from tasks_app import jsonsafe
+from tasks_app.dispatch.cancel import CHUNK, Cancelled, cancel
+from tasks_app.errors import InvalidInputError, Problem
+from tasks_app.models import QueuePause, Task
+from tasks_app.states import Status
+from tasks_app.tracking import mailbox, pauses
+
+MAX_NOTE: Final = 1000
+#: Tasks purged by one call.
+MAX_PURGED: Final = 10_000
+_WAITING: Final = Q(status__in=(Status.PENDING, Status.QUEUED))
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge did: tasks revoked and found running, messages removed, and tasks that still wait."""
+
+    revoked: int
+    running: int
+    removed: int
+    remaining: int
+
+
+def pause(queue: str, *, by: str, note: str = "") -> bool:
+    """Pause a queue; return False where it was paused already, and leave that pause as it is.
+
+    Raises InvalidInputError, django.db.Error, or redis.RedisError: then the pause is stored, and the workers
+    follow once Redis is back.
+    """
+    problems = list(jsonsafe.problems(note, "/note"))
+    if len(note) > MAX_NOTE:
+        problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
+    if problems:
+        raise InvalidInputError(*problems)
+    _, new = QueuePause.objects.get_or_create(
+        queue=queue, defaults={"paused_at": timezone.now(), "paused_by": by[:200], "note": note}
+    )
+    pauses.copy()
+    return new
+
+
+def resume(queue: str) -> bool:
+    """Resume a queue; return False where it was not paused. The relay sends what was held back.
+
+    Raises django.db.Error, or redis.RedisError: then the pause is gone, and the workers follow once Redis is back.
+    """
+    removed, _ = QueuePause.objects.filter(queue=queue).delete()
+    pauses.copy()
+    return bool(removed)
+
+
+def count_waiting(queue: str) -> int:
+    """Return how many tasks a purge would revoke: those on the broker, and those about to be sent there."""
+    return Task.objects.filter(_WAITING, queue=queue).count()
+
+
+def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
+    """Revoke up to `limit` tasks that wait in a queue, the oldest first, and remove their messages.
+
+    Each ends as REVOKED with an event that names `by`. A message whose task PostgreSQL does not know yet
+    stays where it is. Raises django.db.Error or redis.RedisError; what is done by then stays done.
+    """
+    total = Cancelled(0, 0, 0)
+    newest = None
+    while limit > 0:
+        waiting = Task.objects.filter(_WAITING, queue=queue).order_by("id")
+        chunk = (waiting.filter(id__gt=newest) if newest else waiting)[: min(CHUNK, limit)]
+        ids = list(chunk.values_list("id", flat=True))
+        if not ids:
+            break
+        total += cancel(ids, by=by)
+        newest = ids[-1]
+        limit -= len(ids)
+    return Purged(total.revoked, total.running, mailbox.sweep(queue), count_waiting(queue))

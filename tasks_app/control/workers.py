@@ -1,0 +1,197 @@
+"""Celery's remote control: the one module that tells workers what to do.
+
+Each verb asks one worker and waits for its answer, `PATIENCE` at most. What a worker is told holds for
+its present run: pool size, limits and queues are what it was started with again once it starts anew.
+
+1. The worker's heartbeat says whether there is such a worker, whether it is alive, and what its pool can do:
+   what cannot work is refused here, with the reason, and nothing is sent.
+2. The command goes over the broker (kombu's pidbox) to that worker alone.
+3. An answer that says no is refused likewise; no answer at all is WorkerSilentError: the worker may be busy in a
+   pool that runs tasks in the main process (solo), and do it later.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celery import current_app
+from celery.utils.time import rate
+
+from tasks_app.errors import (
+    InvalidInputError,
+    Problem,
+    StateConflictError,
+    WorkerSilentError,
+    WorkerUnknownError,
+)
+from tasks_app.tracking.consuming import STOP_CONSUMING
+from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+
+#: Seconds that a worker has to answer.
+PATIENCE: Final = 2.0
+#: Slots that one request may add or take away, and that a worker may be given.
+MAX_STEP: Final = 100
+MAX_SLOTS: Final = 1000
+#: Seconds that a time limit may have.
+MAX_LIMIT: Final = 5 * 3600
+#: Pools that can grow and shrink while they run, be restarted, and scale by themselves.
+_RESIZABLE: Final = frozenset({"prefork", "gevent", "eventlet"})
+_RESTARTABLE: Final = frozenset({"prefork"})
+_QUEUE_LENGTH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A worker's answer: its own words, and the seconds it took."""
+
+    worker: str
+    answer: Any
+    seconds: float
+
+
+def find(name: str) -> WorkerBeat:
+    """Return the worker of this name. Raises WorkerUnknownError or redis.RedisError."""
+    for beat in read_all():
+        if beat.name == name:
+            return beat
+    raise WorkerUnknownError(name)
+
+
+def ping(name: str) -> Told:
+    """Ask whether it answers."""
+    return _tell(_alive(name), "ping")
+
+
+def grow(name: str, slots: int) -> Told:
+    """Add slots to its pool."""
+    return _resize(name, "pool_grow", slots)
+
+
+def shrink(name: str, slots: int) -> Told:
+    """Take slots from its pool; a busy one goes once its task is over."""
+    _check_range("/slots", slots, 1, MAX_STEP)
+    beat = _alive(name)
+    if slots >= beat.slots:
+        raise StateConflictError(f"{name} has {beat.slots} slots: at least one has to stay. Drain it to stop its work.")
+    return _resize(name, "pool_shrink", slots)
+
+
+def autoscale(name: str, minimum: int, maximum: int) -> Told:
+    """Change the bounds of a worker that was started with `--autoscale`."""
+    _check_range("/minimum", minimum, 1, MAX_SLOTS)
+    _check_range("/maximum", maximum, 1, MAX_SLOTS)
+    if maximum < minimum:
+        raise InvalidInputError(Problem("/maximum", "must not be smaller than minimum"))
+    beat = _alive(name)
+    if beat.autoscale is None:
+        raise StateConflictError(f"{name} was started without --autoscale and cannot scale by itself; grow or shrink it.")
+    return _tell(beat, "autoscale", max=maximum, min=minimum)
+
+
+def add_queue(name: str, queue: str) -> Told:
+    """Have it take messages from one more queue."""
+    _check_queue(queue)
+    return _tell(_alive(name), "add_consumer", queue=queue)
+
+
+def cancel_queue(name: str, queue: str) -> Told:
+    """Have it take no more messages from a queue; what it has reserved runs."""
+    _check_queue(queue)
+    beat = _alive(name)
+    if queue not in {*beat.queues, *beat.withheld}:
+        consumed = ", ".join((*beat.queues, *beat.withheld)) or "none"
+        raise StateConflictError(f"{name} does not consume the queue {queue!r}; it consumes: {consumed}.")
+    return _tell(beat, STOP_CONSUMING, queues=[queue])
+
+
+def drain(name: str) -> Told:
+    """Have it take no more messages at all. It stays, finishes what it has, and `/add-queue` brings it back.
+
+    Returns at once; the worker is drained when its heartbeat holds no task any more.
+    """
+    return _tell(_alive(name), STOP_CONSUMING)
+
+
+def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> Told:
+    """Set a task's time limits, in seconds, on this worker; None lifts one.
+
+    A limit that a message brings along counts more.
+    """
+    for pointer, seconds in (("/soft", soft), ("/hard", hard)):
+        if seconds is not None:
+            _check_range(pointer, seconds, 1, MAX_LIMIT)
+    if soft is not None and hard is not None and soft >= hard:
+        raise InvalidInputError(Problem("/soft", "must be shorter than hard"))
+    return _tell(_alive(name), "time_limit", task_name=task, soft=soft, hard=hard)
+
+
+def limit_rate(name: str, task: str, limit: str) -> Told:
+    """Set how often this worker starts a task, such as `10/m`; `0` lifts the limit."""
+    try:
+        wrong = rate(limit) < 0
+    except (ValueError, KeyError, ZeroDivisionError, OverflowError):
+        wrong = True
+    if wrong:
+        raise InvalidInputError(Problem("/rate", "must be a number of tasks per second, minute or hour: 5/s, 100/m, 2/h; or 0"))
+    return _tell(_alive(name), "rate_limit", task_name=task, rate_limit=limit)
+
+
+def restart_pool(name: str) -> Told:
+    """Replace the processes of its pool by new ones, each once its task is over."""
+    beat = _alive(name)
+    if beat.pool not in _RESTARTABLE:
+        raise StateConflictError(f"The pool of {name} ({beat.pool or 'unknown'}) cannot be restarted; only prefork can.")
+    return _tell(beat, "pool_restart")
+
+
+def shut_down(name: str) -> None:
+    """Have it stop as by SIGTERM: it takes nothing more and ends when its tasks have, or hands them back.
+
+    A worker that stops does not answer; it is gone from the list when it has.
+    """
+    beat = _alive(name)
+    current_app.control.broadcast("shutdown", destination=[beat.name])
+
+
+def _resize(name: str, command: str, slots: int) -> Told:
+    _check_range("/slots", slots, 1, MAX_STEP)
+    beat = _alive(name)
+    if beat.pool not in _RESIZABLE:
+        raise StateConflictError(f"The pool of {name} ({beat.pool or 'unknown'}) has a fixed size.")
+    if beat.autoscale is not None:
+        raise StateConflictError(f"{name} scales by itself; change its bounds with autoscale.")
+    if command == "pool_grow" and beat.slots + slots > MAX_SLOTS:
+        raise StateConflictError(f"{name} has {beat.slots} slots; it may have {MAX_SLOTS:,} at most.")
+    return _tell(beat, command, n=slots)
+
+
+def _alive(name: str) -> WorkerBeat:
+    beat = find(name)
+    if not beat.online:
+        raise StateConflictError(f"{name} has not been heard of for {beat.heartbeat_age:.0f} s; it is dead or cut off.")
+    return beat
+
+
+def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> Told:
+    """Send a command and return the answer.
+
+    Raises WorkerSilentError, StateConflictError with the worker's reason, or kombu's OperationalError.
+    """
+    began = time.monotonic()
+    answers = current_app.control.broadcast(command, arguments, destination=[beat.name], reply=True, timeout=PATIENCE)
+    answer = next((item[beat.name] for item in answers or () if beat.name in item), None)
+    if answer is None:
+        raise WorkerSilentError(beat.name, PATIENCE)
+    if isinstance(answer, dict) and "error" in answer:
+        raise StateConflictError(f"{beat.name} refused: {answer['error']}")
+    return Told(beat.name, answer.get("ok", answer) if isinstance(answer, dict) else answer, time.monotonic() - began)
+
+
+def _check_range(pointer: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise InvalidInputError(Problem(pointer, f"must lie between {lowest:,} and {highest:,}"))
+
+
+def _check_queue(queue: str) -> None:
+    if not (0 < len(queue) <= _QUEUE_LENGTH and queue.isprintable() and queue.isascii()):
+        raise InvalidInputError(Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters"))

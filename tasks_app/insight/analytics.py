@@ -1,0 +1,150 @@
+"""What the charts show: outcomes, runtimes, waiting times and load over a window, from rollups and samples."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Count
+
+from tasks_app.insight import rollups
+from tasks_app.insight.rollups import Totals, Which
+from tasks_app.insight.window import Preset, Span, span_of
+from tasks_app.models import Task
+from tasks_app.states import OPEN, Status
+
+WEEKDAYS: Final = tuple(range(1, 8))
+#: Days that a heat map by day may have.
+MAX_DAYS: Final = 92
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The figures of one window. `open_by_status` is of now."""
+
+    totals: Totals
+    span: Span
+    open_by_status: dict[str, int]
+
+    @property
+    def by_status(self) -> dict[str, int]:
+        """How many tasks are in each status: those that ended in the window, and those that are open now."""
+        ended = {
+            Status.SUCCESS: self.totals.succeeded, Status.FAILURE: self.totals.failed, Status.REVOKED: self.totals.revoked,
+        }  # fmt: skip
+        return {status.value: ended.get(status, self.open_by_status.get(status, 0)) for status in Status}
+
+    @property
+    def throughput(self) -> float:
+        """Tasks finished per minute."""
+        return self.totals.finished / self.span.minutes
+
+
+def stats(window: Preset) -> Stats:
+    """Return the figures of a preset, in three queries (four for all that is kept)."""
+    span = span_of(window)
+    opened = Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
+    return Stats(rollups.total(span, Which()), span, dict(opened))
+
+
+def series(span: Span, which: Which) -> list[tuple[datetime, Totals]]:
+    """Return what ended in each step, also where nothing did. Two queries."""
+    found = rollups.by_step(span, which)
+    return [(_moment(start), found.get(start) or Totals()) for start in span.starts()]
+
+
+class Order(StrEnum):
+    """What comes first in a summary."""
+
+    BUSIEST = "busiest"
+    SLOWEST = "slowest"
+    FAILING = "failing"
+    WAITING = "waiting"
+
+
+def _slowness(seconds: float | None) -> float:
+    return -1.0 if seconds is None else seconds
+
+
+_KEYS: Final[dict[Order, Any]] = {
+    Order.BUSIEST: lambda totals: totals.finished,
+    Order.SLOWEST: lambda totals: _slowness(totals.runtime(0.95)),
+    Order.FAILING: lambda totals: (totals.failed, totals.retried),
+    Order.WAITING: lambda totals: _slowness(totals.waiting(0.95)),
+}
+
+
+def summary(span: Span, which: Which, *, by: str, order: Order, limit: int) -> list[tuple[str, Totals]]:
+    """Return the sums of each task name or queue (`by`), the first `limit` in that order. Two queries."""
+    found = rollups.by_task(span, which) if by == "task" else rollups.by_queue(span, which)
+    key = _KEYS[order]
+    return sorted(sorted(found.items()), key=lambda item: key(item[1]), reverse=True)[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """One day or weekday (1 is Monday), hour by hour."""
+
+    day: date | int
+    finished: list[int]
+    failed: list[int]
+
+
+def heat_map(span: Span, which: Which, *, by_date: bool, zone: str) -> list[HeatRow]:
+    """Return when work was done: rows of 24 hours in a time zone, by date (those with anything) or by weekday. Two queries."""
+    found = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone)
+    days = sorted({day for day, _ in found})[-MAX_DAYS:] if by_date else WEEKDAYS
+    none = Totals()
+    return [
+        HeatRow(
+            day,
+            [found.get((day, hour), none).finished for hour in range(24)],
+            [found.get((day, hour), none).failed for hour in range(24)],
+        )
+        for day in days
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPoint:
+    """One step of the efficiency and load chart; None where nothing finished or nobody looked."""
+
+    at: datetime
+    success_rate: float | None
+    workers: float | None
+    slots: float | None
+    busy: float | None
+
+    @property
+    def load(self) -> float | None:
+        """Percent of the slots that were busy."""
+        return 100 * self.busy / self.slots if self.slots and self.busy is not None else None
+
+
+_LOAD: Final = """
+    SELECT extract(epoch FROM minute)::bigint / %(step)s * %(step)s, sum(workers)::float8 / sum(looks),
+        sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
+    FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
+    GROUP BY 1
+"""
+
+
+def load(span: Span) -> list[LoadPoint]:
+    """Return the success rate and how busy the workers were, step by step. Three queries."""
+    outcomes = rollups.by_step(span, Which(), histograms=False)
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, {"step": span.step, "since": span.since, "until": span.until})
+        samples = {row[0]: row[1:] for row in cursor.fetchall()}
+    return [
+        LoadPoint(
+            _moment(start),
+            outcomes[start].success_rate if start in outcomes else None,
+            *samples.get(start, (None, None, None)),
+        )
+        for start in span.starts()
+    ]
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)

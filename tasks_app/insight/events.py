@@ -1,0 +1,100 @@
+"""The events of all tasks, in the order in which they became known: after one, before one, or the newest."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tasks_app.errors import InvalidQueryError, Problem
+from tasks_app.insight.feed import newest_id
+from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
+from tasks_app.models import TaskEvent
+
+#: Events that one page looks through: a filter that few match must not read the whole history.
+MAX_SCANNED: Final = 20_000
+#: PostgreSQL's greatest bigint.
+MAX_ID: Final = 2**63 - 1 - MAX_SCANNED
+
+_Id = Annotated[int | None, Field(ge=0, le=MAX_ID), BeforeValidator(lambda value: None if value == "" else value)]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events by their ids, ascending.
+
+    Attributes:
+        after: what to go on after; it is also right where the page is empty.
+        before: what to go back before; None where nothing older is kept.
+        more: whether there is more in the direction that was asked for.
+    """
+
+    events: list[TaskEvent]
+    after: int
+    before: int | None
+    more: bool
+
+
+class EventFilter(BaseModel):
+    """Which events to list. Ids follow the commits, so "after N" never misses one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: _Id = Field(default=None, description="Only events after the one with this id, the oldest of them first.")
+    before: _Id = Field(default=None, description="Only events before the one with this id, the newest of them.")
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
+    task: FilterText = Field(default="", description="Only of tasks of this name.")
+    status: FilterStatus = Field(default=None, description="Only steps to this status.")
+    queue: FilterText = Field(default="", description="Only of tasks of this queue.")
+    worker: FilterText = Field(default="", description="Only steps at this worker.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "EventFilter":
+        if self.after is not None and self.before is not None:
+            raise InvalidQueryError(Problem("before", "give either this or `after`"))
+        return self
+
+    def page(self) -> EventPage:
+        """Return one page: after an id, before one, or the newest; two queries.
+
+        A page looks through MAX_SCANNED ids at most: it may be short, and `more` and the ids say where to go on.
+        """
+        return self._following(self.after) if self.after is not None else self._preceding()
+
+    def query_string(self) -> str:
+        """Return the URL's query for this filter; defaults are left out."""
+        return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
+
+    def _following(self, after: int) -> EventPage:
+        newest = newest_id()
+        last = min(after + MAX_SCANNED, newest) if self._filters() else newest
+        events = list(self._query(id__gt=after, id__lte=last).order_by("id")[: self.limit + 1])
+        full = len(events) > self.limit
+        events = events[: self.limit]
+        # Ids before `last` are known to be none of ours; never go back, also where the id is one to come.
+        reached = events[-1].id if full else max(after, last)
+        return EventPage(events, reached, after + 1, full or reached < newest)
+
+    def _preceding(self) -> EventPage:
+        newest = newest_id()
+        end = newest + 1 if self.before is None else min(self.before, newest + 1)
+        first = max(0, end - 1 - MAX_SCANNED) if self._filters() else 0
+        events = list(self._query(id__lt=end, id__gt=first).order_by("-id")[: self.limit + 1])
+        full = len(events) > self.limit
+        events = events[: self.limit][::-1]
+        reached = events[0].id if full else first + 1
+        more = full or first > 0
+        return EventPage(events, end - 1, reached if more else None, more)
+
+    def _filters(self) -> bool:
+        return bool(self.task or self.status or self.queue or self.worker)
+
+    def _query(self, **bounds: int) -> QuerySet[TaskEvent]:
+        wanted = {"task__name": self.task, "status": self.status, "task__queue": self.queue, "worker": self.worker}
+        chosen = {name: value for name, value in wanted.items() if value}
+        return (
+            TaskEvent.objects.filter(**bounds, **chosen)
+            .select_related("task")
+            .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue")
+        )

@@ -1,0 +1,171 @@
+"""The queues as people look at them: what waits, for how long, how fast it moves, and who takes from them.
+
+Where the figures come from:
+
+- depth, oldest and unacknowledged: the broker, at this moment;
+- held: PENDING tasks in PostgreSQL (a paused queue's, or those about to be sent);
+- the rate out: attempts that ended in the last `RATE_MINUTES` whole minutes, from the rollups;
+- the rate in: that and what the depth grew by between the samples at both ends of these minutes.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from django.db import connection
+from django.db.models import F, Sum
+
+from tasks_app.insight.window import Span
+from tasks_app.models import MinuteRollup, QueuePause, QueueSample
+from tasks_app.tracking import mailbox
+from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+from tasks_app.tracking.mailbox import Message
+from tasks_app.tracking.samples import QueueNow, known_queues, queues_now
+
+RATE_MINUTES: Final = 5
+#: Held tasks are counted up to this.
+MAX_HELD: Final = 100_000
+#: Messages shown of one list.
+MAX_PEEKED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """One queue. Rates are per minute; None where nothing is known of them yet."""
+
+    now: QueueNow
+    held: int
+    pause: QueuePause | None
+    consumers: list[str]
+    slots: int
+    rate_out: float
+    rate_in: float | None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.now.name
+
+    @property
+    def seconds_to_drain(self) -> float | None:
+        """When it will be empty if both rates stay as they are; None where that is never, or unknown."""
+        if not self.now.depth:
+            return 0.0
+        if self.rate_in is None or self.rate_out <= self.rate_in or self.pause:
+            return None
+        return 60 * self.now.depth / (self.rate_out - self.rate_in)
+
+
+def queues() -> list[QueueView]:
+    """Return every queue that is known, by name; nine queries at most. Raises redis.RedisError."""
+    beats = [beat for beat in read_all() if beat.online]
+    return _views(known_queues(beats), beats)
+
+
+def find(name: str) -> QueueView | None:
+    """Return one queue; None where nobody knows it. Raises redis.RedisError."""
+    beats = [beat for beat in read_all() if beat.online]
+    return _views([name], beats)[0] if name in known_queues(beats) else None
+
+
+def view(name: str) -> QueueView:
+    """Return one queue, whether anybody knows it or not. Raises redis.RedisError."""
+    return _views([name], [beat for beat in read_all() if beat.online])[0]
+
+
+def is_known(name: str) -> bool:
+    """Return whether anybody knows a queue. Raises redis.RedisError."""
+    return name in known_queues(beat for beat in read_all() if beat.online)
+
+
+def peek(name: str, limit: int) -> list[Message]:
+    """Return the messages of each priority that wait longest, up to `limit` each. Raises redis.RedisError."""
+    return mailbox.peek(name, min(limit, MAX_PEEKED))
+
+
+def peek_unacknowledged(name: str, limit: int) -> list[tuple[Message, str | None]]:
+    """Return up to `limit` messages that workers hold, with the name of the worker where it is known."""
+    names = {beat.instance: beat.name for beat in read_all()}
+    held = mailbox.peek_unacknowledged(name, min(limit, MAX_PEEKED))
+    return [(message, names.get(message.holder or "")) for message in held]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthPoint:
+    """One step of a queue's history; None where nobody looked. Depth and age are the highest that were seen."""
+
+    at: datetime
+    depth: int | None
+    unacknowledged: int | None
+    oldest_seconds: float | None
+
+
+_HISTORY: Final = """
+    SELECT extract(epoch FROM minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
+    FROM tasks_app_queuesample
+    WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
+    GROUP BY 1
+"""
+
+
+def history(name: str, span: Span) -> list[DepthPoint]:
+    """Return how long a queue was, step by step, from the samples. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HISTORY, {"step": span.step, "queue": name, "since": span.since, "until": span.until})
+        found = {row[0]: row[1:] for row in cursor.fetchall()}
+    return [DepthPoint(datetime.fromtimestamp(start, tz=UTC), *found.get(start, (None, None, None))) for start in span.starts()]
+
+
+def _views(names: list[str], beats: Sequence[WorkerBeat]) -> list[QueueView]:
+    consumers: dict[str, list[WorkerBeat]] = defaultdict(list)
+    for beat in beats:
+        for queue in beat.queues:
+            consumers[queue].append(beat)
+    pauses = {pause.queue: pause for pause in QueuePause.objects.filter(queue__in=names)}
+    held = _held(names)
+    rates = _rates(names)
+    return [
+        QueueView(
+            now, held.get(now.name, 0), pauses.get(now.name), [beat.name for beat in consumers[now.name]],
+            sum(beat.slots for beat in consumers[now.name]), *rates[now.name],
+        )
+        for now in queues_now(names)
+    ]  # fmt: skip
+
+
+_HELD: Final = """
+    SELECT wanted.queue, (SELECT count(*) FROM (
+        SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
+    FROM unnest(%s::text[]) AS wanted (queue)
+"""
+
+
+def _held(names: list[str]) -> dict[str, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD, [MAX_HELD, names])
+        return dict(cursor.fetchall())
+
+
+def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
+    """Return the rates out and in of these queues, per minute. Two queries."""
+    last = int(time.time() // 60 - 1) * 60
+    first = last - RATE_MINUTES * 60
+    minutes = MinuteRollup.objects.filter(minute__gt=_moment(first), minute__lte=_moment(last), queue__in=names)
+    ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
+    left = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
+    samples = QueueSample.objects.filter(queue__in=names, minute__in=(_moment(first), _moment(last)))
+    depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
+    rates = {}
+    for name in names:
+        out = left.get(name, 0)
+        ends = depths.get((name, first)), depths.get((name, last))
+        grown = None if None in ends else ends[1] - ends[0]  # type: ignore[operator]
+        rates[name] = (out / RATE_MINUTES, None if grown is None else max(0, out + grown) / RATE_MINUTES)
+    return rates
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,0 +1,166 @@
+"""Reading the rollups: of a window, what is summed up already by day and by quarter, and the minutes of the rest.
+
+A month then takes some hundred rows, whatever ran in it. Never a scan of tasks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db import connection
+
+from tasks_app.insight.window import Span
+from tasks_app.models import PeriodRollup
+from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, Reach, histogram_sum, reach
+from tasks_app.tracking.rollup import BUCKETS, percentile
+
+
+@dataclass(slots=True)
+class Totals:
+    """What ended, how long it ran, and how long it had waited."""
+
+    succeeded: int = 0
+    failed: int = 0
+    revoked: int = 0
+    retried: int = 0
+    runtime_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+
+    @property
+    def finished(self) -> int:
+        """Tasks that succeeded or gave up."""
+        return self.succeeded + self.failed
+
+    @property
+    def success_rate(self) -> float | None:
+        """Percent of the finished that succeeded; None where none finished."""
+        return 100 * self.succeeded / self.finished if self.finished else None
+
+    @property
+    def runtime_mean(self) -> float | None:
+        """Seconds that a run took on average."""
+        runs = sum(self.runtimes)
+        return self.runtime_seconds / runs if runs else None
+
+    @property
+    def waiting_mean(self) -> float | None:
+        """Seconds that a task waited on average."""
+        runs = sum(self.waits)
+        return self.waiting_seconds / runs if runs else None
+
+    def runtime(self, share: float) -> float | None:
+        """Return the seconds within which that share of the runs was over."""
+        return percentile(self.runtimes, share)
+
+    def waiting(self, share: float) -> float | None:
+        """Return the seconds within which that share of the tasks was started."""
+        return percentile(self.waits, share)
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """What to count: everything, or one task's or one queue's."""
+
+    task: str = ""
+    queue: str = ""
+
+    def scope(self, by: Sequence[str]) -> PeriodRollup.Scope:
+        """Return the coarsest rows that still tell these apart."""
+        if self.task or "name" in by:
+            return PeriodRollup.Scope.TASK
+        return PeriodRollup.Scope.QUEUE if self.queue or "queue" in by else PeriodRollup.Scope.ALL
+
+
+_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
+_COLUMNS: Final = ", ".join((*_COUNTS, "runtime_histogram", "waiting_histogram"))
+_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
+_HISTOGRAMS: Final = f"{histogram_sum('runtime_histogram')}, {histogram_sum('waiting_histogram')}"
+
+
+def total(span: Span, which: Which) -> Totals:
+    """Return everything of a window in one sum. Two queries."""
+    return _read(span, which, (), "", DAY).get((), Totals())
+
+
+def by_step(span: Span, which: Which, *, histograms: bool = True) -> dict[int, Totals]:
+    """Return the sums of each step by its start; steps without anything are left out. Two queries."""
+    step = f"(extract(epoch FROM at)::bigint / {span.step} * {span.step})"
+    found = _read(span, which, (step,), "", span.step, histograms=histograms)
+    return {key[0]: totals for key, totals in found.items()}
+
+
+def by_task(span: Span, which: Which) -> dict[str, Totals]:
+    """Return the sums of each task name. Two queries."""
+    return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY).items()}
+
+
+def by_queue(span: Span, which: Which) -> dict[str, Totals]:
+    """Return the sums of each queue. Two queries."""
+    return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY).items()}
+
+
+def by_hour(span: Span, which: Which, *, day: str, zone: str) -> dict[tuple[Any, int], Totals]:
+    """Return counts by day (a date or the number of the weekday, from 1 for Monday) and hour in a time zone. Two queries.
+
+    `day` is "date" or "isodow".
+    """
+    local = "(at AT TIME ZONE %(zone)s)"
+    first = f"{local}::date" if day == "date" else f"extract(isodow FROM {local})::int"
+    found = _read(span, which, (first, f"extract(hour FROM {local})::int"), "", QUARTER, histograms=False, zone=zone)
+    return {(key[0], key[1]): totals for key, totals in found.items()}
+
+
+def _read(
+    span: Span, which: Which, groups: Sequence[str], by: str, longest: int, *, histograms: bool = True, **parameters: Any
+) -> dict[tuple[Any, ...], Totals]:
+    """Sum up a window by SQL expressions over `at`, `name` and `queue`.
+
+    `longest` is a length that every row's period has to divide, so that no row belongs to two groups.
+    """
+    scope = which.scope((by,))
+    parts = [_part(*piece, which, scope) for piece in cover(span.since, span.until, longest, reach())]
+    if not parts:
+        return {}
+    selected = ", ".join([*groups, _SUMS, *((_HISTOGRAMS,) if histograms else ())])
+    grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
+    query = f"SELECT {selected} FROM ({' UNION ALL '.join(parts)}) AS counted {grouped}"  # noqa: S608 -- no input is in it
+    with connection.cursor() as cursor:
+        cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue})
+        rows = cursor.fetchall()
+    return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
+
+
+def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope) -> str:
+    """Return the SELECT of one piece; the numbers are ours, the names are parameters."""
+    conditions = [name for name, value in (("name = %(task)s", which.task), ("queue = %(queue)s", which.queue)) if value]
+    if seconds == MINUTE:
+        table, at = "tasks_app_minuterollup", "minute"
+    else:
+        table, at = "tasks_app_periodrollup", "start"
+        conditions += [f"seconds = {seconds}", f"scope = {scope.value}"]
+    conditions += [f"{at} >= to_timestamp({since})", f"{at} < to_timestamp({until})"]
+    return f"SELECT {at} AS at, name, queue, {_COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
+
+
+def cover(since: int, until: int, longest: int, known: Reach) -> list[tuple[int, int, int]]:
+    """Return pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
+
+    A row is used only where it lies in the window as a whole, its time is summed up, and its length divides `longest`.
+    """
+    pieces = [(MINUTE, since, until)]
+    for seconds, done in ((QUARTER, known.quarters), (DAY, known.days)):
+        if longest % seconds == 0:
+            pieces = [part for piece in pieces for part in _split(piece, seconds, done)]
+    return pieces
+
+
+def _split(piece: tuple[int, int, int], seconds: int, done: int) -> list[tuple[int, int, int]]:
+    """Put longer rows into the middle of a piece, where it has a middle. Days lie in quarters only."""
+    length, since, until = piece
+    first, last = -(-since // seconds) * seconds, min(until, done) // seconds * seconds
+    if first >= last or (seconds == DAY and length != QUARTER):
+        return [piece]
+    parts = [(length, since, first), (seconds, first, last), (length, last, until)]
+    return [part for part in parts if part[1] < part[2]]

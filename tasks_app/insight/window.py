@@ -1,0 +1,184 @@
+"""Which time a chart shows, and in how many steps: the same parameters on pages and in the API."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlencode
+
+from django.db import connection
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from tasks_app.errors import InvalidQueryError, Problem
+from tasks_app.insight.tasks import FilterText
+from tasks_app.tracking.periods import DAY, MINUTE
+
+HOUR: Final = 3600
+#: Points that one series may have, and that an automatic step aims at.
+MAX_POINTS: Final = 500
+WANTED_POINTS: Final = 120
+#: The longest time that can be asked for, in seconds.
+MAX_SPAN: Final = 10 * 366 * DAY
+
+
+class Preset(StrEnum):
+    """A time that ends now; `all` begins with what is kept."""
+
+    M15 = "15m"
+    H1 = "1h"
+    H6 = "6h"
+    H24 = "24h"
+    D7 = "7d"
+    D30 = "30d"
+    ALL = "all"
+
+
+class Bucket(StrEnum):
+    """The length of a step; days and longer ones begin at midnight UTC."""
+
+    M1 = "1m"
+    M5 = "5m"
+    M15 = "15m"
+    M30 = "30m"
+    H1 = "1h"
+    H3 = "3h"
+    H6 = "6h"
+    H12 = "12h"
+    D1 = "1d"
+    D7 = "7d"
+    D30 = "30d"
+
+
+_UNITS: Final = {"m": MINUTE, "h": HOUR, "d": DAY}
+_OLDEST: Final = """
+    SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
+        (SELECT min(start) FROM tasks_app_periodrollup WHERE scope = 2)))::bigint
+"""
+
+
+def seconds_of(name: Preset | Bucket) -> int:
+    """Return the length that a name stands for, in seconds; not of `all`."""
+    return int(name[:-1]) * _UNITS[name[-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole minutes from `since` up to but without `until`, in Unix time, and the length of a step."""
+
+    since: int
+    until: int
+    step: int
+
+    @property
+    def minutes(self) -> float:
+        """How long it is."""
+        return max(1.0, (self.until - self.since) / MINUTE)
+
+    def starts(self) -> range:
+        """Return when each step begins."""
+        return range(self.since // self.step * self.step, self.until, self.step)
+
+
+def span_of(window: Preset) -> Span:
+    """Return the time of a preset, in one step. Asks PostgreSQL for `all` only."""
+    return _span(*_ends(window), None)
+
+
+class Window(BaseModel):
+    """A preset, or a time of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: Preset | None = Field(default=None, description="A time that ends now; by default `24h`.")
+    since: AwareDatetime | None = Field(default=None, description="Instead of `window`: from when, with a time zone.")
+    until: AwareDatetime | None = Field(default=None, description="Until when, with `since`; by default now.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Window":
+        # By name, which an error of the whole would not have.
+        if self.window is not None and (self.since or self.until):
+            raise _wrong("window", "give either this or `since`")
+        if self.until and not self.since:
+            raise _wrong("until", "goes with `since`")
+        if self.since and self._until() <= self.since.timestamp():
+            raise _wrong("since", "must lie before `until`, and in the past")
+        if self.since and self._until() - self.since.timestamp() > MAX_SPAN:
+            raise _wrong("since", "may lie ten years before `until` at most")
+        return self
+
+    def span(self) -> Span:
+        """Return the time that is meant, in one step."""
+        return _span(*self._ends(), None)
+
+    def query_string(self) -> str:
+        """Return the URL's query for this window; defaults are left out."""
+        return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
+
+    def _until(self) -> float:
+        return min(self.until.timestamp(), time.time() + DAY) if self.until else time.time()
+
+    def _ends(self) -> tuple[float, float]:
+        return (self.since.timestamp(), self._until()) if self.since else _ends(self.window or Preset.H24)
+
+
+class SteppedWindow(Window):
+    """The same in steps."""
+
+    bucket: Bucket | None = Field(
+        default=None, description=f"The length of a step; by default one that gives {WANTED_POINTS} points or fewer."
+    )
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "SteppedWindow":
+        if self.bucket is not None and self.window != Preset.ALL and len(self.span().starts()) > MAX_POINTS:
+            raise _wrong("bucket", f"is too short for this time: at most {MAX_POINTS} points are given")
+        return self
+
+    def span(self) -> Span:
+        """Return the time that is meant, and its steps. For all that is kept, a step may have to be longer than asked for."""
+        since, until = self._ends()
+        span = _span(since, until, seconds_of(self.bucket) if self.bucket else _step(until - since, WANTED_POINTS))
+        if self.window == Preset.ALL and len(span.starts()) > MAX_POINTS:
+            return _span(since, until, _step(until - since, MAX_POINTS))
+        return span
+
+
+class Filtered(BaseModel):
+    """What to count."""
+
+    task: FilterText = Field(default="", description="Only tasks of this name.")
+    queue: FilterText = Field(default="", description="Only tasks of this queue.")
+
+
+class FilteredWindow(Window, Filtered):
+    """Which time, and what to count in it."""
+
+
+class FilteredSteps(SteppedWindow, Filtered):
+    """Which time in which steps, and what to count in it."""
+
+
+def _wrong(name: str, detail: str) -> InvalidQueryError:
+    return InvalidQueryError(Problem(name, detail))
+
+
+def _step(seconds: float, points: int) -> int:
+    """Return the shortest step that divides a time into so many points at most."""
+    lengths = [seconds_of(bucket) for bucket in Bucket]
+    return next((length for length in lengths if seconds / length <= points), lengths[-1])
+
+
+def _span(since: float, until: float, step: int | None) -> Span:
+    """Return a span of whole minutes, which begins with a whole step."""
+    first, last = int(since // MINUTE * MINUTE), int(-(-until // MINUTE) * MINUTE)
+    return Span(first // step * step if step else first, last, step or max(MINUTE, last - first))
+
+
+def _ends(window: Preset) -> tuple[float, float]:
+    now = time.time()
+    if window != Preset.ALL:
+        return now - seconds_of(window), now
+    with connection.cursor() as cursor:
+        cursor.execute(_OLDEST)
+        oldest = cursor.fetchone()[0]
+    return min(now - MINUTE, oldest) if oldest is not None else now - DAY, now

@@ -1,0 +1,45 @@
+"""How busy the workers and how long the queues were, minute by minute."""
+
+from django.db import models
+
+
+class LoadSample(models.Model):
+    """One minute: sums over the looks that were taken in it. Divide by `looks` for the mean."""
+
+    minute = models.DateTimeField(primary_key=True)
+    sampled_at = models.DateTimeField(help_text="When the newest look was taken.")
+    looks = models.PositiveIntegerField()
+    workers = models.PositiveIntegerField()
+    slots = models.PositiveIntegerField()
+    busy = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("-minute",)
+
+    def __str__(self) -> str:
+        return f"{self.minute:%Y-%m-%d %H:%M}"
+
+
+class QueueSample(models.Model):
+    """One queue at the newest look of one minute."""
+
+    id = models.BigAutoField(primary_key=True)
+    minute = models.DateTimeField()
+    queue = models.CharField(max_length=100)
+    depth = models.PositiveIntegerField(help_text="Messages that waited on the broker.")
+    unacknowledged = models.PositiveIntegerField(help_text="Messages that workers held.")
+    oldest_seconds = models.FloatField(null=True, help_text="How long the oldest waiting one had waited.")
+
+    class Meta:
+        ordering = ("-minute",)
+        constraints = (
+            # tracking/samples.py writes by it; insight/queues.py reads one queue's history.
+            models.UniqueConstraint(fields=("queue", "minute"), name="queue_sample_key"),
+        )
+        indexes = (
+            # insight/queues.py: all queues of the newest minutes; tracking/retention.py: the oldest.
+            models.Index(fields=("minute",), name="queue_sample_minute"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.minute:%Y-%m-%d %H:%M} {self.queue}"

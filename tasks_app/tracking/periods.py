@@ -1,0 +1,139 @@
+"""Summing up: from minutes to quarters of an hour to days, so that charts over a month read hundreds of rows and not a million.
+
+1. A quarter is summed up two hours after its end, in order, from the oldest minute there is. A day
+   follows once its quarters are complete. Doing it again gives the same.
+2. A recorder that counts something into an older minute marks its quarter (rollup.py); marked ones
+   are summed up again, and so are their days.
+3. Whoever reads (insight/series.py) takes days and quarters as far as they go, and minutes for the rest.
+
+Any number of engines may do this: an advisory lock lets one at a time.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from tasks_app.tracking.rollup import BUCKETS, LATE_AFTER, PERIOD
+
+MINUTE: Final = 60
+QUARTER: Final = PERIOD
+DAY: Final = 86_400
+#: Seconds after its end at which a quarter is summed up: well after reports to it begin to count as late.
+SETTLED_AFTER: Final = 2 * LATE_AFTER
+#: Quarters summed up in one transaction.
+CHUNK: Final = 96
+#: Any number that no other advisory lock of this database uses ("period" in ASCII).
+_LOCK: Final = 0x706572696F64
+
+_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
+_HISTOGRAMS: Final = ("runtime_histogram", "waiting_histogram")
+
+
+def histogram_sum(column: str) -> str:
+    """Return the SQL that adds up a column of histograms, bucket by bucket."""
+    return "ARRAY[" + ", ".join(f"coalesce(sum({column}[{number}]), 0)::bigint" for number in range(1, BUCKETS + 1)) + "]"
+
+
+_SUMS: Final = ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *map(histogram_sum, _HISTOGRAMS)])
+_COLUMNS: Final = ", ".join([*_COUNTS, *_HISTOGRAMS])
+_PUT: Final = ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS))
+# GROUPING SETS give the rows for one queue and for all beside those for a task; the last one also where nothing ended.
+_QUARTERS: Final = f"""
+    INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
+    SELECT {QUARTER}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {_SUMS}
+    FROM unnest(%s::timestamptz[]) AS period
+    LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{QUARTER} seconds'
+    GROUP BY GROUPING SETS ((period, name, queue), (period, queue), (period))
+    HAVING count(queue) > 0 OR grouping(name) + grouping(queue) = 2
+    ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
+"""  # noqa: S608 -- names of columns and numbers
+_DAYS: Final = f"""
+    INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
+    SELECT {DAY}, scope, period, name, queue, {_SUMS}
+    FROM unnest(%s::timestamptz[]) AS period
+    JOIN tasks_app_periodrollup ON seconds = {QUARTER} AND start >= period AND start < period + interval '{DAY} seconds'
+    GROUP BY scope, period, name, queue
+    ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
+"""  # noqa: S608
+# Scope 2 is all tasks and queues: a row for each period.
+_NEWEST: Final = "SELECT extract(epoch FROM max(start))::bigint FROM tasks_app_periodrollup WHERE seconds = %s AND scope = 2"
+_OLDEST_MINUTE: Final = "SELECT extract(epoch FROM min(minute))::bigint FROM tasks_app_minuterollup"
+_OLDEST_QUARTER: Final = f"""
+    SELECT extract(epoch FROM min(start))::bigint FROM tasks_app_periodrollup WHERE seconds = {QUARTER} AND scope = 2
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Up to when, in Unix time, everything is summed up; 0 where nothing is."""
+
+    quarters: int
+    days: int
+
+
+def reach() -> Reach:
+    """Return how far the quarters and the days go, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT ({_NEWEST}), ({_NEWEST})", [QUARTER, DAY])
+        quarter, day = cursor.fetchone()
+    return Reach(quarter + QUARTER if quarter is not None else 0, day + DAY if day is not None else 0)
+
+
+def sum_up(now: float | None = None) -> bool:
+    """Sum up what is due, a chunk of it; return whether there is more. Raises django.db.Error."""
+    now = time.time() if now is None else now
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        if not cursor.fetchone()[0]:
+            return False
+        late = _take_late(cursor, now)
+        due = _due(cursor, QUARTER, now - SETTLED_AFTER, _oldest(cursor, _OLDEST_MINUTE))
+        _write(cursor, _QUARTERS, [*late, *due])
+        done = reach().quarters
+        days = _due(cursor, DAY, done, _oldest(cursor, _OLDEST_QUARTER))
+        touched = {start // DAY * DAY for start in late}
+        _write(cursor, _DAYS, [*(day for day in touched if day + DAY <= done and day not in days), *days])
+    return bool(due or days)
+
+
+def _take_late(cursor: CursorWrapper, now: float) -> list[int]:
+    """Return the marked quarters that were summed up before, but for those whose minutes retention takes away.
+
+    The marks go first: whoever marks again from now on waits for the end, and is seen the next time.
+    """
+    cursor.execute("DELETE FROM tasks_app_lateperiod RETURNING extract(epoch FROM start)::bigint")
+    found = [row[0] for row in cursor.fetchall()]
+    quarters = reach().quarters
+    oldest = now - settings.ZENITH_RETENTION_DAYS * DAY
+    # What was never summed up will be when its turn comes.
+    return sorted(start for start in found if oldest < start < quarters)
+
+
+def _due(cursor: CursorWrapper, seconds: int, until: float, oldest: int | None) -> list[int]:
+    """Return the periods that end by `until` and follow the newest there is, or begin with the oldest time."""
+    cursor.execute(_NEWEST, [seconds])
+    (newest,) = cursor.fetchone()
+    if newest is None and oldest is None:
+        return []
+    start = newest + seconds if newest is not None else oldest // seconds * seconds  # type: ignore[operator]
+    return list(range(start, int(until) // seconds * seconds, seconds))[:CHUNK]
+
+
+def _oldest(cursor: CursorWrapper, query: str) -> int | None:
+    cursor.execute(query)
+    oldest: int | None = cursor.fetchone()[0]
+    return oldest
+
+
+def _write(cursor: CursorWrapper, query: str, starts: list[int]) -> None:
+    if starts:
+        cursor.execute(query, [[_moment(start) for start in sorted(starts)]])
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
