@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
 
@@ -18,6 +18,7 @@ from tasks_app.insight.attempts import attempts_of
 from tasks_app.insight.lineage import lineage
 from tasks_app.models import Task
 from tasks_app.web.context import overview_context
+from tasks_app.web.pages import answer, live, render_page
 
 
 @require_safe
@@ -35,13 +36,14 @@ def run(request: HttpRequest) -> HttpResponse:
         limits.check(caller.key)
     except RateLimitedError as error:
         messages.warning(request, str(error))
-        return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
+        return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
     messages.success(request, f"{len(done.ids)} tasks sent.")
-    return _answer(request, status=200)
+    return answer(request, "tasks:overview")
 
 
 @require_safe
+@live
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """One task: what it was sent with, what happened, and what came of it."""
     caller_of(request, VIEW)
@@ -57,17 +59,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "result_json": _pretty(json.loads(result)) if result else "",
         "traceback": (outcome.traceback or "") if outcome else "",
     }
-    return render(request, "tasks/task.html", context)
-
-
-def _answer(request: HttpRequest, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
-    """Show the messages: beside the page for htmx, on the Overview without script."""
-    if getattr(request, "htmx", False):
-        answer = render(request, "_messages.html", status=status)
-        for name, value in (headers or {}).items():
-            answer[name] = value
-        return answer
-    return redirect("tasks:overview")
+    return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
 
 def _pretty(value: Any) -> str:

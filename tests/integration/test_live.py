@@ -352,12 +352,12 @@ def test_a_burst_of_two_thousand_events_arrives_as_few_frames(opened: Open) -> N
 # --- The page's socket ---
 
 
-def test_the_page_gets_whole_fragments_and_its_cursor(opened: Open) -> None:
+def test_the_page_gets_whole_fragments(opened: Open) -> None:
     with opened("/ws/page/overview") as socket:
         html = str(socket.recv(SECONDS))
-        for name in ("counters", "stream", "workers", "live-cursor"):
+        for name in ("counters", "stream", "workers"):
             assert html.count(f'id="{name}"') == 1
-        assert html.count("hx-swap-oob") == 4
+        assert html.count("hx-swap-oob") == 3
         (task_id,) = sleeps()
         while f'id="task-{task_id}"' not in html or 'data-status="QUEUED"' not in html:
             html = str(socket.recv(SECONDS))
