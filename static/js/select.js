@@ -28,8 +28,10 @@ function draw({ list, bar, all, page, boxes }) {
   const chosen = boxes.filter((box) => box.checked).length;
   const whole = boxes.length > 0 && chosen === boxes.length;
   if (all && !whole) all.checked = false;
-  page.checked = whole;
-  page.indeterminate = chosen > 0 && !whole;
+  if (page) {
+    page.checked = whole;
+    page.indeterminate = chosen > 0 && !whole;
+  }
   const matching = Number(bar.dataset.matching ?? 0);
   const everything = all?.checked === true;
   list.toggleAttribute("data-selected", chosen > 0);

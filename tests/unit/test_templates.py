@@ -25,7 +25,9 @@ def sprite_symbols() -> set[str]:
 
 
 def icons_used() -> set[str]:
-    tags = {name for page in PAGES for name in re.findall(r'{%\s*(?:icon|nav_entry "[^"]+" "[^"]+")\s+"([^"]+)"', page.read_text())}
+    tags = {
+        name for page in PAGES for name in re.findall(r'{%\s*(?:icon|nav_entry "[^"]+" "[^"]+")\s+"([^"]+)"', page.read_text())
+    }
     return tags | {name for page in PAGES for name in re.findall(r'icon="([^"]+)"', page.read_text())}
 
 
