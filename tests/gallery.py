@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
+from django.template.defaultfilters import pluralize
 from django.urls import include, path
 from django.views.decorators.http import require_POST, require_safe
 
@@ -35,8 +36,12 @@ def gallery(request: HttpRequest) -> HttpResponse:
     if text := request.GET.get("q"):
         tasks = tasks.filter(name__contains=text)
     context = {
-        "tasks": list(tasks[:SIZE]), "matching": tasks.count(), "q": text or "", "tabs": _tabs(status), "filtered": bool(status or text),
-    }  # fmt: skip
+        "tasks": list(tasks[:SIZE]),
+        "matching": tasks.count(),
+        "q": text or "",
+        "tabs": _tabs(status),
+        "filtered": bool(status or text),
+    }
     return render_page(request, "gallery/gallery.html", context, fragments=["gallery/_list.html"])
 
 
@@ -48,9 +53,10 @@ def confirm_cancel(request: HttpRequest) -> HttpResponse:
     if not ids:
         messages.warning(request, "No task was selected.")
         return answer(request, "gallery")
+    tasks = f"{len(ids)} task{pluralize(len(ids))}"
     return confirm(
-        request, title="Cancel tasks?", sentence=f"{len(ids)} tasks are cancelled. What runs goes on to its end.",
-        action="/gallery/cancel/", button=f"Cancel {len(ids)} tasks", back="gallery", fields=[("id", id_) for id_ in ids],
+        request, title="Cancel tasks?", sentence=f"{tasks} will not run. What runs already goes on to its end.",
+        action="/gallery/cancel/", button=f"Cancel {tasks}", back="gallery", fields=[("id", id_) for id_ in ids],
     )  # fmt: skip
 
 
@@ -87,7 +93,7 @@ def _tabs(status: str | None) -> list[dict[str, Any]]:
 
 def _missing(known: list[Any], names: list[str]) -> list[Any]:
     existing = {pattern.name for pattern in known if hasattr(pattern, "name")}
-    return [path(f"{name}/", empty, name=name) for name in names if name not in existing]
+    return [path("tasks/" if name == "list" else f"{name}/", empty, name=name) for name in names if name not in existing]
 
 
 TASK_PAGES = ["list", "dispatch", "dead_letters", "analytics", "workers", "queues", "events", "notifications"]

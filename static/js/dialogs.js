@@ -8,7 +8,8 @@ const dialog = document.getElementById("dialog");
 // What a GET form would put into the address if this button sent it.
 function address(source) {
   if (source instanceof HTMLAnchorElement) return source.href;
-  const url = new URL(source.formAction, location.href);
+  const action = source.getAttribute("formaction") ?? source.form?.getAttribute("action") ?? "";
+  const url = new URL(action, location.href);
   if (source.form) url.search = new URLSearchParams(new FormData(source.form, source)).toString();
   return url.href;
 }

@@ -111,12 +111,15 @@ function replace(old, fresh) {
   if (active) document.getElementById(active)?.focus({ preventScroll: true });
 }
 
-function exchange(html) {
+function parse(html) {
   const box = document.createElement("template");
   box.innerHTML = html;
-  for (const fresh of [...box.content.children]) {
-    const old = document.getElementById(fresh.id);
-    if (!old || seen.get(fresh.id) === fresh.outerHTML) continue;
+  return box.content;
+}
+
+function exchange(pairs) {
+  for (const [old, fresh] of pairs) {
+    if (!old || !fresh || seen.get(fresh.id) === fresh.outerHTML) continue;
     seen.set(fresh.id, fresh.outerHTML);
     fresh.removeAttribute("hx-swap-oob");
     replace(old, fresh);
@@ -148,6 +151,10 @@ function here() {
   return location.pathname + location.search;
 }
 
+function addressOf(element) {
+  return element.dataset.refetch || here();
+}
+
 const wanted = new Set();
 let busy = false;
 
@@ -161,15 +168,16 @@ async function read(url) {
     return;
   }
   if (response.status !== 200) return;
-  const html = await response.text();
-  const stillHere = document.querySelector(`[data-refetch="${CSS.escape(url)}"]`) || url === here();
-  if (!stillHere) return;
+  const answer = parse(await response.text());
   if (held()) {
     missed = true;
     return;
   }
-  etags.set(url, response.headers.get("ETag") ?? "");
-  exchange(html);
+  // Meanwhile the page may have gone to another filter, whose rows these are not. The answer may also be the whole page.
+  const askers = [...document.querySelectorAll("[data-refetch][id]")].filter((element) => addressOf(element) === url);
+  exchange(askers.map((old) => [old, answer.querySelector(`#${CSS.escape(old.id)}`)]));
+  const etag = response.headers.get("ETag");
+  if (etag) etags.set(url, etag);
 }
 
 async function readWanted() {
@@ -189,7 +197,7 @@ async function readWanted() {
 
 function refetch(concerns) {
   for (const element of document.querySelectorAll("[data-refetch]")) {
-    if (concerns(element)) wanted.add(element.dataset.refetch || here());
+    if (concerns(element)) wanted.add(addressOf(element));
   }
   readWanted();
 }
@@ -205,7 +213,7 @@ document.addEventListener("zenith:frame", ({ detail }) => {
     const frame = JSON.parse(detail);
     if (frame.type === "CHANGED") onChanged(frame);
   } else if (held()) missed = true;
-  else exchange(detail);
+  else exchange([...parse(detail).children].map((fresh) => [document.getElementById(fresh.id), fresh]));
 });
 
 // Only of tasks does the server know what came after `data-after`; of all else, something may have been missed.
@@ -226,7 +234,7 @@ document.addEventListener("htmx:oobAfterSwap", () => {
 setInterval(() => {
   if (held()) return;
   const due = (element) => {
-    const last = fetchedAt.get(element.dataset.refetch || here()) ?? performance.timeOrigin;
+    const last = fetchedAt.get(addressOf(element)) ?? performance.timeOrigin;
     return "every" in element.dataset && Date.now() - last >= Number(element.dataset.every) * 1000;
   };
   if (document.querySelector("[data-every]")) refetch(due);

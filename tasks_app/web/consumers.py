@@ -1,4 +1,4 @@
-"""The sockets: `/ws/tasks` for programs (JSON, see docs/api.md) and one for the Overview (HTML); page_socket.py has that of pages.
+"""The sockets: `/ws/tasks` for programs (JSON, see docs/api.md), and the Overview's (HTML); page_socket.py has the other pages'.
 
 All work alike. A poke over the channel layer says that something was committed; a pump, one per
 socket, then reads what is new, at most a few times a second, and sends it. Pokes may get lost, so

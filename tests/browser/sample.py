@@ -149,7 +149,7 @@ def _rollups(chance: random.Random) -> None:
                     failed=failed,
                     runtime_seconds=seconds * (succeeded + failed),
                     runtime_histogram=histogram,
-                )  # fmt: skip
+                )
             )
     MinuteRollup.objects.bulk_create(rows, ignore_conflicts=True)
 
