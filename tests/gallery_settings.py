@@ -1,7 +1,8 @@
 """The settings of the tests, for a site that also has tests/gallery.py."""
 
+from tests import settings as base
 from tests.settings import *  # noqa: F403
-from tests.settings import BASE_DIR, TEMPLATES
 
 ROOT_URLCONF = "tests.gallery"
-TEMPLATES[0]["DIRS"] = [BASE_DIR / "tests" / "templates", *TEMPLATES[0]["DIRS"]]
+_templates = base.BASE_DIR / "tests" / "templates"
+TEMPLATES = [{**engine, "DIRS": [_templates, *engine["DIRS"]]} for engine in base.TEMPLATES]

@@ -38,7 +38,7 @@ def live(view: View[P]) -> View[P]:
     """
 
     @wraps(view)
-    def with_cursor(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def with_cursor(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not wants_fragments(request):
             request.live_cursor = newest_id()  # type: ignore[attr-defined]
         return view(request, *args, **kwargs)

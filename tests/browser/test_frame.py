@@ -11,6 +11,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
 from tasks_app.tracking import live
 from tests import stack as stacks
+from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.processes import free_port
 from tests.waiting import eventually
@@ -266,3 +267,24 @@ def test_a_page_below_marks_its_entry(visitor: Visitor, site: Site) -> None:
     assert page.locator(".nav [aria-current='page']").inner_text() == "Overview"
     page.goto(f"{site.url}tasks/{task_id}/")
     assert page.locator(".nav [aria-current]").all_inner_texts() == ["Tasks"]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_what_opens_over_a_page_is_accessible(visitor: Visitor, site: Site, theme: str) -> None:
+    run_some(2)
+    page = gallery(visitor, site)
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+    for keys, dialog in (("?", "#help"), ("Control+k", "#palette")):
+        page.keyboard.press(keys)
+        page.locator(f"{dialog}[open]").wait_for()
+        assert grave_violations(page) == []
+        page.keyboard.press("Escape")
+    page.get_by_label("Select this page").check()
+    assert grave_violations(page) == []
+    page.locator(".selection-bar").get_by_role("button", name="Cancel").click()
+    page.locator("#dialog[open]").wait_for()
+    assert grave_violations(page) == []
+    page.keyboard.press("Escape")
+    page.locator(".avatar").click()
+    page.locator("#profile").get_by_text("Settings").wait_for()
+    assert grave_violations(page) == []

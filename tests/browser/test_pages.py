@@ -5,16 +5,16 @@ The same visit takes the pictures: test-results/screenshots/, or where ZENITH_SC
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests import stack as stacks
+from tests.browser.axe import grave_violations
 from tests.browser.conftest import PATIENCE, Site, Watch
 from tests.browser.registry import PAGES, PageCase
 from tests.browser.sample import Sample, fill
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # The data stays for the module: no test writes, and the web process reads what the fixture committed.
 pytestmark = [pytest.mark.browser, pytest.mark.django_db]
 
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-GRAVE = {"serious", "critical"}
 #: Width and height in pixels, and the width of the picture taken there.
 SIZES = {360: (740, 390), 768: (1024, 768), 1440: (1000, 1440)}
 THEMES = ("dark", "light")
@@ -125,17 +123,6 @@ def visit(context: BrowserContext, site: Site, case: PageCase, sample: Sample, w
     assert response is not None
     assert response.status == case.status
     return page
-
-
-def grave_violations(page: Page) -> list[str]:
-    """What axe-core finds that keeps people out. It is evaluated by the debugger, which no policy of the page stops."""
-    page.evaluate(AXE.read_text())
-    found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
-    return [
-        f"{rule['impact']} {rule['id']}: {json.dumps([node['html'][:200] for node in rule['nodes'][:3]])}"
-        for rule in found["violations"]
-        if rule["impact"] in GRAVE
-    ]
 
 
 @each_page
