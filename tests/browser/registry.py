@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks_app.states import Status
-from tests.browser.sample import Sample
+
+if TYPE_CHECKING:
+    from tests.browser.sample import Sample
 
 
 @dataclass(frozen=True)
