@@ -17,7 +17,7 @@ import pytest
 from zenith_site.embedded import EmbeddedServers
 
 # Of whatever the shell has set, only this one reaches the tests.
-KEPT = {"ZENITH_REQUIRE", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT"}
+KEPT = {"ZENITH_REQUIRE", "ZENITH_SCREENSHOTS", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT"}
 OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT")
 
 

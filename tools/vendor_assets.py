@@ -1,4 +1,4 @@
-"""Copies the pinned third-party assets of the pages into static/vendor, with their licences.
+"""Copies the pinned third-party assets of the pages into static/vendor, and of their tests into tests/browser/vendor.
 
 Run it after changing a version here or a name in static/vendor/tabler/icons.txt, and commit what it
 wrote. It needs npm; nothing else in Zenith does, and nothing is fetched when Zenith runs.
@@ -16,7 +16,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parent.parent / "static" / "vendor"
+ROOT = Path(__file__).resolve().parent.parent
+VENDOR = ROOT / "static" / "vendor"
+TESTS_VENDOR = ROOT / "tests" / "browser" / "vendor"
 
 # Any other shape would let an icon bring its own colours, scripts or links into the sprite.
 DRAWING = re.compile(r"<(?:path|circle|ellipse|line|polyline|polygon|rect) [a-z0-9 .,=\"-]+/>", re.IGNORECASE)
@@ -41,6 +43,16 @@ INTER = Package(
     "inter-ui",
     "4.1.1",
     "sha512-451h0J29HyOmA+JXgSi/6M12tL7ZCZ8arYKZUXiOXTJpJbAKqJvFh3k5SiV3x7tKe0C0KyrKUUiQIvvZ2PQDcA==",
+)
+UPLOT = Package(
+    "uplot",
+    "1.6.32",
+    "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
+)
+AXE = Package(
+    "axe-core",
+    "4.14.1",
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 )
 
 
@@ -96,13 +108,35 @@ def vendor_font(archive: tarfile.TarFile) -> None:
     (folder / "LICENSE").write_bytes(read(archive, "LICENSE.txt"))
 
 
+def copy(archive: tarfile.TarFile, folder: Path, files: dict[str, str]) -> None:
+    """Copies files of a package, given as name in `folder` and path in the package."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in files.items():
+        (folder / name).write_bytes(read(archive, path))
+
+
+def vendor_charts(archive: tarfile.TarFile) -> None:
+    """Copies uPlot (it sets `window.uPlot`; half the size of its module, which comes unminified) and its sheet."""
+    files = {"uPlot.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"}
+    copy(archive, VENDOR / "uplot", files)
+
+
+def vendor_axe(archive: tarfile.TarFile) -> None:
+    """Copies axe-core for the browser tests."""
+    copy(archive, TESTS_VENDOR, {"axe.min.js": "axe.min.js", "LICENSE": "LICENSE"})
+
+
 def main() -> None:
-    """Vendors both packages."""
+    """Vendors all packages."""
     with tempfile.TemporaryDirectory() as scratch:
         with fetch(TABLER, Path(scratch)) as archive:
             vendor_icons(archive)
         with fetch(INTER, Path(scratch)) as archive:
             vendor_font(archive)
+        with fetch(UPLOT, Path(scratch)) as archive:
+            vendor_charts(archive)
+        with fetch(AXE, Path(scratch)) as archive:
+            vendor_axe(archive)
 
 
 if __name__ == "__main__":

@@ -1,119 +1,65 @@
-// The page's socket, as a story:
-// 1. The htmx ws extension connects and swaps what the server pushes: whole fragments, never differences.
-// 2. When the connection ends, it is tried again with growing, jittered pauses; the mark in the header counts down.
-// 3. On every connect the server first sends a complete frame, and gets the last event id this page saw,
-//    so nothing is missing after a break.
-// 4. While the tab is hidden, or someone selects text in the stream or holds a button down on it, frames are dropped;
-//    afterwards the page asks for a complete one.
-// 5. A swap moves neither the keyboard focus nor what a screen reader is saying.
+// Keeps a page true while it is open, as a story:
+// 1. A frame of HTML (Overview) holds whole fragments, each of which replaces the element with its id.
+// 2. A frame CHANGED names topics: the elements with `data-refetch` that show one of them are asked for again, all that
+//    come from one address in one request, at most two requests a second, with the ETag of the last answer.
+// 3. While the tab is hidden, rows are selected, text is selected, a button is held down or a field is being filled in,
+//    nothing is replaced; afterwards the page asks for everything it missed. The same after a reconnect.
+// 4. A replacement moves neither the keyboard focus, nor an open <details>, nor a scrolled box, nor what a screen reader says.
+//
+// data-refetch=""          from the page's own address (with its filters); a value is another address
+// data-on="queues workers" the topics it shows; without it, those of the page's socket
+// data-every="5"           also without a frame, every so many seconds
+// data-announce="…"        spoken when it changes, at most every ten seconds
 
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 15_000;
-const ANSWER_WITHIN = 5000;
+const LEAST_GAP = 500;
 const ANNOUNCE_EVERY = 10_000;
-const SESSION_ENDED = 4401;
-// The codes after which the extension itself connects again; after any other it is done here.
-const RETRIED_BY_HTMX = [1006, 1011, 1012, 1013];
+const FIELD = "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), textarea, select";
 
 const { htmx } = window;
-const live = document.getElementById("live");
-const mark = document.getElementById("connection");
-const word = document.getElementById("connection-word");
+const { body } = document;
+const main = document.getElementById("main");
+const ownTopics = (new URL(body.dataset.socket, location.href).searchParams.get("on") ?? "").split(",").filter(Boolean);
 
-let socket = null;
-let wrapper = null;
-let failures = 0;
-let nextTry = 0;
+const etags = new Map();
+const fetchedAt = new Map();
+const seen = new Map();
 let missed = false;
 let pressed = false;
-let heard = 0;
-
-function say(text) {
-  document.dispatchEvent(new CustomEvent("zenith:announce", { detail: text }));
-}
-
-// --- The connection ---
-
-function pause() {
-  const ceiling = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
-  failures += 1;
-  const delay = FIRST_PAUSE / 2 + Math.random() * (ceiling - FIRST_PAUSE / 2);
-  nextTry = Date.now() + delay;
-  return delay;
-}
-
-htmx.config.wsReconnectDelay = pause;
-
-htmx.createWebSocket = (url) => {
-  // The extension may still hold an older socket (its timer and ours can meet): only the newest one counts.
-  if (socket && socket.readyState !== WebSocket.CLOSED) socket.close();
-  const resume = new URL(url);
-  resume.searchParams.set("after", document.getElementById("live-cursor").dataset.after);
-  socket = new WebSocket(resume);
-  return socket;
-};
-
-function reconnect() {
-  if (wrapper && socket.readyState === WebSocket.CLOSED) wrapper.reconnect();
-}
-
-function show(state, text) {
-  if (mark.dataset.state !== state) mark.dataset.state = state;
-  if (word.textContent !== text) word.textContent = text;
-}
-
-function drawMark() {
-  if (mark.dataset.state === "ended") return;
-  if (socket?.readyState === WebSocket.OPEN) show("live", "Live");
-  else if (!navigator.onLine) show("offline", "Offline");
-  else if (failures === 0) show("connecting", "Connecting");
-  else {
-    const left = Math.ceil((nextTry - Date.now()) / 1000);
-    show("reconnecting", left > 0 ? `Reconnecting in ${left} s` : "Reconnecting");
-  }
-}
-
-document.addEventListener("htmx:wsOpen", (event) => {
-  wrapper = event.detail.socketWrapper;
-  if (failures > 0) say("Live again");
-  failures = 0;
-  drawMark();
-});
-
-document.addEventListener("htmx:wsClose", (event) => {
-  const { code, target } = event.detail.event;
-  wrapper = event.detail.socketWrapper;
-  if (target !== socket) return;
-  if (code === SESSION_ENDED) {
-    show("ended", "Logged out: reload");
-    say("Your session has ended. Reload the page to log in again.");
-    return;
-  }
-  if (failures === 1 || (failures === 0 && !RETRIED_BY_HTMX.includes(code))) say("Connection lost, reconnecting");
-  if (!RETRIED_BY_HTMX.includes(code)) setTimeout(reconnect, pause());
-  drawMark();
-});
-
-window.addEventListener("online", reconnect);
-window.addEventListener("offline", drawMark);
-setInterval(drawMark, 500);
 
 // --- Pausing ---
 
-function selecting() {
+function textSelected() {
   const selection = getSelection();
-  return !selection.isCollapsed && live.contains(selection.anchorNode);
+  return !selection.isCollapsed && main.contains(selection.anchorNode);
 }
 
-// A connection that slept with the laptop can look open and be dead; no answer in time means a new one.
+function rowsSelected() {
+  return document.querySelector("[data-row-box]:checked") !== null;
+}
+
+function fillingIn() {
+  return document.activeElement?.matches(FIELD) && document.activeElement.closest("[data-refetch]") !== null;
+}
+
+function held() {
+  return document.hidden || pressed || rowsSelected() || textSelected() || fillingIn();
+}
+
+function tell(name, detail) {
+  document.dispatchEvent(new CustomEvent(name, { detail }));
+}
+
 function catchUp() {
-  if (!missed || document.hidden || pressed || selecting() || socket?.readyState !== WebSocket.OPEN) return;
+  if (!missed || held()) return;
   missed = false;
-  const asked = Date.now();
-  wrapper.sendImmediately(JSON.stringify({ type: "REFRESH" }));
-  setTimeout(() => {
-    if (heard < asked && socket.readyState === WebSocket.OPEN) wrapper.reconnect();
-  }, ANSWER_WITHIN);
+  tell("zenith:ask", { type: "REFRESH" });
+}
+
+function drawPaused() {
+  if (rowsSelected() === "paused" in body.dataset) return;
+  if (rowsSelected()) body.dataset.paused = "";
+  else delete body.dataset.paused;
+  tell("zenith:paused");
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -121,9 +67,16 @@ document.addEventListener("visibilitychange", () => {
   else catchUp();
 });
 document.addEventListener("selectionchange", catchUp);
+document.addEventListener("focusout", () => setTimeout(catchUp));
+for (const changes of ["change", "zenith:selected"]) {
+  document.addEventListener(changes, () => {
+    drawPaused();
+    catchUp();
+  });
+}
 
 // A link that is swapped between press and release is never clicked.
-live.addEventListener("pointerdown", (event) => {
+main.addEventListener("pointerdown", (event) => {
   pressed = event.button === 0;
 });
 for (const end of ["pointerup", "pointercancel", "blur"]) {
@@ -133,42 +86,156 @@ for (const end of ["pointerup", "pointercancel", "blur"]) {
   });
 }
 
-// --- Swapping ---
+// --- Replacing ---
 
-let focused = null;
-let known = new Set();
-
-function rows() {
-  return Array.from(document.querySelectorAll("#stream tr[id]"), (row) => row.id);
+function keepState(old, fresh) {
+  for (const details of old.querySelectorAll("details[id]")) {
+    const next = fresh.querySelector(`#${CSS.escape(details.id)}`);
+    if (next) next.open = details.open;
+  }
+  const scrolled = [old, ...old.querySelectorAll("[id]")].filter((box) => box.scrollTop || box.scrollLeft);
+  return scrolled.map(({ id, scrollTop, scrollLeft }) => ({ id, scrollTop, scrollLeft }));
 }
 
-document.addEventListener("htmx:wsBeforeMessage", (event) => {
-  heard = Date.now();
-  if (document.hidden || pressed || selecting()) {
-    missed = true;
-    event.preventDefault();
+function replace(old, fresh) {
+  const known = new Set(Array.from(old.querySelectorAll("[data-row][id]"), (row) => row.id));
+  const active = old.contains(document.activeElement) ? document.activeElement.id : "";
+  const scrolled = keepState(old, fresh);
+  for (const row of fresh.querySelectorAll("[data-row][id]")) {
+    if (!known.has(row.id)) row.classList.add("arrived");
+  }
+  old.before(fresh);
+  htmx.remove(old);
+  htmx.process(fresh);
+  for (const { id, ...to } of scrolled) Object.assign(document.getElementById(id) ?? {}, to);
+  if (active) document.getElementById(active)?.focus({ preventScroll: true });
+}
+
+function parse(html) {
+  const box = document.createElement("template");
+  box.innerHTML = html;
+  return box.content;
+}
+
+function exchange(pairs) {
+  for (const [old, fresh] of pairs) {
+    if (!old || !fresh || seen.get(fresh.id) === fresh.outerHTML) continue;
+    seen.set(fresh.id, fresh.outerHTML);
+    fresh.removeAttribute("hx-swap-oob");
+    replace(old, fresh);
+  }
+  announce();
+  tell("zenith:swapped");
+}
+
+let announced = { at: Date.now(), text: spoken() };
+
+function spoken() {
+  return document.querySelector("[data-announce]")?.dataset.announce;
+}
+
+function announce() {
+  const text = spoken();
+  if (!text || text === announced.text || Date.now() - announced.at < ANNOUNCE_EVERY) return;
+  announced = { at: Date.now(), text };
+  tell("zenith:announce", text);
+}
+
+// --- Asking again ---
+
+function topicsOf(element) {
+  return element.dataset.on?.split(" ") ?? ownTopics;
+}
+
+function here() {
+  return location.pathname + location.search;
+}
+
+function addressOf(element) {
+  return element.dataset.refetch || here();
+}
+
+const wanted = new Set();
+let busy = false;
+
+async function read(url) {
+  fetchedAt.set(url, Date.now());
+  const headers = { "HX-Request": "true", Accept: "text/html" };
+  if (etags.has(url)) headers["If-None-Match"] = etags.get(url);
+  const response = await fetch(url, { headers, cache: "no-store" });
+  if (response.redirected && new URL(response.url).pathname === body.dataset.loginUrl) {
+    location.assign(`${body.dataset.loginUrl}?next=${encodeURIComponent(here())}`);
     return;
   }
-  const active = document.activeElement;
-  focused = live.contains(active) ? active.id : null;
-  known = new Set(rows());
-});
-
-let announced = { at: Date.now(), text: document.getElementById("counters").dataset.announce };
-
-function announceCounters() {
-  const text = document.getElementById("counters").dataset.announce;
-  if (text === announced.text || Date.now() - announced.at < ANNOUNCE_EVERY) return;
-  announced = { at: Date.now(), text };
-  say(text);
+  if (response.status !== 200) return;
+  const answer = parse(await response.text());
+  if (held()) {
+    missed = true;
+    return;
+  }
+  // Meanwhile the page may have gone to another filter, whose rows these are not. The answer may also be the whole page.
+  const askers = [...document.querySelectorAll("[data-refetch][id]")].filter((element) => addressOf(element) === url);
+  exchange(askers.map((old) => [old, answer.querySelector(`#${CSS.escape(old.id)}`)]));
+  const etag = response.headers.get("ETag");
+  if (etag) etags.set(url, etag);
 }
 
-document.addEventListener("htmx:wsAfterMessage", () => {
-  if (focused && document.activeElement?.id !== focused) {
-    document.getElementById(focused)?.focus({ preventScroll: true });
+async function readWanted() {
+  if (busy) return;
+  busy = true;
+  try {
+    while (wanted.size > 0) {
+      const urls = [...wanted];
+      wanted.clear();
+      await Promise.allSettled(urls.map(read));
+      await new Promise((done) => setTimeout(done, LEAST_GAP));
+    }
+  } finally {
+    busy = false;
   }
-  for (const id of rows()) {
-    if (!known.has(id)) document.getElementById(id).classList.add("arrived");
+}
+
+function refetch(concerns) {
+  for (const element of document.querySelectorAll("[data-refetch]")) {
+    if (concerns(element)) wanted.add(addressOf(element));
   }
-  announceCounters();
+  readWanted();
+}
+
+function onChanged({ topics, event_id: eventId }) {
+  body.dataset.after = eventId;
+  if (held()) missed = true;
+  else refetch((element) => topicsOf(element).some((topic) => topics.includes(topic)));
+}
+
+document.addEventListener("zenith:frame", ({ detail }) => {
+  if (detail.startsWith("{")) {
+    const frame = JSON.parse(detail);
+    if (frame.type === "CHANGED") onChanged(frame);
+  } else if (held()) missed = true;
+  else exchange([...parse(detail).children].map((fresh) => [document.getElementById(fresh.id), fresh]));
 });
+
+// Only of tasks does the server know what came after `data-after`; of all else, something may have been missed.
+document.addEventListener("zenith:open", ({ detail }) => {
+  const exact = "after" in body.dataset && ownTopics.every((topic) => topic === "tasks");
+  if (!detail.again && (exact || ownTopics.length === 0)) return;
+  missed = true;
+  catchUp();
+});
+
+// An action of this page: its outcome is shown without waiting for the socket. The pages that htmx swaps in are news, too.
+document.addEventListener("zenith:changed", () => setTimeout(() => refetch(() => true)));
+document.addEventListener("htmx:oobAfterSwap", () => {
+  seen.clear();
+  tell("zenith:swapped");
+});
+
+setInterval(() => {
+  if (held()) return;
+  const due = (element) => {
+    const last = fetchedAt.get(addressOf(element)) ?? performance.timeOrigin;
+    return "every" in element.dataset && Date.now() - last >= Number(element.dataset.every) * 1000;
+  };
+  if (document.querySelector("[data-every]")) refetch(due);
+}, 1000);

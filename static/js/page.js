@@ -98,7 +98,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 
 document.addEventListener("htmx:responseError", (event) => {
   const { status } = event.detail.xhr;
-  if (status === 403) toast("error", "Not allowed, or this page has been open for too long. Reload it and try again.");
+  if (status === 503)
+    toast("error", "The database or the broker does not answer. Nothing was done; try again shortly.");
+  else if (status === 403)
+    toast("error", "Not allowed, or this page has been open for too long. Reload it and try again.");
   else toast("error", `The server could not do that (${status}). Nothing was changed on this page.`);
 });
 

@@ -2,16 +2,26 @@
 // at once; without a choice the page follows the system.
 
 const root = document.documentElement;
-const system = window.matchMedia("(prefers-color-scheme: dark)");
+const YEAR = 31_536_000;
 
-function current() {
-  return root.dataset.theme ?? (system.matches ? "dark" : "light");
+function mark() {
+  for (const button of document.querySelectorAll("[data-theme-choice]")) {
+    button.ariaPressed = String(button.dataset.themeChoice === (root.dataset.theme ?? "system"));
+  }
 }
 
-document.getElementById("theme")?.addEventListener("click", () => {
-  const next = current() === "dark" ? "light" : "dark";
-  root.dataset.theme = next;
+document.addEventListener("click", (event) => {
+  const choice = event.target.closest("[data-theme-choice]")?.dataset.themeChoice;
+  if (!choice) return;
+  if (choice === "system") delete root.dataset.theme;
+  else root.dataset.theme = choice;
   const secure = location.protocol === "https:" ? "; Secure" : "";
+  const age = choice === "system" ? 0 : YEAR;
   // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API needs HTTPS, which localhost lacks
-  document.cookie = `theme=${next}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+  document.cookie = `theme=${choice}; Path=/; Max-Age=${age}; SameSite=Lax${secure}`;
+  mark();
+  // Charts are drawn with colours that they read once.
+  document.dispatchEvent(new CustomEvent("zenith:theme"));
 });
+
+mark();

@@ -36,5 +36,5 @@ setInterval(() => {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
-document.addEventListener("htmx:wsAfterMessage", tick);
+document.addEventListener("zenith:swapped", tick);
 tick();

@@ -1,6 +1,8 @@
-"""The sockets: `/ws/tasks` for programs (JSON, see docs/websocket.md) and one for the Overview (HTML).
+"""The sockets: `/ws/tasks` for programs (JSON, see docs/websocket.md) and the Overview's (HTML).
 
-Both work alike. A poke over the channel layer says that something was committed; a pump, one per
+page_socket.py has the other pages'.
+
+All work alike. A poke over the channel layer says that something was committed; a pump, one per
 socket, then reads what is new, at most a few times a second, and sends it. Pokes may get lost, so
 the pump also looks on its own every few seconds.
 """
@@ -52,7 +54,8 @@ GATHER: Final = 0.01
 class PumpingConsumer(AsyncWebsocketConsumer):
     """A socket that sends what is new; subclasses say what that is."""
 
-    groups = (GROUP,)
+    groups: tuple[str, ...] = (GROUP,)
+    rate, burst = RATE, BURST
 
     async def connect(self) -> None:
         """Accept who may view tasks; close with 4400, 4401 or 4403 (after accepting: browsers see no code otherwise)."""
@@ -64,7 +67,7 @@ class PumpingConsumer(AsyncWebsocketConsumer):
             await self.close(FORBIDDEN)
         else:
             self._poked = asyncio.Event()
-            self._throttle = Throttle(RATE, BURST)
+            self._throttle = Throttle(self.rate, self.burst)
             try:
                 await self.begin()
             except InvalidQueryError as error:

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from tasks_app.insight.counters import WINDOW_NAME, counts
-from tasks_app.insight.feed import newest_id
 from tasks_app.models import Task
 from tasks_app.tracking.heartbeat import read_all
 
@@ -13,13 +12,10 @@ STREAM_LENGTH: Final = 25
 def overview_context() -> dict[str, Any]:
     """Return the context of overview/overview.html and overview/_frame.html.
 
-    The cursor is read first: what happens while the rest is read is pushed again, never missed.
     Raises django.db.Error or redis.RedisError.
     """
-    cursor = newest_id()
     workers = read_all()
     return {
-        "cursor": cursor,
         "workers": workers,
         "counts": counts(workers),
         "tasks": list(Task.objects.defer("args", "kwargs").order_by("-id")[:STREAM_LENGTH]),

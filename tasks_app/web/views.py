@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
@@ -22,6 +22,7 @@ from tasks_app.insight.timeline import timeline
 from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
 from tasks_app.web.context import overview_context
+from tasks_app.web.pages import answer, live, render_page
 
 
 @require_safe
@@ -39,14 +40,15 @@ def run(request: HttpRequest) -> HttpResponse:
         limits.count_trigger(caller)
     except RateLimitedError as error:
         messages.info(request, _come_again(error))
-        return _answer(request, status=429, headers={"Retry-After": str(error.retry_after)})
+        return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
     note(request, tasks=len(done.ids), batch=str(done.batch_id))
     messages.success(request, f"{len(done.ids)} tasks sent.")
-    return _answer(request, status=200)
+    return answer(request, "tasks:overview")
 
 
 @require_safe
+@live
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """One task: what it was sent with, what happened, and what came of it."""
     caller_of(request, VIEW)
@@ -62,7 +64,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "result_json": _pretty(mask(json.loads(result))) if result else "",
         "traceback": mask_text(outcome.traceback or "") if outcome else "",
     }
-    return render(request, "tasks/task.html", context)
+    return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
 
 def _come_again(error: RateLimitedError) -> str:
@@ -72,16 +74,6 @@ def _come_again(error: RateLimitedError) -> str:
         '<span data-countdown aria-live="off">{}</span> s.',
         error.limit, error.window, error.retry_after,
     )  # fmt: skip
-
-
-def _answer(request: HttpRequest, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
-    """Show the messages: beside the page for htmx, on the Overview without script."""
-    if getattr(request, "htmx", False):
-        answer = render(request, "_messages.html", status=status)
-        for name, value in (headers or {}).items():
-            answer[name] = value
-        return answer
-    return redirect("tasks:overview")
 
 
 def _pretty(value: Any) -> str:

@@ -89,7 +89,7 @@ def test_a_click_counts_also_when_news_come_in_the_middle_of_it(visitor: Visitor
     page = visitor.logged_in()
     wait_until_live(page)
     wait_for_rows(page, 1)
-    page.evaluate("window.frames_seen = 0; document.addEventListener('htmx:wsBeforeMessage', () => { frames_seen += 1; })")
+    page.evaluate("window.frames_seen = 0; document.addEventListener('zenith:frame', () => { frames_seen += 1; })")
     page.locator(f"#link-{task_id}").hover()
     page.mouse.down()
     sleeps(1)

@@ -124,7 +124,7 @@ DOORS: dict[str, dict[str, Any]] = {
 }
 #: Views that look at no method, or send people with a session away first.
 ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}
-SOCKETS = ("ws/tasks", "ws/page/overview")
+SOCKETS = ("ws/tasks", "ws/page", "ws/page/overview")
 
 
 def patterns_of(patterns: Any, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:

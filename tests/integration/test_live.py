@@ -124,7 +124,7 @@ def close_code(socket: ClientConnection) -> int:
 # --- Who may listen ---
 
 
-@pytest.mark.parametrize("path", ["/ws/tasks", "/ws/page/overview"])
+@pytest.mark.parametrize("path", ["/ws/tasks", "/ws/page", "/ws/page/overview"])
 @pytest.mark.parametrize(
     "headers", [{}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}], ids=["nothing", "key", "bearer"]
 )
@@ -386,12 +386,12 @@ def test_a_burst_of_two_thousand_events_arrives_as_few_frames(opened: Open) -> N
 # --- The page's socket ---
 
 
-def test_the_page_gets_whole_fragments_and_its_cursor(opened: Open) -> None:
+def test_the_page_gets_whole_fragments(opened: Open) -> None:
     with opened("/ws/page/overview") as socket:
         html = str(socket.recv(SECONDS))
-        for name in ("counters", "stream", "workers", "live-cursor"):
+        for name in ("counters", "stream", "workers"):
             assert html.count(f'id="{name}"') == 1
-        assert html.count("hx-swap-oob") == 4
+        assert html.count("hx-swap-oob") == 3
         (task_id,) = sleeps()
         while f'id="task-{task_id}"' not in html or 'data-status="QUEUED"' not in html:
             html = str(socket.recv(SECONDS))
@@ -417,3 +417,90 @@ def test_what_a_task_is_called_cannot_put_markup_into_the_page(opened: Open) -> 
         html = str(socket.recv(SECONDS))
     assert "<img" not in html
     assert "&lt;img" in html
+
+
+# --- A page's socket ---
+
+
+def changes(socket: ClientConnection) -> list[str]:
+    """The topics of the next frame."""
+    frame = heard(socket)
+    assert frame["type"] == "CHANGED", frame
+    return list(frame["topics"])
+
+
+def test_a_page_is_told_that_tasks_changed_and_up_to_where(opened: Open) -> None:
+    with opened("/ws/page?on=tasks") as socket:
+        ready(socket)
+        sleeps()
+        frame = heard(socket)
+        assert (frame["type"], frame["topics"]) == ("CHANGED", ["tasks"])
+        assert 0 < frame["event_id"] <= feed.newest_id()
+
+
+@pytest.mark.parametrize("query", ["task={0}", "name=drill_sleep", "name=other&name=drill_sleep", "task=x&task={0}"])
+def test_a_page_of_some_tasks_is_told_of_those(opened: Open, query: str) -> None:
+    after = feed.newest_id()
+    (task_id,) = sleeps()
+    with opened(f"/ws/page?on=tasks&after={after}&{query.format(task_id)}") as socket:
+        assert changes(socket) == ["tasks"]
+
+
+@pytest.mark.parametrize("query", ["on=tasks&task=00000000-0000-0000-0000-000000000000", "on=tasks&name=other", "on=queues", ""])
+def test_a_page_is_not_told_of_what_it_does_not_show(opened: Open, query: str) -> None:
+    with opened(f"/ws/page?{query}") as socket:
+        ready(socket)
+        sleeps()
+        live.changed("workers")
+        live.changed("notifications")
+        # This one every page hears of; had the others been told, they would have come first or with it.
+        assert changes(socket) == ["notifications"]
+
+
+def test_a_page_hears_what_happened_before_its_socket_was_open(opened: Open) -> None:
+    after = feed.newest_id()
+    sleeps()
+    with opened(f"/ws/page?on=tasks&after={after}") as socket:
+        assert changes(socket) == ["tasks"]
+
+
+def test_a_page_whose_last_event_is_kept_no_more_reads_everything_again(opened: Open) -> None:
+    after = feed.newest_id()
+    sleeps(3)
+    TaskEvent.objects.filter(id__lt=feed.newest_id()).delete()
+    with opened(f"/ws/page?on=tasks&name=other&after={max(1, after)}") as socket:
+        assert changes(socket) == ["tasks"]
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "9" * 40, "", "%00"])
+def test_a_page_that_claims_an_odd_event_starts_with_what_comes(opened: Open, after: str) -> None:
+    with opened(f"/ws/page?on=tasks&after={after}") as socket:
+        ready(socket)
+        sleeps()
+        assert changes(socket) == ["tasks"]
+
+
+def test_a_page_may_ask_for_everything(opened: Open) -> None:
+    with opened("/ws/page?on=tasks,queues") as socket:
+        ask(ready(socket), {"type": "REFRESH"})
+        assert changes(socket) == ["notifications", "queues", "tasks"]
+
+
+def test_a_page_is_told_by_topic_of_what_has_no_event(opened: Open) -> None:
+    with opened("/ws/page?on=queues,workers") as socket:
+        ready(socket)
+        live.changed("queues", "nodes")
+        assert changes(socket) == ["queues"]
+
+
+def test_a_burst_of_changes_is_few_frames_for_a_page(opened: Open) -> None:
+    with opened("/ws/page?on=tasks,last") as socket:
+        ready(socket)
+        for _ in range(20):
+            sleeps()
+        live.changed("last")
+        frames = 0
+        while "last" not in changes(socket):
+            frames += 1
+        # Two at once and two a second; the dispatches above take well under five seconds together, or each is its own frame.
+        assert frames < 20

@@ -13,7 +13,9 @@ STATIC = ROOT / "static"
 
 PAGES = sorted(TEMPLATES.rglob("*.html"))
 FRAGMENTS = [page for page in PAGES if page.name.startswith("_")]
-PARTS_WITHOUT_ROOT = {"_frame.html", "_messages.html", "_nav.html", "_task_row.html"}
+PARTS_WITHOUT_ROOT = {
+    "_frame.html", "_messages.html", "_nav.html", "_nav_entry.html", "_task_row.html", "_tabs.html", "_pager.html", "_empty.html",
+}  # fmt: skip
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TEMPLATES)))
 
@@ -23,7 +25,10 @@ def sprite_symbols() -> set[str]:
 
 
 def icons_used() -> set[str]:
-    return {name for page in PAGES for name in re.findall(r'{%\s*icon\s+"([^"]+)"', page.read_text())}
+    tags = {
+        name for page in PAGES for name in re.findall(r'{%\s*(?:icon|nav_entry "[^"]+" "[^"]+")\s+"([^"]+)"', page.read_text())
+    }
+    return tags | {name for page in PAGES for name in re.findall(r'icon="([^"]+)"', page.read_text())}
 
 
 @each_page
@@ -48,7 +53,7 @@ def test_no_page_needs_another_host(page: Path) -> None:
 @each_page
 def test_every_form_that_posts_carries_the_csrf_token(page: Path) -> None:
     for form in re.findall(r'<form[^>]*method="post".*?</form>', page.read_text(), re.DOTALL):
-        assert "{% csrf_token %}" in form
+        assert "{% csrf_token %}" in form, form
 
 
 @each_page
@@ -68,15 +73,16 @@ def test_a_fragment_is_one_element_with_its_name_as_id(fragment: Path) -> None:
     assert f'id="{fragment.stem.removeprefix("_")}"' in first_tag.group()
 
 
-def test_the_sprite_holds_exactly_the_icons_that_the_pages_use() -> None:
-    assert sprite_symbols() == icons_used()
+def test_the_sprite_holds_every_icon_that_the_pages_use() -> None:
+    assert icons_used() <= sprite_symbols()
+    assert sprite_symbols() == set((STATIC / "vendor/tabler/icons.txt").read_text().split())
 
 
 def test_the_vendor_readme_names_the_versions_that_the_script_pins() -> None:
     script = (ROOT / "tools/vendor_assets.py").read_text()
     readme = (STATIC / "vendor/README.md").read_text()
     pins = re.findall(r'Package\(\s*"([^"]+)",\s*"([^"]+)"', script)
-    assert len(pins) == 2
+    assert len(pins) == 4
     for name, version in pins:
         assert f"`{name}` | {version} |" in readme
 
@@ -139,7 +145,7 @@ def test_a_badge_can_be_read_on_its_own_tint(theme: str, status: str) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("ground", ["z-accent", "z-accent-hover", "z-avatar-from", "z-avatar-to"])
+@pytest.mark.parametrize("ground", ["z-accent", "z-accent-hover", "z-danger", "z-danger-hover", "z-avatar-from", "z-avatar-to"])
 def test_a_filled_button_can_be_read(theme: str, ground: str) -> None:
     colours = tokens(theme)
     assert contrast(colours["z-on-accent"], colours[ground]) >= 4.5

@@ -1,11 +1,12 @@
-"""Numbers, times and statuses for people; the exact value belongs in a title beside them."""
+"""Numbers, times and statuses for people (the exact value belongs in a title beside them); the frame's links."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django import template
 from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,6 +25,51 @@ def icon(name: str) -> SafeString:
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
         static("vendor/tabler/sprite.svg"), name,
+    )  # fmt: skip
+
+
+@register.inclusion_tag("_nav_entry.html", takes_context=True)
+def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "") -> dict[str, Any]:
+    """Draw an entry of the navigation, once its page exists.
+
+    `key` is the letter that goes there after `g`. The count beside it is `nav_counts[url_name]` of
+    the context, where there is one.
+    """
+    url = _url(url_name)
+    path = context["request"].path if "request" in context else ""
+    counts = context.get("nav_counts") or {}
+    return {
+        "url": url, "label": label, "icon_name": icon, "key": key,
+        "count": counts.get(url_name), "count_id": f"nav-{url_name.replace(':', '-').replace('_', '-')}",
+        # A page below marks its entry too; everything is below the Overview.
+        "current": "page" if path == url else "true" if url and url != "/" and path.startswith(url) else "",
+    }  # fmt: skip
+
+
+@register.simple_tag
+def crumb(url_name: str, label: str, *args: object) -> SafeString:
+    """Draw a step of the breadcrumbs, once its page exists."""
+    url = _url(url_name, *args)
+    return format_html('<li><a href="{}">{}</a></li>', url, label) if url else SafeString()
+
+
+@register.simple_tag(takes_context=True)
+def sort_header(context: dict[str, Any], key: str, label: str, default: str = "") -> SafeString:
+    """Draw a column's head as a link that sorts by it, or the other way where the list is sorted by it.
+
+    The order stands in the URL as `sort=key` or `sort=-key`; `default` is the list's own. A first
+    click sorts downwards, the newest and the largest first.
+    """
+    request = context["request"]
+    now = request.GET.get("sort") or default
+    down, up = now == f"-{key}", now == key
+    query = request.GET.copy()
+    query.pop("cursor", None)
+    query["sort"] = key if down else f"-{key}"
+    return format_html(
+        '<th scope="col"{}><a class="sort" href="?{}" hx-boost="true" hx-swap="none">{}{}</a></th>',
+        SafeString(f' aria-sort="{"descending" if down else "ascending"}"' if down or up else ""),
+        query.urlencode(), label, icon("arrow-down" if down else "arrow-up" if up else "arrows-sort"),
     )  # fmt: skip
 
 
@@ -108,3 +154,10 @@ def _span(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} m" if minutes else f"{hours} h"
     return f"{hours // 24} d"
+
+
+def _url(name: str, *args: object) -> str:
+    try:
+        return reverse(name, args=args)
+    except NoReverseMatch:
+        return ""

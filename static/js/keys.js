@@ -1,0 +1,106 @@
+// The keyboard: `/` search, `g` then a letter for a page, `j` and `k` rows, `x` select, Enter opens, `?` help. Never while
+// typing, and not at all where someone has switched single keys off (WCAG 2.1.4). The pages come from the navigation.
+
+const PATIENCE = 1500;
+const OFF = "zenith-keys-off";
+const TYPING = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
+
+const help = document.getElementById("help");
+const box = document.getElementById("single-keys");
+let wentAt = 0;
+
+function stored() {
+  try {
+    return localStorage.getItem(OFF) !== null;
+  } catch {
+    return false; // storage may be forbidden; then the choice lasts as long as the page
+  }
+}
+
+let off = stored();
+box.checked = !off;
+box.addEventListener("change", () => {
+  off = !box.checked;
+  try {
+    if (off) localStorage.setItem(OFF, "");
+    else localStorage.removeItem(OFF);
+  } catch {
+    // as above
+  }
+});
+
+function pages() {
+  return [...document.querySelectorAll("a[data-key]")];
+}
+
+function listPages() {
+  document.getElementById("help-pages").replaceChildren(
+    ...pages().map((link) => {
+      const row = document.createElement("div");
+      const keys = document.createElement("dt");
+      const name = document.createElement("dd");
+      for (const key of ["g", link.dataset.key]) {
+        keys.append(Object.assign(document.createElement("kbd"), { textContent: key }), " ");
+      }
+      name.textContent = (link.querySelector("span") ?? link).textContent.trim();
+      row.append(keys, name);
+      return row;
+    }),
+  );
+}
+
+function openHelp() {
+  listPages();
+  help.showModal();
+}
+
+// However it is opened, also from the profile's menu.
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-open-dialog='help']")) listPages();
+});
+
+function currentRow() {
+  return document.activeElement?.closest("[data-row]");
+}
+
+function move(step) {
+  const rows = [...document.querySelectorAll("#main [data-row]")];
+  if (rows.length === 0) return;
+  const at = rows.indexOf(currentRow());
+  const row = rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step))];
+  row.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+const actions = {
+  "/": () => (document.querySelector("#main [data-search]") ?? document.querySelector("[data-search]"))?.focus(),
+  "?": openHelp,
+  j: () => move(1),
+  k: () => move(-1),
+  x: () => currentRow()?.querySelector("[data-row-box]")?.click(),
+  g: () => {
+    wentAt = Date.now();
+  },
+};
+
+document.addEventListener("keydown", (event) => {
+  if (off || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return;
+  if (event.target.closest?.(TYPING) || document.querySelector("dialog[open]")) return;
+  if (event.key === "Enter") {
+    if (event.target.matches?.("[data-row]"))
+      (event.target.querySelector("[data-open]") ?? event.target.querySelector("a"))?.click();
+    return;
+  }
+  const going = Date.now() - wentAt < PATIENCE;
+  wentAt = 0;
+  const page = going && pages().find((link) => link.dataset.key === event.key);
+  if (page) {
+    event.preventDefault();
+    page.click();
+    return;
+  }
+  if (Object.hasOwn(actions, event.key)) {
+    event.preventDefault();
+    actions[event.key]();
+  }
+});

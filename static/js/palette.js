@@ -1,0 +1,110 @@
+// Ctrl-K or Cmd-K: everything that the page's own links and buttons can do, found by typing. It has no list of its own:
+// the entries are the navigation's links, and whatever carries data-palette (its value, or else its text, is the name).
+
+const palette = document.getElementById("palette");
+const input = document.getElementById("palette-input");
+const list = document.getElementById("palette-list");
+let entries = [];
+let chosen = 0;
+
+function nameOf(element) {
+  return element.dataset.palette || (element.querySelector("span") ?? element).textContent.trim();
+}
+
+function gather() {
+  const found = document.querySelectorAll(".nav a, [data-palette]");
+  return Array.from(found, (element) => ({
+    name: nameOf(element),
+    icon: element.querySelector(".icon"),
+    run: () => element.click(),
+  }));
+}
+
+function search(text) {
+  const form = document.querySelector("form[role='search']");
+  if (!form || !text) return [];
+  const field = form.querySelector("[data-search]");
+  const run = () => {
+    field.value = text;
+    form.requestSubmit();
+  };
+  return [{ name: `Search for “${text}”`, icon: form.querySelector(".icon"), run }];
+}
+
+// All words must begin a word of the name.
+function matches(name, words) {
+  const parts = name.toLowerCase().split(/\s+/);
+  return words.every((word) => parts.some((part) => part.startsWith(word)));
+}
+
+function shown() {
+  const text = input.value.trim();
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  return [...entries.filter((entry) => matches(entry.name, words)), ...search(text)];
+}
+
+function draw() {
+  const rows = shown();
+  chosen = Math.min(chosen, Math.max(0, rows.length - 1));
+  list.replaceChildren(
+    ...rows.map((entry, index) => {
+      const row = document.createElement("li");
+      row.id = `palette-${index}`;
+      row.role = "option";
+      row.ariaSelected = String(index === chosen);
+      if (entry.icon) row.append(entry.icon.cloneNode(true));
+      row.append(entry.name);
+      row.addEventListener("click", () => run(entry));
+      return row;
+    }),
+  );
+  if (rows.length > 0) input.setAttribute("aria-activedescendant", `palette-${chosen}`);
+  else input.removeAttribute("aria-activedescendant");
+  list.children[chosen]?.scrollIntoView({ block: "nearest" });
+}
+
+function run(entry) {
+  palette.close();
+  entry?.run();
+}
+
+function open() {
+  entries = gather();
+  input.value = "";
+  chosen = 0;
+  draw();
+  palette.showModal();
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-open-dialog='palette']")) {
+    entries = gather();
+    input.value = "";
+    draw();
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  if (palette.open) palette.close();
+  else if (!document.querySelector("dialog[open]")) open();
+});
+
+input.addEventListener("input", () => {
+  chosen = 0;
+  draw();
+});
+
+input.addEventListener("keydown", (event) => {
+  const rows = shown();
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step && rows.length > 0) {
+    event.preventDefault();
+    chosen = (chosen + step + rows.length) % rows.length;
+    draw();
+  } else if (event.key === "Enter") {
+    event.preventDefault();
+    run(rows[chosen]);
+  }
+});

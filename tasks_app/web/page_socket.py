@@ -1,0 +1,93 @@
+"""`/ws/page`: tells an open page that what it shows has changed, so that it reads its fragments again.
+
+The query says what the page shows:
+
+- `on=tasks,queues`: topics. `tasks` follows the events of tasks, any other topic is a name given to
+  `tracking.live.changed`. Every page hears of `notifications`, for the bell.
+- `task=ID`, `name=NAME` (each may be repeated): of `tasks`, only these.
+- `after=N`: the newest event that the page has seen; what came later is told at once.
+
+A frame is `{"type": "CHANGED", "topics": […], "event_id": N}`, at most two a second. It carries no
+news itself: the page asks its own view, which knows its filters, its order and its rights.
+"""
+
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+
+from tasks_app.insight import feed
+from tasks_app.insight.feed import FeedEvent
+from tasks_app.tracking.live import GROUP, PAGES
+from tasks_app.web.consumers import PumpingConsumer
+from tasks_app.web.shared import shared
+
+TASKS: Final = "tasks"
+NOTIFICATIONS: Final = "notifications"
+_MOST: Final = 2**63 - 1
+
+
+class PageConsumer(PumpingConsumer):
+    """One open page."""
+
+    groups = (GROUP, PAGES)
+    rate, burst = 2.0, 2
+
+    async def begin(self) -> None:
+        """Read what the page shows; what changed since `after` is told by the first pump."""
+        query = parse_qs(self.scope["query_string"].decode("latin1"))
+        self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
+        self._tasks = frozenset(query.get("task", []))
+        self._names = frozenset(query.get("name", []))
+        self._changed: set[str] = set()
+        after = _event_id(query.get("after", [""])[-1])
+        if after is None or TASKS not in self._topics:
+            self._after = await shared().feed.newest()
+        else:
+            self._after = after
+            if not await database_sync_to_async(feed.reaches_back_to)(after):
+                self._changed.add(TASKS)
+
+    async def page_changed(self, message: dict[str, Any]) -> None:
+        """Note that something without an event has changed."""
+        if hasattr(self, "_changed"):
+            self._changed.update(self._topics.intersection(message["topics"]))
+            self.wake()
+
+    async def pump(self) -> None:
+        """Send one frame for all that changed since the last."""
+        await self._follow_tasks()
+        if not self._changed:
+            return
+        await self._throttle.wait()
+        topics, self._changed = sorted(self._changed), set()
+        await self.send_json({"type": "CHANGED", "topics": topics, "event_id": self._after})
+
+    async def handle(self, frame: dict[str, Any]) -> bool:
+        """REFRESH: tell the page to read everything again."""
+        if frame["type"] != "REFRESH":
+            return False
+        self._changed.update(self._topics)
+        self.wake()
+        return True
+
+    async def _follow_tasks(self) -> None:
+        if TASKS not in self._topics:
+            return
+        events = await shared().feed.since(self._after)
+        if events is None:
+            self._after = await shared().feed.newest()
+            self._changed.add(TASKS)
+        elif events:
+            self._after = events[-1].id
+            if any(map(self._shows, events)):
+                self._changed.add(TASKS)
+
+    def _shows(self, event: FeedEvent) -> bool:
+        if self._tasks and str(event.task_id) not in self._tasks:
+            return False
+        return not self._names or event.name in self._names
+
+
+def _event_id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and int(text[:20]) <= _MOST else None

@@ -1,0 +1,48 @@
+"""Every page that is checked and pictured. A new page is one line here; see docs/pages.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks_app.states import Status
+
+if TYPE_CHECKING:
+    from tests.browser.sample import Sample
+
+
+@dataclass(frozen=True)
+class PageCase:
+    """A page: its name in the test's id and the picture's file, where it is, and what it answers."""
+
+    name: str
+    path: Callable[[Sample], str]
+    status: int = 200
+    #: Whether it stands in the frame; the pages of what went wrong do not.
+    framed: bool = True
+
+
+def at(path: str) -> Callable[[Sample], str]:
+    """A page whose address is always the same."""
+    return lambda _: path
+
+
+def task_in(status: Status) -> Callable[[Sample], str]:
+    """The page of a task in this status."""
+    return lambda sample: f"/tasks/{sample.task(status)}/"
+
+
+PAGES = [
+    PageCase("overview", at("/")),
+    PageCase("task-succeeded", task_in(Status.SUCCESS)),
+    PageCase("task-retrying", task_in(Status.RETRY)),
+    PageCase("task-failed", task_in(Status.FAILURE)),
+    PageCase("building-blocks", at("/gallery/")),
+    PageCase("building-blocks-filtered", at("/gallery/?q=nothing")),
+    PageCase("confirm", lambda sample: f"/gallery/confirm/?id={sample.task(Status.QUEUED)}"),
+    PageCase("not-found", at("/nowhere/"), status=404, framed=False),
+    PageCase("broken", at("/broken/"), status=500, framed=False),
+]
+#: Pictures for docs/, made by tools/screenshots.py --docs.
+IN_DOCS = ["overview", "task-failed"]

@@ -1,0 +1,162 @@
+"""Data that looks like an installation at work, for pictures and for checks of every page.
+
+It goes through the recorder's own `apply`, so that attempts, events, results, dead letters and rollups belong together. No
+engine and no worker runs behind it: nothing moves while a page is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.models import MinuteRollup
+from tasks_app.models.ids import new_id
+from tasks_app.states import Status
+from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.rollup import BUCKETS
+from tasks_app.tracking.stream import Event
+
+#: Name, queue, arguments by name, usual seconds.
+KINDS: list[tuple[str, str, dict[str, Any], float]] = [
+    ("analyze_text", "default", {"data": "The quick brown fox jumps over the lazy dog."}, 0.084),
+    ("reports.render_pdf", "reports", {"customer": 4711, "month": "2026-10", "format": "a4"}, 16.2),
+    ("mail.send_digest", "mail", {"user": 7, "edition": "weekly"}, 0.212),
+    ("thumbs.resize", "default", {"image": "uploads/2026/10/harbour.jpg", "width": 640}, 1.2),
+]
+ERRORS = [
+    ("OSError", "cannot identify image file '/srv/uploads/harbour.jpg'", 3),
+    ("KeyError", "'customer'", 1),
+    ("TimeoutError", "upstream took longer than 30 s", 1),
+]
+WORKERS = [("w1@zen-01", 4, 3), ("w2@zen-01", 4, 2), ("w1@zen-02", 4, 1), ("w2@zen-02", 4, 4), ("w1@zen-03", 4, 0)]
+GONE = "w9@zen-04"
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/app/tasks.py", line 41, in run
+    return render(load(customer), month)
+  File "/srv/app/pdf.py", line 112, in load
+    raise {error}
+{error}
+"""
+HOURS = 24
+
+
+@dataclass
+class Sample:
+    """Ids of what a page can be shown of, by status; the newest last."""
+
+    tasks: dict[Status, list[str]] = field(default_factory=dict)
+
+    def task(self, status: Status) -> str:
+        """A task in this status."""
+        return self.tasks[status][-1]
+
+
+def fill() -> Sample:
+    """Write the sample into an empty database and Redis."""
+    chance = random.Random(7)
+    sample = Sample()
+    now = time.time()
+    _dispatched(sample)
+    statuses = [*[Status.SUCCESS] * 44, *[Status.FAILURE] * 5, *[Status.RETRY] * 2, *[Status.STARTED] * 4, *[Status.RECEIVED] * 2]
+    chance.shuffle(statuses)
+    events: list[Event] = []
+    for number, status in enumerate(statuses):
+        events += _history(sample, status, now - 7 * (len(statuses) - number) - 40, chance)
+    apply(events)
+    _rollups(chance)
+    _heartbeats()
+    return sample
+
+
+def _dispatched(sample: Sample) -> None:
+    origin = Origin(source="page", sent_by="ada")
+    due = datetime.now(UTC) + timedelta(hours=3)
+    for status, not_before in ((Status.SCHEDULED, due), (Status.QUEUED, None)):
+        done = dispatch(Dispatch(task="analyze_text", count=4, not_before=not_before), origin)
+        sample.tasks[status] = [str(task_id) for task_id in done.ids]
+
+
+def _history(sample: Sample, status: Status, at: float, chance: random.Random) -> list[Event]:
+    task_id = str(new_id())
+    sample.tasks.setdefault(status, []).append(task_id)
+    number = len(sample.tasks[status])
+    name, queue, kwargs, seconds = KINDS[1] if status == Status.RETRY else chance.choice(KINDS)
+    worker = chance.choice(WORKERS)[0]
+    common: dict[str, Any] = {
+        "task_id": task_id, "worker": worker, "name": name, "queue": queue, "args": [], "kwargs": kwargs,
+    }  # fmt: skip
+    runtime = seconds * chance.uniform(0.7, 1.6)
+    times = {"received_at": at + 0.4, "started_at": at + 0.5}
+    steps = [
+        Event(status=Status.QUEUED, at=at, **common),
+        Event(status=Status.RECEIVED, at=at + 0.4, received_at=at + 0.4, **common),
+    ]
+    if status == Status.RECEIVED:
+        return steps
+    steps.append(Event(status=Status.STARTED, at=at + 0.5, received_at=at + 0.4, **common))
+    end = at + 0.5 + runtime
+    if status == Status.SUCCESS:
+        result = json.dumps({"word_count": 9, "unique_words": 8, "preview": "The quick brown fox"})
+        steps.append(Event(status=status, at=end, runtime=runtime, result=result, **times, **common))
+    elif status in {Status.FAILURE, Status.RETRY}:
+        error_type, message, _ = ERRORS[2] if status == Status.RETRY else chance.choices(ERRORS, [item[2] for item in ERRORS])[0]
+        failed: dict[str, Any] = {
+            "error_type": error_type, "error_message": message, "runtime": runtime,
+            "traceback": TRACEBACK.format(error=f"{error_type}: {message}"),
+        }  # fmt: skip
+        again = time.time() + 3600 * number
+        steps.append(
+            Event(
+                status=Status.RETRY,
+                at=end,
+                not_before=end + 2 if status == Status.FAILURE else again,
+                **failed,
+                **times,
+                **common,
+            )
+        )
+        if status == Status.FAILURE:
+            second = {"received_at": end + 2, "started_at": end + 2.1}
+            steps.append(
+                Event(status=status, at=end + 4, attempt=1, result='{"exc_type": "OSError"}', **failed, **second, **common)
+            )
+    return steps
+
+
+def _rollups(chance: random.Random) -> None:
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    rows = []
+    for back in range(10, HOURS * 60):
+        for name, queue, _, seconds in KINDS[:2]:
+            trouble = 180 < back < 190
+            succeeded = chance.randint(2, 9) if not trouble else 1
+            failed = chance.randint(3, 6) if trouble else int(chance.random() < 0.02)
+            histogram = [0] * BUCKETS
+            for _ in range(succeeded + failed):
+                histogram[chance.randint(18, 24) if seconds < 1 else chance.randint(32, 36)] += 1
+            rows.append(
+                MinuteRollup(
+                    minute=minute - timedelta(minutes=back),
+                    name=name,
+                    queue=queue,
+                    succeeded=succeeded,
+                    failed=failed,
+                    runtime_seconds=seconds * (succeeded + failed),
+                    runtime_histogram=histogram,
+                )
+            )
+    MinuteRollup.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _heartbeats() -> None:
+    """Beat for workers that do not exist, with keys that live so long that they look fresh for an hour."""
+    for name, slots, busy in [*WORKERS, (GONE, 4, 0)]:
+        heartbeat.write(name, slots=slots, busy=busy, queues=["default", "mail", "reports"])
+        left = 3600 if name != GONE else heartbeat.KEPT - 42
+        stream.client().pexpire(f"zenith:worker:{name}", int(left * 1000))
