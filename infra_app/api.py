@@ -20,7 +20,11 @@ MAX_WAIT: Final = 60
 class DeployRequest(BaseModel):
     """The worker node to start; everything has a default."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"name": "reports-1", "queues": ["reports"], "concurrency": 4, "memory_mb": 512}]},
+    )
 
     name: str | None = Field(default=None, min_length=1, max_length=63, pattern="^[a-z0-9][a-z0-9-]*$")
     region: str | None = Field(default=None, min_length=1, max_length=63)

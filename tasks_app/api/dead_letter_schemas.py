@@ -54,6 +54,8 @@ class Choice(BaseModel):
 class ReplayRequest(Choice):
     """What to replay, and how."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"group": "9f8c2d41a07be563", "first": 3, "rate": 10}]})
+
     args: list[Any] | None = Field(
         default=None, description="Instead of all arguments that were sent by position; for one letter only."
     )
@@ -80,6 +82,8 @@ class ReplayRequest(Choice):
 
 class DiscardRequest(Choice):
     """What to discard, and why."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"group": "9f8c2d41a07be563", "note": "Fixed in release 4.2."}]})
 
     note: Annotated[str, AfterValidator(storable)] = Field(
         default="", description="For whoever wonders later.", json_schema_extra={"maxLength": MAX_NOTE}

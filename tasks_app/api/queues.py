@@ -137,7 +137,9 @@ class HistoryAnswer(SpanAnswer):
 class PauseRequest(BaseModel):
     """Why."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"note": "The bank is down until noon."}]}
+    )
 
     note: str = Field(default="", description="For whoever wonders later.", json_schema_extra={"maxLength": MAX_NOTE})
 
@@ -145,7 +147,7 @@ class PauseRequest(BaseModel):
 class PurgeRequest(BaseModel):
     """Whether to do it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"dry_run": True}]})
 
     dry_run: bool = Field(default=False, description="Only count what would be revoked.")
 

@@ -167,7 +167,7 @@ class TaskDetailAnswer(TaskSummary):
 class CancelOne(BaseModel):
     """How to cancel a task."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"force": True}]})
 
     force: bool = Field(default=False, description="Kill it where it runs; without, what runs goes on to its end.")
 
@@ -234,7 +234,7 @@ class CancelAnswer(BaseModel):
 class RetryRequest(BaseModel):
     """How to run a task again."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"forced": True}]})
 
     forced: bool = Field(default=False, description="Also one that was run again, or whose dead letter was discarded, before.")
 

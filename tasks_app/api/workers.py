@@ -107,11 +107,15 @@ class _Body(BaseModel):
 class SlotsRequest(_Body):
     """How many slots."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"slots": 2}]})
+
     slots: int = Field(default=1, json_schema_extra={"minimum": 1, "maximum": MAX_STEP})
 
 
 class AutoscaleRequest(_Body):
     """Between how many slots to scale."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"minimum": 2, "maximum": 8}]})
 
     minimum: int = Field(json_schema_extra={"minimum": 1, "maximum": MAX_SLOTS})
     maximum: int = Field(json_schema_extra={"minimum": 1, "maximum": MAX_SLOTS})
@@ -120,11 +124,15 @@ class AutoscaleRequest(_Body):
 class QueueRequest(_Body):
     """Which queue."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"queue": "reports"}]})
+
     queue: str = Field(json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": "^[ -~]+$"})
 
 
 class TimeLimitRequest(_Body):
     """Time limits of one task, in seconds; null lifts one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"task": "analyze_text", "soft": 50, "hard": 60}]})
 
     task: str = Field(description="The task's name.", min_length=1, max_length=255)
     soft: float | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
@@ -133,6 +141,8 @@ class TimeLimitRequest(_Body):
 
 class RateLimitRequest(_Body):
     """How often one task may be started."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"task": "analyze_text", "rate": "10/m"}]})
 
     task: str = Field(description="The task's name.", min_length=1, max_length=255)
     rate: str = Field(

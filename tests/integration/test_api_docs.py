@@ -64,3 +64,15 @@ def test_it_describes_the_contracts_paths(schema: Any) -> None:
 def test_every_reference_leads_somewhere(schema: Any) -> None:
     for reference in set(re.findall(r"#/components/schemas/(\w+)", str(schema))):
         assert reference in schema["components"]["schemas"]
+
+
+def test_every_operation_says_what_it_does_and_every_body_has_an_example(schema: Any) -> None:
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert operation["description"], (method, path)
+            if "requestBody" in operation:
+                body = operation["requestBody"]["content"]["application/json"]["schema"]
+                names = [part["$ref"].rsplit("/", 1)[-1] for part in [body, *body.get("anyOf", [])] if "$ref" in part]
+                models = [schema["components"]["schemas"][name] for name in names]
+                assert any({"example", "examples"} & model.keys() for model in models), (method, path)

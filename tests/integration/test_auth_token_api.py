@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
+from tasks_app.models import IdempotencyKey
 from tests.integration.conftest import ApiClient
 from zenith_site.auth import token_api
 from zenith_site.auth.tokens import authenticate_token, create_token
@@ -57,6 +58,18 @@ def test_a_token_is_made_and_shown_once(person: Any) -> None:
     assert made["token"] not in listed.content.decode()
     assert found.hash not in listed.content.decode() + response.content.decode()
     assert [(item["id"], item["prefix"], item["scopes"]) for item in listed.json()] == [(found.pk, found.prefix, found.scopes)]
+
+
+def test_a_request_that_comes_again_makes_no_second_token_and_shows_none(person: Any) -> None:
+    client = person("viewer")
+    first, second = (
+        client.post(PATH, {"name": "billing", "scopes": ["read"]}, "application/json", headers={"Idempotency-Key": "a"})
+        for _ in range(2)
+    )
+    assert (first.status_code, second.status_code, second.headers["Idempotent-Replayed"]) == (201, 201, "true")
+    assert second.json() == {**first.json(), "token": None}
+    assert ApiToken.objects.count() == 1
+    assert first.json()["token"] not in str(IdempotencyKey.objects.values())
 
 
 def test_the_audit_log_tells_of_it_without_the_token(person: Any) -> None:

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final, Literal
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router, Status
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from tasks_app.api.idempotent import IdempotencyKey, answer_once
 from tasks_app.callers import ADMINISTER, SCOPES, Caller, caller_of, note
 from tasks_app.errors import InvalidInputError, Problem, StateConflictError
 from tasks_app.jsonsafe import storable_text
@@ -97,7 +98,9 @@ class TokenAnswer(BaseModel):
 class NewTokenAnswer(TokenAnswer):
     """A token that was just made."""
 
-    token: str = Field(description="The token itself. It is shown this once.")
+    token: str | None = Field(
+        description="The token itself. It is shown this once: `null` where an Idempotency-Key is used again, as it is not kept."
+    )
 
 
 @router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
@@ -114,12 +117,28 @@ def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     summary="Make a token",
     operation_id="create_token",
 )
-def create(request: HttpRequest, body: TokenRequest) -> Status[NewTokenAnswer]:
+def create(
+    request: HttpRequest, response: HttpResponse, body: TokenRequest, idempotency_key: IdempotencyKey = None
+) -> Status[NewTokenAnswer]:
     """Make a token of your own, and show it this once.
 
     It gets no scope that you (or the token that you use) lack.
     """
     caller = caller_of(request, OWN_TOKENS)
+    shown = []
+
+    def act() -> TokenAnswer:
+        token, raw = _make(request, caller, body)
+        shown.append(raw)
+        return TokenAnswer.of(token)
+
+    # Only what holds no secret is kept for a request that comes again.
+    made = answer_once(request, response, caller, idempotency_key, body, act)
+    fields = made.model_dump() if isinstance(made, TokenAnswer) else made
+    return Status(HTTPStatus.CREATED, NewTokenAnswer(**fields, token=shown[0] if shown else None))
+
+
+def _make(request: HttpRequest, caller: Caller, body: TokenRequest) -> tuple[ApiToken, str]:
     _refuse_more_than_held(caller, body)
     _refuse_time(request, body.expires_at)
     with transaction.atomic():
@@ -129,7 +148,7 @@ def create(request: HttpRequest, body: TokenRequest) -> Status[NewTokenAnswer]:
             raise StateConflictError(f"You have {MAX_TOKENS} tokens; revoke one that is no longer used.")
         token, raw = create_token(caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "")
     note(request, created=str(token), scopes=token.scopes)
-    return Status(HTTPStatus.CREATED, NewTokenAnswer(**_fields(token), token=raw))
+    return token, raw
 
 
 @router.delete(
