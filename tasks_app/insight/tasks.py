@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.db import connection
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -19,7 +20,7 @@ from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.search import Search, parse
 from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
-from tasks_app.states import OPEN, Status
+from tasks_app.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
@@ -27,6 +28,8 @@ SEARCH_HELP: Final = (
 )
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
+#: Where counting a status stops: a list of more is not read to its end anyway.
+COUNTED_TO: Final = 10_000
 
 
 def storable(text: str) -> str:
@@ -119,9 +122,11 @@ class TaskFilter(BaseModel):
 
     def open_ids(self, most: int) -> list[UUID]:
         """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes."""
+        return self._ids(OPEN, most)
+
+    def _ids(self, among: frozenset[Status], most: int) -> list[UUID]:
         search = self.search()
-        statuses = OPEN if search.statuses is None else OPEN & search.statuses
-        search = replace(search, statuses=statuses)
+        search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
         found: list[UUID] = []
         before: UUID | None = None
         while len(found) < most:
@@ -131,6 +136,10 @@ class TaskFilter(BaseModel):
             if before is None or (walked.reached is None and len(walked.ids) < MAX_LIMIT):
                 break
         return found
+
+    def ended_ids(self, most: int) -> list[UUID]:
+        """Return the ids of up to `most` tasks that match and have ended, newest first."""
+        return self._ids(TERMINAL, most)
 
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""
@@ -174,6 +183,14 @@ def find(task_id: str) -> TaskWithResult | None:
     except ValueError:
         return None
     return next(with_results(Task.objects.filter(id=key)), None)
+
+
+def status_counts() -> dict[Status, int]:
+    """Return how many tasks are in each status, counting no further than COUNTED_TO; one query along the index."""
+    one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join([one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
+        return {Status(status): count for status, count in cursor.fetchall()}
 
 
 def open_among(ids: Sequence[UUID]) -> set[UUID]:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Concatenate, Final, ParamSpec
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
@@ -24,7 +25,7 @@ from django.utils.http import parse_etags, url_has_allowed_host_and_scheme
 from tasks_app.insight.feed import newest_id
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 #: What differs between two renderings of the same state: tokens against forgery, and times as words.
 _VOLATILE: Final = re.compile(r'(?<=name="csrfmiddlewaretoken" value=")[^"]*|(<time[^>]*\sdata-relative[^>]*>)[^<]*')
@@ -38,7 +39,7 @@ def live(view: View[P]) -> View[P]:
     """
 
     @wraps(view)
-    def with_cursor(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def with_cursor(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not wants_fragments(request):
             request.live_cursor = newest_id()  # type: ignore[attr-defined]
         return view(request, *args, **kwargs)

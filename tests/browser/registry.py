@@ -35,6 +35,9 @@ def task_in(status: Status) -> Callable[[Sample], str]:
 
 PAGES = [
     PageCase("overview", at("/")),
+    PageCase("tasks", at("/tasks/")),
+    PageCase("tasks-search", at("/tasks/?q=error:Timeout")),
+    PageCase("tasks-cancel", lambda sample: f"/tasks/act/cancel/?id={sample.task(Status.QUEUED)}"),
     PageCase("task-succeeded", task_in(Status.SUCCESS)),
     PageCase("task-retrying", task_in(Status.RETRY)),
     PageCase("task-failed", task_in(Status.FAILURE)),

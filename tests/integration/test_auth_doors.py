@@ -65,6 +65,8 @@ DOORS: dict[str, dict[str, Any]] = {
     "admin/login/": {"get": ADMIN_LOGIN},
     "": {"get": PAGE},
     "run/": {"post": DISPATCH_PAGE},
+    "tasks/": {"get": PAGE},
+    "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
     "openapi.json": {"get": ANY_API},
     "docs": {"get": ANY_API},
@@ -144,7 +146,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 
 def path_of(route: str) -> str:
     for name, value in {
-        "<uuid:task_id>": UUID_, "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
+        "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
         "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0", "<name>": "nobody",
     }.items():  # fmt: skip
         route = route.replace(name, value)

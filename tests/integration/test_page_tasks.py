@@ -1,0 +1,153 @@
+"""The list of tasks: filters, pages, files, and actions on what is selected or on all that match."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.models import DeadLetter, Task
+from tasks_app.states import Status
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.stream import Event
+from zenith_site.models import AuditEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def person() -> Client:
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def sent(count: int = 1, **asked: Any) -> list[UUID]:
+    return dispatch(Dispatch(task="analyze_text", data=["x"] * count, **asked), Origin(source="api")).ids
+
+
+def end(task_id: UUID, status: Status, **more: Any) -> None:
+    apply([Event(task_id=str(task_id), status=status, at=time.time(), worker="w1", started_at=time.time(), **more)])
+
+
+def page(client: Client, query: str = "") -> str:
+    response = client.get(f"/tasks/{query}")
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def saved(client: Client, query: str) -> str:
+    return client.get(f"/tasks/{query}").getvalue().decode()
+
+
+def test_an_empty_list_says_how_to_fill_it_and_a_filter_that_it_hides_rows(person: Client) -> None:
+    assert "No task has been sent yet" in page(person)
+    assert "Nothing matches the filter" in page(person, "?q=name:nothing")
+
+
+def test_tabs_count_and_filter(person: Client) -> None:
+    ids = sent(3)
+    end(ids[0], Status.SUCCESS, result="1")
+    text = page(person, "?status=SUCCESS")
+    assert f"task-{ids[0]}" in text
+    assert f"task-{ids[1]}" not in text
+    assert "?status=QUEUED" in text
+
+
+def test_a_search_that_cannot_be_understood_is_said_calmly(person: Client) -> None:
+    text = page(person, "?q=colour:red")
+    assert 'role="alert"' in text
+    assert "colour" in text
+
+
+def test_pages_go_on_by_key(person: Client) -> None:
+    sent(60)
+    first = person.get("/tasks/")
+    following = first.context["next_url"]
+    assert following
+    second = person.get(f"/tasks/{following}")
+    shown = [found.task.id for response in (first, second) for found in response.context["tasks"]]
+    assert len(shown) == len(set(shown)) == 60
+
+
+def test_the_list_is_saved_as_a_file_without_secrets(person: Client) -> None:
+    ids = sent(3)
+    Task.objects.filter(id=ids[0]).update(kwargs={"password": "hunter2"}, args=[])
+    rows = list(csv.DictReader(saved(person, "?format=csv").splitlines()))
+    assert {row["id"] for row in rows} == {str(id_) for id_ in ids}
+    text = saved(person, "?format=json&q=name:analyze*")
+    assert len(json.loads(text)) == 3
+    assert "hunter2" not in text
+
+
+def test_the_page_takes_the_same_few_queries_however_many_rows(person: Client, django_assert_max_num_queries: Any) -> None:
+    for count in (1, 50):
+        sent(count)
+        with django_assert_max_num_queries(10):
+            page(person)
+
+
+def test_selected_tasks_are_cancelled_after_a_question_that_names_the_count(person: Client) -> None:
+    ids = sent(3)
+    query = "&".join(f"id={id_}" for id_ in ids[:2])
+    asked = person.get(f"/tasks/act/cancel/?{query}").content.decode()
+    assert "Cancel 2 tasks" in asked
+    assert Task.objects.filter(status=Status.REVOKED).count() == 0
+    response = person.post("/tasks/act/cancel/", {"id": [str(id_) for id_ in ids[:2]]}, follow=True)
+    assert "2 cancelled." in response.content.decode()
+    assert Task.objects.exclude(cancel_requested_at=None).count() == 2
+    entry = AuditEntry.objects.get(path="/tasks/act/cancel/")
+    assert entry.detail["tasks"] == 2
+
+
+def test_all_that_match_are_cancelled(person: Client) -> None:
+    sent(60)
+    other = sent(1, queue="other")
+    asked = person.get("/tasks/act/cancel/?all=1&q=queue:default").content.decode()
+    assert "Cancel 60 tasks" in asked
+    person.post("/tasks/act/cancel/", {"all": "1", "q": "queue:default"})
+    assert Task.objects.filter(cancel_requested_at=None).values_list("id", flat=True).get() == other[0]
+
+
+def test_ended_tasks_are_run_again_once(person: Client) -> None:
+    ids = sent(2)
+    end(ids[0], Status.SUCCESS, result="1")
+    body = {"id": [str(id_) for id_ in ids]}
+    assert "1 sent again." in person.post("/tasks/act/again/", body, follow=True).content.decode()
+    assert "1 had been before" in person.post("/tasks/act/again/", body, follow=True).content.decode()
+    assert Task.objects.filter(replay_of=ids[0]).count() == 1
+
+
+def test_dead_letters_of_the_selection_are_discarded(person: Client) -> None:
+    ids = sent(2)
+    end(ids[0], Status.FAILURE, error_type="X", error_message="no", result='{"exc_type": "X"}')
+    person.post("/tasks/act/discard/", {"id": [str(id_) for id_ in ids]})
+    assert DeadLetter.objects.get().state == "DISCARDED"
+
+
+def test_nothing_selected_is_a_hint_and_no_error(person: Client) -> None:
+    assert "in a state for that" in person.get("/tasks/act/cancel/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize(("verb", "query"), [("explode", ""), ("cancel", "?id=nonsense"), ("cancel", "?all=1&q=colour:red")])
+def test_what_cannot_be_is_404(person: Client, verb: str, query: str) -> None:
+    assert person.get(f"/tasks/act/{verb}/{query}").status_code == 404
+
+
+def test_who_may_only_look_is_offered_no_actions() -> None:
+    viewer = User.objects.create_user("vera", password="a long enough one")
+    client = Client()
+    client.force_login(viewer)
+    sent(1)
+    text = page(client)
+    assert "data-select-bar" not in text
+    assert "data-row-box" not in text
