@@ -118,7 +118,7 @@ def _key() -> str:
 
     from zenith_site.auth.tokens import create_token
 
-    return create_token(User.objects.create_superuser("bench"), "bench", ("read", "write"))[1]
+    return create_token(User.objects.create_superuser("bench"), "bench", ("read", "dispatch"))[1]
 
 
 def _cursors(count: int) -> dict[float, str]:

@@ -2,7 +2,7 @@
 
 1. `render_page` sends the page, or to htmx and to live updates only its fragments; each replaces
    the element that has its id.
-2. `confirm` asks before a destructive action: a page of its own, or in the page's dialog.
+2. `confirm` asks before a destructive action, `ask` for what an action needs: a page of its own, or in the page's dialog.
 3. `answer` ends an action: back to where it was started, or with toasts beside the page that is
    still open, whose fragments are then read again.
 
@@ -15,6 +15,7 @@ from functools import wraps
 from hashlib import blake2b
 from typing import Any, Concatenate, Final, ParamSpec
 
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
@@ -110,6 +111,26 @@ def confirm(
         "back": back_to(request, back), "fields": list(fields), "danger": danger,
     }  # fmt: skip
     return render_page(request, "confirm.html", context, fragments=["_confirm.html"])
+
+
+def ask(
+    request: HttpRequest,
+    form: BaseForm,
+    *,
+    title: str,
+    sentence: str,
+    action: str,
+    button: str,
+    back: str,
+    fields: Iterable[tuple[str, object]] = (),
+    danger: bool = False,
+) -> HttpResponse:
+    """Ask before an action for what it needs, as `confirm` does; a form that is bound has been refused, and says why (422)."""
+    context = {
+        "title": title, "sentence": sentence, "action": action, "button": button, "form": form,
+        "back": back_to(request, back), "fields": list(fields), "danger": danger,
+    }  # fmt: skip
+    return render_page(request, "ask.html", context, fragments=["_ask.html"], status=422 if form.is_bound else 200)
 
 
 def answer(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app.web import tasks, views
+from tasks_app.web import dead_letters, queues, tasks, views, workers
 
 app_name = "tasks"
 
@@ -12,4 +12,18 @@ urlpatterns = [
     path("tasks/", tasks.task_list, name="list"),
     path("tasks/act/<slug:verb>/", tasks.act, name="act"),
     path("tasks/<uuid:task_id>/", views.task, name="task"),
+    path("dead-letters/", dead_letters.groups, name="dead_letters"),
+    path("dead-letters/replay/", dead_letters.replay_letters, name="replay_letters"),
+    path("dead-letters/discard/", dead_letters.discard_letters, name="discard_letters"),
+    path("dead-letters/runs/<uuid:run_id>/stop/", dead_letters.stop, name="stop_run"),
+    path("dead-letters/<slug:fingerprint>/", dead_letters.group, name="dead_letter_group"),
+    path("workers/", workers.worker_list, name="workers"),
+    path("workers/<str:name>/", workers.worker, name="worker"),
+    path("workers/<str:name>/<slug:command>/", workers.tell, name="tell_worker"),
+    # A queue's name may have a slash in it, so the verb stands before it.
+    path("queues/", queues.queue_list, name="queues"),
+    path("queues/pause/<path:name>/", queues.pause, name="pause_queue"),
+    path("queues/resume/<path:name>/", queues.resume, name="resume_queue"),
+    path("queues/purge/<path:name>/", queues.purge, name="purge_queue"),
+    path("queues/of/<path:name>/", queues.queue, name="queue"),
 ]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import MinuteRollup
+from tasks_app.models import DeadLetter, MinuteRollup
 from tasks_app.models.ids import new_id
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
@@ -55,6 +55,10 @@ class Sample:
     def task(self, status: Status) -> str:
         """A task in this status."""
         return self.tasks[status][-1]
+
+    def group(self) -> str:
+        """The fingerprint of the group with the newest dead letter."""
+        return DeadLetter.objects.order_by("-id").values_list("fingerprint", flat=True)[0]
 
 
 def fill() -> Sample:

@@ -68,6 +68,19 @@ DOORS: dict[str, dict[str, Any]] = {
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
+    "dead-letters/": {"get": PAGE},
+    "dead-letters/replay/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "dead-letters/discard/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "dead-letters/runs/<uuid:run_id>/stop/": {"post": OPERATE_PAGE},
+    "dead-letters/<slug:fingerprint>/": {"get": PAGE},
+    "workers/": {"get": PAGE},
+    "workers/<str:name>/": {"get": PAGE},
+    "workers/<str:name>/<slug:command>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "queues/": {"get": PAGE},
+    "queues/pause/<path:name>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "queues/resume/<path:name>/": {"post": OPERATE_PAGE},
+    "queues/purge/<path:name>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "queues/of/<path:name>/": {"get": PAGE},
     "openapi.json": {"get": ANY_API},
     "docs": {"get": ANY_API},
     "health": {"get": OPEN},
@@ -146,7 +159,10 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 
 def path_of(route: str) -> str:
     for name, value in {
-        "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<task_id>": UUID_, "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
+        "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<uuid:run_id>": UUID_, "<slug:fingerprint>": "none",
+        "<str:name>": "nobody", "<path:name>": "nowhere", "<slug:command>": "grow",
+        "<task_id>": UUID_,
+        "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
         "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0", "<name>": "nobody",
     }.items():  # fmt: skip
         route = route.replace(name, value)

@@ -8,7 +8,7 @@ from django import template
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.masking import mask_text
@@ -161,3 +161,34 @@ def _url(name: str, *args: object) -> str:
         return reverse(name, args=args)
     except NoReverseMatch:
         return ""
+
+
+@register.simple_tag
+def sparkline(values: list[float], label: str) -> SafeString:
+    """Draw numbers as a row of small bars, the newest to the right; `label` says it in words."""
+    most = max([*values, 1])
+    sizes = [max(18 * value / most, 1.2) if value else 0.6 for value in values]
+    bars = format_html_join(
+        "", '<rect x="{}" y="{}" width="3" height="{}"></rect>',
+        ((4 * index, f"{20 - size:.1f}", f"{size:.1f}") for index, size in enumerate(sizes)),
+    )  # fmt: skip
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}">{}</svg>', max(4 * len(values) - 1, 1), label, bars
+    )
+
+
+@register.filter
+def item(mapping: dict[Any, Any], key: Any) -> Any:
+    """Return a value of a mapping by a key that a variable holds."""
+    return mapping.get(key)
+
+
+@register.filter
+def size(number: int | None) -> str:
+    """Write a number of bytes as 214 MB."""
+    if number is None:
+        return NOTHING
+    for bound, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
+        if number >= bound:
+            return f"{number / bound:.1f} {unit}" if number < 10 * bound else f"{number / bound:.0f} {unit}"
+    return f"{number} B"

@@ -1,0 +1,135 @@
+"""The queues: how long, how old, how fast; a look inside; pause, resume and purge."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from tasks_app.callers import OPERATE, VIEW, caller_of, note
+from tasks_app.control import queues as control
+from tasks_app.errors import InvalidInputError
+from tasks_app.insight import queues as insight
+from tasks_app.insight.queues import QueueView
+from tasks_app.insight.window import Preset, SteppedWindow
+from tasks_app.tracking.live import changed
+from tasks_app.web.downloads import download, wanted
+from tasks_app.web.forms import add_problems
+from tasks_app.web.pages import answer, ask, confirm, render_page
+
+PEEKED: Final = 20
+COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
+    ("name", lambda view: view.name),
+    ("depth", lambda view: view.now.depth),
+    ("unacknowledged", lambda view: view.now.unacknowledged),
+    ("held", lambda view: view.held),
+    ("oldest_seconds", lambda view: view.now.oldest_seconds),
+    ("rate_in_per_minute", lambda view: view.rate_in),
+    ("rate_out_per_minute", lambda view: view.rate_out),
+    ("seconds_to_drain", lambda view: view.seconds_to_drain),
+    ("consumers", lambda view: view.consumers),
+    ("paused", lambda view: view.pause is not None),
+]
+
+
+@require_safe
+def queue_list(request: HttpRequest) -> HttpResponseBase:
+    """Every queue that has messages, tasks, or a worker."""
+    caller_of(request, VIEW)
+    views = insight.queues()
+    if kind := wanted(request):
+        return download(kind, "queues", COLUMNS, views)
+    return render_page(request, "queues/queues.html", {"queues": views}, fragments=["queues/_queues.html"])
+
+
+@require_safe
+def queue(request: HttpRequest, name: str) -> HttpResponseBase:
+    """One queue, its last hours, and the next messages in it."""
+    caller_of(request, VIEW)
+    view = _found(name)
+    points = insight.history(name, SteppedWindow(window=Preset.H6).span())
+    context = {
+        "view": view,
+        "depths": [point.depth or 0 for point in points],
+        "waiting": insight.peek(name, PEEKED),
+        "unacknowledged": insight.peek_unacknowledged(name, PEEKED),
+    }
+    return render_page(request, "queues/queue.html", context, fragments=["queues/_queue.html"])
+
+
+class PauseForm(forms.Form):
+    """Why it is paused."""
+
+    note = forms.CharField(
+        label="Note", required=False, max_length=control.MAX_NOTE, help_text="For whoever wonders later.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def pause(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask why (GET), and pause a queue (POST)."""
+    caller = caller_of(request, OPERATE)
+    _found(name)
+    form = PauseForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            done = control.pause(name, by=caller.name, note=form.cleaned_data["note"])
+        except InvalidInputError as error:
+            add_problems(form, error)
+        else:
+            note(request, queue=name)
+            changed("queues")
+            messages.success(request, f"{name} is paused." if done else f"{name} was paused already.")
+            return answer(request, _url(name))
+    return ask(
+        request, form, title=f"Pause {name}?", button="Pause", action=reverse("tasks:pause_queue", args=[name]), back=_url(name),
+        sentence="Nothing is sent to it and no worker takes from it, until it is resumed. What workers have reserved runs.",
+    )  # fmt: skip
+
+
+@require_POST
+def resume(request: HttpRequest, name: str) -> HttpResponse:
+    """Resume a queue."""
+    caller_of(request, OPERATE)
+    if control.resume(name):
+        changed("queues")
+        messages.success(request, f"{name} goes on.")
+    else:
+        messages.info(request, f"{name} is not paused.")
+    return answer(request, "tasks:queues")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def purge(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask, naming the count (GET), and purge a queue (POST)."""
+    caller = caller_of(request, OPERATE)
+    _found(name)
+    if request.method == "POST":
+        done = control.purge(name, by=caller.name)
+        note(request, queue=name, revoked=done.revoked, messages_removed=done.removed)
+        changed("queues")
+        left = f" {done.remaining:,} are left: purge it again." if done.remaining else ""
+        messages.success(request, f"{done.revoked:,} tasks revoked.{left}")
+        return answer(request, _url(name))
+    waiting = control.count_waiting(name)
+    tasks = "1 task" if waiting == 1 else f"{waiting:,} tasks"
+    return confirm(
+        request, title=f"Purge {name}?", action=reverse("tasks:purge_queue", args=[name]), button=f"Revoke {tasks}",
+        sentence=f"{tasks} that wait in it end as revoked, and its messages are removed. Scheduled tasks stay.", back=_url(name),
+    )  # fmt: skip
+
+
+def _url(name: str) -> str:
+    return reverse("tasks:queue", args=[name])
+
+
+def _found(name: str) -> QueueView:
+    found = insight.find(name) if name.isprintable() and len(name) <= 100 else None
+    if found is None:
+        raise Http404(f"There is no queue {name[:100]!r}.")
+    return found

@@ -1,0 +1,169 @@
+"""The workers: what each is and does, and Celery's remote control, each command with a question before it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from tasks_app.callers import OPERATE, VIEW, caller_of, note
+from tasks_app.control import workers as control
+from tasks_app.errors import InvalidInputError, StateConflictError, WorkerSilentError, WorkerUnknownError
+from tasks_app.insight import workers as insight
+from tasks_app.insight.workers import WorkerView
+from tasks_app.web.downloads import download, wanted
+from tasks_app.web.forms import add_problems
+from tasks_app.web.pages import answer, ask, live, render_page
+
+COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
+    ("name", lambda view: view.beat.name),
+    ("state", lambda view: view.state),
+    ("heartbeat_age_seconds", lambda view: round(view.beat.heartbeat_age, 1)),
+    ("pool", lambda view: view.beat.pool),
+    ("slots", lambda view: view.beat.slots),
+    ("busy", lambda view: view.beat.busy),
+    ("queues", lambda view: list(view.beat.queues)),
+    ("celery_version", lambda view: view.beat.version),
+    ("memory_bytes", lambda view: view.beat.memory_bytes),
+    ("uptime_seconds", lambda view: view.uptime_seconds),
+]
+
+
+@require_safe
+@live
+def worker_list(request: HttpRequest) -> HttpResponseBase:
+    """Every worker heard of lately."""
+    caller_of(request, VIEW)
+    views = insight.workers()
+    if kind := wanted(request):
+        return download(kind, "workers", COLUMNS, views)
+    online = [view for view in views if view.beat.online]
+    context = {
+        "workers": views,
+        "online": len(online),
+        "slots": sum(view.beat.slots for view in online),
+        "busy": sum(view.beat.busy for view in online),
+    }
+    return render_page(request, "workers/workers.html", context, fragments=["workers/_workers.html"])
+
+
+@require_safe
+@live
+def worker(request: HttpRequest, name: str) -> HttpResponseBase:
+    """One worker, what it runs now, and its controls."""
+    caller_of(request, VIEW)
+    view = insight.find(name)
+    if view is None:
+        raise Http404(f"There is no worker {name[:100]!r}; one that is gone is forgotten after five minutes.")
+    context = {"view": view, "beat": view.beat, "commands": COMMANDS}
+    return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
+
+
+class NoForm(forms.Form):
+    """A command that needs nothing."""
+
+
+class SlotsForm(forms.Form):
+    """How many slots."""
+
+    slots = forms.IntegerField(label="Slots", initial=1, min_value=1)
+
+
+class AutoscaleForm(forms.Form):
+    """Between how many slots to scale."""
+
+    minimum = forms.IntegerField(label="At least", min_value=1)
+    maximum = forms.IntegerField(label="At most", min_value=1)
+
+
+class QueueForm(forms.Form):
+    """Which queue."""
+
+    queue = forms.CharField(label="Queue", max_length=100)
+
+
+class TimeLimitForm(forms.Form):
+    """The limits of a task's time."""
+
+    task = forms.CharField(label="Task", max_length=255)
+    soft = forms.FloatField(label="Soft limit", required=False, min_value=1, help_text="Seconds until SoftTimeLimitExceeded.")
+    hard = forms.FloatField(label="Hard limit", required=False, min_value=1, help_text="Seconds until its process is killed.")
+
+
+class RateLimitForm(forms.Form):
+    """How often a task may be started."""
+
+    task = forms.CharField(label="Task", max_length=255)
+    limit = forms.CharField(label="Rate", max_length=20, help_text="Such as 10/s, 100/m or 5000/h; 0 lifts the limit.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a worker can be told: `sentence` says what that does, `tell` does it with the form's values."""
+
+    label: str
+    icon: str
+    sentence: str
+    tell: Callable[..., object]
+    form: type[forms.Form] = NoForm
+    danger: bool = False
+    said: str = "{} has done it."
+
+
+COMMANDS: Final = {
+    "grow": Command("Grow", "plus", "{} gets more pool processes.", control.grow, SlotsForm),
+    "shrink": Command("Shrink", "minus", "{} ends pool processes, each once its task is over.", control.shrink, SlotsForm),
+    "autoscale": Command(
+        "Autoscale", "adjustments", "{} scales its pool by itself between two bounds.", control.autoscale, AutoscaleForm
+    ),
+    "add-queue": Command("Add a queue", "stack-2", "{} takes tasks from one queue more.", control.add_queue, QueueForm),
+    "cancel-queue": Command("Drop a queue", "x", "{} takes no more tasks from a queue.", control.cancel_queue, QueueForm),
+    "time-limit": Command(
+        "Time limit", "clock", "On {}, a task is limited in its time from now on.", control.limit_time, TimeLimitForm
+    ),
+    "rate-limit": Command(
+        "Rate limit", "activity", "On {}, a task is started no more often than this.", control.limit_rate, RateLimitForm
+    ),
+    "restart-pool": Command(
+        "Restart the pool", "refresh", "{} replaces its pool processes, each once its task is over.", control.restart_pool
+    ),
+    "drain": Command(
+        "Drain", "player-pause", "{} takes nothing more and finishes what it has. It goes on running.", control.drain, danger=True
+    ),
+    "shut-down": Command(
+        "Shut down", "plug-off", "{} finishes its tasks, or hands them back, and ends.", control.shut_down, danger=True,
+        said="{} is shutting down.",
+    ),
+}  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
+    """Ask before a worker is told something (GET), and tell it (POST)."""
+    caller_of(request, OPERATE)
+    told = COMMANDS.get(command)
+    if told is None or insight.find(name) is None:
+        raise Http404("There is no such worker or command.")
+    form = told.form(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            told.tell(name, **form.cleaned_data)
+        except InvalidInputError as error:
+            add_problems(form, error)
+        except (StateConflictError, WorkerSilentError, WorkerUnknownError) as error:
+            messages.warning(request, str(error))
+            return answer(request, reverse("tasks:worker", args=[name]))
+        else:
+            note(request, worker=name, command=command, **form.cleaned_data)
+            messages.success(request, told.said.format(name))
+            return answer(request, reverse("tasks:worker", args=[name]))
+    return ask(
+        request, form, title=f"{told.label}?", sentence=told.sentence.format(name),
+        action=reverse("tasks:tell_worker", args=[name, command]), button=told.label, danger=told.danger,
+        back=reverse("tasks:worker", args=[name]),
+    )  # fmt: skip

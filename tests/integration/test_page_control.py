@@ -1,0 +1,127 @@
+"""The pages of workers and queues, and what can be done from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.models import QueuePause, Task
+from tasks_app.states import Status
+from tasks_app.tracking import heartbeat, stream
+from zenith_site.models import AuditEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WORKER = "w1@host"
+
+
+@pytest.fixture(autouse=True)
+def empty_redis() -> None:
+    stream.client().flushdb()
+
+
+@pytest.fixture
+def person() -> Client:
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
+
+
+def beat(name: str = WORKER) -> None:
+    heartbeat.write(name, slots=4, busy=1, queues=["default", "reports/eu"])
+
+
+def text(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_without_a_worker_the_page_says_how_to_start_one(person: Client) -> None:
+    assert "No worker beats" in text(person, "/workers/")
+    assert "default" in text(person, "/queues/")
+
+
+def test_a_worker_is_listed_with_its_slots_and_queues(person: Client) -> None:
+    beat()
+    page = text(person, "/workers/")
+    assert "1 online, 1 of 4 slots busy" in page
+    assert "reports/eu" in page
+    assert "Restart the pool" in text(person, f"/workers/{WORKER}/")
+
+
+def test_the_pages_take_few_queries_however_many_there_are(person: Client, django_assert_max_num_queries: Any) -> None:
+    for count in (1, 20):
+        for number in range(count):
+            beat(f"w{number}@host")
+        for path in ("/workers/", "/workers/w0@host/", "/queues/", "/queues/of/reports/eu/"):
+            with django_assert_max_num_queries(12):
+                text(person, path)
+
+
+@pytest.mark.parametrize("path", ["/workers/nobody/", "/workers/nobody/grow/", f"/workers/{WORKER}/explode/", "/queues/of/none/"])
+def test_what_is_not_there_is_404(person: Client, path: str) -> None:
+    beat()
+    assert person.get(path).status_code == 404
+
+
+def test_a_worker_that_does_not_answer_is_said_calmly(person: Client) -> None:
+    beat()
+    assert "Slots" in text(person, f"/workers/{WORKER}/grow/")
+    answer = person.post(f"/workers/{WORKER}/grow/", {"slots": "1"}, follow=True)
+    assert answer.redirect_chain == [(f"/workers/{WORKER}/", 302)]
+    assert "toast-warning" in answer.content.decode()
+
+
+def test_what_a_command_cannot_take_is_said_beside_the_field(person: Client) -> None:
+    beat()
+    answer = person.post(f"/workers/{WORKER}/autoscale/", {"minimum": "3", "maximum": "2"})
+    assert answer.status_code == 422
+    assert "field-error" in answer.content.decode()
+
+
+def test_a_queue_is_paused_with_a_note_and_resumed(person: Client) -> None:
+    beat()
+    name = "reports/eu"
+    assert "Nothing is sent to it" in text(person, f"/queues/pause/{name}/")
+    person.post(f"/queues/pause/{name}/", {"note": "The bank is down."})
+    assert QueuePause.objects.get().queue == name
+    assert "The bank is down." in text(person, f"/queues/of/{name}/")
+    person.post(f"/queues/resume/{name}/")
+    assert not QueuePause.objects.exists()
+
+
+def test_a_queue_is_purged_after_a_question_that_names_the_count(person: Client) -> None:
+    beat()
+    dispatch(Dispatch(task="analyze_text", data=["a", "b", "c"]), Origin(source="api"))
+    assert "Revoke 3 tasks" in text(person, "/queues/purge/default/")
+    assert "3 tasks revoked." in person.post("/queues/purge/default/", follow=True).content.decode()
+    assert Task.objects.exclude(cancel_requested_at=None).count() == 3
+    assert stream.client().llen("default") == 0
+    assert AuditEntry.objects.get(path="/queues/purge/default/").detail["revoked"] == 3
+
+
+def test_the_next_messages_are_shown(person: Client) -> None:
+    beat()
+    (id_,) = dispatch(Dispatch(task="analyze_text", data=["a"]), Origin(source="api")).ids
+    assert Task.objects.get().status == Status.QUEUED
+    assert str(id_) in text(person, "/queues/of/default/")
+
+
+def test_both_lists_are_saved_as_files(person: Client) -> None:
+    beat()
+    assert WORKER in person.get("/workers/?format=csv").getvalue().decode()
+    assert "reports/eu" in person.get("/queues/?format=json").getvalue().decode()
+
+
+def test_who_may_only_look_is_offered_no_controls() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("vera", password="a long enough one"))
+    beat()
+    assert "/grow/" not in text(client, f"/workers/{WORKER}/")
+    assert "/purge/" not in text(client, "/queues/")
