@@ -68,7 +68,9 @@ def queues() -> list[QueueView]:
 def find(name: str) -> QueueView | None:
     """Return one queue; None where nobody knows it. Raises redis.RedisError."""
     beats = [beat for beat in read_all() if beat.online]
-    return _views([name], beats)[0] if name in known_queues(beats) else None
+    # Whoever takes from it knows it; asking the tables is for the others.
+    known = any(name in beat.queues for beat in beats) or name in known_queues(beats)
+    return _views([name], beats)[0] if known else None
 
 
 def view(name: str) -> QueueView:
