@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app.web import dead_letters, queues, tasks, views, workers
+from tasks_app.web import analytics, dead_letters, dispatch, events, queues, tasks, views, workers
 
 app_name = "tasks"
 
@@ -12,11 +12,14 @@ urlpatterns = [
     path("tasks/", tasks.task_list, name="list"),
     path("tasks/act/<slug:verb>/", tasks.act, name="act"),
     path("tasks/<uuid:task_id>/", views.task, name="task"),
+    path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
     path("dead-letters/replay/", dead_letters.replay_letters, name="replay_letters"),
     path("dead-letters/discard/", dead_letters.discard_letters, name="discard_letters"),
     path("dead-letters/runs/<uuid:run_id>/stop/", dead_letters.stop, name="stop_run"),
     path("dead-letters/<slug:fingerprint>/", dead_letters.group, name="dead_letter_group"),
+    path("analytics/", analytics.analytics_page, name="analytics"),
+    path("events/", events.event_list, name="events"),
     path("workers/", workers.worker_list, name="workers"),
     path("workers/<str:name>/", workers.worker, name="worker"),
     path("workers/<str:name>/<slug:command>/", workers.tell, name="tell_worker"),

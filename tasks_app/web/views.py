@@ -39,7 +39,7 @@ def run(request: HttpRequest) -> HttpResponse:
     try:
         limits.count_trigger(caller)
     except RateLimitedError as error:
-        messages.info(request, _come_again(error))
+        messages.info(request, come_again(error))
         return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
     note(request, tasks=len(done.ids), batch=str(done.batch_id))
@@ -67,7 +67,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
 
-def _come_again(error: RateLimitedError) -> str:
+def come_again(error: RateLimitedError) -> str:
     """Say when tasks may be sent again; where scripts run, static/js/page.js counts the seconds down."""
     return format_html(
         "You may send tasks {} times in {} s. Nothing was sent now; you can go on in "

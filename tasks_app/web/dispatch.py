@@ -1,0 +1,222 @@
+"""Sending tasks from a page: choose one, fill in the form that its signature makes, look at what will be sent, send it."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from tasks_app import catalog, jsonsafe
+from tasks_app.callers import DISPATCH, caller_of, note
+from tasks_app.catalog import CatalogEntry
+from tasks_app.dispatch import limits
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
+from tasks_app.errors import InvalidInputError, InvalidJSONError, RateLimitedError
+from tasks_app.insight.arguments import shown_arguments
+from tasks_app.masking import mask, mask_problems
+from tasks_app.models import Task
+from tasks_app.web.forms import add_problems
+from tasks_app.web.pages import answer, render_page
+from tasks_app.web.views import come_again
+
+#: Characters of a file that is read into the form; what is longer belongs to the command line.
+MAX_FILE: Final = 1_000_000
+#: What stands in front of an argument's name in the form, so that it cannot be taken for an option's.
+ARGUMENT: Final = "arg-"
+OPTIONS: Final = ("count", "queue", "priority", "not_before", "max_retries", "time_limit", "soft_time_limit", "expires_at")
+
+
+class ValueField(forms.CharField):
+    """A value of any kind, as JSON; what is no JSON is text."""
+
+    widget = forms.Textarea(attrs={"rows": 2, "spellcheck": "false"})
+
+    def clean(self, value: Any) -> Any:
+        """Return the value."""
+        text = super().clean(value)
+        try:
+            return jsonsafe.parse(text.encode()) if text else None
+        except InvalidJSONError:
+            return text
+
+
+class MomentField(forms.DateTimeField):
+    """A moment in UTC."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S")
+    input_formats = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M")
+
+    def clean(self, value: Any) -> datetime | None:
+        """Return the moment with its zone."""
+        moment: datetime | None = super().clean(value)
+        return moment and moment.replace(tzinfo=UTC)
+
+
+class OptionsForm(forms.Form):
+    """What every dispatch may say."""
+
+    count = forms.IntegerField(required=False, min_value=1, max_value=MAX_COUNT, label="How many", help_text="Empty: one.")
+    queue = forms.CharField(required=False, max_length=MAX_QUEUE, label="Queue", help_text="Empty: where the routing sends it.")
+    priority = forms.IntegerField(
+        required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
+    )
+    not_before = MomentField(required=False, label="Not before", help_text="In UTC. Held back until then.")
+    max_retries = forms.IntegerField(required=False, min_value=0, max_value=MAX_RETRIES, label="Retries")
+    time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Hard time limit, s")
+    soft_time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Soft time limit, s")
+    expires_at = MomentField(required=False, label="Expires", help_text="In UTC. Not started after this.")
+
+
+def arguments_form(entry: CatalogEntry, data: Any = None, files: Any = None, initial: dict[str, Any] | None = None) -> forms.Form:
+    """Return the form that a task's signature makes; an optional argument that is left empty is not sent."""
+    form = forms.Form(data, files, initial=initial)
+    schema = entry.arguments_schema
+    for name, described in schema["properties"].items():
+        form.fields[ARGUMENT + name] = _field(name, described, required=name in schema["required"])
+    first = entry.first_argument
+    if first and schema["properties"].get(first, {}).get("type") == "string":
+        form.fields[ARGUMENT + first].required = False
+        form.fields["file"] = forms.FileField(
+            required=False, label="…or a text file", help_text=f"Instead of {first}; up to 1 MB."
+        )
+        form.fields["lines"] = forms.BooleanField(required=False, label="A task for each line")
+    return form
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def dispatch_page(request: HttpRequest) -> HttpResponse:
+    """The form (GET), what would be sent (POST with `preview`), and sending it (POST)."""
+    caller = caller_of(request, DISPATCH)
+    like = _like(request)
+    sent = request.POST if request.method == "POST" else request.GET
+    name = sent.get("task") or (like.name if like else "")
+    entry = catalog.entries().get(name)
+    context: dict[str, Any] = {"entries": list(catalog.entries().values()), "entry": entry, "name": name, "like": like}
+    if entry is None:
+        return render_page(request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"])
+    posted = request.method == "POST"
+    data, files = (request.POST, request.FILES) if posted else (None, None)
+    arguments = arguments_form(entry, data, files, _initial(entry, like))
+    options = OptionsForm(request.POST if posted else None, initial=_options(like))
+    context |= {"arguments": arguments, "options": options}
+    if posted and arguments.is_valid() and options.is_valid():
+        try:
+            asked = _asked(entry, arguments, options)
+            if "preview" in request.POST:
+                context["preview"] = json.dumps(_body(asked), indent=2, ensure_ascii=False)
+            else:
+                limits.count_trigger(caller)
+                done = dispatch(asked, Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+                note(request, tasks=len(done.ids), batch=str(done.batch_id))
+                messages.success(request, f"{len(done.ids):,} sent." if len(done.ids) > 1 else "Sent.")
+                target = (
+                    reverse("tasks:task", args=[done.ids[0]])
+                    if len(done.ids) == 1
+                    else reverse("tasks:list") + "?" + urlencode({"q": f"batch:{done.batch_id}"})
+                )
+                return answer(request, target, leave=True)
+        except InvalidInputError as error:
+            _place(arguments, options, error)
+        except RateLimitedError as error:
+            messages.info(request, come_again(error))
+    wrong = posted and "preview" not in context
+    return render_page(
+        request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"], status=422 if wrong else 200
+    )
+
+
+def _field(name: str, described: dict[str, Any], *, required: bool) -> forms.Field:
+    kind = described.get("type")
+    shown = f"{kind or 'any JSON value'}" + ("" if required else ", may be left empty")
+    default = described.get("default")
+    common: dict[str, Any] = {
+        "label": name,
+        "required": required,
+        "help_text": described.get("description") or shown,
+        "initial": default,
+    }
+    if kind == "integer":
+        return forms.IntegerField(**common)
+    if kind == "number":
+        return forms.FloatField(**common)
+    if kind == "boolean":
+        choices = [("", "—"), ("true", "true"), ("false", "false")]
+        return forms.TypedChoiceField(choices=choices, coerce=lambda value: value == "true", empty_value=None, **common)
+    if kind == "string":
+        return forms.CharField(strip=False, widget=forms.Textarea(attrs={"rows": 4}), **common)
+    return ValueField(**common)
+
+
+def _asked(entry: CatalogEntry, arguments: forms.Form, options: OptionsForm) -> Dispatch:
+    """Return what the forms ask for. Raises InvalidInputError where the mask stands in place of a secret."""
+    schema = entry.arguments_schema
+    kwargs = {
+        field.removeprefix(ARGUMENT): value
+        for field, value in arguments.cleaned_data.items()
+        if field.startswith(ARGUMENT) and (value not in (None, "") or field.removeprefix(ARGUMENT) in schema["required"])
+    }
+    if problems := list(mask_problems(kwargs, "/kwargs")):
+        raise InvalidInputError(*problems)
+    chosen = {name: options.cleaned_data[name] for name in OPTIONS if options.cleaned_data[name] not in (None, "")}
+    first = entry.first_argument or ""
+    text = _text(arguments.cleaned_data.get("file")) or kwargs.get(first)
+    if arguments.cleaned_data.get("lines") and isinstance(text, str):
+        kwargs.pop(first, None)
+        return Dispatch(task=entry.name, data=[line for line in text.splitlines() if line.strip()], kwargs=kwargs, **chosen)
+    if arguments.cleaned_data.get("file"):
+        kwargs[first] = text
+    return Dispatch(task=entry.name, kwargs=kwargs, **{"count": 1, **chosen})
+
+
+def _text(file: "UploadedFile[bytes] | None") -> str:
+    return file.read(MAX_FILE).decode("utf-8", "replace").replace("\0", "") if file else ""
+
+
+def _body(asked: Dispatch) -> dict[str, Any]:
+    """Return the same dispatch as the API takes it, its secrets hidden."""
+    fields = {name: value for name, value in asdict(asked).items() if value not in (None, {}, "")}
+    return {name: value.isoformat() if isinstance(value, datetime) else mask(value) for name, value in fields.items()}
+
+
+def _place(arguments: forms.Form, options: OptionsForm, error: InvalidInputError) -> None:
+    """Put each problem beside its field: an argument's, an option's, else above the form."""
+    for problem in error.problems:
+        parts = problem.pointer.removeprefix("/").split("/")
+        name = ARGUMENT + parts[1] if parts[0] == "kwargs" and len(parts) > 1 else parts[0]
+        if name in arguments.fields:
+            arguments.add_error(name, problem.detail)
+        else:
+            add_problems(options, InvalidInputError(problem))
+
+
+def _like(request: HttpRequest) -> Task | None:
+    """Return the task that the form is to be filled in like."""
+    if not (wanted := request.GET.get("like")):
+        return None
+    try:
+        return Task.objects.get(id=UUID(wanted))
+    except (ValueError, Task.DoesNotExist):
+        raise Http404("There is no such task to repeat.") from None
+
+
+def _initial(entry: CatalogEntry, like: Task | None) -> dict[str, Any]:
+    if like is None:
+        return {}
+    args, kwargs = shown_arguments(like)
+    values = {**dict(zip(entry.positional_names, args, strict=False)), **kwargs}
+    return {
+        ARGUMENT + name: value if isinstance(value, str | int | float) else json.dumps(value) for name, value in values.items()
+    }
+
+
+def _options(like: Task | None) -> dict[str, Any]:
+    names = ("queue", "priority", "max_retries", "time_limit", "soft_time_limit")
+    return {} if like is None else {name: getattr(like, name) for name in names}

@@ -1,0 +1,79 @@
+"""The log of everything that happens to tasks, newest first."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_safe
+from pydantic import ValidationError
+
+from tasks_app.callers import VIEW, caller_of
+from tasks_app.errors import InvalidQueryError
+from tasks_app.insight.events import EventFilter
+from tasks_app.masking import mask_text
+from tasks_app.models import TaskEvent
+from tasks_app.states import Status
+from tasks_app.web.downloads import MOST, download, wanted
+from tasks_app.web.pages import live, render_page
+
+PAGE: Final = 100
+FILTERS: Final = ("task", "status", "queue", "worker")
+COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
+    ("id", lambda event: event.id),
+    ("at", lambda event: event.at),
+    ("task_id", lambda event: event.task_id),
+    ("task_name", lambda event: event.task.name),
+    ("queue", lambda event: event.task.queue),
+    ("status", lambda event: event.status),
+    ("attempt", lambda event: event.attempt),
+    ("worker", lambda event: event.worker),
+    ("message", lambda event: mask_text(event.message)),
+]
+
+
+@require_safe
+@live
+def event_list(request: HttpRequest) -> HttpResponseBase:
+    """Events, newest first; `paused` keeps the page as it is."""
+    caller_of(request, VIEW)
+    chosen, problem = _asked(request)
+    if (kind := wanted(request)) and not problem:
+        return download(kind, "events", COLUMNS, _rows(chosen))
+    page = chosen.page()
+    filters = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}
+    paused = "paused" in request.GET
+    context = {
+        "events": page.events[::-1],
+        "problem": problem,
+        "filters": filters,
+        "statuses": list(Status),
+        "filtered": bool(filters),
+        "paused": paused,
+        "searched_on": not page.events and page.before is not None,
+        "toggle_url": "?" + urlencode(filters if paused else {**filters, "paused": "1"}),
+        "file_query": urlencode(filters),
+        "first_url": "?" + urlencode(filters) if chosen.before is not None else "",
+        "next_url": "?" + urlencode({**filters, "before": page.before}) if page.before is not None and page.more else "",
+    }
+    return render_page(request, "events/events.html", context, fragments=["events/_events.html"])
+
+
+def _asked(request: HttpRequest) -> tuple[EventFilter, str]:
+    given = {name: request.GET[name] for name in (*FILTERS, "before") if request.GET.get(name)}
+    try:
+        return EventFilter(limit=PAGE, **given), ""  # type: ignore[arg-type]
+    except (ValidationError, InvalidQueryError):
+        return EventFilter(limit=PAGE), "This filter cannot be understood; all events are shown."
+
+
+def _rows(chosen: EventFilter) -> Iterator[TaskEvent]:
+    left, before = MOST, chosen.before
+    while left > 0:
+        page = chosen.model_copy(update={"limit": 1000, "before": before}).page()
+        yield from page.events[::-1][:left]
+        left -= len(page.events)
+        if page.before is None or not page.more:
+            return
+        before = page.before
