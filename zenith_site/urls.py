@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
+from zenith_site import settings_page
 from zenith_site.admin import login
 from zenith_site.api import api
 from zenith_site.auth.login import ThrottledLoginView
@@ -14,6 +15,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Before the admin's own, which it stands in for.
     path("admin/login/", login),
     path("admin/", admin.site.urls),
+    path("settings/", settings_page.settings_page, name="settings"),
+    path("settings/profile/", settings_page.save_profile, name="save_profile"),
+    path("settings/theme/", settings_page.save_theme, name="save_theme"),
+    path("settings/password/", settings_page.change_password, name="change_password"),
+    path("settings/tokens/", settings_page.make, name="make_token"),
+    path("settings/tokens/<int:token_id>/revoke/", settings_page.revoke, name="revoke_token"),
     path("", include("tasks_app.web.urls")),
     path("", api.urls),
 ]

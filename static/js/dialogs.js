@@ -57,8 +57,9 @@ document.addEventListener("click", (event) => {
 
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
-// Toasts lie under a modal dialog. An answer closes it; where the server could not answer, the question stays to be sent again.
+// Toasts lie under a modal dialog. An answer closes it; where the server could not answer, or refused what was filled in (422,
+// which brings the form again with what is wrong), the question stays.
 dialog.addEventListener("htmx:afterRequest", (event) => {
   const { requestConfig, xhr } = event.detail;
-  if (requestConfig.verb !== "get" && xhr.status > 0 && xhr.status < 500) dialog.close();
+  if (requestConfig.verb !== "get" && xhr.status > 0 && xhr.status < 500 && xhr.status !== 422) dialog.close();
 });

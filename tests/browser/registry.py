@@ -56,6 +56,8 @@ PAGES = [
     PageCase("queues", at("/queues/")),
     PageCase("queue", at("/queues/of/default/")),
     PageCase("queue-purge", at("/queues/purge/default/")),
+    PageCase("settings", at("/settings/")),
+    PageCase("settings-token", at("/settings/tokens/")),
     PageCase("building-blocks", at("/gallery/")),
     PageCase("building-blocks-filtered", at("/gallery/?q=nothing")),
     PageCase("confirm", lambda sample: f"/gallery/confirm/?id={sample.task(Status.QUEUED)}"),

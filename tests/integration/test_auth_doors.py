@@ -65,6 +65,12 @@ DOORS: dict[str, dict[str, Any]] = {
     "admin/login/": {"get": ADMIN_LOGIN},
     "": {"get": PAGE},
     "run/": {"post": DISPATCH_PAGE},
+    "settings/": {"get": PAGE},
+    "settings/profile/": {"post": PAGE},
+    "settings/theme/": {"post": PAGE},
+    "settings/password/": {"get": PAGE, "post": PAGE},
+    "settings/tokens/": {"get": PAGE, "post": PAGE},
+    "settings/tokens/<int:token_id>/revoke/": {"get": PAGE, "post": PAGE},
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
@@ -163,6 +169,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<uuid:run_id>": UUID_, "<slug:fingerprint>": "none",
+        "<int:token_id>": "0",
         "<str:name>": "nobody", "<path:name>": "nowhere", "<slug:command>": "grow",
         "<task_id>": UUID_,
         "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",

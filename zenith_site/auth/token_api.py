@@ -128,7 +128,7 @@ def create(
     shown = []
 
     def act() -> TokenAnswer:
-        token, raw = _make(request, caller, body)
+        token, raw = make_token(request, caller, body)
         shown.append(raw)
         return TokenAnswer.of(token)
 
@@ -138,7 +138,11 @@ def create(
     return Status(HTTPStatus.CREATED, NewTokenAnswer(**fields, token=shown[0] if shown else None))
 
 
-def _make(request: HttpRequest, caller: Caller, body: TokenRequest) -> tuple[ApiToken, str]:
+def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tuple[ApiToken, str]:
+    """Make a token for the caller; return it and its raw form, which is not kept.
+
+    Raises PermissionDenied, InvalidInputError or StateConflictError; then none was made.
+    """
     _refuse_more_than_held(caller, body)
     _refuse_time(request, body.expires_at)
     with transaction.atomic():
@@ -160,11 +164,16 @@ def _make(request: HttpRequest, caller: Caller, body: TokenRequest) -> tuple[Api
 )
 def revoke(request: HttpRequest, token_id: str) -> Status[None]:
     """Make it open nothing any more; sockets that it opened are closed. It stays in the list."""
-    caller = caller_of(request, OWN_TOKENS)
+    revoke_token(request, caller_of(request, OWN_TOKENS), token_id)
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+def revoke_token(request: HttpRequest, caller: Caller, token_id: str) -> ApiToken:
+    """Revoke one of the caller's tokens and return it. Raises Http404."""
     token = _own(caller, token_id)
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
     note(request, revoked=str(token))
-    return Status(HTTPStatus.NO_CONTENT, None)
+    return token
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:

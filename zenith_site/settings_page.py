@@ -1,0 +1,176 @@
+"""The Settings page: one's own profile, theme, password and tokens; for those who administer, what Zenith runs with."""
+
+from typing import Any, Final, NamedTuple, cast
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import get_user_model, update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from pydantic import ValidationError
+
+from tasks_app.callers import ADMINISTER, SCOPES, VIEW, caller_of
+from tasks_app.errors import InvalidInputError, StateConflictError
+from tasks_app.masking import is_secret
+from tasks_app.web.forms import add_problems
+from tasks_app.web.pages import answer, ask, confirm, render_page
+from zenith_site.auth.permissions import OWN_TOKENS
+from zenith_site.auth.token_api import TokenRequest, make_token, revoke_token
+from zenith_site.models import ApiToken
+from zenith_site.version import VERSION
+
+YEAR: Final = 365 * 24 * 3600
+THEMES: Final = {"system": "As the system", "dark": "Dark", "light": "Light"}
+#: What is shown of the configuration; docs/configuration.md explains each. Values under a secret's name are hidden.
+SHOWN: Final = (
+    "ZENITH_ENV", "ZENITH_HTTPS", "ZENITH_RATE_LIMIT", "ZENITH_READ_RATE_LIMIT", "ZENITH_WORKER_CONCURRENCY",
+    "ZENITH_TASK_MODULES", "ZENITH_RETENTION_DAYS", "ZENITH_DEAD_LETTER_DAYS", "ZENITH_DEAD_LETTER_MAX", "ZENITH_AUDIT_DAYS",
+    "ZENITH_MASK_KEYS",
+    "ZENITH_MASK_STORED", "ZENITH_EMBEDDED_POSTGRES", "ZENITH_EMBEDDED_REDIS", "ZENITH_API_KEY", "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS", "CELERY_TASK_SOFT_TIME_LIMIT", "CELERY_TASK_TIME_LIMIT", "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT",
+)  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """One value that Zenith runs with."""
+
+    name: str
+    value: str
+
+
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What a person may change about themselves."""
+
+    class Meta:
+        model = get_user_model()
+        fields = ("first_name", "last_name", "email")
+
+
+class TokenForm(forms.Form):
+    """A token to make."""
+
+    name = forms.CharField(max_length=60, label="Name", help_text="What uses it.")
+    scopes = forms.MultipleChoiceField(label="Scopes", choices=[(scope, scope) for scope in SCOPES], initial=["read"])
+    expires_at = forms.DateField(
+        label="Ends on", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: never."
+    )
+
+
+@require_safe
+def settings_page(request: HttpRequest) -> HttpResponse:
+    """Everything that a person can set, and what the installation runs with."""
+    caller = caller_of(request, VIEW)
+    context = {
+        "form": ProfileForm(instance=cast(User, request.user)),
+        "theme": request.COOKIES.get("theme", "system"),
+        "themes": THEMES.items(),
+        "tokens": ApiToken.objects.filter(user=caller.user).order_by("-id")[:100],
+        "configuration": _configuration() if caller.may(ADMINISTER) else [],
+        "version": VERSION,
+    }
+    return render_page(request, "settings/settings.html", context, fragments=["settings/_settings.html"])
+
+
+@require_POST
+def save_profile(request: HttpRequest) -> HttpResponse:
+    """Save name and e-mail address."""
+    caller_of(request, VIEW)
+    form = ProfileForm(request.POST, instance=cast(User, request.user))
+    if form.is_valid():
+        form.save()
+        messages.success(request, "Saved.")
+    else:
+        messages.warning(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
+    return answer(request, "settings")
+
+
+@require_POST
+def save_theme(request: HttpRequest) -> HttpResponse:
+    """Keep the theme in a cookie, as static/js/theme.js does."""
+    caller_of(request, VIEW)
+    theme = request.POST.get("theme", "")
+    response = answer(request, "settings")
+    if theme in ("dark", "light"):
+        response.set_cookie("theme", theme, max_age=YEAR, samesite="Lax", secure=settings.ZENITH_HTTPS)
+    else:
+        response.delete_cookie("theme", samesite="Lax")
+    return response
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Change one's own password; other sessions end."""
+    caller_of(request, VIEW)
+    form = PasswordChangeForm(cast(User, request.user), request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        update_session_auth_hash(request, form.save())
+        messages.success(request, "The password is changed. Your other sessions have ended.")
+        return answer(request, "settings")
+    return ask(
+        request, form, title="Change the password", sentence="Your other sessions end.", action=reverse("change_password"),
+        button="Change it", back="settings",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def make(request: HttpRequest) -> HttpResponse:
+    """Ask for a token's name and scopes (GET), and make it (POST): it is shown this once."""
+    caller = caller_of(request, OWN_TOKENS)
+    form = TokenForm(request.POST if request.method == "POST" else None)
+    held = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
+    cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = held
+    if request.method == "POST" and form.is_valid():
+        try:
+            token, raw = make_token(request, caller, _token_request(form.cleaned_data))
+        except ValidationError as error:
+            form.add_error(None, "; ".join(str(item["msg"]) for item in error.errors(include_url=False)))
+        except InvalidInputError as error:
+            add_problems(form, error)
+        except StateConflictError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.warning(request, f"The token {token.name} is {raw} — copy it now, it is not shown again.")
+            return answer(request, "settings")
+    return ask(
+        request, form, title="New token", sentence="It may do what you may, within these scopes.", action=reverse("make_token"),
+        button="Make it", back="settings",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
+    """Ask before a token is revoked (GET), and revoke it (POST)."""
+    caller = caller_of(request, OWN_TOKENS)
+    if request.method == "POST":
+        messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} opens nothing any more.")
+        return answer(request, "settings")
+    return confirm(
+        request, title="Revoke the token?", sentence="Whatever uses it is refused from now on. This cannot be undone.",
+        action=reverse("revoke_token", args=[token_id]), button="Revoke it", back="settings",
+    )  # fmt: skip
+
+
+def _token_request(cleaned: dict[str, Any]) -> TokenRequest:
+    ends = cleaned["expires_at"]
+    return TokenRequest.model_validate(
+        {
+            "name": cleaned["name"], "scopes": cleaned["scopes"],
+            "expires_at": f"{ends.isoformat()}T23:59:59+00:00" if ends else None,
+        }
+    )  # fmt: skip
+
+
+def _configuration() -> list[Setting]:
+    return [Setting(name, "***" if is_secret(name) else _text(getattr(settings, name, None))) for name in SHOWN]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(str, value)) or "none"
+    if hasattr(value, "count") and hasattr(value, "seconds"):
+        return f"{value.count}/{value.seconds}s"
+    return "none" if value in (None, "") else str(value)
