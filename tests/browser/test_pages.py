@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tasks_app.tracking import stream
 from tests import stack as stacks
 from tests.browser.axe import grave_violations
 from tests.browser.conftest import PATIENCE, Site, Watch
@@ -41,6 +42,8 @@ def sample(module_database: None) -> Iterator[Sample]:
     call_command("flush", interactive=False, verbosity=0)
     yield fill()
     call_command("flush", interactive=False, verbosity=0)
+    # The sample's workers beat for an hour.
+    stream.client().flushdb()
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ import pytest
 import redis
 from django.test import Client
 
-from tasks_app.tracking import heartbeat
+from tasks_app.tracking import heartbeat, stream
 from zenith_site import health
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test asks anew."""
+    """Each test asks anew, and no worker is left of another's."""
+    stream.client().flushdb()
     monkeypatch.setattr(health._Memory, "answer", None)
 
 
