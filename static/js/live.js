@@ -2,7 +2,7 @@
 // 1. A frame of HTML (Overview) holds whole fragments, each of which replaces the element with its id.
 // 2. A frame CHANGED names topics: the elements with `data-refetch` that show one of them are asked for again, all that
 //    come from one address in one request, at most two requests a second, with the ETag of the last answer.
-// 3. While the tab is hidden, rows are selected, text is selected, a button is held down or a field is being filled in,
+// 3. While the tab is hidden, rows are selected, text is selected, a button is held down, a field is filled in or an action runs,
 //    nothing is replaced; afterwards the page asks for everything it missed. The same after a reconnect.
 // 4. A replacement moves neither the keyboard focus, nor an open <details>, nor a scrolled box, nor what a screen reader says.
 //
@@ -41,8 +41,13 @@ function fillingIn() {
   return document.activeElement?.matches(FIELD) && document.activeElement.closest("[data-refetch]") !== null;
 }
 
+// What htmx was asked from here is still on its way: an answer finds no page where its asker has been replaced.
+function acting() {
+  return main.querySelector(".htmx-request") !== null;
+}
+
 function held() {
-  return document.hidden || pressed || rowsSelected() || textSelected() || fillingIn();
+  return document.hidden || pressed || acting() || rowsSelected() || textSelected() || fillingIn();
 }
 
 function tell(name, detail) {
@@ -67,6 +72,7 @@ document.addEventListener("visibilitychange", () => {
   else catchUp();
 });
 document.addEventListener("selectionchange", catchUp);
+document.addEventListener("htmx:afterRequest", () => setTimeout(catchUp));
 document.addEventListener("focusout", () => setTimeout(catchUp));
 for (const changes of ["change", "zenith:selected"]) {
   document.addEventListener(changes, () => {

@@ -55,12 +55,14 @@ class World:
     """The servers of the suite and, on them, the processes of one case after the other.
 
     Arguments:
-        directory: for data and logs.
+        directory: for data.
+        logs: for what the processes write; in `directory` by default.
         rng: chooses every moment and victim.
     """
 
-    def __init__(self, directory: Path, rng: random.Random) -> None:
+    def __init__(self, directory: Path, rng: random.Random, logs: Path | None = None) -> None:
         self.directory = directory
+        self.logs = logs or directory
         self.rng = rng
         self.account = Account()
         self.recovery = Recovery("")
@@ -204,7 +206,7 @@ class World:
         subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=60)
 
     def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
-        process = Process(name, list(command), self.directory / f"{name}.log", self._environment(**changes))
+        process = Process(name, list(command), self.logs / f"{name}.log", self._environment(**changes))
         among.append(process)
         return process
 
@@ -342,7 +344,7 @@ class World:
         if self._driver is None or not self._driver.runs:
             name = f"driver{next(self._numbers)}"
             command = ["-m", "tests.faults.driver"]
-            self._driver = Process(name, command, self.directory / f"{name}.log", self._environment(), pipes=True)
+            self._driver = Process(name, command, self.logs / f"{name}.log", self._environment(), pipes=True)
         return self._driver
 
     # --- The end ---
