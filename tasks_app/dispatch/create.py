@@ -285,7 +285,8 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
     now = datetime.now(UTC)
     seconds = time.time()
     events = []
-    with cursor.copy(_COPY) as copy:
+    # Django wraps the errors of execute() only: without this a full disk would look like a bug, not like a database that is away.
+    with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
         for task in tasks:
             waits = task.not_before is not None and task.not_before > now
             status = Status.SCHEDULED if waits else Status.PENDING
