@@ -7,12 +7,10 @@ from ninja import Query, Router, Status
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra_app.errors import NoHostOnlineError
+from zenith_site.common.callers import INFRA, VIEW, caller_of
 
 router = Router(tags=["infrastructure"])
 
-#: Named as the other app names them: the apps do not import each other.
-_VIEW: Final = "tasks_app.view_task"
-_INFRA: Final = "zenith_site.manage_infra"
 #: Seconds that a deploy may be waited for.
 MAX_WAIT: Final = 60
 
@@ -79,24 +77,19 @@ class Container(BaseModel):
 @router.post("/deploy", response={202: DeployAnswer}, summary="Deploy a worker node", operation_id="deploy")
 def deploy(request: HttpRequest, chosen: Query[DeployQuery], body: DeployRequest | None = None) -> Status[DeployAnswer]:
     """Start a container with a worker on a Docker host; 503 when no Docker host is online."""
-    _require(request, _INFRA)
+    caller_of(request, INFRA)
     raise NoHostOnlineError
 
 
 @router.get("/api/inventory", response=list[Thing], summary="List what the Docker hosts hold", operation_id="inventory")
 def inventory(request: HttpRequest) -> list[Thing]:
     """Return containers, images, volumes and networks; 503 when no Docker host is online."""
-    _require(request, _VIEW)
+    caller_of(request, VIEW)
     raise NoHostOnlineError
 
 
 @router.get("/api/network", response=list[Container], summary="List containers and their addresses", operation_id="network")
 def network(request: HttpRequest) -> list[Container]:
     """Return the containers of the Docker hosts; 503 when no Docker host is online."""
-    _require(request, _VIEW)
+    caller_of(request, VIEW)
     raise NoHostOnlineError
-
-
-def _require(request: HttpRequest, permission: str) -> None:
-    """Raise PermissionDenied unless the caller may; the site's authentication has put the caller there."""
-    request.auth.require(permission)  # type: ignore[attr-defined]

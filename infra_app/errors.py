@@ -1,7 +1,9 @@
 """What can go wrong with hosts and nodes, as types."""
 
+from zenith_site.common.errors import ZenithError
 
-class InfraError(Exception):
+
+class InfraError(ZenithError):
     """The base of every error that the infrastructure raises on purpose."""
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from celery import current_app
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from tasks_app import jsonsafe
-from tasks_app.errors import InvalidDispatchError, Problem
-from tasks_app.jsonsafe import escape
+from tasks_app.errors import InvalidDispatchError
+from zenith_site.common import jsonsafe
+from zenith_site.common.errors import Problem
+from zenith_site.common.jsonsafe import escape
 
 _STRICT = ConfigDict(strict=True)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -1,51 +1,16 @@
-"""What can go wrong with a request to Zenith, as types that carry the culprit."""
-
-from dataclasses import dataclass
+"""What can go wrong with tasks, workers and queues, beside what can with any request."""
 
 from kombu.exceptions import EncodeError
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One culprit: a JSON pointer (RFC 6901) into the input, and what is wrong there."""
-
-    pointer: str
-    detail: str
-
-
-class ZenithError(Exception):
-    """The base of every error that Zenith raises on purpose."""
-
-
-class InvalidInputError(ZenithError):
-    """What was given cannot be accepted; nothing was changed.
-
-    `problems` names every culprit found.
-    """
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__("; ".join(f"{item.pointer}: {item.detail}" for item in problems))
-        self.problems = problems
+from zenith_site.common.errors import InvalidInputError, ZenithError
 
 
 class InvalidDispatchError(InvalidInputError):
     """The dispatch asked for cannot be accepted; nothing was written."""
 
 
-class InvalidJSONError(InvalidInputError):
-    """What was sent is not JSON, or JSON that programs would read in different ways."""
-
-
-class InvalidQueryError(InvalidInputError):
-    """Parameters of a URL cannot be accepted; here a problem's pointer is the parameter's name."""
-
-
 class IdempotencyConflictError(ZenithError):
     """The Idempotency-Key was used before with another request."""
-
-
-class StateConflictError(ZenithError):
-    """What was asked for is not possible in the state that things are in; nothing was changed."""
 
 
 class WorkerUnknownError(ZenithError):
@@ -64,10 +29,6 @@ class WorkerSilentError(ZenithError):
 
 class PoisonTaskError(ZenithError):
     """A task killed its worker process too often to be tried again."""
-
-
-class BrokerUnavailableError(ZenithError):
-    """The broker did not answer; what is committed is published when it returns."""
 
 
 class ResultTooLargeError(ZenithError, EncodeError):

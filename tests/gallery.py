@@ -15,11 +15,12 @@ from django.template.defaultfilters import pluralize
 from django.urls import include, path
 from django.views.decorators.http import require_POST, require_safe
 
-from tasks_app.callers import OPERATE, VIEW, caller_of
 from tasks_app.models import Task
-from tasks_app.tracking.live import changed
 from tasks_app.web import urls as tasks_urls
-from tasks_app.web.pages import answer, confirm, live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import OPERATE, VIEW, caller_of
+from zenith_site.common.hints import changed
+from zenith_site.common.pages import answer, confirm, render_page
 from zenith_site.urls import urlpatterns as site_urls
 
 SIZE = 8

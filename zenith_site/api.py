@@ -11,7 +11,6 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
 from infra_app.api import router as infrastructure_router
-from tasks_app import jsonsafe
 from tasks_app.api.analytics import router as analytics_router
 from tasks_app.api.analytics import stats_router
 from tasks_app.api.batches import router as batches_router
@@ -25,6 +24,7 @@ from tasks_app.api.workers import router as workers_router
 from zenith_site import problems
 from zenith_site.auth.api import ANY_OF, for_callers_only
 from zenith_site.auth.token_api import router as tokens_router
+from zenith_site.common import jsonsafe
 from zenith_site.health import router as health_router
 from zenith_site.quotas import ReadLimit
 from zenith_site.version import VERSION

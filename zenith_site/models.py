@@ -14,7 +14,7 @@ from zenith_site.env import ACCEPTED_RATE, parse_rate
 
 
 class Scope(models.TextChoices):
-    """What a token may do of what its user may; tasks_app/callers.py says which permission each stands for."""
+    """What a token may do of what its user may; zenith_site/common/callers.py says which permission each stands for."""
 
     READ = "read", "Read: look at tasks, workers and queues"
     DISPATCH = "dispatch", "Dispatch: start tasks"
@@ -51,7 +51,7 @@ class ApiToken(models.Model):
     class Meta:
         verbose_name = "API token"
         ordering = ("-id",)
-        # Two that no model of their own stands for; tasks_app/callers.py names them.
+        # Two that no model of their own stands for; zenith_site/common/callers.py names them.
         permissions = (
             ("manage_infra", "Can manage Docker hosts and worker nodes"),
             ("administer", "Can administer users, tokens and the audit log"),

@@ -33,18 +33,15 @@ from pydantic import BaseModel, Field
 
 from infra_app.errors import NoHostOnlineError
 from tasks_app.dispatch.limits import Quota
-from tasks_app.errors import (
+from tasks_app.errors import IdempotencyConflictError, RateLimitedError, WorkerSilentError, WorkerUnknownError
+from zenith_site.common.errors import (
     BrokerUnavailableError,
-    IdempotencyConflictError,
     InvalidInputError,
     InvalidQueryError,
-    RateLimitedError,
     StateConflictError,
-    WorkerSilentError,
-    WorkerUnknownError,
     ZenithError,
 )
-from tasks_app.jsonsafe import MAX_NAMED, escape
+from zenith_site.common.jsonsafe import MAX_NAMED, escape
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Seconds after which to ask again when the database or the broker is away.

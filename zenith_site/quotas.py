@@ -10,9 +10,9 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from ninja.throttling import BaseThrottle
 
-from tasks_app.callers import Caller
 from tasks_app.dispatch import limits
-from tasks_app.errors import ZenithError
+from zenith_site.common.callers import Caller
+from zenith_site.common.errors import ZenithError
 
 _READING: Final = frozenset({"GET", "HEAD"})
 

@@ -260,7 +260,7 @@ CELERY_DB_REUSE_MAX = 1_000_000
 
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
-# Beside those that tasks_app/masking.py always masks.
+# Beside those that zenith_site/common/masking.py always masks.
 ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
 ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)
 ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)

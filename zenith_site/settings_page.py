@@ -13,13 +13,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pydantic import ValidationError
 
-from tasks_app.callers import ADMINISTER, SCOPES, VIEW, caller_of
-from tasks_app.errors import InvalidInputError, StateConflictError
-from tasks_app.masking import is_secret
-from tasks_app.web.forms import add_problems
-from tasks_app.web.pages import answer, ask, confirm, render_page
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.token_api import TokenRequest, make_token, revoke_token
+from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, caller_of
+from zenith_site.common.errors import InvalidInputError, StateConflictError
+from zenith_site.common.forms import add_problems
+from zenith_site.common.masking import is_secret
+from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_site.models import ApiToken
 from zenith_site.version import VERSION
 

@@ -21,12 +21,12 @@ from tasks_app.api.analytics_schemas import (
     StatsAnswer,
     SummaryAnswer,
 )
-from tasks_app.api.paging import refuse_unknown
-from tasks_app.callers import VIEW, caller_of
 from tasks_app.insight import analytics
 from tasks_app.insight.analytics import Order
 from tasks_app.insight.rollups import Which
 from tasks_app.insight.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
+from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.paging import refuse_unknown
 
 stats_router = Router(tags=["analytics"])
 router = Router(tags=["analytics"])

@@ -9,14 +9,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import BaseModel, Field
 
-from tasks_app.api.described import linked, problems
-from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.task_schemas import CancelAnswer, CancelOne
-from tasks_app.callers import OPERATE, VIEW, caller_of, note
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.insight import batches
 from tasks_app.insight.batches import BatchDetail, BatchFilter, Progress
 from tasks_app.states import Status
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.described import linked, problems
+from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["batches"])
 

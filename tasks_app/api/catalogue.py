@@ -7,9 +7,9 @@ from ninja import Router
 from pydantic import BaseModel, Field
 
 from tasks_app import catalog
-from tasks_app.callers import VIEW, caller_of
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.message import queue_of
+from zenith_site.common.callers import VIEW, caller_of
 
 router = Router(tags=["catalogue"])
 

@@ -12,10 +12,10 @@ from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Rep
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.dead_letters import Group, Letter, traceback_of
 from tasks_app.insight.tasks import FilterText, storable
-from tasks_app.masking import mask_text
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
+from zenith_site.common.masking import mask_text
 
 #: Letters that can be named one by one in one request.
 MAX_IDS = 1000

@@ -19,15 +19,15 @@ from tasks_app.api.dead_letter_schemas import (
     RunAnswer,
 )
 from tasks_app.api.idempotent import IdempotencyKey, answer_once
-from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
-from tasks_app.callers import OPERATE, VIEW, Caller, caller_of, note
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
-from tasks_app.errors import InvalidInputError, Problem, StateConflictError
 from tasks_app.insight import dead_letters
 from tasks_app.insight.dead_letters import DeadLetterFilter
 from tasks_app.models import ReplayRun
+from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
+from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["dead letters"])
 

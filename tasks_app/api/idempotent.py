@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Header
 from pydantic import BaseModel
 
-from tasks_app.callers import Caller
 from tasks_app.dispatch import idempotency
+from zenith_site.common.callers import Caller
 
 #: The header field, as an argument of an operation.
 IdempotencyKey = Annotated[

@@ -8,15 +8,15 @@ from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.api.analytics_schemas import SpanAnswer
-from tasks_app.api.paging import refuse_unknown
-from tasks_app.callers import OPERATE, VIEW, caller_of, note
 from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
-from tasks_app.errors import StateConflictError
 from tasks_app.insight import queues
 from tasks_app.insight.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
 from tasks_app.insight.window import SteppedWindow
 from tasks_app.tracking.mailbox import PRIORITY_STEPS, Message
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.errors import StateConflictError
+from zenith_site.common.paging import refuse_unknown
 
 router = Router(tags=["queues"])
 

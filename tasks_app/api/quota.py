@@ -2,8 +2,8 @@
 
 from django.http import HttpRequest
 
-from tasks_app.callers import Caller
 from tasks_app.dispatch import limits
+from zenith_site.common.callers import Caller
 
 
 def admit_trigger(request: HttpRequest, caller: Caller) -> None:

@@ -7,9 +7,7 @@ from uuid import UUID
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 
-from tasks_app.api.described import linked, problems
 from tasks_app.api.idempotent import IdempotencyKey, answer_once
-from tasks_app.api.paging import link_next, refuse_unknown
 from tasks_app.api.quota import admit_trigger
 from tasks_app.api.task_schemas import (
     MAX_CANCELLED,
@@ -24,15 +22,17 @@ from tasks_app.api.task_schemas import (
     TaskDetailAnswer,
     TaskSummary,
 )
-from tasks_app.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
 from tasks_app.dispatch.cancel import Cancelled, cancel
 from tasks_app.dispatch.create import Origin, dispatch_many
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
-from tasks_app.errors import StateConflictError
 from tasks_app.insight.detail import detail
 from tasks_app.insight.tasks import TaskFilter, open_among
 from tasks_app.models import Task
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.common.described import linked, problems
+from zenith_site.common.errors import StateConflictError
+from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["tasks"])
 

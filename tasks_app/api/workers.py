@@ -9,13 +9,13 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.callers import OPERATE, VIEW, caller_of
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, Told
 from tasks_app.errors import WorkerUnknownError
 from tasks_app.insight import workers
 from tasks_app.insight.workers import CurrentTask, WorkerState, WorkerView
 from tasks_app.states import Status
+from zenith_site.common.callers import OPERATE, VIEW, caller_of
 
 router = Router(tags=["workers"])
 

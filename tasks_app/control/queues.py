@@ -15,12 +15,12 @@ from typing import Final
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app import jsonsafe
 from tasks_app.dispatch.cancel import CHUNK, Cancelled, cancel
-from tasks_app.errors import InvalidInputError, Problem
 from tasks_app.models import QueuePause, Task
 from tasks_app.states import Status
 from tasks_app.tracking import mailbox, pauses
+from zenith_site.common import jsonsafe
+from zenith_site.common.errors import InvalidInputError, Problem
 
 MAX_NOTE: Final = 1000
 #: Tasks purged by one call.

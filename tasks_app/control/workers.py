@@ -17,15 +17,10 @@ from typing import Any, Final
 from celery import current_app
 from celery.utils.time import rate
 
-from tasks_app.errors import (
-    InvalidInputError,
-    Problem,
-    StateConflictError,
-    WorkerSilentError,
-    WorkerUnknownError,
-)
+from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.tracking.consuming import STOP_CONSUMING
 from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 
 #: Seconds that a worker has to answer.
 PATIENCE: Final = 2.0

@@ -26,8 +26,9 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.callers import Caller, Rate
-from tasks_app.errors import BrokerUnavailableError, RateLimitedError
+from tasks_app.errors import RateLimitedError
+from zenith_site.common.callers import Caller, Rate
+from zenith_site.common.errors import BrokerUnavailableError
 
 #: Seconds that a request waits for Redis before it is told to come again.
 _PATIENCE: Final = 2.0

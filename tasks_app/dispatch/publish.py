@@ -25,10 +25,10 @@ from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
-from tasks_app.errors import BrokerUnavailableError
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
+from zenith_site.common.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import threading
 from typing import Final
 
 from tasks_app.dispatch.publish import publish_due
-from tasks_app.tracking.loops import repeat
+from zenith_site.common.loops import repeat
 
 #: Seconds between two looks, so a task is sent at most this long after it is due.
 LOOK_EVERY: Final = 0.5

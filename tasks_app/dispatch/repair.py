@@ -9,8 +9,8 @@ from django.db import connection
 
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
-from tasks_app.tracking.loops import repeat
 from tasks_app.tracking.reconcile import Recoverer, Searcher
+from zenith_site.common.loops import repeat
 
 #: Seconds between two passes.
 PASS_EVERY: Final = 3.0

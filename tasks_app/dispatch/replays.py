@@ -22,7 +22,7 @@ from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
 from tasks_app.states import Status
-from tasks_app.tracking.loops import repeat
+from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)
 

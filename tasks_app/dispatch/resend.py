@@ -10,11 +10,11 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
-from tasks_app.errors import BrokerUnavailableError
 from tasks_app.states import Status, position
 from tasks_app.tracking import claims, stream
 from tasks_app.tracking.crashes import put_back
 from tasks_app.tracking.reconcile import Lost
+from zenith_site.common.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
 

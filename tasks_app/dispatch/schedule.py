@@ -10,14 +10,15 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app import catalog, jsonsafe
+from tasks_app import catalog
 from tasks_app.dispatch.create import queue_problems
-from tasks_app.errors import InvalidInputError, Problem
-from tasks_app.masking import mask_problems
 from tasks_app.models import Task, TaskEvent
 from tasks_app.states import Status, note_position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
+from zenith_site.common import jsonsafe
+from zenith_site.common.errors import InvalidInputError, Problem
+from zenith_site.common.masking import mask_problems
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from tasks_app import catalog
-from tasks_app.masking import mask, mask_positional
 from tasks_app.models import Task
+from zenith_site.common.masking import mask, mask_positional
 
 
 class Arguments(NamedTuple):

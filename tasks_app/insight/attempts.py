@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks_app.masking import mask_text
 from tasks_app.models import Attempt, Task
 from tasks_app.states import TERMINAL, Status, delivery_of
+from zenith_site.common.masking import mask_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

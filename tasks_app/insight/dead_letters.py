@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.insight.lineage import replays_of
 from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterText
-from tasks_app.masking import mask_text
 from tasks_app.models import DeadLetter
 from tasks_app.models.dead_letter import LetterState, Selection
+from zenith_site.common.masking import mask_text
 
 _MOST: Final = 2**63 - 1
 _State = Annotated[LetterState | None, BeforeValidator(lambda value: value or None)]

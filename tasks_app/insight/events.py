@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 from django.db.models import QuerySet
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight.feed import newest_id
 from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.models import TaskEvent
+from zenith_site.common.errors import InvalidQueryError, Problem
 
 #: Events that one page looks through: a filter that few match must not read the whole history.
 MAX_SCANNED: Final = 20_000

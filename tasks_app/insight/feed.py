@@ -11,10 +11,10 @@ from uuid import UUID
 
 from django.db.models import Max, Min
 
-from tasks_app.errors import InvalidQueryError, Problem
-from tasks_app.jsonsafe import MAX_NAMED
 from tasks_app.models import TaskEvent
 from tasks_app.states import Status, attempt_of
+from zenith_site.common.errors import InvalidQueryError, Problem
+from zenith_site.common.jsonsafe import MAX_NAMED
 
 #: More than this at once is not caught up with: the reader should read its list anew.
 MAX_BEHIND: Final = 5000

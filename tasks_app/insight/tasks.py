@@ -14,13 +14,13 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from tasks_app import jsonsafe
 from tasks_app.insight import finding
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.search import Search, parse
-from tasks_app.masking import mask, mask_text
 from tasks_app.models import Task
 from tasks_app.states import OPEN, TERMINAL, Status
+from zenith_site.common import jsonsafe
+from zenith_site.common.masking import mask, mask_text
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"

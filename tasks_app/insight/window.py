@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from django.db import connection
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight.tasks import FilterText
 from tasks_app.tracking.periods import DAY, MINUTE
+from zenith_site.common.errors import InvalidQueryError, Problem
 
 HOUR: Final = 3600
 #: Points that one series may have, and that an automatic step aims at.

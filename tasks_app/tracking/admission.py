@@ -19,10 +19,10 @@ from tasks_app.states import TERMINAL, Status
 from tasks_app.tracking import claims
 from tasks_app.tracking.claims import Verdict
 from tasks_app.tracking.crashes import last_crash
-from tasks_app.tracking.loops import with_fresh_connection
 from tasks_app.tracking.outcome import surely
 from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 from tasks_app.tracking.stream import Event, append
+from zenith_site.common.loops import with_fresh_connection
 
 logger = logging.getLogger(__name__)
 

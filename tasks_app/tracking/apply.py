@@ -18,8 +18,6 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from tasks_app.jsonsafe import storable, storable_text
-from tasks_app.masking import mask_json, mask_text
 from tasks_app.states import TERMINAL, Status
 from tasks_app.tracking.arrays import column
 from tasks_app.tracking.attempts import write_attempts
@@ -29,6 +27,8 @@ from tasks_app.tracking.fold import EXTERNAL, TaskState, fold
 from tasks_app.tracking.results import REVOKED_RESULT, write_results
 from tasks_app.tracking.rollup import write_rollups
 from tasks_app.tracking.stream import Event
+from zenith_site.common.jsonsafe import storable, storable_text
+from zenith_site.common.masking import mask_json, mask_text
 
 _SELECT: Final = """
     SELECT id::text, name, queue, source, status, position, worker, error_type, error_message,

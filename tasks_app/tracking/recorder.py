@@ -24,8 +24,8 @@ from django.db import DatabaseError, DataError, IntegrityError
 
 from tasks_app.tracking import live, stream
 from tasks_app.tracking.apply import apply
-from tasks_app.tracking.loops import Pause, with_fresh_connection
 from tasks_app.tracking.stream import Entry, Event, UnreadableEntryError
+from zenith_site.common.loops import Pause, with_fresh_connection
 
 logger = logging.getLogger(__name__)
 

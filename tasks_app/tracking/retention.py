@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app.models import DeadLetter
 from tasks_app.tracking import periods
-from tasks_app.tracking.loops import repeat
+from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)
 

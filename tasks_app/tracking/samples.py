@@ -19,7 +19,7 @@ from tasks_app.states import Status
 from tasks_app.tracking import mailbox, pauses, periods
 from tasks_app.tracking.arrays import column
 from tasks_app.tracking.heartbeat import WorkerBeat, read_all
-from tasks_app.tracking.loops import repeat
+from zenith_site.common.loops import repeat
 
 #: Seconds between two looks.
 LOOK_EVERY: Final = 10.0

@@ -9,15 +9,15 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from tasks_app.callers import VIEW, caller_of
 from tasks_app.insight import analytics
 from tasks_app.insight.analytics import LoadPoint, Order
 from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import Preset, Span, SteppedWindow
 from tasks_app.web.charts import Chart, Series, chart
-from tasks_app.web.downloads import download, wanted
-from tasks_app.web.pages import render_page
 from tasks_app.web.templatetags.zenith import NOTHING, duration
+from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.downloads import download, wanted
+from zenith_site.common.pages import render_page
 
 ROWS: Final = 20
 LABELS: Final = {

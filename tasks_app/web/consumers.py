@@ -20,13 +20,13 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
-from tasks_app.callers import VIEW, Caller
-from tasks_app.errors import InvalidQueryError, Problem
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedFilter
 from tasks_app.tracking.live import GROUP
 from tasks_app.web.shared import shared
 from tasks_app.web.throttle import Throttle
+from zenith_site.common.callers import VIEW, Caller
+from zenith_site.common.errors import InvalidQueryError, Problem
 
 logger = logging.getLogger(__name__)
 

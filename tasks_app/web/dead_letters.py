@@ -12,17 +12,18 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from tasks_app.callers import OPERATE, VIEW, Caller, caller_of, note
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, discard, matching, replay, stop_run
-from tasks_app.errors import InvalidInputError
 from tasks_app.insight import dead_letters
 from tasks_app.insight.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
-from tasks_app.web.downloads import MOST, download, wanted
-from tasks_app.web.forms import ObjectField, add_problems
-from tasks_app.web.pages import answer, ask, live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.errors import InvalidInputError
+from zenith_site.common.forms import ObjectField, add_problems
+from zenith_site.common.pages import answer, ask, render_page
 
 PAGE: Final = 50
 RUNS_SHOWN: Final = 5

@@ -9,14 +9,15 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 from pydantic import ValidationError
 
-from tasks_app.callers import VIEW, caller_of
-from tasks_app.errors import InvalidQueryError
 from tasks_app.insight.events import EventFilter
-from tasks_app.masking import mask_text
 from tasks_app.models import TaskEvent
 from tasks_app.states import Status
-from tasks_app.web.downloads import MOST, download, wanted
-from tasks_app.web.pages import live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.errors import InvalidQueryError
+from zenith_site.common.masking import mask_text
+from zenith_site.common.pages import render_page
 
 PAGE: Final = 100
 FILTERS: Final = ("task", "status", "queue", "worker")

@@ -3,7 +3,7 @@
 The query says what the page shows:
 
 - `on=tasks,queues`: topics. `tasks` follows the events of tasks, any other topic is a name given to
-  `tracking.live.changed`. Every page hears of `notifications`, for the bell.
+  `zenith_site.common.hints.changed`. Every page hears of `notifications`, for the bell.
 - `task=ID`, `name=NAME` (each may be repeated): of `tasks`, only these.
 - `after=N`: the newest event that the page has seen; what came later is told at once.
 
@@ -18,9 +18,10 @@ from channels.db import database_sync_to_async
 
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedEvent
-from tasks_app.tracking.live import GROUP, PAGES
+from tasks_app.tracking.live import GROUP
 from tasks_app.web.consumers import PumpingConsumer
 from tasks_app.web.shared import shared
+from zenith_site.common.hints import PAGES
 
 TASKS: Final = "tasks"
 NOTIFICATIONS: Final = "notifications"

@@ -10,16 +10,16 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from tasks_app.callers import OPERATE, VIEW, caller_of, note
 from tasks_app.control import queues as control
-from tasks_app.errors import InvalidInputError
 from tasks_app.insight import queues as insight
 from tasks_app.insight.queues import QueueView
 from tasks_app.insight.window import Preset, SteppedWindow
-from tasks_app.tracking.live import changed
-from tasks_app.web.downloads import download, wanted
-from tasks_app.web.forms import add_problems
-from tasks_app.web.pages import answer, ask, confirm, render_page
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.downloads import download, wanted
+from zenith_site.common.errors import InvalidInputError
+from zenith_site.common.forms import add_problems
+from zenith_site.common.hints import changed
+from zenith_site.common.pages import answer, ask, confirm, render_page
 
 PEEKED: Final = 20
 COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [

@@ -12,18 +12,19 @@ from django.views.decorators.http import require_http_methods, require_safe
 from pydantic import ValidationError
 
 from tasks_app import catalog
-from tasks_app.callers import OPERATE, VIEW, Caller, caller_of, note
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, matching
 from tasks_app.dispatch.rerun import run_again
-from tasks_app.errors import StateConflictError
 from tasks_app.insight.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
 from tasks_app.states import TERMINAL, Status
-from tasks_app.web.downloads import MOST, download, wanted
-from tasks_app.web.pages import answer, confirm, live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.errors import StateConflictError
+from zenith_site.common.pages import answer, confirm, render_page
 
 PAGE: Final = 50
 #: What one action takes at most; its answer says when more match.

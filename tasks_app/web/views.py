@@ -14,17 +14,18 @@ from django.views.decorators.http import require_POST, require_safe
 from django_celery_results.models import TaskResult
 
 from tasks_app import catalog
-from tasks_app.callers import DISPATCH, VIEW, caller_of, note
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.detail import detail
-from tasks_app.masking import mask_text
 from tasks_app.models import Task
 from tasks_app.states import Status
 from tasks_app.web.context import overview_context
-from tasks_app.web.pages import answer, live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
+from zenith_site.common.masking import mask_text
+from zenith_site.common.pages import answer, render_page
 
 
 @require_safe

@@ -11,14 +11,16 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app.callers import OPERATE, VIEW, caller_of, note
 from tasks_app.control import workers as control
-from tasks_app.errors import InvalidInputError, StateConflictError, WorkerSilentError, WorkerUnknownError
+from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.insight import workers as insight
 from tasks_app.insight.workers import WorkerView
-from tasks_app.web.downloads import download, wanted
-from tasks_app.web.forms import add_problems
-from tasks_app.web.pages import answer, ask, live, render_page
+from tasks_app.web.cursor import live
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.downloads import download, wanted
+from zenith_site.common.errors import InvalidInputError, StateConflictError
+from zenith_site.common.forms import add_problems
+from zenith_site.common.pages import answer, ask, render_page
 
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),

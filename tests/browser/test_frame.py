@@ -9,12 +9,12 @@ import pytest
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.tracking import live
 from tests import stack as stacks
 from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.processes import free_port
 from tests.waiting import eventually
+from zenith_site.common import hints
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -76,9 +76,9 @@ def test_what_changes_without_an_event_is_told_by_topic(visitor: Visitor, site: 
     wait_for_rows(page, 1)
     # Quiet now: what the database alone knows is shown only once somebody says so.
     Task.objects.update(name="renamed")
-    live.changed("another topic")
+    hints.changed("another topic")
     assert page.get_by_role("link", name="drill_sleep").count() == 1
-    live.changed("gallery")
+    hints.changed("gallery")
     page.get_by_role("link", name="renamed").wait_for()
 
 

@@ -12,9 +12,9 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client, RequestFactory
 
-from tasks_app.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, SCOPES, VIEW, Caller, caller_of, scope_of
 from zenith_site.auth.permissions import OWN_TOKENS, ROLES, ensure_roles
 from zenith_site.auth.tokens import caller_for, create_token
+from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, SCOPES, VIEW, Caller, caller_of, scope_of
 from zenith_site.env import Rate
 from zenith_site.models import ApiToken, Scope
 

@@ -24,6 +24,7 @@ from tasks_app.web.throttle import Throttle
 from tests import stack as stacks
 from tests.processes import free_port
 from tests.stack import Stack
+from zenith_site.common import hints
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -451,8 +452,8 @@ def test_a_page_is_not_told_of_what_it_does_not_show(opened: Open, query: str) -
     with opened(f"/ws/page?{query}") as socket:
         ready(socket)
         sleeps()
-        live.changed("workers")
-        live.changed("notifications")
+        hints.changed("workers")
+        hints.changed("notifications")
         # This one every page hears of; had the others been told, they would have come first or with it.
         assert changes(socket) == ["notifications"]
 
@@ -489,7 +490,7 @@ def test_a_page_may_ask_for_everything(opened: Open) -> None:
 def test_a_page_is_told_by_topic_of_what_has_no_event(opened: Open) -> None:
     with opened("/ws/page?on=queues,workers") as socket:
         ready(socket)
-        live.changed("queues", "nodes")
+        hints.changed("queues", "nodes")
         assert changes(socket) == ["queues"]
 
 
@@ -498,7 +499,7 @@ def test_a_burst_of_changes_is_few_frames_for_a_page(opened: Open) -> None:
         ready(socket)
         for _ in range(20):
             sleeps()
-        live.changed("last")
+        hints.changed("last")
         frames = 0
         while "last" not in changes(socket):
             frames += 1

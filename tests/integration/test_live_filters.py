@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.errors import InvalidQueryError
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedFilter
 from tasks_app.states import Status
@@ -18,6 +17,7 @@ from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready, statuses, until_closed
+from zenith_site.common.errors import InvalidQueryError
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,11 +19,12 @@ from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch import replays
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, Replayed, discard, replay
-from tasks_app.errors import InvalidDispatchError, InvalidInputError
+from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Batch, DeadLetter, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 from tests.failures import fail, failure, succeed
 from tests.waiting import eventually
+from zenith_site.common.errors import InvalidInputError
 
 ANN = Origin(source="api", sent_by="ann")
 ALL = Selection()

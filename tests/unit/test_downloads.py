@@ -14,7 +14,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
 from tasks_app.states import Status
-from tasks_app.web.downloads import download, wanted
+from zenith_site.common.downloads import download, wanted
 
 COLUMNS = [("id", lambda row: row[0]), ("value", lambda row: row[1])]
 

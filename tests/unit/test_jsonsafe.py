@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app import jsonsafe
-from tasks_app.errors import InvalidJSONError
+from zenith_site.common import jsonsafe
+from zenith_site.common.errors import InvalidJSONError
 
 JSON_VALUES = st.recursive(
     st.none()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app import masking
-from tasks_app.masking import MASK, is_secret, mask, mask_json, mask_positional, mask_text
+from zenith_site.common import masking
+from zenith_site.common.masking import MASK, is_secret, mask, mask_json, mask_positional, mask_text
 
 
 @pytest.mark.parametrize(

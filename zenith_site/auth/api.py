@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja.errors import AuthenticationError, HttpError
 from ninja.security import APIKeyHeader, HttpBearer, SessionAuth
 
-from tasks_app.callers import Caller
 from zenith_site import problems
 from zenith_site.auth.tokens import authenticate_token, caller_for
+from zenith_site.common.callers import Caller
 
 
 class ApiKey(APIKeyHeader):

@@ -2,7 +2,7 @@
 
 1. `AuditMiddleware` writes an entry after every request of a known caller that may change something
    (any method but GET, HEAD, OPTIONS and TRACE) and was answered with success. No view can forget it; a view adds
-   numbers and ids with `note()` (tasks_app/callers.py).
+   numbers and ids with `note()` (zenith_site/common/callers.py).
 2. Logins, failed ones too, and logouts come through Django's signals.
 3. Entries are pruned after ZENITH_AUDIT_DAYS.
 
@@ -23,9 +23,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from tasks_app.callers import known_caller
 from tasks_app.tracking import retention
 from zenith_site.auth.address import client_address
+from zenith_site.common.callers import known_caller
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -1,7 +1,7 @@
 """What people may do, in one table; docs/security.md shows it to them.
 
 Every active user may look, and manage their own tokens. Anything else takes a permission of
-Django's, which three groups bundle. Views ask `caller_of()` (tasks_app/callers.py), which asks
+Django's, which three groups bundle. Views ask `caller_of()` (zenith_site/common/callers.py), which asks
 `user.has_perm()` and nothing else, so whatever backend an installation adds counts too.
 """
 
@@ -11,7 +11,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-from tasks_app.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, VIEW
+from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, VIEW
 
 #: List, create and revoke one's own tokens. No row of Django's stands for it, since nobody has to be given it.
 OWN_TOKENS: Final = "zenith_site.own_tokens"

@@ -15,9 +15,9 @@ from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.http.request import validate_host
 
-from tasks_app.callers import Caller
 from zenith_site.auth.tokens import authenticate_token, caller_for
 from zenith_site.auth.watch import Door, watch
+from zenith_site.common.callers import Caller
 
 Scoped = MutableMapping[str, Any]
 Application = Callable[[Scoped, Any, Any], Awaitable[None]]

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from tasks_app.callers import Caller
+from zenith_site.common.callers import Caller
 from zenith_site.env import parse_rate
 from zenith_site.models import ApiToken, Scope
 

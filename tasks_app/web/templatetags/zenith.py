@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.masking import mask_text
 from tasks_app.states import Status
+from zenith_site.common.masking import mask_text
 
 register = template.Library()
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from tasks_app.errors import Problem
+from zenith_site.common.errors import Problem
 
 MASK: Final = "***"
 #: Always hidden; ZENITH_MASK_KEYS adds more. `max_tokens` is no secret, which is why `token` stands at the end.

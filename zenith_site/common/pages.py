@@ -10,42 +10,19 @@ docs/pages.md shows them at work.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags, url_has_allowed_host_and_scheme
 
-from tasks_app.insight.feed import newest_id
-
-P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
-
 #: What differs between two renderings of the same state: tokens against forgery, and times as words.
 _VOLATILE: Final = re.compile(r'(?<=name="csrfmiddlewaretoken" value=")[^"]*|(<time[^>]*\sdata-relative[^>]*>)[^<]*')
-
-
-def live(view: View[P]) -> View[P]:
-    """Give a view's page the id of the newest event as it was before the view read anything.
-
-    The page's socket then tells it of everything after that, so nothing that happens between the
-    view's first query and the socket's opening is missed. Costs one query.
-    """
-
-    @wraps(view)
-    def with_cursor(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        if not wants_fragments(request):
-            request.live_cursor = newest_id()  # type: ignore[attr-defined]
-        return view(request, *args, **kwargs)
-
-    return with_cursor
 
 
 def wants_fragments(request: HttpRequest) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import redis
 from django.db import DatabaseError, close_old_connections, connection
 
-from tasks_app.errors import BrokerUnavailableError
+from zenith_site.common.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from django import forms
 
-from tasks_app import jsonsafe
-from tasks_app.errors import InvalidInputError, InvalidJSONError
+from zenith_site.common import jsonsafe
+from zenith_site.common.errors import InvalidInputError, InvalidJSONError
 
 
 class ObjectField(forms.CharField):

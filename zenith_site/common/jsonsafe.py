@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from tasks_app.errors import InvalidJSONError, Problem
+from zenith_site.common.errors import InvalidJSONError, Problem
 
 SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32

@@ -5,7 +5,7 @@ from typing import Protocol
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel
 
-from tasks_app.errors import InvalidQueryError, Problem
+from zenith_site.common.errors import InvalidQueryError, Problem
 
 
 class _Filter(Protocol):

@@ -1,0 +1,48 @@
+"""Telling the web processes that there is something new: a hint, never the news itself.
+
+A hint goes over the channel layer and may get lost; whoever gets it reads the truth from PostgreSQL.
+What changes without a task's event (a letter discarded, a queue paused, a node ready) is told to
+pages by `changed`, by topic.
+"""
+
+import asyncio
+import logging
+import threading
+from functools import cache
+from typing import Any, Final
+
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+PAGES: Final = "pages"
+CHANGED: Final = "page.changed"
+
+
+def changed(*topics: str) -> None:
+    """Tell every open page that shows one of these topics to read it again; never raises.
+
+    Topics are names that pages and callers agree on: `dead-letters`, `queues`, `nodes`, … .
+    Call it after the commit.
+    """
+    tell(PAGES, {"type": CHANGED, "topics": list(topics)})
+
+
+def tell(group: str, message: dict[str, Any]) -> None:
+    """Send a message to a group of sockets from any thread; never raises and does not wait."""
+    asyncio.run_coroutine_threadsafe(_send(group, message), _loop())
+
+
+async def _send(group: str, message: dict[str, Any]) -> None:
+    try:
+        await get_channel_layer().group_send(group, message)
+    except Exception as error:  # a lost hint must not fail what it hints at
+        logger.debug("A hint was lost: %s", error)
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop in a thread of its own: the layer keeps one connection per loop."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="zenith-live", daemon=True).start()
+    return loop
