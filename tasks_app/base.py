@@ -12,11 +12,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from tasks_app.models.ids import new_id
 from tasks_app.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from tasks_app.tracking.admission import admit
 from tasks_app.tracking.outcome import surely
 from tasks_app.tracking.signals import BACKOFF_HEADER, DISPATCHED_HEADER
+from zenith_site.common.ids import new_id
 
 #: Header with the number of retries that a dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"

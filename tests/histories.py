@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status
 from tasks_app.tracking.stream import Event
+from zenith_site.common.ids import new_id
 
 NAME, QUEUE, ARGS, KWARGS = "billing.charge", "payments", [41, "EUR"], {"customer": "c-17"}
 #: All times are multiples of this, which binary fractions and microseconds both hold exactly.

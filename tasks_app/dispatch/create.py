@@ -25,12 +25,12 @@ from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Batch
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import Problem
+from zenith_site.common.ids import new_id
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100

@@ -28,10 +28,10 @@ from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import DeadLetter, ReplayRun, Task
 from tasks_app.models.dead_letter import LetterState, Selection
-from tasks_app.models.ids import new_id
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
+from zenith_site.common.ids import new_id
 from zenith_site.common.masking import mask_problems
 
 #: Letters replayed in one transaction; more become a run.

@@ -12,8 +12,8 @@ from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
-from tasks_app.models.ids import new_id
 from zenith_site.common.errors import StateConflictError
+from zenith_site.common.ids import new_id
 
 
 def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | None:

@@ -5,7 +5,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import tasks_app.models.ids
+import zenith_site.common.ids
 
 
 class Migration(migrations.Migration):
@@ -19,7 +19,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Batch",
             fields=[
-                ("id", models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("task_name", models.CharField(max_length=255)),
                 ("size", models.PositiveIntegerField(help_text="How many tasks were asked for.")),
                 ("source", models.CharField(help_text="page, api, command or engine", max_length=16)),
@@ -64,7 +67,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Task",
             fields=[
-                ("id", models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("name", models.CharField(max_length=255)),
                 ("queue", models.CharField(max_length=100)),
                 (

@@ -5,7 +5,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import tasks_app.models.ids
+import zenith_site.common.ids
 
 
 class Migration(migrations.Migration):
@@ -86,7 +86,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ReplayRun",
             fields=[
-                ("id", models.UUIDField(default=tasks_app.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 (
                     "state",
                     models.CharField(

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from tasks_app.models.ids import new_id
+from zenith_site.common.ids import new_id
 
 
 class Batch(models.Model):

@@ -5,8 +5,8 @@ from django.db import models
 from django.db.models import Q
 
 from tasks_app.models.batch import Batch
-from tasks_app.models.ids import new_id
 from tasks_app.states import OPEN, TERMINAL, Status, attempt_of
+from zenith_site.common.ids import new_id
 
 #: Where a task can come from that Zenith dispatched; see Origin in dispatch/create.py.
 DISPATCHED = ("page", "api", "command", "engine")

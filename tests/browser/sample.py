@@ -15,12 +15,12 @@ from typing import Any
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, MinuteRollup
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.rollup import BUCKETS
 from tasks_app.tracking.stream import Event
+from zenith_site.common.ids import new_id
 
 #: Name, queue, arguments by name, usual seconds.
 KINDS: list[tuple[str, str, dict[str, Any], float]] = [

@@ -12,8 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.models import Batch, MinuteRollup, Task, TaskEvent
-from tasks_app.models.ids import new_id
 from zenith_site.auth.tokens import authenticate_token, create_token
+from zenith_site.common.ids import new_id
 from zenith_site.models import ApiToken
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from tasks_app.dispatch.create import NewTask, write_tasks
 from tasks_app.models import Attempt, Batch, Task, TaskEvent
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status, position
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.line import client
@@ -21,6 +20,7 @@ from tests import stack as stacks
 from tests.failures import failure, queued
 from tests.stack import Stack
 from tests.waiting import eventually
+from zenith_site.common.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,6 @@ from django.db import connection, transaction
 
 from tasks_app.insight import feed
 from tasks_app.models import TaskEvent
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status
 from tasks_app.tracking import live
 from tasks_app.tracking.apply import apply
@@ -23,6 +22,7 @@ from tasks_app.tracking.stream import Event
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready
 from tests.waiting import eventually
+from zenith_site.common.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from tasks_app.insight import feed
-from tasks_app.models.ids import new_id
 from tasks_app.states import Status
 from tasks_app.tracking import live
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
 from tests.integration import test_live
 from tests.integration.test_live import Open, ready, sleeps
+from zenith_site.common.ids import new_id
 from zenith_site.slow_readers import SlowReaders
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,0 +1,84 @@
+"""Worker nodes: containers that each run a Celery worker of this project."""
+
+from django.db import models
+from django.utils import timezone
+
+from infra_app.models.group import NodeGroup
+from infra_app.models.host import Host
+from infra_app.states import STORED, Desired, NodeStatus
+from zenith_site.common.ids import new_id
+
+
+class Node(models.Model):
+    """One node: what is wanted of it, and what its host's agent observed.
+
+    The upper fields are written by infra_app/nodes.py alone, the lower ones by the agent alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    group = models.ForeignKey(NodeGroup, on_delete=models.PROTECT, related_name="nodes")
+    name = models.CharField(max_length=63)
+    host = models.ForeignKey(
+        Host, null=True, on_delete=models.PROTECT, related_name="nodes", help_text="None until one has room."
+    )
+    desired = models.CharField(max_length=8, choices=Desired, default=Desired.RUNNING)
+    #: Raised with each change of what is desired; the agent says up to which it has acted.
+    generation = models.PositiveIntegerField(default=1)
+    #: Raised to have the container replaced: a restart, or another image or environment of the group.
+    revision = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    status = models.CharField(max_length=8, choices=[(s.value, s.label) for s in STORED], default=NodeStatus.PENDING)
+    reason = models.TextField(blank=True, default="", help_text="Why it is not READY, in a sentence for people.")
+    observed_generation = models.PositiveIntegerField(default=0)
+    observed_revision = models.PositiveIntegerField(default=0)
+    container_id = models.CharField(max_length=64, blank=True, default="")
+    image_id = models.CharField(max_length=80, blank=True, default="")
+    slot = models.PositiveIntegerField(null=True, help_text="Of a Swarm service.")
+    exit_code = models.IntegerField(null=True)
+    oom_killed = models.BooleanField(default=False)
+    restarts = models.PositiveIntegerField(default=0, help_text="How often it ended by itself and was started again.")
+    retry_at = models.DateTimeField(null=True, help_text="When it is tried again after a crash loop.")
+    started_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    observed_at = models.DateTimeField(null=True)
+    log_tail = models.TextField(blank=True, default="", help_text="The last lines of a container that has ended.")
+
+    #: The newest figures; their history is in NodeSample.
+    cpu_percent = models.FloatField(null=True, help_text="100 is one CPU.")
+    memory_bytes = models.BigIntegerField(null=True)
+    network_rx_bytes = models.BigIntegerField(null=True)
+    network_tx_bytes = models.BigIntegerField(null=True)
+    sampled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("name",), condition=~models.Q(status=NodeStatus.REMOVED), name="node_name_once"),
+        )
+        indexes = (
+            # The agent reads its host's nodes, once a second while nothing changes.
+            models.Index(fields=("host", "status"), name="node_by_host"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def worker(self) -> str:
+        """The name of its Celery worker, which carries the node's id."""
+        return worker_name(self)
+
+    @property
+    def shown_status(self) -> NodeStatus:
+        """Its status as people see it: UNKNOWN while its host is unreachable. Reads `host`."""
+        status = NodeStatus(self.status)
+        if status is NodeStatus.REMOVED or self.host is None or self.host.online:
+            return status
+        return NodeStatus.UNKNOWN
+
+
+def worker_name(node: Node) -> str:
+    """Return the Celery worker's name of a node: `NAME@ID`."""
+    return f"{node.name}@{node.id}"
