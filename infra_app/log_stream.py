@@ -1,0 +1,114 @@
+"""The logs of nodes on their way to whoever reads them: a capped Redis stream for each node that somebody watches.
+
+1. An open page or `node_logs --follow` says that it watches a node (`watch`), again and again while it does.
+2. The node's agent asks which are watched (`watched`), follows their containers' logs, and appends the lines.
+3. Readers `read` on from the last id that they saw; a line's id says nothing but its place.
+4. Nobody watches any more: the agent lets go, and the stream runs out. What a container said last
+   before it ended is kept in PostgreSQL (Node.log_tail).
+
+This module alone knows the keys. Everything here raises redis.RedisError where Redis is away.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+import redis
+from django.conf import settings
+
+#: Seconds that a reader counts as watching after it said so, and that a node's lines are kept after the newest.
+WATCHED_FOR: Final = 15
+KEPT_FOR: Final = 600
+#: Lines kept of a node; Redis drops whole blocks, so a few more may be there.
+MAX_LINES: Final = 10_000
+#: Characters of one line; the rest is cut off.
+MAX_LENGTH: Final = 8_000
+
+_WATCHED: Final = "zenith:node-log-watched:"
+_LINES: Final = "zenith:node-log:"
+_BLOCK: Final = 500
+_ID: Final = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as Docker has it: when (RFC 3339, with nanoseconds), on which stream, what."""
+
+    at: str
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Line):
+    """A line with the id after which to read on."""
+
+    id: str
+
+
+def topic(node: UUID) -> str:
+    """Return the topic under which pages hear of a node's new lines (zenith_site.common.hints)."""
+    return f"node-log-{node}"
+
+
+def watch(node: UUID) -> None:
+    """Say that somebody reads this node's log for the next WATCHED_FOR seconds."""
+    with _client().pipeline(transaction=False) as pipe:
+        pipe.set(f"{_WATCHED}{node}", 1, ex=WATCHED_FOR)
+        pipe.expire(f"{_LINES}{node}", KEPT_FOR)
+        pipe.execute()
+
+
+def watched(nodes: Sequence[UUID]) -> set[UUID]:
+    """Return those of the nodes whose logs somebody reads."""
+    if not nodes:
+        return set()
+    answers = _client().mget([f"{_WATCHED}{node}" for node in nodes])
+    return {node for node, answer in zip(nodes, answers, strict=True) if answer is not None}
+
+
+def append(node: UUID, lines: Iterable[Line]) -> None:
+    """Add lines, the oldest first."""
+    found = list(lines)
+    key = f"{_LINES}{node}"
+    for start in range(0, len(found), _BLOCK):
+        with _client().pipeline(transaction=False) as pipe:
+            for line in found[start : start + _BLOCK]:
+                fields = {"t": line.at, "s": line.stream, "m": line.text[:MAX_LENGTH]}
+                pipe.xadd(key, fields, maxlen=MAX_LINES, approximate=True)
+            pipe.expire(key, KEPT_FOR)
+            pipe.execute()
+
+
+def read(node: UUID, after: str = "", limit: int = 1000) -> list[Entry]:
+    """Return lines that came after the one of this id, the oldest first; without an id, the newest.
+
+    Raises ValueError where `after` is no id.
+    """
+    key = f"{_LINES}{node}"
+    if after:
+        if not _ID.fullmatch(after):
+            raise ValueError(f"{after!r} is not the id of a line")
+        return [_entry(*item) for item in _client().xrange(key, min=f"({after}", count=limit)]
+    return [_entry(*item) for item in reversed(_client().xrevrange(key, count=limit))]
+
+
+def newest_at(node: UUID) -> str:
+    """Return Docker's time of the newest line; empty where there is none."""
+    newest = read(node, limit=1)
+    return newest[0].at if newest else ""
+
+
+def _entry(id_: str, fields: dict[str, str]) -> Entry:
+    return Entry(id=id_, at=fields["t"], stream=fields["s"], text=fields["m"])
+
+
+@cache
+def _client() -> "redis.Redis":
+    """Return this process's connections; answers as text, because lines are."""
+    return redis.Redis.from_url(
+        settings.ZENITH_REDIS_URL, decode_responses=True, encoding_errors="replace", socket_timeout=10, socket_connect_timeout=5
+    )
