@@ -73,7 +73,7 @@ ZENITH_HTTPS = env.boolean("ZENITH_HTTPS", default=PRODUCTION)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ZENITH_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SECURE_SSL_REDIRECT = ZENITH_HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ZENITH_HTTPS else None
 # How many proxies in front append to X-Forwarded-For; zenith_site/auth/address.py reads it.
 ZENITH_TRUSTED_PROXIES = env.integer("ZENITH_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
@@ -106,6 +106,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "zenith_site.metrics.http.metrics_middleware",
     "zenith_site.headers.headers_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -268,6 +269,14 @@ ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maxi
 ZENITH_AUDIT_DAYS = env.integer("ZENITH_AUDIT_DAYS", 365, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_MAX = env.integer("ZENITH_DEAD_LETTER_MAX", 10_000, minimum=1, maximum=10_000_000)
+# Empty means: open to all.
+ZENITH_METRICS_TOKEN = env.secret("ZENITH_METRICS_TOKEN")
+if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:
+    raise WrongSetting(
+        "ZENITH_METRICS_TOKEN is too short: it takes at least 20 characters, such as `openssl rand -hex 32` prints."
+    )
+# Pairs of task and queue with counters of their own; each makes some thirty time series.
+ZENITH_METRICS_MAX_TASKS = env.integer("ZENITH_METRICS_MAX_TASKS", 200, minimum=1, maximum=10_000)
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 
 # --- Logging ----------------------------------------------------------------------------------------------------------

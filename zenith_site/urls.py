@@ -8,6 +8,7 @@ from zenith_site import settings_page
 from zenith_site.admin import login
 from zenith_site.api import api
 from zenith_site.auth.login import ThrottledLoginView
+from zenith_site.metrics.web import metrics
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", ThrottledLoginView.as_view(), name="login"),
@@ -21,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("settings/password/", settings_page.change_password, name="change_password"),
     path("settings/tokens/", settings_page.make, name="make_token"),
     path("settings/tokens/<int:token_id>/revoke/", settings_page.revoke, name="revoke_token"),
+    path("metrics", metrics, name="metrics"),
     path("", include("tasks_app.web.urls")),
     path("", api.urls),
 ]

@@ -48,7 +48,7 @@ _DUE: Final = _LOCK.format(
     where="(status = 'SCHEDULED' AND not_before <= now()) OR (held AND status = 'RETRY' AND not_before <= now())",
 )
 # From one queue's name to the next in the index, so that a million tasks of a paused queue cost one step.
-_PENDING_QUEUES: Final = """
+PENDING_QUEUES: Final = """
     WITH RECURSIVE pending (queue) AS (
         SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
         UNION ALL
@@ -92,7 +92,7 @@ def publish_due(limit: int = CHUNK) -> int:
 
 def _pending_queues() -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute(_PENDING_QUEUES)
+        cursor.execute(PENDING_QUEUES)
         return [queue for (queue,) in cursor.fetchall()]
 
 

@@ -101,6 +101,22 @@ def by_queue(span: Span, which: Which) -> dict[str, Totals]:
     return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY).items()}
 
 
+def by_pair(span: Span) -> dict[tuple[str, str], Totals]:
+    """Return the sums of each task name on each queue. Two queries."""
+    return {(key[0], key[1]): totals for key, totals in _read(span, Which(), ("name", "queue"), "name", DAY).items()}
+
+
+def first_days(span: Span) -> dict[tuple[str, str], int]:
+    """Return the day (counted from the epoch) on which each task name was first counted on each queue. Two queries."""
+    parts = _parts(span, Which(), PeriodRollup.Scope.TASK, DAY)
+    if not parts:
+        return {}
+    query = f"SELECT name, queue, extract(epoch FROM min(at))::bigint / {DAY} FROM ({parts}) AS counted GROUP BY 1, 2"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return {(name, queue): day for name, queue, day in cursor.fetchall()}
+
+
 def by_hour(span: Span, which: Which, *, day: str, zone: str) -> dict[tuple[Any, int], Totals]:
     """Return counts by day (a date or the number of the weekday, from 1 for Monday) and hour in a time zone. Two queries.
 
@@ -120,16 +136,22 @@ def _read(
     `longest` is a length that every row's period has to divide, so that no row belongs to two groups.
     """
     scope = which.scope((by,))
-    parts = [_part(*piece, which, scope) for piece in cover(span.since, span.until, longest, reach())]
+    parts = _parts(span, which, scope, longest)
     if not parts:
         return {}
     selected = ", ".join([*groups, _SUMS, *((_HISTOGRAMS,) if histograms else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
-    query = f"SELECT {selected} FROM ({' UNION ALL '.join(parts)}) AS counted {grouped}"  # noqa: S608 -- no input is in it
+    query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
         cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue})
         rows = cursor.fetchall()
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
+
+
+def _parts(span: Span, which: Which, scope: PeriodRollup.Scope, longest: int) -> str:
+    """Return the SELECTs whose rows make up a window; empty where it is."""
+    pieces = cover(span.since, span.until, longest, reach())
+    return " UNION ALL ".join(_part(*piece, which, scope) for piece in pieces)
 
 
 def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final, get_args, get_origin
 import redis
 
 from tasks_app.states import Status, position
+from tasks_app.tracking import meter
 from tasks_app.tracking.line import client, command, script, text
 
 STREAM: Final = "zenith:events"
@@ -28,10 +29,13 @@ UNREADABLE: Final = "zenith:events:unreadable"
 UNREADABLE_KEPT: Final = 10_000
 
 # One script, no MULTI: a full Redis (`noeviction`) refuses every EXEC, also one that only removes, and this is what makes room.
-_DONE: Final = """
-redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
-return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+_DONE: Final = (
+    """
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 3))
+redis.call('XDEL', KEYS[1], unpack(ARGV, 3))
 """
+    + meter.COUNT
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,9 +164,9 @@ def claim(consumer: str, *, idle: float, count: int) -> list[Entry]:
 
 
 def done(entries: Sequence[Entry]) -> None:
-    """Acknowledge and remove entries whose events are committed."""
+    """Acknowledge, remove and count a batch of entries, the oldest first, whose events are committed."""
     if entries:
-        script(_DONE, STREAM, GROUP, *(entry.id for entry in entries))
+        script(_DONE, STREAM, GROUP, meter.KEY, *(entry.id for entry in entries))
 
 
 def set_aside(entry: Entry, reason: str) -> None:

@@ -1,0 +1,7 @@
+"""What Prometheus reads at `/metrics`: docs/metrics.md lists it, deploy/ has a dashboard and alerts for it.
+
+1. `web` answers: whoever may ask gets the text, which is made at most once a second.
+2. `collector` asks each source by itself, so one that is away takes only its own figures with it.
+3. `outcomes` (counters and histograms of what ended, out of PostgreSQL) and `state` (how things stand now) are the same whichever
+   process is asked; only `http` counts what its own web process answered.
+"""

@@ -1,0 +1,135 @@
+"""How things stand at this moment: tasks, queues, workers, and what waits to be sent or recorded."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from tasks_app.dispatch.backlog import backlog
+from tasks_app.insight import counters
+from tasks_app.insight.workers import WorkerState, WorkerView
+from tasks_app.models import QueuePause
+from tasks_app.tracking import meter, stream
+from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+from tasks_app.tracking.meter import Distribution
+from tasks_app.tracking.samples import QueueNow, known_queues, queues_now
+
+#: Queues told apart; of more, those with the least waiting are summed up.
+MAX_QUEUES: Final = 200
+OTHER: Final = "(other)"
+
+
+def tasks() -> Iterator[Metric]:
+    """Yield what PostgreSQL knows of tasks that are not over. Raises django.db.Error."""
+    family = GaugeMetricFamily(
+        "zenith_tasks_open", f"Tasks that are not over, by status, counted up to {counters.COUNTED}.", labels=("status",)
+    )
+    for status, count in counters.open_tasks().items():
+        family.add_metric((status,), count)
+    yield family
+    yield _gauge("zenith_dead_letters_open", "Dead letters that nobody has decided about.", counters.open_letters())
+    due = backlog()
+    yield _gauge("zenith_relay_backlog", "Tasks that are due and not on the broker yet; paused queues do not count.", due.count)
+    yield _gauge(
+        "zenith_relay_oldest_age_seconds", "How long the first of them has waited; 0 where none does.", due.oldest_seconds
+    )
+
+
+def workers() -> Iterator[Metric]:
+    """Yield what the workers' heartbeats say. Raises redis.RedisError."""
+    beats = read_all()
+    states = Counter(WorkerView(beat, []).state for beat in beats)
+    family = GaugeMetricFamily("zenith_workers", "Workers heard of within five minutes, by how they are.", labels=("state",))
+    for state in WorkerState:
+        family.add_metric((state.value,), states[state])
+    yield family
+    online = [beat for beat in beats if beat.online]
+    yield _gauge("zenith_worker_slots", "Tasks that the workers can run at the same time.", sum(beat.slots for beat in online))
+    yield _gauge("zenith_worker_slots_busy", "Tasks that they run now.", sum(beat.busy for beat in online))
+    memory = sum(beat.memory_bytes or 0 for beat in online)
+    yield _gauge("zenith_worker_memory_bytes", "Resident memory of all workers' processes; shared pages count for each.", memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """What is told of one queue, or of the rest together."""
+
+    name: str
+    depth: int
+    unacknowledged: int
+    oldest_seconds: float | None
+    consumers: int
+    paused: bool
+
+
+def queues() -> Iterator[Metric]:
+    """Yield what waits where. Raises redis.RedisError or django.db.Error."""
+    beats = [beat for beat in read_all() if beat.online]
+    paused = set(QueuePause.objects.values_list("queue", flat=True))
+    found = _bounded([_queue(now, beats, paused) for now in queues_now(known_queues(beats))])
+    yield _by_queue("zenith_queue_depth", "Messages that wait on the broker.", ((item.name, item.depth) for item in found))
+    yield _by_queue(
+        "zenith_queue_unacknowledged", "Messages that workers hold.", ((item.name, item.unacknowledged) for item in found)
+    )
+    yield _by_queue(
+        "zenith_queue_oldest_age_seconds",
+        "How long the oldest waiting message has waited; 0 where none waits, nothing where nobody knows.",
+        ((item.name, item.oldest_seconds) for item in found if item.oldest_seconds is not None),
+    )
+    yield _by_queue(
+        "zenith_queue_consumers", "Online workers that take from it.", ((item.name, item.consumers) for item in found)
+    )
+    yield _by_queue("zenith_queue_paused", "1 while it is paused.", ((item.name, item.paused) for item in found))
+
+
+def recording() -> Iterator[Metric]:
+    """Yield how far behind the recorders are, and how they work. Raises redis.RedisError."""
+    yield _gauge("zenith_stream_entries", "Entries that wait to be recorded, or are being recorded.", stream.length())
+    yield _gauge("zenith_stream_lag_seconds", "How long the oldest of them has waited.", stream.lag())
+    yield _gauge("zenith_stream_unreadable_entries", "Entries that were set aside.", stream.unreadable_count())
+    recorded = meter.read()
+    yield _histogram("zenith_recorder_batch_entries", "Entries recorded in one transaction.", recorded.sizes)
+    yield _histogram(
+        "zenith_recorder_delay_seconds", "Time from a batch's oldest entry until the batch was recorded.", recorded.delays
+    )
+
+
+def _queue(now: QueueNow, beats: Iterable[WorkerBeat], paused: set[str]) -> _Queue:
+    return _Queue(
+        name=now.name, depth=now.depth, unacknowledged=now.unacknowledged, paused=now.name in paused,
+        oldest_seconds=now.oldest_seconds if now.depth else 0.0, consumers=sum(now.name in beat.queues for beat in beats),
+    )  # fmt: skip
+
+
+def _bounded(found: list[_Queue]) -> list[_Queue]:
+    if len(found) <= MAX_QUEUES:
+        return found
+    ranked = sorted(found, key=lambda item: -item.depth)
+    rest = ranked[MAX_QUEUES:]
+    ages = [item.oldest_seconds for item in rest if item.oldest_seconds is not None]
+    other = _Queue(
+        name=OTHER, depth=sum(item.depth for item in rest), unacknowledged=sum(item.unacknowledged for item in rest),
+        oldest_seconds=max(ages, default=None), consumers=max(item.consumers for item in rest),
+        paused=any(item.paused for item in rest),
+    )  # fmt: skip
+    return [*ranked[:MAX_QUEUES], other]
+
+
+def _gauge(name: str, sentence: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, sentence, value=value)
+
+
+def _by_queue(name: str, sentence: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, sentence, labels=("queue",))
+    for queue, value in values:
+        family.add_metric((queue,), value)
+    return family
+
+
+def _histogram(name: str, sentence: str, found: Distribution) -> Metric:
+    bounds = [*(f"{bound:g}" for bound in found.bounds), "+Inf"]
+    return HistogramMetricFamily(
+        name, sentence, buckets=list(zip(bounds, found.cumulative(), strict=True)), sum_value=found.total
+    )
