@@ -27,7 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 from bench import tasks
 from bench.lab import Lab
 from bench.processes import BenchError
-from bench.report import Figure, Report, below, progress, table
+from bench.report import Figure, Report, below, percentile, progress, table
 from bench.stack import Stack
 
 SAMPLES = 150
@@ -194,22 +194,17 @@ def _report(seen: Sequence[Moments], steps: dict[str, list[float]], frames: int)
         f"  {frames / len(seen):.1f} frames per task; {GAP[0]}-{GAP[1]} s between two tasks.",
     ]
     report.figures = [
-        Figure("latency p50", [_percentile(whole, 0.50)], unit="ms", target=below(100)),
-        Figure("latency p90", [_percentile(whole, 0.90)], unit="ms"),
-        Figure("latency p99", [_percentile(whole, 0.99)], unit="ms", target=below(300)),
+        Figure("latency p50", [percentile(whole, 0.50)], unit="ms", target=below(100)),
+        Figure("latency p90", [percentile(whole, 0.90)], unit="ms"),
+        Figure("latency p99", [percentile(whole, 0.99)], unit="ms", target=below(300)),
     ]
     report.details = {"milliseconds": whole, "steps": {name: statistics.median(values) for name, values in steps.items()}}
     return report
 
 
-def _percentile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
-
-
 def _histogram(values: Sequence[float], bins: int = 12) -> list[str]:
     """A line per span of milliseconds; the last holds everything above."""
-    width = max(5.0, 5.0 * round(_percentile(values, 0.95) / bins / 5 + 0.5))
+    width = max(5.0, 5.0 * round(percentile(values, 0.95) / bins / 5 + 0.5))
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, int(value / width))] += 1
@@ -220,5 +215,5 @@ def _histogram(values: Sequence[float], bins: int = 12) -> list[str]:
 
 def _split(steps: dict[str, list[float]]) -> list[str]:
     shares = (0.5, 0.9, 0.99)
-    rows = [(f"    {name}", *(f"{_percentile(values, share):.1f}" for share in shares)) for name, values in steps.items()]
+    rows = [(f"    {name}", *(f"{percentile(values, share):.1f}" for share in shares)) for name, values in steps.items()]
     return table([("", "p50", "p90", "p99"), *rows])

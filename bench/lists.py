@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
-import socket
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
 
 from bench.filling import RARE_ERROR, RARE_NAME, RARE_QUEUE, RARE_USER, RARE_WORKER, fill
 from bench.lab import Lab
-from bench.processes import BenchError, Processes, wait_until
-from bench.report import Figure, Report, below, progress, say, table
+from bench.processes import Processes
+from bench.report import Figure, Report, below, percentile, progress, say, table
+from bench.web import Web
 
 COUNT = 1_000_000
 #: Requests for each filter at each depth, and for a single task; triggers.
@@ -68,49 +65,17 @@ def run(*, rounds: int | None, quick: bool) -> Report:
         lab.load_zenith()
         progress(f"lists: filling in {count:,} tasks")
         fill(os.environ["DATABASE_URL"], count)
-        cursors = _cursors(count)
+        cursors = cursors_of(count)
         key = _key()
         processes = Processes(lab.logs, {"BENCH_NAME": "lists"})
         try:
-            web = _Web(processes, key)
+            web = Web(processes, {"X-API-Key": key, "Content-Type": "application/json"})
             lists = _lists(web, cursors, LISTS * times)
             singles = _singles(key, SINGLES * times)
             triggers = _triggers(web, TRIGGERS * times)
         finally:
             processes.stop()
     return _report(count, lists, singles, triggers)
-
-
-class _Web:
-    """A daphne, and a kept connection to it."""
-
-    def __init__(self, processes: Processes, key: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        daphne = [Path(sys.executable).with_name("daphne"), "-b", "127.0.0.1", "-p", str(port), "zenith_site.asgi:application"]
-        processes.start("web", daphne)
-        self._headers = {"X-API-Key": key, "Content-Type": "application/json"}
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        wait_until(self._answers, processes, what="daphne", seconds=60, every=0.1)
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> float:
-        """Return the milliseconds of a request."""
-        started = time.perf_counter()
-        self._connection.request(method, path, body, self._headers)
-        response = self._connection.getresponse()
-        text = response.read()
-        milliseconds = (time.perf_counter() - started) * 1000
-        if response.status != 200:
-            raise BenchError(f"{method} {path} was answered by {response.status}: {text[:500]!r}")
-        return milliseconds
-
-    def _answers(self) -> bool:
-        try:
-            return self.ask("GET", "/health") > 0
-        except OSError:
-            self._connection.close()
-            return False
 
 
 def _key() -> str:
@@ -121,7 +86,7 @@ def _key() -> str:
     return create_token(User.objects.create_superuser("bench"), "bench", ("read", "dispatch"))[1]
 
 
-def _cursors(count: int) -> dict[float, str]:
+def cursors_of(count: int) -> dict[float, str]:
     """Return a cursor for each depth."""
     found = {}
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
@@ -132,7 +97,7 @@ def _cursors(count: int) -> dict[float, str]:
     return found
 
 
-def _lists(web: _Web, cursors: dict[float, str], times: int) -> dict[str, list[float]]:
+def _lists(web: Web, cursors: dict[float, str], times: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for name, chosen in FILTERS.items():
         progress(f"lists: {name}")
@@ -140,7 +105,7 @@ def _lists(web: _Web, cursors: dict[float, str], times: int) -> dict[str, list[f
         for cursor in cursors.values():
             path = "/tasks/all?" + urlencode({"limit": "100", **chosen, "cursor": cursor})
             found[name] += _timed(lambda path=path: web.ask("GET", path), times)  # type: ignore[misc]
-        say(f"lists: {name}: p95 {_percentile(found[name], 0.95):.1f} ms")
+        say(f"lists: {name}: p95 {percentile(found[name], 0.95):.1f} ms")
     return found
 
 
@@ -164,7 +129,7 @@ def _singles(key: str, times: int) -> list[float]:
     return _timed(ask, times)
 
 
-def _triggers(web: _Web, times: int) -> list[float]:
+def _triggers(web: Web, times: int) -> list[float]:
     progress("lists: triggers")
     body = json.dumps({"count": 10}).encode()
     return _timed(lambda: web.ask("POST", "/tasks/trigger", body), times)
@@ -179,29 +144,24 @@ def _timed(ask: Callable[[], float], times: int) -> list[float]:
 def _report(count: int, lists: dict[str, list[float]], singles: list[float], triggers: list[float]) -> Report:
     report = Report(f"lists: the API over {count:,} tasks")
     rows = [
-        (f"    {name}", f"{_percentile(values, 0.5):.1f}", f"{_percentile(values, 0.95):.1f}") for name, values in lists.items()
+        (f"    {name}", f"{percentile(values, 0.5):.1f}", f"{percentile(values, 0.95):.1f}") for name, values in lists.items()
     ]
     report.notes = [
         "  GET /tasks/all?limit=100 through daphne, from the newest, the middle and the last twentieth, milliseconds:",
         *table([("    filter", "p50", "p95"), *rows]),
     ]
     every = [value for values in lists.values() for value in values]
-    worst = max(lists, key=lambda name: _percentile(lists[name], 0.95))
+    worst = max(lists, key=lambda name: percentile(lists[name], 0.95))
     report.figures = [
-        Figure("GET /tasks/all p50, all filters and depths", [_percentile(every, 0.5)], unit="ms"),
-        Figure("GET /tasks/all p95, all filters and depths", [_percentile(every, 0.95)], unit="ms", target=below(50)),
+        Figure("GET /tasks/all p50, all filters and depths", [percentile(every, 0.5)], unit="ms"),
+        Figure("GET /tasks/all p95, all filters and depths", [percentile(every, 0.95)], unit="ms", target=below(50)),
         Figure(
-            f"GET /tasks/all p95, the slowest filter ({worst})", [_percentile(lists[worst], 0.95)], unit="ms", target=below(50)
+            f"GET /tasks/all p95, the slowest filter ({worst})", [percentile(lists[worst], 0.95)], unit="ms", target=below(50)
         ),
-        Figure("GET /task-status/{id} p50, in the application", [_percentile(singles, 0.5)], unit="ms"),
-        Figure("GET /task-status/{id} p95, in the application", [_percentile(singles, 0.95)], unit="ms", target=below(10)),
-        Figure("POST /tasks/trigger of ten p50", [_percentile(triggers, 0.5)], unit="ms"),
-        Figure("POST /tasks/trigger of ten p99", [_percentile(triggers, 0.99)], unit="ms", target=below(60)),
+        Figure("GET /task-status/{id} p50, in the application", [percentile(singles, 0.5)], unit="ms"),
+        Figure("GET /task-status/{id} p95, in the application", [percentile(singles, 0.95)], unit="ms", target=below(10)),
+        Figure("POST /tasks/trigger of ten p50", [percentile(triggers, 0.5)], unit="ms"),
+        Figure("POST /tasks/trigger of ten p99", [percentile(triggers, 0.99)], unit="ms", target=below(60)),
     ]
     report.details = {"lists": lists, "task_status": singles, "trigger": triggers}
     return report
-
-
-def _percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
