@@ -182,12 +182,14 @@ CONTENT_SECURITY_POLICY = {
 # --- Static files -----------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ZENITH_DATA_DIR / "static"
+STATIC_ROOT = BASE_DIR / Path(env.text("ZENITH_STATIC_ROOT", str(ZENITH_DATA_DIR / "static"))).expanduser()
 STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+# Every page names a file by its hash; the same file under its plain name is never asked for.
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 

@@ -202,6 +202,12 @@ def unreadable_count() -> int:
     return int(client().xlen(UNREADABLE))
 
 
+def consumer_idle(prefix: str) -> float | None:
+    """Return for how many seconds no consumer of this prefix has read; None where there is none. Raises redis.RedisError."""
+    idle = [item["idle"] for item in client().xinfo_consumers(STREAM, GROUP) if text(item["name"]).startswith(prefix)]
+    return min(idle) / 1000 if idle else None
+
+
 def forget_idle_consumers(*, idle: float) -> None:
     """Remove consumers that hold nothing and have not read for `idle` seconds."""
     for consumer in client().xinfo_consumers(STREAM, GROUP):

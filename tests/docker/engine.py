@@ -1,0 +1,31 @@
+"""The docker command, as the tests of images and containers use it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+
+from tests.processes import REPOSITORY, TAIL
+
+
+def docker(*arguments: str, within: float = 60.0) -> str:
+    """Run `docker` in the clone and return what it prints; fails with what it said when it fails."""
+    return run("docker", *arguments, within=within)
+
+
+def run(*command: str, within: float = 60.0, environment: dict[str, str] | None = None) -> str:
+    """Run a command in the clone and return its standard output without white space around it."""
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **builder(), **(environment or {})}, capture_output=True, text=True,
+        timeout=within, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-TAIL:]}"
+    return done.stdout.strip()
+
+
+@cache
+def builder() -> dict[str, str]:
+    """Choose the builder that this machine has: where the newer one's plugin is missing, newer clients do not build at all."""
+    has_plugin = subprocess.run(("docker", "buildx", "version"), capture_output=True, check=False).returncode == 0
+    return {"DOCKER_BUILDKIT": "1" if has_plugin else "0"}

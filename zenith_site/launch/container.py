@@ -1,0 +1,71 @@
+"""`python -m zenith_site.launch.container ROLE [OPTIONS]`: the image's entry point.
+
+It becomes the process of that role by exec, so a container holds one process and signals reach it. Options are added to the
+role's own, and count for more: `worker --queues reports --concurrency 4`. Anything that is no role is run as it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+
+from zenith_site.launch import programs
+
+#: Where Flower listens.
+FLOWER_PORT: Final = 5555
+
+
+def main(arguments: list[str]) -> None:
+    """Become what the arguments say."""
+    role, *options = arguments or ["web"]
+    if role in ROLES:
+        program = ROLES[role]()
+        command, environment = [*program.command, *options], program.environment
+    else:
+        command, environment = arguments, {}
+    try:
+        os.execvpe(command[0], command, os.environ | environment)  # noqa: S606
+    except OSError as error:
+        sys.exit(f"{role!r} is not accepted: it takes {', '.join(ROLES)}, or a program ({error.strerror}).")
+
+
+def _web() -> programs.Program:
+    return programs.web(settings.ZENITH_HOST, settings.ZENITH_PORT)
+
+
+def _worker() -> programs.Program:
+    return programs.worker(settings.ZENITH_WORKER_CONCURRENCY, settings.CELERY_TASK_DEFAULT_QUEUE)
+
+
+def _engine() -> programs.Program:
+    return programs.engine(settings.BASE_DIR / "manage.py")
+
+
+def _agent() -> programs.Program:
+    return programs.Program("agent", (sys.executable, str(settings.BASE_DIR / "manage.py"), "run_agent"))
+
+
+def _migrate() -> programs.Program:
+    return programs.Program("migrate", (sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"), lasting=False)
+
+
+def _flower() -> programs.Program:
+    return programs.Program("flower", (sys.executable, "-m", "celery", "-A", "zenith_site", "flower", f"--port={FLOWER_PORT}"))
+
+
+ROLES: Final[dict[str, Callable[[], programs.Program]]] = {
+    "web": _web,
+    "worker": _worker,
+    "engine": _engine,
+    "agent": _agent,
+    "migrate": _migrate,
+    "flower": _flower,
+}
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
+    main(sys.argv[1:])
