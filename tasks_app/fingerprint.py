@@ -50,13 +50,18 @@ def normalise(message: str) -> str:
         text = replaced
 
 
+def is_foreign(file: str) -> bool:
+    """Whether a frame's file is a library's (Python's own, or installed) and not the project's."""
+    return _FOREIGN.search(file) is not None
+
+
 def own_frame(traceback: str) -> str:
     """Return the innermost frame of the project's own code, as `directory/file.py function`.
 
     Where every frame is a library's, the innermost of them; where there is none, nothing.
     """
     frames = _FRAME.findall(traceback)
-    own = [frame for frame in frames if not _FOREIGN.search(frame[0])]
+    own = [frame for frame in frames if not is_foreign(frame[0])]
     if not frames:
         return ""
     file, function = (own or frames)[-1]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks_app.models import Attempt, Task
-from tasks_app.states import TERMINAL, Status, delivery_of
+from tasks_app.states import TERMINAL, Status, delivery_of, position
 from zenith_site.common.masking import mask_text
 
 
@@ -32,7 +32,9 @@ class AttemptView:
 
 
 def attempts_of(task: Task) -> list[AttemptView]:
-    """Return a task's runs, the newest first and without secrets, in one query."""
+    """Return a task's runs, the newest first and without secrets, in one query; in none where no worker had it yet."""
+    if task.position <= position(0, 0, Status.QUEUED):
+        return []
     kept = {(row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
     current = _from_task(task)
     if current is not None:

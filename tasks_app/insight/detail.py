@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from tasks_app.insight import tasks
 from tasks_app.insight.attempts import AttemptView, attempts_of
+from tasks_app.insight.course import Course, course
 from tasks_app.insight.lineage import Lineage, lineage
 from tasks_app.insight.tasks import TaskWithResult
 from tasks_app.insight.timeline import timeline
@@ -13,11 +16,12 @@ from tasks_app.models import TaskEvent
 
 @dataclass(frozen=True, slots=True)
 class TaskDetail:
-    """A task, its steps (oldest first), its runs (newest first), its relatives, and why it is where it is."""
+    """A task, its events (oldest first), its runs (newest first), its course, its relatives, and why it is where it is."""
 
     found: TaskWithResult
     events: list[TaskEvent]
     attempts: list[AttemptView]
+    course: Course
     lineage: Lineage
     why: str
 
@@ -28,4 +32,5 @@ def detail(task_id: str) -> TaskDetail | None:
     if found is None:
         return None
     task = found.task
-    return TaskDetail(found, list(timeline(task)), attempts_of(task), lineage(task), why(task))
+    events, runs = list(timeline(task)), attempts_of(task)
+    return TaskDetail(found, events, runs, course(task, events, runs, timezone.now()), lineage(task), why(task))

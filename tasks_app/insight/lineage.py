@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from tasks_app.insight.batches import Progress, progress
 from tasks_app.models import Task
 
 #: Replays shown of one task; a letter is replayed once, unless somebody forces more.
@@ -21,20 +22,25 @@ class Relative:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The dead task that this one stands in for, and the tasks sent in place of this one, oldest first."""
+    """The dead task that this one stands in for, and the tasks sent in place of this one, oldest first; its batch, too."""
 
     replay_of: Relative | None
     replayed_by: list[Relative]
+    batch: Progress | None = None
 
 
 def lineage(task: Task) -> Lineage:
-    """Return a task's relatives, in one query, or in two where it is a replay itself."""
+    """Return a task's relatives, in one query, and in one more how far its batch is."""
+    found = progress(task.batch) if task.batch else None
+    if task.replay_of_id is None and not task.is_finished:
+        return Lineage(None, [], found)
     fields = ("id", "status")
-    before = None
-    if task.replay_of_id is not None:
-        before = Task.objects.filter(id=task.replay_of_id).values_list(*fields).first()
+    before = Task.objects.filter(replays=task).order_by().values_list(*fields)
     after = Task.objects.filter(replay_of=task).order_by("id").values_list(*fields)[:SHOWN]
-    return Lineage(Relative(*before) if before else None, [Relative(*row) for row in after])
+    relatives = [Relative(*row) for row in before.union(after, all=True)]
+    replayed_by = sorted((one for one in relatives if one.id != task.replay_of_id), key=lambda one: one.id)
+    replay_of = next((one for one in relatives if one.id == task.replay_of_id), None)
+    return Lineage(replay_of, replayed_by, found)
 
 
 def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:

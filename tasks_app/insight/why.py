@@ -13,14 +13,14 @@ from tasks_app.insight.finding import find
 from tasks_app.insight.search import Choice, Search
 from tasks_app.models import MinuteRollup, Task
 from tasks_app.states import Status
-from tasks_app.tracking import heartbeat
+from tasks_app.tracking import heartbeat, pauses
 from tasks_app.tracking.heartbeat import WorkerBeat
 
 #: Queued tasks counted before it is said that there are more.
 MAX_COUNTED: Final = 10_000
 #: Over which the speed of a queue is measured.
 WINDOW: Final = timedelta(minutes=5)
-_QUEUED: Final = (Status.QUEUED, Status.RECEIVED, Status.STARTED)
+_NEEDS_WORKERS: Final = (Status.PENDING, Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.RETRY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +29,14 @@ class Facts:
 
     Attributes:
         workers: those heard of lately; None where Redis does not answer.
+        paused: whether the queue is paused.
         ahead: older tasks that wait in the same queue, up to MAX_COUNTED + 1.
         per_second: tasks of that queue that ended per second.
     """
 
     now: datetime
     workers: Sequence[WorkerBeat] | None = ()
+    paused: bool = False
     ahead: int = 0
     per_second: float = 0.0
 
@@ -47,14 +49,15 @@ def why(task: Task) -> str:
 def gather(task: Task) -> Facts:
     """Return what is known about whatever a task waits for."""
     now = timezone.now()
-    if task.status not in _QUEUED:
+    if task.status not in _NEEDS_WORKERS:
         return Facts(now=now)
     try:
         workers: list[WorkerBeat] | None = heartbeat.read_all()
+        paused = task.queue in pauses.read()
     except redis.RedisError:
-        workers = None
-    if task.status != Status.QUEUED:
-        return Facts(now=now, workers=workers)
+        workers, paused = None, False
+    if task.status != Status.QUEUED or paused:
+        return Facts(now=now, workers=workers, paused=paused)
     waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
     ahead = len(find(waiting, task.id, MAX_COUNTED + 1).ids)
     ended = MinuteRollup.objects.filter(queue=task.queue, minute__gt=now - WINDOW).aggregate(
@@ -70,6 +73,8 @@ def explain(task: Task, facts: Facts) -> str:
     match Status(task.status):
         case Status.SCHEDULED:
             return f"It is held until it is due, {_in(task.not_before, facts.now)}."
+        case Status.PENDING | Status.QUEUED if facts.paused:
+            return f"The queue {task.queue} is paused; it goes on once somebody resumes that."
         case Status.PENDING:
             return "Its message is about to be put on the broker; where that is away, once it answers again."
         case Status.QUEUED:
@@ -79,8 +84,7 @@ def explain(task: Task, facts: Facts) -> str:
         case Status.STARTED:
             return _at_worker(task, facts, f"has been running it for {_span(_since(task.started_at, facts.now))}")
         case Status.RETRY:
-            allowed = f" of {task.attempts_allowed}" if task.attempts_allowed else ""
-            return f"Attempt {task.attempt} failed; attempt {task.attempt + 1}{allowed} starts {_in(task.not_before, facts.now)}."
+            return _retrying(task, facts)
         case Status.SUCCESS:
             return "It returned" + (f" after {_span(task.runtime)}." if task.runtime is not None else ".")
         case Status.FAILURE:
@@ -101,6 +105,21 @@ def _queued(task: Task, facts: Facts) -> str:
     more = "more than " if facts.ahead > MAX_COUNTED else ""
     wait = f", about {_span(facts.ahead / facts.per_second)}" if facts.per_second else ""
     return f"It waits behind {more}{min(facts.ahead, MAX_COUNTED):,} others in the queue {task.queue}{wait}."
+
+
+def _retrying(task: Task, facts: Facts) -> str:
+    error = f" with {task.error_type}" if task.error_type else ""
+    allowed = f" of {task.attempts_allowed}" if task.attempts_allowed else ""
+    starts = f"attempt {task.attempt + 1}{allowed} starts {_in(task.not_before, facts.now)}"
+    said = f"Attempt {task.attempt} failed{error}; {starts}."
+    if facts.workers is None:
+        return said
+    serving = [worker for worker in facts.workers if worker.online and task.queue in worker.queues]
+    if not serving:
+        return f"{said} No worker consumes its queue {task.queue}."
+    free = sum(max(0, worker.slots - worker.busy) for worker in serving)
+    workers = "One worker consumes" if len(serving) == 1 else f"{len(serving)} workers consume"
+    return f"{said} {workers} its queue {task.queue}, {free} slot{'' if free == 1 else 's'} free."
 
 
 def _at_worker(task: Task, facts: Facts, does: str) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app.web import analytics, dead_letters, dispatch, events, queues, tasks, views, workers
+from tasks_app.web import analytics, dead_letters, dispatch, events, queues, task, tasks, views, workers
 
 app_name = "tasks"
 
@@ -11,7 +11,9 @@ urlpatterns = [
     path("run/", views.run, name="run"),
     path("tasks/", tasks.task_list, name="list"),
     path("tasks/act/<slug:verb>/", tasks.act, name="act"),
-    path("tasks/<uuid:task_id>/", views.task, name="task"),
+    path("tasks/<uuid:task_id>/", task.task, name="task"),
+    path("tasks/<uuid:task_id>/edit/", task.edit_task, name="edit"),
+    path("tasks/<uuid:task_id>/now/", task.send_now, name="send_now"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
     path("dead-letters/replay/", dead_letters.replay_letters, name="replay_letters"),

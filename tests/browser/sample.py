@@ -37,9 +37,16 @@ ERRORS = [
 WORKERS = [("w1@zen-01", 4, 3), ("w2@zen-01", 4, 2), ("w1@zen-02", 4, 1), ("w2@zen-02", 4, 4), ("w1@zen-03", 4, 0)]
 GONE = "w9@zen-04"
 TRACEBACK = """Traceback (most recent call last):
+  File "/srv/venv/lib/python3.11/site-packages/celery/app/trace.py", line 453, in trace_task
+    R = retval = fun(*args, **kwargs)
+                 ^^^^^^^^^^^^^^^^^^^^
   File "/srv/app/tasks.py", line 41, in run
     return render(load(customer), month)
+                  ^^^^^^^^^^^^^^
   File "/srv/app/pdf.py", line 112, in load
+    return session.get(source, timeout=30).content
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/srv/venv/lib/python3.11/site-packages/upstream/client.py", line 88, in get
     raise {error}
 {error}
 """

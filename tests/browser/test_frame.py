@@ -88,7 +88,7 @@ def test_a_task_is_followed_to_its_end_on_its_own_page(visitor: Visitor, site: S
     page.goto(f"{site.url}tasks/{done.ids[0]}/")
     page.evaluate("window.survives = 'yes'")
     page.locator(".task-head .st-success").wait_for()
-    page.locator("#result").wait_for()
+    page.locator("#result-text").wait_for()
     assert page.evaluate("window.survives") == "yes"
 
 

@@ -130,7 +130,7 @@ def test_one_task_takes_so_many_queries_however_much_happened(client: Client, co
     for number in range(count):
         TaskEvent.objects.create(task=task, status="QUEUED", position=number, at=timezone.now())
     client.get(f"{PATH}/{task.id}")
-    with django_assert_num_queries(8):  # token, task, steps, runs, replays, queues, tasks ahead, the queue's speed
+    with django_assert_num_queries(6):  # token, task, steps, queues, tasks ahead, the queue's speed
         client.get(f"{PATH}/{task.id}")
 
 

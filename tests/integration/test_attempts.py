@@ -130,10 +130,12 @@ def test_the_page_shows_each_attempt_with_its_error(admin: Any) -> None:
     client = Client()
     client.force_login(admin)
     page = client.get(f"/tasks/{task.id}/").content.decode()
-    section = page[page.index('id="attempts"') :]
+    section = page[page.index('id="attempts-title"') :]
     assert "CardError: declined 0" in section
     assert "CardError: &lt;b&gt;for good&lt;/b&gt;" in section
-    assert section.count("<summary>traceback</summary>") == 2
+    # The newest has a card of its own.
+    assert "traceback below" in section
+    assert section.count("<summary>traceback</summary>") == 1
 
 
 # --- Long back-offs ---------------------------------------------------------------------------------------------------

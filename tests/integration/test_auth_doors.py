@@ -74,6 +74,8 @@ DOORS: dict[str, dict[str, Any]] = {
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
+    "tasks/<uuid:task_id>/edit/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "tasks/<uuid:task_id>/now/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "dispatch/": {"get": DISPATCH_PAGE, "post": DISPATCH_PAGE},
     "dead-letters/": {"get": PAGE},
     "dead-letters/replay/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},

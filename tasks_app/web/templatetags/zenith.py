@@ -1,5 +1,6 @@
 """Numbers, times and statuses for people (the exact value belongs in a title beside them); the frame's links."""
 
+import re
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -8,8 +9,8 @@ from django import template
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.states import Status
 from zenith_site.common.masking import mask_text
@@ -17,6 +18,11 @@ from zenith_site.common.masking import mask_text
 register = template.Library()
 
 NOTHING: Final = "—"
+#: Characters of JSON that are coloured; more of it is left plain, since the marks make it several times as long.
+COLOURED: Final = 20_000
+_JSON_TOKEN: Final = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<str>"(?:[^"\\]|\\.)*")|(?P<num>-?\b\d[\d.eE+-]*|\b(?:true|false|null)\b)'
+)
 
 
 @register.simple_tag
@@ -192,3 +198,15 @@ def size(number: int | None) -> str:
         if number >= bound:
             return f"{number / bound:.1f} {unit}" if number < 10 * bound else f"{number / bound:.0f} {unit}"
     return f"{number} B"
+
+
+@register.filter
+def json_code(text: str) -> SafeString:
+    """Colour JSON's names, texts and numbers."""
+    if len(text) > COLOURED:
+        return escape(text)
+    parts, place = [], 0
+    for found in _JSON_TOKEN.finditer(text):
+        parts += [escape(text[place : found.start()]), format_html('<span class="json-{}">{}</span>', found.lastgroup, found[0])]
+        place = found.end()
+    return mark_safe("".join([*parts, escape(text[place:])]))  # noqa: S308 -- every part is escaped

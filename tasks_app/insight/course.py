@@ -1,0 +1,102 @@
+"""The course a task took: each step with its time, and what every stretch between two steps was spent on.
+
+Events tell most of it. What the runs know besides (a short run is one report, and old events are pruned) fills the gaps.
+Steps go by position, whatever the clocks say; where two clocks disagree, a stretch is as short as nothing, never negative.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+
+from tasks_app.insight.attempts import AttemptView
+from tasks_app.models import Task, TaskEvent
+from tasks_app.states import TERMINAL, Status, delivery_of, position
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A task came into a status. `attempt` counts from 1, `delivery` how often that attempt had been handed out before."""
+
+    status: Status
+    at: datetime
+    attempt: int
+    delivery: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time in one status; `into`: what the task came into next, None where it is there still."""
+
+    status: Status
+    start: datetime
+    end: datetime
+    attempt: int
+    delivery: int
+    into: Status | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.end - self.start).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """All steps and stretches of a task, oldest first."""
+
+    steps: list[Step]
+    spans: list[Span]
+
+    def seconds_in(self, status: Status) -> float:
+        """How long the task was in a status, all its stretches together."""
+        return sum(span.seconds for span in self.spans if span.status == status)
+
+
+def course(task: Task, events: Iterable[TaskEvent], attempts: Iterable[AttemptView], now: datetime) -> Course:
+    """Put a task's steps together; what it is in still lasts until `now`."""
+    steps = _steps(events, attempts)
+    due = task.not_before if steps and steps[-1].attempt == task.attempt else None
+    return Course(steps, _spans(_with_backoffs(steps, due), task.finished_at or now))
+
+
+def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list[Step]:
+    # Below 0 stand notes, which move nothing.
+    found = {
+        event.position: Step(Status(event.status), event.at, event.attempt, delivery_of(event.position))
+        for event in events
+        if event.position >= 0
+    }
+    for run in attempts:
+        ended = run.finished_at if run.status in (*TERMINAL, Status.RETRY) else None
+        for status, at in ((Status.RECEIVED, run.received_at), (Status.STARTED, run.started_at), (Status(run.status), ended)):
+            if at is not None:
+                place = position(run.attempt - 1, run.delivery, status)
+                found.setdefault(place, Step(status, at, run.attempt, run.delivery))
+    return [found[place] for place in sorted(found)]
+
+
+def _with_backoffs(steps: Sequence[Step], due: datetime | None) -> list[Step]:
+    """Let a back-off last until the next attempt was due, or where nobody knows when that was, until it started.
+
+    A short back-off is spent at a worker, which has received the next attempt's message already.
+    """
+    moved = list(steps)
+    for index, (before, step) in enumerate(pairwise(steps), start=1):
+        if before.status == Status.RETRY and step.status == Status.RECEIVED:
+            started = steps[index + 1].at if index + 1 < len(steps) else None
+            until = due if due is not None and step.attempt == steps[-1].attempt else started
+            moved[index] = replace(step, at=max(step.at, min(filter(None, (until, started)), default=step.at)))
+    return moved
+
+
+def _spans(steps: Sequence[Step], now: datetime) -> list[Span]:
+    spans: list[Span] = []
+    for index, step in enumerate(steps):
+        if step.status in TERMINAL:
+            break
+        following = steps[index + 1] if index + 1 < len(steps) else None
+        start = max(spans[-1].end, step.at) if spans else step.at
+        end = max(start, following.at if following else now)
+        spans.append(Span(step.status, start, end, step.attempt, step.delivery, following.status if following else None))
+    return spans

@@ -1,0 +1,195 @@
+"""One task: what it was sent with, where it is and why, the course it took, and changing it while it is still held back."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from tasks_app import catalog
+from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
+from tasks_app.dispatch.schedule import Changes, edit, reschedule
+from tasks_app.insight.arguments import shown_arguments
+from tasks_app.insight.attempts import AttemptView
+from tasks_app.insight.detail import detail
+from tasks_app.models import Task
+from tasks_app.states import Status
+from tasks_app.web.cursor import live
+from tasks_app.web.dispatch import MomentField
+from tasks_app.web.state_diagram import path_in_words, state_diagrams
+from tasks_app.web.timeline_drawing import timeline_drawing
+from tasks_app.web.traceback_view import TracebackView, read
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.errors import InvalidInputError
+from zenith_site.common.forms import ListField, ObjectField, add_problems
+from zenith_site.common.pages import answer, ask, confirm, render_page
+
+SENT_ALREADY = "It is not scheduled any more, so nothing was changed."
+
+
+@require_safe
+@live
+def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """One task: what it was sent with, why it is where it is, what happened, and what came of it."""
+    caller_of(request, VIEW)
+    found = detail(str(task_id))
+    if found is None:
+        raise Http404("There is no such task.")
+    row, runs = found.found.task, _runs(found.attempts)
+    context = {
+        "task": row,
+        "why": found.why,
+        "events": found.events,
+        "runs": runs,
+        "traceback": next((run.traceback for run in runs if run.on_top), None),
+        "lineage": found.lineage,
+        "path": path_in_words(found.course),
+        "diagrams": state_diagrams(found.course),
+        "timeline": timeline_drawing(found.course, row.not_before),
+        "arguments_json": _arguments(row),
+        "result_json": _pretty(found.found.result) if row.status == Status.SUCCESS and found.found.result is not None else "",
+        "curl": _curl(request, row),
+    }
+    return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
+
+
+class EditForm(forms.Form):
+    """What can be changed of a task that is held back."""
+
+    not_before = MomentField(label="Not before", help_text="In UTC. A time that is past sends it at once.")
+    queue = forms.CharField(max_length=MAX_QUEUE, label="Queue")
+    priority = forms.IntegerField(
+        required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
+    )
+    args = ListField(required=False, label="Arguments by place", help_text="A JSON list.")
+    kwargs = ObjectField(required=False, label="Arguments by name", help_text="A JSON object.")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """Ask what to change of a scheduled task (GET), and change it (POST)."""
+    caller = caller_of(request, OPERATE)
+    row = _scheduled(task_id)
+    page = reverse("tasks:task", args=[task_id])
+    if row is None:
+        messages.warning(request, SENT_ALREADY)
+        return answer(request, page)
+    form = EditForm(request.POST or None, initial=_initial(row))
+    if request.method == "POST" and form.is_valid():
+        try:
+            done = edit(task_id, Changes(**{name: form.cleaned_data[name] for name in form.changed_data}), by=caller.name)
+        except InvalidInputError as error:
+            add_problems(form, error)
+        else:
+            note(request, task=str(task_id), changed=form.changed_data)
+            if done:
+                messages.success(request, "Changed." if form.changed_data else "It stays as it is.")
+            else:
+                messages.warning(request, SENT_ALREADY)
+            return answer(request, page)
+    return ask(
+        request, form, title="Change this task?", sentence="It is held back until it is due; until then it can be changed.",
+        action=reverse("tasks:edit", args=[task_id]), button="Change", back=page,
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """Ask whether a scheduled task shall not wait any longer (GET), and send it (POST)."""
+    caller = caller_of(request, OPERATE)
+    page = reverse("tasks:task", args=[task_id])
+    if request.method == "POST":
+        if reschedule(task_id, timezone.now(), by=caller.name):
+            note(request, task=str(task_id))
+            messages.success(request, "It is due now.")
+        else:
+            messages.warning(request, SENT_ALREADY)
+        return answer(request, page)
+    if _scheduled(task_id) is None:
+        messages.warning(request, SENT_ALREADY)
+        return answer(request, page)
+    return confirm(
+        request, title="Send it now?", sentence="It is not held back any longer, and goes to its queue within a second.",
+        action=reverse("tasks:send_now", args=[task_id]), button="Send now", back=page, danger=False,
+    )  # fmt: skip
+
+
+def _scheduled(task_id: UUID) -> Task | None:
+    """Return the task where it can still be changed. Raises Http404 where there is no such task."""
+    row = Task.objects.filter(id=task_id).first()
+    if row is None:
+        raise Http404("There is no such task.")
+    return row if row.status == Status.SCHEDULED and row.cancel_requested_at is None else None
+
+
+def _initial(row: Task) -> dict[str, Any]:
+    args, kwargs = shown_arguments(row)
+    due = row.not_before and row.not_before.astimezone(UTC).replace(microsecond=0)
+    return {"not_before": due, "queue": row.queue, "priority": row.priority, "args": args, "kwargs": kwargs}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run and its traceback, or in its place the newer attempt that has the same; `on_top`: it has a card of its own."""
+
+    run: AttemptView
+    traceback: TracebackView | None
+    same_as: int | None = None
+    on_top: bool = False
+
+    @property
+    def key(self) -> str:
+        """What ids of the run's elements begin with."""
+        return f"attempt-{self.run.attempt}-{self.run.delivery}"
+
+
+def _runs(attempts: list[AttemptView]) -> list[Run]:
+    """Return the runs, the newest first, each traceback but once: a task that is tried again mostly fails in the same way."""
+    seen: dict[str, int] = {}
+    runs = []
+    for attempt in attempts:
+        if same_as := seen.get(attempt.traceback):
+            runs.append(Run(attempt, None, same_as))
+            continue
+        traceback = read(attempt.traceback)
+        runs.append(Run(attempt, traceback, on_top=traceback is not None and not seen))
+        if traceback:
+            seen[attempt.traceback] = attempt.attempt
+    return runs
+
+
+def _arguments(row: Task) -> str:
+    """Return the arguments as JSON: by their names where these are known, else by place and by name; nothing for none."""
+    args, kwargs = shown_arguments(row)
+    named = _named(row)
+    if len(named) == len(args) + len(kwargs):
+        return _pretty(named) if named else ""
+    return _pretty({"args": args, "kwargs": kwargs})
+
+
+def _named(row: Task) -> dict[str, Any]:
+    args, kwargs = shown_arguments(row)
+    entry = catalog.entries().get(row.name)
+    return {**dict(zip(entry.positional_names if entry else [], args, strict=False)), **kwargs}
+
+
+def _curl(request: HttpRequest, row: Task) -> str:
+    """Return the command that dispatches the same task; secrets are hidden in it."""
+    body = json.dumps({"task": row.name, "kwargs": _named(row), "queue": row.queue}, ensure_ascii=False)
+    url = request.build_absolute_uri(reverse("api:trigger"))
+    return (
+        f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $ZENITH_API_KEY" \\\n'
+        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+    )
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,174 @@
+"""One task's page: the path, the timeline, tracebacks and relatives; and changing a task that is still held back."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.models import Task
+from tasks_app.states import Status
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.stream import Event
+from zenith_site.models import AuditEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/venv/lib/python3.11/site-packages/celery/app/trace.py", line 453, in trace_task
+    R = retval = fun(*args, **kwargs)
+  File "/srv/app/bank.py", line 12, in pay
+    raise CardError("declined")
+CardError: declined
+"""
+
+
+@pytest.fixture
+def person() -> Client:
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
+
+
+def sent(**asked: Any) -> UUID:
+    given = {"task": "analyze_text", "data": ["x"], **asked}
+    return dispatch(Dispatch(**given), Origin(source="page", sent_by="ada")).ids[0]
+
+
+def held(**asked: Any) -> UUID:
+    return sent(not_before=datetime.now(UTC) + timedelta(hours=3), **asked)
+
+
+def ran(task_id: UUID, status: Status, attempt: int = 0, **more: Any) -> None:
+    now = time.time()
+    times = {"at": now, "received_at": now - 3, "started_at": now - 2}
+    if status != Status.SUCCESS:
+        more = {"error_type": "CardError", "error_message": "declined", "traceback": TRACEBACK, **more}
+    apply([Event(task_id=str(task_id), status=status, attempt=attempt, worker="w1", **times, **more)])
+
+
+def text(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def page(client: Client, task_id: UUID) -> str:
+    return text(client, f"/tasks/{task_id}/")
+
+
+def test_the_path_and_the_timeline_are_drawn_and_said(person: Client) -> None:
+    task = sent()
+    ran(task, Status.SUCCESS, result='{"words": 1}')
+    shown = page(person, task)
+    assert "The path so far: Pending, Queued, Received, Started, Success" in shown
+    assert "to scale" in shown
+    assert "waiting in the queue" in shown
+
+
+def test_a_traceback_begins_with_the_own_frame_and_stands_there_once(person: Client) -> None:
+    task = sent()
+    ran(task, Status.RETRY)
+    ran(task, Status.FAILURE, attempt=1)
+    shown = page(person, task)
+    assert shown.count("/srv/app/bank.py:12") == 1
+    assert shown.index("/srv/app/bank.py:12") < shown.index("celery/app/trace.py:453")
+    assert "same traceback as attempt 2" in shown
+
+
+def test_arguments_go_by_their_names_and_secrets_are_hidden(person: Client) -> None:
+    task = sent()
+    Task.objects.filter(id=task).update(kwargs={"password": "hunter2"})
+    shown = page(person, task)
+    assert "hunter2" not in shown
+    assert '<span class="json-key">&quot;data&quot;</span>' in shown
+
+
+def test_the_batch_says_how_far_it_is_and_who_sent_it(person: Client) -> None:
+    ids = dispatch(Dispatch(task="analyze_text", count=3), Origin(source="page", sent_by="ada")).ids
+    ran(ids[0], Status.SUCCESS, result="1")
+    shown = page(person, ids[1])
+    assert "1 of 3 done" in shown
+    assert "ada" in shown
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RETRY, Status.FAILURE, Status.SUCCESS])
+def test_the_page_takes_few_queries(person: Client, django_assert_max_num_queries: Any, status: Status) -> None:
+    task = sent()
+    if status != Status.QUEUED:
+        ran(task, status, result="1")
+    with django_assert_max_num_queries(12):
+        page(person, task)
+
+
+# --- While it is held back ---
+
+
+def test_a_scheduled_task_is_moved_and_the_page_says_by_whom(person: Client) -> None:
+    task = held(queue="reports")
+    asked = text(person, f"/tasks/{task}/edit/")
+    assert "reports" in asked
+    body = {"not_before": "2031-01-01T08:00:00", "queue": "mail", "priority": "3", "args": "[]", "kwargs": '{"data": "y"}'}
+    answer = person.post(f"/tasks/{task}/edit/", body, follow=True)
+    assert "Changed." in answer.content.decode()
+    row = Task.objects.get()
+    assert (row.queue, row.priority, row.args, row.kwargs) == ("mail", 3, [], {"data": "y"})
+    assert row.not_before == datetime(2031, 1, 1, 8, tzinfo=UTC)
+    assert "by olga" in answer.content.decode()
+    assert AuditEntry.objects.get(path=f"/tasks/{task}/edit/").detail["task"] == str(task)
+
+
+def test_what_stays_as_it_was_is_not_touched_whatever_is_hidden_in_it(person: Client) -> None:
+    task = held()
+    Task.objects.update(kwargs={"password": "hunter2"}, args=[])
+    form = person.get(f"/tasks/{task}/edit/").context["form"]
+    body = {name: form[name].value() for name in ("queue", "args", "kwargs")}
+    person.post(f"/tasks/{task}/edit/", {**body, "not_before": "2031-01-01T08:00:00"})
+    assert Task.objects.get().kwargs == {"password": "hunter2"}
+    assert Task.objects.get().not_before == datetime(2031, 1, 1, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("kwargs", '{"colour": "red"}', "colour"), ("args", '{"no": "list"}', "must be a JSON list"), ("queue", "", "required"),
+        ("kwargs", "[1]", "must be a JSON object"), ("not_before", "soon", "valid"), ("priority", "900", "less than or equal"),
+    ],
+)  # fmt: skip
+def test_a_change_that_cannot_be_is_said_beside_its_field(person: Client, field: str, value: str, reason: str) -> None:
+    task = held()
+    body = {"not_before": "2031-01-01T08:00:00", "queue": "default", "args": "[]", "kwargs": '{"data": "y"}', field: value}
+    answer = person.post(f"/tasks/{task}/edit/", body)
+    assert answer.status_code == 422
+    assert reason in answer.content.decode()
+    assert Task.objects.get().queue == "default"
+
+
+def test_a_scheduled_task_is_sent_now(person: Client) -> None:
+    task = held()
+    assert "Send it now?" in text(person, f"/tasks/{task}/now/")
+    person.post(f"/tasks/{task}/now/")
+    due = Task.objects.get().not_before
+    assert due is not None
+    assert due <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("verb", ["edit", "now"])
+def test_a_task_that_was_sent_cannot_be_changed(person: Client, verb: str) -> None:
+    task = sent()
+    for answer in (person.get(f"/tasks/{task}/{verb}/", follow=True), person.post(f"/tasks/{task}/{verb}/", follow=True)):
+        assert "not scheduled any more" in answer.content.decode()
+    assert f"/tasks/{task}/edit/" not in page(person, task)
+
+
+@pytest.mark.parametrize("verb", ["edit", "now"])
+def test_an_unknown_task_is_404(person: Client, verb: str) -> None:
+    assert person.get(f"/tasks/{uuid4()}/{verb}/").status_code == 404
