@@ -1,5 +1,7 @@
 """What can go wrong with hosts and nodes, as types."""
 
+from uuid import UUID
+
 from zenith_site.common.errors import ZenithError
 
 
@@ -12,3 +14,10 @@ class NoHostOnlineError(InfraError):
 
     def __init__(self) -> None:
         super().__init__("No Docker host is online.")
+
+
+class UnknownGroupError(InfraError):
+    """There is no group of nodes with this id, or it was removed."""
+
+    def __init__(self, group_id: UUID) -> None:
+        super().__init__(f"There is no group of nodes {group_id}.")

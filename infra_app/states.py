@@ -70,7 +70,7 @@ SENTENCES: Final[dict[NodeStatus, str]] = {
 
 #: The stored ones; UNKNOWN follows from the host.
 STORED: Final = tuple(status for status in NodeStatus if status is not NodeStatus.UNKNOWN)
-#: A node in one of these holds room on its host.
+#: A node in one of these holds room on its host, whatever is wanted of it; so does one that is wanted to run.
 HOLDS_ROOM: Final = frozenset(STORED) - {NodeStatus.STOPPED, NodeStatus.REMOVED, NodeStatus.FAILED}
 
 #: What can be done with a node that is wanted so; read by buttons, bulk actions, commands and the API alike.

@@ -10,7 +10,7 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
-from infra_app.api import router as infrastructure_router
+from infra_app.api.original import router as infrastructure_router
 from tasks_app.api.analytics import router as analytics_router
 from tasks_app.api.analytics import stats_router
 from tasks_app.api.batches import router as batches_router

@@ -31,7 +31,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
-from infra_app.errors import NoHostOnlineError
+from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from tasks_app.dispatch.limits import Quota
 from tasks_app.errors import IdempotencyConflictError, RateLimitedError, WorkerSilentError, WorkerUnknownError
 from zenith_site.common.errors import (
@@ -253,6 +253,7 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     NoHostOnlineError: lambda error: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, f"{error} Nothing was changed.", headers={"Retry-After": str(RETRY_AFTER)}
     ),
+    UnknownGroupError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
     WorkerUnknownError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
     WorkerSilentError: lambda error: Answer(HTTPStatus.GATEWAY_TIMEOUT, str(error)),
     Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),

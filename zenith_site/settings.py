@@ -280,6 +280,9 @@ if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:
 # Pairs of task and queue with counters of their own; each makes some thirty time series.
 ZENITH_METRICS_MAX_TASKS = env.integer("ZENITH_METRICS_MAX_TASKS", 200, minimum=1, maximum=10_000)
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
+ZENITH_ALLOWED_IMAGES = env.names("ZENITH_ALLOWED_IMAGES") or [ZENITH_WORKER_IMAGE]
+# How often the CPUs of a Docker host may be promised to nodes: an idle worker needs none.
+ZENITH_CPU_OVERCOMMIT = env.integer("ZENITH_CPU_OVERCOMMIT", 4, minimum=1, maximum=100)
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 

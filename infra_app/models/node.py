@@ -12,7 +12,8 @@ from zenith_site.common.ids import new_id
 class Node(models.Model):
     """One node: what is wanted of it, and what its host's agent observed.
 
-    The upper fields are written by infra_app/nodes.py alone, the lower ones by the agent alone.
+    The upper fields are written by infra_app/nodes.py (the host by infra_app/placing.py) alone, the lower ones by the
+    agent alone; as long as it has no host there is no agent, and those two say where it is.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -22,6 +23,7 @@ class Node(models.Model):
         Host, null=True, on_delete=models.PROTECT, related_name="nodes", help_text="None until one has room."
     )
     desired = models.CharField(max_length=8, choices=Desired, default=Desired.RUNNING)
+    leaving = models.BooleanField(default=False, help_text="Removed once it is drained: its group got smaller.")
     #: Raised with each change of what is desired; the agent says up to which it has acted.
     generation = models.PositiveIntegerField(default=1)
     #: Raised to have the container replaced: a restart, or another image or environment of the group.

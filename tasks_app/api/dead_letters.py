@@ -18,7 +18,6 @@ from tasks_app.api.dead_letter_schemas import (
     ReplayRequest,
     RunAnswer,
 )
-from tasks_app.api.idempotent import IdempotencyKey, answer_once
 from tasks_app.api.quota import admit_trigger
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
@@ -27,6 +26,7 @@ from tasks_app.insight.dead_letters import DeadLetterFilter
 from tasks_app.models import ReplayRun
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
+from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["dead letters"])

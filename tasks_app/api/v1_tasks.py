@@ -7,7 +7,6 @@ from uuid import UUID
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 
-from tasks_app.api.idempotent import IdempotencyKey, answer_once
 from tasks_app.api.quota import admit_trigger
 from tasks_app.api.task_schemas import (
     MAX_CANCELLED,
@@ -32,6 +31,7 @@ from tasks_app.models import Task
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.errors import StateConflictError
+from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["tasks"])

@@ -31,6 +31,7 @@ from tasks_app.tracking.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import Problem
 from zenith_site.common.ids import new_id
+from zenith_site.common.once import digest, scoped
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100
@@ -97,8 +98,8 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
     prepared = _prepare(asked)
     if origin.idempotency_key is None:
         return _write(prepared, origin)
-    key = idempotency.scoped(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
-    done = idempotency.once(key, idempotency.digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
+    key = scoped(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
+    done = idempotency.once(key, digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
     return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
 
 

@@ -5,10 +5,7 @@ row, what was done, and the answer are one transaction. Its primary key decides 
 at once: the second waits for the first's commit, and then finds its answer.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,6 +14,7 @@ from django.utils import timezone
 
 from tasks_app.errors import IdempotencyConflictError
 from tasks_app.models import IdempotencyKey
+from zenith_site.common.once import Once
 
 #: How long a key is remembered.
 KEPT: Final = timedelta(hours=24)
@@ -29,24 +27,6 @@ _TAKE: Final = f"""
         WHERE kept.created_at < %(oldest)s
     RETURNING key
 """  # noqa: S608 -- only the table's name is put in
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An answer, as JSON has it; `repeated` tells that it was given before."""
-
-    answer: Any
-    repeated: bool
-
-
-def scoped(caller: str, key: str) -> str:
-    """Return a key with its caller in front. `caller` must be unique for whoever may repeat a request."""
-    return f"{caller[:140]}:{key}"
-
-
-def digest(asked: Any) -> bytes:
-    """Return a digest that is equal for equal requests; `asked` is made of JSON's kinds of values, and dates."""
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
 
 def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:

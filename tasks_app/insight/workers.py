@@ -89,6 +89,14 @@ def find(name: str) -> WorkerView | None:
     return next(iter(_views(beat for beat in read_all() if beat.name == name)), None)
 
 
+def tasks_of(name: str, limit: int) -> list[Task]:
+    """Return a worker's newest tasks, those that it has now first, without arguments. Two queries."""
+    mine = Task.objects.filter(worker=name).defer("args", "kwargs").order_by("-id")
+    held = list(mine.filter(status__in=(Status.STARTED, Status.RECEIVED))[:limit])
+    ended = mine.exclude(id__in=[task.id for task in held])[: limit - len(held)]
+    return [*held, *ended]
+
+
 def _views(beats: Iterable[WorkerBeat]) -> list[WorkerView]:
     found = list(beats)
     if not found:

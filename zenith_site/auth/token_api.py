@@ -17,11 +17,11 @@ from django.utils import timezone
 from ninja import Router, Status
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks_app.api.idempotent import IdempotencyKey, answer_once
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
 from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, caller_of, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
+from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 from zenith_site.models import ApiToken

@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Header
 from pydantic import BaseModel
 
-from tasks_app.dispatch import idempotency
 from zenith_site.common.callers import Caller
+from zenith_site.common.once import digest, once, scoped
 
 #: The header field, as an argument of an operation.
 IdempotencyKey = Annotated[
@@ -33,8 +33,8 @@ def answer_once(
     """
     if key is None:
         return act()
-    wanted = idempotency.digest([request.method, request.path, _plain(asked)])
-    done = idempotency.once(idempotency.scoped(caller.key, key), wanted, lambda: _plain(act()))
+    wanted = digest([request.method, request.path, _plain(asked)])
+    done = once(scoped(caller.key, key), wanted, lambda: _plain(act()))
     if done.repeated:
         response[REPLAYED] = "true"
     return done.answer

@@ -1,0 +1,69 @@
+"""The original's infrastructure paths: deploy, inventory and network, in its shapes."""
+
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router, Status
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra_app import nodes, sight
+from infra_app.api.schemas import Container, DeployAnswer, DeployRequest, Thing
+from infra_app.models import NodeGroup
+from infra_app.waiting import wait_for
+from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.common.idempotent import IdempotencyKey, answer_once
+
+router = Router(tags=["infrastructure"])
+
+#: Seconds that a deploy may be waited for.
+MAX_WAIT: Final = 60
+
+
+class DeployQuery(BaseModel):
+    """How long to wait."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Seconds to wait at most until all its nodes are ready.")
+
+
+@router.post("/deploy", response={202: DeployAnswer}, summary="Deploy worker nodes", operation_id="deploy")
+def deploy(
+    request: HttpRequest,
+    response: HttpResponse,
+    chosen: Query[DeployQuery],
+    body: DeployRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Start containers that each run a Celery worker of this project; 503 when no Docker host is online.
+
+    Answers once the nodes are wanted. A node that no host has room for waits for one, and `message` says so.
+    """
+    caller = caller_of(request, INFRA)
+    asked = body or DeployRequest()
+
+    def act() -> DeployAnswer:
+        group = nodes.deploy(asked.to_deployment(), caller.name)
+        note(request, group=group.name, replicas=group.replicas, image=group.image)
+        return DeployAnswer.of(group)
+
+    answer = answer_once(request, response, caller, idempotency_key, asked, act)
+    if not chosen.wait:
+        return Status(202, answer)
+    group = NodeGroup.objects.get(pk=answer["group_id"] if isinstance(answer, dict) else answer.group_id)
+    wait_for(group.nodes.all(), chosen.wait)
+    return Status(202, DeployAnswer.of(group))
+
+
+@router.get("/api/inventory", response=list[Thing], summary="List what the Docker hosts hold", operation_id="inventory")
+def inventory(request: HttpRequest) -> list[Thing]:
+    """Return containers, images, volumes and networks, as each host's agent saw them last; 503 when no host is online."""
+    caller_of(request, VIEW)
+    return [Thing.model_construct(**vars(thing)) for thing in sight.things(sight.snapshots_online())]
+
+
+@router.get("/api/network", response=list[Container], summary="List containers and their addresses", operation_id="network")
+def network(request: HttpRequest) -> list[Container]:
+    """Return the containers of the Docker hosts, as each host's agent saw them last; 503 when no host is online."""
+    caller_of(request, VIEW)
+    return [Container.model_construct(**vars(container)) for container in sight.containers(sight.snapshots_online())]

@@ -1,0 +1,98 @@
+"""What the Docker hosts hold, from the snapshots that their agents write. It only reads."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from infra_app.errors import NoHostOnlineError
+from infra_app.models import HostSnapshot
+from infra_app.types import ContainerSeen, ImageSeen
+
+_SHORT_ID = 12
+
+
+@dataclass
+class Thing:
+    """A container, image, volume or network. `size` is in bytes, None where Docker does not tell."""
+
+    id: str
+    name: str
+    type: str
+    status: str
+    size: int | None
+    host: str
+
+
+@dataclass
+class Container:
+    """A container and where it is reached; `uptime` is in seconds."""
+
+    id: str
+    name: str
+    ip: str | None
+    status: str
+    uptime: float | None
+    networks: list[str]
+    ports: list[dict[str, Any]]
+    host: str
+
+
+def snapshots() -> list[HostSnapshot]:
+    """Return what every host was last seen to hold, with the host, by its name; one query."""
+    return list(HostSnapshot.objects.select_related("host").order_by("host__name"))
+
+
+def snapshots_online() -> list[HostSnapshot]:
+    """Return those of the hosts that are online. Raises NoHostOnlineError where none is."""
+    found = [snapshot for snapshot in snapshots() if snapshot.host.online]
+    if not found:
+        raise NoHostOnlineError
+    return found
+
+
+def things(held: Iterable[HostSnapshot]) -> Iterator[Thing]:
+    """Yield all that the hosts hold, by host and kind."""
+    for snapshot in held:
+        host = snapshot.host.name
+        for container in snapshot.containers:
+            yield Thing(container["id"], container["name"], "container", container["status"], container["size"], host)
+        for image in snapshot.images:
+            yield Thing(
+                image["id"], image_name(image), "image", _use(image["dangling"], image["containers"]), image["size"], host
+            )
+        for volume in snapshot.volumes:
+            yield Thing(
+                volume["name"], volume["name"], "volume", _use(volume["dangling"], volume["used_by"]), volume["size"], host
+            )
+        for network in snapshot.networks:
+            yield Thing(network["id"], network["name"], "network", network["driver"], None, host)
+
+
+def containers(held: Iterable[HostSnapshot]) -> Iterator[Container]:
+    """Yield the containers of the hosts with their addresses, by host."""
+    for snapshot in held:
+        for container in snapshot.containers:
+            addresses = [network["ip"] for network in container["networks"] if network["ip"]]
+            yield Container(
+                container["id"], container["name"], addresses[0] if addresses else None, container["status"], uptime(container),
+                [network["name"] for network in container["networks"]], container["ports"], snapshot.host.name,
+            )  # fmt: skip
+
+
+def uptime(container: ContainerSeen) -> float | None:
+    """Return for how many seconds a container has run; None where it does not."""
+    if container["status"] != "running" or not container["started_at"]:
+        return None
+    return max(0.0, (timezone.now() - datetime.fromisoformat(container["started_at"])).total_seconds())
+
+
+def image_name(image: ImageSeen) -> str:
+    """Return an image's first tag, or a part of its id where it has none."""
+    return image["tags"][0] if image["tags"] else image["id"].removeprefix("sha256:")[:_SHORT_ID]
+
+
+def _use(dangling: bool, used: object) -> str:
+    return "dangling" if dangling else "in use" if used else "unused"
