@@ -110,6 +110,8 @@ MIDDLEWARE = [
     "zenith_site.headers.headers_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Tokens against forgery differ in every answer, and this adds a random length (BREACH): docs/security.md.
+    "django.middleware.gzip.GZipMiddleware",
     "zenith_site.problems.ProblemMiddleware",
     "zenith_site.api.HeadMiddleware",
     "zenith_site.quotas.QuotaMiddleware",

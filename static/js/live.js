@@ -12,6 +12,7 @@
 // data-announce="…"        spoken when it changes, at most every ten seconds
 
 const LEAST_GAP = 500;
+const MOST_GLOWING = 12;
 const ANNOUNCE_EVERY = 10_000;
 const FIELD = "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), textarea, select";
 
@@ -94,26 +95,41 @@ for (const end of ["pointerup", "pointercancel", "blur"]) {
 
 // --- Replacing ---
 
-function keepState(old, fresh) {
+// Where boxes with an id are scrolled to. Noted as it happens: to ask a box for it lays out the whole page.
+const scrolled = new Map();
+document.addEventListener("scroll", noteScroll, { capture: true, passive: true });
+
+function noteScroll({ target: { id, scrollTop, scrollLeft } }) {
+  if (scrollTop || scrollLeft) scrolled.set(id, { scrollTop, scrollLeft });
+  else scrolled.delete(id);
+}
+
+function keepOpen(old, fresh) {
   for (const details of old.querySelectorAll("details[id]")) {
     const next = fresh.querySelector(`#${CSS.escape(details.id)}`);
     if (next) next.open = details.open;
   }
-  const scrolled = [old, ...old.querySelectorAll("[id]")].filter((box) => box.scrollTop || box.scrollLeft);
-  return scrolled.map(({ id, scrollTop, scrollLeft }) => ({ id, scrollTop, scrollLeft }));
+}
+
+// Where nearly everything is new, nothing stands out, and each glow costs a style in every frame of the screen.
+function markArrived(old, fresh) {
+  const known = new Set(Array.from(old.querySelectorAll("[data-row][id]"), (row) => row.id));
+  const arrived = [...fresh.querySelectorAll("[data-row][id]")].filter((row) => !known.has(row.id));
+  if (arrived.length > MOST_GLOWING) return;
+  for (const row of arrived) row.classList.add("arrived");
 }
 
 function replace(old, fresh) {
-  const known = new Set(Array.from(old.querySelectorAll("[data-row][id]"), (row) => row.id));
   const active = old.contains(document.activeElement) ? document.activeElement.id : "";
-  const scrolled = keepState(old, fresh);
-  for (const row of fresh.querySelectorAll("[data-row][id]")) {
-    if (!known.has(row.id)) row.classList.add("arrived");
-  }
+  keepOpen(old, fresh);
+  markArrived(old, fresh);
   old.before(fresh);
   htmx.remove(old);
   htmx.process(fresh);
-  for (const { id, ...to } of scrolled) Object.assign(document.getElementById(id) ?? {}, to);
+  for (const [id, to] of scrolled) {
+    const box = document.getElementById(id);
+    if (box && fresh.contains(box)) Object.assign(box, to);
+  }
   if (active) document.getElementById(active)?.focus({ preventScroll: true });
 }
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from django.core.management import call_command
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, MinuteRollup
@@ -83,6 +86,16 @@ def fill() -> Sample:
     _rollups(chance)
     _heartbeats()
     return sample
+
+
+def filled() -> Iterator[Sample]:
+    """Yield the sample for a module's fixture: the database and Redis are emptied before and after."""
+    call_command("flush", interactive=False, verbosity=0)
+    stream.client().flushdb()
+    yield fill()
+    call_command("flush", interactive=False, verbosity=0)
+    # The sample's workers beat for an hour.
+    stream.client().flushdb()
 
 
 def _dispatched(sample: Sample) -> None:

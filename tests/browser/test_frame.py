@@ -70,6 +70,25 @@ def test_a_list_shows_new_rows_without_being_asked(visitor: Visitor, site: Site)
     assert page.evaluate("window.survives") == "yes"
 
 
+def test_rows_that_arrive_glow_and_move_nothing(visitor: Visitor, site: Site) -> None:
+    run_some(1)
+    page = gallery(visitor, site, width=360)
+    page.locator(".table-box").evaluate("box => { box.scrollLeft = 40; }")
+    run_some(2)
+    wait_for_rows(page, 3)
+    assert page.locator(".table-box").evaluate("box => box.scrollLeft") == 40
+    assert page.locator("tr.arrived").count() <= 2
+
+
+def test_where_nearly_all_is_new_nothing_glows(visitor: Visitor, site: Site) -> None:
+    page = visitor.logged_in()
+    page.goto(f"{site.url}tasks/")
+    page.locator("#connection[data-state='live']").wait_for()
+    run_some(13)
+    wait_for_rows(page, 13)
+    assert page.locator("tr.arrived").count() == 0
+
+
 def test_what_changes_without_an_event_is_told_by_topic(visitor: Visitor, site: Site) -> None:
     page = gallery(visitor, site)
     run_some(1)

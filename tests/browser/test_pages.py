@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks_app.tracking import stream
 from tests import stack as stacks
 from tests.browser.axe import grave_violations
 from tests.browser.conftest import PATIENCE, Site, Watch
 from tests.browser.registry import PAGES, PageCase
-from tests.browser.sample import Sample, fill
+from tests.browser.sample import Sample, filled
 from tests.processes import REPOSITORY, free_port
 
 if TYPE_CHECKING:
@@ -37,13 +36,7 @@ each_page = pytest.mark.parametrize("case", PAGES, ids=lambda case: case.name)
 @pytest.fixture(scope="module")
 def sample(module_database: None) -> Iterator[Sample]:
     """The data, which stays for the whole module and is removed with it."""
-    from django.core.management import call_command
-
-    call_command("flush", interactive=False, verbosity=0)
-    yield fill()
-    call_command("flush", interactive=False, verbosity=0)
-    # The sample's workers beat for an hour.
-    stream.client().flushdb()
+    yield from filled()
 
 
 @pytest.fixture(scope="module")

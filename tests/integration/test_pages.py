@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,21 @@ def test_a_page_that_asks_again_hears_that_nothing_changed(client: Client, task_
     again = client.get(task_url, headers={**HTMX, "If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["ETag"] == first.headers["ETag"]
+
+
+def test_a_page_comes_compressed_to_whom_takes_it(client: Client, task_url: str) -> None:
+    answer = client.get(task_url, headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert "<html" in gzip.decompress(answer.content).decode()
+    assert "Content-Encoding" not in client.get(task_url).headers
+
+
+def test_what_came_compressed_need_not_come_again(client: Client, task_url: str) -> None:
+    compressed = {**HTMX, "Accept-Encoding": "gzip"}
+    first = client.get(task_url, headers=compressed)
+    again = client.get(task_url, headers={**compressed, "If-None-Match": first.headers["ETag"]})
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert again.status_code == 304
 
 
 def test_what_changed_is_said(client: Client, task_url: str) -> None:

@@ -42,8 +42,8 @@ def render_page(
     """Return a page, or its fragments for a page that is open.
 
     `fragments` are templates whose root element has an id; they are rendered with `oob` set, upon
-    which the root carries `hx-swap-oob="true"`. They get an ETag over what they say, so a page that
-    asks again hears 304 where nothing changed.
+    which the root carries `hx-swap-oob="true"`. They get an ETag over what they say (a weak one: it
+    says so little of the bytes), so a page that asks again hears 304 where nothing changed.
     """
     if not wants_fragments(request):
         response = render(request, template, dict(context), status=status)
@@ -146,4 +146,4 @@ def back_to(request: HttpRequest, default: str) -> str:
 
 def _etag(html: str) -> str:
     said = _VOLATILE.sub(r"\1", html)
-    return f'"{blake2b(said.encode(), digest_size=12).hexdigest()}"'
+    return f'W/"{blake2b(said.encode(), digest_size=12).hexdigest()}"'

@@ -9,7 +9,7 @@ from django import template
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.states import Status
@@ -174,13 +174,12 @@ def sparkline(values: list[float], label: str) -> SafeString:
     """Draw numbers as a row of small bars, the newest to the right; `label` says it in words."""
     most = max([*values, 1])
     sizes = [max(18 * value / most, 1.2) if value else 0.6 for value in values]
-    bars = format_html_join(
-        "", '<rect x="{}" y="{}" width="3" height="{}"></rect>',
-        ((4 * index, f"{20 - size:.1f}", f"{size:.1f}") for index, size in enumerate(sizes)),
-    )  # fmt: skip
+    # One path: a list has a drawing in each row, and a tenth of what as many elements take.
+    bars = "".join(f"M{4 * index} 20v-{size:.1f}h3V20" for index, size in enumerate(sizes))
     return format_html(
-        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}">{}</svg>', max(4 * len(values) - 1, 1), label, bars
-    )
+        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}"><path d="{}"></path></svg>',
+        max(4 * len(values) - 1, 1), label, bars,
+    )  # fmt: skip
 
 
 @register.filter
