@@ -1,6 +1,7 @@
-"""`GET /health`: whether PostgreSQL and Redis answer, and how many workers are online.
+"""`GET /health`: whether PostgreSQL and Redis answer, and how many workers are online. `GET /ready`: whether requests may come.
 
-Open to everybody, so it tells no more than that, and asks at most once a second whoever asks it.
+Open to everybody, so they tell no more than that, and ask at most once a second whoever asks them. Only `/ready` knows of
+migrations: nothing is won by restarting a process whose database is not migrated yet, but it should get no requests.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from ninja import Router, Status
 from pydantic import BaseModel, Field
 
 from tasks_app.tracking import heartbeat
+from zenith_site import schema
 from zenith_site.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -42,11 +44,22 @@ class Health(BaseModel):
     version: str = VERSION
 
 
+class Readiness(BaseModel):
+    """Whether this process can answer requests."""
+
+    status: Literal["ready", "not ready"]
+    redis_connected: bool
+    database_connected: bool
+    migrations_applied: bool = Field(description="Whether the database has every table and column that this version needs.")
+    version: str = VERSION
+
+
 class _Memory:
-    """The newest answer of this process, and when it was found."""
+    """The newest answer of this process, and when it was found; and whether all migrations were ever seen applied."""
 
     answer: Health | None = None
     at: float = 0.0
+    migrated: bool = False
 
 
 @router.get(
@@ -58,11 +71,37 @@ class _Memory:
 )
 async def health(request: HttpRequest) -> Status[Health]:
     """Ask PostgreSQL and Redis; 503 where one of them is away."""
+    found = await _newest()
+    return Status(HTTPStatus.OK if found.status == "active" else HTTPStatus.SERVICE_UNAVAILABLE, found)
+
+
+@router.get(
+    "/ready",
+    auth=None,
+    response={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
+    summary="May requests come?",
+    operation_id="ready",
+)
+async def ready(request: HttpRequest) -> Status[Readiness]:
+    """Ask PostgreSQL, Redis, and whether all migrations are applied; 503 unless all is well."""
+    found = await _newest()
+    if found.database_connected and not _Memory.migrated:
+        _Memory.migrated = bool(await _within_patience("PostgreSQL", sync_to_async(_is_migrated, thread_sensitive=False)()))
+    may_come = found.status == "active" and _Memory.migrated
+    answer = Readiness(
+        status="ready" if may_come else "not ready",
+        redis_connected=found.redis_connected,
+        database_connected=found.database_connected,
+        migrations_applied=_Memory.migrated,
+    )
+    return Status(HTTPStatus.OK if may_come else HTTPStatus.SERVICE_UNAVAILABLE, answer)
+
+
+async def _newest() -> Health:
     if _Memory.answer is None or time.monotonic() - _Memory.at > KEPT:
         _Memory.answer = await check()
         _Memory.at = time.monotonic()
-    up = _Memory.answer.status == "active"
-    return Status(HTTPStatus.OK if up else HTTPStatus.SERVICE_UNAVAILABLE, _Memory.answer)
+    return _Memory.answer
 
 
 async def check() -> Health:
@@ -90,6 +129,14 @@ async def _within_patience(name: str, answer: Awaitable[int]) -> int | None:
 
 def _online_workers() -> int:
     return sum(worker.online for worker in heartbeat.read_all())
+
+
+def _is_migrated() -> int:
+    try:
+        return not schema.unapplied()
+    finally:
+        # A thread of its own may never be asked again, and would keep its connection.
+        connection.close()
 
 
 async def _ask_database() -> int:

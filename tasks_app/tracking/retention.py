@@ -1,9 +1,16 @@
-"""Keeping what grows within bounds: dead letters, by their age and by their number; rollups, samples and keys, by their age."""
+"""Keeping what grows within bounds: a list of rules, each of which says what is too old or too much and removes it.
+
+The engine follows them every hour, `manage.py prune` when somebody asks. Rows go in chunks, each a transaction of its own, so
+that nobody waits long for their locks.
+"""
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,14 +18,14 @@ from django.db import connection
 from django.utils import timezone
 
 from tasks_app.models import DeadLetter
-from tasks_app.tracking import periods
+from tasks_app.tracking import expired, periods
 from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks.
 LOOK_EVERY: Final = 3600.0
-#: Rows removed in one transaction, so that nobody waits long for their locks.
+#: Rows removed in one transaction.
 CHUNK: Final = 1000
 
 # SKIP LOCKED: several engines may prune at once, and a letter that is being replayed is left alone.
@@ -32,50 +39,101 @@ _OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
 _EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
 
 # As long as dispatch/idempotency.py remembers them (KEPT); an older one is not looked at, only in the way.
-_FORGOTTEN: Final = """
+_IS_FORGOTTEN: Final = "created_at < now() - interval '24 hours'"
+_FORGOTTEN: Final = f"""
     DELETE FROM tasks_app_idempotencykey WHERE key = ANY(ARRAY(
-        SELECT key FROM tasks_app_idempotencykey WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT %s
+        SELECT key FROM tasks_app_idempotencykey WHERE {_IS_FORGOTTEN} ORDER BY created_at LIMIT %s
         FOR UPDATE SKIP LOCKED))
-"""
+"""  # noqa: S608 -- no input is in it
+
+# By day, the oldest first: a row for each day stays, so that `all` reaches back to the beginning.
+_FIGURES: Final = (
+    "FROM tasks_app_minuterollup WHERE minute < %s",
+    "FROM tasks_app_periodrollup WHERE seconds < 86400 AND start < %s",
+    "FROM tasks_app_loadsample WHERE minute < %s",
+    "FROM tasks_app_queuesample WHERE minute < %s",
+)
 
 
-_others: list[Callable[[], int]] = []
+@dataclass(frozen=True)
+class Rule:
+    """One kind of rows, and how long they are kept.
+
+    Attributes:
+        name: what they are called by people and in JSON.
+        sentence: which of them are removed.
+        prune: removes them, and yields how many rows after each transaction.
+        count: returns how many there are to remove now; None where nobody can say.
+    """
+
+    name: str
+    sentence: str
+    prune: Callable[[], Iterator[int]]
+    count: Callable[[], int] | None = None
 
 
-def also(prune: Callable[[], int]) -> None:
-    """Have something of another app pruned every hour, too; `prune` returns how many rows it removed."""
-    if prune not in _others:
-        _others.append(prune)
+def rules() -> list[Rule]:
+    """Return every rule, in the order to follow them: a task goes after its dead letter, a batch after its tasks."""
+    return [*_OWN, *_others]
+
+
+_others: list[Rule] = []
+
+
+def also(prune: Callable[[], int], count: Callable[[], int] | None = None, *, name: str = "", sentence: str = "") -> None:
+    """Have something of another app pruned, too; `prune` returns how many rows it removed."""
+    name = name or prune.__module__.rpartition(".")[2]
+    if all(rule.name != name for rule in _others):
+        _others.append(Rule(name, sentence, lambda: iter([prune()]), count))
 
 
 def run(stop: threading.Event) -> None:
     """Prune every hour until `stop` is set."""
-    repeat(stop, "Pruning", _prune, every=LOOK_EVERY)
+    repeat(stop, "Pruning", partial(_prune, stop), every=LOOK_EVERY)
 
 
-# By day, the oldest first: a row for each day stays, so that `all` reaches back to the beginning.
-_FIGURES: Final = (
-    "DELETE FROM tasks_app_minuterollup WHERE minute < %s",
-    "DELETE FROM tasks_app_periodrollup WHERE seconds < 86400 AND start < %s",
-    "DELETE FROM tasks_app_loadsample WHERE minute < %s",
-    "DELETE FROM tasks_app_queuesample WHERE minute < %s",
-)
+def _prune(stop: threading.Event | None = None) -> None:
+    """Follow every rule, working half of the time only: nothing here is urgent, and others want the disk."""
+    stop = stop or threading.Event()
+    for rule in rules():
+        removed, started = 0, time.monotonic()
+        for rows in rule.prune():
+            removed += rows
+            if stop.wait(min(1.0, time.monotonic() - started)):
+                return
+            started = time.monotonic()
+        if removed:
+            logger.info("Pruned: %s rows of %s.", removed, rule.name)
+    # Nobody needs a connection that idles for an hour.
+    connection.close()
+
+
+# --- Figures ----------------------------------------------------------------------------------------------------------
 
 
 def prune_figures(*, max_age: timedelta, now: datetime | None = None) -> int:
-    """Remove the minutes, quarters and samples of whole days older than `max_age`; return how many rows.
+    """Remove the minutes, quarters and samples of whole days older than `max_age`; return how many rows."""
+    return sum(_figures(max_age, now))
 
-    Minutes that are not summed up by day yet stay. A day is one transaction, so nobody waits for long.
-    """
-    summed_up = datetime.fromtimestamp(periods.reach().days, tz=UTC)
-    end = min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
-    removed = 0
-    for query in _FIGURES:
-        day = _oldest(query.split()[2])
+
+def _figures(max_age: timedelta, now: datetime | None = None) -> Iterator[int]:
+    """Do that. Minutes that are not summed up by day yet stay. A day is one transaction, so nobody waits for long."""
+    end = _end_of_figures(max_age, now)
+    for rows in _FIGURES:
+        day = _oldest(rows.split()[1])
         while day is not None and day < end:
             day = min(day.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), end)
-            removed += _execute(query, [day])
-    return removed
+            yield _execute(f"DELETE {rows}", [day])
+
+
+def _count_figures(max_age: timedelta) -> int:
+    end = _end_of_figures(max_age)
+    return sum(_count(f"SELECT count(*) {rows}", [end]) for rows in _FIGURES)
+
+
+def _end_of_figures(max_age: timedelta, now: datetime | None = None) -> datetime:
+    summed_up = datetime.fromtimestamp(periods.reach().days, tz=UTC)
+    return min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _oldest(table: str) -> datetime | None:
@@ -87,42 +145,83 @@ def _oldest(table: str) -> datetime | None:
     return oldest
 
 
-def _prune() -> None:
-    removed = prune_dead_letters(
-        max_age=timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), max_count=settings.ZENITH_DEAD_LETTER_MAX
-    )
-    if removed:
-        logger.info("%s dead letters were pruned.", removed)
-    for prune in _others:
-        if removed := prune():
-            logger.info("%s rows were pruned by %s.", removed, prune.__module__)
-    prune_idempotency_keys()
-    prune_figures(max_age=timedelta(days=settings.ZENITH_RETENTION_DAYS))
-    # Nobody needs a connection that idles for an hour.
-    connection.close()
+# --- Dead letters, keys -----------------------------------------------------------------------------------------------
 
 
 def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK) -> int:
-    """Remove letters older than `max_age`, and the oldest beyond `max_count`; return how many.
+    """Remove letters older than `max_age`, and the oldest beyond `max_count`; return how many."""
+    return sum(_dead_letters(max_age, max_count, chunk))
 
-    Their tasks stay until their own retention ends. Each chunk is a transaction of its own.
-    """
-    removed = 0
+
+def _dead_letters(max_age: timedelta, max_count: int, chunk: int = CHUNK) -> Iterator[int]:
+    """Do that, a chunk at a time. Their tasks stay until their own retention ends."""
     while count := _execute(_OLD, [max_age, chunk]):
-        removed += count
+        yield count
     excess = DeadLetter.objects.count() - max_count
     while excess > 0 and (count := _execute(_EXCESS, [min(chunk, excess)])):
-        removed += count
+        yield count
         excess -= count
-    return removed
+
+
+def _count_dead_letters(max_age: timedelta, max_count: int) -> int:
+    old = DeadLetter.objects.filter(created_at__lt=timezone.now() - max_age).count()
+    return max(old, DeadLetter.objects.count() - max_count)
 
 
 def prune_idempotency_keys(chunk: int = CHUNK) -> int:
     """Remove the keys that are remembered no more; return how many."""
-    removed = 0
+    return sum(_keys(chunk))
+
+
+def _keys(chunk: int = CHUNK) -> Iterator[int]:
     while count := _execute(_FORGOTTEN, [chunk]):
-        removed += count
-    return removed
+        yield count
+
+
+def _count_keys() -> int:
+    return _count(f"SELECT count(*) FROM tasks_app_idempotencykey WHERE {_IS_FORGOTTEN}")  # noqa: S608
+
+
+# --- The rules --------------------------------------------------------------------------------------------------------
+
+
+def _age() -> timedelta:
+    return timedelta(days=settings.ZENITH_RETENTION_DAYS)
+
+
+def _letter_bounds() -> tuple[timedelta, int]:
+    return timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), settings.ZENITH_DEAD_LETTER_MAX
+
+
+_OWN: Final = (
+    Rule(
+        "dead letters", "older than ZENITH_DEAD_LETTER_DAYS, or the oldest beyond ZENITH_DEAD_LETTER_MAX",
+        lambda: _dead_letters(*_letter_bounds()), lambda: _count_dead_letters(*_letter_bounds()),
+    ),
+    Rule(
+        "tasks", "that ended before ZENITH_RETENTION_DAYS and have no dead letter, with their events, attempts and results",
+        lambda: expired.tasks(_age()), lambda: expired.count("tasks", _age()),
+    ),
+    Rule(
+        "batches", "older than ZENITH_RETENTION_DAYS of which no task is left",
+        lambda: expired.batches(_age()), lambda: expired.count("batches", _age()),
+    ),
+    Rule(
+        "replays", "that ended before ZENITH_RETENTION_DAYS",
+        lambda: expired.replay_runs(_age()), lambda: expired.count("runs", _age()),
+    ),
+    Rule(
+        "figures", "by minute and quarter, and samples, older than ZENITH_RETENTION_DAYS; those by day stay",
+        lambda: _figures(_age()), lambda: _count_figures(_age()),
+    ),
+    Rule("idempotency keys", "older than a day", _keys, _count_keys),
+)  # fmt: skip
+
+
+def _count(query: str, parameters: Sequence[Any] = ()) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return int(cursor.fetchone()[0])
 
 
 def _execute(query: str, parameters: Sequence[Any]) -> int:

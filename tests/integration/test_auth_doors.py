@@ -95,6 +95,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "openapi.json": {"get": ANY_API},
     "docs": {"get": ANY_API},
     "health": {"get": OPEN},
+    "ready": {"get": OPEN},
     "metrics": {"get": OPEN},
     "tasks/trigger": {"post": DISPATCH_API},
     "tasks/all": {"get": READ_API},

@@ -41,6 +41,7 @@ _PRUNE: Final = """
         SELECT id FROM (SELECT id, at FROM zenith_site_auditentry ORDER BY id LIMIT %s) oldest
         WHERE at < now() - make_interval(days => %s)))
 """
+_COUNT: Final = "SELECT count(*) FROM zenith_site_auditentry WHERE at < now() - make_interval(days => %s)"
 
 
 def connect() -> None:
@@ -48,7 +49,7 @@ def connect() -> None:
     signals.user_logged_in.connect(_logged_in, dispatch_uid="audit")
     signals.user_logged_out.connect(_logged_out, dispatch_uid="audit")
     signals.user_login_failed.connect(_login_failed, dispatch_uid="audit")
-    retention.also(prune)
+    retention.also(prune, count, name="audit entries", sentence="older than ZENITH_AUDIT_DAYS")
 
 
 @sync_and_async_middleware
@@ -144,6 +145,13 @@ def prune() -> int:
             removed += count
             if count < _CHUNK:
                 return removed
+
+
+def count() -> int:
+    """Return how many entries are older than ZENITH_AUDIT_DAYS."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, [settings.ZENITH_AUDIT_DAYS])
+        return int(cursor.fetchone()[0])
 
 
 def _of_the_admin(request: HttpRequest) -> dict[str, Any]:

@@ -12,7 +12,7 @@ class ClosedByDefaultMiddleware(LoginRequiredMiddleware):
     """Sends strangers to the login page, but leaves the API's views to their own authentication.
 
     Those answer programs with 401, and every operation of the API has that authentication unless
-    it says `auth=None`. Only the login page and `/health` are open (tests/integration/
+    it says `auth=None`. Only the login page, `/health`, `/ready` and `/metrics` are open (tests/integration/
     test_auth_doors.py walks all routes).
     """
 

@@ -1,0 +1,127 @@
+"""Pruning a million finished tasks while somebody dispatches: rows a second, and for how long the dispatcher waits for a lock."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from bench import tasks
+from bench.filling import fill
+from bench.lab import Lab
+from bench.report import Figure, Report, below, progress, say
+
+COUNT = 1_000_000
+#: Events of each task; a real one has five.
+EVENTS = 2
+#: Seconds between two dispatches, and for which the dispatcher is watched before the pruning begins.
+DISPATCH_EVERY = 0.1
+ALONE = 10.0
+#: Seconds between two looks at who waits for a lock.
+LOOK_EVERY = 0.01
+
+_EVENTS = """
+    INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
+    SELECT id, status, number, created_at, worker, '' FROM tasks_app_task, generate_series(1, %s) AS number
+"""
+_WAITS = """
+    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float8 FROM pg_locks WHERE NOT granted
+"""
+
+
+@dataclass
+class Seen:
+    """What was seen while something went on: seconds of each dispatch, and the longest wait for a lock in seconds."""
+
+    dispatches: list[float] = field(default_factory=list)
+    lock_wait: float = 0.0
+
+
+def run(*, rounds: int | None, quick: bool) -> Report:
+    """Run the benchmark once; `quick` takes a tenth of the tasks."""
+    count = COUNT // 10 if quick else COUNT
+    with Lab() as lab:
+        lab.load_zenith()
+        progress(f"prune: {count:,} tasks are written")
+        assert lab.servers
+        url = lab.servers.addresses.database_url
+        fill(url, count, days=60)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_EVENTS, [EVENTS])
+            connection.execute("VACUUM ANALYZE")
+        with _watched(url) as before:
+            time.sleep(ALONE)
+        with _watched(url) as during:
+            removed, seconds = _prune()
+    say(f"prune: {removed:,} tasks in {seconds:.0f} s")
+    report = Report(f"prune: {count:,} tasks with their results and {EVENTS} events each")
+    report.notes = [
+        f"  {removed:,} tasks were old enough, {EVENTS + 2} rows each. Meanwhile a dispatcher sent one task ten times a second.",
+    ]
+    report.figures = [
+        Figure("prune: tasks removed per second", [removed / seconds], unit="/s"),
+        Figure("prune: rows removed per second", [removed * (EVENTS + 2) / seconds], unit="/s"),
+        Figure("prune: longest wait for a lock, of anybody", [during.lock_wait], unit="s", target=below(0.5)),
+        Figure("prune: a dispatch meanwhile, the slowest of a hundred", [_p99(during)], unit="s", target=below(0.5)),
+        Figure("prune: the same without pruning", [_p99(before)], unit="s"),
+    ]
+    return report
+
+
+def _prune() -> tuple[int, float]:
+    """Follow the rule for tasks as `manage.py prune` does; return how many went, in how many seconds."""
+    from django.conf import settings
+
+    from tasks_app.tracking import retention
+
+    settings.ZENITH_RETENTION_DAYS = 1
+    (rule,) = (rule for rule in retention.rules() if rule.name == "tasks")
+    removed, began = 0, time.perf_counter()
+    for rows in rule.prune():
+        removed += rows
+        progress(f"prune: {removed:,} tasks removed")
+    return removed, time.perf_counter() - began
+
+
+@contextmanager
+def _watched(url: str) -> Iterator[Seen]:
+    """Dispatch and look who waits, in threads, until the block ends."""
+    seen, stop = Seen(), threading.Event()
+    threads = [threading.Thread(target=_dispatch, args=(seen, stop)), threading.Thread(target=_look, args=(url, seen, stop))]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _dispatch(seen: Seen, stop: threading.Event) -> None:
+    from django.db import connection
+
+    from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+
+    while not stop.wait(DISPATCH_EVERY):
+        began = time.perf_counter()
+        dispatch(Dispatch(task=tasks.NAME), Origin(source="command"))
+        seen.dispatches.append(time.perf_counter() - began)
+    connection.close()
+
+
+def _look(url: str, seen: Seen, stop: threading.Event) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not stop.wait(LOOK_EVERY):
+            row = connection.execute(_WAITS).fetchone()
+            assert row
+            seen.lock_wait = max(seen.lock_wait, row[0])
+
+
+def _p99(seen: Seen) -> float:
+    return statistics.quantiles(seen.dispatches, n=100)[98]

@@ -1,0 +1,110 @@
+"""What is kept for ZENITH_RETENTION_DAYS and then removed: finished tasks with all that belongs to them, batches, replays.
+
+No index on the end of a task is needed, which every task would pay for: ids are time-ordered, so tasks that ended long ago
+lie at the beginning of the primary key. Tasks of other programs, whose ids may be anything, have an index of their own. What
+lies there and stays (open tasks, those that took very long, those with a dead letter) is stepped over.
+
+Each chunk is one transaction. It locks rows that nobody changes any more, and leaves alone what somebody holds.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.utils import timezone
+
+from tasks_app.models.task import DISPATCHED
+
+#: Tasks removed in one transaction, with some ten rows each.
+CHUNK: Final = 500
+
+# A task with a dead letter stays: the letter would be worth nothing without it, and has a retention of its own.
+_OVER: Final = """finished_at < %(before)s AND NOT EXISTS (SELECT FROM tasks_app_deadletter WHERE task_id = tasks_app_task.id)"""
+_OURS: Final = "id < %(boundary)s AND source = ANY(%(dispatched)s)"
+_FOREIGN: Final = "source <> ALL(%(dispatched)s)"
+_NEXT: Final = """
+    SELECT id FROM tasks_app_task WHERE {kind} AND {over} AND id > %(after)s
+    ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+"""
+_DELETES: Final = (
+    "DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%s)",
+    "DELETE FROM tasks_app_attempt WHERE task_id = ANY(%s)",
+    "DELETE FROM django_celery_results_taskresult WHERE task_id = ANY(%s::text[])",
+    "UPDATE tasks_app_task SET replay_of_id = NULL WHERE replay_of_id = ANY(%s)",
+    "DELETE FROM tasks_app_task WHERE id = ANY(%s)",
+)
+_EMPTY_BATCH: Final = """created_at < %(before)s
+    AND NOT EXISTS (SELECT FROM tasks_app_task WHERE batch_id = tasks_app_batch.id)"""
+_BATCHES: Final = f"""
+    WITH gone AS (SELECT id FROM tasks_app_batch WHERE id < %(boundary)s AND {_EMPTY_BATCH} ORDER BY id LIMIT %(chunk)s
+        FOR UPDATE SKIP LOCKED)
+    DELETE FROM tasks_app_batch USING gone WHERE tasks_app_batch.id = gone.id
+"""  # noqa: S608 -- no input is in it
+_RUNS: Final = """
+    WITH gone AS (SELECT id FROM tasks_app_replayrun WHERE finished_at < %(before)s LIMIT %(chunk)s FOR UPDATE SKIP LOCKED)
+    DELETE FROM tasks_app_replayrun USING gone WHERE tasks_app_replayrun.id = gone.id
+"""
+_COUNTS: Final = {
+    "tasks": f"SELECT count(*) FROM tasks_app_task WHERE (({_OURS}) OR {_FOREIGN}) AND {_OVER}",  # noqa: S608
+    "batches": f"SELECT count(*) FROM tasks_app_batch WHERE {_EMPTY_BATCH}",  # noqa: S608
+    "runs": "SELECT count(*) FROM tasks_app_replayrun WHERE finished_at < %(before)s",
+}
+
+
+def tasks(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
+    """Remove tasks that ended before `max_age`, with all that belongs to them; yield how many after each transaction."""
+    for kind in (_OURS, _FOREIGN):
+        after = UUID(int=0)
+        query = _NEXT.format(kind=kind, over=_OVER)
+        while True:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(query, {**_parameters(max_age), "after": after, "chunk": chunk})
+                ids = [id_ for (id_,) in cursor.fetchall()]
+                _remove(cursor, ids)
+            if not ids:
+                break
+            after = ids[-1]
+            yield len(ids)
+
+
+def batches(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
+    """Remove batches older than `max_age` of which no task is left; yield how many after each transaction."""
+    return _repeat(_BATCHES, max_age, chunk)
+
+
+def replay_runs(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
+    """Remove replays that ended before `max_age`; yield how many after each transaction."""
+    return _repeat(_RUNS, max_age, chunk)
+
+
+def count(what: str, max_age: timedelta) -> int:
+    """Return how many "tasks", "batches" or "runs" there are to remove now; batches of those tasks do not count yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS[what], _parameters(max_age))
+        return int(cursor.fetchone()[0])
+
+
+def _repeat(query: str, max_age: timedelta, chunk: int) -> Iterator[int]:
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(query, {**_parameters(max_age), "chunk": chunk})
+            removed = int(cursor.rowcount)
+        if not removed:
+            return
+        yield removed
+
+
+def _remove(cursor: CursorWrapper, ids: list[UUID]) -> None:
+    if ids:
+        for query in _DELETES:
+            cursor.execute(query, [ids])
+
+
+def _parameters(max_age: timedelta) -> dict[str, Any]:
+    before = timezone.now() - max_age
+    # A UUIDv7 begins with the milliseconds of its time.
+    boundary = UUID(int=int(before.timestamp() * 1000) << 80)
+    return {"before": before, "boundary": boundary, "dispatched": list(DISPATCHED)}
