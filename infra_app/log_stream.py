@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import redis
@@ -107,8 +107,8 @@ def _entry(id_: str, fields: dict[str, str]) -> Entry:
 
 
 @cache
-def _client() -> "redis.Redis":
-    """Return this process's connections; answers as text, because lines are."""
+def _client() -> Any:
+    """Return this process's connections; answers as text, which the client's own types do not know."""
     return redis.Redis.from_url(
         settings.ZENITH_REDIS_URL, decode_responses=True, encoding_errors="replace", socket_timeout=10, socket_connect_timeout=5
     )
