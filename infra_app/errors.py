@@ -21,3 +21,23 @@ class UnknownGroupError(InfraError):
 
     def __init__(self, group_id: UUID) -> None:
         super().__init__(f"There is no group of nodes {group_id}.")
+
+
+class EngineError(InfraError):
+    """A Docker engine did not do what it was asked to; the text is its own reason, for people."""
+
+
+class EngineUnreachableError(EngineError):
+    """The engine does not answer, or not in time."""
+
+
+class EngineRefusedError(EngineError):
+    """The engine answered that it will not."""
+
+
+class NotThereError(EngineRefusedError):
+    """The engine knows no such container, image, volume, network or service."""
+
+
+class NameTakenError(EngineRefusedError):
+    """The engine has something of this name already, or is just doing what was asked."""

@@ -4,6 +4,7 @@ docs/configuration.md explains the variables, `.env.example` lists them.
 """
 
 import os
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from csp.constants import NONCE, NONE, SELF
 
 from zenith_site.embedded.state import addresses, ensure_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
+from zenith_site.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
@@ -285,6 +287,24 @@ ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 ZENITH_ALLOWED_IMAGES = env.names("ZENITH_ALLOWED_IMAGES") or [ZENITH_WORKER_IMAGE]
 # How often the CPUs of a Docker host may be promised to nodes: an idle worker needs none.
 ZENITH_CPU_OVERCOMMIT = env.integer("ZENITH_CPU_OVERCOMMIT", 4, minimum=1, maximum=100)
+
+# --- Docker hosts -----------------------------------------------------------------------------------------------------
+
+ZENITH_VERSION = VERSION
+# What a node is told; the embedded servers listen for nodes where a Docker engine answered when they were started. Empty means
+# that a node has no way to get there, which is said where one is to be started.
+ZENITH_NODE_DATABASE_URL = env.url(
+    "ZENITH_NODE_DATABASE_URL", schemes=("postgres", "postgresql"), example="postgres://user:password@10.0.0.5:5432/zenith"
+) or (_DATABASE_URL or _embedded.node_database_url)
+ZENITH_NODE_REDIS_URL = env.url(
+    "ZENITH_NODE_REDIS_URL", schemes=("redis", "rediss"), example="redis://:password@10.0.0.5:6379/0"
+) or (_REDIS_URL or _embedded.node_redis_url)
+ZENITH_NODE_NETWORK = env.text("ZENITH_NODE_NETWORK", "bridge")
+ZENITH_AGENT_HOST = env.text("ZENITH_AGENT_HOST", socket.gethostname()[:63])
+ZENITH_AGENT_ENGINE = env.text("ZENITH_AGENT_ENGINE", env.text("DOCKER_HOST", "unix:///var/run/docker.sock"))
+ZENITH_AGENT_TLS = Path(env.text("ZENITH_AGENT_TLS")) if env.text("ZENITH_AGENT_TLS") else None
+# A node's container names its worker after the node.
+ZENITH_WORKER_NAME = env.text("ZENITH_WORKER_NAME", "zenith@%h")
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 

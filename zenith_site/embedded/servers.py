@@ -9,7 +9,7 @@ from typing import Self
 from zenith_site.embedded.lock import create_data_dir
 from zenith_site.embedded.postgres import Postgres
 from zenith_site.embedded.redis import Redis
-from zenith_site.embedded.state import Addresses, addresses
+from zenith_site.embedded.state import Addresses, Bridge, addresses, remember_bridge
 
 
 class EmbeddedServers:
@@ -22,12 +22,16 @@ class EmbeddedServers:
         postgres: run PostgreSQL.
         redis: run Redis.
         fast: for tests: nothing is forced to disk.
+        bridge: the network of Docker containers that they answer too, beside loopback.
     """
 
-    def __init__(self, data_dir: Path, *, postgres: bool = True, redis: bool = True, fast: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, *, postgres: bool = True, redis: bool = True, fast: bool = False, bridge: Bridge | None = None
+    ) -> None:
         self.data_dir = data_dir.absolute()
-        self.postgres = Postgres(self.data_dir, fast=fast) if postgres else None
-        self.redis = Redis(self.data_dir, fast=fast) if redis else None
+        self.bridge = bridge
+        self.postgres = Postgres(self.data_dir, fast=fast, bridge=bridge) if postgres else None
+        self.redis = Redis(self.data_dir, fast=fast, bridge=bridge) if redis else None
 
     @property
     def addresses(self) -> Addresses:
@@ -51,6 +55,7 @@ class EmbeddedServers:
             EmbeddedError: when one cannot be run; the other is stopped again.
         """
         create_data_dir(self.data_dir)
+        remember_bridge(self.data_dir, self.bridge)
         wanted = [server for server in (self.postgres, self.redis) if server]
         try:
             for server in wanted:

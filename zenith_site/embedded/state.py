@@ -1,4 +1,4 @@
-"""What the embedded servers leave in the data directory: their ports and their passwords.
+"""What the embedded servers leave in the data directory: their ports, where they listen, and their passwords.
 
 Reading never creates anything, so that settings can be loaded (by `--help`, `check`, `makemigrations`) before the first start.
 """
@@ -10,8 +10,9 @@ import os
 import secrets
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 PORTS_FILE = "embedded.json"
@@ -23,21 +24,46 @@ FIRST_PORT, LAST_PORT = 20_000, 32_000
 
 
 @dataclass(frozen=True)
+class Bridge:
+    """The network that a Docker engine on this machine gives its containers.
+
+    Arguments:
+        address: this machine's own on it, which containers reach it by.
+        subnet: from which they come, such as `172.17.0.0/16`.
+    """
+
+    address: str
+    subnet: str
+
+
+@dataclass(frozen=True)
 class Addresses:
-    """Where the embedded servers of one data directory answer."""
+    """Where the embedded servers of one data directory answer.
+
+    Attributes:
+        node_database_url, node_redis_url: from inside a container of the Docker engine here; empty where they do not.
+    """
 
     database_url: str
     redis_url: str
+    node_database_url: str = ""
+    node_redis_url: str = ""
 
 
 def addresses(data_dir: Path) -> Addresses:
     """The addresses of this data directory's servers, started or not."""
     postgres_password = quote(read_secret(data_dir, "postgres_password"), safe="")
     redis_password = quote(read_secret(data_dir, "redis_password"), safe="")
-    return Addresses(
-        database_url=f"postgres://{DATABASE_USER}:{postgres_password}@{LOOPBACK}:{read_port(data_dir, 'postgres')}/{DATABASE}",
-        redis_url=f"redis://:{redis_password}@{LOOPBACK}:{read_port(data_dir, 'redis')}/0",
-    )
+
+    def database_url(host: str) -> str:
+        return f"postgres://{DATABASE_USER}:{postgres_password}@{host}:{read_port(data_dir, 'postgres')}/{DATABASE}"
+
+    def redis_url(host: str) -> str:
+        return f"redis://:{redis_password}@{host}:{read_port(data_dir, 'redis')}/0"
+
+    gateway = read_bridge(data_dir)
+    nodes = (database_url(gateway.address), redis_url(gateway.address)) if gateway else ("", "")
+    return Addresses(database_url(LOOPBACK), redis_url(LOOPBACK), *nodes)
 
 
 def read_port(data_dir: Path, server: str) -> int:
@@ -51,16 +77,38 @@ def read_port(data_dir: Path, server: str) -> int:
 
 def remember_port(data_dir: Path, server: str, port: int) -> None:
     """Keep the port that a server was started on, for its next start and for every other process."""
-    ports = _read_ports(data_dir) | {server: port}
-    write_private(data_dir / PORTS_FILE, json.dumps(ports) + "\n")
+    _remember(data_dir, {server: port})
+
+
+def read_bridge(data_dir: Path) -> Bridge | None:
+    """The Docker bridge on which the servers were last started to listen too; None where there was none."""
+    kept = _read_file(data_dir).get("bridge")
+    try:
+        return Bridge(str(kept["address"]), str(kept["subnet"])) if kept else None
+    except (TypeError, KeyError):
+        return None
+
+
+def remember_bridge(data_dir: Path, bridge: Bridge | None) -> None:
+    """Keep on which bridge the servers listen, for every other process."""
+    if bridge != read_bridge(data_dir):
+        _remember(data_dir, {"bridge": bridge and asdict(bridge)})
+
+
+def _remember(data_dir: Path, news: dict[str, Any]) -> None:
+    write_private(data_dir / PORTS_FILE, json.dumps(_read_file(data_dir) | news) + "\n")
 
 
 def _read_ports(data_dir: Path) -> dict[str, int]:
+    return {name: port for name, port in _read_file(data_dir).items() if isinstance(port, int)}
+
+
+def _read_file(data_dir: Path) -> dict[str, Any]:
     try:
-        ports = json.loads((data_dir / PORTS_FILE).read_text(encoding="utf-8"))
+        kept = json.loads((data_dir / PORTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {name: port for name, port in ports.items() if isinstance(port, int)} if isinstance(ports, dict) else {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def read_secret(data_dir: Path, name: str) -> str:

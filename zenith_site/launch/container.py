@@ -46,7 +46,7 @@ def _engine() -> programs.Program:
 
 
 def _agent() -> programs.Program:
-    return programs.Program("agent", (sys.executable, str(settings.BASE_DIR / "manage.py"), "run_agent"))
+    return programs.agent(settings.BASE_DIR / "manage.py")
 
 
 def _migrate() -> programs.Program:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from django.conf import settings
+
 from zenith_site.embedded.processes import tethered
 
 # The exit status of `manage.py prepare` that says: one line on stderr has told what is wrong.
@@ -55,7 +57,7 @@ def worker(concurrency: int, queue: str) -> Program:
         "worker",
         (
             *(sys.executable, "-m", "celery", "-A", "zenith_site", "--quiet", "worker", "--loglevel", "WARNING"),
-            *("--concurrency", str(concurrency), "--queues", queue, "--hostname", "zenith@%h"),
+            *("--concurrency", str(concurrency), "--queues", queue, "--hostname", settings.ZENITH_WORKER_NAME),
             *("--without-gossip", "--without-mingle"),
         ),
         # The signal that ends it then starts the soft shutdown, which is bounded, instead of the warm one, which is not.
@@ -68,6 +70,11 @@ def worker(concurrency: int, queue: str) -> Program:
 def engine(manage: Path) -> Program:
     """Relay, recorder, reconciler and schedule; it outlives the worker, to record the worker's last steps."""
     return Program("engine", (sys.executable, str(manage), "run_engine"), stop_order=1)
+
+
+def agent(manage: Path) -> Program:
+    """The agent of the Docker host that this machine is; its nodes go on running without it."""
+    return Program("agent", (sys.executable, str(manage), "run_agent"))
 
 
 def first_batch(manage: Path) -> Program:

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers
 from zenith_site.embedded.processes import tethered
-from zenith_site.launch import programs
+from zenith_site.launch import docker, programs
 from zenith_site.launch.banner import Login, banner
 from zenith_site.launch.programs import EXPLAINED
 from zenith_site.launch.readiness import await_health, require_free_port, url_of
@@ -60,6 +60,7 @@ class Launch:
         self.manage = Path(settings.BASE_DIR) / "manage.py"
         self.supervisor = Supervisor(sys.stdout, settings.BASE_DIR)
         self.login = Login("", None, "", empty=False)
+        self.engine = ""
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal stops everything in order, the second at once."""
@@ -73,8 +74,12 @@ class Launch:
         """Start, keep running, stop."""
         with DataDirectoryLock(settings.ZENITH_DATA_DIR, self.url):
             require_free_port(self.host, self.port)
+            self.engine = settings.ZENITH_AGENT_ENGINE if docker.answers(settings.ZENITH_AGENT_ENGINE) else ""
             servers = EmbeddedServers(
-                settings.ZENITH_DATA_DIR, postgres=settings.ZENITH_EMBEDDED_POSTGRES, redis=settings.ZENITH_EMBEDDED_REDIS
+                settings.ZENITH_DATA_DIR,
+                postgres=settings.ZENITH_EMBEDDED_POSTGRES,
+                redis=settings.ZENITH_EMBEDDED_REDIS,
+                bridge=docker.bridge(self.engine) if self.engine and not self.options["no_agent"] else None,
             )
             try:
                 self._start_servers(servers)
@@ -109,6 +114,8 @@ class Launch:
             self.supervisor.start(programs.worker(self.options["concurrency"], settings.CELERY_TASK_DEFAULT_QUEUE))
         if not self.options["no_engine"]:
             self.supervisor.start(programs.engine(self.manage))
+        if self.engine and not self.options["no_agent"]:
+            self.supervisor.start(programs.agent(self.manage))
         post = self.supervisor.post
         arguments = {
             "workers": 0 if self.options["no_worker"] else 1,

@@ -11,13 +11,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-OPTIONS = ("host", "port", "concurrency", "no_worker", "no_engine", "no_first_batch")
+OPTIONS = ("host", "port", "concurrency", "no_worker", "no_engine", "no_agent", "no_first_batch")
 
 
 class Command(BaseCommand):
-    """Starts the servers that are not configured, then web, worker and engine, and keeps them running."""
+    """Starts the servers that are not configured, then web, worker, engine and agent, and keeps them running."""
 
-    help = "Start PostgreSQL and Redis where none is configured, then web, worker and engine. Ctrl-C stops everything."
+    help = "Start PostgreSQL and Redis where none is configured, then web, worker, engine and agent. Ctrl-C stops everything."
     # The database that the checks would ask is not running yet.
     requires_system_checks = ()
 
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--no-worker", action="store_true", help="start no worker; then no first batch either")
         parser.add_argument("--no-engine", action="store_true", help="start no engine; then no first batch either")
+        parser.add_argument("--no-agent", action="store_true", help="start no agent, although a Docker engine answers")
         parser.add_argument("--no-first-batch", action="store_true", help="run no tasks on an empty database")
 
     def handle(self, *args: Any, **options: Any) -> None:

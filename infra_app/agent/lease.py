@@ -1,0 +1,63 @@
+"""Which agent speaks for a host: the one whose connection to PostgreSQL holds the host's advisory lock.
+
+PostgreSQL lets go of the lock the moment that connection ends, so the agent that follows a killed one begins at once, and a
+second one waits for as long as the first lives. The same connection renews `seen_at`: an agent that cannot tell that it lives
+cannot hold the lock either. (A pooler in between must keep sessions: PgBouncer's transaction mode does not.)
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+from django.db import connection
+from django.db.models.functions import Now
+
+from infra_app.models import Host
+
+#: With the host's number, a lock that nothing else of this database uses ("host" in ASCII).
+_LOCK: Final = 0x686F7374
+#: Has PostgreSQL notice within about 15 seconds that the agent's machine is gone, not only its process.
+_KEEPALIVE: Final = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
+
+
+class LeaseLostError(Exception):
+    """Another agent has the host, or its row is gone."""
+
+
+class Lease:
+    """One agent's hold on a host; used by one thread, whose connection it is.
+
+    Arguments:
+        name: the host's.
+        about: what the agent knows of it from the start: address, region, labels, its own version.
+    """
+
+    def __init__(self, name: str, about: Mapping[str, Any]) -> None:
+        self.name = name
+        self.run = uuid4()
+        self._about = dict(about)
+
+    def take(self) -> Host | None:
+        """Return the host's row, made at the first time; None while another agent has it. Raises django.db.Error."""
+        host, _ = Host.objects.get_or_create(name=self.name, defaults={"address": self._about["address"]})
+        with connection.cursor() as cursor:
+            cursor.execute(_KEEPALIVE)
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, host.pk])
+            if not cursor.fetchone()[0]:
+                return None
+        self.renew(host.pk, agent_id=self.run, **self._about)
+        host.refresh_from_db()
+        return host
+
+    def renew(self, host_id: int, **news: Any) -> None:
+        """Say that the agent lives, and what else is new. Raises LeaseLostError or django.db.Error."""
+        rows = Host.objects.filter(pk=host_id)
+        if "agent_id" not in news:
+            rows = rows.filter(agent_id=self.run)
+        if not rows.update(seen_at=Now(), **news):
+            raise LeaseLostError(self.name)
+
+    def release(self, host_id: int) -> None:
+        """Let go on purpose: the host is unreachable from now on, and the next agent need not wait."""
+        Host.objects.filter(pk=host_id, agent_id=self.run).update(agent_id=None, seen_at=None)
+        connection.close()

@@ -1,0 +1,97 @@
+"""Following the engine's event stream: a hint that a node, or what the host holds, has changed."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from infra_app.agent.names import HOST_LABEL, labelled_node
+from infra_app.errors import EngineError
+from infra_app.gateway import Engine, EngineEvent
+from infra_app.models import Node, NodeEvent
+from zenith_site.common import hints
+from zenith_site.common.loops import with_fresh_connection
+
+logger = logging.getLogger(__name__)
+
+#: What happens to containers all the time and changes nothing that Zenith shows.
+_IDLE: Final = frozenset(
+    {"exec_create", "exec_start", "exec_die", "exec_detach", "top", "attach", "resize", "archive-path", "extract-to-dir"}
+)
+#: Seconds until the stream is opened anew after it ended.
+AGAIN: Final = 1.0
+
+
+class Listener:
+    """Listens until stopped.
+
+    Arguments:
+        key: marks what this host's agent made.
+        touched: called with a node whose container changed.
+        changed: called with the kind of what the engine holds that changed: container, image, volume, network, … .
+        opened: called whenever the stream begins: what happened before it was missed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        key: UUID,
+        *,
+        touched: Callable[[UUID], None],
+        changed: Callable[[str], None],
+        opened: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._key = str(key)
+        self._touched = touched
+        self._changed = changed
+        self._opened = opened
+        self._close: Callable[[], None] = lambda: None
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow the stream, and open it anew where it ends."""
+        while not stop.is_set():
+            try:
+                for event in self._engine.events(self._begun):
+                    self.take(event)
+                    if stop.is_set():
+                        break
+            except EngineError as error:
+                logger.info("No events: %s", error)
+            stop.wait(AGAIN)
+
+    def close(self) -> None:
+        """End the stream, from another thread."""
+        self._close()
+
+    def take(self, event: EngineEvent) -> None:
+        """Pass one event on."""
+        if event.action in _IDLE:
+            return
+        self._changed(event.kind)
+        node = labelled_node(event.attributes) if event.attributes.get(HOST_LABEL) == self._key else None
+        if node is None or event.kind != "container":
+            return
+        if event.action == "oom":
+            _note_oom(node)
+        self._touched(node)
+
+    def _begun(self, close: Callable[[], None]) -> None:
+        self._close = close
+        self._opened()
+
+
+def _note_oom(node: UUID) -> None:
+    """Write that the kernel killed a process in a node's container, which may live on: a pool replaces its processes."""
+    try:
+        with with_fresh_connection():
+            if Node.objects.filter(pk=node).exists():
+                NodeEvent.objects.create(
+                    node_id=node, kind="memory", message="The kernel killed a process of it for want of memory."
+                )
+                hints.changed("nodes")
+    except DatabaseError as error:
+        logger.warning("An event of node %s is lost: %s", node, error)

@@ -1,0 +1,108 @@
+"""One agent's time as the voice of a host: from taking the lease until it is stopped or loses it."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db import DatabaseError, connection
+
+from infra_app.agent.beats import Beats
+from infra_app.agent.lease import Lease, LeaseLostError
+from infra_app.agent.listen import Listener
+from infra_app.agent.loop import Loop
+from infra_app.agent.probe import Probe
+from infra_app.agent.steps import Hand
+from infra_app.gateway import Engine
+from infra_app.models import Host
+from infra_app.states import HOST_BEAT
+from zenith_site.common import hints
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries for a lease that another agent has.
+TRY_EVERY: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What an agent is started with.
+
+    Attributes:
+        about: fields of the host's row that it brings along.
+        reached: called with the name of each thing done, for tests that kill the agent there.
+    """
+
+    name: str
+    engine: Engine
+    about: dict[str, Any] = field(default_factory=dict)
+    reached: Callable[[str], None] = lambda _: None
+
+    def run(self, stop: threading.Event) -> None:
+        """Be the host's agent until stopped: wait for the lease, work while it lasts, and try anew after it is lost."""
+        told = False
+        while not stop.is_set():
+            lease = Lease(self.name, self.about)
+            try:
+                host = lease.take()
+                if host is not None:
+                    told = False
+                    _Tenure(self, lease, host).run(stop)
+                elif not told:
+                    told = True
+                    logger.warning("Another agent speaks for host %s; this one waits until it ends.", self.name)
+            except DatabaseError as error:
+                logger.warning("The agent waits for the database: %s", error)
+            except LeaseLostError:
+                logger.warning("Host %s was taken over by another agent, or removed.", self.name)
+            # With it goes the lock, should this agent still have it.
+            connection.close()
+            stop.wait(TRY_EVERY)
+
+
+class _Tenure:
+    def __init__(self, agent: Agent, lease: Lease, host: Host) -> None:
+        self._lease = lease
+        self._host = host
+        self._over = threading.Event()
+        beats = Beats()
+        hand = Hand(agent.engine, host.pk, host.key, beats, agent.reached)
+        self._loop = Loop(agent.engine, host.pk, host.key, hand, beats)
+        self._probe = Probe(agent.engine, self._loop.touch_all)
+        self._listener = Listener(
+            agent.engine, host.key, touched=self._loop.touch, changed=lambda kind: None, opened=self._loop.touch_all
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until stopped or until the lease is lost."""
+        self._probe.look()
+        self._lease.renew(self._host.pk, **self._probe.news())
+        hints.changed("nodes")
+        logger.warning("Agent of host %s.", self._host.name)
+        parts = {"loop": self._loop.run, "probe": self._probe.run, "events": self._listener.run}
+        threads = [threading.Thread(target=_closing(part), args=(self._over,), name=name) for name, part in parts.items()]
+        for thread in threads:
+            thread.start()
+        try:
+            while not stop.wait(HOST_BEAT) and all(thread.is_alive() for thread in threads):
+                self._lease.renew(self._host.pk, **self._probe.news())
+        finally:
+            self._over.set()
+            self._listener.close()
+            for thread in threads:
+                thread.join()
+        self._lease.release(self._host.pk)
+        hints.changed("nodes")
+
+
+def _closing(part: Callable[[threading.Event], None]) -> Callable[[threading.Event], None]:
+    """Return a part that leaves no database connection open when its thread ends."""
+
+    def run(stop: threading.Event) -> None:
+        try:
+            part(stop)
+        finally:
+            connection.close()
+
+    return run

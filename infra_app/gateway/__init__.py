@@ -1,0 +1,15 @@
+"""Docker engines: the only package that imports `docker`.
+
+Everything else sees typed values (`seen`, `spec`) and the errors of infra_app/errors.py. Each call has a time limit, and
+nothing is tried again here: who calls looks again and does what is still to be done.
+"""
+
+from infra_app.gateway.connection import Connection, Tls
+from infra_app.gateway.engine import Engine
+from infra_app.gateway.seen import ContainerState, EngineEvent, EngineInfo, Figures, LogLine, OwnedContainer
+from infra_app.gateway.spec import ContainerSpec
+
+__all__ = [
+    "Connection", "ContainerSpec", "ContainerState", "Engine", "EngineEvent", "EngineInfo", "Figures", "LogLine",
+    "OwnedContainer", "Tls",
+]  # fmt: skip

@@ -1,0 +1,106 @@
+"""`manage.py run_agent`: the agent of one Docker host, until it is told to stop."""
+
+import re
+import signal
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from infra_app.agent.tenure import Agent
+from infra_app.gateway import Connection, Engine, Tls
+
+_HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_ENGINE: Final = re.compile(r"(unix:///|tcp://|ssh://)\S+")
+_CERTIFICATES: Final = ("ca.pem", "cert.pem", "key.pem")
+_LABEL: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?)=([^\x00-\x1f]{0,63})")
+
+
+class Command(BaseCommand):
+    """Starts, watches and stops the worker nodes of one Docker host, as PostgreSQL says that they are wanted."""
+
+    help = "Make the worker nodes of one Docker host what is wanted of them. One agent per host; a second one waits."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take which host it is, and how its engine is reached."""
+        parser.add_argument(
+            "--host", type=_host, default=settings.ZENITH_AGENT_HOST, metavar="NAME", help="the host's name (%(default)s)"
+        )
+        parser.add_argument(
+            "--engine", type=_engine, default=settings.ZENITH_AGENT_ENGINE, metavar="URL",
+            help="unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST (%(default)s)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--tls", type=Path, default=settings.ZENITH_AGENT_TLS, metavar="DIRECTORY",
+            help="with ca.pem, cert.pem and key.pem, for an engine that checks certificates",
+        )  # fmt: skip
+        parser.add_argument(
+            "--region",
+            default=None,
+            metavar="NAME",
+            help="where the host is, for placement; kept from the last time unless given",
+        )
+        parser.add_argument(
+            "--label",
+            type=_label,
+            action="append",
+            metavar="NAME=VALUE",
+            help="for placement; may be repeated; kept from the last time unless given",
+        )
+
+    def handle(
+        self,
+        *args: Any,
+        host: str,
+        engine: str,
+        tls: Path | None,
+        region: str | None,
+        label: list[tuple[str, str]] | None,
+        **options: Any,
+    ) -> None:
+        """Run until SIGTERM or SIGINT; what is under way is finished first. Nodes go on running."""
+        about: dict[str, Any] = {"address": engine, "agent_version": settings.ZENITH_VERSION}
+        if region is not None:
+            about["region"] = region
+        if label is not None:
+            about["labels"] = dict(label)
+        connection = Connection(engine, _certificates(tls))
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        Agent(host, Engine(connection), about).run(stop)
+        connection.close()
+        self.stdout.write("agent stopped")
+
+
+def _host(text: str) -> str:
+    return _matching(_HOST, text, "1 to 63 letters, digits, '.', '_' or '-', a letter or digit at both ends")[0]
+
+
+def _engine(text: str) -> str:
+    return _matching(_ENGINE, text, "unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")[0]
+
+
+def _label(text: str) -> tuple[str, str]:
+    found = _matching(_LABEL, text, "NAME=VALUE, such as disk=ssd")
+    return found[1], found[2]
+
+
+def _matching(pattern: re.Pattern[str], text: str, accepted: str) -> re.Match[str]:
+    found = pattern.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is not accepted: it takes {accepted}")
+    return found
+
+
+def _certificates(directory: Path | None) -> Tls | None:
+    if directory is None:
+        return None
+    ca, certificate, key = (directory / name for name in _CERTIFICATES)
+    missing = [path.name for path in (ca, certificate, key) if not path.is_file()]
+    if missing:
+        raise CommandError(f"{directory} holds no {', '.join(missing)}: --tls takes a directory with {', '.join(_CERTIFICATES)}.")
+    return Tls(str(ca), str(certificate), str(key))
