@@ -97,7 +97,7 @@ def _missing(known: list[Any], names: list[str]) -> list[Any]:
     return [path("tasks/" if name == "list" else f"{name}/", empty, name=name) for name in names if name not in existing]
 
 
-TASK_PAGES = ["list", "dispatch", "dead_letters", "analytics", "workers", "queues", "events", "notifications"]
+TASK_PAGES = ["list", "dispatch", "dead_letters", "analytics", "workers", "queues", "events"]
 tasks_pages = [*tasks_urls.urlpatterns, *_missing(tasks_urls.urlpatterns, TASK_PAGES)]
 infra_pages = [path(f"{name}/", empty, name=name) for name in ("nodes", "inventory", "network")]
 

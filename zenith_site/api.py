@@ -26,6 +26,7 @@ from zenith_site.auth.api import ANY_OF, for_callers_only
 from zenith_site.auth.token_api import router as tokens_router
 from zenith_site.common import jsonsafe
 from zenith_site.health import router as health_router
+from zenith_site.notify.api import router as notifications_router
 from zenith_site.quotas import ReadLimit
 from zenith_site.version import VERSION
 
@@ -138,4 +139,5 @@ api.add_router("/api/v1/workers", workers_router)
 api.add_router("/api/v1/queues", queues_router)
 api.add_router("/api/v1/events", events_router)
 api.add_router("/api/v1/catalogue", catalogue_router)
+api.add_router("/api/v1/notifications", notifications_router)
 problems.register(api)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 RATE = re.compile(r"^([0-9]{1,9})/([0-9]{0,6})(s|m|h)\Z")
 ACCEPTED_RATE = "COUNT/PERIOD with a count of at least 1, such as 5/60s, 100/m or 1000/1h"
+T = TypeVar("T")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+MAIL = re.compile(r"^[^@\s,<>]+@[^@\s,<>]+$")
 HOST = re.compile(r"^(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
 
 
@@ -145,11 +147,23 @@ class Environment:
 
     def rate(self, name: str, default: str) -> Rate:
         """A rate such as `5/60s`, `100/m` or `1000/1h`."""
+        return self.parsed(name, default, parse_rate, ACCEPTED_RATE)
+
+    def parsed(self, name: str, default: str, parse: Callable[[str], T | None], accepted: str) -> T:
+        """What `parse` makes of the value; where that is None, `accepted` says what would have been."""
         value = self.text(name, default)
-        rate = parse_rate(value)
-        if rate is None:
-            self._refuse(name, value, ACCEPTED_RATE)
-        return rate
+        found = parse(value)
+        if found is None:
+            self._refuse(name, value, accepted)
+        return found
+
+    def addresses(self, name: str) -> list[str]:
+        """Addresses of e-mail, comma-separated."""
+        addresses = self.names(name)
+        for address in addresses:
+            if not MAIL.match(address):
+                self._refuse(name, address, "comma-separated addresses, such as ops@example.com")
+        return addresses
 
     def url(self, name: str, *, schemes: tuple[str, ...], example: str) -> str:
         """A server's address with its password, also through NAME_FILE; refused without showing the password."""

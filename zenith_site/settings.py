@@ -16,6 +16,8 @@ from csp.constants import NONCE, NONE, SELF
 from zenith_site.embedded.state import addresses, ensure_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
 from zenith_site.version import VERSION
+from zenith_site.notify.routes import ACCEPTED_ROUTES, ACCEPTED_THROTTLE, parse_routes, parse_throttle
+from zenith_site.notify.signing import ACCEPTED_SECRET, is_signing_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
@@ -103,6 +105,7 @@ INSTALLED_APPS = [
     # For the static files of the API's documentation, which then needs no CDN.
     "ninja",
     "zenith_site",
+    "zenith_site.notify",
     "tasks_app",
     "infra_app",
 ]
@@ -152,6 +155,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
+                "zenith_site.notify.bell.bell",
             ],
             # Beside the views that use them, where Django does not look by itself.
             "libraries": {"zenith": "tasks_app.web.templatetags.zenith"},
@@ -305,6 +309,45 @@ ZENITH_AGENT_ENGINE = env.text("ZENITH_AGENT_ENGINE", env.text("DOCKER_HOST", "u
 ZENITH_AGENT_TLS = Path(env.text("ZENITH_AGENT_TLS")) if env.text("ZENITH_AGENT_TLS") else None
 # A node's container names its worker after the node.
 ZENITH_WORKER_NAME = env.text("ZENITH_WORKER_NAME", "zenith@%h")
+# --- Notifications: docs/notifications.md -----------------------------------------------------------------------------
+
+# Where messages say that this site is.
+ZENITH_PUBLIC_URL = (
+    env.url("ZENITH_PUBLIC_URL", schemes=("http", "https"), example="https://zenith.example.com")
+    or next(iter(CSRF_TRUSTED_ORIGINS), f"http://{ZENITH_HOST}:{ZENITH_PORT}")
+).rstrip("/")
+_DAY = 24 * 3600
+ZENITH_NOTIFY_QUIET = env.integer("ZENITH_NOTIFY_QUIET", 6 * 3600, minimum=60, maximum=30 * _DAY)
+# A worker is forgotten five minutes after its last heartbeat.
+ZENITH_NOTIFY_WORKER_GONE = env.integer("ZENITH_NOTIFY_WORKER_GONE", 30, minimum=10, maximum=240)
+ZENITH_NOTIFY_QUEUE_AGE = env.integer("ZENITH_NOTIFY_QUEUE_AGE", 300, minimum=1, maximum=30 * _DAY)
+ZENITH_NOTIFY_STREAM_LAG = env.integer("ZENITH_NOTIFY_STREAM_LAG", 30, minimum=1, maximum=_DAY)
+ZENITH_NOTIFY_ROUTES = env.parsed("ZENITH_NOTIFY_ROUTES", "", parse_routes, ACCEPTED_ROUTES)
+ZENITH_NOTIFY_THROTTLE = env.parsed("ZENITH_NOTIFY_THROTTLE", "300", parse_throttle, ACCEPTED_THROTTLE)
+ZENITH_NOTIFICATION_DAYS = env.integer("ZENITH_NOTIFICATION_DAYS", 30, minimum=1, maximum=36_500)
+ZENITH_NOTIFICATION_MAX = env.integer("ZENITH_NOTIFICATION_MAX", 1000, minimum=10, maximum=100_000)
+
+ZENITH_NOTIFY_EMAIL = env.addresses("ZENITH_NOTIFY_EMAIL")
+ZENITH_NOTIFY_SLACK_URL = env.url(
+    "ZENITH_NOTIFY_SLACK_URL", schemes=("http", "https"), example="https://hooks.slack.com/services/T000/B000/XXXX"
+)
+ZENITH_NOTIFY_WEBHOOK_URL = env.url(
+    "ZENITH_NOTIFY_WEBHOOK_URL", schemes=("http", "https"), example="https://alerts.example.com/zenith"
+)
+ZENITH_NOTIFY_WEBHOOK_SECRET = env.secret("ZENITH_NOTIFY_WEBHOOK_SECRET")
+if ZENITH_NOTIFY_WEBHOOK_URL and not is_signing_secret(ZENITH_NOTIFY_WEBHOOK_SECRET):
+    raise WrongSetting(f"ZENITH_NOTIFY_WEBHOOK_SECRET is not fit to sign with: it takes {ACCEPTED_SECRET}.")
+
+EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
+EMAIL_PORT = env.integer("EMAIL_PORT", 25, minimum=1, maximum=65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=False)
+EMAIL_USE_SSL = env.boolean("EMAIL_USE_SSL", default=False)
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise WrongSetting("EMAIL_USE_TLS and EMAIL_USE_SSL are both on: set one of them.")
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "zenith@localhost")
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from zenith_site.admin import login
 from zenith_site.api import api
 from zenith_site.auth.login import ThrottledLoginView
 from zenith_site.metrics.web import metrics
+from zenith_site.notify import web as notify
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", ThrottledLoginView.as_view(), name="login"),
@@ -23,6 +24,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("settings/tokens/", settings_page.make, name="make_token"),
     path("settings/tokens/<int:token_id>/revoke/", settings_page.revoke, name="revoke_token"),
     path("metrics", metrics, name="metrics"),
+    path("notifications/", notify.notifications, name="notifications"),
+    path("notifications/read/", notify.read, name="read_notifications"),
     path("", include("tasks_app.web.urls")),
     path("", api.urls),
 ]

@@ -4,7 +4,7 @@
 //    come from one address in one request, at most two requests a second, with the ETag of the last answer.
 // 3. While the tab is hidden, rows are selected, text is selected, a button is held down, a field is filled in or an action runs,
 //    nothing is replaced; afterwards the page asks for everything it missed. The same after a reconnect.
-// 4. A replacement moves neither the keyboard focus, nor an open <details>, nor a scrolled box, nor what a screen reader says.
+// 4. A replacement moves neither the keyboard focus, nor an open <details> or popover, nor a scrolled box, nor what a screen reader says.
 //
 // data-refetch=""          from the page's own address (with its filters); a value is another address
 // data-on="queues workers" the topics it shows; without it, those of the page's socket
@@ -121,11 +121,13 @@ function markArrived(old, fresh) {
 
 function replace(old, fresh) {
   const active = old.contains(document.activeElement) ? document.activeElement.id : "";
+  const panels = Array.from(old.querySelectorAll("[popover][id]:popover-open"), (panel) => panel.id);
   keepOpen(old, fresh);
   markArrived(old, fresh);
   old.before(fresh);
   htmx.remove(old);
   htmx.process(fresh);
+  for (const id of panels) document.getElementById(id)?.showPopover();
   for (const [id, to] of scrolled) {
     const box = document.getElementById(id);
     if (box && fresh.contains(box)) Object.assign(box, to);

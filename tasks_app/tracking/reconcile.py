@@ -14,10 +14,10 @@ Nothing here runs on the way of a task, and what it repairs is a step on the tas
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import Count, Q
 from django.utils import timezone
@@ -27,6 +27,7 @@ from tasks_app.states import Status
 from tasks_app.tracking import claims, mailbox, stream
 from tasks_app.tracking.crashes import put_back
 from tasks_app.tracking.heartbeat import DEAD_AFTER, read_all
+from zenith_site.common.lasting import Lasting
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Recoverer:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._abandoned = _Since(clock)
+        self._abandoned = Lasting(LATE, clock)
 
     def look(self) -> int:
         """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
@@ -88,24 +89,6 @@ class Recoverer:
         return True
 
 
-class _Since:
-    """Since when something has been seen at every look."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since: dict[Any, float] = {}
-        self._looked = 0.0
-
-    def update(self, seen: Iterable[tuple[Any, float]]) -> list[tuple[Any, float]]:
-        """Take what is seen now, each with the seconds it has to last; return what has lasted."""
-        now = self._clock()
-        late = now - self._looked > LATE
-        before, self._looked = ({} if late else self._since), now
-        pairs = list(seen)
-        self._since = {key: before.get(key, now) for key, _ in pairs}
-        return [(key, seconds) for key, seconds in pairs if now - self._since[key] >= seconds]
-
-
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A task whose message is nowhere, as its row was read."""
@@ -125,7 +108,7 @@ class Searcher:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._missed = _Since(clock)
+        self._missed = Lasting(LATE, clock)
         self._queued_missed: list[Lost] = []
         self._next_listing = 0.0
 

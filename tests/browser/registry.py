@@ -59,6 +59,8 @@ PAGES = [
     PageCase("queues", at("/queues/")),
     PageCase("queue", at("/queues/of/default/")),
     PageCase("queue-purge", at("/queues/purge/default/")),
+    PageCase("notifications", at("/notifications/")),
+    PageCase("notifications-empty", at("/notifications/?kind=stream-lag")),
     PageCase("settings", at("/settings/")),
     PageCase("settings-token", at("/settings/tokens/")),
     PageCase("building-blocks", at("/gallery/")),

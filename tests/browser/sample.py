@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management import call_command
+from django.db import transaction
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, MinuteRollup
@@ -24,6 +25,11 @@ from tasks_app.tracking.apply import apply
 from tasks_app.tracking.rollup import BUCKETS
 from tasks_app.tracking.stream import Event
 from zenith_site.common.ids import new_id
+from zenith_site.notify.decisions import Condition, Look
+from zenith_site.notify.kinds import Channel, Kind
+from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
+from zenith_site.notify.rules import RULES
+from zenith_site.notify.watch import report
 
 #: Name, queue, arguments by name, usual seconds.
 KINDS: list[tuple[str, str, dict[str, Any], float]] = [
@@ -85,6 +91,7 @@ def fill() -> Sample:
     apply(events)
     _rollups(chance)
     _heartbeats()
+    _notifications()
     return sample
 
 
@@ -184,3 +191,28 @@ def _heartbeats() -> None:
         heartbeat.write(name, slots=slots, busy=busy, queues=["default", "mail", "reports"])
         left = 3600 if name != GONE else heartbeat.KEPT - 42
         stream.client().pexpire(f"zenith:worker:{name}", int(left * 1000))
+
+
+def _notifications() -> None:
+    """What the rules say of all this, and a queue that backed up and is well again."""
+    now = datetime.now(UTC)
+    rules = {rule.kind: rule for rule in RULES}
+    behind = Condition("reports", "Queue reports backs up", "Its oldest task had waited for 5 m 2 s.", "/queues/of/reports/")
+    with transaction.atomic():
+        report(rules[Kind.QUEUE_AGE], Look([behind]))
+        for rule in RULES:
+            report(rule, rule.look(frozenset()))
+    Notification.objects.filter(kind=Kind.QUEUE_AGE).update(
+        opened_at=now - timedelta(hours=3), last_seen_at=now - timedelta(minutes=160), count=2,
+        recovered_at=now - timedelta(minutes=158), recovery="Nothing in it waits for 5 m any more.",
+    )  # fmt: skip
+    told = {"created_at": now, "due_at": now + timedelta(hours=1), "begun_at": now, "message": new_id()}
+    sent: dict[str, Any] = {"state": DeliveryState.SENT, "sent_at": now, "attempts": 1, **told}
+    for notification in Notification.objects.all():
+        steps = [Step.OPENED, Step.RECOVERED] if notification.over else [Step.OPENED]
+        for step in steps:
+            Delivery.objects.create(notification=notification, channel=Channel.EMAIL, step=step, **sent)
+    newest = Notification.objects.order_by("-id")[0]
+    Delivery.objects.create(
+        notification=newest, channel=Channel.WEBHOOK, step=Step.OPENED, attempts=4, error="HTTP 502", **told
+    )  # fmt: skip

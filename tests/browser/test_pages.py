@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -43,7 +44,8 @@ def sample(module_database: None) -> Iterator[Sample]:
 def sample_site(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A web process with the gallery, and nothing behind it that would change what it shows."""
     directory = tmp_path_factory.mktemp("pages")
-    for stack in stacks.running(directory, ZENITH_RATE_LIMIT="1000/60s", DJANGO_SETTINGS_MODULE="tests.gallery_settings"):
+    changes = {"ZENITH_RATE_LIMIT": "1000/60s", "ZENITH_NOTIFY_EMAIL": "ops@example.com"}
+    for stack in stacks.running(directory, DJANGO_SETTINGS_MODULE="tests.gallery_settings", **changes):
         port = free_port()
         yield Site(stack, port, stack.web(port))
 
@@ -53,9 +55,11 @@ def session(sample_site: Site, sample: Sample) -> str:
     """The cookie of an administrator."""
     from django.contrib.auth.models import User
     from django.test import Client
+    from django.utils import timezone
 
     client = Client()
-    client.force_login(User.objects.create_superuser("ada"))
+    # Long enough ago that the sample's notifications are news to them.
+    client.force_login(User.objects.create_superuser("ada", date_joined=timezone.now() - timedelta(days=30)))
     return client.cookies["sessionid"].value
 
 

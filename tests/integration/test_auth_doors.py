@@ -71,6 +71,8 @@ DOORS: dict[str, dict[str, Any]] = {
     "settings/password/": {"get": PAGE, "post": PAGE},
     "settings/tokens/": {"get": PAGE, "post": PAGE},
     "settings/tokens/<int:token_id>/revoke/": {"get": PAGE, "post": PAGE},
+    "notifications/": {"get": PAGE},
+    "notifications/read/": {"post": PAGE},
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
@@ -149,6 +151,9 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/events": {"get": READ_API},
     "api/v1/catalogue": {"get": READ_API},
     "api/v1/catalogue/<name>": {"get": READ_API},
+    "api/v1/notifications": {"get": READ_API},
+    "api/v1/notifications/read": {"post": (READ_API, {"all": True})},
+    "api/v1/notifications/<id>": {"get": READ_API},
 }
 #: Views that look at no method, or send people with a session away first.
 ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}

@@ -16,6 +16,7 @@ FRAGMENTS = [page for page in PAGES if page.name.startswith("_")]
 PARTS_WITHOUT_ROOT = {
     "_frame.html", "_messages.html", "_nav.html", "_nav_entry.html", "_task_row.html", "_tabs.html", "_pager.html", "_empty.html",
     "_fields.html", "_chart.html", "_summary.html", "_actions.html", "_list_row.html", "_traceback.html",
+    "_notice.html", "_sign.html", "_delivery.html",
 }  # fmt: skip
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TEMPLATES)))

@@ -1,4 +1,7 @@
-"""`manage.py run_engine`: the relay, the recorder and the reconciler, until they are told to stop."""
+"""`manage.py run_engine`: the loops behind the pages, until they are told to stop.
+
+Here and not in an app, since its parts come from the apps and from the site.
+"""
 
 import signal
 import threading
@@ -9,6 +12,7 @@ from django.core.management.base import BaseCommand
 
 from tasks_app.dispatch import relay, repair, replays
 from tasks_app.tracking import recorder, retention, samples
+from zenith_site.notify import outbox, watch
 
 PARTS: Final = {
     "recorder": recorder.run,
@@ -17,13 +21,18 @@ PARTS: Final = {
     "replays": replays.run,
     "retention": retention.run,
     "samples": samples.run,
+    "notifications": watch.run,
+    "outbox": outbox.run,
 }
 
 
 class Command(BaseCommand):
     """Run the parts of the engine, each in a thread; any number of engines may run."""
 
-    help = "Publish due tasks, record what workers report, and repair what died or got lost. Any number of engines may run."
+    help = (
+        "Publish due tasks, record what workers report, repair what died or got lost, and tell people of what needs them. "
+        "Any number of engines may run."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the names of the parts to run."""

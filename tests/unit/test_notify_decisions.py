@@ -1,0 +1,93 @@
+"""Which conditions hold and which are over, as tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from zenith_site.notify.decisions import Failures, dead_letters, queues_behind, stream_behind, workers_gone
+
+AT = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def page(key: str) -> str:
+    return f"/of/{key}/"
+
+
+def failures(fingerprint: str, letters: int = 1) -> Failures:
+    return Failures(fingerprint, "mail.send", "TimeoutError", "it took <n> s", letters, AT)
+
+
+@pytest.mark.parametrize(
+    ("recent", "left", "open_keys", "holding", "over"),
+    [
+        ([], {}, set(), [], {}),
+        (["new"], {}, set(), ["new"], {}),
+        (["old", "new"], {"old": 3}, {"old"}, ["old", "new"], {}),
+        ([], {}, {"decided"}, [], {"decided": "Every dead letter of it was replayed or discarded."}),
+        ([], {"quiet": 1}, {"quiet"}, [], {"quiet": "It did not fail again for 6 h; 1 dead letter waits for a decision."}),
+        ([], {"quiet": 1200}, {"quiet"}, [], {"quiet": "It did not fail again for 6 h; 1,200 dead letters wait for a decision."}),
+    ],
+)
+def test_a_cause_holds_while_it_fails_and_nobody_has_decided(
+    recent: list[str], left: dict[str, int], open_keys: set[str], holding: list[str], over: dict[str, str]
+) -> None:
+    look = dead_letters([failures(name) for name in recent], left, open_keys, page, "6 h")
+    assert [condition.key for condition in look.holding] == holding
+    assert look.over == over
+
+
+def test_a_failure_says_what_failed_where_and_how_often() -> None:
+    (condition,) = dead_letters([failures("abc", 3)], {}, set(), page, "6 h").holding
+    assert (condition.title, condition.body) == ("TimeoutError in mail.send", "it took <n> s")
+    assert (condition.link, condition.count) == ("/of/abc/", 3)
+
+
+@pytest.mark.parametrize(
+    ("ages", "open_keys", "holding", "over"),
+    [
+        ({}, set(), [], []),
+        ({"w1": 2.0}, set(), [], []),
+        ({"w1": 29.9, "w2": 30.0}, set(), ["w2"], []),
+        ({"w1": 45.0}, {"w1"}, ["w1"], []),
+        ({"w1": 1.0}, {"w1"}, [], ["w1"]),
+        # Five minutes after its last heartbeat Redis has forgotten it: that is no news.
+        ({}, {"w1"}, [], []),
+    ],
+)
+def test_a_worker_is_gone_until_it_beats_again(
+    ages: dict[str, float], open_keys: set[str], holding: list[str], over: list[str]
+) -> None:
+    look = workers_gone(ages, open_keys, page, after=30)
+    assert [condition.key for condition in look.holding] == holding
+    assert list(look.over) == over
+
+
+@pytest.mark.parametrize(
+    ("oldest", "paused", "open_keys", "holding", "over"),
+    [
+        ({}, set(), set(), [], {}),
+        ({"q": None, "r": 299.0}, set(), set(), [], {}),
+        ({"q": 300.0}, set(), set(), ["q"], {}),
+        ({"q": 301.0}, set(), {"q"}, ["q"], {}),
+        ({"q": 900.0}, {"q"}, set(), [], {}),
+        ({"q": 900.0}, {"q"}, {"q"}, [], {"q": "It is paused."}),
+        ({"q": None}, set(), {"q"}, [], {"q": "Nothing in it waits for 5 m any more."}),
+        ({"r": None}, set(), {"q"}, [], {"q": "Nobody uses it any more."}),
+        # Nobody has looked lately: nothing is known.
+        ({}, set(), {"q"}, [], {}),
+    ],
+)
+def test_a_queue_backs_up_while_its_oldest_task_waits_too_long(
+    oldest: dict[str, float | None], paused: set[str], open_keys: set[str], holding: list[str], over: dict[str, str]
+) -> None:
+    look = queues_behind(oldest, paused, open_keys, page, after=300)
+    assert [condition.key for condition in look.holding] == holding
+    assert look.over == over
+
+
+@pytest.mark.parametrize(("lag", "holds"), [(0.0, False), (29.9, False), (30.0, True), (7200.0, True)])
+def test_the_recorder_is_behind_from_a_bound_on(lag: float, holds: bool) -> None:
+    look = stream_behind(lag, "/events/", after=30)
+    assert (len(look.holding), len(look.over)) == ((1, 0) if holds else (0, 1))

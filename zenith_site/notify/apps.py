@@ -1,0 +1,18 @@
+"""Notifications as a Django app of their own: their tables, their command."""
+
+from django.apps import AppConfig
+
+
+class NotifyConfig(AppConfig):
+    """What people are told of."""
+
+    name = "zenith_site.notify"
+    label = "notify"
+    verbose_name = "Notifications"
+
+    def ready(self) -> None:
+        """Have old notifications pruned with the rest."""
+        from tasks_app.tracking import retention
+        from zenith_site.notify import inbox
+
+        retention.also(inbox.prune)

@@ -1,0 +1,127 @@
+"""Which conditions hold and which are over: pure decisions about what was read; rules.py reads it.
+
+What is neither said to hold nor to be over stays as it is: of a worker that nobody has heard of for long, nothing new is known.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tasks_app.web.templatetags.zenith import duration
+
+Link = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that people should know of, while it holds.
+
+    Attributes:
+        key: what tells it from others of its kind.
+        link: the page of its cause, as a path of this site.
+        count: how many failures it is made of; 1 for what just holds.
+    """
+
+    key: str
+    title: str
+    body: str
+    link: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was decided: the conditions that hold, and how each that is over ended, by its key."""
+
+    holding: list[Condition] = field(default_factory=list)
+    over: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Dead letters of one fingerprint that nobody has decided about; `letters` of them are recent."""
+
+    fingerprint: str
+    task_name: str
+    error_type: str
+    message: str
+    letters: int
+    newest_at: datetime
+
+
+def dead_letters(
+    recent: Iterable[Failures], left: Mapping[str, int], open_keys: AbstractSet[str], link: Link, quiet: str
+) -> Look:
+    """A cause holds while it brought letters lately that nobody has decided about.
+
+    Args:
+        recent: the causes with such letters.
+        left: how many open letters, however old, each open key has.
+        link: returns the address of the page of a key's cause.
+        quiet: for how long a cause has to be quiet until it is over, in words.
+    """
+    holding = [
+        Condition(
+            found.fingerprint, f"{found.error_type or 'A failure'} in {found.task_name or 'an unknown task'}", found.message,
+            link(found.fingerprint), found.letters,
+        )
+        for found in recent
+    ]  # fmt: skip
+    keys = {condition.key for condition in holding}
+    return Look(holding, {key: _end_of_failures(left.get(key, 0), quiet) for key in open_keys - keys})
+
+
+def _end_of_failures(left: int, quiet: str) -> str:
+    if not left:
+        return "Every dead letter of it was replayed or discarded."
+    waiting = "1 dead letter waits" if left == 1 else f"{left:,} dead letters wait"
+    return f"It did not fail again for {quiet}; {waiting} for a decision."
+
+
+def workers_gone(ages: Mapping[str, float], open_keys: AbstractSet[str], link: Link, after: float) -> Look:
+    """A worker is gone that has not beaten for `after` seconds, and back once it beats again.
+
+    One that said goodbye is not among the `ages` (seconds since each one's heartbeat), nor is one that is forgotten.
+    """
+    holding = [
+        Condition(
+            name, f"{name} is gone", f"It has not been heard of for {after:.0f} s and did not say goodbye. "
+            "What it held goes back to its queue.", link(name),
+        )
+        for name, age in sorted(ages.items()) if age >= after
+    ]  # fmt: skip
+    return Look(holding, {name: "It beats again." for name, age in ages.items() if name in open_keys and age < after})
+
+
+def queues_behind(
+    oldest: Mapping[str, float | None], paused: AbstractSet[str], open_keys: AbstractSet[str], link: Link, after: float
+) -> Look:
+    """A queue backs up whose oldest task has waited for `after` seconds; a paused one does as somebody wanted.
+
+    Args:
+        oldest: for how many seconds the oldest task of each queue has waited, None where none waits; empty where nobody looked.
+    """
+    behind = {name: age for name, age in oldest.items() if age is not None and age >= after and name not in paused}
+    holding = [
+        Condition(
+            name, f"Queue {name} backs up", f"Its oldest task had waited for {duration(age)} when this was noticed.",
+            link(name),
+        )
+        for name, age in sorted(behind.items())
+    ]  # fmt: skip
+    over = dict.fromkeys(open_keys & paused, "It is paused.")
+    for name in open_keys - behind.keys() - paused:
+        if name in oldest:
+            over[name] = f"Nothing in it waits for {duration(after)} any more."
+        elif oldest:
+            over[name] = "Nobody uses it any more."
+    return Look(holding, over)
+
+
+def stream_behind(lag: float, link: str, after: float) -> Look:
+    """The recorder is behind when the oldest report has waited for `after` seconds."""
+    if lag < after:
+        return Look([], {"": "Reports are recorded as they come again."})
+    body = f"The oldest report of a worker had waited for {duration(lag)} when this was noticed. Does an engine run?"
+    return Look([Condition("", "The recorder is behind", body, link)])

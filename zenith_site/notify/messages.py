@@ -1,0 +1,95 @@
+"""What a message says: as a subject and text for people, and as JSON for programs."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+
+from tasks_app.web.templatetags.zenith import duration
+from zenith_site.notify.kinds import Kind
+from zenith_site.notify.models import Notification, Step
+
+#: Notifications that a message for people names one by one.
+MOST_NAMED: Final = 10
+TEST: Final = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message through one channel: the beginning or the end of one notification, or of several of one kind.
+
+    `id` is the same at every attempt, and differs from any other message's. `step` is a value of Step, or TEST.
+    """
+
+    id: UUID
+    step: str
+    notifications: list[Notification]
+
+    @property
+    def subject(self) -> str:
+        """The message in one line."""
+        if self.step == TEST:
+            return "Test: notifications arrive"
+        first = self.notifications[0]
+        many = len(self.notifications)
+        # A line break would end a mail's subject.
+        told = " ".join(first.title.split()) if many == 1 else f"{Kind(first.kind).label} ({many})"
+        return f"Recovered: {told}" if self.step == Step.RECOVERED else told
+
+    @property
+    def lines(self) -> list[str]:
+        """The message's text, a paragraph each."""
+        if self.step == TEST:
+            return [f"This is a test of this channel, sent by `manage.py notify --test` of {public_url('/')}."]
+        told = [_paragraph(notification) for notification in self.notifications[:MOST_NAMED]]
+        if (left := len(self.notifications) - MOST_NAMED) > 0:
+            told.append(f"… and {left} more: {public_url(reverse('notifications'))}")
+        return told
+
+    @property
+    def severity(self) -> str:
+        """How much it matters; all notifications of one kind matter the same."""
+        return self.notifications[0].severity if self.notifications else "info"
+
+    def payload(self) -> dict[str, Any]:
+        """Return the message as JSON's values."""
+        return {
+            "type": f"notification.{self.step}",
+            "id": str(self.id),
+            "data": {"notifications": [as_json(notification) for notification in self.notifications]},
+        }
+
+    def body(self) -> bytes:
+        """Return the message as JSON, the same bytes for the same state."""
+        return json.dumps(self.payload(), separators=(",", ":"), sort_keys=True).encode()
+
+
+def public_url(path: str) -> str:
+    """Return the address of a page of this site, as people outside reach it."""
+    return settings.ZENITH_PUBLIC_URL + path
+
+
+def as_json(notification: Notification) -> dict[str, Any]:
+    """Return a notification as JSON's values."""
+    return {
+        "id": notification.id, "kind": notification.kind, "key": notification.key, "severity": notification.severity,
+        "title": notification.title, "body": notification.body, "url": public_url(notification.link),
+        "count": notification.count, "opened_at": _moment(notification.opened_at),
+        "recovered_at": _moment(notification.recovered_at), "recovery": notification.recovery,
+    }  # fmt: skip
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _paragraph(notification: Notification) -> str:
+    said = notification.body
+    if notification.over:
+        said = f"{notification.recovery} It lasted {duration(notification.seconds)}."
+    counted = f" ({notification.count:,} times)" if notification.count > 1 else ""
+    return f"{notification.title}{counted}\n{said}\n{public_url(notification.link)}"

@@ -1,0 +1,91 @@
+"""What is told through which channel, and how often: the operator's tables, as they stand in the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from zenith_site.notify.kinds import Channel, Kind, Severity
+
+ACCEPTED_ROUTES: Final = (
+    "CHANNEL=WHAT,…;… with the channels "
+    + ", ".join(Channel)
+    + " and, of each, `all`, a least severity ("
+    + ", ".join(Severity)
+    + ") or kinds ("
+    + ", ".join(Kind)
+    + "), such as email=critical;slack=warning,dead-letter"
+)
+ACCEPTED_THROTTLE: Final = "seconds, and kinds with seconds of their own, such as 300 or 300,worker-gone=60; from 0 to 86400"
+_DAY: Final = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one channel gets: whatever is at least so severe, and whatever is of these kinds."""
+
+    least: Severity | None = None
+    kinds: frozenset[Kind] = field(default_factory=frozenset)
+
+    def takes(self, kind: Kind, severity: Severity) -> bool:
+        """Whether the channel gets a notification of this kind and severity."""
+        return kind in self.kinds or (self.least is not None and severity.rank >= self.least.rank)
+
+    def __str__(self) -> str:
+        if self.least is Severity.INFO:
+            return "all"
+        return ", ".join([*([f"{self.least} and above"] if self.least else []), *sorted(self.kinds)])
+
+
+EVERYTHING: Final = Route(Severity.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Seconds between two messages of one kind through one channel; what comes meanwhile goes out together."""
+
+    seconds: int
+    of_kinds: Mapping[str, int]
+
+    def of(self, kind: str) -> int:
+        """Return the seconds that count for a kind."""
+        return self.of_kinds.get(kind, self.seconds)
+
+    def __str__(self) -> str:
+        return ",".join([str(self.seconds), *(f"{kind}={seconds}" for kind, seconds in self.of_kinds.items())])
+
+
+def parse_routes(text: str) -> dict[Channel, Route] | None:
+    """Return each channel's route, everything for those that are not named; None for what cannot be read."""
+    routes = dict.fromkeys(Channel, EVERYTHING)
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        channel, separator, what = entry.partition("=")
+        route = _route([word.strip() for word in what.split(",")])
+        if not separator or route is None or channel.strip() not in list(Channel):
+            return None
+        routes[Channel(channel.strip())] = route
+    return routes
+
+
+def _route(words: list[str]) -> Route | None:
+    words = [Severity.INFO if word == "all" else word for word in words]
+    severities = [Severity(word) for word in words if word in list(Severity)]
+    kinds = frozenset(Kind(word) for word in words if word in list(Kind))
+    if len(severities) > 1 or len(severities) + len(kinds) != len(words):
+        return None
+    return Route(severities[0] if severities else None, kinds)
+
+
+def parse_throttle(text: str) -> Throttle | None:
+    """Return the throttle that `300,worker-gone=60` stands for; None for what cannot be read."""
+    first, *others = (part.strip() for part in text.split(","))
+    of_kinds: dict[str, int] = {}
+    for entry in others:
+        kind, _, seconds = entry.partition("=")
+        if kind not in list(Kind) or not _is_span(seconds):
+            return None
+        of_kinds[Kind(kind)] = int(seconds)
+    return Throttle(int(first), of_kinds) if _is_span(first) else None
+
+
+def _is_span(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[:6]) <= _DAY and len(text) < 6

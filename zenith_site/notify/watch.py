@@ -1,0 +1,141 @@
+"""The engine's look at what people should know of: opens notifications, and notes their end.
+
+A look at one rule is one transaction under an advisory lock: one engine at a time reads, decides and writes, so none writes down
+what another has seen end meanwhile. Should the lock ever be passed by, the constraint on open notifications still lets one
+of two in.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import redis
+from django.db import DatabaseError, connection, transaction
+
+from zenith_site.common.hints import changed
+from zenith_site.common.lasting import Lasting
+from zenith_site.common.loops import repeat
+from zenith_site.notify import outbox
+from zenith_site.notify.decisions import Condition, Look
+from zenith_site.notify.kinds import Kind
+from zenith_site.notify.models import Notification
+from zenith_site.notify.rules import RULES, Rule
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+LOOK_EVERY: Final = 5.0
+#: Seconds after the last look beyond which one says nothing about the time between.
+LATE: Final = 20.0
+#: Seconds without news after which an open notification is closed, without anybody being told: a worker that never comes back.
+FORGOTTEN_AFTER: Final = 24 * 3600.0
+FORGOTTEN: Final = "Nothing more was heard of it for a day."
+#: Any number that no other advisory lock of this database uses ("notify" in ASCII); the kind is added.
+_LOCK: Final = 0x6E6F74696679
+
+# A condition that came back before it was over is counted; of one that just goes on, only the time is noted.
+_REPORT: Final = """
+    INSERT INTO notify_notification AS kept
+        (kind, key, severity, title, body, link, opened_at, last_seen_at, count, recovery)
+    SELECT %(kind)s, row.key, %(severity)s, row.title, row.body, row.link, now(), now(), row.count, ''
+    FROM unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(links)s::text[], %(counts)s::int[])
+        AS row (key, title, body, link, count)
+    ORDER BY row.key
+    ON CONFLICT (kind, key) WHERE recovered_at IS NULL DO UPDATE SET last_seen_at = now(),
+        count = greatest(excluded.count, kept.count + (kept.last_seen_at < now() - make_interval(secs => %(gap)s))::int)
+    RETURNING id, xmax = 0
+"""
+_RECOVER: Final = """
+    UPDATE notify_notification AS kept SET recovered_at = now(), recovery = row.recovery
+    FROM unnest(%(keys)s::text[], %(recoveries)s::text[]) AS row (key, recovery)
+    WHERE kept.kind = %(kind)s AND kept.key = row.key AND kept.recovered_at IS NULL
+        AND kept.last_seen_at <= now() - make_interval(secs => %(settles)s)
+    RETURNING kept.id
+"""
+_FORGET: Final = """
+    UPDATE notify_notification SET recovered_at = now(), recovery = %(recovery)s
+    WHERE kind = %(kind)s AND recovered_at IS NULL AND last_seen_at < now() - make_interval(secs => %(after)s)
+    RETURNING id
+"""
+
+
+class Watch:
+    """What one engine has seen last; the truth stands in PostgreSQL."""
+
+    def __init__(self, rules: Sequence[Rule] = RULES) -> None:
+        self._rules = rules
+        self._lasting = {rule.kind: Lasting(LATE) for rule in rules}
+
+    def look(self) -> None:
+        """Look at every rule, also where one cannot be looked at. Raises the first redis.RedisError or django.db.Error."""
+        failed: list[Exception] = []
+        for rule in self._rules:
+            try:
+                self._look_at(rule)
+            except (DatabaseError, redis.RedisError) as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _look_at(self, rule: Rule) -> None:
+        with transaction.atomic():
+            if not _alone(rule.kind):
+                return
+            open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
+            found = rule.look(open_keys)
+            news = report(rule, Look(self._lasted(rule, found.holding, open_keys), found.over))
+        if news:
+            changed("notifications")
+
+    def _lasted(self, rule: Rule, holding: Iterable[Condition], open_keys: frozenset[str]) -> list[Condition]:
+        by_key = {condition.key: condition for condition in holding}
+        seconds = {key: 0.0 if key in open_keys else rule.lasting for key in by_key}
+        return [by_key[key] for key, _ in self._lasting[rule.kind].update(seconds.items())]
+
+
+def run(stop: threading.Event) -> None:
+    """Look until `stop` is set."""
+    watch = Watch()
+    repeat(stop, "The watch for notifications", watch.look, every=LOOK_EVERY)
+
+
+def report(rule: Rule, look: Look) -> bool:
+    """Write down what was decided, inside the open transaction; return whether something began or ended."""
+    with connection.cursor() as cursor:
+        opened = _opened(cursor, rule, look.holding)
+        outbox.tell_opened(cursor, rule.kind, rule.severity, opened)
+        recovered = _ids(
+            cursor, _RECOVER, kind=rule.kind, keys=list(look.over), recoveries=list(look.over.values()), settles=rule.settles
+        )
+        outbox.tell_recovered(cursor, recovered)
+        forgotten = _ids(cursor, _FORGET, kind=rule.kind, recovery=FORGOTTEN, after=FORGOTTEN_AFTER)
+        outbox.skip(cursor, forgotten)
+    return bool(opened or recovered or forgotten)
+
+
+def _opened(cursor: Any, rule: Rule, holding: Sequence[Condition]) -> list[int]:
+    if not holding:
+        return []
+    rows = [(item.key, item.title[:300], item.body[:1000], item.link[:1000], item.count) for item in holding]
+    keys, titles, bodies, links, counts = (list(column) for column in zip(*rows, strict=True))
+    cursor.execute(
+        _REPORT,
+        {
+            "kind": rule.kind, "severity": rule.severity, "keys": keys, "titles": titles, "bodies": bodies, "links": links,
+            "counts": counts, "gap": 3 * LOOK_EVERY,
+        },
+    )  # fmt: skip
+    return [id_ for id_, is_new in cursor.fetchall() if is_new]
+
+
+def _ids(cursor: Any, query: str, **parameters: Any) -> list[int]:
+    cursor.execute(query, parameters)
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _alone(kind: Kind) -> bool:
+    """Return whether no other engine looks at this kind at this moment; the lock ends with the transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK + list(Kind).index(kind)])
+        return bool(cursor.fetchone()[0])
