@@ -60,7 +60,7 @@ class QueueView:
 
 
 def queues() -> list[QueueView]:
-    """Return every queue that is known, by name; nine queries at most. Raises redis.RedisError."""
+    """Return every queue that is known, by name; eight queries at most. Raises redis.RedisError."""
     beats = [beat for beat in read_all() if beat.online]
     return _views(known_queues(beats), beats)
 

@@ -115,9 +115,11 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
         .values_list("queue", flat=True)
         .distinct()
     )
-    for status in (Status.PENDING, Status.QUEUED):
-        newest = Task.objects.filter(status=status).order_by("-id")[:NEWEST]
-        names.update(newest.values_list("queue", flat=True))
+    pending, queued = (
+        Task.objects.filter(status=status).order_by("-id").values_list("queue", flat=True)[:NEWEST]
+        for status in (Status.PENDING, Status.QUEUED)
+    )
+    names.update(pending.union(queued))
     return sorted(names - {""})
 
 
