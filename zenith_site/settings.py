@@ -15,9 +15,9 @@ from csp.constants import NONCE, NONE, SELF
 
 from zenith_site.embedded.state import addresses, ensure_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
-from zenith_site.version import VERSION
 from zenith_site.notify.routes import ACCEPTED_ROUTES, ACCEPTED_THROTTLE, parse_routes, parse_throttle
 from zenith_site.notify.signing import ACCEPTED_SECRET, is_signing_secret
+from zenith_site.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
@@ -309,6 +309,7 @@ ZENITH_AGENT_ENGINE = env.text("ZENITH_AGENT_ENGINE", env.text("DOCKER_HOST", "u
 ZENITH_AGENT_TLS = Path(env.text("ZENITH_AGENT_TLS")) if env.text("ZENITH_AGENT_TLS") else None
 # A node's container names its worker after the node.
 ZENITH_WORKER_NAME = env.text("ZENITH_WORKER_NAME", "zenith@%h")
+
 # --- Notifications: docs/notifications.md -----------------------------------------------------------------------------
 
 # Where messages say that this site is.
