@@ -63,8 +63,10 @@ def find(search: Search, before: UUID | None, wanted: int) -> Walked:
 
 def _walk(search: Search, before: UUID, wanted: int, reach: int) -> Walked:
     streams, rest = _streams(search)
-    if search.since or search.until:
-        first, last = _id_at(search.since, -SLACK, FIRST_ID), _id_at(search.until, SLACK, LAST_ID)
+    # Nothing ends before it was created.
+    until = min((moment for moment in (search.until, search.ended_until) if moment), default=None)
+    if search.since or until:
+        first, last = _id_at(search.since, -SLACK, FIRST_ID), _id_at(until, SLACK, LAST_ID)
         streams = [Stream(stream.columns, stream.keys, stream.partial, first, last) for stream in streams]
         # Other programs' ids say nothing about when.
         outside = ((FIRST_ID, first), (last, LAST_ID))
@@ -181,6 +183,10 @@ def _conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
         yield Condition("task.created_at >= %(since)s", {"since": search.since})
     if search.until:
         yield Condition("task.created_at <= %(until)s", {"until": search.until})
+    if search.ended_since:
+        yield Condition("task.finished_at >= %(ended_since)s", {"ended_since": search.ended_since})
+    if search.ended_until:
+        yield Condition("task.finished_at < %(ended_until)s", {"ended_until": search.ended_until})
 
 
 _ERROR: Final = "task.error_type <> '' AND lower(task.error_type || ': ' || task.error_message)"

@@ -21,7 +21,8 @@ from tasks_app.states import Status
 
 #: More terms than this are no search that somebody typed.
 MAX_TERMS: Final = 20
-_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", "since", "until", "id", "batch")
+_TIMES: Final = ("since", "until", "ended_since", "ended_until")
+_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", *_TIMES, "id", "batch")
 _TOKEN: Final = re.compile(r'(?P<minus>-?)(?:(?P<key>[A-Za-z_]+(?:\.[^\s:"]+)?):)?(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
 _AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -47,7 +48,8 @@ class Search:
     """What is searched for; an empty one matches every task.
 
     `names`, `queues` and `workers` may have `*` for any text; what is in `errors` and `words` is looked
-    for anywhere, in any case. `name` is one name as it is, besides whatever `names` ask for.
+    for anywhere, in any case. `name` is one name as it is, besides whatever `names` ask for. `since` and
+    `until` are about when a task was created; when it ended lies from `ended_since` up to but without `ended_until`.
     """
 
     name: str = ""
@@ -62,6 +64,15 @@ class Search:
     batches: tuple[UUID, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    ended_since: datetime | None = None
+    ended_until: datetime | None = None
+
+
+def quoted(value: str) -> str:
+    """Return a value as it stands in a search: in quotes, where it would be taken for several terms otherwise."""
+    if not re.search(r'[\s"]', value):
+        return value
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
 class _Term(NamedTuple):
@@ -93,6 +104,8 @@ def parse(text: str, now: datetime) -> Search:
         batches=_ids(by_key.get("batch", [])),
         since=_moment(by_key.get("since", []), now, max),
         until=_moment(by_key.get("until", []), now, min),
+        ended_since=_moment(by_key.get("ended_since", []), now, max),
+        ended_until=_moment(by_key.get("ended_until", []), now, min),
     )
 
 
@@ -124,7 +137,7 @@ def _checked(term: _Term) -> _Term:
         raise ValueError(f"there is no key {term.key!r}; known are {', '.join(_KEYS)}; {hint}")
     if not term.value.strip():
         raise ValueError(f"{term.key or 'a quoted text'!r} needs a value")
-    if term.unwanted and key in ("since", "until", "id", "batch"):
+    if term.unwanted and key in (*_TIMES, "id", "batch"):
         raise ValueError(f"{key!r} cannot be turned around by a '-'")
     return term._replace(key=f"{key}.{argument}" if dot else key)
 

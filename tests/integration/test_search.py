@@ -91,6 +91,9 @@ FINDS = [
     ("since:1h", {"queued", "success", "failure", "retry", "other", "batch"}),
     ("since:1h status:RETRY", {"retry"}),
     ("until:1h", set()),
+    ("ended_since:1h", {"success", "failure", "other", "batch"}),
+    ("ended_since:1h status:FAILURE", {"failure"}),
+    ("ended_until:1h", set()),
     ("until:1h since:2h worker:w1", set()),
 ]
 
