@@ -1,6 +1,6 @@
 """What the charts show: outcomes, runtimes, waiting times and load over a window, from rollups and samples."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import Preset, Span, span_of
 from tasks_app.models import Task
 from tasks_app.states import OPEN, Status
+from tasks_app.tracking.periods import Reach
 
 WEEKDAYS: Final = tuple(range(1, 8))
 #: Days that a heat map by day may have.
@@ -49,10 +50,21 @@ def stats(window: Preset) -> Stats:
     return Stats(rollups.total(span, Which()), span, dict(opened))
 
 
-def series(span: Span, which: Which) -> list[tuple[datetime, Totals]]:
+def series(span: Span, which: Which, *, known: Reach | None = None) -> list[tuple[datetime, Totals]]:
     """Return what ended in each step, also where nothing did. Two queries."""
-    found = rollups.by_step(span, which)
+    found = rollups.by_step(span, which, known=known)
     return [(_moment(start), found.get(start) or Totals()) for start in span.starts()]
+
+
+def series_of(span: Span, which: Which, *, by: str, names: Sequence[str], known: Reach | None = None) -> dict[str, list[Totals]]:
+    """Return the same for each of some task names or queues (`by` is "task" or "queue"). Two queries."""
+    found = rollups.by_name_and_step(span, which, "name" if by == "task" else "queue", names, known=known)
+    return {name: [found.get((name, start)) or Totals() for start in span.starts()] for name in names}
+
+
+def summed(points: Iterable[tuple[datetime, Totals]]) -> Totals:
+    """Return the sum of a series."""
+    return sum((totals for _, totals in points), start=Totals())
 
 
 class Order(StrEnum):
@@ -76,9 +88,11 @@ _KEYS: Final[dict[Order, Any]] = {
 }
 
 
-def summary(span: Span, which: Which, *, by: str, order: Order, limit: int) -> list[tuple[str, Totals]]:
+def summary(
+    span: Span, which: Which, *, by: str, order: Order, limit: int, known: Reach | None = None
+) -> list[tuple[str, Totals]]:
     """Return the sums of each task name or queue (`by`), the first `limit` in that order. Two queries."""
-    found = rollups.by_task(span, which) if by == "task" else rollups.by_queue(span, which)
+    found = rollups.by_task(span, which, known=known) if by == "task" else rollups.by_queue(span, which, known=known)
     key = _KEYS[order]
     return sorted(sorted(found.items()), key=lambda item: key(item[1]), reverse=True)[:limit]
 
@@ -92,9 +106,9 @@ class HeatRow:
     failed: list[int]
 
 
-def heat_map(span: Span, which: Which, *, by_date: bool, zone: str) -> list[HeatRow]:
+def heat_map(span: Span, which: Which, *, by_date: bool, zone: str, known: Reach | None = None) -> list[HeatRow]:
     """Return when work was done: rows of 24 hours in a time zone, by date (those with anything) or by weekday. Two queries."""
-    found = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone)
+    found = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone, known=known)
     days = sorted({day for day, _ in found})[-MAX_DAYS:] if by_date else WEEKDAYS
     none = Totals()
     return [

@@ -1,6 +1,7 @@
 """Reading the rollups: of a window, what is summed up already by day and by quarter, and the minutes of the rest.
 
-A month then takes some hundred rows, whatever ran in it. Never a scan of tasks.
+A month then takes some hundred rows, whatever ran in it. Never a scan of tasks. How far the summing up has come (`known`) is
+one query; who reads several things passes it on.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+from tasks_app.insight.search import quoted
 from tasks_app.insight.window import Span
 from tasks_app.models import PeriodRollup
 from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, Reach, histogram_sum, reach
@@ -50,6 +52,13 @@ class Totals:
         runs = sum(self.waits)
         return self.waiting_seconds / runs if runs else None
 
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
+            runtimes=[mine + theirs for mine, theirs in zip(self.runtimes, other.runtimes, strict=True)],
+            waits=[mine + theirs for mine, theirs in zip(self.waits, other.waits, strict=True)],
+        )
+
     def runtime(self, share: float) -> float | None:
         """Return the seconds within which that share of the runs was over."""
         return percentile(self.runtimes, share)
@@ -65,6 +74,11 @@ class Which:
 
     task: str = ""
     queue: str = ""
+
+    @property
+    def terms(self) -> list[str]:
+        """The same as terms of the search language."""
+        return [f"{key}:{quoted(value)}" for key, value in (("name", self.task), ("queue", self.queue)) if value]
 
     def scope(self, by: Sequence[str]) -> PeriodRollup.Scope:
         """Return the coarsest rows that still tell these apart."""
@@ -84,21 +98,28 @@ def total(span: Span, which: Which) -> Totals:
     return _read(span, which, (), "", DAY).get((), Totals())
 
 
-def by_step(span: Span, which: Which, *, histograms: bool = True) -> dict[int, Totals]:
+def by_step(span: Span, which: Which, *, histograms: bool = True, known: Reach | None = None) -> dict[int, Totals]:
     """Return the sums of each step by its start; steps without anything are left out. Two queries."""
-    step = f"(extract(epoch FROM at)::bigint / {span.step} * {span.step})"
-    found = _read(span, which, (step,), "", span.step, histograms=histograms)
+    found = _read(span, which, (_step(span),), "", span.step, histograms=histograms, known=known)
     return {key[0]: totals for key, totals in found.items()}
 
 
-def by_task(span: Span, which: Which) -> dict[str, Totals]:
+def by_name_and_step(
+    span: Span, which: Which, by: str, names: Sequence[str], *, known: Reach | None = None
+) -> dict[tuple[str, int], Totals]:
+    """Return the sums of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
+    found = _read(span, which, (by, _step(span)), by, span.step, names=names, known=known)
+    return {(key[0], key[1]): totals for key, totals in found.items()}
+
+
+def by_task(span: Span, which: Which, *, known: Reach | None = None) -> dict[str, Totals]:
     """Return the sums of each task name. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY).items()}
+    return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY, known=known).items()}
 
 
-def by_queue(span: Span, which: Which) -> dict[str, Totals]:
+def by_queue(span: Span, which: Which, *, known: Reach | None = None) -> dict[str, Totals]:
     """Return the sums of each queue. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY).items()}
+    return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY, known=known).items()}
 
 
 def by_pair(span: Span) -> dict[tuple[str, str], Totals]:
@@ -117,46 +138,63 @@ def first_days(span: Span) -> dict[tuple[str, str], int]:
         return {(name, queue): day for name, queue, day in cursor.fetchall()}
 
 
-def by_hour(span: Span, which: Which, *, day: str, zone: str) -> dict[tuple[Any, int], Totals]:
+def by_hour(span: Span, which: Which, *, day: str, zone: str, known: Reach | None = None) -> dict[tuple[Any, int], Totals]:
     """Return counts by day (a date or the number of the weekday, from 1 for Monday) and hour in a time zone. Two queries.
 
     `day` is "date" or "isodow".
     """
     local = "(at AT TIME ZONE %(zone)s)"
     first = f"{local}::date" if day == "date" else f"extract(isodow FROM {local})::int"
-    found = _read(span, which, (first, f"extract(hour FROM {local})::int"), "", QUARTER, histograms=False, zone=zone)
+    found = _read(span, which, (first, f"extract(hour FROM {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone)
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
+def _step(span: Span) -> str:
+    return f"(extract(epoch FROM at)::bigint / {span.step} * {span.step})"
+
+
 def _read(
-    span: Span, which: Which, groups: Sequence[str], by: str, longest: int, *, histograms: bool = True, **parameters: Any
+    span: Span,
+    which: Which,
+    groups: Sequence[str],
+    by: str,
+    longest: int,
+    *,
+    histograms: bool = True,
+    names: Sequence[str] | None = None,
+    known: Reach | None = None,
+    **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
     """Sum up a window by SQL expressions over `at`, `name` and `queue`.
 
-    `longest` is a length that every row's period has to divide, so that no row belongs to two groups.
+    `longest` is a length that every row's period has to divide, so that no row belongs to two groups. With `names`, only what
+    is `by` one of them counts.
     """
     scope = which.scope((by,))
-    parts = _parts(span, which, scope, longest)
+    only = f"{by} = ANY(%(names)s)" if names is not None else ""
+    parts = _parts(span, which, scope, longest, only, known)
     if not parts:
         return {}
     selected = ", ".join([*groups, _SUMS, *((_HISTOGRAMS,) if histograms else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
-        cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue})
+        cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue, "names": list(names or ())})
         rows = cursor.fetchall()
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
 
 
-def _parts(span: Span, which: Which, scope: PeriodRollup.Scope, longest: int) -> str:
+def _parts(span: Span, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Reach | None = None) -> str:
     """Return the SELECTs whose rows make up a window; empty where it is."""
-    pieces = cover(span.since, span.until, longest, reach())
-    return " UNION ALL ".join(_part(*piece, which, scope) for piece in pieces)
+    pieces = cover(span.since, span.until, longest, known or reach())
+    return " UNION ALL ".join(_part(*piece, which, scope, only) for piece in pieces)
 
 
-def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope) -> str:
+def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope, only: str) -> str:
     """Return the SELECT of one piece; the numbers are ours, the names are parameters."""
-    conditions = [name for name, value in (("name = %(task)s", which.task), ("queue = %(queue)s", which.queue)) if value]
+    conditions = [
+        name for name, value in (("name = %(task)s", which.task), ("queue = %(queue)s", which.queue), (only, only)) if value
+    ]
     if seconds == MINUTE:
         table, at = "tasks_app_minuterollup", "minute"
     else:

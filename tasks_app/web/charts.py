@@ -1,104 +1,155 @@
-"""Charts over time as inline SVG, drawn on the server: lines with a scale, and the same numbers as a table."""
+"""Charts over time: lines with a scale as inline SVG, the same numbers as a table, and what static/js/charts.js draws from.
 
-from collections.abc import Callable, Sequence
+The lines fill a box whose scales are text beside it, so that both can be read at any width. Where scripts run, the box is drawn
+again with what only they can do; docs/decisions/0008-charts-on-the-server.md says why there are two drawings.
+"""
+
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final
 
-#: The drawing's own units; the page scales it to its width.
-WIDTH: Final = 720
-HEIGHT: Final = 180
-_LEFT: Final = 46
-_BOTTOM: Final = 158
-_TOP: Final = 10
-_RIGHT: Final = 712
+from tasks_app.insight.window import Span
+from tasks_app.tracking.periods import DAY
+from tasks_app.web.templatetags.zenith import NOTHING, duration
+
+#: The box's own units, in both directions.
+SIZE: Final = 100
 #: Rows of the table below a chart at most: the newest.
 TABLE_ROWS: Final = 120
+#: Marks on each scale.
+Y_MARKS: Final = 3
+X_MARKS: Final = 5
 
 Value = float | None
 
 
+class Unit(StrEnum):
+    """What a chart's values are; static/js/chart-units.js writes them in the same way."""
+
+    RATE = "rate"
+    PERCENT = "percent"
+    SECONDS = "seconds"
+
+    def shown(self, value: Value) -> str:
+        """Write a value for people."""
+        if value is None:
+            return NOTHING
+        if not value and self is Unit.SECONDS:
+            return "0"
+        if self is Unit.PERCENT:
+            return f"{value:.0f} %"
+        return _rate(value) if self is Unit.RATE else duration(value)
+
+
 @dataclass(frozen=True)
 class Series:
-    """One line: `style` is its CSS class, which also gives it a pattern of dashes, so that colour is not needed to tell it."""
+    """One line: `style` is its CSS class, which gives it a colour and a pattern of dashes, so that it can be told without colour.
+
+    `filled`: whether the area below it is tinted.
+    """
 
     label: str
     style: str
     values: Sequence[Value]
+    filled: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series as it is drawn."""
+    """A series as it is drawn; `area` is the outline of what is tinted, and `last` its newest value in words."""
 
     label: str
     style: str
     path: str
+    area: str
     last: str
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark of a scale, at `at` units from the left or from the top."""
+class Row:
+    """One step in the table."""
 
-    at: float
-    label: str
+    at: datetime
+    values: list[str]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What `_chart.html` draws; `rows` are the same numbers for who cannot see it."""
+    """What `_chart.html` draws; `rows` are the same numbers for who cannot see it, and `data` for the script."""
 
     id: str
     title: str
+    note: str
     lines: list[Line]
-    y_ticks: list[Tick]
-    x_ticks: list[Tick]
-    head: list[str]
-    rows: list[list[str]]
+    y_marks: list[str]
+    x_marks: list[str]
+    rows: list[Row]
+    data: str
     empty: bool
 
 
-def chart(id_: str, title: str, times: Sequence[datetime], series: Sequence[Series], shown: Callable[[Value], str]) -> Chart:
-    """Lay out a chart: `shown` writes a value for people."""
+def chart(id_: str, title: str, span: Span, series: Sequence[Series], unit: Unit, *, note: str = "") -> Chart:
+    """Lay out a chart of one value for each step of a span; `note` says what is drawn, such as "per minute"."""
+    starts = span.starts()
     known = [value for one in series for value in one.values if value is not None]
-    most = _round_up(max(known, default=0.0))
-    lines = [Line(one.label, one.style, _path(one.values, most), shown(_last(one.values))) for one in series]
+    most = 100.0 if unit is Unit.PERCENT else _round_up(max(known, default=0.0))
+    lines = [_line(one, most, unit) for one in series]
+    y_marks = [unit.shown(most * mark / (Y_MARKS - 1)) for mark in reversed(range(Y_MARKS))] if most else []
     columns = [one.values for one in series]
-    rows = [[f"{at:%Y-%m-%d %H:%M}", *(shown(values[index]) for values in columns)] for index, at in enumerate(times)]
-    return Chart(
-        id_, title, lines,
-        [Tick(_y(most * step / 2, most), shown(most * step / 2)) for step in range(3)] if most else [],
-        _x_ticks(times), ["From", *(one.label for one in series)], rows[-TABLE_ROWS:], not any(known),
-    )  # fmt: skip
+    rows = [
+        Row(datetime.fromtimestamp(start, tz=UTC), [unit.shown(values[index]) for values in columns])
+        for index, start in list(enumerate(starts))[-TABLE_ROWS:]
+    ]
+    return Chart(id_, title, note, lines, y_marks, _x_marks(span), rows, _data(span, series, unit), not any(known))
 
 
-def _path(values: Sequence[Value], most: float) -> str:
-    """Return the line's path; where a value is not known it is broken."""
-    parts, pen = [], "M"
+def _line(series: Series, most: float, unit: Unit) -> Line:
+    runs = _runs(series.values, most)
+    path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) + "h0" for run in runs)
+    area = "".join(f"M{run[0][0]:.1f} {SIZE}L" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) + f"V{SIZE}Z" for run in runs)
+    last = next((value for value in reversed(series.values) if value is not None), None)
+    return Line(series.label, series.style, path, area if series.filled else "", unit.shown(last))
+
+
+def _runs(values: Sequence[Value], most: float) -> list[list[tuple[float, float]]]:
+    """Return the points of each unbroken run; a line is broken where a value is not known."""
+    runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        parts.append(f"{pen}{_x(index, len(values)):.1f} {_y(value, most):.1f}")
-        pen = "L"
-    return "".join(parts)
+        if value is not None:
+            runs[-1].append((SIZE * index / max(len(values) - 1, 1), SIZE - SIZE * (value / most if most else 0)))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
 
 
-def _x(index: int, count: int) -> float:
-    return _LEFT + (_RIGHT - _LEFT) * index / max(count - 1, 1)
+def _x_marks(span: Span) -> list[str]:
+    starts = span.starts()
+    form = "%d %b" if span.until - span.since > 1.5 * DAY else "%H:%M"
+    marks = [round(mark * (len(starts) - 1) / (X_MARKS - 1)) for mark in range(X_MARKS)]
+    return [f"{datetime.fromtimestamp(starts[mark], tz=UTC):{form}}" for mark in marks]
 
 
-def _y(value: float, most: float) -> float:
-    return _BOTTOM - (_BOTTOM - _TOP) * (value / most if most else 0)
+def _data(span: Span, series: Sequence[Series], unit: Unit) -> str:
+    drawn = [{"label": one.label, "filled": one.filled, "values": [_brief(value) for value in one.values]} for one in series]
+    first = span.starts()[0]
+    return json.dumps({"first": first, "step": span.step, "unit": unit, "series": drawn}, separators=(",", ":"))
 
 
-def _x_ticks(times: Sequence[datetime]) -> list[Tick]:
-    if len(times) < 2:
-        return []
-    days = (times[-1] - times[0]).total_seconds() > 36 * 3600
-    marks = sorted({round(step * (len(times) - 1) / 5) for step in range(6)})
-    return [Tick(_x(index, len(times)), f"{times[index]:%d %b}" if days else f"{times[index]:%H:%M}") for index in marks]
+def _brief(value: Value) -> Value:
+    """Shorten a number to what a drawing shows of it."""
+    if value is None:
+        return None
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short
+
+
+def _rate(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}".removesuffix(".0") if value >= 1 or not value else f"{value:.2g}"
 
 
 def _round_up(value: float) -> float:
@@ -109,7 +160,3 @@ def _round_up(value: float) -> float:
     while unit * 10 < value:
         unit *= 10
     return next(unit * step for step in (1, 2, 5, 10) if unit * step >= value)
-
-
-def _last(values: Sequence[Value]) -> Value:
-    return next((value for value in reversed(values) if value is not None), None)

@@ -7,6 +7,7 @@ engine and no worker runs behind it: nothing moves while a page is looked at.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, MinuteRollup
+from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.apply import apply
@@ -90,6 +91,7 @@ def fill() -> Sample:
         events += _history(sample, status, now - 7 * (len(statuses) - number) - 40, chance)
     apply(events)
     _rollups(chance)
+    _samples(chance)
     _heartbeats()
     _notifications()
     return sample
@@ -168,9 +170,10 @@ def _rollups(chance: random.Random) -> None:
             trouble = 180 < back < 190
             succeeded = chance.randint(2, 9) if not trouble else 1
             failed = chance.randint(3, 6) if trouble else int(chance.random() < 0.02)
-            histogram = [0] * BUCKETS
+            histogram, waits = [0] * BUCKETS, [0] * BUCKETS
             for _ in range(succeeded + failed):
                 histogram[chance.randint(18, 24) if seconds < 1 else chance.randint(32, 36)] += 1
+                waits[chance.randint(24, 28) if trouble else chance.randint(14, 19)] += 1
             rows.append(
                 MinuteRollup(
                     minute=minute - timedelta(minutes=back),
@@ -180,9 +183,25 @@ def _rollups(chance: random.Random) -> None:
                     failed=failed,
                     runtime_seconds=seconds * (succeeded + failed),
                     runtime_histogram=histogram,
+                    waiting_histogram=waits,
                 )
             )
     MinuteRollup.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _samples(chance: random.Random) -> None:
+    """Looks at workers and queues as the engine's samples would have taken them: busier by day, a backlog in the trouble."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    loads, queues = [], []
+    for back in range(HOURS * 60):
+        at = minute - timedelta(minutes=back)
+        trouble = 180 < back < 200
+        busy = 19 if trouble else round(9 + 5 * math.sin(back / 150)) + chance.randint(-2, 2)
+        loads.append(LoadSample(minute=at, sampled_at=at, looks=1, workers=5, slots=20, busy=busy))
+        depth = 60 + 20 * chance.randint(0, 4) if trouble else chance.randint(0, 4)
+        queues.append(QueueSample(minute=at, queue="default", depth=depth, unacknowledged=busy))
+    LoadSample.objects.bulk_create(loads)
+    QueueSample.objects.bulk_create(queues)
 
 
 def _heartbeats() -> None:

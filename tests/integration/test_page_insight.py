@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote_plus
 from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils.html import escape
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.insight.rollups import Totals
+from tasks_app.insight.window import Span
 from tasks_app.states import Status
 from tasks_app.tracking import stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
-from tasks_app.web.charts import Series, chart
+from tasks_app.web.charts import Series, Unit, chart
+from tasks_app.web.outcome_charts import MEASURES, measured
+from tests.rollups import ended as counted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,14 +94,25 @@ def test_events_go_on_to_older_ones_and_into_a_file(person: Client) -> None:
 def test_figures_are_shown_with_links_to_what_they_count(person: Client) -> None:
     ended(3)
     ended(1, Status.FAILURE)
-    page = text(person, "/analytics/?window=1h")
-    assert "4 finished, 75 % succeeded" in page
-    assert "q=name%3Adrill_sleep+since%3A1h" in page
-    assert "status=FAILURE" in page
-    assert "0 finished" in text(person, "/analytics/?task=another")
+    page = person.get("/analytics/?window=1h")
+    (row,) = page.context["tasks"]
+    assert (row.totals.finished, row.totals.failed, row.totals.success_rate) == (4, 1, 75.0)
+    for links, count in ((row.finished, 4), (row.failed, 1), (row.succeeded, 3), (page.context["total"].finished, 4)):
+        assert f"?{escape(links)}" in page.text
+        assert len(person.get(f"/tasks/?{links}").context["tasks"]) == count
+    assert person.get("/analytics/?task=another").context["total"].totals.finished == 0
 
 
-@pytest.mark.parametrize("query", ["", "?window=15m", "?window=30d&task=drill_sleep&sort=failing", "?window=nonsense&sort=x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?window=15m",
+        "?window=30d&task=drill_sleep&sort=failing",
+        "?window=nonsense&sort=x",
+        "?group=queue&series=runtime_p95",
+    ],
+)
 def test_any_window_is_a_page_of_few_queries(person: Client, query: str, django_assert_max_num_queries: Any) -> None:
     ended(2)
     with django_assert_max_num_queries(12):
@@ -109,9 +126,88 @@ def test_the_series_is_a_file(person: Client) -> None:
 
 
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:
-    times = [datetime(2030, 1, 1, tzinfo=UTC) + timedelta(minutes=number) for number in range(4)]
-    drawn = chart("x", "X", times, [Series("a", "line", [1.0, None, 3.0, 4.0])], lambda value: f"{value}")
-    assert [tick.label for tick in drawn.y_ticks] == ["0.0", "2.5", "5.0"]
+    start = 1_893_456_000
+    span = Span(start, start + 240, 60)
+    drawn = chart("x", "X", span, [Series("a", "line", [1.0, None, 3.0, 4.0])], Unit.SECONDS)
+    assert drawn.y_marks == ["5.0 s", "2.5 s", "0"]
     assert drawn.lines[0].path.count("M") == 2
-    assert (len(drawn.rows), drawn.lines[0].last, drawn.empty) == (4, "4.0", False)
-    assert chart("x", "X", times, [Series("a", "line", [None, 0.0, None, None])], str).empty
+    assert (len(drawn.rows), drawn.lines[0].last, drawn.empty) == (4, "4.0 s", False)
+    assert chart("x", "X", span, [Series("a", "line", [None, 0.0, None, None])], Unit.RATE).empty
+
+
+# --- Analytics: any time, every number a link ---
+
+START = datetime(2020, 1, 31, 12, tzinfo=UTC).timestamp()
+NOON = "since=2020-01-31T12:00&until=2020-01-31T12:30"
+
+
+def test_a_time_of_ones_own_is_shown_and_kept_in_every_link(person: Client) -> None:
+    counted(START, succeeded=3)
+    counted(START + 1800, succeeded=5)
+    page = person.get(f"/analytics/?{NOON}&task=t")
+    assert page.context["total"].totals.finished == 3
+    assert "from 31 Jan 12:00 until 31 Jan 12:30 UTC" in page.text
+    for order in page.context["orders"]:
+        assert "since=2020-01-31T12%3A00&until=2020-01-31T12%3A30" in order["url"]
+    assert "ended_since:2020-01-31T12:00Z ended_until:2020-01-31T12:30Z" in unquote_plus(page.context["total"].finished)
+    assert not any(tab["current"] for tab in page.context["range"].tabs)
+    assert all("since" not in tab["url"] and "task=t" in tab["url"] for tab in page.context["range"].tabs)
+
+
+@pytest.mark.parametrize(
+    ("query", "culprit"),
+    [("window=nonsense", "window"), ("window=all", "window"), ("since=yesterday", "since"), ("until=2020-01-31T12:00", "until"),
+     ("since=2020-01-31T12:30&until=2020-01-31T12:00", "since"), ("window=7d&bucket=1m", "bucket"), ("bucket=2y", "bucket")],
+)  # fmt: skip
+def test_a_time_that_cannot_be_is_named_and_the_default_shown(person: Client, query: str, culprit: str) -> None:
+    page = person.get(f"/analytics/?{query}")
+    assert page.status_code == 200
+    assert 'role="alert"' in page.text
+    assert page.context["range"].problem.startswith(culprit)
+    assert page.context["range"].preset == "24h"
+
+
+@pytest.mark.parametrize(
+    ("query", "title", "lines"),
+    [("", "Finished", ["steady", "other"]), ("&group=queue&series=success", "Success rate", ["one", "two"]),
+     ("&group=all&series=waiting_p95", "Waiting p95", ["All"]), ("&sort=failing&series=failed", "Failed", ["other", "steady"]),
+     ("&group=x&series=y", "Finished", ["steady", "other"])],
+)  # fmt: skip
+def test_one_measure_is_compared_between_tasks_or_queues(person: Client, query: str, title: str, lines: list[str]) -> None:
+    counted(START, name="steady", queue="one", succeeded=9, runs=[0.1] * 9, waits=[1.0] * 9)
+    counted(START + 60, name="other", queue="two", succeeded=1, failed=2, runs=[3.0] * 3, waits=[2.0] * 3)
+    drawn = person.get(f"/analytics/?{NOON}{query}").context["compared"]
+    assert (drawn.title, [line.label for line in drawn.lines]) == (title, lines)
+    assert not drawn.empty
+
+
+def test_a_comparison_goes_in_the_steps_that_are_asked_for(person: Client) -> None:
+    counted(START + 700, succeeded=30)
+    page = person.get(f"/analytics/?{NOON}&bucket=15m")
+    assert [row.values for row in page.context["compared"].rows] == [["2"], ["0"]]
+    assert ("15m", True) in page.context["periods"]
+    assert "30m" not in [value for value, _ in page.context["periods"]]
+
+
+def test_each_hour_of_the_map_leads_to_what_ended_in_it(person: Client) -> None:
+    ids = ended(2)
+    page = person.get("/analytics/?window=6h")
+    cells = [cell for _, row in page.context["heat"].rows for cell in row if cell.finished]
+    assert sum(cell.finished for cell in cells) == 2
+    listed = [found.task.id for cell in cells for found in person.get(f"/tasks/?{cell.query}").context["tasks"]]
+    assert sorted(listed) == sorted(ids)
+    assert not person.get("/analytics/?window=30d").context["heat"].by_date
+
+
+def test_a_name_with_spaces_is_searched_as_one(person: Client) -> None:
+    counted(time.time(), name='a "b" c', succeeded=1)
+    (row,) = person.get("/analytics/?window=15m").context["tasks"]
+    assert unquote_plus(row.finished).startswith(r'q=name:"a \"b\" c" status:SUCCESS')
+    assert person.get(f"/tasks/?{row.finished}").context["problem"] == ""
+
+
+def test_a_step_that_has_just_begun_is_no_trough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: START + 330)
+    span = Span(int(START), int(START) + 360, 300)
+    drawn = measured(span, [Totals(succeeded=50), Totals(succeeded=5)], MEASURES["finished"])
+    assert drawn == [10.0, 10.0]

@@ -98,6 +98,15 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def percent(share: float | None) -> str:
+    """Write a share of a hundred as 99.6 %; only all is 100 %, and only nothing 0 %."""
+    if share is None:
+        return NOTHING
+    shown = share if share in (0, 100) else min(max(share, 0.1), 99.9)
+    return f"{shown:.1f}".removesuffix(".0") + " %"
+
+
+@register.filter
 def ago(moment: datetime | None) -> str:
     """Write a moment as "3 s ago" or "in 5 m"; the wording is that of static/js/time.js."""
     if moment is None:

@@ -1,0 +1,50 @@
+// Values and times of a chart, as people read them.
+// The wording must stay that of `Unit.shown` (tasks_app/web/charts.py) and of the `duration` filter.
+
+const DAY = 86_400;
+const LOCALE = "en-GB";
+const NOTHING = "—";
+
+const grouped = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
+const clock = new Intl.DateTimeFormat(LOCALE, { timeStyle: "short", timeZone: "UTC" });
+const day = new Intl.DateTimeFormat(LOCALE, { day: "2-digit", month: "short", timeZone: "UTC" });
+
+function rate(value) {
+  if (value >= 100) return grouped.format(value);
+  if (value >= 1 || value === 0) return value.toFixed(1).replace(/\.0$/, "");
+  return String(Number(value.toPrecision(2)));
+}
+
+function duration(seconds) {
+  if (seconds < 0.0095) return `${(seconds * 1000).toFixed(1)} ms`;
+  if (seconds < 0.9995) return `${(seconds * 1000).toFixed(0)} ms`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return whole % 60 ? `${minutes} m ${whole % 60} s` : `${minutes} m`;
+  const hours = Math.floor(minutes / 60);
+  return minutes % 60 ? `${hours} h ${minutes % 60} m` : `${hours} h`;
+}
+
+const UNITS = {
+  rate,
+  percent: (value) => `${Math.round(value)} %`,
+  seconds: (value) => (value === 0 ? "0" : duration(value)),
+};
+
+export function shown(unit, value) {
+  return value === null || value === undefined ? NOTHING : UNITS[unit](value);
+}
+
+// A mark of the time scale; `between` is the seconds from one to the next.
+export function mark(seconds, between) {
+  const midnight = seconds % DAY === 0;
+  return (between >= DAY || midnight ? day : clock).format(seconds * 1000);
+}
+
+// From when until when a step goes: "24 Nov 08:15 – 08:20".
+export function step(first, seconds) {
+  const [from, until] = [first * 1000, (first + seconds) * 1000];
+  if (seconds >= DAY) return day.format(from);
+  return `${day.format(from)} ${clock.format(from)} – ${clock.format(until)}`;
+}

@@ -1,0 +1,184 @@
+// Draws every chart of the page again with uPlot, as a story:
+// 1. The server has drawn it already, as SVG with a table; its numbers lie in `data-plot` of the chart's box.
+// 2. The mouse, or the arrow keys where the box has the focus, move a crosshair over all charts; the legends say the values.
+// 3. A time that is dragged over goes into the page's own form of a time (`data-range`), which asks for it.
+// 4. A key of the legend takes its line out of the drawing and puts it back.
+// 5. When live.js has replaced a chart, the drawing moves into the new one and gets the new numbers: crosshair and keys stay as they
+//    were. Only other lines, another step or another theme make a new drawing.
+
+import { look } from "./chart-look.js";
+import { shown, step } from "./chart-units.js";
+
+const { uPlot } = window;
+const SHORTEST_DRAG = 6;
+
+// By the box's id: the drawing, its numbers, and which lines are hidden.
+const drawn = new Map();
+let focused = "";
+
+function cardOf(box) {
+  return box.closest(".chart");
+}
+
+function keysOf(box) {
+  return Array.from(cardOf(box).querySelectorAll("button[data-series]"));
+}
+
+function columns({ first, step: seconds, series }) {
+  return [series[0].values.map((_, index) => first + index * seconds), ...series.map(({ values }) => values)];
+}
+
+// --- What it says ---
+
+function say(plot, { unit, step: seconds }) {
+  const card = cardOf(plot.root);
+  if (!card) return;
+  const at = plot.cursor.idx ?? null;
+  const time = card.querySelector("[data-at]");
+  time.textContent = at === null ? time.dataset.at : step(plot.data[0][at], seconds);
+  keysOf(plot.root).forEach((key, index) => {
+    const value = key.querySelector("[data-value]");
+    value.textContent = at === null ? value.dataset.value : shown(unit, plot.data[index + 1][at]);
+  });
+}
+
+function speak(box) {
+  const values = keysOf(box).filter((key) => key.ariaPressed === "true");
+  const parts = [cardOf(box).querySelector("[data-at]"), ...values];
+  const text = parts.map((part) => part.textContent.trim().replace(/\s+/g, " ")).join(", ");
+  document.dispatchEvent(new CustomEvent("zenith:announce", { detail: text }));
+}
+
+// --- What can be done with it ---
+
+function fieldTime(seconds) {
+  return new Date(seconds * 1000).toISOString().slice(0, 16);
+}
+
+function choose(plot, seconds) {
+  const { left, width } = plot.select;
+  const form = document.querySelector("form[data-range]");
+  if (width < SHORTEST_DRAG || !form) return;
+  const [from, until] = [left, left + width].map((pixels) => Math.floor(plot.posToVal(pixels, "x") / seconds));
+  form.elements.since.value = fieldTime(from * seconds);
+  form.elements.until.value = fieldTime((until + 1) * seconds);
+  plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  form.requestSubmit();
+}
+
+function toggle(key) {
+  const { plot, hidden } = drawn.get(cardOf(key).querySelector("[data-plot]").id);
+  const number = Number(key.dataset.series);
+  if (!hidden.delete(number)) hidden.add(number);
+  plot.setSeries(number, { show: !hidden.has(number) });
+  key.ariaPressed = String(!hidden.has(number));
+}
+
+const MOVES = {
+  ArrowLeft: (at) => at - 1,
+  ArrowRight: (at) => at + 1,
+  Home: () => 0,
+  End: (_, last) => last,
+};
+
+function moveCrosshair(box, event) {
+  const { plot } = drawn.get(box.id);
+  if (event.key === "Escape") plot.setCursor({ left: -10, top: -10 }, true, true);
+  if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  const last = plot.data[0].length - 1;
+  const at = Math.min(last, Math.max(0, MOVES[event.key](plot.cursor.idx ?? last + 1, last)));
+  plot.setCursor({ left: plot.valToPos(plot.data[0][at], "x"), top: 0 }, true, true);
+  speak(box);
+}
+
+document.addEventListener("click", (event) => {
+  const key = event.target.closest("button[data-series]");
+  if (key) toggle(key);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("[data-plot]")) moveCrosshair(event.target, event);
+});
+document.addEventListener("focusin", (event) => {
+  focused = event.target.matches("[data-plot]") ? event.target.id : "";
+});
+
+// --- Drawing ---
+
+function begin(box, numbers, hidden) {
+  const swatches = keysOf(box).map((key) => key.querySelector(".swatch path"));
+  const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => choose(plot, numbers.step)] };
+  const plot = new uPlot({ ...look(box, swatches, numbers), hooks }, columns(numbers), box);
+  for (const number of hidden) plot.setSeries(number, { show: false });
+  drawn.set(box.id, { plot, numbers, hidden });
+}
+
+function goOn(box, numbers, known) {
+  known.numbers = numbers;
+  box.append(known.plot.root);
+  known.plot.setData(columns(numbers));
+  known.plot.syncRect(true);
+}
+
+function labels({ series }) {
+  return series.map(({ label }) => label).join();
+}
+
+function draw(box) {
+  if ("drawn" in box.dataset) return;
+  box.dataset.drawn = "";
+  const numbers = JSON.parse(box.dataset.plot);
+  const known = drawn.get(box.id);
+  const alike = known && labels(known.numbers) === labels(numbers);
+  if (alike && known.numbers.step === numbers.step) goOn(box, numbers, known);
+  else {
+    known?.plot.destroy();
+    begin(box, numbers, alike ? known.hidden : new Set());
+  }
+  const { hidden } = drawn.get(box.id);
+  keysOf(box).forEach((key, index) => {
+    key.ariaPressed = String(!hidden.has(index + 1));
+  });
+  invite(box);
+}
+
+function invite(box) {
+  box.tabIndex = 0;
+  box.role = "group";
+  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step`;
+  if (focused === box.id && document.activeElement === document.body) box.focus({ preventScroll: true });
+  resized.observe(box);
+}
+
+function drawAll() {
+  for (const box of document.querySelectorAll("[data-plot]")) draw(box);
+  for (const [id, { plot }] of drawn) {
+    if (plot.root.isConnected) continue;
+    plot.destroy();
+    drawn.delete(id);
+  }
+}
+
+function drawAnew() {
+  for (const box of document.querySelectorAll("[data-plot]")) {
+    const { plot, numbers, hidden } = drawn.get(box.id);
+    plot.destroy();
+    begin(box, numbers, hidden);
+  }
+}
+
+const resized = new ResizeObserver((boxes) => {
+  for (const { target: box } of boxes) {
+    const { plot } = drawn.get(box.id) ?? {};
+    if (plot?.root.parentElement === box) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
+  }
+});
+
+document.addEventListener("zenith:swapped", drawAll);
+document.addEventListener("zenith:theme", drawAnew);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
+// The scales are written with the page's own type, which may come later than this script.
+document.fonts.ready.then(() => {
+  for (const { plot } of drawn.values()) plot.redraw(false, true);
+});
+drawAll();

@@ -1,0 +1,91 @@
+"""The charts of what ended: throughput, efficiency and load, runtimes, waiting times; on the Overview and in Analytics."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tasks_app.insight.analytics import LoadPoint
+from tasks_app.insight.rollups import Totals
+from tasks_app.insight.window import Span
+from tasks_app.web.charts import Chart, Series, Unit, Value, chart
+
+Points = Sequence[tuple[datetime, Totals]]
+PERCENTILES: Final = (("p50", "line-success", 0.5), ("p95", "line-retry", 0.95), ("p99", "line-failure", 0.99))
+#: Seconds that a step which has just begun counts as, so that its first task is no peak.
+LEAST: Final = 15
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is measured of every step: its name, its unit, and its value, given how many minutes the step has lasted."""
+
+    label: str
+    unit: Unit
+    value: Callable[[Totals, float], Value]
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    "finished": Measure("Finished", Unit.RATE, lambda totals, minutes: totals.finished / minutes),
+    "failed": Measure("Failed", Unit.RATE, lambda totals, minutes: totals.failed / minutes),
+    "retried": Measure("Retried", Unit.RATE, lambda totals, minutes: totals.retried / minutes),
+    "success": Measure("Success rate", Unit.PERCENT, lambda totals, _: totals.success_rate),
+    "runtime_p50": Measure("Runtime p50", Unit.SECONDS, lambda totals, _: totals.runtime(0.5)),
+    "runtime_p95": Measure("Runtime p95", Unit.SECONDS, lambda totals, _: totals.runtime(0.95)),
+    "runtime_p99": Measure("Runtime p99", Unit.SECONDS, lambda totals, _: totals.runtime(0.99)),
+    "waiting_p50": Measure("Waiting p50", Unit.SECONDS, lambda totals, _: totals.waiting(0.5)),
+    "waiting_p95": Measure("Waiting p95", Unit.SECONDS, lambda totals, _: totals.waiting(0.95)),
+}
+
+
+def measured(span: Span, totals: Sequence[Totals], measure: Measure) -> list[Value]:
+    """Return the values of a series, one for each step of the span."""
+    return [measure.value(one, minutes) for one, minutes in zip(totals, _lasted(span), strict=True)]
+
+
+def throughput(span: Span, points: Points) -> Chart:
+    """Draw what finished and failed per minute."""
+    totals = [one for _, one in points]
+    lines = [
+        Series("Finished", "line-finished", measured(span, totals, MEASURES["finished"]), filled=True),
+        Series("Failed", "line-failure", measured(span, totals, MEASURES["failed"])),
+    ]
+    return chart("throughput", "Throughput and failures", span, lines, Unit.RATE, note="per minute")
+
+
+def efficiency(span: Span, load: Sequence[LoadPoint]) -> Chart:
+    """Draw the success rate, and busy slots over slots."""
+    lines = [
+        Series("Success rate", "line-success", [point.success_rate for point in load]),
+        Series("Busy slots", "line-started", [point.load for point in load], filled=True),
+    ]
+    return chart("efficiency", "Efficiency and load", span, lines, Unit.PERCENT, note="percent")
+
+
+def runtimes(span: Span, points: Points) -> Chart:
+    """Draw percentiles of the time that runs took."""
+    lines = [Series(label, style, [totals.runtime(share) for _, totals in points]) for label, style, share in PERCENTILES]
+    return chart("runtime", "Runtime", span, lines, Unit.SECONDS, note="of successes and failures")
+
+
+def waits(span: Span, points: Points) -> Chart:
+    """Draw percentiles of the time that tasks waited for a worker."""
+    lines = [Series(label, style, [totals.waiting(share) for _, totals in points]) for label, style, share in PERCENTILES]
+    return chart("waiting", "Waiting for a worker", span, lines, Unit.SECONDS, note="before the last attempt")
+
+
+def compared(span: Span, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
+    """Draw one measure of several tasks or queues, or of all together."""
+    lines = [
+        Series(name or "(unknown)", f"line-{number}", measured(span, totals, measure))
+        for number, (name, totals) in enumerate(groups.items(), start=1)
+    ]
+    note = {Unit.RATE: "per minute", Unit.PERCENT: "percent", Unit.SECONDS: "time"}[measure.unit]
+    return chart("compared", measure.label, span, lines, measure.unit, note=note)
+
+
+def _lasted(span: Span) -> list[float]:
+    """Return for how many minutes each step has lasted; the newest may have begun just now."""
+    until = min(float(span.until), time.time() // LEAST * LEAST)
+    return [max(LEAST, min(span.step, until - start)) / 60 for start in span.starts()]
