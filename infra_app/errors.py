@@ -19,8 +19,8 @@ class NoHostOnlineError(InfraError):
 class UnknownGroupError(InfraError):
     """There is no group of nodes with this id, or it was removed."""
 
-    def __init__(self, group_id: UUID) -> None:
-        super().__init__(f"There is no group of nodes {group_id}.")
+    def __init__(self, group_id: UUID | str) -> None:
+        super().__init__(f"There is no group of nodes {str(group_id)[:100]!r}.")
 
 
 class EngineError(InfraError):

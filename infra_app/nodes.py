@@ -115,7 +115,7 @@ def scale(group_id: UUID, replicas: int, by: str) -> Scaled:
     check_replicas(replicas)
     busy = _busy()
     with transaction.atomic():
-        group = _locked_group(group_id)
+        group = locked_group(group_id)
         before = group.replicas
         running = list(group.nodes.filter(desired=Desired.RUNNING).select_for_update()) if _of_containers(group) else []
         added = _add(group, replicas - len(running), f"scaled to {replicas} by {by}") if _of_containers(group) else []
@@ -134,7 +134,7 @@ def change(group_id: UUID, by: str, **changes: Any) -> NodeGroup:
     Raises UnknownGroupError or InvalidInputError.
     """
     with transaction.atomic():
-        group = _locked_group(group_id)
+        group = locked_group(group_id)
         asked = replace(Deployment.of(group), **changes)
         check(asked)
         for name in changes:
@@ -151,7 +151,7 @@ def change(group_id: UUID, by: str, **changes: Any) -> NodeGroup:
 def remove_group(group_id: UUID, by: str) -> list[Node]:
     """Remove all nodes of a group, and the group with them; return the nodes. Raises UnknownGroupError."""
     with transaction.atomic():
-        group = _locked_group(group_id)
+        group = locked_group(group_id)
         nodes = list(group.nodes.exclude(desired=Desired.REMOVED).select_for_update())
         for node in nodes:
             _want(node, Desired.REMOVED, "remove", f"group removed by {by}")
@@ -242,7 +242,8 @@ def _free_names(group: NodeGroup, count: int) -> list[str]:
     return names
 
 
-def _locked_group(group_id: UUID) -> NodeGroup:
+def locked_group(group_id: UUID) -> NodeGroup:
+    """Return a group with its row locked until the transaction ends. Raises UnknownGroupError."""
     group = NodeGroup.objects.select_for_update(of=("self",)).select_related("host").filter(pk=group_id, removed_at=None).first()
     if group is None:
         raise UnknownGroupError(group_id)
@@ -285,7 +286,8 @@ def _leave(node: Node, why: str) -> None:
 def _want(node: Node, desired: Desired, kind: str, why: str, *, leaving: bool = False) -> bool:
     values: dict[str, Any] = {"desired": desired, "leaving": leaving}
     if node.host_id is None:
-        values |= {"status": _WITHOUT_HOST[desired], "reason": ""}
+        ended = desired is Desired.REMOVED
+        values |= {"status": _WITHOUT_HOST[desired], "reason": "", "finished_at": timezone.now() if ended else None}
     return _write(node, kind, why, **values)
 
 

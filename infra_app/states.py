@@ -73,6 +73,10 @@ STORED: Final = tuple(status for status in NodeStatus if status is not NodeStatu
 #: A node in one of these holds room on its host, whatever is wanted of it; so does one that is wanted to run.
 HOLDS_ROOM: Final = frozenset(STORED) - {NodeStatus.STOPPED, NodeStatus.REMOVED, NodeStatus.FAILED}
 
+#: Kinds of events that tell of a container which ended by itself; the task page shows their words.
+DIED: Final = "died"
+OUT_OF_MEMORY: Final = "out-of-memory"
+
 #: What can be done with a node that is wanted so; read by buttons, bulk actions, commands and the API alike.
 ACTIONS: Final[dict[Desired, frozenset[str]]] = {
     Desired.RUNNING: frozenset({"drain", "stop", "restart", "remove", "update"}),

@@ -5,6 +5,7 @@ docs/decisions/0009 says why. `zenith_site/bridges.py` implements it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -14,8 +15,8 @@ class NodeSeen:
     """The node that a worker runs in.
 
     Attributes:
-        death: how its container ended, in a few words; empty unless it ended by itself.
-        log_tail: the last lines that it wrote, masked; empty while it runs.
+        death: how its container ended by itself the last time, in a few words, such as `out of memory (137)`.
+        log_tail: the last lines that a container wrote which has ended, masked.
     """
 
     id: UUID
@@ -24,6 +25,7 @@ class NodeSeen:
     status: str
     sentence: str
     death: str
+    died_at: datetime | None
     log_tail: str
 
 

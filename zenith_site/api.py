@@ -10,6 +10,9 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
+from infra_app.api.groups import router as groups_router
+from infra_app.api.hosts import router as hosts_router
+from infra_app.api.nodes import router as nodes_router
 from infra_app.api.original import router as infrastructure_router
 from tasks_app.api.analytics import router as analytics_router
 from tasks_app.api.analytics import stats_router
@@ -134,6 +137,9 @@ api.add_router("/api/v1/tasks", v1_tasks_router)
 api.add_router("/api/v1/batches", batches_router)
 api.add_router("", stats_router)
 api.add_router("", infrastructure_router)
+api.add_router("/api/v1/nodes", nodes_router)
+api.add_router("/api/v1/groups", groups_router)
+api.add_router("/api/v1/hosts", hosts_router)
 api.add_router("/api/v1/analytics", analytics_router)
 api.add_router("/api/v1/workers", workers_router)
 api.add_router("/api/v1/queues", queues_router)

@@ -5,9 +5,9 @@ from typing import Final
 from uuid import UUID
 
 from infra_app import ports as infra_ports
-from infra_app.models import Node
+from infra_app.models import Node, NodeEvent
 from infra_app.ports import Beat, QueuePressure, WorkSeen
-from infra_app.states import NodeStatus
+from infra_app.states import DIED, OUT_OF_MEMORY
 from tasks_app import ports as tasks_ports
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
@@ -18,9 +18,7 @@ from zenith_site.common.errors import StateConflictError
 from zenith_site.common.masking import mask_text
 
 _MINUTE: Final = 60.0
-#: What a shell adds to the number of the signal that ended a program.
-_SIGNALLED: Final = 128
-_KILLED: Final = 137
+_DEATHS: Final = (DIED, OUT_OF_MEMORY)
 
 
 class TasksForNodes:
@@ -64,12 +62,13 @@ class NodesForTasks:
     """Nodes for tasks and workers."""
 
     def of_workers(self, names: Iterable[str]) -> dict[str, NodeSeen]:
-        """Return the nodes of these workers by the worker's name; one query where any may be a node's."""
+        """Return the nodes of these workers by the worker's name; two queries where any may be a node's."""
         by_id = {id_: name for name in names if (id_ := _node_id(name))}
         if not by_id:
             return {}
-        nodes = Node.objects.filter(id__in=by_id).select_related("host")
-        return {by_id[node.id]: _seen(node) for node in nodes}
+        nodes = list(Node.objects.filter(id__in=by_id).select_related("host"))
+        deaths = _deaths(nodes)
+        return {by_id[node.id]: _seen(node, deaths.get(node.id)) for node in nodes}
 
 
 def connect() -> None:
@@ -86,20 +85,20 @@ def _node_id(worker: str) -> UUID | None:
         return None
 
 
-def _seen(node: Node) -> NodeSeen:
+def _deaths(nodes: Iterable[Node]) -> dict[UUID, NodeEvent]:
+    """Return the newest event of each node that tells of a container which ended by itself."""
+    ends = NodeEvent.objects.filter(node__in=nodes, kind__in=_DEATHS).order_by("node_id", "-id").distinct("node_id")
+    return {event.node_id: event for event in ends}
+
+
+def _seen(node: Node, end: NodeEvent | None) -> NodeSeen:
     status = node.shown_status
     return NodeSeen(
         id=node.id, name=node.name, host=node.host.name if node.host else "", status=status.value,
-        sentence=node.reason or status.sentence, death=_death(node), log_tail=mask_text(node.log_tail),
+        sentence=node.reason or status.sentence, death=_words(end) if end else "", died_at=end.at if end else None,
+        log_tail=mask_text(node.log_tail),
     )  # fmt: skip
 
 
-def _death(node: Node) -> str:
-    """Say how a node's container ended, where it did so by itself."""
-    if node.oom_killed:
-        return f"out of memory ({node.exit_code or _KILLED})"
-    if node.exit_code is None or node.status not in (NodeStatus.FAILED, NodeStatus.STARTING, NodeStatus.STOPPED):
-        return ""
-    if node.exit_code > _SIGNALLED:
-        return f"ended by signal {node.exit_code - _SIGNALLED} ({node.exit_code})"
-    return f"ended with status {node.exit_code}" if node.exit_code else ""
+def _words(end: NodeEvent) -> str:
+    return "out of memory (137)" if end.kind == OUT_OF_MEMORY else end.message

@@ -1,12 +1,13 @@
 """What the API says of hosts, groups and nodes, and what it takes."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra_app import validation
+from infra_app.logs import Lines
 from infra_app.models import Host, Node, NodeEvent, NodeGroup, NodeSample
 from infra_app.models.group import GroupKind, RestartPolicy
 from infra_app.nodes import possible
@@ -39,6 +40,7 @@ Cpus = Annotated[
     float,
     Field(description="Its limit, in CPUs.", json_schema_extra={"minimum": validation.MIN_CPUS, "maximum": validation.MAX_CPUS}),
 ]
+Verb = Literal["drain", "stop", "start", "restart", "remove"]
 Image = Annotated[
     str, Field(description="One that ZENITH_ALLOWED_IMAGES allows.", json_schema_extra={"minLength": 1, "maxLength": 255})
 ]
@@ -48,11 +50,13 @@ Labels = Annotated[dict[str, str], Field(json_schema_extra={"maxProperties": val
 Region = Annotated[str, Field(json_schema_extra={"maxLength": 63, "pattern": f"^(?:{validation.REGION.pattern})?$"})]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What takes no member that it does not know, and no other type than it says."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class DeployRequest(_Body):
+class DeployRequest(Body):
     """A group of nodes to start; everything has a default."""
 
     model_config = ConfigDict(
@@ -243,11 +247,14 @@ class ActAnswer(BaseModel):
     refused: list[RefusedAnswer]
 
 
-class ActRequest(_Body):
-    """Which nodes."""
+class ActRequest(Body):
+    """What to do, and with which nodes."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["0198b2f0-0000-7000-8000-000000000000"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"verb": "drain", "ids": ["0198b2f0-0000-7000-8000-000000000000"]}]}
+    )
 
+    verb: Verb
     ids: list[Annotated[UUID, Field(strict=False)]] = Field(min_length=1, max_length=500)
 
 
@@ -289,11 +296,12 @@ class GroupAnswer(BaseModel):
         same = {name: getattr(group, name) for name in cls.model_fields if name not in _OWN_OF_GROUPS}
         return cls.model_construct(
             **same, ready=ready, environment=environment_of(group), secrets=sorted(group.secrets),
-            host=group.host.name if group.host else None,
+            host=group.host.name if group.host else None, kind=GroupKind(group.kind),
+            restart_policy=RestartPolicy(group.restart_policy),
         )  # fmt: skip
 
 
-_OWN_OF_GROUPS: Final = {"ready", "environment", "secrets", "host"}
+_OWN_OF_GROUPS: Final = {"ready", "environment", "secrets", "host", "kind", "restart_policy"}
 
 
 class HostAnswer(BaseModel):
@@ -347,3 +355,26 @@ class Container(BaseModel):
     networks: list[str]
     ports: list[dict[str, Any]] = Field(description="`container`, `protocol`, and `host_ip` and `host` where it is published.")
     host: str
+
+
+class LineAnswer(BaseModel):
+    """A line of a log."""
+
+    id: str = Field(description="Its place; empty of a line that was kept after the end.")
+    at: str = Field(description="When, as Docker has it (RFC 3339); empty where that is not known.")
+    stream: str = Field(description="stdout or stderr.")
+    text: str
+
+
+class LinesAnswer(BaseModel):
+    """Some lines of a log, the oldest first."""
+
+    lines: list[LineAnswer]
+    after: str = Field(description="Ask with this to read on.")
+    kept: bool = Field(description="The container has ended, and these are its last lines.")
+
+    @classmethod
+    def of(cls, found: Lines) -> "LinesAnswer":
+        """Return the answer for some lines."""
+        lines = [LineAnswer.model_construct(id=line.id, at=line.at, stream=line.stream, text=line.text) for line in found.entries]
+        return cls.model_construct(lines=lines, after=found.after, kept=found.kept)

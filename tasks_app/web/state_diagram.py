@@ -8,7 +8,7 @@ from typing import Final
 
 from tasks_app.insight.course import Course
 from tasks_app.states import TERMINAL, Status
-from tasks_app.web.templatetags.zenith import NOTHING, duration
+from zenith_site.common.words import NOTHING, duration
 
 Point = tuple[float, float]
 Way = tuple[Status, Status]

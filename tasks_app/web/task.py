@@ -14,13 +14,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import catalog
+from tasks_app import catalog, ports
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.attempts import AttemptView
 from tasks_app.insight.detail import detail
 from tasks_app.models import Task
+from tasks_app.ports import NodeSeen
 from tasks_app.states import Status
 from tasks_app.web.cursor import live
 from tasks_app.web.dispatch import MomentField
@@ -57,6 +58,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "arguments_json": _arguments(row),
         "result_json": _pretty(found.found.result) if row.status == Status.SUCCESS and found.found.result is not None else "",
         "curl": _curl(request, row),
+        "nodes": _nodes(row, found.attempts),
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
@@ -179,6 +181,22 @@ def _named(row: Task) -> dict[str, Any]:
     args, kwargs = shown_arguments(row)
     entry = catalog.entries().get(row.name)
     return {**dict(zip(entry.positional_names if entry else [], args, strict=False)), **kwargs}
+
+
+@dataclass(frozen=True)
+class NodeOfTask:
+    """A node that had the task; `died`: its container ended by itself since the task was sent."""
+
+    seen: NodeSeen
+    died: bool
+
+
+def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
+    """Return the nodes that have or had the task, that of the newest run first."""
+    workers = dict.fromkeys(worker for worker in (row.worker, *(run.worker for run in runs)) if worker)
+    found = ports.nodes().of_workers(workers)
+    seen = [found[worker] for worker in workers if worker in found]
+    return [NodeOfTask(node, node.died_at is not None and node.died_at > row.created_at) for node in seen]
 
 
 def _curl(request: HttpRequest, row: Task) -> str:

@@ -11,11 +11,16 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from infra_app import nodes
+from infra_app.models import NodeEvent
+from infra_app.states import OUT_OF_MEMORY, NodeStatus
+from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
 from tasks_app.states import Status
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
+from tests.hosts import host, observed
 from zenith_site.models import AuditEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,3 +177,41 @@ def test_a_task_that_was_sent_cannot_be_changed(person: Client, verb: str) -> No
 @pytest.mark.parametrize("verb", ["edit", "now"])
 def test_an_unknown_task_is_404(person: Client, verb: str) -> None:
     assert person.get(f"/tasks/{uuid4()}/{verb}/").status_code == 404
+
+
+# --- The node that it ran on ---
+
+
+def on_a_node(person: Client) -> tuple[Any, str]:
+    """A node, and the path of a task that its worker runs."""
+    group = nodes.deploy(Deployment(name="reports"), "ada")
+    node = observed(group.nodes.get())
+    task_id = sent()
+    apply([Event(task_id=str(task_id), status=Status.STARTED, at=time.time(), worker=node.worker, received_at=time.time())])
+    return node, f"/tasks/{task_id}/"
+
+
+def test_the_page_names_the_node_whose_worker_runs_the_task(person: Client) -> None:
+    host("zen-01")
+    node, path = on_a_node(person)
+    page = text(person, path)
+    assert f'id="node-{node.id}"' in page
+    assert "zen-01" in page
+    assert "Its container ended" not in page
+
+
+def test_a_task_that_died_with_its_container_shows_how_and_the_last_lines(person: Client) -> None:
+    host("zen-01")
+    node, path = on_a_node(person)
+    NodeEvent.objects.create(node=node, kind=OUT_OF_MEMORY, message="the kernel ended it")
+    observed(node, NodeStatus.STARTING, log_tail="loading 4 GB\npassword=s3cret")
+    page = text(person, path)
+    assert "Its container ended: out of memory (137)" in page
+    assert "loading 4 GB\npassword=***" in page
+
+
+def test_a_worker_that_runs_in_no_node_costs_no_query_more(person: Client, django_assert_max_num_queries: Any) -> None:
+    task_id = sent()
+    ran(task_id, Status.SUCCESS)
+    with django_assert_max_num_queries(16):
+        assert 'id="ran_on"' not in text(person, f"/tasks/{task_id}/")

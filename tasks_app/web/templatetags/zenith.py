@@ -14,10 +14,12 @@ from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.states import Status
 from zenith_site.common.masking import mask_text
+from zenith_site.common.words import NOTHING, duration, size
 
 register = template.Library()
+register.filter(duration)
+register.filter(size)
 
-NOTHING: Final = "—"
 #: Characters of JSON that are coloured; more of it is left plain, since the marks make it several times as long.
 COLOURED: Final = 20_000
 _JSON_TOKEN: Final = re.compile(
@@ -80,24 +82,6 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
 
 
 @register.filter
-def duration(seconds: float | None) -> str:
-    """Write a number of seconds as 340 ms, 1.2 s, 3 m 12 s or 2 h 5 m."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 0.0095:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest} s" if rest else f"{minutes} m"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} m" if minutes else f"{hours} h"
-
-
-@register.filter
 def percent(share: float | None) -> str:
     """Write a share of a hundred as 99.6 %; only all is 100 %, and only nothing 0 %."""
     if share is None:
@@ -128,9 +112,9 @@ def compact(number: int) -> str:
     """Write a count as 1,240 or 25.1 k or 3.2 M."""
     if abs(number) < 10_000:
         return f"{number:,}"
-    for size, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if abs(number) >= size * 0.99995:  # what would be rounded up to 1000.0 of the unit below
-            return f"{number / size:.1f} {suffix}"
+    for unit, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if abs(number) >= unit * 0.99995:  # what would be rounded up to 1000.0 of the unit below
+            return f"{number / unit:.1f} {suffix}"
     return f"{number:,}"
 
 
@@ -195,17 +179,6 @@ def sparkline(values: list[float], label: str) -> SafeString:
 def item(mapping: dict[Any, Any], key: Any) -> Any:
     """Return a value of a mapping by a key that a variable holds."""
     return mapping.get(key)
-
-
-@register.filter
-def size(number: int | None) -> str:
-    """Write a number of bytes as 214 MB."""
-    if number is None:
-        return NOTHING
-    for bound, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
-        if number >= bound:
-            return f"{number / bound:.1f} {unit}" if number < 10 * bound else f"{number / bound:.0f} {unit}"
-    return f"{number} B"
 
 
 @register.filter

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand
 
+from infra_app import autoscaler, upkeep
 from tasks_app.dispatch import relay, repair, replays
 from tasks_app.tracking import recorder, retention, samples
 from zenith_site.notify import outbox, watch
@@ -21,6 +22,8 @@ PARTS: Final = {
     "replays": replays.run,
     "retention": retention.run,
     "samples": samples.run,
+    "placer": upkeep.run,
+    "autoscaler": autoscaler.run,
     "notifications": watch.run,
     "outbox": outbox.run,
 }
@@ -30,7 +33,8 @@ class Command(BaseCommand):
     """Run the parts of the engine, each in a thread; any number of engines may run."""
 
     help = (
-        "Publish due tasks, record what workers report, repair what died or got lost, and tell people of what needs them. "
+        "Publish due tasks, record what workers report, repair what died or got lost, place and scale "
+        "nodes, and tell people of what needs them. "
         "Any number of engines may run."
     )
 

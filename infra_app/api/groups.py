@@ -1,0 +1,162 @@
+"""`/api/v1/groups`: nodes that are alike: how many there are, what they run, and how their number follows a queue."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from ninja import Router
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra_app import autoscaler, nodes
+from infra_app.api.schemas import (
+    ActAnswer,
+    Body,
+    Concurrency,
+    Cpus,
+    GroupAnswer,
+    Image,
+    Memory,
+    NodeBrief,
+    Queues,
+    Replicas,
+    Variables,
+)
+from infra_app.autoscaler import MAX_SECONDS, Wish
+from infra_app.errors import UnknownGroupError
+from infra_app.models import NodeGroup
+from infra_app.states import NodeStatus
+from infra_app.validation import MAX_REPLICAS
+from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+
+router = Router(tags=["nodes"])
+
+
+class ScaleRequest(Body):
+    """How many nodes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"replicas": 3}]})
+
+    replicas: Replicas
+
+
+class ScaleAnswer(BaseModel):
+    """What follows from another size."""
+
+    group: GroupAnswer
+    before: int
+    added: list[NodeBrief]
+    leaving: list[NodeBrief] = Field(description="The idlest: each is drained, and removed once it is.")
+
+
+class ChangeRequest(Body):
+    """What its nodes run from now on; what is left out stays as it is. Their containers are replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image": "zenith:latest", "concurrency": 8}]})
+
+    image: Image | None = None
+    queues: Queues | None = None
+    concurrency: Concurrency | None = None
+    memory_mb: Memory | None = None
+    cpus: Cpus | None = None
+    environment: Variables | None = Field(default=None, description="All variables: one that is left out is gone.")
+    secrets: Variables | None = Field(default=None, description="All secrets: one that is left out is gone.")
+
+
+class AutoscaleRequest(Body):
+    """Between how many nodes a group is kept, and what its queue should need to drain."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"scale_queue": "reports", "min_replicas": 1, "max_replicas": 8, "target_seconds": 60}]}
+    )
+
+    autoscale: bool = Field(default=True, description="false: people alone say how many.")
+    dry_run: bool = Field(default=False, description="Decide and say so, but change nothing.")
+    scale_queue: str = Field(
+        default="",
+        description="Empty: the first of its queues.",
+        json_schema_extra={"maxLength": 100, "pattern": "^[!-+\\--~]*$"},
+    )
+    min_replicas: int = Field(default=1, json_schema_extra={"minimum": 0, "maximum": MAX_REPLICAS})
+    max_replicas: int = Field(json_schema_extra={"minimum": 1, "maximum": MAX_REPLICAS})
+    target_seconds: int = Field(default=60, json_schema_extra={"minimum": 1, "maximum": MAX_SECONDS})
+    cooldown_seconds: int = Field(default=120, json_schema_extra={"minimum": 0, "maximum": MAX_SECONDS})
+
+
+@router.get("", response=list[GroupAnswer], summary="List groups", operation_id="list_groups")
+def list_groups(request: HttpRequest) -> list[GroupAnswer]:
+    """Return the groups that are not removed, by name."""
+    caller_of(request, VIEW)
+    return [_answer(group) for group in _groups()]
+
+
+@router.get("/{group_id}", response=GroupAnswer, summary="Show one group", operation_id="show_group")
+def show_group(request: HttpRequest, group_id: str) -> GroupAnswer:
+    """Return a group; 404 once it is removed."""
+    caller_of(request, VIEW)
+    return _found(group_id)
+
+
+@router.patch("/{group_id}", response=GroupAnswer, summary="Change what a group runs", operation_id="change_group")
+def change_group(request: HttpRequest, group_id: str, body: ChangeRequest) -> GroupAnswer:
+    """Change image, queues, limits or environment; the containers of its nodes are replaced."""
+    caller = caller_of(request, INFRA)
+    changes: dict[str, Any] = body.model_dump(exclude_none=True)
+    if "queues" in changes:
+        changes["queues"] = tuple(changes["queues"])
+    group = nodes.change(_key(group_id), caller.name, **changes)
+    note(request, group=group.name, changed=sorted(changes))
+    return _found(group_id)
+
+
+@router.delete("/{group_id}", response=ActAnswer, summary="Remove a group", operation_id="remove_group")
+def remove_group(request: HttpRequest, group_id: str) -> ActAnswer:
+    """Remove all its nodes, and the group with them. What runs on them is handed back to its queue."""
+    caller = caller_of(request, INFRA)
+    removed = nodes.remove_group(_key(group_id), caller.name)
+    note(request, group=str(group_id), nodes=len(removed))
+    return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in removed], refused=[])
+
+
+@router.post("/{group_id}/scale", response=ScaleAnswer, summary="Scale a group", operation_id="scale_group")
+def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> ScaleAnswer:
+    """Have it run so many nodes. Autoscaling, where it is on, goes on from there."""
+    caller = caller_of(request, INFRA)
+    scaled = nodes.scale(_key(group_id), body.replicas, caller.name)
+    note(request, group=scaled.group.name, before=scaled.before, replicas=body.replicas)
+    return ScaleAnswer.model_construct(
+        group=_found(group_id), before=scaled.before, added=[NodeBrief.of(node) for node in scaled.added],
+        leaving=[NodeBrief.of(node) for node in scaled.leaving],
+    )  # fmt: skip
+
+
+@router.put("/{group_id}/autoscale", response=GroupAnswer, summary="Autoscale a group", operation_id="autoscale_group")
+def autoscale_group(request: HttpRequest, group_id: str, body: AutoscaleRequest) -> GroupAnswer:
+    """Have its size follow a queue; `decision` of the group says what was decided last, and why."""
+    caller_of(request, INFRA)
+    group = autoscaler.configure(_key(group_id), Wish(**body.model_dump()))
+    note(request, group=group.name, autoscale=group.autoscale, dry_run=group.dry_run, most=group.max_replicas)
+    return _found(group_id)
+
+
+def _groups() -> QuerySet[NodeGroup]:
+    ready = Count("nodes", filter=Q(nodes__status=NodeStatus.READY))
+    return NodeGroup.objects.filter(removed_at=None).select_related("host").annotate(ready=ready).order_by("name")
+
+
+def _found(group_id: str) -> GroupAnswer:
+    group = _groups().filter(pk=_key(group_id)).first()
+    if group is None:
+        raise UnknownGroupError(group_id)
+    return _answer(group)
+
+
+def _key(group_id: str) -> UUID:
+    try:
+        return UUID(group_id)
+    except ValueError:
+        raise UnknownGroupError(group_id) from None
+
+
+def _answer(group: NodeGroup) -> GroupAnswer:
+    return GroupAnswer.of(group, group.ready)  # type: ignore[attr-defined]

@@ -1,0 +1,154 @@
+"""`/api/v1/nodes`: the nodes one by one: what they are, what they used, what they said, and what is wanted of them."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest
+from ninja import Query, Router
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra_app import logs, nodes
+from infra_app.api.original import MAX_WAIT
+from infra_app.api.schemas import (
+    ActAnswer,
+    ActRequest,
+    EventAnswer,
+    LinesAnswer,
+    NodeAnswer,
+    NodeBrief,
+    RefusedAnswer,
+    SampleAnswer,
+    Verb,
+)
+from infra_app.models import Node
+from infra_app.states import NodeStatus
+from infra_app.waiting import wait_for
+from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.common.errors import InvalidQueryError, Problem, StateConflictError
+from zenith_site.common.paging import refuse_unknown
+
+router = Router(tags=["nodes"])
+
+_MOST = 500
+
+
+class NodeFilter(BaseModel):
+    """Which nodes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: NodeStatus | None = Field(default=None, description="By default all that are not removed.")
+    group: str = Field(default="", max_length=50, pattern="^[ -~]*$", description="Of the group with this name.")
+    host: str = Field(default="", max_length=63, pattern="^[ -~]*$")
+    limit: int = Field(default=100, ge=1, le=_MOST)
+
+
+class EventQuery(BaseModel):
+    """How much of a node's history."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class LogQuery(BaseModel):
+    """Which lines."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: str = Field(default="", max_length=41, description="Only lines after the one of this id; empty for the newest.")
+    limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class WaitQuery(BaseModel):
+    """How long to wait."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Seconds to wait at most until it is so.")
+
+
+@router.get("", response=list[NodeAnswer], summary="List nodes", operation_id="list_nodes")
+def list_nodes(request: HttpRequest, chosen: Query[NodeFilter]) -> list[NodeAnswer]:
+    """Return nodes by name. A node whose host is unreachable is `UNKNOWN`: it may well be working."""
+    caller_of(request, VIEW)
+    refuse_unknown(request, NodeFilter)
+    found = Node.objects.select_related("group", "host").order_by("name", "id")
+    if chosen.group:
+        found = found.filter(group__name=chosen.group)
+    if chosen.host:
+        found = found.filter(host__name=chosen.host)
+    if chosen.status is not NodeStatus.REMOVED:
+        found = found.exclude(status=NodeStatus.REMOVED)
+    shown = (node for node in found if chosen.status in (None, node.shown_status))
+    return [NodeAnswer.of(node) for node, _ in zip(shown, range(chosen.limit), strict=False)]
+
+
+@router.post("/act", response=ActAnswer, summary="Act on many nodes", operation_id="act_on_nodes")
+def act_on_many(request: HttpRequest, body: ActRequest) -> ActAnswer:
+    """Have nodes drained, stopped, started, restarted or removed; those where it is not possible are named with the reason."""
+    caller = caller_of(request, INFRA)
+    outcome = nodes.act(body.verb, body.ids, caller.name)
+    note(request, verb=body.verb, nodes=len(outcome.done))
+    known = {node.id for node in outcome.done} | {item.node.id for item in outcome.refused}
+    refused = [RefusedAnswer(id=item.node.id, reason=item.reason) for item in outcome.refused]
+    refused += [RefusedAnswer(id=id_, reason="There is no such node.") for id_ in dict.fromkeys(body.ids) if id_ not in known]
+    return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in outcome.done], refused=refused)
+
+
+@router.get("/{node_id}", response=NodeAnswer, summary="Show one node", operation_id="show_node")
+def show_node(request: HttpRequest, node_id: str) -> NodeAnswer:
+    """Return what is wanted of the node, and what its host's agent saw."""
+    caller_of(request, VIEW)
+    return NodeAnswer.of(_node(node_id))
+
+
+@router.get("/{node_id}/events", response=list[EventAnswer], summary="List a node's events", operation_id="list_node_events")
+def list_events(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[EventAnswer]:
+    """Return what was wanted of it and what happened to it, the newest first."""
+    caller_of(request, VIEW)
+    return [EventAnswer.of(event) for event in _node(node_id).events.all()[: chosen.limit]]
+
+
+@router.get("/{node_id}/samples", response=list[SampleAnswer], summary="List what a node used", operation_id="list_node_samples")
+def list_samples(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[SampleAnswer]:
+    """Return its CPU, memory and network of the last day, the newest first."""
+    caller_of(request, VIEW)
+    return [SampleAnswer.of(sample) for sample in _node(node_id).samples.order_by("-at")[: chosen.limit]]
+
+
+@router.get("/{node_id}/logs", response=LinesAnswer, summary="Read a node's log", operation_id="read_node_log")
+def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> LinesAnswer:
+    """Return lines, the oldest first. Ask again with `after` to follow: the first answer may be short until its host sends more.
+
+    Of a node whose container has ended the last lines are kept.
+    """
+    caller_of(request, VIEW)
+    node = _node(node_id)
+    try:
+        return LinesAnswer.of(logs.read(node, chosen.after, chosen.limit))
+    except ValueError as error:
+        raise InvalidQueryError(Problem("after", str(error))) from None
+
+
+@router.post("/{node_id}/{verb}", response=NodeAnswer, summary="Act on one node", operation_id="act_on_node")
+def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[WaitQuery]) -> NodeAnswer:
+    """Have it drained, stopped, started, restarted or removed; 409 where that is not possible now.
+
+    Answers once it is wanted; its host's agent makes it so.
+    """
+    caller = caller_of(request, INFRA)
+    node = _node(node_id)
+    outcome = nodes.act(verb, [node.id], caller.name)
+    if outcome.refused:
+        raise StateConflictError(outcome.refused[0].reason)
+    note(request, node=node.name, verb=verb)
+    if chosen.wait:
+        wait_for(Node.objects.filter(pk=node.pk), chosen.wait)
+    return NodeAnswer.of(_node(node_id))
+
+
+def _node(node_id: str) -> Node:
+    try:
+        return Node.objects.select_related("group", "host").get(pk=UUID(node_id))
+    except (ValueError, Node.DoesNotExist):
+        raise Http404(f"There is no node {node_id[:100]!r}.") from None

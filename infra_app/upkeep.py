@@ -1,0 +1,53 @@
+"""What follows from what is wanted without anybody asking: an endless loop of the engine, of which any number may run.
+
+Each step looks at what is, so it may die anywhere and be done again: nodes that wait get a host where one has room now, nodes
+that were to leave are removed once they are drained, and what is too old is forgotten.
+"""
+
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from infra_app import nodes, placing
+from infra_app.models import Node, NodeGroup, NodeSample
+from infra_app.states import NodeStatus
+from zenith_site.common.loops import repeat
+
+EVERY: Final = 1.0
+_PRUNE_EVERY: Final = 600.0
+SAMPLES_KEPT: Final = timedelta(days=1)
+_CHUNK: Final = 1000
+
+
+def run(stop: threading.Event) -> None:
+    """Keep up until `stop` is set."""
+    pruned_at = float("-inf")
+
+    def step() -> bool:
+        nonlocal pruned_at
+        placed, removed = placing.place_waiting(), nodes.remove_drained()
+        if time.monotonic() - pruned_at >= _PRUNE_EVERY:
+            pruned_at = time.monotonic()
+            prune()
+        return bool(placed or removed)
+
+    repeat(stop, "placer", step, every=EVERY)
+
+
+def prune() -> None:
+    """Forget what nodes used more than a day ago, and nodes and groups that were removed ZENITH_RETENTION_DAYS ago."""
+    now = timezone.now()
+    while _delete_oldest_samples(now - SAMPLES_KEPT):
+        pass
+    long_ago = now - timedelta(days=settings.ZENITH_RETENTION_DAYS)
+    Node.objects.filter(status=NodeStatus.REMOVED, finished_at__lt=long_ago).delete()
+    NodeGroup.objects.filter(removed_at__lt=long_ago, nodes=None).delete()
+
+
+def _delete_oldest_samples(before: datetime) -> int:
+    ids = list(NodeSample.objects.filter(at__lt=before).order_by("at").values_list("id", flat=True)[:_CHUNK])
+    return NodeSample.objects.filter(id__in=ids).delete()[0] if ids else 0
