@@ -95,10 +95,6 @@ def _seen(node: Node, end: NodeEvent | None) -> NodeSeen:
     status = node.shown_status
     return NodeSeen(
         id=node.id, name=node.name, host=node.host.name if node.host else "", status=status.value,
-        sentence=node.reason or status.sentence, death=_words(end) if end else "", died_at=end.at if end else None,
+        sentence=node.reason or status.sentence, death=end.message if end else "", died_at=end.at if end else None,
         log_tail=mask_text(node.log_tail),
     )  # fmt: skip
-
-
-def _words(end: NodeEvent) -> str:
-    return "out of memory (137)" if end.kind == OUT_OF_MEMORY else end.message

@@ -22,7 +22,6 @@ from tasks_app.web.ranges import LABELS, Range, asked_range
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.pages import render_page
-from zenith_site.common.words import NOTHING, duration
 
 ROWS: Final = 20
 #: Lines that a comparison has at most.

@@ -13,7 +13,7 @@ from typing import Final
 
 from tasks_app.insight.window import Span
 from tasks_app.tracking.periods import DAY
-from tasks_app.web.templatetags.zenith import NOTHING, duration
+from zenith_site.common.words import NOTHING, duration
 
 #: The box's own units, in both directions.
 SIZE: Final = 100

@@ -140,9 +140,10 @@ def test_a_log_is_followed_by_the_id_of_its_last_line(client: Client) -> None:
 
 
 def test_of_a_container_that_ended_the_last_lines_are_kept(client: Client) -> None:
-    node = observed(deploy().nodes.get(), NodeStatus.FAILED, log_tail="one\ntwo token=s3cret")
+    node = observed(deploy().nodes.get(), NodeStatus.FAILED, log_tail="2026-01-01T00:00:00Z one\ntwo token=s3cret")
     answer = client.get(f"{NODES}/{node.id}/logs").json()
     assert (answer["kept"], [line["text"] for line in answer["lines"]]) == (True, ["one", "two token=***"])
+    assert answer["lines"][0]["at"] == "2026-01-01T00:00:00Z"
     assert log_stream.watched([node.id]) == set()
 
 

@@ -203,7 +203,7 @@ def test_the_page_names_the_node_whose_worker_runs_the_task(person: Client) -> N
 def test_a_task_that_died_with_its_container_shows_how_and_the_last_lines(person: Client) -> None:
     host("zen-01")
     node, path = on_a_node(person)
-    NodeEvent.objects.create(node=node, kind=OUT_OF_MEMORY, message="the kernel ended it")
+    NodeEvent.objects.create(node=node, kind=OUT_OF_MEMORY, message="out of memory (137)")
     observed(node, NodeStatus.STARTING, log_tail="loading 4 GB\npassword=s3cret")
     page = text(person, path)
     assert "Its container ended: out of memory (137)" in page

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tasks_app.web.templatetags.zenith import duration
+from zenith_site.common.words import duration
 
 Link = Callable[[str], str]
 

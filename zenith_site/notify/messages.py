@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from tasks_app.web.templatetags.zenith import duration
+from zenith_site.common.words import duration
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Notification, Step
 

@@ -18,8 +18,8 @@ from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.tracking import stream
 from tasks_app.tracking.heartbeat import read_all
-from tasks_app.web.templatetags.zenith import duration
 from zenith_site.common.masking import mask_text
+from zenith_site.common.words import duration
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Failures, Look
 from zenith_site.notify.kinds import Kind, Severity
