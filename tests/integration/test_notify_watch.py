@@ -12,6 +12,9 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from infra_app import nodes
+from infra_app.states import NodeStatus
+from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.replay import discard
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
@@ -20,6 +23,7 @@ from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
+from tests import hosts
 from zenith_site.notify import inbox
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind, Severity
@@ -167,6 +171,30 @@ def test_a_recorder_that_is_behind_is_told_until_it_is_not() -> None:
     client.delete(stream.STREAM)
     look(Kind.STREAM_LAG)
     assert Notification.objects.get().over
+
+
+def test_a_node_that_failed_is_told_until_it_is_ready_again() -> None:
+    hosts.host()
+    group = nodes.deploy(Deployment(name="reports"), "ada")
+    (node,) = group.nodes.all()
+    hosts.observed(node, NodeStatus.FAILED, reason="There is no such image.")
+    look(Kind.NODE_FAILED)
+    found = Notification.objects.get()
+    assert (found.title, found.body, found.severity) == (f"Node {node.name} failed", "There is no such image.", "critical")
+    hosts.observed(node, NodeStatus.READY, reason="")
+    look(Kind.NODE_FAILED)
+    assert Notification.objects.get().recovery == "It is ready."
+
+
+def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> None:
+    hosts.host("silent", seen_at=timezone.now() - timedelta(seconds=90))
+    hosts.host("stopped", seen_at=None)
+    hosts.host("well")
+    look(Kind.HOST_UNREACHABLE)
+    assert Notification.objects.get().title == "Host silent is unreachable"
+    hosts.host("silent")
+    look(Kind.HOST_UNREACHABLE)
+    assert Notification.objects.get().recovery == "It is reached again."
 
 
 # --- What every rule shares ---

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from zenith_site.notify.decisions import Failures, dead_letters, queues_behind, stream_behind, workers_gone
+from zenith_site.notify.decisions import (
+    Failures,
+    HostSeen,
+    dead_letters,
+    hosts_unreachable,
+    nodes_failed,
+    queues_behind,
+    stream_behind,
+    workers_gone,
+)
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -91,3 +100,42 @@ def test_a_queue_backs_up_while_its_oldest_task_waits_too_long(
 def test_the_recorder_is_behind_from_a_bound_on(lag: float, holds: bool) -> None:
     look = stream_behind(lag, "/events/", after=30)
     assert (len(look.holding), len(look.over)) == ((1, 0) if holds else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("failed", "now", "open_keys", "holding", "over"),
+    [
+        ({}, {}, set(), [], {}),
+        ({"n1": ("reports-1", "no such image")}, {}, set(), ["Node reports-1 failed"], {}),
+        ({"n1": ("reports-1", "no such image")}, {"n1": "failed"}, {"n1"}, ["Node reports-1 failed"], {}),
+        ({}, {"n1": "ready"}, {"n1"}, [], {"n1": "It is ready."}),
+        ({}, {}, {"n1"}, [], {"n1": "It was removed."}),
+    ],
+)
+def test_a_node_has_failed_until_it_is_something_else(
+    failed: dict[str, tuple[str, str]], now: dict[str, str], open_keys: set[str], holding: list[str], over: dict[str, str]
+) -> None:
+    look = nodes_failed(failed, now, open_keys, page)
+    assert [condition.title for condition in look.holding] == holding
+    assert look.over == over
+
+
+@pytest.mark.parametrize(
+    ("hosts", "open_keys", "holding", "over"),
+    [
+        ([], set(), [], {}),
+        ([HostSeen("h", 59.0)], set(), [], {}),
+        ([HostSeen("h", 60.0)], set(), ["Host h is unreachable"], {}),
+        ([HostSeen("h", 1.0, "permission denied")], {"h"}, ["Docker on h is unreachable"], {}),
+        ([HostSeen("h", 60.0, "permission denied")], {"h"}, ["Host h is unreachable"], {}),
+        ([HostSeen("h", 1.0)], {"h"}, [], {"h": "It is reached again."}),
+        ([HostSeen("h", None, "permission denied")], {"h"}, [], {"h": "Its agent was stopped on purpose."}),
+        ([HostSeen("other", 1.0)], {"h"}, [], {"h": "It was removed."}),
+    ],
+)
+def test_a_host_is_unreachable_while_its_agent_is_silent_or_says_so(
+    hosts: list[HostSeen], open_keys: set[str], holding: list[str], over: dict[str, str]
+) -> None:
+    look = hosts_unreachable(hosts, open_keys, page, after=60)
+    assert [condition.title for condition in look.holding] == holding
+    assert look.over == over

@@ -125,3 +125,40 @@ def stream_behind(lag: float, link: str, after: float) -> Look:
         return Look([], {"": "Reports are recorded as they come again."})
     body = f"The oldest report of a worker had waited for {duration(lag)} when this was noticed. Does an engine run?"
     return Look([Condition("", "The recorder is behind", body, link)])
+
+
+def nodes_failed(failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], open_keys: AbstractSet[str], link: Link) -> Look:
+    """A node has failed for as long as its status says so.
+
+    Args:
+        failed: name and reason of each node that has failed, by its id.
+        now: the status, in a word, of each open key whose node is still there.
+    """
+    holding = [Condition(key, f"Node {name} failed", reason, link(name)) for key, (name, reason) in sorted(failed.items())]
+    over = {key: f"It is {now[key]}." if key in now else "It was removed." for key in open_keys - failed.keys()}
+    return Look(holding, over)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSeen:
+    """A Docker host: seconds since its agent's sign of life (None: it stopped on purpose), and why its engine is out of reach."""
+
+    name: str
+    silent: float | None
+    engine_error: str = ""
+
+
+def hosts_unreachable(hosts: Iterable[HostSeen], open_keys: AbstractSet[str], link: Link, after: float) -> Look:
+    """A host is unreachable whose agent has been silent for `after` seconds, or says that it cannot reach the engine."""
+    holding, over = [], dict.fromkeys(open_keys, "It was removed.")
+    for host in hosts:
+        if host.silent is not None and host.silent >= after:
+            said = f"Its agent has given no sign of life for {duration(host.silent)}; whether its nodes work is not known."
+            holding.append(Condition(host.name, f"Host {host.name} is unreachable", said, link(host.name)))
+        elif host.silent is not None and host.engine_error:
+            holding.append(Condition(host.name, f"Docker on {host.name} is unreachable", host.engine_error, link(host.name)))
+        elif host.name in open_keys:
+            over[host.name] = "Its agent was stopped on purpose." if host.silent is None else "It is reached again."
+            continue
+        over.pop(host.name, None)
+    return Look(holding, over)

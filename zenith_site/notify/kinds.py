@@ -36,6 +36,8 @@ class Kind(StrEnum):
     WORKER_GONE = "worker-gone"
     QUEUE_AGE = "queue-age"
     STREAM_LAG = "stream-lag"
+    NODE_FAILED = "node-failed"
+    HOST_UNREACHABLE = "host-unreachable"
 
     @property
     def label(self) -> str:
@@ -53,12 +55,16 @@ _LABELS: Final = {
     Kind.WORKER_GONE: "Worker gone",
     Kind.QUEUE_AGE: "Queue backs up",
     Kind.STREAM_LAG: "Recorder behind",
+    Kind.NODE_FAILED: "Node failed",
+    Kind.HOST_UNREACHABLE: "Host unreachable",
 }
 _SENTENCES: Final = {
     Kind.DEAD_LETTER: "Tasks gave up for a cause that is new, or that had been quiet.",
     Kind.WORKER_GONE: "A worker stopped beating without saying goodbye.",
     Kind.QUEUE_AGE: "The oldest task of a queue has waited for too long.",
     Kind.STREAM_LAG: "What workers report is not recorded: pages show old news.",
+    Kind.NODE_FAILED: "A worker node could not be started, or ends again and again.",
+    Kind.HOST_UNREACHABLE: "The agent of a Docker host is silent, or cannot reach its engine.",
 }
 
 

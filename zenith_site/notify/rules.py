@@ -11,9 +11,11 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import Count, Max
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
+from infra_app.models import Host, Node
+from infra_app.states import NodeStatus
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.tracking import stream
@@ -21,7 +23,7 @@ from tasks_app.tracking.heartbeat import read_all
 from zenith_site.common.masking import mask_text
 from zenith_site.common.words import duration
 from zenith_site.notify import decisions
-from zenith_site.notify.decisions import Failures, Look
+from zenith_site.notify.decisions import Failures, HostSeen, Look
 from zenith_site.notify.kinds import Kind, Severity
 
 #: Causes of failures that one look takes up; a storm of different errors is not hundreds of notifications at once.
@@ -87,8 +89,34 @@ def _stream_behind(open_keys: frozenset[str]) -> Look:
     return decisions.stream_behind(stream.lag(), reverse("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
 
 
+def _nodes_failed(open_keys: frozenset[str]) -> Look:
+    failed = {
+        str(id_): (name, reason)
+        for id_, name, reason in Node.objects.filter(status=NodeStatus.FAILED).values_list("id", "name", "reason")
+    }
+    known = Node.objects.filter(id__in=open_keys).exclude(status=NodeStatus.REMOVED).values_list("id", "status")
+    now = {str(id_): str(NodeStatus(status).label).lower() for id_, status in known}
+    return decisions.nodes_failed(failed, now, open_keys, _nodes)
+
+
+def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
+    now = timezone.now()
+    hosts = [
+        HostSeen(name, None if seen_at is None else (now - seen_at).total_seconds(), engine_error)
+        for name, seen_at, engine_error in Host.objects.values_list("name", "seen_at", "engine_error")
+    ]
+    return decisions.hosts_unreachable(hosts, open_keys, _nodes, settings.ZENITH_NOTIFY_HOST_UNREACHABLE)
+
+
 def _page(name: str) -> decisions.Link:
     return lambda key: reverse(name, args=[key])
+
+
+def _nodes(_: str) -> str:
+    try:
+        return reverse("infra:nodes")
+    except NoReverseMatch:
+        return reverse("tasks:workers")  # where a node's worker is, as long as nodes have no page
 
 
 def _tasks_of_worker(name: str) -> str:
@@ -101,4 +129,6 @@ RULES: Final = (
     Rule(Kind.WORKER_GONE, Severity.WARNING, _workers_gone),
     Rule(Kind.QUEUE_AGE, Severity.WARNING, _queues_behind),
     Rule(Kind.STREAM_LAG, Severity.CRITICAL, _stream_behind),
+    Rule(Kind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, lasting=0.0),
+    Rule(Kind.HOST_UNREACHABLE, Severity.CRITICAL, _hosts_unreachable),
 )
