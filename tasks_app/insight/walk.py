@@ -48,6 +48,15 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Index:
+    """The leading columns of an index, how many of their values are told apart at most, and its condition if it is partial."""
+
+    columns: tuple[str, ...]
+    most: int
+    partial: str = "true"
+
+
+@dataclass(frozen=True)
 class Walked:
     """Ids that match, newest first. `reached`: how far the walk went; None where it came to the end."""
 
@@ -56,7 +65,7 @@ class Walked:
 
 
 def walk(streams: Sequence[Stream], condition: Condition, before: UUID, wanted: int, reach: int = REACH) -> Walked:
-    """Return up to `wanted` matching ids below `before`, in one query, or in two where the page is not filled."""
+    """Return up to `wanted` matching ids below `before`, in one query."""
     streams = [stream for stream in streams if stream.keys]
     if not streams:
         return Walked([])
@@ -65,11 +74,12 @@ def walk(streams: Sequence[Stream], condition: Condition, before: UUID, wanted: 
     # Where nothing is to be looked at, the index alone answers.
     values["each"] = wanted if condition.sql == "true" else each
     found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
-    query = f"SELECT DISTINCT id FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s"  # noqa: S608 -- built here
-    ids = [row[0] for row in _rows(query, values)]
-    if condition.sql == "true":
-        return Walked(ids)
-    reached = _reached(streams, values)
+    query = f"(SELECT DISTINCT id, false FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s)"  # noqa: S608 -- built here
+    if condition.sql != "true":
+        query += f" UNION ALL ({_end(streams, values)})"
+    rows = _rows(query, values)
+    ids = sorted((id_ for id_, is_end in rows if not is_end), reverse=True)
+    reached = next((id_ for id_, is_end in rows if is_end), None)
     if reached is None:
         return Walked(ids)
     # Below the point that the least of the streams came to, another may have matches that were not looked at.
@@ -98,15 +108,14 @@ def _matching(stream: Stream, number: int, condition: Condition, values: dict[st
     """  # noqa: S608 -- put together from this package's own texts; values are parameters
 
 
-def _reached(streams: Sequence[Stream], values: dict[str, Any]) -> UUID | None:
-    """Return the newest id at which a stream's reach ended, None where all came to their ends."""
+def _end(streams: Sequence[Stream], values: dict[str, Any]) -> str:
+    """Return the query for the newest id at which a stream's reach ended; no row where all came to their ends."""
     ends = " UNION ALL ".join(
         f"""SELECT ending.id FROM {_keys(stream, number, values)}, LATERAL (
             {_along(stream, number, values, "task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
         for number, stream in enumerate(streams)
     )
-    rows = _rows(f"SELECT id FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1", values)  # noqa: S608
-    return rows[0][0] if rows else None
+    return f"SELECT id, true FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1"  # noqa: S608
 
 
 def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
@@ -132,23 +141,32 @@ def _along(stream: Stream, number: int, values: dict[str, Any], selected: str) -
     """  # noqa: S608
 
 
-def distinct(columns: tuple[str, ...], most: int, partial: str = "true") -> list[tuple[str, ...]] | None:
-    """Return the values that an index begins with, skipping from one to the next; None where they are more than `most`."""
-    names = ", ".join(columns)
-    own, last = (", ".join(f"{alias}.{column}" for column in columns) for alias in ("task", "value"))
-    rows = _rows(
-        f"""
-        WITH RECURSIVE value AS (
-            (SELECT {names} FROM tasks_app_task AS task WHERE {partial} ORDER BY {own} LIMIT 1)
-            UNION ALL
-            SELECT following.* FROM value, LATERAL (
-                SELECT {own} FROM tasks_app_task AS task WHERE {partial} AND ({own}) > ({last}) ORDER BY {own} LIMIT 1
-            ) AS following
-        ) SELECT {names} FROM value LIMIT %(most)s
-        """,  # noqa: S608
-        {"most": most + 1},
+def distinct(*indexes: Index) -> list[list[tuple[str, ...]] | None]:
+    """Return the values that each index begins with; None where they are more than its `most`. One query for all."""
+    steps = ", ".join(_skipping(index, number) for number, index in enumerate(indexes))
+    parts = " UNION ALL ".join(
+        f"(SELECT {number}, ARRAY[{', '.join(index.columns)}]::text[] FROM value{number} LIMIT {index.most + 1})"  # noqa: S608
+        for number, index in enumerate(indexes)
     )
-    return None if len(rows) > most else rows
+    found: list[list[tuple[str, ...]]] = [[] for _ in indexes]
+    for number, values in _rows(f"WITH RECURSIVE {steps} {parts}", {}):
+        found[number].append(tuple(values))
+    return [rows if len(rows) <= index.most else None for index, rows in zip(indexes, found, strict=True)]
+
+
+def _skipping(index: Index, number: int) -> str:
+    """Return the part of a query that skips along an index from one value to the next."""
+    names = ", ".join(index.columns)
+    own, last = (", ".join(f"{alias}.{column}" for column in index.columns) for alias in ("task", "value"))
+    return f"""
+        value{number} AS (
+            (SELECT {names} FROM tasks_app_task AS task WHERE {index.partial} ORDER BY {own} LIMIT 1)
+            UNION ALL
+            SELECT following.* FROM value{number} AS value, LATERAL (
+                SELECT {own} FROM tasks_app_task AS task WHERE {index.partial} AND ({own}) > ({last}) ORDER BY {own} LIMIT 1
+            ) AS following
+        )
+    """  # noqa: S608 -- names of columns
 
 
 def newest(condition: Condition, before: UUID, wanted: int) -> list[UUID]:
@@ -160,11 +178,20 @@ def newest(condition: Condition, before: UUID, wanted: int) -> list[UUID]:
     return [row[0] for row in _rows(query, {**condition.values, "before": before, "wanted": wanted})]
 
 
-def some(condition: Condition, most: int) -> list[UUID] | None:
-    """Return all tasks that meet a condition that an index answers, in no order; None where they are more than `most`."""
-    query = f"SELECT task.id FROM tasks_app_task AS task WHERE {condition.sql} LIMIT %(most)s"  # noqa: S608
-    rows = _rows(query, {**condition.values, "most": most + 1})
-    return None if len(rows) > most else [row[0] for row in rows]
+def fewest(conditions: Sequence[Condition], most: int) -> list[UUID] | None:
+    """Return all tasks that meet one of some conditions which an index answers: the one that the fewest meet.
+
+    In no order, and in one query. None where more than `most` tasks meet each of them.
+    """
+    values: dict[str, Any] = {"most": most + 1}
+    parts = []
+    for number, condition in enumerate(conditions):
+        values |= condition.values
+        parts.append(f"(SELECT {number}, task.id FROM tasks_app_task AS task WHERE {condition.sql} LIMIT %(most)s)")  # noqa: S608
+    found: list[list[UUID]] = [[] for _ in conditions]
+    for number, id_ in _rows(" UNION ALL ".join(parts), values):
+        found[number].append(id_)
+    return min((ids for ids in found if len(ids) <= most), key=len, default=None)
 
 
 def _rows(query: str, values: Mapping[str, Any]) -> list[Any]:

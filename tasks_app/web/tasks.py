@@ -67,7 +67,7 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     asked = _asked(request)
     if (kind := wanted(request)) and not asked.problem:
         return download(kind, "tasks", COLUMNS, _rows(asked.filter))
-    page = None if asked.problem else asked.filter.page()
+    page = None if asked.problem else asked.filter.page(bare=True)
     context = {
         "problem": asked.problem,
         "tasks": page.tasks if page else [],

@@ -10,7 +10,9 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, Task
@@ -94,6 +96,13 @@ def test_the_page_takes_the_same_few_queries_however_many_rows(person: Client, d
         sent(count)
         with django_assert_max_num_queries(10):
             page(person)
+
+
+def test_arguments_and_results_are_not_read_for_a_list_that_shows_neither(person: Client) -> None:
+    sent(1)
+    with CaptureQueriesContext(connection) as queries:
+        page(person)
+    assert not [query["sql"] for query in queries if "kwargs" in query["sql"] or "taskresult" in query["sql"]]
 
 
 def test_selected_tasks_are_cancelled_after_a_question_that_names_the_count(person: Client) -> None:

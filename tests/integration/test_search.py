@@ -165,8 +165,8 @@ def test_a_walk_that_stopped_early_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("q", "queries"),
     [
-        ("status:FAILURE", 3), ("name:report*", 2), ("worker:w1", 6), ("error:disk", 3), ("disk", 4), ("args.user:7", 3),
-        ("since:1h", 3),
+        ("status:FAILURE", 3), ("name:report*", 2), ("worker:w1", 4), ("error:disk", 3), ("disk", 4), ("args.user:7", 3),
+        ("since:1h", 3), ("name:r* worker:w1 args.user:7 args.a:1 args.b:2", 7),
     ],
 )  # fmt: skip
 def test_a_search_takes_so_many_queries_however_much_there_is(
@@ -180,3 +180,20 @@ def test_a_search_takes_so_many_queries_however_much_there_is(
         )  # fmt: skip
     with django_assert_max_num_queries(queries):
         TaskFilter(q=q).page()
+
+
+@pytest.mark.parametrize("most", [1, 3000])
+def test_the_longest_way_to_a_task_is_eight_queries(
+    most: int, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr(finding, "FIRST_REACH", 2)
+    monkeypatch.setattr(walk, "MIN_REACH", 1)
+    monkeypatch.setattr(finding, "MAX_SOME", most)
+    now = timezone.now()
+    old = make(status=Status.SUCCESS, finished_at=now, worker="w1@a", kwargs={"user": 7, "a": 1, "b": 2})
+    for _ in range(9):
+        make(status=Status.SUCCESS, finished_at=now, worker="w1@a", kwargs={"user": 7, "a": 1})
+    # What there is of names and workers, the shorter stream, a walk, the arguments, the ended, the open (2), the tasks.
+    with django_assert_max_num_queries(8):
+        page = TaskFilter(q="name:* worker:w1 args.user:7 args.a:1 args.b:2").page(bare=True)
+    assert [item.task for item in page.tasks] == [old]
