@@ -1,15 +1,12 @@
 """The engine's loop that makes good what died or got lost: one engine at a time does it."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
-
-from django.db import connection
 
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
 from tasks_app.tracking.reconcile import Recoverer, Searcher
+from zenith_site.common.alone import alone
 from zenith_site.common.loops import repeat
 
 #: Seconds between two passes.
@@ -25,8 +22,8 @@ def run(stop: threading.Event) -> None:
     recoverer, searcher = Recoverer(), Searcher()
 
     def once() -> None:
-        with _alone() as alone:
-            if alone:
+        with alone(_LOCK) as is_alone:
+            if is_alone:
                 repair(recoverer, searcher)
 
     repeat(stop, "The reconciler", once, every=PASS_EVERY)
@@ -39,17 +36,3 @@ def repair(recoverer: Recoverer, searcher: Searcher) -> None:
     for start in range(0, len(lost), CHUNK):
         resend(lost[start : start + CHUNK])
     cancel.settle()
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """Yield whether no other engine repairs at this moment; the lock ends with the connection."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        alone: bool = cursor.fetchone()[0]
-    try:
-        yield alone
-    finally:
-        if alone and connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])

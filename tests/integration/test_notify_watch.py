@@ -303,7 +303,7 @@ def test_old_ones_are_pruned_by_age_and_by_number_and_those_that_hold_last(setti
     write_down(made(["holds", "ended", "old"]))
     write_down(made(over=["ended", "old"]))
     Notification.objects.filter(key="old").update(recovered_at=timezone.now() - timedelta(days=31))
-    assert inbox.prune() == 1
+    assert (inbox.count_prunable(), inbox.prune()) == (1, 1)
     settings.ZENITH_NOTIFICATION_MAX = 1
-    assert inbox.prune() == 1
+    assert (inbox.count_prunable(), inbox.prune()) == (1, 1)
     assert Notification.objects.get().key == "holds"

@@ -15,4 +15,5 @@ class NotifyConfig(AppConfig):
         from tasks_app.tracking import retention
         from zenith_site.notify import inbox
 
-        retention.also(inbox.prune)
+        bounds = "that ended before ZENITH_NOTIFICATION_DAYS, or beyond ZENITH_NOTIFICATION_MAX"
+        retention.also(inbox.prune, inbox.count_prunable, name="notifications", sentence=bounds)

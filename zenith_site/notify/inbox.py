@@ -119,10 +119,19 @@ def prune() -> int:
 
     What still holds goes last, and by number only.
     """
-    ended = Notification.objects.filter(recovered_at__lt=Now() - timedelta(days=settings.ZENITH_NOTIFICATION_DAYS))
     newest_first = Notification.objects.order_by(F("recovered_at").desc(nulls_first=True), "-id")
     beyond = newest_first.values("id")[settings.ZENITH_NOTIFICATION_MAX : settings.ZENITH_NOTIFICATION_MAX + _CHUNK]
-    return _remove(ended.order_by("id").values("id")[:_CHUNK]) + _remove(beyond)
+    return _remove(_ended().order_by("id").values("id")[:_CHUNK]) + _remove(beyond)
+
+
+def count_prunable() -> int:
+    """Return how many notifications `prune` would remove now."""
+    ended = _ended().count()
+    return ended + max(0, Notification.objects.count() - ended - settings.ZENITH_NOTIFICATION_MAX)
+
+
+def _ended() -> QuerySet[Notification]:
+    return Notification.objects.filter(recovered_at__lt=Now() - timedelta(days=settings.ZENITH_NOTIFICATION_DAYS))
 
 
 def _remove(chunk: QuerySet[Notification, Any]) -> int:

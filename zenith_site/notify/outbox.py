@@ -115,6 +115,8 @@ def send_next() -> bool:
 
 def claim() -> Claim | None:
     """Take the message that has been due for longest; None where nothing is due."""
+    if not _waiting().exists():
+        return None
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])

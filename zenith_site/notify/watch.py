@@ -1,18 +1,18 @@
 """The engine's look at what people should know of: opens notifications, and notes their end.
 
-A look at one rule is one transaction under an advisory lock: one engine at a time reads, decides and writes, so none writes down
-what another has seen end meanwhile. Should the lock ever be passed by, the constraint on open notifications still lets one
-of two in.
+A look at one rule is made under an advisory lock: one engine at a time reads, decides and writes, so none writes down what
+another has seen end meanwhile. Should the lock ever be passed by, the constraint on open notifications lets one of two in.
 """
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import redis
 from django.db import DatabaseError, connection, transaction
 
+from zenith_site.common.alone import alone
 from zenith_site.common.hints import changed
 from zenith_site.common.lasting import Lasting
 from zenith_site.common.loops import repeat
@@ -79,12 +79,14 @@ class Watch:
             raise failed[0]
 
     def _look_at(self, rule: Rule) -> None:
-        with transaction.atomic():
-            if not _alone(rule.kind):
+        with alone(_LOCK + list(Kind).index(rule.kind)) as is_alone:
+            if not is_alone:
                 return
             open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
             found = rule.look(open_keys)
-            news = report(rule, Look(self._lasted(rule, found.holding, open_keys), found.over))
+            # Only the writing is a transaction: one that also reads what rules read would hold these tables all the while.
+            with transaction.atomic():
+                news = report(rule, Look(self._lasted(rule, found.holding, open_keys), found.over))
         if news:
             changed("notifications")
 
@@ -105,9 +107,7 @@ def report(rule: Rule, look: Look) -> bool:
     with connection.cursor() as cursor:
         opened = _opened(cursor, rule, look.holding)
         outbox.tell_opened(cursor, rule.kind, rule.severity, opened)
-        recovered = _ids(
-            cursor, _RECOVER, kind=rule.kind, keys=list(look.over), recoveries=list(look.over.values()), settles=rule.settles
-        )
+        recovered = _recovered(cursor, rule, look.over)
         outbox.tell_recovered(cursor, recovered)
         forgotten = _ids(cursor, _FORGET, kind=rule.kind, recovery=FORGOTTEN, after=FORGOTTEN_AFTER)
         outbox.skip(cursor, forgotten)
@@ -129,13 +129,12 @@ def _opened(cursor: Any, rule: Rule, holding: Sequence[Condition]) -> list[int]:
     return [id_ for id_, is_new in cursor.fetchall() if is_new]
 
 
+def _recovered(cursor: Any, rule: Rule, over: Mapping[str, str]) -> list[int]:
+    if not over:
+        return []
+    return _ids(cursor, _RECOVER, kind=rule.kind, keys=list(over), recoveries=list(over.values()), settles=rule.settles)
+
+
 def _ids(cursor: Any, query: str, **parameters: Any) -> list[int]:
     cursor.execute(query, parameters)
     return [row[0] for row in cursor.fetchall()]
-
-
-def _alone(kind: Kind) -> bool:
-    """Return whether no other engine looks at this kind at this moment; the lock ends with the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK + list(Kind).index(kind)])
-        return bool(cursor.fetchone()[0])
