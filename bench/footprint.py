@@ -23,6 +23,7 @@ KINDS = (
     ("celery", "worker"),
     ("daphne", "web"),
     ("run_engine", "engine"),
+    ("run_agent", "agent"),
     ("redis", "redis"),
     ("valkey", "redis"),
     ("postgres", "postgres"),

@@ -304,6 +304,7 @@ ZENITH_NODE_REDIS_URL = env.url(
     "ZENITH_NODE_REDIS_URL", schemes=("redis", "rediss"), example="redis://:password@10.0.0.5:6379/0"
 ) or (_REDIS_URL or _embedded.node_redis_url)
 ZENITH_NODE_NETWORK = env.text("ZENITH_NODE_NETWORK", "bridge")
+ZENITH_SERVICE_NETWORK = env.text("ZENITH_SERVICE_NETWORK", "zenith")
 ZENITH_AGENT_HOST = env.text("ZENITH_AGENT_HOST", socket.gethostname()[:63])
 ZENITH_AGENT_ENGINE = env.text("ZENITH_AGENT_ENGINE", env.text("DOCKER_HOST", "unix:///var/run/docker.sock"))
 ZENITH_AGENT_TLS = Path(env.text("ZENITH_AGENT_TLS")) if env.text("ZENITH_AGENT_TLS") else None

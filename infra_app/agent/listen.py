@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import DatabaseError
 
-from infra_app.agent.names import HOST_LABEL, labelled_node
+from infra_app.agent.names import node_of
 from infra_app.errors import EngineError
 from infra_app.gateway import Engine, EngineEvent
 from infra_app.models import Node, NodeEvent
@@ -31,7 +31,7 @@ class Listener:
     Arguments:
         key: marks what this host's agent made.
         touched: called with a node whose container changed.
-        changed: called with the kind of what the engine holds that changed: container, image, volume, network, … .
+        changed: called with each event that changes what the engine holds.
         opened: called whenever the stream begins: what happened before it was missed.
     """
 
@@ -41,11 +41,11 @@ class Listener:
         key: UUID,
         *,
         touched: Callable[[UUID], None],
-        changed: Callable[[str], None],
+        changed: Callable[[EngineEvent], None],
         opened: Callable[[], None],
     ) -> None:
         self._engine = engine
-        self._key = str(key)
+        self._key = key
         self._touched = touched
         self._changed = changed
         self._opened = opened
@@ -71,9 +71,9 @@ class Listener:
         """Pass one event on."""
         if event.action in _IDLE:
             return
-        self._changed(event.kind)
-        node = labelled_node(event.attributes) if event.attributes.get(HOST_LABEL) == self._key else None
-        if node is None or event.kind != "container":
+        self._changed(event)
+        node = node_of(event.attributes, self._key) if event.kind == "container" else None
+        if node is None:
             return
         if event.action == "oom":
             _note_oom(node)

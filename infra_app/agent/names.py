@@ -9,6 +9,10 @@ HOST_LABEL: Final = "io.zenith.host"
 NODE_LABEL: Final = "io.zenith.node"
 GROUP_LABEL: Final = "io.zenith.group"
 REVISION_LABEL: Final = "io.zenith.revision"
+#: Of a Swarm service: whose it is, and a digest of what it was made from.
+SERVICE_LABEL: Final = "io.zenith.service"
+SPEC_LABEL: Final = "io.zenith.spec"
+_SLOT_DIGITS: Final = 12
 
 
 def container_name(node: UUID) -> str:
@@ -21,9 +25,37 @@ def owner(key: UUID) -> str:
     return f"{HOST_LABEL}={key}"
 
 
-def labelled_node(labels: Mapping[str, str] | None) -> UUID | None:
-    """Return the node that labels name; None where they name none."""
+def node_of(labels: Mapping[str, str], key: UUID) -> UUID | None:
+    """Return the node that a container of this host's agent is, by its labels; None for any other container."""
+    if labels.get(HOST_LABEL) != str(key):
+        return None
     try:
-        return UUID((labels or {}).get(NODE_LABEL, ""))
+        return UUID(labels.get(NODE_LABEL, ""))
+    except ValueError:
+        return None
+
+
+def service_name(group: UUID) -> str:
+    """Return the name of a group's Swarm service."""
+    return f"zenith-{group}"
+
+
+def slot_id(group: UUID, slot: int) -> UUID:
+    """Return the id of a service's node: that of the group with the slot in place of its last twelve digits."""
+    return UUID(f"{str(group)[:-_SLOT_DIGITS]}{slot:0{_SLOT_DIGITS}d}")
+
+
+def slot_template(group: UUID) -> str:
+    """Return a template of Docker's that becomes `slot_id` in each of a service's containers."""
+    zeros = "0" * _SLOT_DIGITS
+    return f'{str(group)[:-_SLOT_DIGITS]}{{{{slice (print "{zeros}" .Task.Slot) (len .Task.Slot)}}}}'
+
+
+def service_node(labels: Mapping[str, str]) -> UUID | None:
+    """Return the node that a service's container is, on whichever host; None for any other container."""
+    # SERVICE.SLOT.TASK
+    slot = labels.get("com.docker.swarm.task.name", "").rpartition(".")[0].rpartition(".")[2]
+    try:
+        return slot_id(UUID(labels.get(GROUP_LABEL, "")), int(slot)) if SERVICE_LABEL in labels else None
     except ValueError:
         return None

@@ -9,12 +9,17 @@ from typing import Any, Final
 from django.db import DatabaseError, connection
 
 from infra_app.agent.beats import Beats
+from infra_app.agent.figures import Gauge
 from infra_app.agent.lease import Lease, LeaseLostError
 from infra_app.agent.listen import Listener
+from infra_app.agent.logs import Logs
 from infra_app.agent.loop import Loop
 from infra_app.agent.probe import Probe
+from infra_app.agent.services import Services
 from infra_app.agent.steps import Hand
+from infra_app.agent.survey import Survey
 from infra_app.gateway import Engine
+from infra_app.gateway.swarm import Swarm
 from infra_app.models import Host
 from infra_app.states import HOST_BEAT
 from zenith_site.common import hints
@@ -70,8 +75,13 @@ class _Tenure:
         hand = Hand(agent.engine, host.pk, host.key, beats, agent.reached)
         self._loop = Loop(agent.engine, host.pk, host.key, hand, beats)
         self._probe = Probe(agent.engine, self._loop.touch_all)
+        swarm = Swarm(agent.engine.connection)
+        self._services = Services(swarm, host.pk, host.key, beats, lambda: self._probe.info)
+        self._gauge = Gauge(agent.engine, host.pk, host.key)
+        self._logs = Logs(agent.engine, host.pk)
+        self._survey = Survey(agent.engine.connection, host.pk, host.key)
         self._listener = Listener(
-            agent.engine, host.key, touched=self._loop.touch, changed=lambda kind: None, opened=self._loop.touch_all
+            agent.engine, host.key, touched=self._loop.touch, changed=self._survey.changed, opened=self._loop.touch_all
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -80,7 +90,10 @@ class _Tenure:
         self._lease.renew(self._host.pk, **self._probe.news())
         hints.changed("nodes")
         logger.warning("Agent of host %s.", self._host.name)
-        parts = {"loop": self._loop.run, "probe": self._probe.run, "events": self._listener.run}
+        parts = {
+            "loop": self._loop.run, "probe": self._probe.run, "events": self._listener.run, "figures": self._gauge.run,
+            "logs": self._logs.run, "survey": self._survey.run, "services": self._services.run,
+        }  # fmt: skip
         threads = [threading.Thread(target=_closing(part), args=(self._over,), name=name) for name, part in parts.items()]
         for thread in threads:
             thread.start()

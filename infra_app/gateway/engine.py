@@ -81,6 +81,11 @@ class Engine:
         with self.connection.asking() as client:
             return [owned_container(row) for row in client.containers(all=True, filters={"label": [label]})]
 
+    def running(self) -> list[OwnedContainer]:
+        """Return all containers that run, whoever made them."""
+        with self.connection.asking() as client:
+            return [owned_container(row) for row in client.containers()]
+
     def create(self, spec: ContainerSpec) -> str:
         """Make a container, and return its id. Raises NameTakenError where one of this name exists."""
         with self.connection.asking() as client:

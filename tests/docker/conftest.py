@@ -7,8 +7,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
 
 from tests.docker.engine import docker
+from tests.docker.lab import Lab
+from tests.stack import running
 
 #: Seconds that a build may take on a slow machine with nothing in its cache.
 BUILD_WITHIN = 900.0
@@ -29,3 +34,32 @@ def image() -> Iterator[str]:
     docker("build", "--quiet", "--tag", tag, ".", within=BUILD_WITHIN)
     yield tag
     docker("image", "rm", "--force", tag)
+
+
+@pytest.fixture(scope="module")
+def rows(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a module's tests share what is in the database, which is emptied at the end; made where no test asked for one."""
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        there = connection.settings_dict["NAME"].startswith("test_")
+        made = [] if there else setup_databases(verbosity=0, interactive=False, aliases={"default"})
+        try:
+            yield
+        finally:
+            call_command("flush", interactive=False, verbosity=0)
+            teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(scope="module")
+def lab(rows: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Nodes on real engines, for one module; its rows stay from test to test, and everything is removed at the end."""
+    from django.conf import settings
+
+    settings.ZENITH_ALLOWED_IMAGES.append(image)
+    for stack in running(tmp_path_factory.mktemp("lab")):
+        made = Lab(stack, image)
+        try:
+            stack.engine()
+            yield made
+        finally:
+            made.clear()
+            settings.ZENITH_ALLOWED_IMAGES.remove(image)

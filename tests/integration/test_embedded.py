@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ from tests.conftest import REPOSITORY
 from tests.processes import ends
 from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers, addresses
 from zenith_site.embedded.processes import leftovers, tethered
-from zenith_site.embedded.state import LOOPBACK, read_port
+from zenith_site.embedded.state import LOOPBACK, Bridge, read_port, read_secret
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -224,3 +225,28 @@ def test_an_ordinary_user_can_run_both(data_dir: Path) -> None:
     done = subprocess.run(tether, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "True True", done.stderr
     assert (data_dir / "postgres").stat().st_uid == user.pw_uid
+
+
+def test_with_a_bridge_they_answer_there_too_and_nowhere_else(data_dir: Path) -> None:
+    with EmbeddedServers(data_dir, bridge=Bridge("127.0.0.2", "127.0.0.0/8")) as servers:
+        where = servers.addresses
+        with psycopg.connect(where.node_database_url) as connection:
+            assert connection.info.host == "127.0.0.2"
+        with redis.Redis.from_url(where.node_redis_url) as client:
+            assert client.ping()
+        for url in (where.database_url, where.redis_url):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.3", urlsplit(url).port or 0), timeout=5)
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(where.node_database_url.replace(read_secret(data_dir, "postgres_password"), "guess"))
+        with pytest.raises(redis.AuthenticationError), redis.Redis(host="127.0.0.2", port=read_port(data_dir, "redis")) as client:
+            client.ping()
+
+
+def test_a_start_without_a_bridge_forgets_the_one_before(data_dir: Path) -> None:
+    with EmbeddedServers(data_dir, redis=False, bridge=Bridge("127.0.0.2", "127.0.0.0/8")) as servers:
+        assert servers.addresses.node_database_url
+    with EmbeddedServers(data_dir, redis=False) as servers:
+        assert servers.addresses.node_database_url == servers.addresses.node_redis_url == ""
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(servers.addresses.database_url.replace(LOOPBACK, "127.0.0.2"))

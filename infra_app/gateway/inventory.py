@@ -1,0 +1,157 @@
+"""What an engine holds, in the shape of infra_app/types.py."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import docker
+
+from infra_app.gateway.connection import Connection
+from infra_app.gateway.seen import moment
+from infra_app.types import ContainerSeen, ImageSeen, NetworkSeen, VolumeSeen
+
+#: Seconds that an engine may take to add up sizes.
+SIZES_TIMEOUT: Final = 120
+_UNTAGGED: Final = "<none>:<none>"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes, by container, image and volume; from images also what each shares with others."""
+
+    containers: Mapping[str, int] = field(default_factory=dict)
+    shared: Mapping[str, int] = field(default_factory=dict)
+    volumes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that an engine holds."""
+
+    containers: list[ContainerSeen]
+    images: list[ImageSeen]
+    volumes: list[VolumeSeen]
+    networks: list[NetworkSeen]
+
+
+def sizes(connection: Connection) -> Sizes:
+    """Return what the engine's disk usage says; slow where there is much. Raises EngineError."""
+    with connection.asking() as client:
+        used = client._result(client._get(client._url("/system/df"), timeout=SIZES_TIMEOUT), True)
+    return Sizes(
+        containers={row["Id"]: int(row.get("SizeRw") or 0) for row in used.get("Containers") or []},
+        shared={row["Id"]: int(row["SharedSize"]) for row in used.get("Images") or [] if row.get("SharedSize", -1) >= 0},
+        volumes={row["Name"]: size for row in used.get("Volumes") or [] if (size := _usage(row)) >= 0},
+    )
+
+
+def inventory(
+    connection: Connection, known: Sizes, started: dict[str, str], node_of: Callable[[Mapping[str, str]], str | None]
+) -> Inventory:
+    """Return what the engine holds, with sizes that were found before. Raises EngineError.
+
+    Arguments:
+        started: when containers were started, by id; those that are missing are asked for and added.
+        node_of: the node that a container's labels name.
+    """
+    with connection.asking() as client:
+        rows: list[dict[str, Any]] = client.containers(all=True)
+        images: list[dict[str, Any]] = client.images()
+        volumes: list[dict[str, Any]] = client.volumes().get("Volumes") or []
+        networks: list[dict[str, Any]] = client.networks()
+        for row in rows:
+            if row["State"] == "running" and row["Id"] not in started:
+                # It may be gone by now.
+                with suppress(docker.errors.NotFound):
+                    started[row["Id"]] = client.inspect_container(row["Id"])["State"]["StartedAt"]
+    containers = [_container(row, started.get(row["Id"]), known, node_of) for row in rows]
+    users = Counter(row["ImageID"] for row in rows)
+    return Inventory(
+        containers=containers,
+        images=[_image(row, known, users) for row in images],
+        volumes=[_volume(row, known, containers) for row in volumes],
+        networks=[_network(row, containers) for row in networks],
+    )
+
+
+def _container(
+    row: Mapping[str, Any], started: str | None, known: Sizes, node_of: Callable[[Mapping[str, str]], str | None]
+) -> ContainerSeen:
+    networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
+    since = moment(started) if row["State"] == "running" else None
+    return {
+        "id": row["Id"],
+        "name": (row.get("Names") or [row["Id"][:12]])[0].lstrip("/"),
+        "image": row["Image"],
+        "image_id": row["ImageID"],
+        "status": row["State"],
+        "created_at": _iso(row["Created"]),
+        "started_at": since.isoformat() if since else None,
+        "size": known.containers.get(row["Id"]),
+        "networks": [
+            {
+                "name": name,
+                "ip": one.get("IPAddress") or None,
+                "mac": one.get("MacAddress") or None,
+                "aliases": one.get("Aliases") or [],
+            }
+            for name, one in sorted(networks.items())
+        ],
+        "ports": sorted((_port(port) for port in row.get("Ports") or []), key=repr),
+        "volumes": sorted(
+            mount["Name"] for mount in row.get("Mounts") or [] if mount.get("Type") == "volume" and mount.get("Name")
+        ),
+        "node_id": node_of(row.get("Labels") or {}),
+    }
+
+
+def _port(port: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "container": port["PrivatePort"], "protocol": port.get("Type", "tcp"),
+        "host_ip": port.get("IP"), "host": port.get("PublicPort"),
+    }  # fmt: skip
+
+
+def _image(row: Mapping[str, Any], known: Sizes, users: Mapping[str, int]) -> ImageSeen:
+    tags = [tag for tag in row.get("RepoTags") or [] if tag != _UNTAGGED]
+    return {
+        "id": row["Id"], "tags": tags, "size": int(row.get("Size") or 0), "shared_size": known.shared.get(row["Id"]),
+        "created_at": _iso(row["Created"]), "containers": users.get(row["Id"], 0), "dangling": not tags,
+    }  # fmt: skip
+
+
+def _volume(row: Mapping[str, Any], known: Sizes, containers: Sequence[ContainerSeen]) -> VolumeSeen:
+    used_by = sorted(one["name"] for one in containers if row["Name"] in one["volumes"])
+    return {
+        "name": row["Name"], "driver": row["Driver"], "size": known.volumes.get(row["Name"]), "used_by": used_by,
+        "dangling": not used_by,
+    }  # fmt: skip
+
+
+def _network(row: Mapping[str, Any], containers: Sequence[ContainerSeen]) -> NetworkSeen:
+    pools = (row.get("IPAM") or {}).get("Config") or []
+    return {
+        "id": row["Id"],
+        "name": row["Name"],
+        "driver": row["Driver"],
+        "scope": row["Scope"],
+        "subnets": [pool["Subnet"] for pool in pools if pool.get("Subnet")],
+        "gateway": next((pool["Gateway"] for pool in pools if pool.get("Gateway")), None),
+        "internal": bool(row.get("Internal")),
+        "members": [
+            {"id": one["id"], "name": one["name"], "ip": network["ip"]}
+            for one in containers if one["status"] == "running"
+            for network in one["networks"] if network["name"] == row["Name"]
+        ],
+    }  # fmt: skip
+
+
+def _usage(row: Mapping[str, Any]) -> int:
+    return int((row.get("UsageData") or {}).get("Size", -1))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat()

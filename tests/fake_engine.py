@@ -1,0 +1,117 @@
+"""A thin stand-in for a Docker engine: containers as a dictionary, and errors where a test wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from infra_app.errors import EngineError, NameTakenError
+from infra_app.gateway import ContainerSpec, ContainerState, LogLine, OwnedContainer
+
+STARTED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class FakeEngine:
+    """What the agent's steps ask of an engine.
+
+    Attributes:
+        images: those that are there.
+        pullable: those that a pull finds.
+        fails: the error of each method that shall fail, by its name.
+        did: the names of all changes, in their order.
+    """
+
+    images: set[str] = field(default_factory=set)
+    pullable: set[str] = field(default_factory=set)
+    fails: dict[str, EngineError] = field(default_factory=dict)
+    boxes: dict[str, ContainerState] = field(default_factory=dict)
+    specs: dict[str, ContainerSpec] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    did: list[str] = field(default_factory=list)
+
+    def image_id(self, image: str) -> str | None:
+        """Return an id where the image is there."""
+        return f"sha256:{image}" if image in self.images else None
+
+    def pull(self, image: str) -> None:
+        """Fetch an image that can be."""
+        self._act("pull")
+        if image in self.pullable:
+            self.images.add(image)
+
+    def find(self, name: str) -> ContainerState | None:
+        """Return a container by name or id."""
+        self._fail("find")
+        return next((box for box in self.boxes.values() if name in {box.name, box.id}), None)
+
+    def owned(self, label: str) -> list[OwnedContainer]:
+        """Return the containers with a label."""
+        name, _, value = label.partition("=")
+        return [
+            OwnedContainer(box.id, box.name, box.labels, box.status)
+            for box in self.boxes.values()
+            if box.labels.get(name) == value
+        ]
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Make a container."""
+        if spec.name in self.boxes:
+            raise NameTakenError("The name is in use.")
+        self._act("create")
+        id_ = f"c{len(self.did)}"
+        self.specs[spec.name] = spec
+        self.boxes[spec.name] = ContainerState(
+            id_, spec.name, f"sha256:{spec.image}", spec.labels, "created", 0, False, "", None, None
+        )
+        return id_
+
+    def hand_over(self, container: str, files: Iterable[tuple[str, str]]) -> None:
+        """Take secrets."""
+        self._act("hand over")
+        self.files[container] = dict(files)
+
+    def start(self, container: str) -> None:
+        """Start a container."""
+        self._act("start")
+        self.change(container, status="running", started_at=STARTED, finished_at=None)
+
+    def stop(self, container: str, seconds: int) -> None:
+        """Stop a container."""
+        self._act("stop")
+        self.ends(container, 0)
+
+    def remove(self, container: str) -> None:
+        """Remove a container."""
+        self._act("remove")
+        self.boxes = {name: box for name, box in self.boxes.items() if container not in {box.id, name}}
+
+    def tail(self, container: str, lines: int) -> list[LogLine]:
+        """Return last words."""
+        return [LogLine("2026-01-01T12:00:00.000000001Z", "stderr", "password=hunter2 last words")]
+
+    def follow(self, container: str, lines: int, since: str, opened: Callable[[Callable[[], None]], None]) -> Iterator[LogLine]:
+        """Yield the same."""
+        opened(lambda: None)
+        yield from (line for line in self.tail(container, lines) if line.at > since)
+
+    def ends(self, container: str, code: int, *, oom_killed: bool = False, after: float = 1.0) -> None:
+        """Have a container end by itself after so many seconds."""
+        ended = STARTED.fromtimestamp(STARTED.timestamp() + after, tz=UTC)
+        self.change(container, status="exited", exit_code=code, oom_killed=oom_killed, finished_at=ended)
+
+    def change(self, container: str, **values: object) -> None:
+        """Change what is seen of a container."""
+        self.boxes = {
+            name: replace(box, **values) if container in {box.id, name} else box  # type: ignore[arg-type]
+            for name, box in self.boxes.items()
+        }
+
+    def _act(self, what: str) -> None:
+        self._fail(what)
+        self.did.append(what)
+
+    def _fail(self, what: str) -> None:
+        if what in self.fails:
+            raise self.fails[what]

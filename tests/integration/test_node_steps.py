@@ -1,0 +1,282 @@
+"""The agent's steps on a stand-in for the engine: what it does in which order, and what it writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from infra_app import ports
+from infra_app.agent.beats import Beats
+from infra_app.agent.names import container_name
+from infra_app.agent.steps import Hand
+from infra_app.errors import EngineRefusedError, EngineUnreachableError
+from infra_app.models import Host, Node, NodeGroup
+from infra_app.ports import Beat
+from infra_app.states import Desired, NodeStatus
+from tests.fake_engine import STARTED, FakeEngine
+from zenith_site.common.errors import StateConflictError
+
+pytestmark = pytest.mark.django_db
+
+
+class FakeWork:
+    """Workers as a test wants them."""
+
+    def __init__(self) -> None:
+        self.newest: dict[str, Beat] = {}
+        self.drained: list[str] = []
+        self.refuses = False
+
+    def beats(self) -> dict[str, Beat]:
+        return self.newest
+
+    def drain(self, worker: str) -> None:
+        self.drained.append(worker)
+        if self.refuses:
+            raise StateConflictError("It does not answer.")
+
+    def is_heard(self, node: Node, *queues: str, held: int = 0) -> None:
+        """Have a node's worker beat."""
+        self.newest[node.worker] = Beat(node.worker, True, queues, 1, held, held, STARTED.timestamp() + 1)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(images={"zenith:latest"})
+
+
+@pytest.fixture
+def work() -> Iterator[FakeWork]:
+    before = ports.work()
+    fake = FakeWork()
+    ports.fill(fake)  # type: ignore[arg-type]
+    yield fake
+    ports.fill(before)
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host.objects.create(name="alpha", address="unix:///nowhere")
+
+
+@pytest.fixture
+def hand(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> Hand:
+    settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@172.17.0.1:5432/zenith"
+    settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@172.17.0.1:6379/0"
+    beats = Beats()
+    beats.of = lambda worker: work.beats().get(worker)  # type: ignore[method-assign]
+    return Hand(engine, host.pk, host.key, beats, lambda _: None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def node(host: Host) -> Node:
+    group = NodeGroup.objects.create(
+        name="one", image="zenith:latest", queues=["a", "b"], concurrency=3, environment={"SHOP": "x"}, secrets={"KEY": "secret"}
+    )
+    return Node.objects.create(group=group, name="one", host=host)
+
+
+def order(node: Node, **values: Any) -> None:
+    Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, **values)
+
+
+def settle(hand: Hand, node: Node) -> Any:
+    again = hand.settle(node.pk)
+    node.refresh_from_db()
+    return again
+
+
+def kinds(node: Node) -> list[str]:
+    return [event.kind for event in node.events.order_by("id")]
+
+
+def test_a_new_node_is_created_given_its_secrets_and_started(hand: Hand, node: Node, engine: FakeEngine, host: Host) -> None:
+    assert settle(hand, node) is not None
+    assert engine.did == ["create", "hand over", "start"]
+    assert (node.status, node.reason, node.observed_generation, node.observed_revision) == (
+        NodeStatus.STARTING,
+        "Its container runs, but its worker is not heard of.",
+        1,
+        1,
+    )
+    assert (node.container_id, node.image_id, node.started_at) == ("c1", "sha256:zenith:latest", STARTED)
+    spec = engine.specs[container_name(node.pk)]
+    assert spec.command == ("worker", "--queues", "a,b", "--concurrency", "3")
+    assert spec.labels["io.zenith.host"] == str(host.key)
+    assert spec.environment["ZENITH_WORKER_NAME"] == f"one@{node.pk}"
+    assert spec.environment["SHOP"] == "x"
+    assert spec.environment["REDIS_URL_FILE"] == "/run/zenith/REDIS_URL"
+    assert set(engine.files["c1"]) == {"DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "KEY"}
+    assert not [value for value in spec.environment.values() if "password" in value or value == "secret"]
+    assert "password" not in repr(spec)
+    assert kinds(node) == ["created", "started"]
+
+
+def test_it_is_ready_once_its_worker_is_heard(hand: Hand, node: Node, work: FakeWork, engine: FakeEngine) -> None:
+    work.is_heard(node, "a", "b")
+    assert settle(hand, node) is None
+    assert (node.status, node.reason) == (NodeStatus.READY, "")
+    assert node.ready_at is not None
+    assert settle(hand, node) is None
+    assert engine.did == ["create", "hand over", "start"]
+    assert kinds(node) == ["created", "started", "ready"]
+
+
+def test_looking_again_writes_nothing(hand: Hand, node: Node, work: FakeWork, django_assert_num_queries: Any) -> None:
+    work.is_heard(node, "a")
+    settle(hand, node)
+    with django_assert_num_queries(1):
+        hand.settle(node.pk)
+
+
+def test_an_image_that_is_not_there_is_pulled(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    engine.images, engine.pullable = set(), {"zenith:latest"}
+    settle(hand, node)
+    assert engine.did[:2] == ["pull", "create"]
+    assert kinds(node) == ["pulling", "created", "started"]
+
+
+def test_one_that_cannot_be_pulled_fails_with_the_reason_and_is_tried_ever_later(
+    hand: Hand, node: Node, engine: FakeEngine
+) -> None:
+    engine.images, engine.fails = set(), {"pull": EngineRefusedError("no such host")}
+    again = settle(hand, node)
+    assert node.status == NodeStatus.FAILED
+    assert "could not be fetched: no such host" in node.reason
+    assert node.retry_at == again
+    assert settle(hand, node) == again
+    Node.objects.update(retry_at=again - timedelta(hours=1))
+    settle(hand, node)
+    assert node.falls == 2
+
+
+def test_a_node_that_cannot_reach_the_broker_says_what_to_set(hand: Hand, node: Node, settings: Any, engine: FakeEngine) -> None:
+    settings.ZENITH_NODE_REDIS_URL = "redis://:x@127.0.0.1:6379/0"
+    settle(hand, node)
+    assert node.status == NodeStatus.FAILED
+    assert (
+        node.reason
+        == "REDIS_URL points at 127.0.0.1, which inside a container is the container itself: set ZENITH_NODE_REDIS_URL."
+    )
+    settings.ZENITH_NODE_REDIS_URL = ""
+    order(node)
+    settle(hand, node)
+    assert node.reason.startswith("Nodes have no way to reach REDIS_URL")
+    assert engine.did == []
+
+
+def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    engine.ends("c1", 137, oom_killed=True)
+    settle(hand, node)
+    assert (node.exit_code, node.oom_killed, node.restarts, node.falls) == (137, True, 1, 1)
+    assert node.log_tail == "2026-01-01T12:00:00.000000001Z password=*** last words"
+    assert node.reason == "Its container runs, but its worker is not heard of."
+    assert kinds(node)[-2:] == ["out-of-memory", "restarted"]
+    assert engine.did[-2:] == ["hand over", "start"]
+
+
+def test_one_that_ends_again_and_again_fails_and_waits(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    for number in range(1, 4):
+        engine.ends("c1", 1, after=float(number))
+        Node.objects.update(retry_at=None)
+        settle(hand, node)
+    assert node.status == NodeStatus.FAILED
+    assert node.reason == "ended with status 1 3 times in a row; tried again in 4 s."
+    done = len(engine.did)
+    settle(hand, node)
+    assert len(engine.did) == done
+    order(node)
+    settle(hand, node)
+    assert engine.did[-1] == "start"
+    assert node.falls == 0
+
+
+def test_a_restart_replaces_the_container(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    order(node, revision=2)
+    settle(hand, node)
+    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    assert (node.observed_revision, node.restarts) == (2, 0)
+
+
+def test_draining_tells_once_waits_and_stops(hand: Hand, node: Node, engine: FakeEngine, work: FakeWork) -> None:
+    work.is_heard(node, "a", held=1)
+    settle(hand, node)
+    order(node, desired=Desired.DRAINED)
+    settle(hand, node)
+    settle(hand, node)
+    assert work.drained == [node.worker]
+    assert (node.status, node.observed_generation) == (NodeStatus.DRAINING, 2)
+    work.is_heard(node, held=1)
+    settle(hand, node)
+    assert node.reason == "It finishes one task."
+    assert "stop" not in engine.did
+    work.is_heard(node)
+    settle(hand, node)
+    assert engine.did[-1] == "stop"
+    assert node.status == NodeStatus.STOPPED
+    assert kinds(node)[-3:] == ["draining", "stopping", "stopped"]
+
+
+def test_a_worker_that_cannot_be_told_is_told_again(hand: Hand, node: Node, work: FakeWork) -> None:
+    work.is_heard(node, "a")
+    work.refuses = True
+    settle(hand, node)
+    order(node, desired=Desired.DRAINED)
+    settle(hand, node)
+    assert node.status == NodeStatus.DRAINING
+    hand._told.clear()
+    settle(hand, node)
+    assert len(work.drained) == 2
+
+
+def test_removing_stops_removes_and_keeps_the_row(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    order(node, desired=Desired.REMOVED)
+    settle(hand, node)
+    assert engine.did[3:] == ["stop", "remove"]
+    assert engine.boxes == {}
+    assert (node.status, node.container_id) == (NodeStatus.REMOVED, "")
+    assert node.finished_at is not None
+    assert hand.settle(node.pk) is None
+
+
+def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    engine.change("c1", labels={"io.zenith.host": "another"})
+    order(node, desired=Desired.REMOVED)
+    settle(hand, node)
+    assert node.status == NodeStatus.FAILED
+    assert "did not make" in node.reason
+    assert "remove" not in engine.did
+
+
+def test_an_engine_that_is_away_changes_nothing(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    engine.fails = {"find": EngineUnreachableError("gone")}
+    with pytest.raises(EngineUnreachableError):
+        hand.settle(node.pk)
+    node.refresh_from_db()
+    assert (node.status, node.observed_generation) == (NodeStatus.PENDING, 0)
+
+
+def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    engine.fails = {"start": EngineRefusedError("no such program")}
+    settle(hand, node)
+    assert (node.status, node.reason) == (NodeStatus.FAILED, "no such program")
+    engine.fails = {}
+    order(node)
+    settle(hand, node)
+    assert node.status == NodeStatus.STARTING
+    assert engine.did == ["create", "hand over", "hand over", "start"]
+
+
+def test_nodes_of_other_hosts_are_none_of_its_business(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    Node.objects.update(host=Host.objects.create(name="beta", address="unix:///nowhere"))
+    assert hand.settle(node.pk) is None
+    assert engine.did == []

@@ -1,0 +1,159 @@
+"""What an agent does next for a node, as a table: from what is wanted, what its row says, and what the engine shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from infra_app.agent.names import REVISION_LABEL, container_name, node_of
+from infra_app.agent.plan import Do, Move, delay_after, falls_after, how_it_ended, plan
+from infra_app.gateway import ContainerState
+from infra_app.models import Node, NodeGroup
+from infra_app.models.group import RestartPolicy
+from infra_app.ports import Beat
+from infra_app.states import Desired, NodeStatus
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STARTED = NOW - timedelta(seconds=30)
+ENDED = NOW - timedelta(seconds=1)
+
+
+def node(desired: str = Desired.RUNNING, **values: Any) -> Node:
+    policy = values.pop("policy", RestartPolicy.ALWAYS)
+    given = {"generation": 1, "observed_generation": 1, "revision": 1, "status": NodeStatus.STARTING, **values}
+    return Node(group=NodeGroup(restart_policy=policy), name="one", desired=desired, **given)
+
+
+def box(status: str = "running", **values: Any) -> ContainerState:
+    given = {
+        "id": "c1", "name": "zenith-1", "image_id": "sha256:1", "labels": {REVISION_LABEL: "1"}, "status": status, "exit_code": 0,
+        "oom_killed": False, "error": "", "started_at": STARTED, "finished_at": None if status == "running" else ENDED, **values,
+    }  # fmt: skip
+    return ContainerState(**given)
+
+
+def beat(*queues: str, held: int = 0, started: datetime = STARTED, online: bool = True) -> Beat:
+    return Beat(name="one@1", online=online, queues=queues, slots=1, busy=held, held=held, started_at=started.timestamp())
+
+
+def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -> Do:
+    return plan(wanted, seen, heard, NOW).do
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "expected"),
+    [
+        (node(), None, Do.CREATE),
+        (node(), box("created"), Do.START),
+        (node(revision=2), box(), Do.STOP),
+        (node(revision=2), box("exited"), Do.REMOVE),
+        (node(), box("dead"), Do.REMOVE),
+        (node(), box("exited"), Do.NOTE_END),
+        (node(finished_at=ENDED), box("exited"), Do.START),
+        (node(status=NodeStatus.STOPPED), box("exited"), Do.START),
+        (node(generation=2), box("exited"), Do.START),
+        (node(Desired.STOPPED), box(), Do.STOP),
+        (node(Desired.DRAINED), box("created"), Do.SETTLE),
+        (node(Desired.REMOVED), box(), Do.STOP),
+        (node(Desired.REMOVED), box("exited"), Do.REMOVE),
+    ],
+)  # fmt: skip
+def test_the_next_step(wanted: Node, seen: ContainerState | None, expected: Do) -> None:
+    assert step(wanted, seen) is expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "heard", "status", "reason"),
+    [
+        (node(), box(), beat("default"), NodeStatus.READY, ""),
+        (node(), box(started_at=NOW), None, NodeStatus.STARTING, ""),
+        (node(), box(), None, NodeStatus.STARTING, "Its container runs, but its worker is not heard of."),
+        (node(status=NodeStatus.READY), box(started_at=NOW), None, NodeStatus.STARTING,
+         "Its container runs, but its worker is not heard of."),
+        (node(falls=1, exit_code=137, oom_killed=True), box(started_at=NOW), None, NodeStatus.STARTING,
+         "out of memory (137); started again."),
+        (node(), box("paused"), beat("default"), NodeStatus.STARTING, "Somebody has paused its container."),
+        (node(Desired.STOPPED), None, None, NodeStatus.STOPPED, ""),
+        (node(Desired.STOPPED), box("exited"), None, NodeStatus.STOPPED, ""),
+        (node(Desired.REMOVED), None, None, NodeStatus.REMOVED, ""),
+        (node(finished_at=ENDED, policy=RestartPolicy.NO), box("exited", exit_code=1), None, NodeStatus.FAILED,
+         "ended with status 1; it is not to be started again."),
+        (node(finished_at=ENDED, policy=RestartPolicy.ON_FAILURE), box("exited"), None, NodeStatus.STOPPED,
+         "ended with status 0 by itself."),
+    ],
+)  # fmt: skip
+def test_where_a_node_is(wanted: Node, seen: ContainerState | None, heard: Beat | None, status: NodeStatus, reason: str) -> None:
+    move = plan(wanted, seen, heard, NOW)
+    assert (move.do, move.status, move.reason) == (Do.SETTLE, status, reason)
+
+
+def test_a_heartbeat_from_before_the_start_does_not_count() -> None:
+    old = beat("default", started=STARTED - timedelta(seconds=60))
+    assert plan(node(), box(), old, NOW).status is NodeStatus.STARTING
+    assert plan(node(), box(), beat("default", online=False), NOW).status is NodeStatus.STARTING
+
+
+def test_draining_tells_the_worker_waits_for_its_tasks_and_then_stops() -> None:
+    drained = node(Desired.DRAINED)
+    assert step(drained, box(), beat("default", held=2)) is Do.TELL_DRAIN
+    assert plan(drained, box(), beat(held=2), NOW) == Move(
+        Do.SETTLE, NodeStatus.DRAINING, "It finishes 2 tasks.", NOW + timedelta(seconds=1)
+    )
+    assert plan(drained, box(), beat(held=1), NOW).reason == "It finishes one task."
+    assert step(drained, box(), beat()) is Do.STOP
+    assert step(drained, box("exited"), None) is Do.SETTLE
+
+
+def test_draining_does_not_wait_for_a_worker_that_is_not_there() -> None:
+    assert step(node(Desired.DRAINED), box(), beat(held=2, online=False)) is Do.STOP
+    assert step(node(Desired.DRAINED), box(), None) is Do.STOP
+    young = plan(node(Desired.DRAINED), box(started_at=NOW), None, NOW)
+    assert (young.do, young.reason) == (Do.SETTLE, "Its worker is still starting.")
+
+
+def test_a_node_wanted_again_while_it_drains_finishes_first_and_starts_anew() -> None:
+    wanted = node(status=NodeStatus.DRAINING, generation=2)
+    assert plan(wanted, box(), beat(held=1), NOW).status is NodeStatus.DRAINING
+    assert step(wanted, box(), beat()) is Do.STOP
+    assert step(wanted, box("exited")) is Do.START
+
+
+def test_what_fell_waits_and_counts_as_failed_after_the_third_time_unless_somebody_asks() -> None:
+    later = NOW + timedelta(seconds=8)
+    waiting = node(finished_at=ENDED, retry_at=later, falls=2, reason="killed (137)")
+    assert plan(waiting, box("exited"), None, NOW) == Move(Do.SETTLE, NodeStatus.STARTING, "killed (137)", later)
+    looping = node(finished_at=ENDED, retry_at=later, falls=3, reason="killed (137)")
+    assert plan(looping, box("exited"), None, NOW) == Move(Do.SETTLE, NodeStatus.FAILED, "killed (137)", later)
+    failed = node(retry_at=later, falls=1, status=NodeStatus.FAILED, reason="No such image")
+    assert plan(failed, None, None, NOW) == Move(Do.SETTLE, NodeStatus.FAILED, "No such image", later)
+    assert step(node(retry_at=later, falls=1, status=NodeStatus.FAILED, generation=2), None) is Do.CREATE
+    assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), box("exited")) is Do.START
+
+
+def test_delays_grow_and_recovering_begins_anew() -> None:
+    assert [delay_after(falls) for falls in (1, 2, 3, 4, 20)] == [0, 2, 4, 8, 300]
+    assert falls_after(node(falls=2), box("exited", started_at=ENDED - timedelta(seconds=59))) == 3
+    assert falls_after(node(falls=2), box("exited", started_at=ENDED - timedelta(seconds=60))) == 1
+    assert falls_after(node(falls=2), box("exited", started_at=None)) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "oom_killed", "words"),
+    [(0, False, "ended with status 0"), (1, True, "ended with status 1"), (137, True, "out of memory (137)"),
+     (137, False, "killed (137)"), (139, False, "ended by signal 11 (139)")],
+)  # fmt: skip
+def test_how_it_ended_in_words(code: int, oom_killed: bool, words: str) -> None:
+    assert how_it_ended(code, oom_killed=oom_killed) == words
+
+
+def test_only_labels_of_this_hosts_agent_name_a_node() -> None:
+    key, other = UUID(int=1), UUID(int=2)
+    labels = {"io.zenith.host": str(key), "io.zenith.node": str(UUID(int=3))}
+    assert node_of(labels, key) == UUID(int=3)
+    assert node_of(labels, other) is None
+    assert node_of({**labels, "io.zenith.node": "x"}, key) is None
+    assert node_of({}, key) is None
+    assert container_name(UUID(int=3)) == "zenith-00000000-0000-0000-0000-000000000003"
