@@ -227,7 +227,7 @@ function refetch(concerns) {
 }
 
 function onChanged({ topics, event_id: eventId }) {
-  body.dataset.after = eventId;
+  if (eventId !== undefined) body.dataset.after = eventId;
   if (held()) missed = true;
   else refetch((element) => topicsOf(element).some((topic) => topics.includes(topic)));
 }

@@ -1,14 +1,13 @@
 """The dead letters: in groups of failures that belong together, one by one, and one in full."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q, QuerySet
-from django.db.models.functions import TruncHour
 from django.utils import timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -19,12 +18,18 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.masking import mask_text
 
 _MOST: Final = 2**63 - 1
+#: Hours that the small drawing of a group covers.
+HOURS: Final = 24
 _State = Annotated[LetterState | None, BeforeValidator(lambda value: value or None)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Failures that belong together. `newest` is the id of its newest letter, by which groups are ordered."""
+    """Failures that belong together.
+
+    `newest` is the id of its newest letter, by which groups are ordered; `hours` how many letters each of the last HOURS brought,
+    oldest first, the running one last.
+    """
 
     fingerprint: str
     task_name: str
@@ -36,6 +41,7 @@ class Group:
     first_at: datetime
     last_at: datetime
     newest: int
+    hours: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +106,13 @@ class DeadLetterFilter(BaseModel):
             .annotate(
                 task_name=Max("task_name"), error_type=Max("error_type"), message=Max("message"), frame=Max("frame"),
                 count=Count("id"), open=Count("id", filter=Q(state=LetterState.OPEN)),
-                first_at=Min("created_at"), last_at=Max("created_at"), newest=Max("id"),
+                first_at=Min("created_at"), last_at=Max("created_at"), newest=Max("id"), **_by_hour(),
             )
             .order_by("-newest")
         )  # fmt: skip
         if self.cursor:
             query = query.filter(newest__lt=self.cursor)
-        found = [replace(Group(**row), message=mask_text(row["message"])) for row in query[: self.limit + 1]]
+        found = [_group(row) for row in query[: self.limit + 1]]
         groups = found[: self.limit]
         following = self._after(groups[-1].newest) if len(found) > self.limit else None
         return GroupPage(groups, following)
@@ -121,6 +127,21 @@ class DeadLetterFilter(BaseModel):
     def _query(self) -> QuerySet[DeadLetter]:
         which = Selection(fingerprint=self.group, task_name=self.task, error_type=self.error)
         return which.query().filter(state=self.state) if self.state else which.query()
+
+
+def _by_hour() -> dict[str, Count]:
+    running = timezone.now().replace(minute=0, second=0, microsecond=0)
+    starts = [running - timedelta(hours=HOURS - 1 - number) for number in range(HOURS)]
+    return {
+        f"hour{number}": Count("id", filter=Q(created_at__gte=start, created_at__lt=start + timedelta(hours=1)))
+        for number, start in enumerate(starts)
+    }
+
+
+def _group(row: Mapping[str, Any]) -> Group:
+    values = {field.name: row[field.name] for field in fields(Group) if field.name != "hours"}
+    hours = [row[f"hour{number}"] for number in range(HOURS)]
+    return Group(**{**values, "message": mask_text(values["message"])}, hours=hours)
 
 
 def find(task_id: UUID) -> Letter | None:
@@ -148,19 +169,3 @@ def state_counts(which: Selection) -> dict[str, int]:
 def any_at_all() -> bool:
     """Whether there is any dead letter."""
     return DeadLetter.objects.exists()
-
-
-def sparklines(fingerprints: Sequence[str], hours: int = 24) -> dict[str, list[int]]:
-    """Return for each group how many letters each of the last hours brought, oldest first, in one query."""
-    now = timezone.now()
-    rows = (
-        DeadLetter.objects.filter(fingerprint__in=fingerprints, created_at__gt=now - timedelta(hours=hours))
-        .order_by()
-        .values_list("fingerprint", TruncHour("created_at"))
-        .annotate(Count("id"))
-    )
-    found = {name: [0] * (hours + 1) for name in fingerprints}
-    first = (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
-    for name, hour, count in rows:
-        found[name][int((hour - first).total_seconds() // 3600)] += count
-    return found

@@ -47,6 +47,8 @@ RATE: Final = 4.0
 BURST: Final = 4
 #: Seconds after which the pump looks without having been poked.
 LOOK_EVERY: Final = 4.0
+#: Seconds from one word to an Overview that what came of its time has changed, to the next.
+OUTCOMES_EVERY: Final = 2.0
 #: Seconds to gather the steps that follow a first one closely, before a frame is made.
 GATHER: Final = 0.01
 
@@ -216,16 +218,31 @@ def _filter(query: bytes) -> FeedFilter:
 
 
 class OverviewConsumer(PumpingConsumer):
-    """The Overview's socket: complete fragments, so that a page is right after any frame."""
+    """The Overview's socket: complete fragments, so that a page is right after any frame.
+
+    What depends on the time that a page shows is not in them: the page is told now and then to read it anew.
+    """
+
+    _news = False
+    _told_at = float("-inf")
+
+    async def tasks_poke(self, message: dict[str, Any]) -> None:
+        """Note that something was committed."""
+        self._news = True
+        await super().tasks_poke(message)
 
     async def pump(self) -> None:
-        """Send a frame; also without news, so that heartbeats and windows stay true."""
+        """Send a frame; also without news, so that heartbeats stay true."""
         await self._throttle.wait()
         await self.send(text_data=await shared().frame.html(time.monotonic()))
+        if self._news and time.monotonic() - self._told_at >= OUTCOMES_EVERY:
+            self._news, self._told_at = False, time.monotonic()
+            await self.send_json({"type": "CHANGED", "topics": ["outcomes"]})
 
     async def handle(self, frame: dict[str, Any]) -> bool:
-        """REFRESH: send a complete frame now."""
+        """REFRESH: send everything now."""
         if frame["type"] != "REFRESH":
             return False
+        self._news, self._told_at = True, float("-inf")
         self.wake()
         return True

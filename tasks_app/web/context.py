@@ -1,23 +1,58 @@
-"""What the Overview shows: gathered once, for the page and for what its socket pushes."""
+"""What the Overview shows: how things stand, which its socket pushes, and what came of a time, which each page chooses."""
 
 from typing import Any, Final
 
-from tasks_app.insight.counters import WINDOW_NAME, counts
+from django.http import HttpRequest
+
+from tasks_app.insight import analytics, sparks
+from tasks_app.insight.counters import counts
+from tasks_app.insight.dead_letters import DeadLetterFilter
+from tasks_app.insight.rollups import Which
+from tasks_app.insight.sparks import Sparks
+from tasks_app.insight.window import Preset
 from tasks_app.models import Task
+from tasks_app.models.dead_letter import LetterState
 from tasks_app.tracking.heartbeat import read_all
+from tasks_app.web import outcome_charts
+from tasks_app.web.charts import Unit
+from tasks_app.web.ranges import asked_range
 
 STREAM_LENGTH: Final = 25
+GROUPS_SHOWN: Final = 5
+PRESETS: Final = (Preset.M15, Preset.H1, Preset.H6, Preset.H24, Preset.D7)
 
 
-def overview_context() -> dict[str, Any]:
-    """Return the context of overview/overview.html and overview/_frame.html.
+def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
+    """Return the context of overview/_frame.html: the same for everybody. Raises django.db.Error or redis.RedisError.
 
-    Raises django.db.Error or redis.RedisError.
+    `hour` is what the small drawings show, where the caller has read it lately.
     """
     workers = read_all()
     return {
         "workers": workers,
         "counts": counts(workers),
         "tasks": list(Task.objects.defer("args", "kwargs").order_by("-id")[:STREAM_LENGTH]),
-        "window": WINDOW_NAME,
+        "sparks": hour or sparks.last_hour(),
+    }
+
+
+def outcomes_context(request: HttpRequest) -> dict[str, Any]:
+    """Return what came of the time that the address names, and the newest dead letters by error."""
+    shown = asked_range(request, PRESETS, Preset.H1, {})
+    points = analytics.series(shown.span, Which())
+    load = analytics.load(shown.span, {int(at.timestamp()): totals for at, totals in points})
+    total = analytics.summed(points)
+    return {
+        "range": shown,
+        "total": total,
+        "throughput_figure": Unit.RATE.shown(total.finished / shown.span.minutes),
+        "p50": total.runtime(0.5),
+        "p95": total.runtime(0.95),
+        "waiting_p95": total.waiting(0.95),
+        "throughput": outcome_charts.throughput(shown.span, points),
+        "efficiency": outcome_charts.efficiency(shown.span, load),
+        "succeeded_spark": sparks.condensed([totals.succeeded for _, totals in points]),
+        "succeeded_query": shown.ended("status:SUCCESS"),
+        "failed_query": shown.ended("status:FAILURE"),
+        "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
     }

@@ -56,7 +56,6 @@ def groups(request: HttpRequest) -> HttpResponseBase:
     page = chosen.groups()
     context = {
         "groups": page.groups,
-        "sparklines": dead_letters.sparklines([group.fingerprint for group in page.groups]),
         "tabs": _tabs(request, chosen, "OPEN"),
         "chosen": chosen,
         "filtered": bool(chosen.task or chosen.error or dead_letters.any_at_all()),

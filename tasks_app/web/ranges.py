@@ -43,6 +43,11 @@ class Range:
         return f"from {self.since:%d %b %H:%M} until {self.until:%d %b %H:%M} UTC"
 
     @property
+    def brief(self) -> str:
+        """The same beside a number: "in 1 h"."""
+        return f"in {LABELS[self.preset]}" if self.preset else "in this time"
+
+    @property
     def since(self) -> datetime:
         """Its first moment."""
         return datetime.fromtimestamp(self.span.since, tz=UTC)

@@ -11,8 +11,11 @@ from django.template.loader import render_to_string
 
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedEvent
+from tasks_app.insight.sparks import Sparks, last_hour
 from tasks_app.web.context import overview_context
 
+#: Seconds for which the small drawings in the counters are kept; each of their steps is five minutes.
+SPARKS_KEPT: Final = 10.0
 #: Events kept in memory for sockets that are a little behind.
 KEPT: Final = 10_000
 
@@ -62,6 +65,8 @@ class Frame:
     def __init__(self) -> None:
         self._html = ""
         self._asked_at = float("-inf")
+        self._sparks = Sparks()
+        self._sparks_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def html(self, asked_at: float) -> str:
@@ -69,9 +74,14 @@ class Frame:
         async with self._lock:
             if self._asked_at < asked_at:
                 started = time.monotonic()
-                self._html = await database_sync_to_async(_render)()
+                self._html = await database_sync_to_async(self._render)()
                 self._asked_at = started
         return self._html
+
+    def _render(self) -> str:
+        if time.monotonic() - self._sparks_at > SPARKS_KEPT:
+            self._sparks, self._sparks_at = last_hour(), time.monotonic()
+        return render_to_string("overview/_frame.html", overview_context(self._sparks))
 
 
 class Shared:
@@ -88,7 +98,3 @@ _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictiona
 def shared() -> Shared:
     """Return what the sockets of the running loop share."""
     return _by_loop.setdefault(asyncio.get_running_loop(), Shared())
-
-
-def _render() -> str:
-    return render_to_string("overview/_frame.html", overview_context())

@@ -1,24 +1,30 @@
 """The pages' views: load, authorise, one call, answer."""
 
+from typing import Final
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
-from tasks_app.web.context import overview_context
+from tasks_app.web.context import outcomes_context, overview_context
 from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
-from zenith_site.common.pages import answer
+from zenith_site.common.pages import answer, render_page, wants_fragments
+
+#: What depends on the time that the Overview shows, and the dead letters, which nothing pushes.
+FRAGMENTS: Final = [f"overview/_{name}.html" for name in ("head", "succeeded", "outcomes", "load", "letters")]
 
 
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
     """How things stand, live."""
     caller_of(request, VIEW)
-    return render(request, "overview/overview.html", overview_context())
+    # What is the same for everybody comes over the socket, so an open page asks for the rest alone.
+    context = outcomes_context(request) if wants_fragments(request) else {**overview_context(), **outcomes_context(request)}
+    return render_page(request, "overview/overview.html", context, fragments=FRAGMENTS)
 
 
 @require_POST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
 from tests.browser.conftest import PASSWORD, PATIENCE, Site, Visitor, Watch
+from tests.rollups import ended
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -72,6 +74,51 @@ def test_a_failure_says_why(visitor: Visitor) -> None:
     )
     rows(page, "FAILURE").get_by_text("DrillError: <b>out of paper</b>").wait_for()
     page.locator("#counters").get_by_text("1 task failed in the last hour.").wait_for()
+
+
+def test_what_came_of_the_time_moves_along_and_so_does_the_chart(visitor: Visitor) -> None:
+    page = visitor.logged_in()
+    wait_until_live(page)
+    assert page.locator("#throughput").get_by_text("Nothing to draw").is_visible()
+    sleeps(3)
+    page.locator("#throughput canvas").wait_for()
+    page.locator("#succeeded b", has_text="3").wait_for()
+    drawing = page.locator("#throughput .uplot").element_handle()
+    sleeps(2)
+    page.locator("#succeeded b", has_text="5").wait_for()
+    assert page.evaluate("(drawing) => drawing.isConnected", drawing)
+    page.locator("#efficiency canvas").wait_for()
+    assert page.evaluate("window.violations") == []
+
+
+def test_another_time_is_a_click_and_stands_in_the_address(visitor: Visitor, site: Site) -> None:
+    ended(time.time() - 3 * 3600, succeeded=41)
+    page = visitor.logged_in()
+    page.evaluate("window.survives = 'yes'")
+    page.get_by_role("link", name="6 h").click()
+    page.locator("#succeeded b", has_text="41").wait_for()
+    assert page.url == f"{site.url}?window=6h"
+    assert page.get_by_text("over the last 6 hours").is_visible()
+    assert page.evaluate("window.survives") == "yes"
+    wait_until_live(page)
+    sleeps(1)
+    page.locator("#succeeded b", has_text="42").wait_for()
+    page.go_back()
+    page.locator("#succeeded b", has_text="1").wait_for()
+
+
+def test_a_counter_and_a_dead_letter_lead_to_their_lists(visitor: Visitor) -> None:
+    dispatch(
+        Dispatch(task="drill_fail", kwargs={"times": -1, "message": "out of paper"}, max_retries=0, count=2), Origin(source="api")
+    )
+    eventually(lambda: Task.objects.filter(status="FAILURE").count() == 2)
+    page = visitor.logged_in()
+    page.locator("#count-dead b", has_text="2").wait_for()
+    page.locator("#letters").get_by_role("link", name="DrillError").click()
+    page.get_by_role("heading", name="DrillError").wait_for()
+    page.go_back()
+    page.locator("#count-dead").click()
+    page.get_by_role("heading", name="Dead letters").wait_for()
 
 
 def test_a_task_leads_to_its_own_page(visitor: Visitor) -> None:

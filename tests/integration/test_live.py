@@ -20,6 +20,7 @@ from tasks_app.states import Status
 from tasks_app.tracking import live
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
+from tasks_app.web.consumers import OUTCOMES_EVERY
 from tasks_app.web.throttle import Throttle
 from tests import stack as stacks
 from tests.processes import free_port
@@ -403,10 +404,28 @@ def test_the_page_that_asks_for_a_frame_gets_one(opened: Open) -> None:
         socket.recv(SECONDS)
         ask(socket, {"type": "REFRESH"})
         assert 'id="counters"' in str(socket.recv(SECONDS))
+        assert spoken(socket) == {"type": "CHANGED", "topics": ["outcomes"]}
         ask(socket, {"type": "RESUME", "after": 0})
-        while (answer := str(socket.recv(SECONDS))).lstrip().startswith("<"):
-            pass
-        assert json.loads(answer)["type"] == "ERROR"
+        assert spoken(socket)["type"] == "ERROR"
+
+
+def spoken(socket: ClientConnection) -> Any:
+    """The next frame that is no HTML."""
+    while (answer := str(socket.recv(SECONDS))).lstrip().startswith("<"):
+        pass
+    return json.loads(answer)
+
+
+def test_the_page_is_told_that_what_came_of_its_time_changed_now_and_then(opened: Open) -> None:
+    with opened("/ws/page/overview") as socket:
+        socket.recv(SECONDS)
+        started = time.monotonic()
+        for _ in range(6):
+            sleeps()
+        assert spoken(socket) == {"type": "CHANGED", "topics": ["outcomes"]}
+        sleeps()
+        assert spoken(socket) == {"type": "CHANGED", "topics": ["outcomes"]}
+        assert time.monotonic() - started >= OUTCOMES_EVERY
 
 
 def test_what_a_task_is_called_cannot_put_markup_into_the_page(opened: Open) -> None:
