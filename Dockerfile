@@ -1,5 +1,6 @@
-# One image for every process of Zenith; the command names which: web (the default), worker, engine, agent, migrate, flower.
-# docs/deploy.md tells how to run it. Everything here works with the classic builder as well as with BuildKit.
+# One image for every process of Zenith; the command names which: web (the default), worker, engine, agent, flower, or
+# one of the steps that end: migrate, secrets.
+# Everything here works with the classic builder as well as with BuildKit.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
@@ -22,10 +23,12 @@ RUN ZENITH_DATA_DIR=/tmp/build ZENITH_STATIC_ROOT=/zenith/.static-root/static \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash infra_app tasks_app zenith_site manage.py
 
 FROM ${BASE}
-# A number, not a name: Kubernetes' runAsNonRoot cannot look a name up. The directory is where a volume gets its owner from.
+# A number, not a name: Kubernetes' runAsNonRoot cannot look a name up. A volume gets its owner from the directory
+# that it is mounted at; /secrets is for docker-compose.yml.
 RUN groupadd --gid 10001 zenith \
  && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin zenith \
- && install -d -o 10001 -g 10001 -m 0700 /data
+ && install -d -o 10001 -g 10001 -m 0750 /data \
+ && install -d -o 10001 -g 10001 /secrets/postgres /secrets/redis
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /zenith /zenith
 ENV PATH=/opt/venv/bin:$PATH \
@@ -40,7 +43,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /zenith
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=20s --timeout=10s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=20s --timeout=20s --start-period=60s --retries=3 \
   CMD ["python", "-m", "zenith_site.launch.healthcheck"]
 ENTRYPOINT ["python", "-m", "zenith_site.launch.container"]
 CMD ["web"]

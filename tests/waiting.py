@@ -11,10 +11,12 @@ T = TypeVar("T")
 LOOK_EVERY = 0.03
 
 
-def eventually(condition: Callable[[], T], *, within: float = 20.0, but: Callable[[], object] | None = None) -> T:
+def eventually(
+    condition: Callable[[], T], *, within: float = 20.0, but: Callable[[], object] | None = None, every: float = LOOK_EVERY
+) -> T:
     """Return what `condition` returns once that is true.
 
-    Fails after `within` seconds, and says what `but` returns then.
+    Looks every `every` seconds. Fails after `within` seconds, and says what `but` returns then.
     """
     deadline = time.monotonic() + within
     while True:
@@ -23,4 +25,4 @@ def eventually(condition: Callable[[], T], *, within: float = 20.0, but: Callabl
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s; instead: {but() if but else value!r}")
-        time.sleep(LOOK_EVERY)
+        time.sleep(every)

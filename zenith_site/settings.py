@@ -287,6 +287,10 @@ if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:
     )
 # Pairs of task and queue with counters of their own; each makes some thirty time series.
 ZENITH_METRICS_MAX_TASKS = env.integer("ZENITH_METRICS_MAX_TASKS", 200, minimum=1, maximum=10_000)
+# Flower's own, for whoever ZENITH_ADMIN_USERNAME is; a comma would end it, since Flower takes several.
+ZENITH_FLOWER_PASSWORD = env.secret("ZENITH_FLOWER_PASSWORD")
+if "," in ZENITH_FLOWER_PASSWORD:
+    raise WrongSetting("ZENITH_FLOWER_PASSWORD has a comma in it: it takes any other characters.")
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 ZENITH_ALLOWED_IMAGES = env.names("ZENITH_ALLOWED_IMAGES") or [ZENITH_WORKER_IMAGE]
 # How often the CPUs of a Docker host may be promised to nodes: an idle worker needs none.

@@ -50,7 +50,8 @@ class Recorder:
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._place = socket.gethostname()
+        self._name = f"{self._place}-{os.getpid()}-{uuid4().hex[:8]}"
         self._pause = Pause(stop)
         self._next_claim = 0.0
         self._committed_at = float("-inf")
@@ -81,10 +82,11 @@ class Recorder:
         return len(entries)
 
     def _claimed(self) -> list[Entry]:
-        """Take over what a dead recorder left, every few seconds."""
+        """Give a sign of life and take over what a dead recorder left, every few seconds."""
         now = time.monotonic()
         if now < self._next_claim:
             return []
+        stream.note_recorder(self._place)
         entries = stream.claim(self._name, idle=CLAIM_AFTER, count=BATCH)
         stream.forget_idle_consumers(idle=FORGET_AFTER)
         if not entries:

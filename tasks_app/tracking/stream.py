@@ -25,6 +25,9 @@ from tasks_app.tracking.line import client, command, script, text
 
 STREAM: Final = "zenith:events"
 GROUP: Final = "recorder"
+_RECORDER: Final = "zenith:recorder:"
+#: Seconds: longer than the largest batch takes.
+RECORDER_NOTED: Final = 60
 UNREADABLE: Final = "zenith:events:unreadable"
 UNREADABLE_KEPT: Final = 10_000
 
@@ -202,10 +205,17 @@ def unreadable_count() -> int:
     return int(client().xlen(UNREADABLE))
 
 
-def consumer_idle(prefix: str) -> float | None:
-    """Return for how many seconds no consumer of this prefix has read; None where there is none. Raises redis.RedisError."""
-    idle = [item["idle"] for item in client().xinfo_consumers(STREAM, GROUP) if text(item["name"]).startswith(prefix)]
-    return min(idle) / 1000 if idle else None
+def note_recorder(place: str) -> None:
+    """Note that a recorder is at work on this machine or in this container. Raises redis.RedisError.
+
+    Redis itself says only since version 7.2 when a consumer last tried to read.
+    """
+    client().set(_RECORDER + place, 1, ex=RECORDER_NOTED)
+
+
+def has_recorder(place: str) -> bool:
+    """Return whether one was at work there within the last minute. Raises redis.RedisError."""
+    return bool(client().exists(_RECORDER + place))
 
 
 def forget_idle_consumers(*, idle: float) -> None:

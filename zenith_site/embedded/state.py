@@ -130,8 +130,8 @@ def ensure_secret(data_dir: Path, name: str, *, size: int = 32) -> str:
     return read_secret(data_dir, name)
 
 
-def write_private(path: Path, content: str, *, replace: bool = True) -> None:
-    """Write a file of mode 0600 whole or not at all.
+def write_private(path: Path, content: str, *, replace: bool = True, mode: int = 0o600) -> None:
+    """Write a file of this mode whole or not at all.
 
     Arguments:
         replace: false leaves an existing file alone: of two processes that generate the same secret one must win.
@@ -140,6 +140,7 @@ def write_private(path: Path, content: str, *, replace: bool = True) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
             file.write(content)
         if replace:
             draft.replace(path)

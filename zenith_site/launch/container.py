@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 
+from zenith_site.env import WrongSetting
 from zenith_site.launch import programs
 
+MANAGE: Final = Path(__file__).resolve().parent.parent.parent / "manage.py"
 #: Where Flower listens.
 FLOWER_PORT: Final = 5555
 
@@ -42,19 +45,30 @@ def _worker() -> programs.Program:
 
 
 def _engine() -> programs.Program:
-    return programs.engine(settings.BASE_DIR / "manage.py")
+    return programs.engine(MANAGE)
 
 
 def _agent() -> programs.Program:
     return programs.agent(settings.BASE_DIR / "manage.py")
 
 
+def _secrets() -> programs.Program:
+    return programs.Program("secrets", (sys.executable, "-m", "zenith_site.launch.secrets"), lasting=False)
+
+
 def _migrate() -> programs.Program:
-    return programs.Program("migrate", (sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"), lasting=False)
+    return programs.Program("migrate", (sys.executable, str(MANAGE), "prepare"), lasting=False)
 
 
 def _flower() -> programs.Program:
-    return programs.Program("flower", (sys.executable, "-m", "celery", "-A", "zenith_site", "flower", f"--port={FLOWER_PORT}"))
+    """Flower behind a password, which its own variable carries: a command line can be read by everybody."""
+    if not settings.ZENITH_FLOWER_PASSWORD:
+        raise WrongSetting("ZENITH_FLOWER_PASSWORD is not set: Flower takes one, in it or in ZENITH_FLOWER_PASSWORD_FILE.")
+    return programs.Program(
+        "flower",
+        (sys.executable, "-m", "celery", "-A", "zenith_site", "flower", f"--port={FLOWER_PORT}"),
+        environment={"FLOWER_BASIC_AUTH": f"{settings.ZENITH_ADMIN_USERNAME}:{settings.ZENITH_FLOWER_PASSWORD}"},
+    )
 
 
 ROLES: Final[dict[str, Callable[[], programs.Program]]] = {
@@ -62,8 +76,9 @@ ROLES: Final[dict[str, Callable[[], programs.Program]]] = {
     "worker": _worker,
     "engine": _engine,
     "agent": _agent,
-    "migrate": _migrate,
     "flower": _flower,
+    "migrate": _migrate,
+    "secrets": _secrets,
 }
 
 if __name__ == "__main__":

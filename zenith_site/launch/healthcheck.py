@@ -1,7 +1,7 @@
 """`python -m zenith_site.launch.healthcheck`: whether the process of this container does its work; 0 says yes.
 
 A server that is away makes no process sick: starting it again would not help, and `/health` tells about that. So a web process is
-well when it answers at all, and a worker or an engine when Redis says that it was heard of lately, or says nothing.
+well when it answers at all, and the others when PostgreSQL or Redis says that they were heard of lately, or says nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Final
 import redis
 from django.conf import settings
 
+from zenith_site.launch.container import FLOWER_PORT
+
 #: Seconds that a server has to answer.
 PATIENCE: Final = 5.0
-#: Seconds for which an engine's recorder may be busy with one batch.
-RECORDER_PATIENCE: Final = 60.0
 INIT: Final = Path("/proc/1/cmdline")
 
 
@@ -41,7 +41,7 @@ def _web(_: list[str]) -> str:
 
 
 def _flower(_: list[str]) -> str:
-    return _answers("http://127.0.0.1:5555/healthcheck")
+    return _answers(f"http://127.0.0.1:{FLOWER_PORT}/healthcheck")
 
 
 def _answers(url: str) -> str:
@@ -58,12 +58,12 @@ def _answers(url: str) -> str:
 def _worker(_: list[str]) -> str:
     from tasks_app.tracking import heartbeat
 
+    own = settings.ZENITH_WORKER_NAME.replace("%h", socket.gethostname())
     try:
-        beats = heartbeat.read_all()
+        online = any(beat.name == own and beat.online for beat in heartbeat.read_all())
     except redis.RedisError:
         return ""
-    own = [beat for beat in beats if beat.name.partition("@")[2] == socket.gethostname()]
-    return "" if any(beat.online for beat in own) else "the worker of this container has not been heard of lately"
+    return "" if online else f"the worker {own} has not been heard of lately"
 
 
 def _engine(arguments: list[str]) -> str:
@@ -72,10 +72,27 @@ def _engine(arguments: list[str]) -> str:
     if "--only" in arguments and "recorder" not in arguments:
         return ""
     try:
-        idle = stream.consumer_idle(f"{socket.gethostname()}-")
+        return "" if stream.has_recorder(socket.gethostname()) else "the recorder has not been heard of lately"
     except redis.RedisError:
         return ""
-    return "" if idle is not None and idle < RECORDER_PATIENCE else "the recorder of this container has not read lately"
+
+
+def _agent(_: list[str]) -> str:
+    # Not through the models: loading every app takes seconds where many containers share a machine.
+    from django.db import DatabaseError, connection
+
+    from infra_app.states import HOST_LOST_AFTER
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT extract(epoch FROM now() - seen_at) FROM infra_app_host WHERE name = %s", [settings.ZENITH_AGENT_HOST]
+            )
+            row = cursor.fetchone()
+    except DatabaseError:
+        return ""
+    online = row is not None and row[0] is not None and row[0] < HOST_LOST_AFTER
+    return "" if online else f"the agent of host {settings.ZENITH_AGENT_HOST} has not been heard of lately"
 
 
 #: By the word that the command line of a role has and no other; under an init process that is the role itself.
@@ -85,6 +102,8 @@ PROBES: Final[dict[str, Callable[[list[str]], str]]] = {
     "worker": _worker,
     "engine": _engine,
     "run_engine": _engine,
+    "agent": _agent,
+    "run_agent": _agent,
     "flower": _flower,
 }
 
