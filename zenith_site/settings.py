@@ -156,6 +156,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "zenith_site.notify.bell.bell",
+                "tasks_app.web.nav_counts.context",
             ],
             # Beside the views that use them, where Django does not look by itself.
             "libraries": {"zenith": "tasks_app.web.templatetags.zenith"},

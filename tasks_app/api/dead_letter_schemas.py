@@ -217,5 +217,5 @@ def _members(found: Letter) -> Mapping[str, Any]:
         "error_type": letter.error_type, "error_message": mask_text(task.error_message), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,
-        "replayed_by": found.replayed_by,
+        "replayed_by": [relative.id for relative in found.replayed_by],
     }  # fmt: skip

@@ -3,23 +3,32 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.insight.lineage import replays_of
+from tasks_app.insight.lineage import Relative, replays_of
 from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterText
-from tasks_app.models import DeadLetter
+from tasks_app.models import Attempt, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.masking import mask_text
 
 _MOST: Final = 2**63 - 1
 #: Hours that the small drawing of a group covers.
 HOURS: Final = 24
+#: Ages by which letters are told apart, from the youngest; each ends where the next begins.
+AGES: Final = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7), "older": timedelta.max}
+#: Exceptions shown by age: those with the most open letters.
+MOST_BY_AGE: Final = 12
+_Age = Annotated[
+    Literal["1h", "1d", "7d", "older"] | None,
+    BeforeValidator(lambda value: value or None),
+    WithJsonSchema({"type": "string", "enum": [*AGES, ""]}),
+]
 _State = Annotated[LetterState | None, BeforeValidator(lambda value: value or None)]
 
 
@@ -49,7 +58,7 @@ class Letter:
     """A dead letter, with its task, and the tasks that were sent in its place, oldest first."""
 
     letter: DeadLetter
-    replayed_by: list[UUID]
+    replayed_by: list[Relative]
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,9 @@ class DeadLetterFilter(BaseModel):
     group: FilterText = Field(default="", description="Only letters of this group.")
     task: FilterText = Field(default="", description="Only letters of tasks of this name.")
     error: FilterText = Field(default="", description="Only letters of this exception, such as `ValueError`.")
+    age: _Age = Field(
+        default=None, description="Only letters that are so old: less than an hour, then up to a day, up to a week, or older."
+    )
 
     def page(self) -> LetterPage:
         """Return letters and their replays, in two queries."""
@@ -121,12 +133,25 @@ class DeadLetterFilter(BaseModel):
         """Return the URL's query for this filter; defaults are left out."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
+    def selection(self) -> Selection:
+        """Return what this means for an action, in whatever state it is; of an age, exactly the letters that have it now."""
+        if self.age:
+            return Selection(task_ids=list(self._query().order_by("id").values_list("task_id", flat=True)))
+        return Selection(fingerprint=self.group, task_name=self.task, error_type=self.error)
+
+    def state_counts(self) -> dict[str, int]:
+        """Return how many letters are in which state, in one query: letters are few, since they are pruned."""
+        every = self.model_copy(update={"state": None})._query()
+        return dict(every.order_by().values_list("state").annotate(Count("id")))
+
     def _after(self, id_: int) -> "DeadLetterFilter":
         return self.model_copy(update={"cursor": id_})
 
     def _query(self) -> QuerySet[DeadLetter]:
-        which = Selection(fingerprint=self.group, task_name=self.task, error_type=self.error)
-        return which.query().filter(state=self.state) if self.state else which.query()
+        query = Selection(fingerprint=self.group, task_name=self.task, error_type=self.error).query()
+        if self.age:
+            query = query.filter(_of_age(self.age, timezone.now()))
+        return query.filter(state=self.state) if self.state else query
 
 
 def _by_hour() -> dict[str, Count]:
@@ -151,7 +176,7 @@ def find(task_id: UUID) -> Letter | None:
 
 
 def _with_replays(letters: Sequence[DeadLetter]) -> list[Letter]:
-    replays: dict[UUID, list[UUID]] = replays_of(letter.task_id for letter in letters)
+    replays = replays_of(letter.task_id for letter in letters)
     return [Letter(letter, replays.get(letter.task_id, [])) for letter in letters]
 
 
@@ -161,9 +186,49 @@ def traceback_of(letter: DeadLetter) -> str:
     return mask_text(rows.first() or "")
 
 
-def state_counts(which: Selection) -> dict[str, int]:
-    """Return how many letters of a selection are in which state, in one query: letters are few, since they are pruned."""
-    return dict(which.query().order_by().values_list("state").annotate(Count("id")))
+def newest_traceback(fingerprint: str) -> str:
+    """Return the traceback of a group's newest failure, without secrets, in one query."""
+    newest = Attempt.objects.filter(task__dead_letter__fingerprint=fingerprint)
+    rows = newest.order_by("-task__dead_letter__id", "-attempt", "-delivery").values_list("traceback", flat=True)
+    return mask_text(rows.first() or "")
+
+
+def outcomes(fingerprints: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return for each group how many of the tasks sent in place of its dead ones are in which status, in one query."""
+    found: dict[str, dict[str, int]] = {name: {} for name in fingerprints}
+    rows = Task.objects.filter(replay_of__dead_letter__fingerprint__in=fingerprints).order_by()
+    for name, status, count in rows.values_list("replay_of__dead_letter__fingerprint", "status").annotate(Count("id")):
+        if name is not None:
+            found[name][status] = count
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """How many open letters of one exception have each of the AGES, in their order."""
+
+    error_type: str
+    counts: list[int]
+
+
+def by_age(task: str) -> list[Aged]:
+    """Return the exceptions with the most open letters (of one task, where it is named), by age, in one query."""
+    now = timezone.now()
+    rows = (
+        DeadLetterFilter(task=task, state=LetterState.OPEN)
+        ._query()
+        .order_by()
+        .values_list("error_type")
+        .annotate(**{f"age_{age}": Count("id", filter=_of_age(age, now)) for age in AGES}, number=Count("id"))
+        .order_by("-number", "error_type")[:MOST_BY_AGE]
+    )
+    return [Aged(row[0], list(row[1:-1])) for row in rows]
+
+
+def _of_age(age: str, now: datetime) -> Q:
+    names = list(AGES)
+    older = Q() if age == names[-1] else Q(created_at__gt=now - AGES[age])
+    return older if age == names[0] else older & Q(created_at__lte=now - AGES[names[names.index(age) - 1]])
 
 
 def any_at_all() -> bool:

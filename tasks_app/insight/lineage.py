@@ -43,11 +43,11 @@ def lineage(task: Task) -> Lineage:
     return Lineage(replay_of, replayed_by, found)
 
 
-def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[Relative]]:
     """Return for each of these tasks the tasks sent in its place, oldest first, in one query."""
-    found: dict[UUID, list[UUID]] = {}
+    found: dict[UUID, list[Relative]] = {}
     rows = Task.objects.filter(replay_of__in=list(task_ids)).order_by("id")
-    for dead, new in rows.values_list("replay_of_id", "id"):
+    for dead, new, status in rows.values_list("replay_of_id", "id", "status"):
         if dead is not None:
-            found.setdefault(dead, []).append(new)
+            found.setdefault(dead, []).append(Relative(new, status))
     return found

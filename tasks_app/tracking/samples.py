@@ -103,23 +103,20 @@ def take() -> bool:
 def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
     """Return the names of all queues that somebody consumes, uses, paused or used within the hour.
 
-    A queue that nobody consumes is known by the tasks that wait in it. Three small queries.
+    A queue that nobody consumes is known by the tasks that wait in it. One query of four small parts.
     """
     names = {current_app.conf.task_default_queue}
     names.update(name for beat in beats for name in (*beat.queues, *beat.withheld))
-    names.update(QueuePause.objects.values_list("queue", flat=True))
     since = timezone.now().timestamp() // 60 * 60 - 3600
-    names.update(
-        QueueSample.objects.filter(minute__gte=datetime.fromtimestamp(since, tz=UTC))
-        .order_by()
-        .values_list("queue", flat=True)
-        .distinct()
+    used = (
+        QueueSample.objects.filter(minute__gte=datetime.fromtimestamp(since, tz=UTC)).order_by().values_list("queue").distinct()
     )
-    pending, queued = (
-        Task.objects.filter(status=status).order_by("-id").values_list("queue", flat=True)[:NEWEST]
+    waiting = [
+        Task.objects.filter(status=status).order_by("-id").values_list("queue")[:NEWEST]
         for status in (Status.PENDING, Status.QUEUED)
-    )
-    names.update(pending.union(queued))
+    ]
+    paused = QueuePause.objects.order_by().values_list("queue")
+    names.update(row[0] for row in paused.union(used, *waiting))
     return sorted(names - {""})
 
 

@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from tasks_app.web import analytics, dead_letters, dispatch, events, queues, task, tasks, views, workers
+from tasks_app.web import analytics, dead_letters, deciding, dispatch, events, nav_counts, queues, task, tasks, views, workers
 
 app_name = "tasks"
 
 urlpatterns = [
     path("", views.overview, name="overview"),
+    path("nav/counts/", nav_counts.nav_counts, name="nav_counts"),
     path("run/", views.run, name="run"),
     path("tasks/", tasks.task_list, name="list"),
     path("tasks/act/<slug:verb>/", tasks.act, name="act"),
@@ -16,9 +17,9 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/now/", task.send_now, name="send_now"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
-    path("dead-letters/replay/", dead_letters.replay_letters, name="replay_letters"),
-    path("dead-letters/discard/", dead_letters.discard_letters, name="discard_letters"),
-    path("dead-letters/runs/<uuid:run_id>/stop/", dead_letters.stop, name="stop_run"),
+    path("dead-letters/replay/", deciding.replay_letters, name="replay_letters"),
+    path("dead-letters/discard/", deciding.discard_letters, name="discard_letters"),
+    path("dead-letters/runs/<uuid:run_id>/stop/", deciding.stop, name="stop_run"),
     path("dead-letters/<slug:fingerprint>/", dead_letters.group, name="dead_letter_group"),
     path("analytics/", analytics.analytics_page, name="analytics"),
     path("events/", events.event_list, name="events"),

@@ -73,6 +73,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "settings/tokens/<int:token_id>/revoke/": {"get": PAGE, "post": PAGE},
     "notifications/": {"get": PAGE},
     "notifications/read/": {"post": PAGE},
+    "nav/counts/": {"get": PAGE},
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, ReplayRun, Task
+from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task
 from tasks_app.states import Status
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
@@ -128,3 +130,87 @@ def test_groups_and_letters_are_saved_as_files(person: Client) -> None:
 
 def test_an_unknown_group_is_404(person: Client) -> None:
     assert person.get("/dead-letters/nothing/").status_code == 404
+
+
+def fingerprint_of(error: str) -> str:
+    return DeadLetter.objects.filter(error_type=error).values_list("fingerprint", flat=True)[0]
+
+
+def test_several_groups_are_replayed_at_once_and_the_others_stay(person: Client) -> None:
+    dead(2)
+    dead(1, error="OSError", message="disk full")
+    dead(1, error="KeyError", message="customer")
+    chosen = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
+    asked = person.get("/dead-letters/replay/", chosen).content.decode()
+    assert "3 dead letters of 2 groups are sent again" in asked
+    assert "3 replayed" in person.post("/dead-letters/replay/", chosen, follow=True).content.decode()
+    assert DeadLetter.objects.get(state="OPEN").error_type == "KeyError"
+
+
+def test_what_one_group_cannot_take_is_taken_by_none(person: Client) -> None:
+    dead(1)
+    dead(1, error="OSError", message="disk full")
+    body = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")], "kwargs": '{"seconds": "soon"}'}
+    assert person.post("/dead-letters/replay/", body).status_code == 422
+    assert DeadLetter.objects.filter(state="OPEN").count() == 2
+    assert not Task.objects.filter(replay_of__isnull=False).exists()
+
+
+def test_of_each_group_a_few_go_first(person: Client) -> None:
+    dead(3)
+    dead(3, error="OSError", message="disk full")
+    body = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")], "first": "1"}
+    answer = person.post("/dead-letters/replay/", body, follow=True).content.decode()
+    assert "6 are being replayed." in answer
+    assert sorted(ReplayRun.objects.values_list("first", "total")) == [(1, 3), (1, 3)]
+    assert "Replays of many" in answer
+
+
+def test_several_groups_are_discarded(person: Client) -> None:
+    dead(2)
+    dead(1, error="OSError", message="disk full")
+    chosen = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
+    assert "Discard 3 dead letters" in person.get("/dead-letters/discard/", chosen).content.decode()
+    person.post("/dead-letters/discard/", chosen)
+    assert not DeadLetter.objects.filter(state="OPEN").exists()
+
+
+def test_open_letters_are_counted_by_exception_and_age_and_each_number_leads_there(person: Client) -> None:
+    dead(2)
+    old = dead(1, error="OSError", message="disk full")
+    DeadLetter.objects.filter(task_id=old[0]).update(created_at=timezone.now() - timedelta(days=3))
+    page = person.get("/dead-letters/")
+    rows = {row["error"]: [count for count, _ in row["cells"]] for row in page.context["ages"]["rows"]}
+    assert rows == {"ValueError": [2, 0, 0, 0], "OSError": [0, 0, 1, 0]}
+    (url,) = [url for row in page.context["ages"]["rows"] for count, url in row["cells"] if count == 1]
+    led = person.get(f"/dead-letters/{url}")
+    assert [found.error_type for found in led.context["groups"]] == ["OSError"]
+    assert led.context["open_matching"] == 1
+
+
+def test_all_of_an_age_are_those_that_have_it(person: Client) -> None:
+    dead(2)
+    old = dead(1)
+    DeadLetter.objects.filter(task_id=old[0]).update(created_at=timezone.now() - timedelta(days=30))
+    person.post("/dead-letters/discard/", {"all": "1", "age": "older"})
+    assert DeadLetter.objects.get(state="DISCARDED").task_id == old[0]
+
+
+def test_the_pages_say_what_became_of_earlier_replays(person: Client) -> None:
+    dead(2)
+    person.post("/dead-letters/replay/", {"all": "1", "group": group()})
+    first, second = Task.objects.filter(replay_of__isnull=False)
+    apply([Event(task_id=str(first.id), status=Status.SUCCESS, at=time.time(), worker="w1", result="1")])
+    for path in ("/dead-letters/?state=ALL", f"/dead-letters/{group()}/"):
+        text = person.get(path).content.decode()
+        assert 'title="1 Success"' in text
+        assert 'title="1 Queued"' in text
+    assert str(second.id) in text
+
+
+def test_a_groups_traceback_begins_with_the_own_frame(person: Client) -> None:
+    ids = dead(1)
+    Attempt.objects.filter(task_id=ids[0]).update(
+        traceback='Traceback (most recent call last):\n  File "/srv/app/x.py", line 3, in run\n    boom()\nValueError: no\n'
+    )
+    assert "/srv/app/x.py:3" in person.get(f"/dead-letters/{group()}/").content.decode()

@@ -18,6 +18,7 @@ PARTS_WITHOUT_ROOT = {
     "_fields.html", "_chart.html", "_key.html", "_range.html", "_summary.html", "_total.html", "_comparison.html", "_heat.html",
     "_actions.html", "_list_row.html", "_traceback.html",
     "_notice.html", "_sign.html", "_delivery.html",
+    "_nav_count.html", "_nav_counts.html", "_under_way.html", "_outcomes.html",
 }  # fmt: skip
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TEMPLATES)))

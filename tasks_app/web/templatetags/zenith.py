@@ -48,7 +48,7 @@ def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key
     counts = context.get("nav_counts") or {}
     return {
         "url": url, "label": label, "icon_name": icon, "key": key,
-        "count": counts.get(url_name), "count_id": f"nav-{url_name.replace(':', '-').replace('_', '-')}",
+        "count": counts.get(url_name), "count_id": css_id(url_name),
         # A page below marks its entry too; everything is below the Overview.
         "current": "page" if path == url else "true" if url and url != "/" and path.startswith(url) else "",
     }  # fmt: skip
@@ -79,6 +79,12 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
         SafeString(f' aria-sort="{"descending" if down else "ascending"}"' if down or up else ""),
         query.urlencode(), label, icon("arrow-down" if down else "arrow-up" if up else "arrows-sort"),
     )  # fmt: skip
+
+
+@register.filter
+def css_id(url_name: str) -> str:
+    """Return the name of a URL as a part of an element's id."""
+    return url_name.replace(":", "-").replace("_", "-")
 
 
 @register.filter

@@ -1,0 +1,53 @@
+"""The few numbers that stand beside the navigation, on every page: one query, and the workers' heartbeats."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+from django.db import connection
+
+from tasks_app.tracking import heartbeat
+
+#: Where counting stops; the navigation then says that there are more.
+COUNTED_TO: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much there is of what people look for. `workers` and `queues` are None while Redis does not answer.
+
+    Attributes:
+        running: tasks that workers run now, up to COUNTED_TO.
+        waiting: tasks that are sent or about to be, and wait for a worker, up to COUNTED_TO.
+        dead: dead letters that nobody has decided about, up to COUNTED_TO.
+        workers: those that are online.
+        queues: those that workers take from.
+    """
+
+    running: int
+    waiting: int
+    dead: int
+    workers: int | None
+    queues: int | None
+
+
+# Along the indexes task_by_status and letter_open, and no further than the limit.
+_COUNT: Final = """
+    SELECT
+        (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status = 'STARTED' LIMIT %(most)s) AS counted),
+        (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status IN ('PENDING', 'QUEUED', 'RECEIVED') LIMIT %(most)s)
+            AS counted),
+        (SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS counted)
+"""
+
+
+def standing() -> Standing:
+    """Count, in one query. Raises django.db.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"most": COUNTED_TO})
+        running, waiting, dead = cursor.fetchone()
+    try:
+        online = [beat for beat in heartbeat.read_all() if beat.online]
+    except redis.RedisError:
+        return Standing(running, waiting, dead, None, None)
+    return Standing(running, waiting, dead, len(online), len({queue for beat in online for queue in beat.queues}))

@@ -1,0 +1,88 @@
+"""The numbers beside the navigation: what they count, that they cost one query, and that they come by themselves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.insight.standing import Standing, standing
+from tasks_app.states import Status
+from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking.apply import apply
+from tasks_app.tracking.stream import Event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def empty_redis() -> None:
+    stream.client().flushdb()
+
+
+@pytest.fixture
+def person() -> Client:
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(User.objects.create_user("vera", password="a long enough one"))
+    return client
+
+
+def busy() -> None:
+    """Two tasks wait, one runs, one is dead; one worker takes from two queues."""
+    ids = dispatch(Dispatch(task="analyze_text", count=4), Origin(source="api")).ids
+    now = time.time()
+    apply(
+        [
+            Event(task_id=str(ids[0]), status=Status.STARTED, at=now, worker="w1"),
+            Event(task_id=str(ids[1]), status=Status.FAILURE, at=now, worker="w1", error_type="X", result='{"exc_type": "X"}'),
+        ]
+    )
+    heartbeat.write("w1@here", slots=2, busy=1, queues=["default", "reports"])
+
+
+def test_what_is_counted() -> None:
+    busy()
+    assert standing() == Standing(running=1, waiting=2, dead=1, workers=1, queues=2)
+
+
+def test_every_page_has_the_counts(person: Client) -> None:
+    busy()
+    for path in ("/tasks/", "/settings/", "/dead-letters/"):
+        text = person.get(path).content.decode()
+        assert 'title="1 running, 2 waiting"' in text
+        assert 'id="nav-count-tasks-dead-letters"' in text
+
+
+def test_nothing_to_count_is_no_number(person: Client) -> None:
+    assert 'title="0 running' not in person.get("/tasks/").content.decode()
+
+
+def test_they_cost_one_query(django_assert_num_queries: Any) -> None:
+    busy()
+    with django_assert_num_queries(1):
+        standing()
+
+
+def test_an_open_page_asks_for_the_counts_alone_and_hears_when_nothing_changed(person: Client) -> None:
+    busy()
+    first = person.get("/nav/counts/", headers={"HX-Request": "true"})
+    text = first.content.decode()
+    assert text.count("hx-swap-oob") == 4
+    assert "<html" not in text
+    again = person.get("/nav/counts/", headers={"HX-Request": "true", "If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_without_redis_the_other_counts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    import redis
+
+    def away() -> None:
+        raise redis.ConnectionError("away")
+
+    busy()
+    monkeypatch.setattr(heartbeat, "read_all", away)
+    assert standing() == Standing(running=1, waiting=2, dead=1, workers=None, queues=None)
