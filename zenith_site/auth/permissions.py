@@ -45,6 +45,19 @@ class EverybodyMayLook(ModelBackend):
             return bool(user_obj.is_active and user_obj.is_authenticated)
         return super().has_perm(user_obj, perm, obj)
 
+    def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        """Return what a user and their groups were given: in one query, where Django's own takes two for each page."""
+        if obj is not None or not user_obj.is_active or user_obj.is_anonymous or user_obj.is_superuser:
+            return super().get_all_permissions(user_obj, obj)
+        if not hasattr(user_obj, "_perm_cache"):
+            own, through_groups = (
+                Permission.objects.filter(**{path: user_obj}).order_by().values_list("content_type__app_label", "codename")
+                for path in ("user", "group__user")
+            )
+            user_obj._perm_cache = {f"{app}.{codename}" for app, codename in own.union(through_groups)}
+        found: set[str] = user_obj._perm_cache
+        return found
+
 
 def ensure_roles(using: str = "default") -> None:
     """Make the groups, and give them the permissions that they lack; what somebody added stays."""
