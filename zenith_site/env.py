@@ -175,6 +175,14 @@ class Environment:
             self._refuse(name, without_password(value), f"an address such as {example}")
         return value
 
+    def webhook(self, name: str, *, example: str) -> str:
+        """An address to post to, also through NAME_FILE; it may be a secret as a whole, and is refused without being shown."""
+        value = self.secret(name)
+        parts = _split(value)
+        if value and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
+            self._refuse(name, "***", f"an address without a login, such as {example}")
+        return value
+
     def _refuse(self, name: str, value: str, accepted: str) -> NoReturn:
         shown = value if len(value) <= 200 else f"{value[:200]}…"
         raise WrongSetting(f"{name}={shown!r} is not accepted: it takes {accepted}.")

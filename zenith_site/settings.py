@@ -336,15 +336,13 @@ ZENITH_NOTIFICATION_DAYS = env.integer("ZENITH_NOTIFICATION_DAYS", 30, minimum=1
 ZENITH_NOTIFICATION_MAX = env.integer("ZENITH_NOTIFICATION_MAX", 1000, minimum=10, maximum=100_000)
 
 ZENITH_NOTIFY_EMAIL = env.addresses("ZENITH_NOTIFY_EMAIL")
-ZENITH_NOTIFY_SLACK_URL = env.url(
-    "ZENITH_NOTIFY_SLACK_URL", schemes=("http", "https"), example="https://hooks.slack.com/services/T000/B000/XXXX"
-)
-ZENITH_NOTIFY_WEBHOOK_URL = env.url(
-    "ZENITH_NOTIFY_WEBHOOK_URL", schemes=("http", "https"), example="https://alerts.example.com/zenith"
-)
+ZENITH_NOTIFY_SLACK_URL = env.webhook("ZENITH_NOTIFY_SLACK_URL", example="https://hooks.slack.com/services/T000/B000/XXXX")
+ZENITH_NOTIFY_WEBHOOK_URL = env.webhook("ZENITH_NOTIFY_WEBHOOK_URL", example="https://alerts.example.com/zenith")
 ZENITH_NOTIFY_WEBHOOK_SECRET = env.secret("ZENITH_NOTIFY_WEBHOOK_SECRET")
 if ZENITH_NOTIFY_WEBHOOK_URL and not is_signing_secret(ZENITH_NOTIFY_WEBHOOK_SECRET):
-    raise WrongSetting(f"ZENITH_NOTIFY_WEBHOOK_SECRET is not fit to sign with: it takes {ACCEPTED_SECRET}.")
+    raise WrongSetting(
+        f"ZENITH_NOTIFY_WEBHOOK_URL is set, but ZENITH_NOTIFY_WEBHOOK_SECRET is not fit to sign with: it takes {ACCEPTED_SECRET}."
+    )
 
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
 EMAIL_PORT = env.integer("EMAIL_PORT", 25, minimum=1, maximum=65535)

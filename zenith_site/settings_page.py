@@ -31,6 +31,9 @@ SHOWN: Final = (
     "ZENITH_TASK_MODULES", "ZENITH_RETENTION_DAYS", "ZENITH_DEAD_LETTER_DAYS", "ZENITH_DEAD_LETTER_MAX", "ZENITH_AUDIT_DAYS",
     "ZENITH_MASK_KEYS", "ZENITH_MASK_STORED", "ZENITH_METRICS_TOKEN", "ZENITH_METRICS_MAX_TASKS",
     "ZENITH_EMBEDDED_POSTGRES", "ZENITH_EMBEDDED_REDIS", "ZENITH_API_KEY", "ALLOWED_HOSTS",
+    "ZENITH_PUBLIC_URL", "ZENITH_NOTIFY_QUIET", "ZENITH_NOTIFY_WORKER_GONE", "ZENITH_NOTIFY_QUEUE_AGE",
+    "ZENITH_NOTIFY_STREAM_LAG", "ZENITH_NOTIFY_HOST_UNREACHABLE", "ZENITH_NOTIFY_ROUTES", "ZENITH_NOTIFY_THROTTLE",
+    "ZENITH_NOTIFY_EMAIL", "ZENITH_NOTIFICATION_DAYS", "ZENITH_NOTIFICATION_MAX",
     "CSRF_TRUSTED_ORIGINS", "CELERY_TASK_SOFT_TIME_LIMIT", "CELERY_TASK_TIME_LIMIT", "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT",
 )  # fmt: skip
 
@@ -171,6 +174,8 @@ def _configuration() -> list[Setting]:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {part}" for name, part in value.items()) or "none"
     if hasattr(value, "count") and hasattr(value, "seconds"):
         return f"{value.count}/{value.seconds}s"
     return "none" if value in (None, "") else str(value)

@@ -58,6 +58,20 @@ def test_a_choice_outside_its_options_is_refused() -> None:
         Environment({"E": "prod"}).choice("E", ("development", "production"), "development")
 
 
+@pytest.mark.parametrize("value", ["https://hooks.example.com/T/B/x", "http://10.0.0.5:8080/"])
+def test_a_webhook_is_any_address_of_the_web(value: str) -> None:
+    assert Environment({"W": value}).webhook("W", example="https://example.com") == value
+
+
+@pytest.mark.parametrize(
+    "value", [f"//x/{PASSWORD}", f"https:///{PASSWORD}", f"https://ada:{PASSWORD}@x/", f"https://x:port/{PASSWORD}"]
+)
+def test_another_address_is_refused_without_showing_it(value: str) -> None:
+    with pytest.raises(WrongSetting, match=r"W='\*\*\*' is not accepted") as caught:
+        Environment({"W": value}).webhook("W", example="https://example.com")
+    assert PASSWORD not in str(caught.value)
+
+
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "secret with space"
     path.write_text(f"{PASSWORD}\n")
@@ -147,6 +161,11 @@ def test_a_dotenv_file_does_not_replace_what_is_set(tmp_path: Path, monkeypatch:
         ("ZENITH_WORKER_CONCURRENCY", "-1", ("manage.py", "check")),
         ("ZENITH_TASK_MODULES", "a b", ("manage.py", "check")),
         ("PORT", "x", ("manage.py", "check")),
+        ("ZENITH_NOTIFY_ROUTES", "pager=all", ("manage.py", "check")),
+        ("ZENITH_NOTIFY_THROTTLE", "5m", ("manage.py", "check")),
+        ("ZENITH_NOTIFY_EMAIL", "ops", ("manage.py", "check")),
+        ("ZENITH_NOTIFY_SLACK_URL", f"ftp://hooks.example.com/{PASSWORD}", ("manage.py", "check")),
+        ("ZENITH_NOTIFY_WEBHOOK_URL", f"https://hooks.example.com/{PASSWORD}", ("manage.py", "check")),
     ],
 )
 def test_every_program_ends_with_one_line(name: str, value: str, command: tuple[str, ...], tmp_path: Path) -> None:
