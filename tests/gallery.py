@@ -70,6 +70,14 @@ def cancel(request: HttpRequest) -> HttpResponse:
     return answer(request, "gallery")
 
 
+@require_safe
+def no_nodes(request: HttpRequest) -> HttpResponse:
+    """The Nodes page of an installation without any Docker host."""
+    caller_of(request, VIEW)
+    context = {"hosts": [], "groups": [], "online": 0, "tabs": [], "filtered": False}
+    return render_page(request, "nodes/nodes.html", context, fragments=["nodes/_hosts.html", "nodes/_nodes.html"])
+
+
 def empty(request: HttpRequest) -> HttpResponse:
     """A page that is yet to be made."""
     template = engines["django"].from_string('{% extends "base.html" %}{% block main %}<h1>To come</h1>{% endblock %}')
@@ -99,15 +107,14 @@ def _missing(known: list[Any], names: list[str]) -> list[Any]:
 
 TASK_PAGES = ["list", "dispatch", "dead_letters", "analytics", "workers", "queues", "events"]
 tasks_pages = [*tasks_urls.urlpatterns, *_missing(tasks_urls.urlpatterns, TASK_PAGES)]
-infra_pages = [path(f"{name}/", empty, name=name) for name in ("nodes", "inventory", "network")]
 
 urlpatterns = [
     path("gallery/", gallery, name="gallery"),
     path("gallery/confirm/", confirm_cancel, name="gallery_confirm"),
     path("gallery/cancel/", cancel, name="gallery_cancel"),
+    path("gallery/no-nodes/", no_nodes, name="gallery_no_nodes"),
     path("broken/", broken, name="broken"),
     path("", include((tasks_pages, "tasks"))),
-    path("", include((infra_pages, "infra"))),
     *_missing(site_urls, ["settings"]),
     *site_urls,
 ]

@@ -159,7 +159,10 @@ TEMPLATES: list[dict[str, Any]] = [
                 "tasks_app.web.nav_counts.context",
             ],
             # Beside the views that use them, where Django does not look by itself.
-            "libraries": {"zenith": "tasks_app.web.templatetags.zenith"},
+            "libraries": {
+                "zenith": "tasks_app.web.templatetags.zenith",
+                "nodes": "infra_app.web.templatetags.nodes",
+            },
         },
     },
 ]

@@ -27,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("notifications/", notify.notifications, name="notifications"),
     path("notifications/read/", notify.read, name="read_notifications"),
     path("", include("tasks_app.web.urls")),
+    path("", include("infra_app.web.urls")),
     path("", api.urls),
 ]
 

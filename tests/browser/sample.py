@@ -25,6 +25,7 @@ from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.rollup import BUCKETS
 from tasks_app.tracking.stream import Event
+from tests.browser.nodes_sample import fill_nodes
 from zenith_site.common.ids import new_id
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Channel, Kind
@@ -68,6 +69,9 @@ class Sample:
     """Ids of what a page can be shown of, by status; the newest last."""
 
     tasks: dict[Status, list[str]] = field(default_factory=dict)
+    #: Ids of nodes and groups by name.
+    nodes: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
 
     def task(self, status: Status) -> str:
         """A task in this status."""
@@ -94,6 +98,7 @@ def fill() -> Sample:
     _samples(chance)
     _heartbeats()
     _notifications()
+    fill_nodes(sample)
     return sample
 
 

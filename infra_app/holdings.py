@@ -1,0 +1,116 @@
+"""What the Docker hosts hold, kind by kind, with who uses what: rows that can be filtered. It only reads."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from infra_app.models import HostSnapshot
+from infra_app.sight import image_name, uptime
+from infra_app.types import ContainerSeen
+
+_SHORT_ID: Final = 12
+
+
+class Kind(StrEnum):
+    """What can be held."""
+
+    CONTAINER = "container"
+    IMAGE = "image"
+    VOLUME = "volume"
+    NETWORK = "network"
+
+    @property
+    def label(self) -> str:
+        """Its plural, for people."""
+        return f"{self.value.capitalize()}s"
+
+
+class Use(StrEnum):
+    """Whether anything needs it."""
+
+    USED = "in use"
+    UNUSED = "unused"
+    DANGLING = "dangling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A container, image, volume or network.
+
+    Attributes:
+        size: in bytes; None where Docker does not tell.
+        about: what it is, in a few words: an image, a driver, subnets.
+        used_by: names of what uses it; for a container, what it uses.
+        node_id: of the node that a container is.
+    """
+
+    kind: Kind
+    id: str
+    name: str
+    status: str
+    use: Use
+    size: int | None
+    host: str
+    about: str
+    used_by: list[str] = field(default_factory=list)
+    uptime: float | None = None
+    node_id: str | None = None
+
+    @property
+    def short_id(self) -> str:
+        """As much of its id as Docker's own lists show."""
+        return self.id.removeprefix("sha256:")[:_SHORT_ID]
+
+    def matches(self, text: str) -> bool:
+        """Whether a text is in its name, its id, or what it uses or is used by."""
+        wanted = text.lower()
+        return any(wanted in words.lower() for words in (self.name, self.id, self.about, self.status, *self.used_by))
+
+
+def holdings(snapshots: Iterable[HostSnapshot]) -> list[Holding]:
+    """Return all that the hosts hold, by kind, host and name."""
+    found = [holding for snapshot in snapshots for holding in _of_host(snapshot)]
+    order = list(Kind)
+    return sorted(found, key=lambda holding: (order.index(holding.kind), holding.host, holding.name))
+
+
+def _of_host(snapshot: HostSnapshot) -> Iterator[Holding]:
+    host = snapshot.host.name
+    by_image: dict[str, list[str]] = defaultdict(list)
+    for container in snapshot.containers:
+        by_image[container["image_id"]].append(container["name"])
+        yield _container(container, host)
+    for image in snapshot.images:
+        users = by_image.get(image["id"], [])
+        yield Holding(
+            kind=Kind.IMAGE, id=image["id"], name=image_name(image), status="", use=_use(image["dangling"], users), host=host,
+            size=image["size"], about=", ".join(image["tags"][1:]), used_by=users,
+        )  # fmt: skip
+    for volume in snapshot.volumes:
+        yield Holding(
+            kind=Kind.VOLUME, id=volume["name"], name=volume["name"], status="", use=_use(volume["dangling"], volume["used_by"]),
+            size=volume["size"], host=host, about=volume["driver"], used_by=volume["used_by"],
+        )  # fmt: skip
+    for network in snapshot.networks:
+        members = [f"{member['name']} {member['ip']}".strip() for member in network["members"]]
+        about = ", ".join([network["driver"], *network["subnets"], *(["internal"] if network["internal"] else [])])
+        yield Holding(
+            kind=Kind.NETWORK, id=network["id"], name=network["name"], status="", use=_use(False, members), size=None, host=host,
+            about=about, used_by=members,
+        )  # fmt: skip
+
+
+def _container(container: ContainerSeen, host: str) -> Holding:
+    uses = [*(network["name"] for network in container["networks"]), *container["volumes"]]
+    running = container["status"] == "running"
+    return Holding(
+        kind=Kind.CONTAINER, id=container["id"], name=container["name"], status=container["status"], host=host,
+        use=Use.USED if running else Use.UNUSED, size=container["size"], about=container["image"], used_by=uses,
+        uptime=uptime(container), node_id=container["node_id"],
+    )  # fmt: skip
+
+
+def _use(dangling: bool, users: list[str]) -> Use:
+    return Use.DANGLING if dangling else Use.USED if users else Use.UNUSED

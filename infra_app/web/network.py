@@ -1,0 +1,57 @@
+"""The Network page: a map of each host's networks and containers, and the same as a table."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_safe
+
+from infra_app import sight
+from infra_app.models import HostSnapshot
+from infra_app.sight import Container
+from infra_app.web.network_map import network_map
+from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.downloads import download, wanted
+from zenith_site.common.pages import render_page
+
+COLUMNS: Final[list[tuple[str, Callable[[Container], Any]]]] = [
+    ("id", lambda container: container.id),
+    ("name", lambda container: container.name),
+    ("ip", lambda container: container.ip),
+    ("status", lambda container: container.status),
+    ("uptime_seconds", lambda container: container.uptime),
+    ("networks", lambda container: container.networks),
+    ("ports", lambda container: container.ports),
+    ("host", lambda container: container.host),
+]
+
+
+@require_safe
+def network(request: HttpRequest) -> HttpResponseBase:
+    """Containers with their addresses and ports, and the networks with their members."""
+    caller_of(request, VIEW)
+    snapshots = sight.snapshots()
+    host = request.GET.get("host", "")[:63]
+    chosen = [snapshot for snapshot in snapshots if host in ("", snapshot.host.name)]
+    containers = list(sight.containers(chosen))
+    if kind := wanted(request):
+        return download(kind, "network", COLUMNS, containers)
+    context = {
+        "snapshots": snapshots,
+        "chosen": chosen,
+        "host": host,
+        "containers": containers,
+        "maps": [drawn for snapshot in chosen if (drawn := network_map(snapshot))],
+        "file_query": f"host={host}&" if host and chosen else "",
+        "tabs": _tabs(snapshots, host),
+    }
+    return render_page(request, "network/network.html", context, fragments=["network/_network.html"])
+
+
+def _tabs(snapshots: list[HostSnapshot], host: str) -> list[dict[str, Any]]:
+    tabs: list[dict[str, Any]] = [{"label": "All hosts", "url": "?", "count": None, "current": not host}]
+    for one in snapshots:
+        name = one.host.name
+        tabs.append({"label": name, "url": f"?host={name}", "count": len(one.containers), "current": host == name})
+    return tabs

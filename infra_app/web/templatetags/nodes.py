@@ -1,0 +1,14 @@
+"""What templates of nodes need beside the site's own filters."""
+
+from django import template
+
+from infra_app.board import COLOURS
+from infra_app.states import NodeStatus
+
+register = template.Library()
+
+
+@register.filter
+def node_colour(status: str) -> str:
+    """Return the CSS class suffix of a node's status."""
+    return COLOURS[NodeStatus(status)]
