@@ -1,0 +1,154 @@
+"""The image's entry point becomes the process that it is told to be; its health check finds out which one that is."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from tests.processes import free_port
+from zenith_site.env import WrongSetting
+from zenith_site.launch import container, healthcheck
+
+
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What the process would have become: command lines and environments."""
+    found: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execvpe", lambda _, command, environment: found.append((command, environment)))
+    return found
+
+
+@pytest.fixture
+def started_as(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Says which command line the container's first process has."""
+
+    def say(*arguments: str) -> None:
+        (tmp_path / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
+        monkeypatch.setattr(healthcheck, "INIT", tmp_path / "cmdline")
+
+    return say
+
+
+@pytest.fixture
+def sick_server(settings: LazySettings) -> Iterator[type[BaseHTTPRequestHandler]]:
+    """A web process that answers what its class says."""
+
+    class Answers(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_GET(self) -> None:
+            self.send_response(type(self).status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        settings.ZENITH_PORT = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Answers
+        server.shutdown()
+
+
+def test_without_a_command_it_is_the_web_process(became: list[tuple[list[str], dict[str, str]]]) -> None:
+    container.main([])
+
+    assert "zenith_site.asgi:application" in became[0][0]
+
+
+def test_options_follow_those_of_the_role_and_so_count_for_more(became: list[tuple[list[str], dict[str, str]]]) -> None:
+    container.main(["worker", "--queues", "reports"])
+
+    command, environment = became[0]
+    assert command[-2:] == ["--queues", "reports"]
+    assert "celery" in command
+    assert environment["REMAP_SIGTERM"] == "SIGQUIT"
+
+
+def test_any_other_program_runs_as_it_stands(became: list[tuple[list[str], dict[str, str]]]) -> None:
+    container.main(["python", "manage.py", "tasks"])
+
+    assert became[0][0] == ["python", "manage.py", "tasks"]
+
+
+def test_flower_has_its_password_in_the_environment_only(
+    became: list[tuple[list[str], dict[str, str]]], settings: LazySettings
+) -> None:
+    settings.ZENITH_FLOWER_PASSWORD = "tulips"
+    container.main(["flower"])
+
+    command, environment = became[0]
+    assert "tulips" not in " ".join(command)
+    assert environment["FLOWER_BASIC_AUTH"] == "admin:tulips"
+
+
+def test_flower_without_a_password_does_not_start(settings: LazySettings) -> None:
+    settings.ZENITH_FLOWER_PASSWORD = ""
+
+    with pytest.raises(WrongSetting, match="ZENITH_FLOWER_PASSWORD is not set"):
+        container.main(["flower"])
+
+
+@pytest.mark.parametrize("command", [("python", "-m", "daphne", "-p", "8000"), ("/sbin/docker-init", "--", "python", "web")])
+def test_a_web_process_is_well_while_it_answers(
+    command: tuple[str, ...], started_as: Any, sick_server: type[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    started_as(*command)
+
+    assert healthcheck.main() == 0
+    sick_server.status = 503
+    assert healthcheck.main() == 0
+    sick_server.status = 500
+    assert healthcheck.main() == 1
+    assert "answers 500" in capsys.readouterr().err
+
+
+def test_a_web_process_that_does_not_answer_is_sick(
+    started_as: Any, settings: LazySettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started_as("python", "-m", "daphne")
+    settings.ZENITH_PORT = free_port()
+
+    assert healthcheck.main() == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_nobody_knows_more_of_a_program_that_is_no_role_than_that_it_runs(started_as: Any) -> None:
+    started_as("python", "manage.py", "tasks")
+
+    assert healthcheck.main() == 0
+
+
+def test_an_engine_is_well_once_its_recorder_has_given_a_sign_of_life(started_as: Any) -> None:
+    from tasks_app.tracking import stream
+
+    stream.client().flushdb()
+    started_as("python", "manage.py", "run_engine")
+    assert healthcheck.main() == 1
+
+    stream.note_recorder(os.uname().nodename)
+
+    assert healthcheck.main() == 0
+    started_as("python", "manage.py", "run_engine", "--only", "relay")
+    assert healthcheck.main() == 0
+
+
+def test_an_agent_is_well_while_its_host_is_seen(started_as: Any, settings: LazySettings, transactional_db: None) -> None:
+    from django.utils import timezone
+
+    from infra_app.models import Host
+
+    started_as("python", "manage.py", "run_agent")
+    settings.ZENITH_AGENT_HOST = "here"
+    assert healthcheck.main() == 1
+
+    Host.objects.create(name="here", address="unix:///var/run/docker.sock", seen_at=timezone.now())
+
+    assert healthcheck.main() == 0
