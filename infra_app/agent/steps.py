@@ -133,6 +133,7 @@ class Hand:
         record.observe(
             node, ("created", f"Container {container[:12]} of {spec.image}."),
             container_id=container, observed_revision=node.revision, exit_code=None, oom_killed=False, finished_at=None,
+            started_at=None,
         )  # fmt: skip
 
     def _pull(self, node: Node, image: str) -> str:

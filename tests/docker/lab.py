@@ -166,6 +166,7 @@ class Lab:
                 for box in engine.owned(f"{HOST_LABEL}={key}"):
                     engine.remove(box.id)
             engine.connection.close()
+        self._engines.clear()
 
     def _relayed(self) -> dict[str, str]:
         """Have the test's servers reached through the bridge, and return the addresses that nodes are told."""

@@ -1,0 +1,150 @@
+"""Several hosts: nodes spread over them, a host that is lost and comes back, an engine that stops, and a swarm over both.
+
+The second engine, and the first one's swarm, are there once on a machine: a lock keeps two runs of these tests apart.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra_app import nodes
+from infra_app.models import Node
+from infra_app.states import HOST_LOST_AFTER, NodeStatus
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.models import Task
+from tasks_app.states import Status
+from tests.docker.engine import docker, run
+from tests.docker.lab import FIRST_ENGINE, Lab, kill, took
+from tests.processes import REPOSITORY
+from tests.waiting import eventually
+
+SECOND_ENGINE = "tcp://10.77.0.2:2375"
+FIRST_ADDRESS = "10.77.0.1"
+LOCK = Path("/var/tmp/zenith-second-engine.lock")  # noqa: S108 (the same for every run on this machine)
+TOOL = "shared/docker/second-engine"
+
+
+@pytest.fixture(scope="module")
+def second_engine(image: str) -> Iterator[str]:
+    """A second Docker engine on this machine, with the project's image; stopped again where it did not run before."""
+    tool = next((folder / TOOL for folder in REPOSITORY.parents if (folder / TOOL).exists()), None)
+    if tool is None:
+        reason = f"there is no {TOOL} beside the clone to start a second engine"
+        if "docker" in os.environ.get("ZENITH_REQUIRE", ""):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(str(tool), "up", within=120)
+        run("sh", "-c", f"docker save {image} | DOCKER_HOST={SECOND_ENGINE} docker load", within=300)
+        yield str(tool)
+        run(str(tool), "down", within=90)
+
+
+@pytest.fixture(scope="module")
+def two(lab: Lab, second_engine: str) -> Iterator[Lab]:
+    """A lab with two hosts, cleared while the second engine is still there."""
+    lab.engine(SECOND_ENGINE)
+    lab.agent("first", FIRST_ENGINE)
+    lab.agent("second", SECOND_ENGINE)
+    yield lab
+    lab.clear()
+
+
+@pytest.fixture
+def swarm(two: Lab) -> Iterator[None]:
+    """Both engines in one swarm, which the first one manages."""
+    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
+        pytest.skip("this machine's engine is in a swarm already, which is left alone")
+    docker("swarm", "init", "--advertise-addr", FIRST_ADDRESS, "--listen-addr", f"{FIRST_ADDRESS}:2377")
+    try:
+        token = docker("swarm", "join-token", "--quiet", "worker")
+        run("docker", "--host", SECOND_ENGINE, "swarm", "join", "--token", token, f"{FIRST_ADDRESS}:2377")
+        eventually(lambda: two.host("first").swarm_manager and two.host("second").swarm_node_id, within=60)
+        yield
+    finally:
+        for engine in (SECOND_ENGINE, FIRST_ENGINE):
+            run("docker", "--host", engine, "swarm", "leave", "--force")
+        # Docker makes it with a swarm, and forgets it.
+        docker("network", "rm", "docker_gwbridge")
+
+
+def test_nodes_spread_over_two_hosts_and_both_work(two: Lab) -> None:
+    group = two.deploy("spread", replicas=2)
+    ready = two.ready(group, 2)
+    assert {node.host.name for node in ready} == {"first", "second"}
+    ids = dispatch(Dispatch(task="drill_sleep", count=8, data=0.5, queue="spread"), Origin(source="api")).ids
+    done = two.finished(Task.objects.filter(pk__in=ids))
+    assert {task.status for task in done} == {Status.SUCCESS}
+    assert {task.worker for task in done} == {node.worker for node in ready}
+
+
+def test_a_lost_agent_makes_its_host_unreachable_and_its_nodes_unknown_and_starts_nothing_twice(two: Lab) -> None:
+    [node] = two.nodes(two.deploy("lost", host="second"))
+    two.until(node, lambda node: node.status == NodeStatus.READY, within=90)
+    container, started = node.container_id, node.started_at
+    [agent] = [process for process in two.stack.processes if process.name == "agent-second" and process.runs]
+    kill(agent)
+    began = time.monotonic()
+    eventually(lambda: not two.host("second").online, within=15)
+    took("Host unreachable", began)
+    assert HOST_LOST_AFTER < 15
+    node = Node.objects.select_related("host").get(pk=node.pk)
+    assert (node.status, node.shown_status) == (NodeStatus.READY, NodeStatus.UNKNOWN)
+
+    two.agent("second", SECOND_ENGINE)
+    node = Node.objects.select_related("host", "group").get(pk=node.pk)
+    two.until(node, lambda node: node.shown_status == NodeStatus.READY)
+    assert (node.container_id, node.started_at, node.restarts) == (container, started, 0)
+    assert two.containers(node, SECOND_ENGINE) == [container]
+
+
+def test_an_engine_that_stops_and_starts_gets_its_nodes_back(two: Lab, second_engine: str) -> None:
+    group = two.deploy("again", host="second")
+    [node] = two.ready(group)
+    run(second_engine, "down", within=90)
+    eventually(lambda: two.host("second").engine_error, within=30)
+    host = two.host("second")
+    assert (host.agent_online, host.online) == (True, False)
+    assert f"The Docker engine at {SECOND_ENGINE} does not answer" in host.engine_error
+    assert Node.objects.select_related("host").get(pk=node.pk).shown_status == NodeStatus.UNKNOWN
+
+    run(second_engine, "up", within=120)
+    eventually(lambda: two.host("second").online, within=30)
+    two.until(node, lambda node: node.restarts >= 1 and node.status == NodeStatus.READY, within=90)
+    assert two.containers(node, SECOND_ENGINE) == [node.container_id]
+
+
+@pytest.mark.usefixtures("swarm")
+def test_a_swarm_service_of_four_runs_over_both_hosts(two: Lab) -> None:
+    assert not two.host("second").swarm_manager
+
+    group = two.deploy("flock", kind="SERVICE", replicas=2, host="first", secrets={"SHOP_KEY": "a secret of the shop"})
+    two.ready(group, 2, within=120)
+    nodes.scale(group.pk, 4, by="the test")
+    began = time.monotonic()
+    ready = two.ready(group, 4, within=120)
+    took("Four replicas READY", began)
+    assert {node.host.name for node in ready} == {"first", "second"}
+    assert [node.name for node in ready] == ["flock.1", "flock.2", "flock.3", "flock.4"]
+    shown = docker("service", "inspect", f"zenith-{group.pk}")
+    assert "a secret of the shop" not in shown
+    assert "SHOP_KEY_FILE=/run/secrets/SHOP_KEY" in shown
+
+    ids = dispatch(Dispatch(task="drill_sleep", count=16, data=0.5, queue="flock"), Origin(source="api")).ids
+    done = two.finished(Task.objects.filter(pk__in=ids), within=90)
+    assert {task.status for task in done} == {Status.SUCCESS}
+    assert {task.worker for task in done} <= {node.worker for node in ready}
+
+    nodes.scale(group.pk, 1, by="the test")
+    eventually(lambda: two.nodes(group).count() == 1, within=60, but=lambda: two.told(group))
+    nodes.remove_group(group.pk, by="the test")
+    eventually(lambda: not two.nodes(group).exists(), within=60, but=lambda: two.told(group))
+    assert not docker("service", "ls", "--quiet")
+    eventually(lambda: not docker("secret", "ls", "--quiet"), within=60)
