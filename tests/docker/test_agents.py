@@ -44,6 +44,8 @@ def runs_once(lab: Lab, node: Node) -> None:
 
 def leave_nothing(lab: Lab, nodes: Collection[Node]) -> None:
     """Remove nodes, and see that their containers are gone."""
+    for node in nodes:
+        node.refresh_from_db()
     lab.order("remove", *[node for node in nodes if node.desired != Desired.REMOVED])
     for node in nodes:
         lab.until(node, lambda node: node.status == NodeStatus.REMOVED)

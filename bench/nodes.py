@@ -1,0 +1,168 @@
+"""What agents cost while nothing changes: 200 nodes on two hosts, and how soon a change of what is wanted is acted on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from bench.lab import Lab
+from bench.processes import BenchError, Processes, cpu_seconds
+from bench.report import Figure, Report, below, progress, say
+from zenith_site.launch.docker import answers
+
+NODES = 200
+HOSTS = ("first", "second")
+#: Seconds over which an idle agent is measured: everything that it does regularly happens a few times.
+IDLE_SECONDS = 90.0
+CHANGES = 15
+#: A container of the project's costs 100 MB; what the agent does does not depend on what runs inside.
+IMAGE = "zenith-bench-idle"
+DOCKERFILE = b'FROM debian:bookworm-slim\nENTRYPOINT ["/bin/sh", "-c", "trap exit TERM; while :; do sleep 1000 & wait; done"]\n'
+#: Another engine, where there is one; else both hosts are on the first, and each agent sees the other's containers too.
+SECOND = os.environ.get("SECOND_DOCKER_HOST", "")
+READY_SECONDS = 900.0
+BEAT_EVERY = 4.0
+
+
+def run(*, rounds: int | None, quick: bool) -> Report:
+    """Run the benchmark."""
+    engines = [os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")]
+    engines.append(SECOND or engines[0])
+    count, seconds = (20, 30.0) if quick else (NODES, IDLE_SECONDS)
+    if not answers(engines[0]):
+        return Report("nodes", notes=[f"  No Docker engine answers at {engines[0]}: not measured."])
+    for engine in set(engines):
+        _build(engine)
+    with Lab() as lab:
+        # Nothing listens there; what stands in for a worker needs neither.
+        os.environ["ZENITH_NODE_REDIS_URL"] = "redis://192.0.2.1:6379/0"
+        os.environ["ZENITH_NODE_DATABASE_URL"] = "postgres://zenith@192.0.2.1:5432/zenith"
+        lab.load_zenith()
+        agents = Processes(lab.logs, {})
+        over = threading.Event()
+        beats = threading.Thread(target=_beat, args=(over,))
+        try:
+            for host, engine in zip(HOSTS, engines, strict=True):
+                agents.start(host, (sys.executable, "manage.py", "run_agent", "--host", host, "--engine", engine))
+            _until(lambda: _online() == len(HOSTS), 60, "the agents do not come")
+            beats.start()
+            _deploy(count)
+            shares = _measure_idle(agents, seconds, rounds or 1)
+            delays = _measure_changes(rounds or 1)
+        finally:
+            over.set()
+            _remove()
+            agents.stop()
+    return _report(count, shares, delays, same=engines[0] == engines[1])
+
+
+def _report(count: int, shares: dict[str, list[float]], delays: list[float], *, same: bool) -> Report:
+    report = Report(f"nodes: {count} on two hosts")
+    where = "both on one engine, so that each agent reads what all of them use" if same else "an engine each"
+    report.notes = [
+        f"  {count // 2} on each host, {where}. Each runs a shell that sleeps in place of a",
+        "  worker, whose heartbeats are written for it.",
+    ]
+    for host, values in shares.items():
+        report.figures.append(Figure(f"nodes: share of one core, agent of the {host} host", values, unit="%", target=below(5)))
+    report.figures.append(Figure("nodes: from a change until the agent acts", delays, unit="s", target=below(1)))
+    return report
+
+
+def _build(engine: str) -> None:
+    command = ["docker", "--host", engine, "build", "--quiet", "--tag", IMAGE, "-"]
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(command, input=DOCKERFILE, capture_output=True, check=False, env=environment)
+    if done.returncode:
+        raise BenchError(f"No containers at {engine}: {done.stderr.decode().strip()}")
+
+
+def _deploy(count: int) -> None:
+    from infra_app.models import Host, Node, NodeGroup
+
+    for host in Host.objects.all():
+        group = NodeGroup.objects.create(
+            name=f"bench-{host.name}", image=IMAGE, queues=["bench"], memory_mb=16, cpus=0.01, replicas=count // 2
+        )
+        nodes = [Node(group=group, host=host, name=f"{group.name}-{number}") for number in range(count // 2)]
+        Node.objects.bulk_create(nodes)
+
+    def ready() -> bool:
+        done = Node.objects.filter(status="READY").count()
+        progress(f"nodes: {done} of {count} ready")
+        return done == count
+
+    _until(ready, READY_SECONDS, "the nodes do not become ready")
+
+
+def _measure_idle(agents: Processes, seconds: float, rounds: int) -> dict[str, list[float]]:
+    pids = {role: pid for pid, role in agents.roles().items()}
+    shares: dict[str, list[float]] = {host: [] for host in HOSTS}
+    # The inventory settles, and the first figures are in.
+    time.sleep(10)
+    for number in range(rounds):
+        progress(f"nodes: idle, round {number + 1} of {rounds}")
+        before = {host: cpu_seconds(pids[host]) for host in HOSTS}
+        began = time.monotonic()
+        time.sleep(seconds)
+        passed = time.monotonic() - began
+        for host in HOSTS:
+            shares[host].append(100 * (cpu_seconds(pids[host]) - before[host]) / passed)
+        say(f"nodes: idle, round {number + 1} of {rounds}: " + ", ".join(f"{host} {shares[host][-1]:.2f} %" for host in HOSTS))
+    return shares
+
+
+def _measure_changes(rounds: int) -> list[float]:
+    """Return the seconds between the commit of an order and what the agent writes before it first asks its engine to act."""
+    from django.db.models import F
+    from django.utils import timezone
+
+    from infra_app.models import Node, NodeEvent
+
+    delays = []
+    for node in Node.objects.order_by("?")[: CHANGES * rounds]:
+        Node.objects.filter(pk=node.pk).update(desired="STOPPED", generation=F("generation") + 1)
+        began = timezone.now()
+        stopping = NodeEvent.objects.filter(node=node, kind="stopping")
+        _until(stopping.exists, 30, "a change is not acted on")
+        delays.append((stopping.get().at - began).total_seconds())
+    say(f"nodes: from a change until the agent acts: {min(delays):.2f} to {max(delays):.2f} s")
+    return delays
+
+
+def _remove() -> None:
+    from django.db.models import F
+
+    from infra_app.models import Node
+
+    Node.objects.update(desired="REMOVED", generation=F("generation") + 1)
+    _until(lambda: not Node.objects.exclude(status="REMOVED").exists(), READY_SECONDS, "the nodes are not removed")
+
+
+def _beat(over: threading.Event) -> None:
+    """Write the heartbeats of all workers, which do not run."""
+    from infra_app.models import Node
+    from tasks_app.tracking import heartbeat
+
+    while not over.is_set():
+        for node in Node.objects.exclude(status="REMOVED").only("id", "name"):
+            heartbeat.write(node.worker, slots=1, busy=0, queues=["bench"])
+        over.wait(BEAT_EVERY)
+
+
+def _online() -> int:
+    from infra_app.models import Host
+
+    return sum(host.online for host in Host.objects.all())
+
+
+def _until(condition: Any, seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"nodes: {otherwise} within {seconds:.0f} s")
+        time.sleep(0.1)
