@@ -4,12 +4,13 @@ import io
 import struct
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import docker
 from docker.types import LogConfig, Mount
 
-from infra_app.errors import EngineRefusedError, NotThereError
+from infra_app.errors import EngineRefusedError, NameTakenError, NotThereError
 from infra_app.gateway.connection import TIMEOUT, Connection
 from infra_app.gateway.seen import (
     ContainerState,
@@ -113,7 +114,9 @@ class Engine:
 
     def remove(self, container: str) -> None:
         """Remove a container, running or not, with the volume of its secrets."""
-        self._unless_gone(lambda client: client.remove_container(container, v=True, force=True))
+        # A conflict means that it is being removed already.
+        with suppress(NameTakenError):
+            self._unless_gone(lambda client: client.remove_container(container, v=True, force=True))
 
     def tail(self, container: str, lines: int) -> list[LogLine]:
         """Return the last lines that a container wrote."""
@@ -141,16 +144,13 @@ class Engine:
         """Return what a container has used; None where it does not run."""
         try:
             with self.connection.asking() as client:
-                return figures(client.stats(container, stream=False, one_shot=True))
+                return figures(client.stats(container, stream=False, one_shot=_one_shot(client)))
         except NotThereError:
             return None
 
     def _unless_gone(self, act: Callable[[Any], object]) -> None:
-        try:
-            with self.connection.asking() as client:
-                act(client)
-        except NotThereError:
-            pass
+        with suppress(NotThereError), self.connection.asking() as client:
+            act(client)
 
     def _log(
         self, container: str, *, lines: int, since: str, follow: bool, opened: Callable[[Callable[[], None]], None] | None = None
@@ -168,6 +168,11 @@ class Engine:
             for line in _lines(response.raw):
                 if line.at > since:
                     yield line
+
+
+def _one_shot(client: Any) -> bool | None:
+    """Whether the engine can answer without waiting a second for another reading, which ours are the difference of anyway."""
+    return True if docker.utils.version_gte(client.api_version, "1.41") else None
 
 
 def _host_config(client: Any, spec: ContainerSpec) -> Any:

@@ -1,6 +1,7 @@
 """One swarm's services, as a manager of it tells and takes them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -99,14 +100,11 @@ class Swarm:
 
     def create(self, spec: ServiceSpec) -> None:
         """Make a service; one of this name that is there already is left as it is."""
-        try:
-            with self._connection.asking() as client:
-                client.create_service(
-                    _template(spec), name=spec.name, labels=dict(spec.labels), mode=ServiceMode("replicated", spec.replicas)
-                )
-        except NameTakenError:
-            # Made by an agent that died before it could say so.
-            pass
+        # The name may be taken: by an agent that died before it could say so.
+        with suppress(NameTakenError), self._connection.asking() as client:
+            client.create_service(
+                _template(spec), name=spec.name, labels=dict(spec.labels), mode=ServiceMode("replicated", spec.replicas)
+            )
 
     def update(self, service: Service, spec: ServiceSpec) -> None:
         """Change a service into this one; its tasks are replaced one after the other where they differ."""
@@ -118,11 +116,8 @@ class Swarm:
 
     def remove(self, service: str) -> None:
         """Remove a service, and with it its containers."""
-        try:
-            with self._connection.asking() as client:
-                client.remove_service(service)
-        except NotThereError:
-            pass
+        with suppress(NotThereError), self._connection.asking() as client:
+            client.remove_service(service)
 
     def secrets(self, label: str) -> dict[str, str]:
         """Return the ids of the secrets that carry a label, by name."""
@@ -136,20 +131,14 @@ class Swarm:
 
     def remove_secret(self, secret: str) -> None:
         """Remove a secret that no service uses."""
-        try:
-            with self._connection.asking() as client:
-                client.remove_secret(secret)
-        except NotThereError:
-            pass
+        with suppress(NotThereError), self._connection.asking() as client:
+            client.remove_secret(secret)
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make an overlay network unless one of this name is there: a service cannot join an engine's bridge."""
-        try:
-            with self._connection.asking() as client:
-                if not client.networks(filters={"name": f"^{name}$", "scope": "swarm"}):
-                    client.create_network(name, driver="overlay", scope="swarm", labels=dict(labels), check_duplicate=True)
-        except NameTakenError:
-            pass
+        with suppress(NameTakenError), self._connection.asking() as client:
+            if not client.networks(filters={"name": f"^{name}$", "scope": "swarm"}):
+                client.create_network(name, driver="overlay", scope="swarm", labels=dict(labels), check_duplicate=True)
 
 
 def _template(spec: ServiceSpec) -> Any:
