@@ -55,7 +55,9 @@ def test_the_bell_of_an_open_page_hears_of_it_and_its_panel_stays_open(visitor: 
 def test_one_some_and_all_are_marked_on_the_page_itself(visitor: Visitor) -> None:
     page = visitor.logged_in()
     happen("w1", "w2", "w3", "w4")
-    page.goto(f"{page.url}notifications/")
+    page.keyboard.press("g")
+    page.keyboard.press("b")
+    page.wait_for_url("**/notifications/")
     page.get_by_role("button", name="Mark read: w1 is gone").click()
     bell(page, 3)
     for name in ("w2", "w3"):
