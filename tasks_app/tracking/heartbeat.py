@@ -7,6 +7,7 @@ alone: a worker whose clock is wrong does not look dead.
 import json
 import os
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ class WorkerBeat:
         processed: tasks taken since it started.
         autoscale: the fewest and the most slots, where it was started with `--autoscale`.
         withheld: queues that it will consume again once they are not paused any more.
+        clock: Unix time in seconds when it beat, by its own clock.
     """
 
     name: str
@@ -60,6 +62,7 @@ class WorkerBeat:
     processed: int | None = None
     autoscale: tuple[int, int] | None = None
     withheld: tuple[str, ...] = ()
+    clock: float | None = None
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -99,7 +102,7 @@ def write(
         "version": celery.__version__, "instance": instance(), "held": list(held),
         "tags": list(tags), "pool": about.pool, "python": platform.python_version(),
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
-        "autoscale": about.autoscale, "withheld": sorted(about.withheld),
+        "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(_NAMES, name)

@@ -13,6 +13,7 @@ No other module knows these keys.
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, Final, get_args, get_origin
@@ -28,6 +29,8 @@ GROUP: Final = "recorder"
 _RECORDER: Final = "zenith:recorder:"
 #: Seconds: longer than the largest batch takes.
 RECORDER_NOTED: Final = 60
+#: Stands for every place.
+ANYWHERE: Final = "*"
 UNREADABLE: Final = "zenith:events:unreadable"
 UNREADABLE_KEPT: Final = 10_000
 
@@ -210,11 +213,14 @@ def note_recorder(place: str) -> None:
 
     Redis itself says only since version 7.2 when a consumer last tried to read.
     """
-    client().set(_RECORDER + place, 1, ex=RECORDER_NOTED)
+    # A full Redis takes nothing more; the recorder is what makes room, and must go on.
+    with suppress(redis.ResponseError):
+        for where in (place, ANYWHERE):
+            client().set(_RECORDER + where, 1, ex=RECORDER_NOTED)
 
 
 def has_recorder(place: str) -> bool:
-    """Return whether one was at work there within the last minute. Raises redis.RedisError."""
+    """Return whether one was at work there, or ANYWHERE, within the last minute. Raises redis.RedisError."""
     return bool(client().exists(_RECORDER + place))
 
 

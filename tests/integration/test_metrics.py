@@ -16,6 +16,8 @@ from django.utils import timezone
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from infra_app.models import Host, Node
+from infra_app.states import NodeStatus
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.insight.lifetime import Lifetime
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
@@ -242,6 +244,17 @@ def test_what_waits_to_be_recorded_is_told_and_then_how_it_was_recorded() -> Non
     assert found["zenith_recorder_delay_seconds_sum", ()] < 60
 
 
+def test_hosts_and_nodes_are_counted_by_how_they_are() -> None:
+    host = Host.objects.create(name="well", address="unix://", seen_at=timezone.now())
+    lost = Host.objects.create(name="lost", address="unix://", seen_at=timezone.now() - timedelta(hours=1))
+    for name, where in (("a", host), ("b", lost)):
+        Node.objects.create(name=name, host=where, status=NodeStatus.READY)
+    found = samples()
+    assert found["zenith_hosts", (("state", "unreachable"),)] == 1
+    assert found["zenith_nodes", (("status", "READY"),)] == 1
+    assert found["zenith_nodes", (("status", "UNKNOWN"),)] == 1
+
+
 # --- HTTP ---
 
 
@@ -284,7 +297,7 @@ def test_a_scrape_takes_few_queries_however_many_tasks_there_are(django_assert_m
         ended(time.time(), name=f"t{number}", succeeded=1)
         a_task(queue=f"q{number}")
     samples()
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         samples()
 
 

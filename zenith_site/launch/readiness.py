@@ -40,6 +40,16 @@ def require_free_port(host: str, port: int) -> None:
             ) from None
 
 
+def answers_elsewhere(host: str, port: int) -> bool:
+    """Whether something listens there and is not Zenith."""
+    place = ANY_ADDRESS.get(host, host)
+    try:
+        socket.create_connection((place, port), timeout=ASK_SECONDS).close()
+    except OSError:
+        return False
+    return "redis_connected" not in _ask(place, port)
+
+
 def url_of(host: str, port: int) -> str:
     """The address that a person on this machine opens."""
     name = ANY_ADDRESS.get(host, host)

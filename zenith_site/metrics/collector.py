@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from zenith_site.metrics import outcomes, state
+from zenith_site.metrics import nodes, outcomes, state
 from zenith_site.problems import UNAVAILABLE
 from zenith_site.version import VERSION
 
@@ -21,6 +21,7 @@ SOURCES: Final[dict[str, Source]] = {
     "workers": state.workers,
     "queues": state.queues,
     "recording": state.recording,
+    "nodes": nodes.nodes,
 }
 
 

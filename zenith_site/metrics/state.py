@@ -89,6 +89,7 @@ def recording() -> Iterator[Metric]:
     yield _gauge("zenith_stream_entries", "Entries that wait to be recorded, or are being recorded.", stream.length())
     yield _gauge("zenith_stream_lag_seconds", "How long the oldest of them has waited.", stream.lag())
     yield _gauge("zenith_stream_unreadable_entries", "Entries that were set aside.", stream.unreadable_count())
+    yield _gauge("zenith_recorder_up", "1 while any recorder was at work within a minute.", stream.has_recorder(stream.ANYWHERE))
     recorded = meter.read()
     yield _histogram("zenith_recorder_batch_entries", "Entries recorded in one transaction.", recorded.sizes)
     yield _histogram(

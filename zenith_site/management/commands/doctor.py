@@ -1,0 +1,60 @@
+"""`manage.py doctor`: look at everything that has to be right, and say how to mend what is not."""
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand
+
+from zenith_site.doctor import place, servers, work
+from zenith_site.doctor.registry import CHECKS, Level, Result, run
+
+#: Importing them registers their checks.
+MODULES: Final = (servers, work, place)
+STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.ERROR: 2}
+_MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.WARNING: "!!", Level.ERROR: "XX"}
+
+
+class Command(BaseCommand):
+    """Check an installation; the exit status is 0 where all is well, 1 for warnings, 2 for errors."""
+
+    help = (
+        "Check servers, clocks, workers, engines, settings and this machine, and print what mends each finding. "
+        "Exit status: 0 all is well, 1 warnings, 2 errors. It changes nothing."
+    )
+    # They are one of its checks, and some of them ask a database that may be away.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take which checks to run."""
+        parser.add_argument(
+            "--only", action="append", choices=list(CHECKS), metavar="CHECK",
+            help=f"run this one only; may be repeated: {', '.join(CHECKS)}",
+        )  # fmt: skip
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run them, and print what they found. Ends with SystemExit unless all is well."""
+        results = run(options["only"] or ())
+        worst = max((result.level for result in results), key=STATUSES.__getitem__, default=Level.OK)
+        (self._print_json if options["json"] else self._print)(results, worst)
+        if STATUSES[worst]:
+            raise SystemExit(STATUSES[worst])
+
+    def _print_json(self, results: list[Result], worst: Level) -> None:
+        checks = [
+            {"name": item.name, "status": item.level, "missing": item.missing, "findings": [asdict(one) for one in item.findings]}
+            for item in results
+        ]
+        self.stdout.write(json.dumps({"status": worst, "checks": checks}, indent=2))
+
+    def _print(self, results: list[Result], worst: Level) -> None:
+        style = {Level.OK: self.style.SUCCESS, Level.WARNING: self.style.WARNING, Level.ERROR: self.style.ERROR}
+        for result in results:
+            mark = style.get(result.level, str)(_MARKS[result.level])
+            self.stdout.write(f"{mark} {result.name}" + (f": {result.missing} does not answer" if result.missing else ""))
+            for finding in result.findings:
+                self.stdout.write(f"     {finding.what}\n       → {finding.fix}")
+        counts = [f"{sum(item.level == level for item in results)} {level}" for level in Level]
+        self.stdout.write(f"\n{', '.join(counts)}")
