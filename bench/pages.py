@@ -9,8 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import psycopg
-
 from bench.filling import fill
 from bench.history import remember, sum_up
 from bench.lab import Lab
@@ -55,11 +53,15 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple[dict[str, Cost], Report]:
     """Fill the tables, ask for every page, and look at them in a browser, for so many seconds each, if any."""
+    from django.core.management import call_command
+
+    from tasks_app.tracking import stream
     from tests.browser.sample import fill as fill_sample
 
     url = os.environ["DATABASE_URL"]
     progress(f"pages: filling in {count:,} tasks")
-    _empty(url)
+    call_command("flush", interactive=False, verbosity=0)
+    stream.client().flushdb()
     fill(url, count)
     remember(url)
     sum_up()
@@ -73,14 +75,6 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
     finally:
         processes.stop()
     return costs, screen
-
-
-def _empty(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        tables = "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE tablename ~ '^(tasks_app|django_celery_results)_'"
-        row = connection.execute(tables).fetchone()
-        assert row
-        connection.execute(psycopg.sql.SQL("TRUNCATE {} CASCADE").format(psycopg.sql.SQL(row[0])))
 
 
 def _session() -> str:

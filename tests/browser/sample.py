@@ -205,8 +205,8 @@ def _samples(chance: random.Random) -> None:
         loads.append(LoadSample(minute=at, sampled_at=at, looks=1, workers=5, slots=20, busy=busy))
         depth = 60 + 20 * chance.randint(0, 4) if trouble else chance.randint(0, 4)
         queues.append(QueueSample(minute=at, queue="default", depth=depth, unacknowledged=busy))
-    LoadSample.objects.bulk_create(loads)
-    QueueSample.objects.bulk_create(queues)
+    LoadSample.objects.bulk_create(loads, ignore_conflicts=True)
+    QueueSample.objects.bulk_create(queues, ignore_conflicts=True)
 
 
 def _heartbeats() -> None:
