@@ -1,7 +1,8 @@
 """A pytest plugin: a PostgreSQL and a Redis of their own for this test run, started before Django reads its settings.
 
 `-p tests.servers` in pyproject.toml loads it. Each run has its own temporary directory and ports, so two runs at once do not
-meet; under pytest-xdist the workers share the servers, each with a database of its own.
+meet. Under pytest-xdist each worker is such a run: Redis' channels know no databases, and a test may fill it or count its
+clients.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class TestServers:
         self.directory = Path(tempfile.mkdtemp(prefix="zenith-tests-"))
         # PostgreSQL runs as another user when the tests run as root.
         self.directory.chmod(0o711)
+        # Where `collectstatic` would put them; whitenoise warns where there is no such directory.
+        (self.directory / "data" / "static").mkdir(parents=True)
         self.servers = EmbeddedServers(self.directory / "data", fast=True)
 
     def start(self) -> None:
@@ -54,12 +57,10 @@ class TestServers:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Start before pytest-django imports the settings, which it does in this same hook; a wrapper runs before it."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker:
-        # Redis has sixteen databases; the first is the controller's.
-        number = int(worker.removeprefix("gw")) + 1
-        os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{number}"
-    elif not early_config.known_args_namespace.help:
+    options = early_config.known_args_namespace
+    # With -n, the first process only hands out what its workers run.
+    hands_out = getattr(options, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
+    if not options.help and not hands_out:
         run = TestServers()
         # Even when starting fails half way.
         early_config.add_cleanup(run.stop)
