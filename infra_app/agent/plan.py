@@ -31,6 +31,8 @@ class Do(Enum):
 
     CREATE = auto()
     START = auto()
+    #: Fetches the image, and then stops.
+    REPLACE = auto()
     STOP = auto()
     REMOVE = auto()
     TELL_DRAIN = auto()
@@ -67,7 +69,7 @@ def _run(node: Node, box: ContainerState | None, beat: Beat | None, now: datetim
     if box is None:
         return _waiting(node, now) or Move(Do.CREATE)
     if box.labels.get(REVISION_LABEL) != str(node.revision) or box.status in {"dead", "removing"}:
-        return Move(Do.STOP if box.running else Do.REMOVE)
+        return _replace(node, box, now)
     if box.running:
         return _keep_running(node, box, beat, now)
     if box.status == "created":
@@ -77,6 +79,13 @@ def _run(node: Node, box: ContainerState | None, beat: Beat | None, now: datetim
     if node.finished_at != box.finished_at:
         return Move(Do.NOTE_END)
     return _after_end(node, box, now)
+
+
+def _replace(node: Node, box: ContainerState, now: datetime) -> Move:
+    """Have the container go, so that another is made; one that runs goes on while its successor's image cannot be had."""
+    if not box.running:
+        return Move(Do.REMOVE)
+    return _waiting(node, now) or Move(Do.REPLACE)
 
 
 def _keep_running(node: Node, box: ContainerState, beat: Beat | None, now: datetime) -> Move:

@@ -85,11 +85,13 @@ class Hand:
 
     def _find(self, node: Node) -> ContainerState | None:
         box = self._engine.find(container_name(node.id))
-        if box is not None and box.labels.get(HOST_LABEL) != str(self._key):
+        if box is None or box.labels.get(HOST_LABEL) == str(self._key):
+            return box
+        if node.desired == Desired.RUNNING:
             raise EngineRefusedError(
                 f"There is a container {box.name} on the host that this agent did not make; it is left alone."
             )
-        return box
+        return None
 
     def _beat(self, node: Node, box: ContainerState | None) -> Beat | None:
         """Return the worker's heartbeat where it matters: the rest goes on while Redis is away."""
@@ -110,6 +112,9 @@ class Hand:
             self._create(node)
         elif do is Do.START:
             self._start(node, box)
+        elif do is Do.REPLACE:
+            self._image(node)
+            self._stop(node, box)
         elif do is Do.STOP:
             self._stop(node, box)
         elif do is Do.REMOVE:
@@ -119,7 +124,7 @@ class Hand:
 
     def _create(self, node: Node) -> None:
         spec = container_spec(node, self._key)
-        image = self._engine.image_id(spec.image) or self._pull(node, spec.image)
+        image = self._image(node)
         record.observe(node, status=NodeStatus.STARTING, reason="", image_id=image)
         self._reached("image")
         try:
@@ -135,6 +140,10 @@ class Hand:
             container_id=container, observed_revision=node.revision, exit_code=None, oom_killed=False, finished_at=None,
             started_at=None,
         )  # fmt: skip
+
+    def _image(self, node: Node) -> str:
+        """Return the id of a node's image, fetched where it is not there."""
+        return self._engine.image_id(node.group.image) or self._pull(node, node.group.image)
 
     def _pull(self, node: Node, image: str) -> str:
         record.observe(node, ("pulling", f"Image {image}."), status=NodeStatus.PULLING, reason=f"Fetching {image}.")

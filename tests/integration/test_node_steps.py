@@ -250,11 +250,32 @@ def test_removing_stops_removes_and_keeps_the_row(hand: Hand, node: Node, engine
 def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(hand: Hand, node: Node, engine: FakeEngine) -> None:
     settle(hand, node)
     engine.change("c1", labels={"io.zenith.host": "another"})
-    order(node, desired=Desired.REMOVED)
     settle(hand, node)
     assert node.status == NodeStatus.FAILED
     assert "did not make" in node.reason
-    assert "remove" not in engine.did
+    order(node, desired=Desired.REMOVED)
+    settle(hand, node)
+    assert node.status == NodeStatus.REMOVED
+    assert engine.did == ["create", "hand over", "start"]
+
+
+def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_work(
+    hand: Hand, node: Node, engine: FakeEngine, work: FakeWork
+) -> None:
+    work.is_heard(node, "a")
+    settle(hand, node)
+    NodeGroup.objects.update(image="zenith:next")
+    order(node, revision=2)
+    engine.fails = {"pull": EngineRefusedError("no such host")}
+    settle(hand, node)
+    assert node.status == NodeStatus.FAILED
+    assert "Image zenith:next is not on this host" in node.reason
+    assert engine.boxes[container_name(node.pk)].running
+    engine.images.add("zenith:next")
+    order(node)
+    settle(hand, node)
+    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    assert (node.image_id, node.status) == ("sha256:zenith:next", NodeStatus.READY)
 
 
 def test_an_engine_that_is_away_changes_nothing(hand: Hand, node: Node, engine: FakeEngine) -> None:

@@ -48,7 +48,7 @@ def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -
     [
         (node(), None, Do.CREATE),
         (node(), box("created"), Do.START),
-        (node(revision=2), box(), Do.STOP),
+        (node(revision=2), box(), Do.REPLACE),
         (node(revision=2), box("exited"), Do.REMOVE),
         (node(), box("dead"), Do.REMOVE),
         (node(), box("exited"), Do.NOTE_END),
@@ -131,6 +131,11 @@ def test_what_fell_waits_and_counts_as_failed_after_the_third_time_unless_somebo
     assert plan(failed, None, None, NOW) == Move(Do.SETTLE, NodeStatus.FAILED, "No such image", later)
     assert step(node(retry_at=later, falls=1, status=NodeStatus.FAILED, generation=2), None) is Do.CREATE
     assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), box("exited")) is Do.START
+
+
+def test_a_container_whose_successor_cannot_be_had_goes_on() -> None:
+    failed = node(revision=2, status=NodeStatus.FAILED, retry_at=NOW + timedelta(seconds=4), falls=1, reason="No such image")
+    assert plan(failed, box(), beat("default"), NOW).reason == "No such image"
 
 
 def test_delays_grow_and_recovering_begins_anew() -> None:
