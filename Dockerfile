@@ -21,6 +21,8 @@ COPY . .
 RUN ZENITH_DATA_DIR=/tmp/build ZENITH_STATIC_ROOT=/zenith/.static-root/static \
       /opt/venv/bin/python -c 'import django; django.setup(); from zenith_site.launch.static_files import collect_if_changed as c; c()' \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash infra_app tasks_app zenith_site manage.py
+# So that what is left of it can be told from other images.
+LABEL io.zenith.stage=build
 
 FROM ${BASE}
 # A number, not a name: Kubernetes' runAsNonRoot cannot look a name up. A volume gets its owner from the directory

@@ -54,7 +54,11 @@ class Compose:
     def up(self, *arguments: str, workers: int = 1) -> None:
         """Start everything and wait until so many workers are online."""
         self("up", "--detach", *arguments, within=UP_WITHIN)
-        eventually(lambda: self._workers() == workers, within=UP_WITHIN, but=self.news, every=0.5)
+        self.await_workers(workers)
+
+    def await_workers(self, number: int) -> None:
+        """Wait until all is up, with so many workers."""
+        eventually(lambda: self._workers() == number, within=UP_WITHIN, but=self.news, every=0.5)
 
     def await_health(self) -> None:
         """Wait until every container that runs is well by its own check."""

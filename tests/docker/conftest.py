@@ -17,14 +17,17 @@ from tests.stack import running
 
 #: Seconds that a build may take on a slow machine with nothing in its cache.
 BUILD_WITHIN = 900.0
+#: What the Dockerfile calls the stage that is not in the image.
+BUILD_STAGE = "io.zenith.stage=build"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this directory."""
+    """Mark every test of this directory; with `pytest -n … --dist loadgroup` one process runs them all, on one image."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.docker)
+            item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +37,8 @@ def image() -> Iterator[str]:
     docker("build", "--quiet", "--tag", tag, ".", within=BUILD_WITHIN)
     yield tag
     docker("image", "rm", "--force", tag)
+    # The stage in which it was built makes the next build quick; those of other days only fill the disk.
+    docker("image", "prune", "--force", "--filter", f"label={BUILD_STAGE}", "--filter", "until=24h")
 
 
 @pytest.fixture(scope="module")
