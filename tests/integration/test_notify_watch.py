@@ -181,6 +181,7 @@ def test_a_node_that_failed_is_told_until_it_is_ready_again() -> None:
     look(Kind.NODE_FAILED)
     found = Notification.objects.get()
     assert (found.title, found.body, found.severity) == (f"Node {node.name} failed", "There is no such image.", "critical")
+    assert found.link == f"/nodes/{node.id}/"
     hosts.observed(node, NodeStatus.READY, reason="")
     look(Kind.NODE_FAILED)
     assert Notification.objects.get().recovery == "It is ready."
@@ -191,7 +192,8 @@ def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> N
     hosts.host("stopped", seen_at=None)
     hosts.host("well")
     look(Kind.HOST_UNREACHABLE)
-    assert Notification.objects.get().title == "Host silent is unreachable"
+    found = Notification.objects.get()
+    assert (found.title, found.link) == ("Host silent is unreachable", "/nodes/")
     hosts.host("silent")
     look(Kind.HOST_UNREACHABLE)
     assert Notification.objects.get().recovery == "It is reached again."

@@ -134,7 +134,7 @@ def nodes_failed(failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], 
         failed: name and reason of each node that has failed, by its id.
         now: the status, in a word, of each open key whose node is still there.
     """
-    holding = [Condition(key, f"Node {name} failed", reason, link(name)) for key, (name, reason) in sorted(failed.items())]
+    holding = [Condition(key, f"Node {name} failed", reason, link(key)) for key, (name, reason) in sorted(failed.items())]
     over = {key: f"It is {now[key]}." if key in now else "It was removed." for key in open_keys - failed.keys()}
     return Look(holding, over)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import Count, Max
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from infra_app.models import Host, Node
@@ -96,7 +96,7 @@ def _nodes_failed(open_keys: frozenset[str]) -> Look:
     }
     known = Node.objects.filter(id__in=open_keys).exclude(status=NodeStatus.REMOVED).values_list("id", "status")
     now = {str(id_): str(NodeStatus(status).label).lower() for id_, status in known}
-    return decisions.nodes_failed(failed, now, open_keys, _nodes)
+    return decisions.nodes_failed(failed, now, open_keys, _page("infra:node"))
 
 
 def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
@@ -105,18 +105,13 @@ def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
         HostSeen(name, None if seen_at is None else (now - seen_at).total_seconds(), engine_error)
         for name, seen_at, engine_error in Host.objects.values_list("name", "seen_at", "engine_error")
     ]
-    return decisions.hosts_unreachable(hosts, open_keys, _nodes, settings.ZENITH_NOTIFY_HOST_UNREACHABLE)
+    return decisions.hosts_unreachable(
+        hosts, open_keys, lambda _: reverse("infra:nodes"), settings.ZENITH_NOTIFY_HOST_UNREACHABLE
+    )
 
 
 def _page(name: str) -> decisions.Link:
     return lambda key: reverse(name, args=[key])
-
-
-def _nodes(_: str) -> str:
-    try:
-        return reverse("infra:nodes")
-    except NoReverseMatch:
-        return reverse("tasks:workers")  # where a node's worker is, as long as nodes have no page
 
 
 def _tasks_of_worker(name: str) -> str:
