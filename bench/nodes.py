@@ -57,6 +57,8 @@ def run(*, rounds: int | None, quick: bool) -> Report:
             over.set()
             _remove()
             agents.stop()
+            for engine in set(engines):
+                _docker(engine, "image", "rm", "--force", IMAGE)
     return _report(count, shares, delays, same=engines[0] == engines[1])
 
 
@@ -74,11 +76,14 @@ def _report(count: int, shares: dict[str, list[float]], delays: list[float], *, 
 
 
 def _build(engine: str) -> None:
-    command = ["docker", "--host", engine, "build", "--quiet", "--tag", IMAGE, "-"]
-    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
-    done = subprocess.run(command, input=DOCKERFILE, capture_output=True, check=False, env=environment)
+    _docker(engine, "build", "--quiet", "--tag", IMAGE, "-", body=DOCKERFILE)
+
+
+def _docker(engine: str, *arguments: str, body: bytes = b"") -> None:
+    command = ["docker", "--host", engine, *arguments]
+    done = subprocess.run(command, input=body, capture_output=True, check=False, env={**os.environ, "DOCKER_BUILDKIT": "0"})
     if done.returncode:
-        raise BenchError(f"No containers at {engine}: {done.stderr.decode().strip()}")
+        raise BenchError(f"{' '.join(command)} failed: {done.stderr.decode().strip()}")
 
 
 def _deploy(count: int) -> None:
