@@ -75,17 +75,18 @@ def deploy(asked: Deployment, by: str) -> NodeGroup:
 
     Raises InvalidInputError, StateConflictError where the name is taken, and NoHostOnlineError.
     """
-    asked = _complete(asked)
-    check(asked)
-    hosts = list(Host.objects.all())
-    if not any(host.online for host in hosts):
-        raise NoHostOnlineError
+    asked, host = _deployable(asked)
     with transaction.atomic():
-        group = _new_group(asked, _host_of(asked, hosts), by)
+        group = _new_group(asked, host, by)
         if group.kind == GroupKind.CONTAINERS:
             _add(group, asked.replicas, f"deployed by {by}")
         _tell()
     return group
+
+
+def try_deploy(asked: Deployment) -> None:
+    """Raise what `deploy` would, but for a name that is taken; write nothing."""
+    _deployable(asked)
 
 
 def act(verb: str, node_ids: Iterable[UUID], by: str) -> Outcome:
@@ -175,6 +176,16 @@ def remove_drained() -> int:
 def possible(node: Node) -> frozenset[str]:
     """Return what can be done with a node now; reads its group."""
     return frozenset() if node.group.kind == GroupKind.SERVICE else ACTIONS[Desired(node.desired)]
+
+
+def _deployable(asked: Deployment) -> tuple[Deployment, Host | None]:
+    """Return what is asked for with nothing left open, and its host where it may only be one."""
+    asked = _complete(asked)
+    check(asked)
+    hosts = list(Host.objects.all())
+    if not any(host.online for host in hosts):
+        raise NoHostOnlineError
+    return asked, _host_of(asked, hosts)
 
 
 def _complete(asked: Deployment) -> Deployment:

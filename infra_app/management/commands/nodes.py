@@ -1,0 +1,49 @@
+"""`manage.py nodes`: list nodes: what is wanted of them, and where they are."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from infra_app import board
+from infra_app.api.schemas import NodeAnswer
+from infra_app.states import NodeStatus
+from zenith_site.common.words import duration, size
+
+
+class Command(BaseCommand):
+    """Print nodes by group."""
+
+    help = "List worker nodes: what is wanted of each, where it is, and what it uses."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the list's filters."""
+        parser.add_argument("--status", type=str.upper, choices=NodeStatus.values, help="only nodes in this status")
+        parser.add_argument("--host", help="only nodes on this host")
+        parser.add_argument("--group", help="only nodes of this group")
+        parser.add_argument("--json", action="store_true", help="print a JSON list")
+
+    def handle(self, *args: Any, status: str | None, host: str | None, group: str | None, **options: Any) -> None:
+        """Print them."""
+        listed = board.removed() if status == NodeStatus.REMOVED else board.present()
+        found = [
+            node
+            for node in listed
+            if status in (None, node.shown_status)
+            and host in (None, node.host and node.host.name)
+            and group in (None, node.group.name)
+        ]
+        if options["json"]:
+            self.stdout.write(json.dumps([NodeAnswer.of(node).model_dump(mode="json") for node in found], indent=2))
+            return
+        for row in board.node_rows(found):
+            node = row.node
+            cpu = "" if node.cpu_percent is None else f"{node.cpu_percent:.0f} %"
+            words = row.wanted or ("" if row.status is NodeStatus.READY else row.sentence)
+            self.stdout.write(
+                f"{node.name:24}  {row.status.value:9}  {node.host.name if node.host else '-':16}  {cpu:>6}  "
+                f"{size(node.memory_bytes):>8}  {duration(row.uptime):>10}  {words}".rstrip()
+            )
+        if not found:
+            self.stdout.write("No node is there. `manage.py deploy_node` starts one where an agent runs (`manage.py run_agent`).")
