@@ -16,7 +16,7 @@ from django.utils import timezone
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from infra_app.models import Host, Node
+from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import NodeStatus
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.insight.lifetime import Lifetime
@@ -247,8 +247,9 @@ def test_what_waits_to_be_recorded_is_told_and_then_how_it_was_recorded() -> Non
 def test_hosts_and_nodes_are_counted_by_how_they_are() -> None:
     host = Host.objects.create(name="well", address="unix://", seen_at=timezone.now())
     lost = Host.objects.create(name="lost", address="unix://", seen_at=timezone.now() - timedelta(hours=1))
+    group = NodeGroup.objects.create(name="g", image="zenith:latest", queues=["default"])
     for name, where in (("a", host), ("b", lost)):
-        Node.objects.create(name=name, host=where, status=NodeStatus.READY)
+        Node.objects.create(group=group, name=name, host=where, status=NodeStatus.READY)
     found = samples()
     assert found["zenith_hosts", (("state", "unreachable"),)] == 1
     assert found["zenith_nodes", (("status", "READY"),)] == 1
