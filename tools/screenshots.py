@@ -1,14 +1,14 @@
 """Takes a picture of every page in both themes, at 1440 and 390 pixels: `python tools/screenshots.py FOLDER [--docs]`.
 
-It is the browser test of all pages, run for its pictures: on sample data, with its own servers. `--docs` also copies those that
-docs/ and the README show into docs/pictures/.
+It is the browser test of all pages, run for its pictures: on sample data, with its own servers. With `--docs` it takes only those
+that docs/ and the README show, and puts them into docs/pictures/ as WebP, cut off below.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,30 +16,59 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+TARGET = ROOT / "docs" / "pictures"
+#: Of a tall page, the part that is shown: height over width.
+TALLEST = {1440: 0.72, 390: 2.0}
+#: Bytes that a picture in the repository may have.
+MOST = 150_000
+# Chromium reads PNG and writes WebP, so that no library has to.
+_CONVERT = """async ([png, tallest]) => {
+    const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
+    const height = Math.min(image.height, Math.round(image.width * tallest));
+    const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height });
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL("image/webp", 0.85).split(",")[1];
+}"""
+
 
 def main() -> int:
     """Takes the pictures; returns the exit status of the test."""
+    from tests.browser.registry import IN_DOCS
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the pictures go")
-    parser.add_argument("--docs", action="store_true", help="copy those that docs/ shows into docs/pictures/")
+    parser.add_argument("--docs", action="store_true", help="take those that docs/ shows, into docs/pictures/ too")
     options = parser.parse_args()
-    command = [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py", "-k", "in_order and not 768"]
+    wanted = "in_order and not 768"
+    if options.docs:
+        # As the tests' ids end.
+        wanted += f" and ({' or '.join(sorted({f'-{picture.page}]' for picture in IN_DOCS}))})"
+    command = [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py", "-k", wanted]
     environment = {**os.environ, "ZENITH_SCREENSHOTS": str(options.folder.resolve()), "ZENITH_REQUIRE": "browser"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if options.docs and done.returncode == 0:
-        copy_for_docs(options.folder)
+        put_into_docs(options.folder)
     return done.returncode
 
 
-def copy_for_docs(folder: Path) -> None:
-    """Copies the pictures named in the registry."""
-    from tests.browser.registry import IN_DOCS
+def put_into_docs(folder: Path) -> None:
+    """Converts the pictures named in the registry; exits naming one that is too heavy."""
+    from playwright.sync_api import sync_playwright
 
-    target = ROOT / "docs" / "pictures"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in IN_DOCS:
-        for suffix in ("dark-1440", "light-1440", "dark-390"):
-            shutil.copy(folder / f"{name}-{suffix}.png", target)
+    from tests.browser.registry import IN_DOCS
+    from tests.conftest import find_browser
+
+    TARGET.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        page = browser.new_page()
+        for picture in IN_DOCS:
+            png = base64.b64encode((folder / f"{picture.name}.png").read_bytes()).decode()
+            webp = base64.b64decode(page.evaluate(_CONVERT, [png, TALLEST[picture.width]]))
+            if len(webp) > MOST:
+                sys.exit(f"{picture.name} has {len(webp):,} bytes; at most {MOST:,} belong into the repository")
+            (TARGET / f"{picture.name}.webp").write_bytes(webp)
+        browser.close()
 
 
 if __name__ == "__main__":

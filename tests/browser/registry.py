@@ -23,6 +23,20 @@ class PageCase:
     framed: bool = True
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A page as the README or docs/ show it."""
+
+    page: str
+    theme: str = "dark"
+    width: int = 1440
+
+    @property
+    def name(self) -> str:
+        """The picture's file without its ending."""
+        return f"{self.page}-{self.theme}-{self.width}"
+
+
 def at(path: str) -> Callable[[Sample], str]:
     """A page whose address is always the same."""
     return lambda _: path
@@ -87,4 +101,12 @@ PAGES = [
     PageCase("broken", at("/broken/"), status=500, framed=False),
 ]
 #: Pictures for docs/, made by tools/screenshots.py --docs.
-IN_DOCS = ["overview", "task-failed"]
+IN_DOCS = [
+    Picture("overview"),
+    Picture("overview", theme="light"),
+    Picture("overview", width=390),
+    Picture("task-failed"),
+    Picture("dead-letters"),
+    Picture("analytics", theme="light"),
+    Picture("nodes"),
+]
