@@ -12,7 +12,7 @@ import { shown, step } from "./chart-units.js";
 const { uPlot } = window;
 const SHORTEST_DRAG = 6;
 
-// By the box's id: the drawing, its numbers, and which lines are hidden.
+// By the box's id: the drawing, its numbers (also as they stand in the page), and which lines are hidden.
 const drawn = new Map();
 let focused = "";
 
@@ -105,16 +105,18 @@ document.addEventListener("focusin", (event) => {
 
 // --- Drawing ---
 
-function begin(box, numbers, hidden) {
+function begin(box, text, hidden) {
+  const numbers = JSON.parse(text);
   const swatches = keysOf(box).map((key) => key.querySelector(".swatch path"));
   const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => choose(plot, numbers.step)] };
   const plot = new uPlot({ ...look(box, swatches, numbers), hooks }, columns(numbers), box);
   for (const number of hidden) plot.setSeries(number, { show: false });
-  drawn.set(box.id, { plot, numbers, hidden });
+  drawn.set(box.id, { plot, numbers, text, hidden });
 }
 
-function goOn(box, numbers, known) {
-  known.numbers = numbers;
+function goOn(box, text, known) {
+  const numbers = JSON.parse(text);
+  Object.assign(known, { numbers, text });
   box.append(known.plot.root);
   known.plot.setData(columns(numbers));
   known.plot.syncRect(true);
@@ -125,24 +127,25 @@ function labels({ series }) {
 }
 
 function draw(box) {
-  if ("drawn" in box.dataset) return;
-  box.dataset.drawn = "";
-  const numbers = JSON.parse(box.dataset.plot);
   const known = drawn.get(box.id);
-  const alike = known && labels(known.numbers) === labels(numbers);
-  if (alike && known.numbers.step === numbers.step) goOn(box, numbers, known);
-  else {
-    known?.plot.destroy();
-    begin(box, numbers, alike ? known.hidden : new Set());
+  const text = box.dataset.plot;
+  if (known?.plot.root.parentElement !== box || known.text !== text) {
+    const numbers = JSON.parse(text);
+    const alike = known && labels(known.numbers) === labels(numbers);
+    if (alike && known.numbers.step === numbers.step) goOn(box, text, known);
+    else {
+      known?.plot.destroy();
+      begin(box, text, alike ? known.hidden : new Set());
+    }
   }
-  const { hidden } = drawn.get(box.id);
-  keysOf(box).forEach((key, index) => {
-    key.ariaPressed = String(!hidden.has(index + 1));
-  });
   invite(box);
 }
 
 function invite(box) {
+  const { hidden } = drawn.get(box.id);
+  keysOf(box).forEach((key, index) => {
+    key.ariaPressed = String(!hidden.has(index + 1));
+  });
   box.tabIndex = 0;
   box.role = "group";
   box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step`;
@@ -161,9 +164,9 @@ function drawAll() {
 
 function drawAnew() {
   for (const box of document.querySelectorAll("[data-plot]")) {
-    const { plot, numbers, hidden } = drawn.get(box.id);
+    const { plot, text, hidden } = drawn.get(box.id);
     plot.destroy();
-    begin(box, numbers, hidden);
+    begin(box, text, hidden);
   }
 }
 

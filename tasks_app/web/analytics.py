@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
@@ -20,7 +20,7 @@ from tasks_app.web.heat import heat
 from tasks_app.web.outcome_charts import MEASURES
 from tasks_app.web.ranges import LABELS, Range, asked_range
 from zenith_site.common.callers import VIEW, caller_of
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
 
 ROWS: Final = 20
@@ -39,8 +39,7 @@ ORDERS: Final = {
 }
 _Point = tuple[datetime, Totals]
 _Summary = list[tuple[str, Totals]]
-COLUMNS: Final[list[tuple[str, Callable[[_Point], Any]]]] = [
-    ("since", lambda point: point[0]),
+COLUMNS: Final[list[tuple[str, Callable[[tuple[Any, Totals]], Any]]]] = [
     ("succeeded", lambda point: point[1].succeeded),
     ("failed", lambda point: point[1].failed),
     ("revoked", lambda point: point[1].revoked),
@@ -79,10 +78,10 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     shown = asked_range(request, list(LABELS), Preset.H24, kept)
+    if kind := wanted(request):
+        return _file(kind, request.GET.get("list", ""), shown, which, order)
     known = reach()
     points = analytics.series(shown.span, which, known=known)
-    if kind := wanted(request):
-        return download(kind, "analytics", COLUMNS, points)
     tasks, queues = (
         analytics.summary(shown.span, which, by=by, order=order, limit=ROWS, known=known) for by in ("task", "queue")
     )
@@ -104,6 +103,14 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
         **_comparison(request, shown, which, {"task": tasks, "queue": queues, "all": [("All", total)]}, points, known),
     }
     return render_page(request, "analytics/analytics.html", context, fragments=["analytics/_analytics.html"])
+
+
+def _file(kind: str, list_: str, shown: Range, which: Which, order: Order) -> StreamingHttpResponse:
+    """Return the series as a file, or the whole table of tasks or queues."""
+    if list_ in ("task", "queue"):
+        found = analytics.summary(shown.span, which, by=list_, order=order, limit=MOST)
+        return download(kind, f"analytics-{list_}s", [(list_, lambda row: row[0]), *COLUMNS], found)
+    return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], analytics.series(shown.span, which))
 
 
 def _charts(shown: Range, points: list[_Point]) -> list[Chart]:

@@ -124,9 +124,37 @@ def test_a_time_that_is_dragged_over_becomes_the_pages_own(visitor: Visitor, sit
     assert page.evaluate("window.survives") == "yes"
     page.reload()
     assert 5 <= page.locator("#throughput tbody tr").count() <= 8
+    page.locator("#throughput-key-2").click()
     page.get_by_role("link", name="15 m").click()
     page.locator(".range [aria-current]", has_text="15 m").wait_for()
     assert "since" not in page.url
+    in_order(page)
+    assert page.locator("#throughput-key-2").get_attribute("aria-pressed") == "false"
+
+
+def test_a_time_is_typed_as_well(visitor: Visitor, site: Site) -> None:
+    history()
+    page = opened(visitor, site)
+    page.locator("#range-own summary").click()
+    page.get_by_label("From, UTC").fill("2020-01-31T12:00")
+    page.get_by_label("Until, UTC").fill("2020-01-31T12:30")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_text("from 31 Jan 12:00 until 31 Jan 12:30 UTC").wait_for()
+    assert page.locator("#throughput").get_by_text("Nothing to draw").is_visible()
+    assert page.evaluate("window.violations") == []
+
+
+def in_order(page: Page) -> None:
+    """Wait until every chart is drawn, reads like its table, and takes keys."""
+    page.wait_for_function(
+        """() => Array.from(document.querySelectorAll("[data-plot]")).every((box) =>
+            box.tabIndex === 0 && box.querySelector("canvas") && box.querySelector("svg").checkVisibility() === false &&
+            JSON.parse(box.dataset.plot).series[0].values.length === box.closest(".chart").querySelectorAll("tbody tr").length)"""
+    )
+    page.locator("#throughput-plot").focus()
+    page.keyboard.press("Home")
+    cells, said, _ = page.evaluate(READ, ["throughput", 0])
+    assert said == cells[1:]
 
 
 def test_a_line_is_taken_out_by_key_and_stays_out(visitor: Visitor, site: Site) -> None:

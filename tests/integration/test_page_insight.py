@@ -125,6 +125,16 @@ def test_the_series_is_a_file(person: Client) -> None:
     assert sum(row["succeeded"] for row in rows) == 2
 
 
+def test_the_tables_are_files_too(person: Client) -> None:
+    counted(START, name="a", queue="one", succeeded=1)
+    counted(START, name="b", queue="one", failed=2)
+    tasks, queues = (json.loads(person.get(f"/analytics/?{NOON}&list={by}&format=json").getvalue()) for by in ("task", "queue"))
+    assert [(row["task"], row["succeeded"], row["failed"]) for row in tasks] == [("b", 0, 2), ("a", 1, 0)]
+    assert [(row["queue"], row["succeeded"], row["failed"]) for row in queues] == [("one", 1, 2)]
+    lines = person.get(f"/analytics/?{NOON}&list=task&format=csv").getvalue().decode().splitlines()
+    assert lines[0].startswith("task,succeeded,failed")
+
+
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:
     start = 1_893_456_000
     span = Span(start, start + 240, 60)
