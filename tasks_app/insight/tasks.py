@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tasks_app.insight import finding
 from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.search import Search, parse
+from tasks_app.insight.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
 from tasks_app.models import Task
 from tasks_app.states import OPEN, TERMINAL, Status
 from zenith_site.common import jsonsafe
@@ -64,17 +65,28 @@ FilterStatus = Annotated[
 ]
 
 
+#: An order or, as forms send it, nothing.
+Sort = Annotated[
+    str,
+    Field(max_length=40),
+    AfterValidator(known_order),
+    WithJsonSchema({"type": "string", "enum": ["", *COLUMNS, *(f"-{name}" for name in COLUMNS)]}),
+]
+
+
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, newest first, and the filter that continues after them, if there are more.
+    """Some tasks, in the filter's order, and the filter that continues after them, if there are more.
 
     `searched_to`: where the search stopped before the page was full, because it had looked at enough
     rows; the id of the last of them. `following` goes on from there.
+    `more_unsorted`: whether older ones match as well, which an order other than newest first did not look at.
     """
 
     tasks: "list[TaskWithResult]"
     following: "TaskFilter | None"
     searched_to: UUID | None = None
+    more_unsorted: bool = False
 
 
 class TaskFilter(BaseModel):
@@ -91,6 +103,11 @@ class TaskFilter(BaseModel):
     status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
+    sort: Sort = Field(
+        default="",
+        description=f"What to sort by; `{NEWEST_FIRST}` unless it is said. Any other order is that of the newest {SORTED_AMONG:,}"
+        " tasks that match, and ends with them.",
+    )
 
     def page(self, *, bare: bool = False) -> TaskPage:
         """Return the tasks and what they returned: in two queries, or with a filter in eight at most.
@@ -99,6 +116,8 @@ class TaskFilter(BaseModel):
         """
         before = decode_cursor(self.cursor) if self.cursor else None
         search = self.search()
+        if self.sort:
+            return self._sorted(search, before, bare)
         if search == Search():
             return self._any(before, bare)
         walked = finding.find(search, before, self.limit + 1)
@@ -113,6 +132,17 @@ class TaskFilter(BaseModel):
         tasks = list((query.filter(id__lt=before) if before else query)[: self.limit + 1])
         following = self._after(tasks[self.limit - 1].id) if len(tasks) > self.limit else None
         return TaskPage(_shown(tasks[: self.limit], bare), following)
+
+    def _sorted(self, search: Search, after: UUID | None, bare: bool) -> TaskPage:
+        """Return a page of the newest that match, sorted; it goes on after the task that the page before ended with."""
+        walked = finding.find(search, None, SORTED_AMONG + 1)
+        ids = in_order(walked.ids[:SORTED_AMONG], self.sort)
+        start = ids.index(after) + 1 if after in ids else 0
+        chosen = ids[start : start + self.limit]
+        found = {shown.task.id: shown for shown in _shown(_newest_first(bare).filter(id__in=chosen), bare)}
+        following = self._after(chosen[-1]) if start + self.limit < len(ids) else None
+        more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
+        return TaskPage([found[id_] for id_ in chosen if id_ in found], following, more_unsorted=more)
 
     def search(self) -> Search:
         """Return what all filters together ask for."""

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
+import redis
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
@@ -16,10 +17,12 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, matching
 from tasks_app.dispatch.rerun import run_again
+from tasks_app.insight.sorting import SORTED_AMONG
 from tasks_app.insight.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
 from tasks_app.states import TERMINAL, Status
+from tasks_app.tracking.heartbeat import read_all
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.downloads import MOST, download, wanted
@@ -27,6 +30,8 @@ from zenith_site.common.errors import StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
 
 PAGE: Final = 50
+#: Queues, and workers, that the search box offers.
+MOST_SUGGESTED: Final = 50
 #: What one action takes at most; its answer says when more match.
 MOST_CANCELLED: Final = 10_000
 MOST_RUN_AGAIN: Final = 1000
@@ -66,13 +71,16 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     caller_of(request, VIEW)
     asked = _asked(request)
     if (kind := wanted(request)) and not asked.problem:
-        return download(kind, "tasks", COLUMNS, _rows(asked.filter))
+        # All that match, so in the order that has all.
+        return download(kind, "tasks", COLUMNS, _rows(asked.filter.model_copy(update={"sort": ""})))
     page = None if asked.problem else asked.filter.page(bare=True)
     context = {
         "problem": asked.problem,
         "tasks": page.tasks if page else [],
         "q": request.GET.get("q", ""),
         "status": asked.filter.status or "",
+        "sort": asked.filter.sort,
+        "order": _order(asked.filter.sort, more=bool(page and page.more_unsorted)),
         "tabs": _tabs(asked.filter),
         "filtered": bool(asked.filter.status or asked.filter.q or asked.filter.task or asked.problem),
         "next_url": f"?{page.following.query_string()}" if page and page.following else "",
@@ -128,7 +136,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
 
 
 def _asked(request: HttpRequest) -> Asked:
-    given = {name: request.GET[name] for name in ("status", "task", "q", "cursor") if request.GET.get(name)}
+    given = {name: request.GET[name] for name in ("status", "task", "q", "cursor", "sort") if request.GET.get(name)}
     try:
         return Asked(TaskFilter(limit=PAGE, **given), "")  # type: ignore[arg-type]
     except ValidationError as error:
@@ -137,17 +145,28 @@ def _asked(request: HttpRequest) -> Asked:
         return Asked(TaskFilter(limit=PAGE), f"{first['loc'][0]}: {reason}")
 
 
+def _order(sort: str, *, more: bool) -> str:
+    """Return in which order the list is, in words."""
+    if not sort:
+        return "Newest first"
+    word = "oldest first" if sort == "created" else f"by {sort.removeprefix('-')}"
+    return f"{word.capitalize()}, of the newest {SORTED_AMONG:,} that match" if more else word.capitalize()
+
+
 def _suggestions() -> list[str]:
-    """Return words that the search box offers."""
-    statuses = [f"status:{status.value}" for status in TABS]
+    """Return words that the search box offers: of the language, and what there is now. They take no query."""
+    try:
+        workers = read_all()
+    except redis.RedisError:
+        workers = []
+    queues = sorted({queue for worker in workers for queue in worker.queues})
     return [
-        *statuses,
+        *(f"status:{status.value}" for status in TABS),
         *(f"name:{name}" for name in sorted(catalog.entries())),
-        "since:1h",
-        "since:1d",
-        "error:",
-        "queue:",
-        "worker:",
+        *(f"queue:{queue}" for queue in queues[:MOST_SUGGESTED]),
+        *(f"worker:{worker.name}" for worker in workers[:MOST_SUGGESTED]),
+        *(f"since:{span}" for span in ("15m", "1h", "1d", "7d")),
+        *("error:", "args.", "batch:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
     ]
 
 
@@ -163,7 +182,7 @@ def _rows(chosen: TaskFilter) -> Any:
 
 def _tabs(chosen: TaskFilter) -> list[dict[str, Any]]:
     counts = status_counts()
-    base = {"q": chosen.q, "task": chosen.task}
+    base = {"q": chosen.q, "task": chosen.task, "sort": chosen.sort}
 
     def url(**more: str) -> str:
         return "?" + urlencode({name: value for name, value in {**base, **more}.items() if value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,7 +22,10 @@ def dispatch(**asked: object) -> None:
     send(Dispatch(**asked), Origin(source="api"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
+with_and_without_scripts = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
+
+
+@with_and_without_scripts
 def test_a_task_is_sent_from_its_form_and_watched_to_its_end(visitor: Visitor, site: Site, scripts: bool) -> None:
     page = visitor.logged_in(scripts=scripts)
     page.goto(f"{site.url}dispatch/")
@@ -35,7 +39,7 @@ def test_a_task_is_sent_from_its_form_and_watched_to_its_end(visitor: Visitor, s
     page.get_by_text('"word_count": 3').wait_for()
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
+@with_and_without_scripts
 def test_selected_tasks_are_cancelled_after_a_question(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="analyze_text", data=["a", "b", "c"], queue="nobody-serves-this")
     page = visitor.logged_in(scripts=scripts)
@@ -49,13 +53,14 @@ def test_selected_tasks_are_cancelled_after_a_question(visitor: Visitor, site: S
     Task.objects.filter(status=Status.QUEUED).update(status=Status.REVOKED, finished_at="2030-01-01T00:00:00Z")
 
 
+@with_and_without_scripts
 def test_a_dead_letter_is_found_by_its_group_and_replayed_with_changed_arguments(
-    visitor: Visitor, site: Site, watch: Watch
+    visitor: Visitor, site: Site, watch: Watch, scripts: bool
 ) -> None:
     watch.tolerant = True  # of the 422 that is meant
     dispatch(task="drill_fail", kwargs={"times": -1, "message": "no such account"}, max_retries=0)
     eventually(DeadLetter.objects.exists, within=30)
-    page = visitor.logged_in()
+    page = visitor.logged_in(scripts=scripts)
     page.goto(f"{site.url}dead-letters/")
     page.locator("[data-row] a[data-open]").click()
     page.get_by_role("link", name="Replay 1").click()
@@ -69,17 +74,89 @@ def test_a_dead_letter_is_found_by_its_group_and_replayed_with_changed_arguments
     eventually(lambda: Task.objects.filter(replay_of__isnull=False, status=Status.SUCCESS).exists(), within=20)
 
 
-def test_a_search_can_be_shared_by_its_address(visitor: Visitor, site: Site) -> None:
+@with_and_without_scripts
+def test_several_groups_of_dead_letters_are_discarded_at_once(visitor: Visitor, site: Site, scripts: bool) -> None:
+    for message in ("no such account", "the bank is closed", "the account is frozen"):
+        dispatch(task="drill_fail", kwargs={"times": -1, "message": message}, max_retries=0)
+    eventually(lambda: DeadLetter.objects.count() == 3, within=30)
+    page = visitor.logged_in(scripts=scripts)
+    page.goto(f"{site.url}dead-letters/")
+    for box in page.locator("[data-row-box]").all()[:2]:
+        box.check()
+    page.locator("#selection").get_by_role("button", name="Discard").click()
+    page.get_by_text("2 dead letters of 2 groups are discarded.").wait_for()
+    page.get_by_role("button", name="Discard 2 dead letters").click()
+    page.get_by_text("2 discarded.").wait_for()
+    assert DeadLetter.objects.filter(state="OPEN").count() == 1
+
+
+@with_and_without_scripts
+def test_a_search_can_be_shared_by_its_address(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="analyze_text", data=["a"])
-    page = visitor.logged_in()
+    page = visitor.logged_in(scripts=scripts)
     page.goto(f"{site.url}tasks/")
     page.locator("#q").fill("name:nothing*")
     page.locator("#q").press("Enter")
     page.get_by_text("Nothing matches the filter").wait_for()
-    other = visitor.page()
+    other = visitor.page(scripts=scripts)
     other.context.add_cookies(page.context.cookies())
     other.goto(page.url)
     other.get_by_text("Nothing matches the filter").wait_for()
+    assert other.locator("#q").input_value() == "name:nothing*"
+
+
+@with_and_without_scripts
+def test_a_column_sorts_the_list_and_stays_in_the_address(visitor: Visitor, site: Site, scripts: bool) -> None:
+    dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, queue="nobody-serves-this")
+    dispatch(task="analyze_text", data=["a"], queue="nobody-serves-this")
+    page = visitor.logged_in(scripts=scripts)
+    page.goto(f"{site.url}tasks/")
+    page.get_by_role("link", name="Task", exact=True).click()
+    page.wait_for_url(re.compile("sort=-name"))
+    page.locator("th[aria-sort='descending']").wait_for()
+    assert page.locator("[data-row] a[data-open]").first.inner_text() == "drill_sleep"
+    Task.objects.filter(status=Status.QUEUED).update(status=Status.REVOKED, finished_at="2030-01-01T00:00:00Z")
+
+
+def test_the_last_word_of_a_search_is_completed(visitor: Visitor, site: Site) -> None:
+    page = visitor.logged_in()
+    page.goto(f"{site.url}tasks/")
+    page.locator("#q").press_sequentially("status:FAILURE na")
+    assert page.locator("#search-keys option[value='status:FAILURE name:analyze_text']").count() == 1
+
+
+@with_and_without_scripts
+def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site: Site, scripts: bool) -> None:
+    dispatch(task="analyze_text", data=["Later."], not_before=datetime.now(UTC) + timedelta(days=1))
+    task = Task.objects.get()
+    page = visitor.logged_in(scripts=scripts)
+    page.goto(f"{site.url}tasks/{task.id}/")
+    page.get_by_role("link", name="Change", exact=True).click()
+    page.get_by_label("Not before").fill("2040-01-01T08:00:00")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_text("Changed.").wait_for()
+    assert Task.objects.get().not_before == datetime(2040, 1, 1, 8, tzinfo=UTC)
+    page.goto(f"{site.url}tasks/{task.id}/")
+    page.get_by_role("link", name="Send now").click()
+    page.get_by_role("button", name="Send now").click()
+    page.get_by_text("It is due now.").wait_for()
+    eventually(lambda: Task.objects.get().status == Status.SUCCESS, within=20)
+
+
+@with_and_without_scripts
+def test_a_list_is_right_again_after_the_web_process_restarted(visitor: Visitor, site: Site, watch: Watch, scripts: bool) -> None:
+    page = visitor.logged_in(scripts=scripts)
+    page.goto(f"{site.url}tasks/?q=name:drill_sleep")
+    if scripts:
+        page.get_by_text("Live", exact=True).wait_for()
+    watch.tolerant = True
+    site.web.kill()
+    dispatch(task="drill_sleep", kwargs={"seconds": 0.0})
+    eventually(lambda: Task.objects.get().status == Status.SUCCESS, within=20)
+    site.start_web()
+    if not scripts:
+        page.reload()
+    page.locator("[data-row]", has_text="Success").wait_for()
 
 
 def test_new_tasks_arrive_only_where_they_match(visitor: Visitor, site: Site, watch: Watch) -> None:
@@ -92,8 +169,9 @@ def test_new_tasks_arrive_only_where_they_match(visitor: Visitor, site: Site, wa
     assert page.locator("[data-row]").count() == 1
 
 
-def test_a_queue_is_paused_and_resumed(visitor: Visitor, site: Site) -> None:
-    page = visitor.logged_in()
+@with_and_without_scripts
+def test_a_queue_is_paused_and_resumed(visitor: Visitor, site: Site, scripts: bool) -> None:
+    page = visitor.logged_in(scripts=scripts)
     page.goto(f"{site.url}queues/")
     page.get_by_role("link", name=re.compile("^Pause")).first.click()
     page.get_by_label("Note").fill("A look at it.")

@@ -15,8 +15,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.insight.sorting import COLUMNS
 from tasks_app.models import DeadLetter, Task
 from tasks_app.states import Status
+from tasks_app.tracking import heartbeat
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
 from zenith_site.models import AuditEntry
@@ -160,3 +162,65 @@ def test_who_may_only_look_is_offered_no_actions() -> None:
     text = page(client)
     assert "data-select-bar" not in text
     assert "data-row-box" not in text
+
+
+# --- Sorting ---
+
+
+def ran_for(*seconds: float) -> list[UUID]:
+    ids = sent(len(seconds))
+    for id_, runtime in zip(ids, seconds, strict=True):
+        end(id_, Status.SUCCESS, result="1", runtime=runtime)
+    return ids
+
+
+def listed(client: Client, query: str) -> list[UUID]:
+    return [found.task.id for found in client.get(f"/tasks/{query}").context["tasks"]]
+
+
+def test_a_column_sorts_both_ways_and_what_has_no_value_comes_last(person: Client) -> None:
+    middle, long, short = ran_for(2.0, 9.0, 0.5)
+    (open_,) = sent(1)
+    assert listed(person, "?sort=-runtime") == [long, middle, short, open_]
+    assert listed(person, "?sort=runtime") == [short, middle, long, open_]
+    assert listed(person, "?sort=-created") == listed(person, "")
+    assert 'aria-sort="descending"' in page(person, "?sort=-runtime")
+
+
+@pytest.mark.parametrize("sort", [*COLUMNS, *(f"-{name}" for name in COLUMNS)])
+def test_pages_go_on_in_every_order_and_show_each_task_once(person: Client, sort: str) -> None:
+    ids = {*ran_for(*[1.0, 2.0] * 30), *sent(10, queue="other")}
+    first = person.get(f"/tasks/?sort={sort}")
+    second = person.get(f"/tasks/{first.context['next_url']}")
+    shown = [found.task.id for response in (first, second) for found in response.context["tasks"]]
+    assert (len(shown), set(shown)) == (70, ids)
+
+
+def test_only_the_newest_that_match_are_sorted_and_the_list_says_so(person: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.insight.tasks.SORTED_AMONG", 2)
+    longest, _, _ = ran_for(9.0, 1.0, 2.0)
+    response = person.get("/tasks/?sort=-runtime&q=name:analyze*")
+    assert longest not in [found.task.id for found in response.context["tasks"]]
+    assert "of the newest" in response.content.decode()
+
+
+def test_an_order_stays_with_tabs_and_search_and_an_unknown_one_is_named(person: Client) -> None:
+    ran_for(1.0)
+    text = page(person, "?sort=-runtime&q=name:analyze*")
+    assert '<input type="hidden" name="sort" value="-runtime">' in text
+    assert "sort=-runtime&amp;status=SUCCESS" in text
+    assert "there is no order" in page(person, "?sort=colour")
+
+
+def test_a_sorted_page_takes_few_queries(person: Client, django_assert_max_num_queries: Any) -> None:
+    ran_for(1.0, 2.0)
+    with django_assert_max_num_queries(12):
+        page(person, "?sort=-runtime&q=name:analyze*")
+
+
+def test_the_search_offers_the_queues_and_workers_that_there_are(person: Client) -> None:
+    heartbeat.write("w7@here", slots=1, busy=0, queues=["reports"])
+    text = page(person)
+    assert '<option value="queue:reports">' in text
+    assert '<option value="worker:w7@here">' in text
+    assert '<option value="status:FAILURE">' in text

@@ -62,7 +62,7 @@ def crumb(url_name: str, label: str, *args: object) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def sort_header(context: dict[str, Any], key: str, label: str, default: str = "") -> SafeString:
+def sort_header(context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False) -> SafeString:
     """Draw a column's head as a link that sorts by it, or the other way where the list is sorted by it.
 
     The order stands in the URL as `sort=key` or `sort=-key`; `default` is the list's own. A first
@@ -75,8 +75,9 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
     query.pop("cursor", None)
     query["sort"] = key if down else f"-{key}"
     return format_html(
-        '<th scope="col"{}><a class="sort" href="?{}" hx-boost="true" hx-swap="none">{}{}</a></th>',
+        '<th scope="col"{}{}><a class="sort" href="?{}" hx-boost="true" hx-swap="none">{}{}</a></th>',
         SafeString(f' aria-sort="{"descending" if down else "ascending"}"' if down or up else ""),
+        SafeString(' class="right"' if right else ""),
         query.urlencode(), label, icon("arrow-down" if down else "arrow-up" if up else "arrows-sort"),
     )  # fmt: skip
 

@@ -1,0 +1,26 @@
+// Completes the last word of a search. The browser's own list of suggestions only completes the whole field; so while
+// somebody types, each suggestion gets what stands before the last word put in front. Without script the list helps with the first.
+//
+// <input list="words" data-complete> and <datalist id="words"> with an <option value="status:FAILURE"> for each word
+
+const words = new WeakMap();
+
+function wordsOf(list) {
+  if (!words.has(list))
+    words.set(
+      list,
+      Array.from(list.options, (option) => option.value),
+    );
+  return words.get(list);
+}
+
+document.addEventListener("input", ({ target }) => {
+  if (!(target instanceof HTMLInputElement) || !("complete" in target.dataset) || !target.list) return;
+  const before = target.value.slice(0, target.value.lastIndexOf(" ") + 1);
+  const known = wordsOf(target.list);
+  if ((target.list.dataset.before ?? "") === before) return;
+  target.list.dataset.before = before;
+  target.list.replaceChildren(
+    ...known.map((word) => Object.assign(document.createElement("option"), { value: before + word })),
+  );
+});
