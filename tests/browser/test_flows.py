@@ -134,7 +134,7 @@ def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site:
     page.get_by_role("link", name="Change", exact=True).click()
     page.get_by_label("Not before").fill("2040-01-01T08:00:00")
     page.get_by_role("button", name="Change", exact=True).click()
-    page.get_by_text("Changed.").wait_for()
+    page.get_by_text("Changed.", exact=True).wait_for()
     assert Task.objects.get().not_before == datetime(2040, 1, 1, 8, tzinfo=UTC)
     page.goto(f"{site.url}tasks/{task.id}/")
     page.get_by_role("link", name="Send now").click()
