@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bench.filling import fill
 from bench.history import remember, sum_up
 from bench.lab import Lab
-from bench.processes import Processes, run_quietly
+from bench.processes import CpuMeter, Processes, run_quietly
 from bench.report import Figure, Report, below, percentile, progress, say, table
 from bench.screen import look
 from bench.visits import Visit, visits
@@ -28,9 +28,13 @@ KILOBYTE = 1000
 
 @dataclass
 class Cost:
-    """What a page takes: milliseconds of each request; of its addresses the most queries and the most bytes."""
+    """What a page takes: milliseconds of each request, and of processor (the web process's and PostgreSQL's) on average.
+
+    Of its addresses the most queries and the most bytes.
+    """
 
     milliseconds: list[float] = field(default_factory=list)
+    cpu: float = 0.0
     queries: int = 0
     size: int = 0
 
@@ -70,7 +74,11 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
     processes = Processes(lab.logs, {"BENCH_NAME": "pages"})
     try:
         web = Web(processes, {"Cookie": f"sessionid={cookie}"})
-        costs = {visit.name: _cost(web, cookie, visit, times) for visit in visits(sample, count)}
+        costs = {}
+        for visit in visits(sample, count):
+            costs[visit.name] = _cost(
+                web, cookie, visit, times, lambda: CpuMeter(processes, {"postgres": lab.pids()["postgres"]})
+            )
         screen = look(web, processes, cookie, sample, seconds) if seconds else Report("")
     finally:
         processes.stop()
@@ -86,7 +94,7 @@ def _session() -> str:
     return client.cookies["sessionid"].value
 
 
-def _cost(web: Web, cookie: str, visit: Visit, times: int) -> Cost:
+def _cost(web: Web, cookie: str, visit: Visit, times: int, meter: Callable[[], CpuMeter]) -> Cost:
     progress(f"pages: {visit.name}")
     cost = Cost()
     for path in visit.paths:
@@ -94,7 +102,9 @@ def _cost(web: Web, cookie: str, visit: Visit, times: int) -> Cost:
         cost.queries, cost.size = max(cost.queries, queries), max(cost.size, size)
         for _ in range(WARM_UP):
             web.ask("GET", path, headers=visit.headers)
+        used = meter()
         cost.milliseconds += [web.ask("GET", path, headers=visit.headers) for _ in range(times)]
+        cost.cpu += 1000 * sum(used.read().values()) / times / len(visit.paths)
     say(f"pages: {visit.name}: p95 {percentile(cost.milliseconds, 0.95):.1f} ms, {cost.queries} queries, {_kb(cost.size):.0f} KB")
     return cost
 
@@ -122,19 +132,21 @@ def _report(count: int, few: Mapping[str, Cost], many: Mapping[str, Cost]) -> Re
     slower = {name: _median(cost) / _median(few[name]) for name, cost in many.items() if name in few}
     rows = [
         (
-            f"    {name}", f"{_median(cost):.1f}", f"{percentile(cost.milliseconds, 0.95):.1f}", f"{slower[name]:.1f}",
-            str(cost.queries), f"{_kb(cost.size):.0f}",
+            f"    {name}", f"{_median(cost):.1f}", f"{percentile(cost.milliseconds, 0.95):.1f}", f"{cost.cpu:.0f}",
+            f"{slower[name]:.1f}", str(cost.queries), f"{_kb(cost.size):.0f}",
         )
         for name, cost in many.items()
     ]  # fmt: skip
     report.notes = [
-        f"  Through daphne, milliseconds; `growth` is p50 beside the same with {FEW:,} tasks; KB uncompressed:",
-        *table([("    page", "p50", "p95", "growth", "queries", "KB"), *rows]),
+        "  Through daphne, milliseconds; `CPU` is what the web process and PostgreSQL work for a request, whatever else the",
+        f"  machine does; `growth` is p50 beside the same with {FEW:,} tasks; KB uncompressed:",
+        *table([("    page", "p50", "p95", "CPU", "growth", "queries", "KB"), *rows]),
     ]
     every = [value for cost in many.values() for value in cost.milliseconds]
     slowest = max(many, key=lambda name: percentile(many[name].milliseconds, 0.95))
     busiest = max(many, key=lambda name: many[name].queries)
     heaviest = max(many, key=lambda name: many[name].size)
+    dearest = max(many, key=lambda name: many[name].cpu)
     grown = max(slower, key=lambda name: slower[name])
     report.figures = [
         Figure("pages p50", [percentile(every, 0.5)], unit="ms"),
@@ -142,13 +154,15 @@ def _report(count: int, few: Mapping[str, Cost], many: Mapping[str, Cost]) -> Re
         Figure(
             f"pages p95, the slowest ({slowest})", [percentile(many[slowest].milliseconds, 0.95)], unit="ms", target=below(100)
         ),
+        Figure(f"pages CPU of a request, the most ({dearest})", [many[dearest].cpu], unit="ms"),
         Figure(f"pages p50 / with {FEW:,} tasks, the median page", [statistics.median(slower.values())]),
         Figure(f"pages p50 / with {FEW:,} tasks, the most grown ({grown})", [slower[grown]]),
         Figure(f"queries, the most ({busiest})", [many[busiest].queries], unit="", target=below(MOST_QUERIES + 1)),
         Figure(f"HTML, the heaviest ({heaviest})", [_kb(many[heaviest].size)], unit="KB", target=below(150)),
     ]
     report.details = {
-        name: {"milliseconds": cost.milliseconds, "queries": cost.queries, "bytes": cost.size} for name, cost in many.items()
+        name: {"milliseconds": cost.milliseconds, "cpu": cost.cpu, "queries": cost.queries, "bytes": cost.size}
+        for name, cost in many.items()
     }
     return report
 
