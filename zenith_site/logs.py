@@ -1,6 +1,10 @@
-"""What keeps the log readable."""
+"""What keeps the log readable, for people and for programs."""
 
+import json
 import logging
+from datetime import UTC, datetime
+
+from zenith_site.common import trail
 
 
 class OneLine(logging.Filter):
@@ -10,3 +14,18 @@ class OneLine(logging.Filter):
         """Let every record pass."""
         record.exc_info = record.exc_text = None
         return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the ids of the request and of the task that the line belongs to; empty ones are left out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        task_id, task_name = trail.task.get()
+        members = {
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname, "logger": record.name, "message": record.getMessage(),
+            "request_id": trail.request_id.get(), "task_id": task_id, "task_name": task_name,
+            "traceback": self.formatException(record.exc_info) if record.exc_info else "",
+        }  # fmt: skip
+        return json.dumps({name: value for name, value in members.items() if value}, ensure_ascii=False)

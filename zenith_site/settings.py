@@ -111,6 +111,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "zenith_site.request_ids.request_id_middleware",
     "zenith_site.metrics.http.metrics_middleware",
     "zenith_site.headers.headers_middleware",
     "django.middleware.security.SecurityMiddleware",
@@ -360,12 +361,18 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "zenith@local
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
+_LOG_LEVEL = env.choice("ZENITH_LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"one_line": {"()": "zenith_site.logs.OneLine"}},
-    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "text": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "zenith_site.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": env.choice("ZENITH_LOG_FORMAT", ("text", "json"), "text")},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Django adds a handler of its own to this logger; ours at the root is enough.
@@ -376,5 +383,9 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        # At DEBUG the recorders tell which tasks each batch held.
+        "tasks_app": {"level": _LOG_LEVEL},
+        "infra_app": {"level": _LOG_LEVEL},
+        "zenith_site": {"level": _LOG_LEVEL},
     },
 }

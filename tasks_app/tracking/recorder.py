@@ -101,6 +101,8 @@ class Recorder:
             newest = self._handle_singly(readable, error)
         else:
             stream.done(readable)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("Recorded steps of %s", ", ".join(sorted({event.task_id for event in events})))
         if newest is not None:
             live.poke(newest)
 

@@ -23,6 +23,7 @@ from tasks_app.states import Status
 from tasks_app.tracking import stream
 from tasks_app.tracking.crashes import count_delivery
 from tasks_app.tracking.stream import Event
+from zenith_site.common import trail
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,15 @@ DISPATCHED_HEADER: Final = "zenith"
 PERHAPS_SENT: Final = 2
 #: Header of a retry: its attempt (from 0), and for how many seconds it backs off.
 BACKOFF_HEADER: Final = "zenith_backoff"
+#: Header with the id of the request that sent the task, or that sent the task which sent it.
+REQUEST_HEADER: Final = "zenith_request_id"
+
+
+@signals.before_task_publish.connect
+def pass_on_request_id(headers: dict[str, Any], **_: Any) -> None:
+    """Let the message say whose request it comes from."""
+    if request_id := trail.request_id.get():
+        headers.setdefault(REQUEST_HEADER, request_id)
 
 
 @signals.after_task_publish.connect
@@ -76,8 +86,17 @@ def _bound_backoff(request: Request) -> None:
 
 @signals.task_prerun.connect
 def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
-    """Note on the running request when its body starts."""
+    """Note on the running request when its body starts; and for the log, what runs and who asked for it."""
     task.request.zenith_started = (time.time(), time.monotonic())
+    trail.task.set((task.request.id or "", task.name))
+    trail.request_id.set(getattr(task.request, REQUEST_HEADER, None) or "")
+
+
+@signals.task_postrun.connect
+def forget_trail(**_: Any) -> None:
+    """What this thread writes from now on belongs to no task."""
+    trail.task.set(("", ""))
+    trail.request_id.set("")
 
 
 def origin(request: Any) -> dict[str, Any]:
