@@ -93,6 +93,8 @@ def test_of_a_long_log_the_newest_ten_thousand_lines_stay_and_only_those_in_sigh
 ) -> None:
     page = visitor.logged_in()
     page.goto(f"{site.url}nodes/{node.id}/log/")
+    say(node, "the first")
+    page.get_by_text("the first", exact=True).wait_for()
     for start in range(0, 12_000, 4000):
         say(node, *(f"line {number}" for number in range(start, start + 4000)))
         page.get_by_text(f"line {start + 3999}", exact=True).wait_for()
