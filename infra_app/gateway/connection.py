@@ -1,8 +1,8 @@
 """A connection to one engine: by socket, TCP, TLS or ssh://, with time limits, and its errors as ours."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,10 +62,14 @@ class Connection:
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = docker.APIClient(
-                    base_url=self.url, version="auto", timeout=TIMEOUT, tls=self._tls_config(),
-                    use_ssh_client=True, max_pool_size=POOL,
+                client = docker.APIClient(
+                    base_url=self.url, version=docker.constants.MINIMUM_DOCKER_API_VERSION, timeout=TIMEOUT,
+                    tls=self._tls_config(), use_ssh_client=True, max_pool_size=POOL,
                 )  # fmt: skip
+                # Else REQUESTS_CA_BUNDLE counts for more than the engine's own authority, and a proxy of the web is asked for it.
+                client.trust_env = False
+                client._version = client._retrieve_server_version()
+                self._client = client
             return self._client
 
     def _tls_config(self) -> Any:
@@ -73,6 +77,21 @@ class Connection:
             return False
         pair = (self._tls.certificate, self._tls.key)
         return docker.tls.TLSConfig(client_cert=pair, ca_cert=self._tls.ca, verify=True)
+
+
+def closing(response: Any) -> Callable[[], None]:
+    """Return what ends an answer that goes on and on, from any thread."""
+
+    def close() -> None:
+        # Over ssh it is the output of a process.
+        ssh = getattr(response.raw._fp.fp, "channel", None)
+        if ssh is not None:
+            ssh.proc.kill()
+            return
+        with suppress(OSError, AttributeError):
+            docker.types.CancellableStream(iter(()), response).close()
+
+    return close
 
 
 def _refusal(error: Any) -> EngineError:

@@ -11,7 +11,7 @@ import docker
 from docker.types import LogConfig, Mount
 
 from infra_app.errors import EngineRefusedError, NameTakenError, NotThereError
-from infra_app.gateway.connection import TIMEOUT, Connection
+from infra_app.gateway.connection import TIMEOUT, Connection, closing
 from infra_app.gateway.seen import (
     ContainerState,
     EngineEvent,
@@ -136,7 +136,7 @@ class Engine:
         """Yield what happens on the engine from now on, until it goes away or the stream is closed; `opened` as in `follow`."""
         with self.connection.asking() as client:
             stream = client.events(decode=True)
-            opened(stream.close)
+            opened(closing(stream._response))
             for event in stream:
                 yield engine_event(event)
 
@@ -164,7 +164,7 @@ class Engine:
             response = client._get(url, params=parameters, stream=True, timeout=None if follow else TIMEOUT)
             client._raise_for_status(response)
             if opened is not None:
-                opened(docker.types.CancellableStream(iter(()), response).close)
+                opened(closing(response))
             for line in _lines(response.raw):
                 if line.at > since:
                     yield line

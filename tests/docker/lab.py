@@ -25,7 +25,7 @@ from tests.waiting import eventually
 
 FIRST_ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 #: A node that takes longer than this to be ready is a failure on any machine; tests print what it took.
-READY_WITHIN = 90.0
+READY_WITHIN = 240.0
 #: Little, so that many fit; a worker with one slot needs about 120 MB.
 SMALL = {"memory_mb": 256, "cpus": 1.0, "concurrency": 1}
 

@@ -10,7 +10,7 @@ from infra_app.agent.names import container_name
 from infra_app.models import Node
 from infra_app.states import Desired, NodeStatus
 from tests.docker.engine import docker
-from tests.docker.lab import Lab, kill
+from tests.docker.lab import READY_WITHIN, Lab, kill
 from tests.waiting import eventually
 
 
@@ -122,7 +122,7 @@ def test_a_second_agent_of_a_host_waits_until_the_first_is_gone(lab: Lab) -> Non
 def test_containers_go_on_while_there_is_no_agent_and_are_not_started_again(lab: Lab) -> None:
     node = one_node(lab, "gap")
     agent = lab.agent("gap")
-    lab.until(node, lambda node: node.status == NodeStatus.READY, within=90)
+    lab.until(node, lambda node: node.status == NodeStatus.READY, within=READY_WITHIN)
     started = node.started_at
     kill(agent)
     nodes.scale(node.group_id, 1, by="the test")
