@@ -6,6 +6,7 @@ pages by `changed`, by topic.
 """
 
 import asyncio
+import atexit
 import logging
 import threading
 from functools import cache
@@ -44,5 +45,13 @@ async def _send(group: str, message: dict[str, Any]) -> None:
 def _loop() -> asyncio.AbstractEventLoop:
     """Return an event loop in a thread of its own: the layer keeps one connection per loop."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="zenith-live", daemon=True).start()
+    thread = threading.Thread(target=loop.run_forever, name="zenith-live", daemon=True)
+    thread.start()
+    atexit.register(_end, loop, thread)
     return loop
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """End the thread before the interpreter does: one that is cut off in the middle of native code aborts the process."""
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=1.0)
