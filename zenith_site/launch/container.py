@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,9 @@ def _web() -> programs.Program:
 
 
 def _worker() -> programs.Program:
-    return programs.worker(settings.ZENITH_WORKER_CONCURRENCY, settings.CELERY_TASK_DEFAULT_QUEUE)
+    """A container's log is its own, so it may say when the worker is connected and ready; tasks still have no lines."""
+    program = programs.worker(settings.ZENITH_WORKER_CONCURRENCY, settings.CELERY_TASK_DEFAULT_QUEUE)
+    return replace(program, command=(*program.command, "--loglevel", "INFO"))
 
 
 def _engine() -> programs.Program:

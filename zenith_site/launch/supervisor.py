@@ -33,7 +33,7 @@ STEADY_SECONDS = 60.0
 # Falls of one program before anything ever worked, after which trying again is no help.
 FALLS_WHILE_STARTING = 3
 # Of the ten seconds that a stop may take, what programs get before they are killed; the servers need the rest.
-STOP_SECONDS = (7.0, 1.0)
+STOP_SECONDS = (6.5, 2.5)
 
 
 class StartError(Exception):
