@@ -48,7 +48,7 @@ def test_every_operation_names_the_problems_it_may_answer(schema: Any) -> None:
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             assert "503" in operation["responses"]
-            if path != "/health":
+            if path not in {"/health", "/ready"}:
                 assert {"401", "403"} <= operation["responses"].keys()
                 problem = operation["responses"]["401"]["content"]["application/problem+json"]
                 assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -57,7 +57,7 @@ def test_every_operation_names_the_problems_it_may_answer(schema: Any) -> None:
 def test_it_describes_the_contracts_paths(schema: Any) -> None:
     assert {"/health", "/tasks/trigger", "/tasks/all", "/task-status/{task_id}"} <= schema["paths"].keys()
     names = {item["name"] for item in schema["paths"]["/tasks/all"]["get"]["parameters"]}
-    assert names == {"limit", "cursor", "status", "task", "q"}
+    assert names >= {"limit", "cursor", "status", "task", "q"}
     assert schema["components"]["securitySchemes"].keys() >= {"ApiKey", "Bearer"}
 
 
