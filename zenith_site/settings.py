@@ -199,7 +199,7 @@ STATIC_ROOT = BASE_DIR / Path(env.text("ZENITH_STATIC_ROOT", str(ZENITH_DATA_DIR
 STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "zenith_site.static_storage.StaticStorage"},
 }
 # Every page names a file by its hash; the same file under its plain name is never asked for.
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
