@@ -62,6 +62,14 @@ class Announcer(bootsteps.StartStopStep):
         if self._timer is not None:
             self._timer.cancel()
 
+    def shutdown(self, consumer: Any) -> None:
+        """Say goodbye at the end, also of a cold stop, of which Celery sends no signal.
+
+        Not where tasks were cut off: such a worker is looked after as one that died.
+        """
+        if not worker_state.reserved_requests and not worker_state.active_requests:
+            _say_goodbye(consumer.hostname)
+
 
 class _Paused:
     """The paused queues as the newest beat found them."""
@@ -160,8 +168,13 @@ def sign_off(sender: Any, **_: Any) -> None:
     _stopped.set()
     for request in list(worker_state.reserved_requests):
         hand_back(request.id, request.request_dict.get("retries") or 0)
+    _say_goodbye(sender.hostname)
+
+
+def _say_goodbye(hostname: str) -> None:
+    _stopped.set()
     try:
-        heartbeat.forget(sender.hostname)
+        heartbeat.forget(hostname)
     except redis.RedisError as error:
         logger.info("Could not sign off: %s", error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -341,13 +342,15 @@ def test_an_error_whose_arguments_are_not_json_is_recorded() -> None:
 # --- The worker itself ---
 
 
-def test_a_worker_shows_itself_and_signs_off_when_it_is_stopped(stack: Stack) -> None:
+# SIGQUIT is what containers and `manage.py up` make of SIGTERM: a cold stop, after the soft one.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_worker_shows_itself_and_signs_off_when_it_is_stopped(stack: Stack, number: int) -> None:
     process = stack.worker("second@tests", "-Q", "default,reports", concurrency=1)
     beat = next(beat for beat in heartbeat.read_all() if beat.name == "second@tests")
     assert (beat.pid, beat.slots, beat.busy, beat.queues, beat.online) == (
         process.popen.pid, 1, 0, ("default", "reports"), True,
     )  # fmt: skip
-    process.stop()
+    process.stop(number)
     assert [beat.name for beat in heartbeat.read_all()] == [WORKER]
 
 
