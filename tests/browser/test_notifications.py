@@ -55,6 +55,8 @@ def test_the_bell_of_an_open_page_hears_of_it_and_its_panel_stays_open(visitor: 
 def test_one_some_and_all_are_marked_on_the_page_itself(visitor: Visitor) -> None:
     page = visitor.logged_in()
     happen("w1", "w2", "w3", "w4")
+    # The keys are heard once the page's scripts run.
+    page.locator("#connection[data-state='live']").wait_for()
     page.keyboard.press("g")
     page.keyboard.press("b")
     page.wait_for_url("**/notifications/")

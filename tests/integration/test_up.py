@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def start(data_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Up]]:
         up.process.wait()
         wait_until(lambda up=up: not up.descendants(), STOP_SECONDS)  # type: ignore[misc]
         for pid in up.descendants():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.faults
