@@ -1,6 +1,8 @@
-"""What the engine's endless loops share: waiting out a dependency that is away."""
+"""What the engine's endless loops share: ending when told, and waiting out a dependency that is away."""
 
 import logging
+import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,23 @@ from django.db import DatabaseError, close_old_connections, connection
 from zenith_site.common.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Set `stop` on SIGTERM and SIGINT.
+
+    Not in the handler: `Event.set` takes a lock that the interrupted code may hold, such as the main thread in `stop.wait` or the
+    handler of the signal before, and the process would never end. `SimpleQueue.put` may be called anywhere.
+    """
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: told.put(received))
+
+    def await_signal() -> None:
+        told.get()
+        stop.set()
+
+    threading.Thread(target=await_signal, name="signals", daemon=True).start()
 
 
 class Pause:

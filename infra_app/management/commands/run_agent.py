@@ -1,7 +1,6 @@
 """`manage.py run_agent`: the agent of one Docker host, until it is told to stop."""
 
 import re
-import signal
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
@@ -12,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from infra_app.agent.tenure import Agent
 from infra_app.gateway import Connection, Engine, Tls
+from zenith_site.common.loops import stop_on_signals
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ENGINE: Final = re.compile(r"(unix:///|tcp://|ssh://)\S+")
@@ -69,8 +69,7 @@ class Command(BaseCommand):
             about["labels"] = dict(label)
         connection = Connection(engine, _certificates(tls))
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         Agent(host, Engine(connection), about).run(stop)
         connection.close()
         self.stdout.write("agent stopped")

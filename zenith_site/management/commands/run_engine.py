@@ -3,7 +3,6 @@
 Here and not in an app, since its parts come from the apps and from the site.
 """
 
-import signal
 import threading
 from argparse import ArgumentParser
 from typing import Any, Final
@@ -13,6 +12,7 @@ from django.core.management.base import BaseCommand
 from infra_app import autoscaler, upkeep
 from tasks_app.dispatch import relay, repair, replays
 from tasks_app.tracking import recorder, retention, samples
+from zenith_site.common.loops import stop_on_signals
 from zenith_site.notify import outbox, watch
 
 PARTS: Final = {
@@ -48,8 +48,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, only: list[str] | None, **options: Any) -> None:
         """Run until SIGTERM or SIGINT; what is under way is finished first."""
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         threads = [threading.Thread(target=PARTS[name], args=(stop,), name=name) for name in only or sorted(PARTS)]
         for thread in threads:
             thread.start()
