@@ -12,6 +12,7 @@ from tasks_app.tracking.stream import Event
 from zenith_site.common.ids import new_id
 
 NAME, QUEUE, ARGS, KWARGS = "billing.charge", "payments", [41, "EUR"], {"customer": "c-17"}
+PARENT = "0193a5b2-5c3e-7d10-8a4f-3f2b1c0d9e8f"
 #: All times are multiples of this, which binary fractions and microseconds both hold exactly.
 TICK = 0.125
 START = 1_760_000_000.0
@@ -27,7 +28,7 @@ def histories(draw: st.DrawFn, *, external: bool | None = None) -> list[Event]:
     """
     task_id = str(new_id())
     foreign = draw(st.booleans()) if external is None else external
-    origin = {"name": NAME, "queue": QUEUE, "args": ARGS, "kwargs": KWARGS, "priority": 3} if foreign else {}
+    origin = {"name": NAME, "queue": QUEUE, "args": ARGS, "kwargs": KWARGS, "priority": 3, "parent_id": PARENT} if foreign else {}
     now = START
     steps: list[Event] = []
 

@@ -65,6 +65,27 @@ def sends_another(value: int) -> str:
     return str(echo.delay(value).id)
 
 
+@shared_task(name="sample.sends_another_at_last", bind=True, max_retries=1)
+def sends_another_at_last(self: Task) -> str:
+    """Fail the first time."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return str(echo.delay(1).id)
+
+
+@shared_task(name="sample.dispatches_another")
+def dispatches_another() -> str:
+    """Send a task through Zenith's own door, as code of the same project may."""
+    from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+
+    return str(dispatch(Dispatch(task="sample.names_its_parent"), Origin(source="engine")).ids[0])
+
+
+@shared_task(name="sample.names_its_parent", bind=True)
+def names_its_parent(self: Task) -> str | None:
+    return self.request.parent_id
+
+
 @shared_task(
     name="sample.autoretry", autoretry_for=(ZeroDivisionError,), retry_backoff=False, default_retry_delay=0, max_retries=2
 )

@@ -148,6 +148,10 @@ class TaskDetailAnswer(TaskSummary):
     runs: list[RunOfTask] = Field(description="Its attempts, newest first.")
     replay_of: UUID | None = Field(description="The task that this one was sent in place of.")
     replayed_by: list[UUID] = Field(description="The tasks that were sent in its place, oldest first; twenty at most.")
+    parent_id: UUID | None = Field(description="The task that sent this one while it ran; it may be known no more.")
+    children: list[UUID] = Field(
+        description="The tasks that this one sent while it ran, newest first; twenty at most (search for `parent:ID`)."
+    )
 
     @classmethod
     def of_detail(cls, detail: TaskDetail) -> Self:
@@ -160,7 +164,8 @@ class TaskDetailAnswer(TaskSummary):
             expires_at=task.expires_at, queued_at=task.queued_at, received_at=task.received_at,
             cancel_requested_at=task.cancel_requested_at, timeline=[EventAnswer.of(event) for event in detail.events],
             runs=[RunOfTask.of(run) for run in detail.attempts], replay_of=task.replay_of_id,
-            replayed_by=[relative.id for relative in detail.lineage.replayed_by],
+            replayed_by=[relative.id for relative in detail.lineage.replayed_by], parent_id=task.parent_id,
+            children=[relative.id for relative in detail.lineage.children],
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from celery import current_app
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
@@ -30,7 +31,7 @@ from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import Problem
-from zenith_site.common.ids import new_id
+from zenith_site.common.ids import canonical, new_id
 from zenith_site.common.once import digest, scoped
 
 MAX_COUNT: Final = 10_000
@@ -143,17 +144,26 @@ def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     queue = asked.queue or queue_of(entry.name)
     max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
     kwargs = json.dumps(asked.kwargs)
+    parent = _running_task()
     with transaction.atomic():
         batch = new_batch(entry.name, len(arguments), origin)
         tasks = [
             NewTask(
                 new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before,
                 time_limit=asked.time_limit, soft_time_limit=asked.soft_time_limit, expires_at=asked.expires_at,
+                parent_id=parent,
             )
             for args in arguments
         ]  # fmt: skip
         write_tasks(batch, tasks)
     return Dispatched(batch.id, [task.id for task in tasks])
+
+
+def _running_task() -> UUID | None:
+    """Return the id of the task whose body dispatches, None outside of one."""
+    running = current_app.current_worker_task
+    id_ = canonical(running.request.id) if running else None
+    return UUID(id_) if id_ else None
 
 
 def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
@@ -178,6 +188,7 @@ class NewTask(NamedTuple):
     time_limit: int | None = None
     soft_time_limit: int | None = None
     expires_at: datetime | None = None
+    parent_id: UUID | None = None
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
@@ -279,7 +290,7 @@ def _argument_problems(entry: catalog.CatalogEntry, asked: Dispatch, arguments: 
 _COPY: Final = """
     COPY tasks_app_task (id, name, queue, status, position, args, kwargs, priority, max_retries,
         batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id,
-        time_limit, soft_time_limit, expires_at) FROM STDIN
+        time_limit, soft_time_limit, expires_at, parent_id) FROM STDIN
 """
 
 
@@ -299,6 +310,7 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
                 task.id, batch.task_name, task.queue, status.value, where, task.args, task.kwargs,
                 task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
                 task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
+                task.parent_id,
             ))  # fmt: skip
     written = write_events(cursor, events)
     return max((row[0] for row in written), default=None)

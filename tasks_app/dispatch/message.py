@@ -25,7 +25,7 @@ REPR_KEPT: Final = 1024
 
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
-    expires_at, status, position"""
+    expires_at, status, position, parent_id"""
 
 
 class Row(NamedTuple):
@@ -43,6 +43,7 @@ class Row(NamedTuple):
     expires_at: datetime | None
     status: str
     position: int
+    parent_id: UUID | None
 
     @property
     def attempt(self) -> int:
@@ -74,6 +75,8 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     }  # fmt: skip
     if perhaps_sent:
         headers[DISPATCHED_HEADER] = PERHAPS_SENT
+    if row.parent_id is not None:
+        headers["parent_id"] = str(row.parent_id)
     if row.expires_at is not None:
         headers["expires"] = row.expires_at.isoformat()
     properties = {**template.properties, "correlation_id": id_}

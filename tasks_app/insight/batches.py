@@ -98,11 +98,6 @@ def find(batch_id: UUID) -> BatchDetail | None:
     return BatchDetail(found, None if left else ended["last"], eta)
 
 
-def progress(batch: Batch) -> Progress:
-    """Return how far a batch is, in one query."""
-    return _with_progress([batch])[0]
-
-
 def open_ids(batch_id: UUID) -> list[UUID]:
     """Return the ids of a batch's tasks that have not ended."""
     return list(Task.objects.filter(batch_id=batch_id, status__in=OPEN).order_by("id").values_list("id", flat=True))

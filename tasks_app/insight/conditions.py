@@ -107,11 +107,13 @@ def probes(search: Search) -> Iterator[Condition]:
 
 
 def named(search: Search) -> Iterator[Condition]:
-    """Yield the conditions that name single tasks or batches."""
+    """Yield the conditions that name single tasks, batches, or what some tasks sent."""
     if search.ids:
         yield Condition("task.id = ANY(%(ids)s)", {"ids": list(search.ids)})
     if search.batches:
         yield Condition("task.batch_id = ANY(%(batches)s)", {"batches": list(search.batches)})
+    if search.parents:
+        yield Condition("task.parent_id = ANY(%(parents)s)", {"parents": list(search.parents)})
 
 
 def joined(conditions: Iterable[Condition]) -> Condition:

@@ -67,7 +67,7 @@ def find(search: Search, before: UUID | None, wanted: int) -> Walked:
     The number of queries depends on what kinds of terms there are, never on how many tasks.
     """
     below = before or LAST_ID
-    if search.ids or search.batches:
+    if search.ids or search.batches or search.parents:
         few = [*conditions(search), *named(search)]
         return Walked(newest(joined(few), below, wanted))
     known = _known(search)

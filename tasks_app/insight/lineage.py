@@ -1,46 +1,85 @@
-"""Where a task comes from and what came of it: replays, both ways."""
+"""Where a task comes from and what came of it: replays and the tasks that tasks send, both ways."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from tasks_app.insight.batches import Progress, progress
-from tasks_app.models import Task
+from django.db.models import CharField, Count, QuerySet, Value
+from django.db.models.functions import Cast
 
-#: Replays shown of one task; a letter is replayed once, unless somebody forces more.
+from tasks_app.insight.batches import Progress
+from tasks_app.models import Task
+from tasks_app.states import Status
+
+#: Replays shown of one task, and children; a letter is replayed once, unless somebody forces more.
 SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """Another task, as a link shows it."""
+    """Another task, as a link shows it; without a status where only its id is known."""
 
     id: UUID
-    status: str
+    status: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The dead task that this one stands in for, and the tasks sent in place of this one, oldest first; its batch, too."""
+    """A task's relatives and its batch.
+
+    `replay_of` is the dead task that it stands in for, `replayed_by` those sent in its place, oldest first. `parent` is the task
+    that sent it while it ran: only its id where it is not known (any more). `children` are the newest that it sent itself, the
+    newest first, and `more_children` tells that there are older ones.
+    """
 
     replay_of: Relative | None
     replayed_by: list[Relative]
     batch: Progress | None = None
+    parent: Relative | None = None
+    children: tuple[Relative, ...] = ()
+    more_children: bool = False
 
 
 def lineage(task: Task) -> Lineage:
-    """Return a task's relatives, in one query, and in one more how far its batch is."""
-    found = progress(task.batch) if task.batch else None
-    if task.replay_of_id is None and not task.is_finished:
-        return Lineage(None, [], found)
-    fields = ("id", "status")
-    before = Task.objects.filter(replays=task).order_by().values_list(*fields)
-    after = Task.objects.filter(replay_of=task).order_by("id").values_list(*fields)[:SHOWN]
-    relatives = [Relative(*row) for row in before.union(after, all=True)]
-    replayed_by = sorted((one for one in relatives if one.id != task.replay_of_id), key=lambda one: one.id)
-    replay_of = next((one for one in relatives if one.id == task.replay_of_id), None)
-    return Lineage(replay_of, replayed_by, found)
+    """Return a task's relatives, and how far its batch is, in one query."""
+    found: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
+    for kind, id_, status, name in _parts(task):
+        found[kind].append(Relative(id_, status, name))
+    unknown = Relative(task.parent_id) if task.parent_id else None
+    children = sorted(found["child"], key=lambda one: one.id, reverse=True)
+    counts = {Status(one.status): int(one.name) for one in found["batch"]}
+    return Lineage(
+        replay_of=next(iter(found["before"]), None),
+        replayed_by=sorted(found["after"], key=lambda one: one.id),
+        batch=Progress(task.batch, counts) if task.batch else None,
+        parent=next(iter(found["parent"]), unknown),
+        children=tuple(children[:SHOWN]),
+        more_children=len(children) > SHOWN,
+    )
+
+
+def _parts(task: Task) -> QuerySet[Task, tuple[str, UUID, str, str]]:
+    """Return (kind, id, status, name) of the relatives; of the batch, a count for each status in the place of the name."""
+    parts = [
+        _part("after", Task.objects.filter(replay_of=task).order_by("id")[:SHOWN]),
+        _part("child", Task.objects.filter(parent_id=task.id).order_by("-id")[: SHOWN + 1]),
+        _part("before", Task.objects.filter(replays=task).order_by()),
+    ]
+    if task.parent_id:
+        parts.append(_part("parent", Task.objects.filter(id=task.parent_id).order_by()))
+    if task.batch_id:
+        rows = (
+            Task.objects.filter(batch=task.batch_id).order_by().annotate(kind=Value("batch")).values("kind", "batch_id", "status")
+        )
+        counted = rows.annotate(count=Cast(Count("id"), CharField()))
+        parts.append(counted.values_list("kind", "batch_id", "status", "count"))
+    return parts[0].union(*parts[1:], all=True)
+
+
+def _part(kind: str, rows: QuerySet[Task]) -> QuerySet[Task, tuple[str, UUID, str, str]]:
+    return rows.annotate(kind=Value(kind)).values_list("kind", "id", "status", "name")
 
 
 def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[Relative]]:

@@ -4,7 +4,7 @@ Terms are separated by spaces. `key:value` asks for one thing, anything else is 
 task's error, in its worker's name and, where it is an id, in its id. Double quotes hold spaces and
 colons together; a leading `-` turns a term around.
 
-Several terms of `status`, `name`, `queue`, `worker`, `id` and `batch` mean any of them; all others
+Several terms of `status`, `name`, `queue`, `worker`, `id`, `batch` and `parent` mean any of them; all others
 must hold together.
 """
 
@@ -22,7 +22,7 @@ from tasks_app.states import Status
 #: More terms than this are no search that somebody typed.
 MAX_TERMS: Final = 20
 _TIMES: Final = ("since", "until", "ended_since", "ended_until")
-_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", *_TIMES, "id", "batch")
+_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", *_TIMES, "id", "batch", "parent")
 _TOKEN: Final = re.compile(r'(?P<minus>-?)(?:(?P<key>[A-Za-z_]+(?:\.[^\s:"]+)?):)?(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
 _AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -62,6 +62,7 @@ class Search:
     words: tuple[Choice, ...] = ()
     ids: tuple[UUID, ...] = ()
     batches: tuple[UUID, ...] = ()
+    parents: tuple[UUID, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     ended_since: datetime | None = None
@@ -102,6 +103,7 @@ def parse(text: str, now: datetime) -> Search:
         words=_choices(by_key.get("", [])),
         ids=_ids(by_key.get("id", [])),
         batches=_ids(by_key.get("batch", [])),
+        parents=_ids(by_key.get("parent", [])),
         since=_moment(by_key.get("since", []), now, max),
         until=_moment(by_key.get("until", []), now, min),
         ended_since=_moment(by_key.get("ended_since", []), now, max),
@@ -137,7 +139,7 @@ def _checked(term: _Term) -> _Term:
         raise ValueError(f"there is no key {term.key!r}; known are {', '.join(_KEYS)}; {hint}")
     if not term.value.strip():
         raise ValueError(f"{term.key or 'a quoted text'!r} needs a value")
-    if term.unwanted and key in (*_TIMES, "id", "batch"):
+    if term.unwanted and key in (*_TIMES, "id", "batch", "parent"):
         raise ValueError(f"{key!r} cannot be turned around by a '-'")
     return term._replace(key=f"{key}.{argument}" if dot else key)
 

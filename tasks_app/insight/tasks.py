@@ -26,7 +26,8 @@ from zenith_site.common.masking import mask, mask_text
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
-    " `since:`, `until:`, `ended_since:`, `ended_until:`, `id:` and `batch:` ask for one thing each. See docs/search.md."
+    " `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` ask for one thing each."
+    " See docs/search.md."
 )
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000

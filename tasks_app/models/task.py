@@ -57,6 +57,8 @@ class Task(models.Model):
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays", db_index=False,
         help_text="The dead task that this one was sent in place of.",
     )  # fmt: skip
+    # No foreign key: the parent may be none of ours, be heard of later, or be pruned before its children.
+    parent_id = models.UUIDField(null=True, blank=True, help_text="The task that sent this one while it ran.")
 
     class Meta:
         ordering = ("-id",)
@@ -94,6 +96,8 @@ class Task(models.Model):
             models.Index(fields=("queue", "id"), name="task_pending", condition=Q(status=Status.PENDING)),
             # insight/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
+            # insight/lineage.py, insight/conditions.py: what a task sent, newest first. Small: few tasks send others.
+            models.Index(fields=("parent_id", "id"), name="task_parent", condition=Q(parent_id__isnull=False)),
             # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
             models.Index(
                 fields=("id",),

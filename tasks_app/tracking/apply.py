@@ -27,6 +27,7 @@ from tasks_app.tracking.fold import EXTERNAL, TaskState, fold
 from tasks_app.tracking.results import REVOKED_RESULT, write_results
 from tasks_app.tracking.rollup import write_rollups
 from tasks_app.tracking.stream import Event
+from zenith_site.common.ids import canonical
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
 
@@ -77,10 +78,11 @@ _UPDATE_ORIGIN: Final = """
     UPDATE tasks_app_task SET name = row.name, queue = row.queue,
         priority = coalesce(tasks_app_task.priority, row.priority),
         created_at = to_timestamp(row.created_at),
+        parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
         args = coalesce(row.args, tasks_app_task.args),
         kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::jsonb[],
-        %s::jsonb[]) AS row (id, name, queue, priority, created_at, args, kwargs)
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::uuid[], %s::jsonb[],
+        %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
     WHERE tasks_app_task.id = row.id
 """
 
@@ -144,7 +146,7 @@ def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
         cursor.execute(
             _UPDATE_ORIGIN,
             [
-                *_columns(foreign, "id", "name", "queue", "priority", "created_at"),
+                *_columns(foreign, "id", "name", "queue", "priority", "created_at", "parent_id"),
                 [storable(state.args) if state.args else None for state in foreign],
                 [storable(state.kwargs) if state.kwargs else None for state in foreign],
             ],
@@ -197,6 +199,7 @@ def _make_storable(event: Event) -> None:
     event.worker = storable_text(event.worker)
     event.message = storable_text(event.message)
     event.error_type = storable_text(event.error_type)[:255]
+    event.parent_id = canonical(event.parent_id)
     event.error_message = storable_text(event.error_message)
     if event.traceback is not None:
         event.traceback = storable_text(event.traceback)

@@ -33,6 +33,7 @@ class TaskState:
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
+    parent_id: str | None = None
     worker: str = ""
     error_type: str = ""
     error_message: str = ""
@@ -96,6 +97,7 @@ def _learn(state: TaskState, event: Event) -> None:
     state.args = state.args or event.args
     state.kwargs = state.kwargs or event.kwargs
     state.priority = event.priority if state.priority is None else state.priority
+    state.parent_id = state.parent_id or event.parent_id
 
 
 def _fill_times(state: TaskState, event: Event, decides: bool) -> None:

@@ -24,6 +24,7 @@ from tasks_app.tracking import stream
 from tasks_app.tracking.crashes import count_delivery
 from tasks_app.tracking.stream import Event
 from zenith_site.common import trail
+from zenith_site.common.ids import canonical
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
         queue=routing_key,
         args=list(args or ()),
         kwargs=dict(kwargs or {}),
+        parent_id=canonical(headers.get("parent_id")),
     )
     try:
         stream.append([event])
@@ -114,4 +116,5 @@ def origin(request: Any) -> dict[str, Any]:
         "args": list(getattr(request, "args", None) or ()),
         "kwargs": dict(getattr(request, "kwargs", None) or {}),
         "priority": delivery.get("priority"),
+        "parent_id": canonical(getattr(request, "parent_id", None)),
     }

@@ -72,6 +72,7 @@ class Event:
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
+    parent_id: str | None = None
 
     @property
     def position(self) -> int:
@@ -123,9 +124,13 @@ def decode(raw: bytes | None) -> list[Event]:
 
 
 def _event(row: dict[str, Any]) -> Event:
-    """Return one event; a value of the wrong kind would otherwise stop every recorder later on."""
+    """Return one event; a value of the wrong kind would otherwise stop every recorder later on.
+
+    Fields that a newer release added are passed over, so that its workers may run beside older engines.
+    """
     if type(row) is not dict:
         raise TypeError("an event is not an object")
+    row = {name: value for name, value in row.items() if name in _KINDS}
     for name, value in row.items():
         if type(value) not in _KINDS[name]:
             raise TypeError(f"{name} is a {type(value).__name__}")

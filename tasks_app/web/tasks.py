@@ -166,7 +166,7 @@ def _suggestions() -> list[str]:
         *(f"queue:{queue}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{worker.name}" for worker in workers[:MOST_SUGGESTED]),
         *(f"since:{span}" for span in ("15m", "1h", "1d", "7d")),
-        *("error:", "args.", "batch:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
+        *("error:", "args.", "batch:", "parent:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
     ]
 
 

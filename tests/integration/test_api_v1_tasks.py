@@ -124,13 +124,23 @@ def test_a_queued_task_says_that_no_worker_serves_its_queue(client: Client) -> N
     assert client.get(f"{PATH}/{task.id}").json()["why"] == "No worker consumes the queue reports."
 
 
+def test_one_task_names_its_parent_and_what_it_sent(client: Client) -> None:
+    parent = make()
+    older, newer = make(parent_id=parent.id), make(parent_id=parent.id)
+    answer = client.get(f"{PATH}/{parent.id}").json()
+    assert (answer["parent_id"], answer["children"]) == (None, [str(newer.id), str(older.id)])
+    assert client.get(f"{PATH}/{older.id}").json()["parent_id"] == str(parent.id)
+    found = client.get(PATH, {"q": f"parent:{parent.id}"}).json()
+    assert [one["task_id"] for one in found] == answer["children"]
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_one_task_takes_so_many_queries_however_much_happened(client: Client, count: int, django_assert_num_queries: Any) -> None:
     task = make()
     for number in range(count):
         TaskEvent.objects.create(task=task, status="QUEUED", position=number, at=timezone.now())
     client.get(f"{PATH}/{task.id}")
-    with django_assert_num_queries(6):  # token, task, steps, queues, tasks ahead, the queue's speed
+    with django_assert_num_queries(7):  # token, task, steps, relatives, queues, tasks ahead, the queue's speed
         client.get(f"{PATH}/{task.id}")
 
 

@@ -105,11 +105,34 @@ def test_the_batch_says_how_far_it_is_and_who_sent_it(person: Client) -> None:
     assert "ada" in shown
 
 
+def test_a_task_and_those_that_it_sent_link_to_each_other(person: Client) -> None:
+    parent = sent()
+    first, *_, newest = children = [sent() for _ in range(21)]
+    Task.objects.filter(id__in=children).update(parent_id=parent)
+    shown = page(person, parent)
+    assert f'href="/tasks/{newest}/"' in shown
+    assert f'href="/tasks/{first}/"' not in shown, "the twenty newest"
+    assert f'href="/tasks/?q=parent:{parent}"' in shown
+    listed = text(person, f"/tasks/?q=parent:{parent}")
+    assert all(str(child) in listed for child in children)
+    assert f'href="/tasks/{parent}/"' in page(person, first)
+
+
+def test_a_parent_that_is_not_known_is_named_all_the_same(person: Client) -> None:
+    task, gone = sent(), uuid4()
+    Task.objects.filter(id=task).update(parent_id=gone)
+    shown = page(person, task)
+    assert f'title="{gone}"' in shown
+    assert f"/tasks/{gone}/" not in shown
+
+
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RETRY, Status.FAILURE, Status.SUCCESS])
 def test_the_page_takes_few_queries(person: Client, django_assert_max_num_queries: Any, status: Status) -> None:
     task = sent()
     if status != Status.QUEUED:
         ran(task, status, result="1")
+    Task.objects.filter(id=sent()).update(parent_id=task)
+    Task.objects.filter(id=task).update(parent_id=sent())
     with django_assert_max_num_queries(12):
         page(person, task)
 

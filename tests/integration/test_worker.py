@@ -6,10 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from celery import current_app
+from celery import chain, current_app, signature
 from celery.exceptions import TimeLimitExceeded
 from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
@@ -165,8 +165,31 @@ def test_named_arguments_and_text_that_is_not_english_arrive() -> None:
 def test_a_task_that_a_task_sends_appears_too(headers: dict[str, int]) -> None:
     parent = call("sample.sends_another", 7, headers=headers)
     child = AsyncResult(parent).get(timeout=30)
-    assert ended(child).args == [7]
+    assert (ended(child).args, str(Task.objects.get(id=child).parent_id)) == ([7], parent)
+    assert Task.objects.get(id=parent).parent_id is None
     assert AsyncResult(child).get(timeout=30) == [[7], {}]
+
+
+def test_a_task_that_a_task_dispatches_knows_its_parent_before_it_runs_and_while_it_does() -> None:
+    parent = call("sample.dispatches_another")
+    child = AsyncResult(parent).get(timeout=30)
+    assert str(ended(child).parent_id) == parent
+    assert AsyncResult(child).get(timeout=30) == parent
+
+
+def test_every_link_of_a_chain_is_a_child_of_the_one_before() -> None:
+    link = chain(*(signature("sample.echo", [number], immutable=True) for number in range(3))).apply_async()
+    ids = [link.parent.parent.id, link.parent.id, link.id]
+    assert [ended(id_).status for id_ in ids] == ["SUCCESS"] * 3
+    parents = dict(Task.objects.values_list("id", "parent_id"))
+    assert [str(parents[UUID(id_)]) for id_ in ids] == ["None", *ids[:2]]
+
+
+def test_what_a_retried_task_sends_has_the_task_for_a_parent_whichever_attempt_sent_it() -> None:
+    parent = call("sample.sends_another_at_last")
+    child = AsyncResult(parent).get(timeout=30)
+    assert str(ended(child).parent_id) == parent
+    assert ended(parent).attempt == 2
 
 
 def test_a_task_whose_result_is_ignored_is_accounted_for_all_the_same() -> None:

@@ -107,6 +107,7 @@ def test_a_task_that_other_code_sent_is_known_from_any_of_its_steps(data: st.Dat
     first = folded(fresh(history), arrived[:1])
     assert (first.name, first.queue, first.args, first.kwargs) == (NAME, QUEUE, ARGS, KWARGS)
     state = folded(first, arrived[1:])
+    assert state.parent_id == next((event.parent_id for event in history if event.parent_id), None)
     assert state.created_at == min(event.received_at or event.at for event in history)
 
 

@@ -8,3 +8,11 @@ import uuid_utils
 def new_id() -> uuid.UUID:
     """Return a new UUIDv7 as a standard-library UUID."""
     return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def canonical(text: str | None) -> str | None:
+    """Return the canonical form of a UUID's text, None for anything else: Celery takes any text for an id."""
+    try:
+        return str(uuid.UUID(text)) if text else None
+    except (ValueError, AttributeError):
+        return None
