@@ -56,9 +56,15 @@ def series(span: Span, which: Which, *, known: Reach | None = None) -> list[tupl
     return [(_moment(start), found.get(start) or Totals()) for start in span.starts()]
 
 
-def series_of(span: Span, which: Which, *, by: str, names: Sequence[str], known: Reach | None = None) -> dict[str, list[Totals]]:
-    """Return the same for each of some task names or queues (`by` is "task" or "queue"). Two queries."""
-    found = rollups.by_name_and_step(span, which, "name" if by == "task" else "queue", names, known=known)
+def series_of(
+    span: Span, which: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Reach | None = None
+) -> dict[str, list[Totals]]:
+    """Return the same for each of some task names or queues (`by` is "task" or "queue"). Two queries.
+
+    Without `histograms` there are no percentiles, and it takes a fifth of the time.
+    """
+    column = "name" if by == "task" else "queue"
+    found = rollups.by_name_and_step(span, which, column, names, histograms=histograms, known=known)
     return {name: [found.get((name, start)) or Totals() for start in span.starts()] for name in names}
 
 
@@ -138,7 +144,7 @@ class LoadPoint:
 
 
 _LOAD: Final = """
-    SELECT extract(epoch FROM minute)::bigint / %(step)s * %(step)s, sum(workers)::float8 / sum(looks),
+    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, sum(workers)::float8 / sum(looks),
         sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
     FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
     GROUP BY 1

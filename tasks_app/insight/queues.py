@@ -106,7 +106,7 @@ class DepthPoint:
 
 
 _HISTORY: Final = """
-    SELECT extract(epoch FROM minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
+    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
     FROM tasks_app_queuesample
     WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
     GROUP BY 1

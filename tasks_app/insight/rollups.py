@@ -1,4 +1,4 @@
-"""Reading the rollups: of a window, what is summed up already by day and by quarter, and the minutes of the rest.
+"""Reading the rollups: of a window, what is summed up already by day, three hours and quarter, and the minutes of the rest.
 
 A month then takes some hundred rows, whatever ran in it. Never a scan of tasks. How far the summing up has come (`known`) is
 one query; who reads several things passes it on.
@@ -13,7 +13,7 @@ from django.db import connection
 from tasks_app.insight.search import quoted
 from tasks_app.insight.window import Span
 from tasks_app.models import PeriodRollup
-from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, Reach, histogram_sum, reach
+from tasks_app.tracking.periods import DAY, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
 from tasks_app.tracking.rollup import BUCKETS, percentile
 
 
@@ -105,10 +105,10 @@ def by_step(span: Span, which: Which, *, histograms: bool = True, known: Reach |
 
 
 def by_name_and_step(
-    span: Span, which: Which, by: str, names: Sequence[str], *, known: Reach | None = None
+    span: Span, which: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Reach | None = None
 ) -> dict[tuple[str, int], Totals]:
     """Return the sums of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
-    found = _read(span, which, (by, _step(span)), by, span.step, names=names, known=known)
+    found = _read(span, which, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
@@ -144,13 +144,13 @@ def by_hour(span: Span, which: Which, *, day: str, zone: str, known: Reach | Non
     `day` is "date" or "isodow".
     """
     local = "(at AT TIME ZONE %(zone)s)"
-    first = f"{local}::date" if day == "date" else f"extract(isodow FROM {local})::int"
-    found = _read(span, which, (first, f"extract(hour FROM {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone)
+    first = f"{local}::date" if day == "date" else f"date_part('isodow', {local})::int"
+    found = _read(span, which, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone)
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
 def _step(span: Span) -> str:
-    return f"(extract(epoch FROM at)::bigint / {span.step} * {span.step})"
+    return f"(date_part('epoch', at)::bigint / {span.step} * {span.step})"
 
 
 def _read(
@@ -210,17 +210,17 @@ def cover(since: int, until: int, longest: int, known: Reach) -> list[tuple[int,
     A row is used only where it lies in the window as a whole, its time is summed up, and its length divides `longest`.
     """
     pieces = [(MINUTE, since, until)]
-    for seconds, done in ((QUARTER, known.quarters), (DAY, known.days)):
+    for seconds in LENGTHS:
         if longest % seconds == 0:
-            pieces = [part for piece in pieces for part in _split(piece, seconds, done)]
+            pieces = [part for piece in pieces for part in _split(piece, seconds, known.of(seconds))]
     return pieces
 
 
 def _split(piece: tuple[int, int, int], seconds: int, done: int) -> list[tuple[int, int, int]]:
-    """Put longer rows into the middle of a piece, where it has a middle. Days lie in quarters only."""
+    """Put longer rows into the middle of a piece, where it has a middle. All but quarters are made of quarters."""
     length, since, until = piece
     first, last = -(-since // seconds) * seconds, min(until, done) // seconds * seconds
-    if first >= last or (seconds == DAY and length != QUARTER):
+    if first >= last or (seconds != QUARTER and length == MINUTE):
         return [piece]
     parts = [(length, since, first), (seconds, first, last), (length, last, until)]
     return [part for part in parts if part[1] < part[2]]

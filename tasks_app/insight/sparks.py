@@ -41,7 +41,7 @@ _HOUR: Final = """
     SELECT unnest(ARRAY['retried', 'failed']), step, unnest(ARRAY[retried, failed])::float8
     FROM (SELECT {step} AS step, sum(retried) AS retried, sum(failed) AS failed
         FROM tasks_app_minuterollup WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS ended
-""".format(step=f"((extract(epoch FROM minute)::bigint - %(since)s) / {STEP})::int")  # noqa: S608 -- our own words
+""".format(step=f"((date_part('epoch', minute)::bigint - %(since)s) / {STEP})::int")  # noqa: S608 -- our own words
 
 
 def condensed(values: Sequence[float]) -> list[float]:

@@ -1,10 +1,11 @@
-"""Summing up: from minutes to quarters of an hour to days, so that charts over a month read hundreds of rows and not a million.
+"""Summing up: from minutes to quarters of an hour to three hours to days, so that charts over a month read hundreds of rows and
+not a million.
 
-1. A quarter is summed up two hours after its end, in order, from the oldest minute there is. A day
-   follows once its quarters are complete. Doing it again gives the same.
+1. A quarter is summed up two hours after its end, in order, from the oldest minute there is. Three hours and a day
+   follow once their quarters are complete. Doing it again gives the same.
 2. A recorder that counts something into an older minute marks its quarter (rollup.py); marked ones
-   are summed up again, and so are their days.
-3. Whoever reads (insight/series.py) takes days and quarters as far as they go, and minutes for the rest.
+   are summed up again, and so are the longer periods around them.
+3. Whoever reads (insight/rollups.py) takes the longest as far as they go, and minutes for the rest.
 
 Any number of engines may do this: an advisory lock lets one at a time.
 """
@@ -22,10 +23,14 @@ from tasks_app.tracking.rollup import BUCKETS, LATE_AFTER, PERIOD
 
 MINUTE: Final = 60
 QUARTER: Final = PERIOD
+#: What charts over a week or a month have steps of.
+THREE_HOURS: Final = 10_800
 DAY: Final = 86_400
+#: Of the periods; each is a multiple of those before.
+LENGTHS: Final = (QUARTER, THREE_HOURS, DAY)
 #: Seconds after its end at which a quarter is summed up: well after reports to it begin to count as late.
 SETTLED_AFTER: Final = 2 * LATE_AFTER
-#: Quarters summed up in one transaction.
+#: Periods of one length summed up in one transaction.
 CHUNK: Final = 96
 #: Any number that no other advisory lock of this database uses ("period" in ASCII).
 _LOCK: Final = 0x706572696F64
@@ -52,14 +57,17 @@ _QUARTERS: Final = f"""
     HAVING count(queue) > 0 OR grouping(name) + grouping(queue) = 2
     ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
 """  # noqa: S608 -- names of columns and numbers
-_DAYS: Final = f"""
+_LONGER: Final = {
+    seconds: f"""
     INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
-    SELECT {DAY}, scope, period, name, queue, {_SUMS}
+    SELECT {seconds}, scope, period, name, queue, {_SUMS}
     FROM unnest(%s::timestamptz[]) AS period
-    JOIN tasks_app_periodrollup ON seconds = {QUARTER} AND start >= period AND start < period + interval '{DAY} seconds'
+    JOIN tasks_app_periodrollup ON seconds = {QUARTER} AND start >= period AND start < period + interval '{seconds} seconds'
     GROUP BY scope, period, name, queue
     ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
 """  # noqa: S608
+    for seconds in LENGTHS[1:]
+}
 # Scope 2 is all tasks and queues: a row for each period.
 _NEWEST: Final = "SELECT extract(epoch FROM max(start))::bigint FROM tasks_app_periodrollup WHERE seconds = %s AND scope = 2"
 _OLDEST_MINUTE: Final = "SELECT extract(epoch FROM min(minute))::bigint FROM tasks_app_minuterollup"
@@ -73,15 +81,20 @@ class Reach:
     """Up to when, in Unix time, everything is summed up; 0 where nothing is."""
 
     quarters: int
+    three_hours: int
     days: int
+
+    def of(self, seconds: int) -> int:
+        """Return how far the periods of one length go."""
+        return {QUARTER: self.quarters, THREE_HOURS: self.three_hours, DAY: self.days}[seconds]
 
 
 def reach() -> Reach:
-    """Return how far the quarters and the days go, in one query."""
+    """Return how far the periods of each length go, in one query."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT ({_NEWEST}), ({_NEWEST})", [QUARTER, DAY])
-        quarter, day = cursor.fetchone()
-    return Reach(quarter + QUARTER if quarter is not None else 0, day + DAY if day is not None else 0)
+        cursor.execute(f"SELECT ({_NEWEST}), ({_NEWEST}), ({_NEWEST})", LENGTHS)
+        newest = cursor.fetchone()
+    return Reach(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
 
 
 def sum_up(now: float | None = None) -> bool:
@@ -94,11 +107,18 @@ def sum_up(now: float | None = None) -> bool:
         late = _take_late(cursor, now)
         due = _due(cursor, QUARTER, now - SETTLED_AFTER, _oldest(cursor, _OLDEST_MINUTE))
         _write(cursor, _QUARTERS, [*late, *due])
-        done = reach().quarters
-        days = _due(cursor, DAY, done, _oldest(cursor, _OLDEST_QUARTER))
-        touched = {start // DAY * DAY for start in late}
-        _write(cursor, _DAYS, [*(day for day in touched if day + DAY <= done and day not in days), *days])
-    return bool(due or days)
+        longer = [_sum_up_longer(cursor, seconds, late) for seconds in _LONGER]
+    return bool(due) or any(longer)
+
+
+def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool:
+    """Sum up the periods of one length that are complete now, and those around late quarters; return whether any were due."""
+    known = reach()
+    due = _due(cursor, seconds, known.quarters, _oldest(cursor, _OLDEST_QUARTER))
+    # What was not reached yet has its turn later: one in front of it would make it look as if it were done.
+    again = {start // seconds * seconds for start in late if start < known.of(seconds)}
+    _write(cursor, _LONGER[seconds], [*again, *due])
+    return bool(due)
 
 
 def _take_late(cursor: CursorWrapper, now: float) -> list[int]:

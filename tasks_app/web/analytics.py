@@ -15,7 +15,7 @@ from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import MAX_POINTS, Bucket, Preset, seconds_of
 from tasks_app.tracking.periods import Reach, reach
 from tasks_app.web import outcome_charts
-from tasks_app.web.charts import Chart
+from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heat import heat
 from tasks_app.web.outcome_charts import MEASURES
 from tasks_app.web.ranges import LABELS, Range, asked_range
@@ -133,7 +133,8 @@ def _comparison(
     if group == "all":
         totals = {"All": [total for _, total in points]}
     else:
-        totals = analytics.series_of(shown.span, which, by=group, names=names, known=known) if names else {}
+        timed = MEASURES[series].unit is Unit.SECONDS
+        totals = analytics.series_of(shown.span, which, by=group, names=names, histograms=timed, known=known) if names else {}
     length = shown.span.until - shown.span.since
     return {
         "compared": outcome_charts.compared(shown.span, totals, MEASURES[series]),

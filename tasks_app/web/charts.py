@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from html import escape
 from typing import Final
+
+from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.insight.window import Span
 from tasks_app.tracking.periods import DAY
@@ -90,6 +93,11 @@ class Chart:
     data: str
     empty: bool
 
+    @property
+    def table(self) -> SafeString:
+        """The body of the table. Not by the template: five charts have 1,200 cells, which take it 25 ms."""
+        return mark_safe("".join(map(_table_row, self.rows)))  # noqa: S308 (escaped cell by cell)
+
 
 def chart(id_: str, title: str, span: Span, series: Sequence[Series], unit: Unit, *, note: str = "") -> Chart:
     """Lay out a chart of one value for each step of a span; `note` says what is drawn, such as "per minute"."""
@@ -104,6 +112,11 @@ def chart(id_: str, title: str, span: Span, series: Sequence[Series], unit: Unit
         for index, start in list(enumerate(starts))[-TABLE_ROWS:]
     ]
     return Chart(id_, title, note, lines, y_marks, _x_marks(span), rows, _data(span, series, unit), not any(known))
+
+
+def _table_row(row: Row) -> str:
+    values = "".join(f"<td>{escape(value)}</td>" for value in row.values)
+    return f"<tr><td>{row.at:%Y-%m-%d %H:%M}</td>{values}</tr>"
 
 
 def _line(series: Series, most: float, unit: Unit) -> Line:

@@ -1,8 +1,9 @@
-"""Summing up minutes to quarters and days: complete, in any order, and the same however often."""
+"""Summing up minutes to quarters, three hours and days: complete, in any order, and the same however often."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.states import Status
 from tasks_app.tracking import periods
 from tasks_app.tracking.apply import apply
-from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, SETTLED_AFTER, Reach
+from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
 from tasks_app.tracking.retention import prune_figures
 from tasks_app.tracking.stream import Event
 from tests.failures import queued
@@ -24,6 +25,7 @@ from tests.rollups import ended
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HOUR = 3600
 #: Midnight some days ago.
 MIDNIGHT = int(time.time() // DAY - 3) * DAY
 
@@ -60,16 +62,16 @@ def test_a_task_without_a_name_is_no_total() -> None:
 def test_a_quarter_waits_until_it_is_settled() -> None:
     ended(MIDNIGHT, succeeded=1)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER - 1)
-    assert periods.reach() == Reach(0, 0)
+    assert periods.reach() == Reach(0, 0, 0)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    assert periods.reach() == Reach(MIDNIGHT + QUARTER, 0)
+    assert periods.reach() == Reach(MIDNIGHT + QUARTER, 0, 0)
 
 
 def test_days_follow_and_quarters_in_which_nothing_ended_are_there() -> None:
     ended(MIDNIGHT + 5 * 3600, succeeded=1)
     ended(MIDNIGHT + DAY + 60, succeeded=2)
     sum_up(MIDNIGHT + 2 * DAY + SETTLED_AFTER)
-    assert periods.reach() == Reach(MIDNIGHT + 2 * DAY, MIDNIGHT + 2 * DAY)
+    assert periods.reach() == Reach(*[MIDNIGHT + 2 * DAY] * 3)
     days = PeriodRollup.objects.filter(seconds=DAY, scope=2).order_by("start")
     assert list(days.values_list("succeeded", flat=True)) == [1, 2]
     assert PeriodRollup.objects.filter(seconds=QUARTER, scope=2).count() == 4 * 43
@@ -94,8 +96,22 @@ def test_what_is_reported_late_is_counted_in_its_quarter_and_its_day() -> None:
     assert LatePeriod.objects.count() == 1
     sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
     totals = PeriodRollup.objects.filter(scope=2, start=datetime.fromtimestamp(MIDNIGHT, tz=UTC))
-    assert list(totals.values_list("succeeded", flat=True)) == [2, 2]
+    assert list(totals.values_list("succeeded", flat=True)) == [2, 2, 2]
     assert not LatePeriod.objects.exists()
+
+
+def test_what_is_late_in_periods_that_are_not_summed_up_yet_does_not_hide_those_before() -> None:
+    """As after an upgrade that brings a new length."""
+    for day in range(20):
+        ended(MIDNIGHT - day * DAY, succeeded=1)
+    sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
+    before = rows()
+    PeriodRollup.objects.filter(seconds=THREE_HOURS).delete()
+    LatePeriod.objects.create(start=datetime.fromtimestamp(MIDNIGHT, tz=UTC), touched_at=datetime.now(UTC))
+    assert periods.sum_up(MIDNIGHT + DAY + SETTLED_AFTER) is True
+    assert periods.reach().three_hours < MIDNIGHT
+    sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
+    assert rows() == before
 
 
 def test_what_is_reported_in_time_is_not_marked() -> None:
@@ -128,19 +144,23 @@ def test_a_window_counts_the_same_summed_up_or_not(since: int, length: int) -> N
     span = Span(MIDNIGHT + since, MIDNIGHT + since + length, length)
     before = rollups.total(span, Which())
     sum_up(MIDNIGHT + 3 * DAY)
-    assert periods.reach().days >= MIDNIGHT + DAY
+    assert periods.reach().three_hours >= periods.reach().days >= MIDNIGHT + DAY
     assert rollups.total(span, Which()) == before
     steps = Span(span.since // 3600 * 3600, span.until, 3600)
     assert sum(totals.finished for totals in rollups.by_step(steps, Which()).values()) >= before.finished
 
 
 def test_the_pieces_make_up_the_window_and_are_as_long_as_possible() -> None:
-    known = Reach(quarters=10 * DAY, days=9 * DAY)
+    known = Reach(quarters=10 * DAY, three_hours=10 * DAY - 3 * HOUR, days=9 * DAY)
     pieces = cover(DAY + 120, 10 * DAY + 300, DAY, known)
     assert pieces == [
-        (MINUTE, DAY + 120, DAY + QUARTER), (QUARTER, DAY + QUARTER, 2 * DAY), (DAY, 2 * DAY, 9 * DAY),
-        (QUARTER, 9 * DAY, 10 * DAY), (MINUTE, 10 * DAY, 10 * DAY + 300),
+        (MINUTE, DAY + 120, DAY + QUARTER), (QUARTER, DAY + QUARTER, DAY + 3 * HOUR), (THREE_HOURS, DAY + 3 * HOUR, 2 * DAY),
+        (DAY, 2 * DAY, 9 * DAY), (THREE_HOURS, 9 * DAY, 10 * DAY - 3 * HOUR), (QUARTER, 10 * DAY - 3 * HOUR, 10 * DAY),
+        (MINUTE, 10 * DAY, 10 * DAY + 300),
     ]  # fmt: skip
+    assert cover(DAY, 4 * DAY, 6 * HOUR, known) == [(THREE_HOURS, DAY, 4 * DAY)]
+    assert cover(DAY, 4 * DAY, HOUR, known) == [(QUARTER, DAY, 4 * DAY)]
+    assert cover(DAY, 4 * DAY, DAY, replace(known, three_hours=0)) == [(DAY, DAY, 4 * DAY)], "just upgraded"
     assert cover(DAY, 2 * DAY, 300, known) == [(MINUTE, DAY, 2 * DAY)]
 
 
@@ -162,7 +182,7 @@ def test_what_is_too_old_goes_but_its_days_stay() -> None:
     sum_up(now.timestamp())
     span = Span(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
     before = rollups.by_step(span, Which())
-    assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (96 + 2) + 1
+    assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (96 + 2 + 8 + 2) + 1
     assert [row.minute.timestamp() for row in MinuteRollup.objects.all()] == [MIDNIGHT + 2 * DAY + 60]
     assert LoadSample.objects.count() == 1
     assert rollups.by_step(span, Which()) == before
