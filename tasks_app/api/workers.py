@@ -153,6 +153,13 @@ class RateLimitRequest(_Body):
     )
 
 
+class ClearedAnswer(BaseModel):
+    """Workers that were gone, by name."""
+
+    cleared: list[str] = Field(description="Those that were taken off the list.")
+    holding: list[str] = Field(description="Those that stay: the tasks that they had taken were not given back yet.")
+
+
 class ShutdownAnswer(BaseModel):
     """What was asked of a worker that cannot answer any more."""
 
@@ -165,6 +172,20 @@ def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
     """Return every worker heard of within five minutes, by name, with what it does now."""
     caller_of(request, VIEW)
     return [WorkerAnswer.of(view) for view in workers.workers()]
+
+
+@router.delete("", response=ClearedAnswer, summary="Clear workers that are gone", operation_id="clear_workers")
+def clear_workers(request: HttpRequest) -> ClearedAnswer:
+    """Take every worker off the list that was not heard of for twelve seconds and whose tasks were given to others."""
+    cleared, holding = control.clear_all(caller_of(request, OPERATE).name)
+    return ClearedAnswer(cleared=cleared, holding=holding)
+
+
+@router.delete("/{name}", response=ClearedAnswer, summary="Clear a worker that is gone", operation_id="clear_worker")
+def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
+    """Take one off the list; 409 where it was heard of within twelve seconds, or its tasks were not given back yet."""
+    control.clear(name, caller_of(request, OPERATE).name)
+    return ClearedAnswer(cleared=[name], holding=[])
 
 
 @router.get("/{name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")

@@ -19,8 +19,10 @@ from celery import current_app
 from celery.utils.time import rate
 
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
+from tasks_app.tracking import gone
 from tasks_app.tracking.consuming import STOP_CONSUMING
-from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+from tasks_app.tracking.gone import Outcome
+from tasks_app.tracking.heartbeat import DEAD_AFTER, WorkerBeat, read_all
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 
 #: Seconds that a worker has to answer.
@@ -148,6 +150,27 @@ def restart_pool(name: str) -> Told:
     if beat.pool not in _RESTARTABLE:
         raise StateConflictError(f"The pool of {name} ({beat.pool or 'unknown'}) cannot be restarted; only prefork can.")
     return _tell(beat, "pool_restart")
+
+
+def clear(name: str, by: str) -> None:
+    """Take a worker that is gone off the list; `by` is who asks, for people to read.
+
+    Raises StateConflictError where it is not dead, or its tasks were not given to others yet.
+    """
+    match gone.clear(name, by):
+        case Outcome.UNKNOWN:
+            raise WorkerUnknownError(name)
+        case Outcome.BEATING:
+            raise StateConflictError(f"{name} was heard of within {DEAD_AFTER:.0f} s; only a worker that is gone is cleared.")
+        case Outcome.HOLDING:
+            raise StateConflictError(f"Tasks that {name} had taken were not given back yet; that takes an engine some seconds.")
+
+
+def clear_all(by: str) -> tuple[list[str], list[str]]:
+    """Clear every worker that is gone; return the names of those cleared, and of those that hold tasks still."""
+    outcomes = {beat.name: gone.clear(beat.name, by) for beat in read_all() if beat.dead}
+    cleared, holding = ([name for name, seen in outcomes.items() if seen is one] for one in (Outcome.CLEARED, Outcome.HOLDING))
+    return cleared, holding
 
 
 def shut_down(name: str) -> None:

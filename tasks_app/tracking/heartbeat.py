@@ -17,10 +17,11 @@ import celery
 from django.utils import timezone
 
 from tasks_app.broker import instance
-from tasks_app.tracking.line import client, text
+from tasks_app.tracking.line import client, script, text
 
-_NAMES: Final = "zenith:workers"
-_KEY: Final = "zenith:worker:"
+#: The set of their names, and the key of one's newest heartbeat; gone.py takes away what it clears.
+NAMES: Final = "zenith:workers"
+KEY: Final = "zenith:worker:"
 #: A key for each run of a worker that is gone soon after it died; claims.py looks at it too.
 ALIVE: Final = "zenith:alive:"
 #: Seconds between two heartbeats, after which a worker counts as offline, and is forgotten.
@@ -74,6 +75,11 @@ class WorkerBeat:
         """Whether the newest heartbeat is recent."""
         return self.heartbeat_age < OFFLINE_AFTER
 
+    @property
+    def dead(self) -> bool:
+        """Whether it is gone for good as far as anybody can tell: its tasks go to others."""
+        return self.heartbeat_age >= DEAD_AFTER
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
@@ -105,8 +111,8 @@ def write(
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
-        pipe.sadd(_NAMES, name)
-        pipe.set(_KEY + name, json.dumps(body), px=int(KEPT * 1000))
+        pipe.sadd(NAMES, name)
+        pipe.set(KEY + name, json.dumps(body), px=int(KEPT * 1000))
         pipe.set(ALIVE + instance(), name, px=int(DEAD_AFTER * 1000))
         pipe.execute()
 
@@ -114,22 +120,28 @@ def write(
 def forget(name: str) -> None:
     """Remove a worker that stopped on purpose. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
-        pipe.srem(_NAMES, name)
-        pipe.delete(_KEY + name, ALIVE + instance())
+        pipe.srem(NAMES, name)
+        pipe.delete(KEY + name, ALIVE + instance())
         pipe.execute()
+
+
+# Killed workers leave their names behind. One step: it may begin to beat again just now.
+_DROP: Final = "if redis.call('EXISTS', ARGV[2]) == 0 then redis.call('SREM', KEYS[1], ARGV[1]) end"
 
 
 def read_all() -> list[WorkerBeat]:
     """Return every worker heard of lately, by name. Raises redis.RedisError."""
-    names = sorted(text(name) for name in client().smembers(_NAMES))
+    names = sorted(text(name) for name in client().smembers(NAMES))
     if not names:
         return []
     with client().pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.get(_KEY + name)
-            pipe.pttl(_KEY + name)
+            pipe.get(KEY + name)
+            pipe.pttl(KEY + name)
         answers = pipe.execute()
-    pairs = zip(names, answers[::2], answers[1::2], strict=True)
+    pairs = list(zip(names, answers[::2], answers[1::2], strict=True))
+    for name in (name for name, body, _ in pairs if body is None):
+        script(_DROP, NAMES, name, KEY + name)
     return [_beat(name, body, left) for name, body, left in pairs if body is not None]
 
 

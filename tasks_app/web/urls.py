@@ -24,6 +24,8 @@ urlpatterns = [
     path("analytics/", analytics.analytics_page, name="analytics"),
     path("events/", events.event_list, name="events"),
     path("workers/", workers.worker_list, name="workers"),
+    path("clear-workers/", workers.clear_all, name="clear_workers"),
+    path("workers/<str:name>/clear/", workers.clear, name="clear_worker"),
     path("workers/<str:name>/", workers.worker, name="worker"),
     path("workers/<str:name>/<slug:command>/", workers.tell, name="tell_worker"),
     # A queue's name may have a slash in it, so the verb stands before it.

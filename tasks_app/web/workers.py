@@ -21,7 +21,7 @@ from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
-from zenith_site.common.pages import answer, ask, render_page
+from zenith_site.common.pages import answer, ask, confirm, render_page
 
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),
@@ -51,6 +51,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
         "online": len(online),
         "slots": sum(view.beat.slots for view in online),
         "busy": sum(view.beat.busy for view in online),
+        "gone": sum(view.beat.dead for view in views),
     }
     return render_page(request, "workers/workers.html", context, fragments=["workers/_workers.html"])
 
@@ -170,3 +171,44 @@ def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
         action=reverse("tasks:tell_worker", args=[name, command]), button=told.label, danger=told.danger,
         back=reverse("tasks:worker", args=[name]),
     )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def clear(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask before a worker that is gone is taken off the list (GET), and take it off (POST)."""
+    caller = caller_of(request, OPERATE)
+    if request.method == "POST":
+        try:
+            control.clear(name, caller.name)
+        except (StateConflictError, WorkerUnknownError) as error:
+            messages.warning(request, str(error))
+        else:
+            note(request, worker=name, command="clear")
+            messages.success(request, f"{name} was cleared.")
+        return answer(request, reverse("tasks:workers"), leave=True)
+    return confirm(
+        request, title="Clear the worker?", sentence=f"{name} is taken off the list. Should it beat again, it is back.",
+        action=reverse("tasks:clear_worker", args=[name]), button="Clear", back="tasks:workers",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def clear_all(request: HttpRequest) -> HttpResponse:
+    """Ask before all workers that are gone are taken off the list (GET), and take them off (POST)."""
+    caller = caller_of(request, OPERATE)
+    if request.method == "POST":
+        cleared, holding = control.clear_all(caller.name)
+        note(request, workers=cleared, command="clear")
+        if holding:
+            messages.warning(request, f"Not yet, since the tasks that they had are given back first: {', '.join(holding)}.")
+        messages.success(request, f"{_workers(len(cleared))} cleared.")
+        return answer(request, "tasks:workers")
+    count = _workers(sum(view.beat.dead for view in insight.workers()))
+    return confirm(
+        request, title="Clear workers that are gone?", sentence=f"{count} taken off the list. Should one beat again, it is back.",
+        action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",
+    )  # fmt: skip
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count:,} workers"

@@ -268,3 +268,21 @@ def test_a_worker_is_shut_down_and_finishes_its_task(writer: Client, stack: Stac
     eventually(lambda: not process.runs)
     eventually(lambda: Task.objects.filter(id=task_id, status="SUCCESS").exists())
     assert detail(post(writer, "last@control", "ping"), 404)
+
+
+def test_a_killed_worker_is_cleared_once_it_is_dead_and_comes_back_when_it_is_started_again(
+    writer: Client, reader: Client, stack: Stack
+) -> None:
+    name = "mortal@control"
+    process = stack.worker(name, "-Q", "mortal", concurrency=1)
+    assert "within 12 s" in detail(writer.delete(f"{PATH}/{name}"), 409)
+    process.kill()
+    eventually(lambda: beat_of(name).dead, within=20)
+    assert writer.delete(PATH).json() == {"cleared": [name], "holding": []}
+    assert name not in {worker["name"] for worker in reader.get(PATH).json()}
+    assert writer.delete(PATH).json() == {"cleared": [], "holding": []}
+    assert detail(writer.delete(f"{PATH}/{name}"), 404)
+    stack.worker(name, "-Q", "mortal", concurrency=1)
+    assert reader.get(f"{PATH}/{name}").json()["state"] == "online"
+    post(writer, name, "shut-down")
+    eventually(lambda: name not in {beat.name for beat in heartbeat.read_all()})

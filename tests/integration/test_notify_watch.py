@@ -20,7 +20,7 @@ from tasks_app.dispatch.replay import discard
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import Selection
 from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking import gone, heartbeat, stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Event
 from tests import hosts
@@ -141,6 +141,15 @@ def test_a_worker_that_vanished_is_told_until_it_beats_again() -> None:
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
     look(Kind.WORKER_GONE)
     assert Notification.objects.get().recovery == "It beats again."
+
+
+def test_a_worker_that_somebody_cleared_is_told_of_no_more() -> None:
+    heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
+    stream.client().pexpire(heartbeat.KEY + "w1@here", int((heartbeat.KEPT - 40) * 1000))
+    look(Kind.WORKER_GONE)
+    assert gone.clear("w1@here", "ada") == gone.Outcome.CLEARED
+    look(Kind.WORKER_GONE)
+    assert Notification.objects.get().recovery == "It was cleared by ada."
 
 
 def test_a_worker_that_said_goodbye_is_not_missed() -> None:

@@ -8,10 +8,11 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from tasks_app.broker import TAKEN, instance
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import QueuePause, Task
 from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
+from tasks_app.tracking import gone, heartbeat, stream
 from zenith_site.models import AuditEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,6 +84,67 @@ def test_what_a_command_cannot_take_is_said_beside_the_field(person: Client) -> 
     answer = person.post(f"/workers/{WORKER}/autoscale/", {"minimum": "3", "maximum": "2"})
     assert answer.status_code == 422
     assert "field-error" in answer.content.decode()
+
+
+def die(name: str, seconds: float = 20) -> None:
+    """Let so much of the life of its heartbeat be over."""
+    stream.client().pexpire(heartbeat.KEY + name, int((heartbeat.KEPT - seconds) * 1000))
+
+
+def test_workers_that_are_gone_are_cleared_after_a_question_that_names_the_count(person: Client) -> None:
+    for name in ("w1@host", "w2@host", "w3@host"):
+        beat(name)
+    assert "clear-workers" not in text(person, "/workers/")
+    die("w2@host"), die("w3@host")
+    assert "Clear 2 gone" in text(person, "/workers/")
+    assert "2 workers taken off the list" in text(person, "/clear-workers/")
+    assert "2 workers cleared." in person.post("/clear-workers/", follow=True).content.decode()
+    assert [one.name for one in heartbeat.read_all()] == ["w1@host"]
+    assert AuditEntry.objects.get(path="/clear-workers/").detail["workers"] == ["w2@host", "w3@host"]
+
+
+def test_one_worker_that_is_gone_offers_nothing_but_to_be_cleared(person: Client) -> None:
+    beat()
+    assert "/clear/" not in text(person, f"/workers/{WORKER}/")
+    refused = person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
+    assert "was heard of within 12 s" in refused
+    die(WORKER)
+    page = text(person, f"/workers/{WORKER}/")
+    assert f"/workers/{WORKER}/clear/" in page
+    assert "/grow/" not in page
+    assert "is taken off the list" in text(person, f"/workers/{WORKER}/clear/")
+    assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
+    assert "No worker beats" in text(person, "/workers/")
+    assert gone.cleared_by([WORKER, "other"]) == {WORKER: "olga"}
+
+
+def test_a_worker_whose_tasks_were_not_given_back_is_not_cleared(person: Client) -> None:
+    beat()
+    die(WORKER)
+    stream.client().hset(TAKEN, "tag", instance())
+    assert "were not given back yet" in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
+    assert WORKER in person.post("/clear-workers/", follow=True).content.decode()
+    stream.client().hdel(TAKEN, "tag")
+    assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(11.5, "beating"), (12.5, "cleared")])
+def test_only_a_dead_worker_is_cleared_and_its_run_still_counts_as_it_did(seconds: float, outcome: str) -> None:
+    beat()
+    die(WORKER, seconds)
+    alive = stream.client().keys(heartbeat.ALIVE + "*")
+    assert gone.clear(WORKER, "ada") == outcome
+    assert stream.client().keys(heartbeat.ALIVE + "*") == alive != []
+    assert gone.clear("nobody", "ada") == gone.Outcome.UNKNOWN
+    beat()
+    assert heartbeat.read_all()[0].online, "it came back"
+
+
+def test_names_of_forgotten_workers_are_dropped(person: Client) -> None:
+    beat()
+    stream.client().delete(heartbeat.KEY + WORKER)
+    assert heartbeat.read_all() == []
+    assert not stream.client().exists(heartbeat.NAMES)
 
 
 def test_a_queue_is_paused_with_a_note_and_resumed(person: Client) -> None:

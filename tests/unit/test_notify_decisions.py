@@ -68,9 +68,15 @@ def test_a_failure_says_what_failed_where_and_how_often() -> None:
 def test_a_worker_is_gone_until_it_beats_again(
     ages: dict[str, float], open_keys: set[str], holding: list[str], over: list[str]
 ) -> None:
-    look = workers_gone(ages, open_keys, page, after=30)
+    look = workers_gone(ages, {}, open_keys, page, after=30)
     assert [condition.key for condition in look.holding] == holding
     assert list(look.over) == over
+
+
+def test_a_worker_that_somebody_cleared_is_over_unless_it_is_back() -> None:
+    look = workers_gone({"back": 45.0}, {"w1": "ada", "back": "ada", "unheard": "ada"}, {"w1", "back"}, page, after=30)
+    assert look.over == {"w1": "It was cleared by ada."}
+    assert [condition.key for condition in look.holding] == ["back"]
 
 
 @pytest.mark.parametrize(

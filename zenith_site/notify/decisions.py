@@ -79,10 +79,13 @@ def _end_of_failures(left: int, quiet: str) -> str:
     return f"It did not fail again for {quiet}; {waiting} for a decision."
 
 
-def workers_gone(ages: Mapping[str, float], open_keys: AbstractSet[str], link: Link, after: float) -> Look:
+def workers_gone(
+    ages: Mapping[str, float], cleared: Mapping[str, str], open_keys: AbstractSet[str], link: Link, after: float
+) -> Look:
     """A worker is gone that has not beaten for `after` seconds, and back once it beats again.
 
-    One that said goodbye is not among the `ages` (seconds since each one's heartbeat), nor is one that is forgotten.
+    One that said goodbye is not among the `ages` (seconds since each one's heartbeat), nor is one that is forgotten. `cleared`
+    are those that somebody took off the list, with who it was.
     """
     holding = [
         Condition(
@@ -91,7 +94,8 @@ def workers_gone(ages: Mapping[str, float], open_keys: AbstractSet[str], link: L
         )
         for name, age in sorted(ages.items()) if age >= after
     ]  # fmt: skip
-    return Look(holding, {name: "It beats again." for name, age in ages.items() if name in open_keys and age < after})
+    over = {name: f"It was cleared by {by}." for name, by in cleared.items() if name in open_keys and name not in ages}
+    return Look(holding, over | {name: "It beats again." for name, age in ages.items() if name in open_keys and age < after})
 
 
 def queues_behind(

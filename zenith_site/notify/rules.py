@@ -18,7 +18,7 @@ from infra_app.models import Host, Node
 from infra_app.states import NodeStatus
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
-from tasks_app.tracking import stream
+from tasks_app.tracking import gone, stream
 from tasks_app.tracking.heartbeat import read_all
 from zenith_site.common.masking import mask_text
 from zenith_site.common.words import duration
@@ -71,7 +71,8 @@ def _dead_letters(open_keys: frozenset[str]) -> Look:
 
 def _workers_gone(open_keys: frozenset[str]) -> Look:
     ages = {beat.name: beat.heartbeat_age for beat in read_all()}
-    return decisions.workers_gone(ages, open_keys, _tasks_of_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
+    cleared = gone.cleared_by(open_keys - ages.keys())
+    return decisions.workers_gone(ages, cleared, open_keys, _tasks_of_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
 
 
 def _queues_behind(open_keys: frozenset[str]) -> Look:
