@@ -7,13 +7,15 @@ FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=zenith_site.settings
 WORKDIR /zenith
-COPY requirements.txt requirements-flower.txt ./
+COPY requirements.txt requirements-flower.txt requirements-otel.txt ./
+# One more list of requirements, such as requirements-otel.txt (docs/tracing.md).
+ARG EXTRA_REQUIREMENTS=
 # Wheels only: no compiler is needed here, and none can slip in. Nobody installs into the finished environment: it gets no pip,
 # and neither the packages' own tests nor the sources of their translations, which are a sixth of it. Bytecode that does not
 # name the time of its source is the same in every build, and nothing has to be written at run time.
 RUN python -m venv --without-pip /opt/venv \
  && python -m pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
-      -r requirements.txt -r requirements-flower.txt \
+      -r requirements.txt -r requirements-flower.txt ${EXTRA_REQUIREMENTS:+-r $EXTRA_REQUIREMENTS} \
  && find /opt/venv/lib -type d \( -name test -o -name tests \) ! -path '*/django/test' -prune -exec rm -rf {} + \
  && find /opt/venv/lib -name '*.po' -delete \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib

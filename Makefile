@@ -29,7 +29,7 @@ format: $(VENV)/dev.stamp ## rewrite the code in the project's format
 	@$(PY) -m ruff format .
 
 requirements: $(VENV)/dev.stamp ## compile requirements*.in to exact pins
-	@for name in requirements requirements-embedded requirements-flower requirements-dev; do \
+	@for name in requirements requirements-embedded requirements-flower requirements-otel requirements-dev; do \
 		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 			$$name.in -o $$name.txt || exit 1; done
 

@@ -19,7 +19,7 @@ from zenith_site.embedded import EmbeddedServers
 
 # Of whatever the shell has set, only this one reaches the tests.
 KEPT = {"ZENITH_REQUIRE", "ZENITH_SCREENSHOTS", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT"}
-OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT")
+OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "OTEL_")
 
 
 class TestServers:

@@ -14,12 +14,13 @@ class ZenithSiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what must be in place in every process."""
-        from zenith_site import bridges, orphans
+        from zenith_site import bridges, orphans, tracing
         from zenith_site.auth import audit
 
         orphans.connect()
         bridges.connect()
         audit.connect()
+        tracing.connect()
         # The signal comes once for each app that has models; after that of the last one all permissions are there.
         last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
         post_migrate.connect(_make_roles, sender=last)

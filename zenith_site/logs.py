@@ -16,6 +16,17 @@ class OneLine(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """A line for people; what belongs to a request or a task ends with their ids, as they can be searched for."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """Return the line, without a traceback."""
+        ids = {"request": trail.request_id.get(), "task": trail.task.get()[0]}
+        said = " ".join(f"{name}={value}" for name, value in ids.items() if value)
+        line = super().formatMessage(record)
+        return f"{line} [{said}]" if said else line
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, with the ids of the request and of the task that the line belongs to; empty ones are left out."""
 

@@ -17,6 +17,7 @@ from zenith_site.embedded.state import addresses, ensure_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
 from zenith_site.notify.routes import ACCEPTED_ROUTES, ACCEPTED_THROTTLE, parse_routes, parse_throttle
 from zenith_site.notify.signing import ACCEPTED_SECRET, is_signing_secret
+from zenith_site.tracing import environment as tracing
 from zenith_site.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -132,6 +133,9 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "csp.middleware.CSPMiddleware",
 ]
+if tracing.wanted() and not tracing.missing():
+    # Behind the one that knows the request's id.
+    MIDDLEWARE.insert(1, "zenith_site.tracing.http.tracing_middleware")
 
 ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
@@ -367,7 +371,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"one_line": {"()": "zenith_site.logs.OneLine"}},
     "formatters": {
-        "text": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "text": {"()": "zenith_site.logs.TextFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
         "json": {"()": "zenith_site.logs.JsonFormatter"},
     },
     "handlers": {

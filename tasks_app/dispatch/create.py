@@ -29,7 +29,7 @@ from tasks_app.models import Batch
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
-from zenith_site.common import jsonsafe
+from zenith_site.common import jsonsafe, spans, trail
 from zenith_site.common.errors import Problem
 from zenith_site.common.ids import canonical, new_id
 from zenith_site.common.once import digest, scoped
@@ -97,11 +97,8 @@ def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
     then nothing was written. A broker that is away raises nothing: the relay publishes later.
     """
     prepared = _prepare(asked)
-    if origin.idempotency_key is None:
-        return _write(prepared, origin)
-    key = scoped(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
-    done = idempotency.once(key, digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
-    return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
+    with spans.span(f"dispatch {asked.task}", "producer", zenith__task=asked.task, zenith__count=len(prepared.arguments)):
+        return _write_once(prepared, origin)
 
 
 def dispatch_many(asked: Sequence[Dispatch], origin: Origin) -> list[Dispatched]:
@@ -123,7 +120,7 @@ def dispatch_many(asked: Sequence[Dispatch], origin: Origin) -> list[Dispatched]
         problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request takes {MAX_COUNT:,} at most"))
     if problems:
         raise InvalidDispatchError(*problems)
-    with transaction.atomic():
+    with spans.span("dispatch many", "producer", zenith__count=total), transaction.atomic():
         return [_write(one, origin) for one in prepared]
 
 
@@ -137,6 +134,15 @@ class _Prepared(NamedTuple):
 
 def _prepare(asked: Dispatch) -> _Prepared:
     return _Prepared(asked, *_checked(asked))
+
+
+def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
+    asked = prepared.asked
+    if origin.idempotency_key is None:
+        return _write(prepared, origin)
+    key = scoped(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
+    done = idempotency.once(key, digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
+    return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
 
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
@@ -170,7 +176,7 @@ def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
     """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(),
+        user_id=origin.user_id, created_at=timezone.now(), headers=trail.carried(),
     )  # fmt: skip
 
 

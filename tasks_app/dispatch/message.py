@@ -25,7 +25,8 @@ REPR_KEPT: Final = 1024
 
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
-    expires_at, status, position, parent_id"""
+    expires_at, status, position, parent_id,
+    (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id)"""
 
 
 class Row(NamedTuple):
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     status: str
     position: int
     parent_id: UUID | None
+    headers: str | None
 
     @property
     def attempt(self) -> int:
@@ -70,7 +72,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     id_ = str(row.task_id)
     args, kwargs = json.loads(row.args), json.loads(row.kwargs)
     headers = {
-        **template.headers, "id": id_, "root_id": id_, "retries": row.attempt,
+        **template.headers, **json.loads(row.headers or "{}"), "id": id_, "root_id": id_, "retries": row.attempt,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
     if perhaps_sent:

@@ -28,6 +28,7 @@ from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.states import Status, position
 from tasks_app.tracking import live
 from tasks_app.tracking.events import EventRow, write_events
+from zenith_site.common import spans
 from zenith_site.common.errors import BrokerUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = Fals
             return 0
         # Before the first message leaves: a worker may have received it before the last one is sent.
         now = time.time()
-        _send(rows, perhaps_sent)
+        with spans.span("publish", zenith__count=len(rows)):
+            _send(rows, perhaps_sent)
         newest = _mark_queued(cursor, rows, now)
     live.poke(newest)
     return len(rows)

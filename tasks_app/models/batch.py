@@ -15,6 +15,8 @@ class Batch(models.Model):
     source = models.CharField(max_length=16, help_text="page, api, command or engine")
     sent_by = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField()
+    # Whose request it was, and its span where somebody traces: what is sent later, by a relay, says so all the same.
+    headers = models.JSONField(default=dict, db_default={}, help_text="Headers that every message of it carries.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
 
     class Meta:

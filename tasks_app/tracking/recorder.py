@@ -25,6 +25,7 @@ from django.db import DatabaseError, DataError, IntegrityError
 from tasks_app.tracking import live, stream
 from tasks_app.tracking.apply import apply
 from tasks_app.tracking.stream import Entry, Event, UnreadableEntryError
+from zenith_site.common import spans
 from zenith_site.common.loops import Pause, with_fresh_connection
 
 logger = logging.getLogger(__name__)
@@ -95,16 +96,22 @@ class Recorder:
 
     def _handle(self, entries: Sequence[Entry]) -> None:
         readable, events = self._decode(entries)
+        with spans.span("record", zenith__entries=len(entries), zenith__events=len(events)):
+            newest = self._record(readable, events)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("Recorded steps of %s", ", ".join(sorted({event.task_id for event in events})))
+        if newest is not None:
+            live.poke(newest)
+
+    def _record(self, readable: list[Entry], events: list[Event]) -> int | None:
+        """Apply a batch and remove it from the stream."""
         try:
             newest = _apply(events)
         except (DataError, IntegrityError, ValueError) as error:
             newest = self._handle_singly(readable, error)
         else:
             stream.done(readable)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("Recorded steps of %s", ", ".join(sorted({event.task_id for event in events})))
-        if newest is not None:
-            live.poke(newest)
+        return newest
 
     def _decode(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[Event]]:
         readable, events = [], []

@@ -34,15 +34,13 @@ DISPATCHED_HEADER: Final = "zenith"
 PERHAPS_SENT: Final = 2
 #: Header of a retry: its attempt (from 0), and for how many seconds it backs off.
 BACKOFF_HEADER: Final = "zenith_backoff"
-#: Header with the id of the request that sent the task, or that sent the task which sent it.
-REQUEST_HEADER: Final = "zenith_request_id"
 
 
 @signals.before_task_publish.connect
-def pass_on_request_id(headers: dict[str, Any], **_: Any) -> None:
-    """Let the message say whose request it comes from."""
-    if request_id := trail.request_id.get():
-        headers.setdefault(REQUEST_HEADER, request_id)
+def carry_trail_on(headers: dict[str, Any], **_: Any) -> None:
+    """Let the message say where it comes from. What it was given at its dispatch counts for more: a relay may send it."""
+    for name, value in trail.carried().items():
+        headers.setdefault(name, value)
 
 
 @signals.after_task_publish.connect
@@ -91,7 +89,7 @@ def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
     """Note on the running request when its body starts; and for the log, what runs and who asked for it."""
     task.request.zenith_started = (time.time(), time.monotonic())
     trail.task.set((task.request.id or "", task.name))
-    trail.request_id.set(getattr(task.request, REQUEST_HEADER, None) or "")
+    trail.request_id.set(getattr(task.request, trail.REQUEST_HEADER, None) or "")
 
 
 @signals.task_postrun.connect

@@ -24,6 +24,7 @@ from tasks_app.tracking import heartbeat, samples, stream
 from tests.waiting import eventually
 from zenith_site.doctor import place, servers, work
 from zenith_site.doctor.registry import CHECKS, Level, run
+from zenith_site.tracing import environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -273,6 +274,13 @@ def test_packages_of_other_versions(tmp_path: Path, settings: Any) -> None:
     assert "(tested with 0.1 or 0.2)" in what
     assert "lost missing" in what
     assert "nowhere" not in what
+
+
+def test_traces_whose_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert not [fix for _, _, fix in found("versions") if "otel" in fix]
+    monkeypatch.setitem(environment._PACKAGES, "no_such_module", "no-such-package")
+    assert "pip install -r requirements-otel.txt" in [fix for _, _, fix in found("versions")]
 
 
 def test_settings_that_do_not_fit_the_place(settings: Any) -> None:

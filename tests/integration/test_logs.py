@@ -6,16 +6,19 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from tasks_app.dispatch.publish import publish_due
 from tasks_app.tracking import mailbox, stream
 from tests import stack as stacks
 from tests.waiting import eventually
 from zenith_site.common import trail
-from zenith_site.logs import JsonFormatter
+from zenith_site.logs import JsonFormatter, TextFormatter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 module_database = stacks.module_database
@@ -46,6 +49,20 @@ def test_a_line_says_which_request_and_task_it_belongs_to() -> None:
         trail.request_id.reset(tokens[0])
         trail.task.reset(tokens[1])
     assert (written["request_id"], written["task_id"], written["task_name"]) == ("r-1", "t-1", "analyze_text")
+
+
+def test_a_line_for_people_ends_with_the_ids() -> None:
+    formatter = TextFormatter("%(levelname)s %(message)s")
+    assert formatter.format(record("alone")) == "WARNING alone"
+    tokens = trail.request_id.set("r-1"), trail.task.set(("t-1", "analyze_text"))
+    try:
+        raise ValueError("no")
+    except ValueError:
+        lines = formatter.format(record("x", failed=True)).splitlines()
+    finally:
+        trail.request_id.reset(tokens[0])
+        trail.task.reset(tokens[1])
+    assert (lines[0], lines[-1]) == ("WARNING x [request=r-1 task=t-1]", "ValueError: no")
 
 
 def test_an_exception_comes_with_its_traceback() -> None:
@@ -86,6 +103,18 @@ def zenith(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> I
         ZENITH_LOG_LEVEL="debug",
         ZENITH_TASK_MODULES="tests.sample_tasks",
     )
+
+
+def test_what_the_relay_sends_carries_the_id_of_the_request_that_dispatched_it(api: Any) -> None:
+    stream.client().flushdb()
+    soon = (timezone.now() + timedelta(milliseconds=200)).isoformat()
+    body = {"dispatches": [{"task": "drill_sleep", "kwargs": {"seconds": 0}, "not_before": soon}]}
+    answer = api().post("/api/v1/tasks", body, content_type="application/json", headers={"X-Request-ID": "asked-before"})
+    assert answer.status_code == 201, answer.content
+    eventually(publish_due)
+    (message,) = stream.client().lrange(mailbox.keys_of("default")[0], 0, -1)
+    assert json.loads(message)["headers"]["zenith_request_id"] == "asked-before"
+    stream.client().flushdb()
 
 
 def test_one_id_joins_web_worker_and_recorder(zenith: stacks.Stack, api: Any) -> None:

@@ -5,12 +5,23 @@ import secrets
 from contextvars import ContextVar
 from typing import Final
 
+from zenith_site.common import spans
+
 #: Of the request that this thread serves, or of the one that sent the task which it runs; empty where there is none.
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 #: Id and name of the task that this thread runs; empty outside of a worker.
 task: Final[ContextVar[tuple[str, str]]] = ContextVar("task", default=("", ""))
 
+#: Header of messages with the id of the request that sent the task, or that sent the task which sent it.
+REQUEST_HEADER: Final = "zenith_request_id"
+
 _ACCEPTED: Final = re.compile(r"[\w.-]{1,64}\Z", re.ASCII)
+
+
+def carried() -> dict[str, str]:
+    """Return the headers by which a message says where it comes from: the request's id, and the span where somebody traces."""
+    request = {REQUEST_HEADER: id_} if (id_ := request_id.get()) else {}
+    return {**request, **spans.carried()}
 
 
 def accept(given: str) -> str:

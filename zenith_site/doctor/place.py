@@ -13,6 +13,7 @@ from django.core import checks
 
 from zenith_site.doctor.registry import Finding, check, error, warning
 from zenith_site.launch.readiness import answers_elsewhere
+from zenith_site.tracing import environment
 
 #: Shares of a disk that should be free, and must be.
 ROOM: Final = 0.10
@@ -36,6 +37,8 @@ def versions() -> Iterator[Finding]:
         for name, versions in tested.items()
         if found[name] not in versions and not (found[name] is None and name in elsewhere)
     ]
+    if environment.wanted() and (absent := environment.missing()):
+        yield warning(f"Traces are asked for, but {absent} is not installed", environment.INSTALL)
     if wrong:
         yield warning(f"Other versions than tested: {', '.join(wrong)}", "pip install -r requirements.txt")
 
