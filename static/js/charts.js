@@ -1,7 +1,8 @@
 // Draws every chart of the page again with uPlot, as a story:
 // 1. The server has drawn it already, as SVG with a table; its numbers lie in `data-plot` of the chart's box.
 // 2. The mouse, or the arrow keys where the box has the focus, move a crosshair over all charts; the legends say the values.
-// 3. A time that is dragged over goes into the page's own form of a time (`data-range`), which asks for it.
+// 3. A time that is dragged over, or chosen by arrow keys with Shift and then Enter, goes into the page's own form of a time
+//    (`data-range`), which asks for it.
 // 4. A key of the legend takes its line out of the drawing and puts it back.
 // 5. When live.js has replaced a chart, the drawing moves into the new one and gets the new numbers: crosshair and keys stay as they
 //    were. Only other lines, another step or another theme make a new drawing.
@@ -55,15 +56,27 @@ function fieldTime(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 16);
 }
 
-function choose(plot, seconds) {
-  const { left, width } = plot.select;
+function mark(plot, left, width) {
+  plot.setSelect({ left, width, top: 0, height: width ? plot.over.clientHeight : 0 }, false);
+}
+
+// From the start of one step to that of another, which is in it.
+function ask(plot, from, until, seconds) {
   const form = document.querySelector("form[data-range]");
-  if (width < SHORTEST_DRAG || !form) return;
-  const [from, until] = [left, left + width].map((pixels) => Math.floor(plot.posToVal(pixels, "x") / seconds));
-  form.elements.since.value = fieldTime(from * seconds);
-  form.elements.until.value = fieldTime((until + 1) * seconds);
-  plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  mark(plot, 0, 0);
+  if (!form) return;
+  form.elements.since.value = fieldTime(from);
+  form.elements.until.value = fieldTime(until + seconds);
   form.requestSubmit();
+}
+
+function chooseDragged(plot, seconds) {
+  const { left, width } = plot.select;
+  if (width < SHORTEST_DRAG) return;
+  const [from, until] = [left, left + width].map(
+    (pixels) => Math.floor(plot.posToVal(pixels, "x") / seconds) * seconds,
+  );
+  ask(plot, from, until, seconds);
 }
 
 function toggle(key) {
@@ -81,15 +94,43 @@ const MOVES = {
   End: (_, last) => last,
 };
 
-function moveCrosshair(box, event) {
-  const { plot } = drawn.get(box.id);
-  if (event.key === "Escape") plot.setCursor({ left: -10, top: -10 }, true, true);
-  if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
+// `chosen` is the step at which the choice began; without one nothing is chosen.
+function choose(known, at) {
+  const { plot } = known;
+  known.chosen = at;
+  if (at === null) return mark(plot, 0, 0);
+  const [from, until] = [at, plot.cursor.idx].map((one) => plot.valToPos(plot.data[0][one], "x"));
+  mark(plot, Math.min(from, until), Math.max(2, Math.abs(until - from)));
+}
+
+function leave(known) {
+  choose(known, null);
+  known.plot.setCursor({ left: -10, top: -10 }, true, true);
+}
+
+function askForChosen({ plot, numbers, chosen }) {
+  const times = [chosen, plot.cursor.idx ?? chosen].map((at) => plot.data[0][at]);
+  ask(plot, Math.min(...times), Math.max(...times), numbers.step);
+}
+
+function moveCrosshair(box, known, event) {
+  const { plot } = known;
   const last = plot.data[0].length - 1;
-  const at = Math.min(last, Math.max(0, MOVES[event.key](plot.cursor.idx ?? last + 1, last)));
+  const before = plot.cursor.idx ?? null;
+  const at = Math.min(last, Math.max(0, MOVES[event.key](before ?? last + 1, last)));
   plot.setCursor({ left: plot.valToPos(plot.data[0][at], "x"), top: 0 }, true, true);
+  choose(known, event.shiftKey ? (known.chosen ?? before ?? at) : null);
   speak(box);
+}
+
+function press(box, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const known = drawn.get(box.id);
+  if (event.key === "Escape") leave(known);
+  else if (event.key in MOVES) moveCrosshair(box, known, event);
+  else if (event.key === "Enter" && known.chosen !== null) askForChosen(known);
+  else return;
+  event.preventDefault();
 }
 
 document.addEventListener("click", (event) => {
@@ -97,7 +138,7 @@ document.addEventListener("click", (event) => {
   if (key) toggle(key);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("[data-plot]")) moveCrosshair(event.target, event);
+  if (event.target.matches("[data-plot]")) press(event.target, event);
 });
 document.addEventListener("focusin", (event) => {
   focused = event.target.matches("[data-plot]") ? event.target.id : "";
@@ -108,15 +149,17 @@ document.addEventListener("focusin", (event) => {
 function begin(box, text, hidden) {
   const numbers = JSON.parse(text);
   const swatches = keysOf(box).map((key) => key.querySelector(".swatch path"));
-  const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => choose(plot, numbers.step)] };
+  const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => chooseDragged(plot, numbers.step)] };
   const plot = new uPlot({ ...look(box, swatches, numbers), hooks }, columns(numbers), box);
   for (const number of hidden) plot.setSeries(number, { show: false });
-  drawn.set(box.id, { plot, numbers, text, hidden });
+  drawn.set(box.id, { plot, numbers, text, hidden, chosen: null });
 }
 
 function goOn(box, text, known) {
   const numbers = JSON.parse(text);
   Object.assign(known, { numbers, text });
+  // Its steps have moved on.
+  if (known.chosen !== null) choose(known, null);
   box.append(known.plot.root);
   known.plot.setData(columns(numbers));
   known.plot.syncRect(true);
@@ -148,7 +191,7 @@ function invite(box) {
   });
   box.tabIndex = 0;
   box.role = "group";
-  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step`;
+  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step, with Shift they choose a time, Enter shows it`;
   if (focused === box.id && document.activeElement === document.body) box.focus({ preventScroll: true });
   resized.observe(box);
 }

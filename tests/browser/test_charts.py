@@ -132,6 +132,28 @@ def test_a_time_that_is_dragged_over_becomes_the_pages_own(visitor: Visitor, sit
     assert page.locator("#throughput-key-2").get_attribute("aria-pressed") == "false"
 
 
+def test_a_time_is_chosen_with_keys(visitor: Visitor, site: Site) -> None:
+    history()
+    page = opened(visitor, site)
+    page.locator("#throughput-plot").focus()
+    for key in ("ArrowLeft", "ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.locator("#throughput .u-select").evaluate("one => one.offsetWidth") > 0
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#throughput .u-select").evaluate("one => one.offsetWidth") == 0, "without Shift nothing is chosen"
+    page.keyboard.press("Enter")
+    assert "since" not in page.url
+    for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    assert page.locator("#throughput .u-select").evaluate("one => one.offsetWidth") == 0
+    for key in ("End", "Shift+ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url(re.compile(r"since=[^&]+&until="))
+    page.locator("#range-own summary", has_text="\N{EN DASH}").wait_for()
+    assert page.locator("#throughput tbody tr").count() == 5
+
+
 def test_a_time_is_typed_as_well(visitor: Visitor, site: Site) -> None:
     history()
     page = opened(visitor, site)
