@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -23,7 +24,8 @@ from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
 
-ROWS: Final = 20
+#: Rows of a table at most; the files have all.
+ROWS: Final = 15
 #: Lines that a comparison has at most.
 COMPARED: Final = 6
 #: What stands in the address besides the time.
@@ -54,7 +56,10 @@ COLUMNS: Final[list[tuple[str, Callable[[tuple[Any, Totals]], Any]]]] = [
 
 
 class Row(NamedTuple):
-    """One task or queue in a table, with the links to its own figures and to the tasks that its numbers count."""
+    """One task or queue in a table, with the queries of its own figures, and of the lists that its numbers count.
+
+    `slowest` are the tasks that the runtimes are of, the slowest first; `retried` is one of the events, not bound to the time.
+    """
 
     name: str
     totals: Totals
@@ -62,12 +67,18 @@ class Row(NamedTuple):
     finished: str
     failed: str
     succeeded: str
+    slowest: str
+    retried: str
 
     @property
-    def times(self) -> list[float | None]:
-        """Runtimes (p50, p95, p99) and waiting times (p50, p95), in seconds."""
-        runtimes = [self.totals.runtime(share) for share in (0.5, 0.95, 0.99)]
-        return [*runtimes, *(self.totals.waiting(share) for share in (0.5, 0.95))]
+    def runtimes(self) -> list[float | None]:
+        """Seconds: p50, p95 and p99."""
+        return [self.totals.runtime(share) for share in (0.5, 0.95, 0.99)]
+
+    @property
+    def waits(self) -> list[float | None]:
+        """Seconds: p50 and p95."""
+        return [self.totals.waiting(share) for share in (0.5, 0.95)]
 
 
 @require_safe
@@ -87,7 +98,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     )
     total = analytics.summed(points)
     context = {
-        "total": Row("", total, "", *_links(shown, which.terms)),
+        "total": Row("", total, "", *_links(shown, which)),
         "minutes": shown.span.minutes,
         "charts": _charts(shown, points),
         "tasks": [_row(name, totals, "task", shown, which) for name, totals in tasks],
@@ -147,16 +158,20 @@ def _comparison(
 
 def _row(name: str, totals: Totals, by: str, shown: Range, which: Which) -> Row:
     only = Which(name, which.queue) if by == "task" else Which(which.task, name)
-    return Row(name, totals, shown.query_with(**{by: name}), *_links(shown, only.terms) if name else ("", "", ""))
+    return Row(name, totals, shown.query_with(**{by: name}), *(_links(shown, only) if name else [""] * 5))
 
 
-def _links(shown: Range, terms: list[str]) -> tuple[str, str, str]:
-    """Return the queries of the task list for what finished, failed and succeeded."""
-    return (
-        shown.ended(*terms, "status:SUCCESS", "status:FAILURE"),
-        shown.ended(*terms, "status:FAILURE"),
-        shown.ended(*terms, "status:SUCCESS"),
-    )
+def _links(shown: Range, which: Which) -> list[str]:
+    """Return the queries of a Row: what finished, failed and succeeded, the slowest first, and what was retried."""
+    finished = shown.ended(*which.terms, "status:SUCCESS", "status:FAILURE")
+    chosen = {"status": "RETRY", "task": which.task, "queue": which.queue}
+    return [
+        finished,
+        shown.ended(*which.terms, "status:FAILURE"),
+        shown.ended(*which.terms, "status:SUCCESS"),
+        f"{finished}&sort=-runtime",
+        urlencode({name: value for name, value in chosen.items() if value}),
+    ]
 
 
 def _tab(shown: Range, name: str, value: str, label: str, now: str) -> dict[str, Any]:

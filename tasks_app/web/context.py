@@ -54,5 +54,6 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
         "succeeded_spark": sparks.condensed([totals.succeeded for _, totals in points]),
         "succeeded_query": shown.ended("status:SUCCESS"),
         "failed_query": shown.ended("status:FAILURE"),
+        "finished_query": shown.ended("status:SUCCESS", "status:FAILURE"),
         "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
     }

@@ -100,7 +100,19 @@ def test_figures_are_shown_with_links_to_what_they_count(person: Client) -> None
     for links, count in ((row.finished, 4), (row.failed, 1), (row.succeeded, 3), (page.context["total"].finished, 4)):
         assert f"?{escape(links)}" in page.text
         assert len(person.get(f"/tasks/?{links}").context["tasks"]) == count
+    slowest = person.get(f"/tasks/?{row.slowest}")
+    assert f"?{escape(row.slowest)}" in page.text
+    assert (len(slowest.context["tasks"]), slowest.context["sort"]) == (4, "-runtime")
     assert person.get("/analytics/?task=another").context["total"].totals.finished == 0
+
+
+def test_what_was_retried_links_to_its_events(person: Client) -> None:
+    counted(time.time(), name="a", queue="one", succeeded=1, retried=2)
+    page = person.get("/analytics/?window=1h")
+    (row,) = page.context["tasks"]
+    assert row.retried == "status=RETRY&task=a"
+    assert f"/events/?{escape(row.retried)}" in page.text
+    assert person.get(f"/events/?{row.retried}").context["filters"] == {"status": "RETRY", "task": "a"}
 
 
 @pytest.mark.parametrize(
