@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample
+from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task
 from tasks_app.states import Status
 from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.apply import apply
@@ -94,6 +94,7 @@ def fill() -> Sample:
     for number, status in enumerate(statuses):
         events += _history(sample, status, now - 7 * (len(statuses) - number) - 40, chance)
     apply(events)
+    _family(sample)
     _rollups(chance)
     _samples(chance)
     _heartbeats()
@@ -165,6 +166,14 @@ def _history(sample: Sample, status: Status, at: float, chance: random.Random) -
                 Event(status=status, at=end + 4, attempt=1, result='{"exc_type": "OSError"}', **failed, **second, **common)
             )
     return steps
+
+
+def _family(sample: Sample) -> None:
+    """Let the newest success have been sent by the one before, and have sent others."""
+    before, parent = sample.tasks[Status.SUCCESS][-2:]
+    Task.objects.filter(id=parent).update(parent_id=before)
+    children = [*sample.tasks[Status.STARTED][:2], *sample.tasks[Status.FAILURE][:1], sample.tasks[Status.SUCCESS][0]]
+    Task.objects.filter(id__in=children).update(parent_id=parent)
 
 
 def _rollups(chance: random.Random) -> None:
