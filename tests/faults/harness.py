@@ -116,6 +116,14 @@ class World:
                     among.remove(process)
                     self.dead.append(process)
 
+    def end(self, process: Process) -> None:
+        """Stop a process as a deployment does, and wait until it has ended by itself."""
+        process.stop(within=30)
+        for among in (self.workers, self.engines, self.others):
+            if process in among:
+                among.remove(process)
+        self.dead.append(process)
+
     def kill_postgres(self) -> None:
         """End PostgreSQL as a power cut would, all its processes at once."""
         assert self.servers.postgres

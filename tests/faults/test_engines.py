@@ -69,3 +69,31 @@ def test_a_web_process_is_killed_in_the_middle_of_a_dispatch(world: World) -> No
     world.settle()
     assert world.query("SELECT count(*) FROM tasks_app_task WHERE status = 'SUCCESS'") == [(count,)]
     world.check()
+
+
+def test_everything_is_restarted_one_after_the_other_as_for_an_upgrade(world: World) -> None:
+    """As docs/operations.md describes it: nothing is lost, and no worker counts as one that died."""
+    world.begin("rolling restart", workers=0)
+    gentle = {"REMAP_SIGTERM": "SIGQUIT"}
+    workers = [world.launch_worker(**gentle) for _ in range(2)]
+    web, port = world.launch_web()
+    world.await_ready(*workers)
+    with world.load(waves=6):
+        held = world.dispatch("long", 4, kwargs={"seconds": 8.0})
+        eventually(lambda: world.statuses(held)["STARTED"] >= 2)
+        successor = world.launch_engine()
+        world.await_ready(successor)
+        world.end(world.engines[0])
+        for worker in workers:
+            world.end(worker)
+            world.await_ready(world.launch_worker(**gentle))
+        _, next_port = world.launch_web()
+        world.end(web)
+        assert world.trigger(port, 1) == (0, None)
+        status, answer = world.trigger(next_port, 10)
+        assert status == 200
+        world.account.ids.update(answer["ids"])
+    world.settle()
+    world.check()
+    assert world.query("SELECT count(*) FROM tasks_app_attempt WHERE error_type = 'WorkerLostError'") == [(0,)]
+    assert world.query("SELECT DISTINCT severity FROM notify_notification WHERE kind = 'worker-gone'") == []
