@@ -69,7 +69,9 @@ class Follower:
                 if self._closed:
                     break
         except (EngineError, redis.RedisError) as error:
-            logger.info("The log of node %s ended: %s", self.node, error)
+            # Closed by ourselves, in the middle of a line, it ends with any error.
+            if not self._closed:
+                logger.info("The log of node %s ended: %s", self.node, error)
 
     def _opened(self, end: Callable[[], None]) -> None:
         self._end = end
