@@ -94,13 +94,14 @@ def test_what_came_of_the_time_moves_along_and_so_does_the_chart(visitor: Visito
 def test_another_time_is_a_click_and_stands_in_the_address(visitor: Visitor, site: Site) -> None:
     ended(time.time() - 3 * 3600, succeeded=41)
     page = visitor.logged_in()
+    # Before the scripts are there, a click is an ordinary one.
+    wait_until_live(page)
     page.evaluate("window.survives = 'yes'")
     page.get_by_role("link", name="6 h").click()
     page.locator("#succeeded b", has_text="41").wait_for()
-    assert page.url == f"{site.url}?window=6h"
+    page.wait_for_url(f"{site.url}?window=6h")
     assert page.get_by_text("over the last 6 hours").is_visible()
     assert page.evaluate("window.survives") == "yes"
-    wait_until_live(page)
     sleeps(1)
     page.locator("#succeeded b", has_text="42").wait_for()
     page.go_back()
