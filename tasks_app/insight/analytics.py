@@ -99,6 +99,22 @@ def summary(
 ) -> list[tuple[str, Totals]]:
     """Return the sums of each task name or queue (`by`), the first `limit` in that order. Two queries."""
     found = rollups.by_task(span, which, known=known) if by == "task" else rollups.by_queue(span, which, known=known)
+    return _ranked(found, order, limit)
+
+
+def summaries(
+    span: Span, which: Which, *, order: Order, limit: int, known: Reach | None = None
+) -> tuple[list[tuple[str, Totals]], list[tuple[str, Totals]]]:
+    """Return both, of the tasks and of the queues, from one reading. Two queries."""
+    tasks: dict[str, Totals] = {}
+    queues: dict[str, Totals] = {}
+    for pair, totals in rollups.by_pair(span, which, known=known).items():
+        for table, name in zip((tasks, queues), pair, strict=True):
+            table[name] = table[name] + totals if name in table else totals
+    return _ranked(tasks, order, limit), _ranked(queues, order, limit)
+
+
+def _ranked(found: Mapping[str, Totals], order: Order, limit: int) -> list[tuple[str, Totals]]:
     key = _KEYS[order]
     return sorted(sorted(found.items()), key=lambda item: key(item[1]), reverse=True)[:limit]
 

@@ -122,9 +122,10 @@ def by_queue(span: Span, which: Which, *, known: Reach | None = None) -> dict[st
     return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY, known=known).items()}
 
 
-def by_pair(span: Span) -> dict[tuple[str, str], Totals]:
+def by_pair(span: Span, which: Which | None = None, *, known: Reach | None = None) -> dict[tuple[str, str], Totals]:
     """Return the sums of each task name on each queue. Two queries."""
-    return {(key[0], key[1]): totals for key, totals in _read(span, Which(), ("name", "queue"), "name", DAY).items()}
+    found = _read(span, which or Which(), ("name", "queue"), "name", DAY, known=known)
+    return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
 def first_days(span: Span) -> dict[tuple[str, str], int]:

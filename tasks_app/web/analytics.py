@@ -93,9 +93,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
         return _file(kind, request.GET.get("list", ""), shown, which, order)
     known = reach()
     points = analytics.series(shown.span, which, known=known)
-    tasks, queues = (
-        analytics.summary(shown.span, which, by=by, order=order, limit=ROWS, known=known) for by in ("task", "queue")
-    )
+    tasks, queues = analytics.summaries(shown.span, which, order=order, limit=ROWS, known=known)
     total = analytics.summed(points)
     context = {
         "total": Row("", total, "", *_links(shown, which)),

@@ -21,7 +21,7 @@ from zenith_site.common.words import NOTHING, duration
 #: The box's own units, in both directions.
 SIZE: Final = 100
 #: Rows of the table below a chart at most: the newest.
-TABLE_ROWS: Final = 60
+TABLE_ROWS: Final = 48
 #: Marks on each scale.
 Y_MARKS: Final = 3
 X_MARKS: Final = 5

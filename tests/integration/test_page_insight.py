@@ -15,7 +15,8 @@ from django.test import Client
 from django.utils.html import escape
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.rollups import Totals
+from tasks_app.insight.analytics import Order, summaries, summary
+from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import Span
 from tasks_app.states import Status
 from tasks_app.tracking import stream
@@ -145,6 +146,15 @@ def test_the_tables_are_files_too(person: Client) -> None:
     assert [(row["queue"], row["succeeded"], row["failed"]) for row in queues] == [("one", 1, 2)]
     lines = person.get(f"/analytics/?{NOON}&list=task&format=csv").getvalue().decode().splitlines()
     assert lines[0].startswith("task,succeeded,failed")
+
+
+def test_both_tables_from_one_reading_are_those_of_two() -> None:
+    for name, queue in (("a", "one"), ("a", "two"), ("b", "one")):
+        counted(START, name=name, queue=queue, succeeded=2, failed=len(name + queue), runs=[0.5], waits=[0.1])
+    span = Span(START // 3600 * 3600, START // 3600 * 3600 + 3600, 60)
+    for which in (Which(), Which("a"), Which("", "one")):
+        asked: dict[str, Any] = {"order": Order.FAILING, "limit": 5}
+        assert summaries(span, which, **asked) == tuple(summary(span, which, by=by, **asked) for by in ("task", "queue"))
 
 
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:
