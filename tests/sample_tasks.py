@@ -74,16 +74,19 @@ def sends_another_at_last(self: Task) -> str:
 
 
 @shared_task(name="sample.dispatches_another")
-def dispatches_another() -> str:
-    """Send a task through Zenith's own door, as code of the same project may."""
+def dispatches_another(deeper: int = 0) -> str:
+    """Send a task through Zenith's own door, as code of the same project may; that one so many levels `deeper` does, too."""
     from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 
-    return str(dispatch(Dispatch(task="sample.names_its_parent"), Origin(source="engine")).ids[0])
+    asked = (
+        Dispatch(task="sample.dispatches_another", kwargs={"deeper": deeper - 1}) if deeper else Dispatch(task="sample.family")
+    )
+    return str(dispatch(asked, Origin(source="engine")).ids[0])
 
 
-@shared_task(name="sample.names_its_parent", bind=True)
-def names_its_parent(self: Task) -> str | None:
-    return self.request.parent_id
+@shared_task(name="sample.family", bind=True)
+def family(self: Task) -> tuple[str | None, str | None]:
+    return self.request.parent_id, self.request.root_id
 
 
 @shared_task(

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch import idempotency
-from tasks_app.dispatch.message import queue_of
+from tasks_app.dispatch.message import ROOT_HEADER, queue_of
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError
@@ -150,14 +150,12 @@ def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     queue = asked.queue or queue_of(entry.name)
     max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
     kwargs = json.dumps(asked.kwargs)
-    parent = _running_task()
     with transaction.atomic():
         batch = new_batch(entry.name, len(arguments), origin)
         tasks = [
             NewTask(
                 new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before,
                 time_limit=asked.time_limit, soft_time_limit=asked.soft_time_limit, expires_at=asked.expires_at,
-                parent_id=parent,
             )
             for args in arguments
         ]  # fmt: skip
@@ -165,19 +163,25 @@ def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     return Dispatched(batch.id, [task.id for task in tasks])
 
 
-def _running_task() -> UUID | None:
-    """Return the id of the task whose body dispatches, None outside of one."""
-    running = current_app.current_worker_task
-    id_ = canonical(running.request.id) if running else None
-    return UUID(id_) if id_ else None
-
-
 def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
     """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(), headers=trail.carried(),
+        user_id=origin.user_id, created_at=timezone.now(), headers={**_root(), **trail.carried()},
     )  # fmt: skip
+
+
+def _root() -> dict[str, str]:
+    """Return the header with the first of the tasks that sent each other, where a task's body dispatches: as Celery has it."""
+    running = current_app.current_worker_task
+    root = (canonical(running.request.root_id) or canonical(running.request.id)) if running else None
+    return {ROOT_HEADER: root} if root else {}
+
+
+def _parent() -> str | None:
+    """Return the id of the task whose body dispatches, None outside of one."""
+    running = current_app.current_worker_task
+    return canonical(running.request.id) if running else None
 
 
 class NewTask(NamedTuple):
@@ -194,7 +198,6 @@ class NewTask(NamedTuple):
     time_limit: int | None = None
     soft_time_limit: int | None = None
     expires_at: datetime | None = None
-    parent_id: UUID | None = None
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
@@ -305,6 +308,7 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
     now = datetime.now(UTC)
     seconds = time.time()
     events = []
+    parent = _parent()
     # Django wraps the errors of execute() only: without this a full disk would look like a bug, not like a database that is away.
     with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
         for task in tasks:
@@ -316,7 +320,7 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
                 task.id, batch.task_name, task.queue, status.value, where, task.args, task.kwargs,
                 task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
                 task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
-                task.parent_id,
+                parent,
             ))  # fmt: skip
     written = write_events(cursor, events)
     return max((row[0] for row in written), default=None)

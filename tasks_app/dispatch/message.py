@@ -21,7 +21,8 @@ from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
-
+#: Celery's header with the first of the tasks that sent each other; a batch that a task sent keeps it.
+ROOT_HEADER: Final = "root_id"
 
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
@@ -72,7 +73,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     id_ = str(row.task_id)
     args, kwargs = json.loads(row.args), json.loads(row.kwargs)
     headers = {
-        **template.headers, **json.loads(row.headers or "{}"), "id": id_, "root_id": id_, "retries": row.attempt,
+        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), "id": id_, "retries": row.attempt,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
     if perhaps_sent:

@@ -3,7 +3,7 @@
 Ids follow the order of the commits (tracking/events.py), so "after N" never misses one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -32,6 +32,12 @@ class FeedEvent:
     position: int
     worker: str
     at: datetime
+    parent_id: UUID | None = None
+    replay_of_id: UUID | None = None
+
+    def concerns(self, ids: Collection[str]) -> bool:
+        """Return whether this is a step of one of these tasks, of one that they sent, or of one that was sent in their place."""
+        return any(str(id_) in ids for id_ in (self.task_id, self.parent_id, self.replay_of_id) if id_)
 
     def as_json(self) -> dict[str, Any]:
         """Return the members that the contract gives a task in a TASK_UPDATE frame."""
@@ -96,7 +102,10 @@ def newest_id() -> int:
 
 def since(after: int) -> list[FeedEvent] | None:
     """Return the events after `after`, oldest first; None where they are too many."""
-    columns = ("id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at")
+    columns = (
+        "id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at",
+        "task__parent_id", "task__replay_of_id",
+    )  # fmt: skip
     rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
     found = [FeedEvent(*row) for row in rows]
     return None if len(found) > MAX_BEHIND else found

@@ -5,6 +5,7 @@ The query says what the page shows:
 - `on=tasks,queues`: topics. `tasks` follows the events of tasks, any other topic is a name given to
   `zenith_site.common.hints.changed`. Every page hears of `notifications`, for the bell.
 - `task=ID`, `name=NAME` (each may be repeated): of `tasks`, only these.
+- `family=ID`: these, those that they sent while they ran, and those that were sent in their place.
 - `after=N`: the newest event that the page has seen; what came later is told at once.
 
 A frame is `{"type": "CHANGED", "topics": […], "event_id": N}`, at most two a second. It carries no
@@ -39,6 +40,7 @@ class PageConsumer(PumpingConsumer):
         query = parse_qs(self.scope["query_string"].decode("latin1"))
         self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
         self._tasks = frozenset(query.get("task", []))
+        self._families = frozenset(query.get("family", []))
         self._names = frozenset(query.get("name", []))
         self._changed: set[str] = set()
         after = _event_id(query.get("after", [""])[-1])
@@ -85,9 +87,11 @@ class PageConsumer(PumpingConsumer):
                 self._changed.add(TASKS)
 
     def _shows(self, event: FeedEvent) -> bool:
-        if self._tasks and str(event.task_id) not in self._tasks:
+        if self._names and event.name not in self._names:
             return False
-        return not self._names or event.name in self._names
+        if not self._tasks and not self._families:
+            return True
+        return str(event.task_id) in self._tasks or event.concerns(self._families)
 
 
 def _event_id(text: str) -> int | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.dispatch.schedule import reschedule
 from tasks_app.models import Task
 from tests import stack as stacks
 from tests.browser.axe import grave_violations
@@ -112,6 +115,21 @@ def test_a_task_is_followed_to_its_end_on_its_own_page(visitor: Visitor, site: S
     page.locator(".task-head .st-success").wait_for()
     page.locator("#result-text").wait_for()
     assert page.evaluate("window.survives") == "yes"
+
+
+def test_what_becomes_of_a_tasks_children_shows_on_its_page_when_it_has_long_ended(visitor: Visitor, site: Site) -> None:
+    (parent,) = run_some(1)
+    later = timezone.now() + timedelta(days=1)
+    held = dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, not_before=later), Origin(source="api"))
+    Task.objects.filter(id=held.ids[0]).update(parent_id=parent)
+    page = visitor.logged_in()
+    page.goto(f"{site.url}tasks/{parent}/")
+    page.locator("#connection[data-state='live']").wait_for()
+    page.locator(".relatives .st-scheduled").wait_for()
+    reschedule(held.ids[0], timezone.now(), by="a test")
+    page.locator(".relatives .st-success").wait_for()
+    page.goto(f"{site.url}tasks/{held.ids[0]}/")
+    page.get_by_role("term").filter(has_text="Sent by task").wait_for()
 
 
 def test_nothing_is_missed_while_the_web_process_restarts(visitor: Visitor, site: Site, watch: Watch) -> None:

@@ -7,11 +7,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import current_app, signals
+from celery._state import _task_stack
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -19,6 +21,7 @@ from django.utils import timezone
 from tasks_app.dispatch import create
 from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
 from tasks_app.dispatch.publish import publish_batch, publish_due
+from tasks_app.dispatch.rerun import run_again
 from tasks_app.errors import IdempotencyConflictError, InvalidDispatchError
 from tasks_app.models import Batch, IdempotencyKey, Task, TaskEvent
 from tasks_app.states import Status
@@ -31,6 +34,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 API = Origin(source="api", sent_by="a test")
+ID, OTHER = "01936b2a-7c11-7a10-8000-00000000000a", "01936b2a-7c11-7a10-8000-00000000000b"
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +202,47 @@ def test_the_message_has_the_same_headers_as_one_that_celery_sends_itself() -> N
     for name in set(plain.headers) - its_own:
         assert ours.headers[name] == plain.headers[name], name
     assert set(ours.properties) >= set(plain.properties) - {"reply_to"}
+
+
+@contextmanager
+def inside_of(task_id: str, root_id: str | None = None) -> Iterator[None]:
+    """As in the body of a task."""
+    task = current_app.tasks["drill_sleep"]
+    task.push_request(id=task_id, root_id=root_id, called_directly=False)
+    _task_stack.push(task)
+    try:
+        yield
+    finally:
+        _task_stack.pop()
+        task.pop_request()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "root_id", "parent", "root"),
+    [
+        (ID, None, ID, ID),
+        (ID, OTHER, ID, OTHER),
+        (ID.upper(), "x\x00", ID, ID),
+        ("nightly", OTHER, None, OTHER),
+        ("nightly", "nightly", None, None),
+    ],
+)
+def test_what_a_task_dispatches_says_who_sent_it(task_id: str, root_id: str | None, parent: str | None, root: str | None) -> None:
+    with inside_of(task_id, root_id):
+        done = dispatch(sleeps(2), API)
+    for id_, message in zip(done.ids, messages(), strict=True):
+        assert message.headers["parent_id"] == parent
+        assert message.headers["root_id"] == (root or str(id_))
+    assert {str(known) for known in Task.objects.values_list("parent_id", flat=True)} == {str(parent)}
+
+
+def test_what_a_task_runs_again_was_sent_by_it_too() -> None:
+    (old,) = dispatch(sleeps(), API).ids
+    Task.objects.update(status=Status.SUCCESS, finished_at=timezone.now())
+    with inside_of(ID):
+        new = run_again(old, API)
+    again = Task.objects.get(id=new)
+    assert (again.replay_of_id, str(again.parent_id)) == (old, ID)
 
 
 def test_a_queue_of_its_own_gets_the_message() -> None:

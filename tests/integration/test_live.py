@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight import feed
-from tasks_app.models import TaskEvent
+from tasks_app.models import Task, TaskEvent
 from tasks_app.states import Status
 from tasks_app.tracking import live
 from tasks_app.tracking.apply import apply
@@ -458,12 +458,28 @@ def test_a_page_is_told_that_tasks_changed_and_up_to_where(opened: Open) -> None
         assert 0 < frame["event_id"] <= feed.newest_id()
 
 
-@pytest.mark.parametrize("query", ["task={0}", "name=drill_sleep", "name=other&name=drill_sleep", "task=x&task={0}"])
+@pytest.mark.parametrize(
+    "query", ["task={0}", "family={0}", "name=drill_sleep", "name=other&name=drill_sleep", "task=x&task={0}"]
+)
 def test_a_page_of_some_tasks_is_told_of_those(opened: Open, query: str) -> None:
     after = feed.newest_id()
     (task_id,) = sleeps()
     with opened(f"/ws/page?on=tasks&after={after}&{query.format(task_id)}") as socket:
         assert changes(socket) == ["tasks"]
+
+
+@pytest.mark.parametrize("kin", ["parent_id", "replay_of_id"])
+def test_a_page_of_a_task_is_told_of_what_it_sent_and_of_what_was_sent_in_its_place(opened: Open, kin: str) -> None:
+    ours, other, relative = sleeps(3)
+    Task.objects.filter(id=relative).update(**{kin: ours})
+    after = feed.newest_id()
+    with opened(f"/ws/page?on=tasks&after={after}&family={other}&task={ours}") as deaf:
+        with opened(f"/ws/page?on=tasks&after={after}&family={ours}") as socket:
+            ready(socket)
+            apply([Event(task_id=relative, status=Status.STARTED, at=time.time(), worker="w")])
+            assert changes(socket) == ["tasks"]
+        hints.changed("notifications")
+        assert changes(deaf) == ["notifications"]
 
 
 @pytest.mark.parametrize("query", ["on=tasks&task=00000000-0000-0000-0000-000000000000", "on=tasks&name=other", "on=queues", ""])

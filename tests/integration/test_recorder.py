@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection
@@ -154,6 +155,22 @@ def test_a_task_that_nobody_dispatched_gets_a_row_from_its_first_step() -> None:
     assert (str(task.id), task.name, task.queue, task.source) == (event.task_id, NAME, QUEUE, "external")
     assert (task.args, task.kwargs, task.status, task.max_retries) == (ARGS, KWARGS, "RECEIVED", None)
     assert task.created_at.timestamp() == START
+
+
+@pytest.mark.parametrize("parent", ["nightly", "", "x\x00", "01936b2a-7c11-7a10-8000-00000000000'", "0" * 33])
+def test_a_parent_whose_id_is_none_of_ours_is_left_out(parent: str) -> None:
+    """Celery takes any text for an id."""
+    report(step("01936b2a-7c11-7a10-8000-000000000001", Status.QUEUED, name=NAME, queue=QUEUE, parent_id=parent))
+    record()
+    assert (Task.objects.get().parent_id, stream.unreadable_count()) == (None, 0)
+
+
+def test_a_parent_is_known_from_whichever_step_tells_it_first() -> None:
+    task_id, parent = "01936b2a-7c11-7a10-8000-000000000001", "01936B2A7C117A10800000000000000A"
+    for more in ({}, {"parent_id": parent}, {}):
+        report(step(task_id, Status.QUEUED, name=NAME, queue=QUEUE, **more))
+        record()
+    assert Task.objects.get().parent_id == UUID(parent)
 
 
 def test_what_postgresql_cannot_store_is_replaced_and_the_task_still_shows() -> None:

@@ -171,10 +171,11 @@ def test_a_task_that_a_task_sends_appears_too(headers: dict[str, int]) -> None:
 
 
 def test_a_task_that_a_task_dispatches_knows_its_parent_before_it_runs_and_while_it_does() -> None:
-    parent = call("sample.dispatches_another")
-    child = AsyncResult(parent).get(timeout=30)
-    assert str(ended(child).parent_id) == parent
-    assert AsyncResult(child).get(timeout=30) == parent
+    first = call("sample.dispatches_another", 1)
+    second = AsyncResult(first).get(timeout=30)
+    third = AsyncResult(second).get(timeout=30)
+    assert [str(ended(task).parent_id) for task in (first, second, third)] == ["None", first, second]
+    assert AsyncResult(third).get(timeout=30) == [second, first], "its parent, and the first of them all"
 
 
 def test_every_link_of_a_chain_is_a_child_of_the_one_before() -> None:

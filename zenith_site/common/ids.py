@@ -14,5 +14,5 @@ def canonical(text: str | None) -> str | None:
     """Return the canonical form of a UUID's text, None for anything else: Celery takes any text for an id."""
     try:
         return str(uuid.UUID(text)) if text else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         return None
