@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.db import connection
 
 from tasks_app.models import Task
@@ -54,7 +55,7 @@ class Stack:
         return process
 
     def worker(self, name: str, *options: str, concurrency: int = 2) -> Process:
-        """Start a worker and wait for its first heartbeat."""
+        """Start a worker and wait for its first heartbeat; `answers` says when it can be told something."""
         command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
         process = self.start(name, *command)
         self._ready(process, lambda: any(beat.name == name and beat.pid == process.popen.pid for beat in heartbeat.read_all()))
@@ -119,6 +120,13 @@ def settling(stack: Stack) -> Iterator[Stack]:
         stack.settle()
     finally:
         print(stack.news())  # noqa: T201 (pytest shows it for a failed test only)
+
+
+def answers(worker: str) -> bool:
+    """Return whether a worker listens to remote control: it begins to beat a moment before."""
+    # A connection of its own: another test may have cut those that Celery keeps.
+    with current_app.connection_for_write() as connection:
+        return bool(current_app.control.ping([worker], timeout=3, limit=1, connection=connection))
 
 
 def _recorders() -> set[str]:

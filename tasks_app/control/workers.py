@@ -64,10 +64,8 @@ def configurations(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return the configuration of each of these workers that answers in time, secrets left out by Celery itself."""
     if not names:
         return {}
-    answers = current_app.control.broadcast(
-        "conf", {"with_defaults": True}, destination=list(names), reply=True, timeout=PATIENCE, limit=len(names)
-    )
-    return {name: conf for answer in answers or () for name, conf in answer.items() if isinstance(conf, dict)}
+    answers = _ask("conf", {"with_defaults": True}, names)
+    return {name: conf for name, conf in answers.items() if isinstance(conf, dict)}
 
 
 def grow(name: str, slots: int) -> Told:
@@ -176,10 +174,15 @@ def clear_all(by: str) -> tuple[list[str], list[str]]:
 def shut_down(name: str) -> None:
     """Have it stop as by SIGTERM: it takes nothing more and ends when its tasks have, or hands them back.
 
-    A worker that stops does not answer; it is gone from the list when it has.
+    A worker that stops does not answer; it is gone from the list when it has. So it is asked first whether it
+    answers at all: one that has only just begun to beat may not listen yet, and what it does not hear is lost.
+    It is told in any case: a solo pool hears it after its task. Raises WorkerSilentError as the others do.
     """
     beat = _alive(name)
-    current_app.control.broadcast("shutdown", destination=[beat.name])
+    try:
+        _tell(beat, "ping")
+    finally:
+        current_app.control.broadcast("shutdown", destination=[beat.name])
 
 
 def _resize(name: str, command: str, slots: int) -> Told:
@@ -207,13 +210,25 @@ def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> Told:
     Raises WorkerSilentError, StateConflictError with the worker's reason, or kombu's OperationalError.
     """
     began = time.monotonic()
-    answers = current_app.control.broadcast(command, arguments, destination=[beat.name], reply=True, timeout=PATIENCE)
-    answer = next((item[beat.name] for item in answers or () if beat.name in item), None)
+    answer = _ask(command, arguments, [beat.name]).get(beat.name)
     if answer is None:
         raise WorkerSilentError(beat.name, PATIENCE)
     if isinstance(answer, dict) and "error" in answer:
         raise StateConflictError(f"{beat.name} refused: {answer['error']}")
     return Told(beat.name, answer.get("ok", answer) if isinstance(answer, dict) else answer, time.monotonic() - began)
+
+
+def _ask(command: str, arguments: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Send a command to these workers; return the answers that come in time, by the worker's name.
+
+    Over a connection of its own: kombu waits for answers on one that it keeps, and where that died while it was idle
+    (Redis was restarted) it fails after the command was sent, which must not be sent twice.
+    """
+    with current_app.connection_for_write() as connection:
+        answers = current_app.control.broadcast(
+            command, arguments, destination=list(names), reply=True, timeout=PATIENCE, limit=len(names), connection=connection
+        )
+    return {name: said for answer in answers or () for name, said in answer.items()}
 
 
 def _check_range(pointer: str, value: float, lowest: float, highest: float) -> None:

@@ -18,10 +18,10 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.control import workers as control
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.tracking import heartbeat
+from tasks_app.tracking import heartbeat, stream
 from tests import stack as stacks
 from tests.integration.conftest import ApiClient
-from tests.stack import Stack
+from tests.stack import Stack, answers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -270,6 +270,27 @@ def test_a_worker_is_shut_down_and_finishes_its_task(writer: Client, stack: Stac
     assert detail(post(writer, "last@control", "ping"), 404)
 
 
+def test_a_worker_that_does_not_answer_is_told_to_stop_all_the_same(writer: Client, stack: Stack) -> None:
+    process = stack.worker("deaf@control", "-Q", "deaf", concurrency=1)
+    eventually(lambda: answers("deaf@control"))
+    os.kill(process.popen.pid, signal.SIGSTOP)
+    try:
+        assert "it may still do it" in detail(post(writer, "deaf@control", "shut-down"), 504)
+    finally:
+        os.kill(process.popen.pid, signal.SIGCONT)
+    eventually(lambda: not process.runs)
+
+
+def test_a_command_after_redis_dropped_every_idle_connection_is_answered(writer: Client) -> None:
+    assert post(writer, FIRST, "ping").status_code == 200
+    client = stream.client()
+    for other in client.client_list():
+        # What waits in a command ("b") or is subscribed ("P") is a worker's or an engine's, and not idle.
+        if not {"b", "P"} & set(other["flags"]) and other["id"] != str(client.client_id()):
+            client.client_kill_filter(_id=other["id"])
+    assert post(writer, FIRST, "ping").status_code == 200
+
+
 def test_a_killed_worker_is_cleared_once_it_is_dead_and_comes_back_when_it_is_started_again(
     writer: Client, reader: Client, stack: Stack
 ) -> None:
@@ -284,5 +305,6 @@ def test_a_killed_worker_is_cleared_once_it_is_dead_and_comes_back_when_it_is_st
     assert detail(writer.delete(f"{PATH}/{name}"), 404)
     stack.worker(name, "-Q", "mortal", concurrency=1)
     assert reader.get(f"{PATH}/{name}").json()["state"] == "online"
-    post(writer, name, "shut-down")
+    eventually(lambda: answers(name))
+    assert post(writer, name, "shut-down").status_code == 200
     eventually(lambda: name not in {beat.name for beat in heartbeat.read_all()})

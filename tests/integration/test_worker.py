@@ -22,7 +22,7 @@ from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.signals import DISPATCHED_HEADER
 from tests import stack as stacks
 from tests.broker import messages
-from tests.stack import Stack
+from tests.stack import Stack, answers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -282,7 +282,7 @@ def test_a_revoked_task_is_recorded_as_revoked(gate: Gate) -> None:
     task_id = call("sample.echo")
     current_app.control.revoke(task_id)
     # It answers in order: now it knows.
-    assert current_app.control.ping(timeout=10, limit=1)
+    eventually(lambda: answers(WORKER))
     gate.open()
     task = ended(task_id)
     assert (task.status, task.name) == ("REVOKED", "sample.echo")
