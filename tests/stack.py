@@ -55,10 +55,11 @@ class Stack:
         return process
 
     def worker(self, name: str, *options: str, concurrency: int = 2) -> Process:
-        """Start a worker and wait for its first heartbeat; `answers` says when it can be told something."""
+        """Start a worker and wait until it beats and, a moment later, listens to remote control."""
         command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
         process = self.start(name, *command)
-        self._ready(process, lambda: any(beat.name == name and beat.pid == process.popen.pid for beat in heartbeat.read_all()))
+        pid = process.popen.pid
+        self._ready(process, lambda: any((beat.name, beat.pid) == (name, pid) for beat in heartbeat.read_all()) and answers(name))
         return process
 
     def engine(self, name: str = "engine", *options: str) -> Process:
@@ -123,7 +124,7 @@ def settling(stack: Stack) -> Iterator[Stack]:
 
 
 def answers(worker: str) -> bool:
-    """Return whether a worker listens to remote control: it begins to beat a moment before."""
+    """Return whether a worker listens to remote control."""
     # A connection of its own: another test may have cut those that Celery keeps.
     with current_app.connection_for_write() as connection:
         return bool(current_app.control.ping([worker], timeout=3, limit=1, connection=connection))

@@ -21,7 +21,7 @@ from tasks_app.models import Task
 from tasks_app.tracking import heartbeat, stream
 from tests import stack as stacks
 from tests.integration.conftest import ApiClient
-from tests.stack import Stack, answers
+from tests.stack import Stack
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -272,7 +272,6 @@ def test_a_worker_is_shut_down_and_finishes_its_task(writer: Client, stack: Stac
 
 def test_a_worker_that_does_not_answer_is_told_to_stop_all_the_same(writer: Client, stack: Stack) -> None:
     process = stack.worker("deaf@control", "-Q", "deaf", concurrency=1)
-    eventually(lambda: answers("deaf@control"))
     os.kill(process.popen.pid, signal.SIGSTOP)
     try:
         assert "it may still do it" in detail(post(writer, "deaf@control", "shut-down"), 504)
@@ -305,6 +304,5 @@ def test_a_killed_worker_is_cleared_once_it_is_dead_and_comes_back_when_it_is_st
     assert detail(writer.delete(f"{PATH}/{name}"), 404)
     stack.worker(name, "-Q", "mortal", concurrency=1)
     assert reader.get(f"{PATH}/{name}").json()["state"] == "online"
-    eventually(lambda: answers(name))
     assert post(writer, name, "shut-down").status_code == 200
     eventually(lambda: name not in {beat.name for beat in heartbeat.read_all()})
