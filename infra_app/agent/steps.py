@@ -165,7 +165,11 @@ class Hand:
         self._engine.hand_over(box.id, sorted(spec.files.items()))
         self._reached("handed over")
         again = box.status == "exited" and not is_fresh(node) and node.finished_at is not None
-        self._engine.start(box.id)
+        try:
+            self._engine.start(box.id)
+        except EngineRefusedError:
+            self._give_up(node, box, again=again)
+            raise
         self._reached("started")
         now = self._engine.find(box.id)
         record.observe(
@@ -174,6 +178,18 @@ class Hand:
             restarts=node.restarts + again, falls=node.falls if again else 0, retry_at=None, observed_generation=node.generation,
         )  # fmt: skip
         self._reached("recorded")
+
+    def _give_up(self, node: Node, box: ContainerState, *, again: bool) -> None:
+        """Remove a container that the engine refuses to start for the second time: the next try makes a new one.
+
+        An engine that is stopped in the middle of a start keeps what it had begun under the container's id, and refuses
+        that one ("already exists") as long as it lives.
+        """
+        if node.status == NodeStatus.FAILED and not is_fresh(node):
+            self._remove(node, box)
+            record.observe(
+                node, ("given up", f"Container {box.id[:12]}: the engine does not start it."), restarts=node.restarts + again
+            )
 
     def _stop(self, node: Node, box: ContainerState) -> None:
         record.observe(node, ("stopping", f"It has {GRACE} s to end by itself."), observed_generation=node.generation)

@@ -297,6 +297,23 @@ def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: Hand, 
     assert engine.did == ["create", "hand over", "hand over", "start"]
 
 
+def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    settle(hand, node)
+    engine.ends("c1", 137)
+    engine.fails = {"start": EngineRefusedError("task c1: already exists")}
+    settle(hand, node)
+    assert (node.status, next(iter(engine.boxes.values())).id, node.restarts) == (NodeStatus.FAILED, "c1", 0)
+    Node.objects.update(retry_at=None)
+    settle(hand, node)
+    assert (node.status, node.reason, engine.boxes, node.restarts) == (NodeStatus.FAILED, "task c1: already exists", {}, 1)
+    engine.fails = {}
+    Node.objects.update(retry_at=None)
+    settle(hand, node)
+    assert (node.status, node.restarts) == (NodeStatus.STARTING, 1)
+    assert engine.did[-4:] == ["remove", "create", "hand over", "start"]
+    assert kinds(node)[-4:] == ["failed", "given up", "created", "started"]
+
+
 def test_nodes_of_other_hosts_are_none_of_its_business(hand: Hand, node: Node, engine: FakeEngine) -> None:
     Node.objects.update(host=Host.objects.create(name="beta", address="unix:///nowhere"))
     assert hand.settle(node.pk) is None
