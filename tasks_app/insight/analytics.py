@@ -159,11 +159,13 @@ class LoadPoint:
         return 100 * self.busy / self.slots if self.slots and self.busy is not None else None
 
 
+# Step by step, each a range of the index: over a month it takes half the time of grouping all the minutes.
 _LOAD: Final = """
-    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, sum(workers)::float8 / sum(looks),
-        sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
-    FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
-    GROUP BY 1
+    SELECT start, found.* FROM unnest(%(starts)s::bigint[]) AS start CROSS JOIN LATERAL (
+        SELECT sum(workers)::float8 / sum(looks), sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
+        FROM tasks_app_loadsample
+        WHERE minute >= to_timestamp(greatest(start, %(since)s)) AND minute < to_timestamp(least(start + %(step)s, %(until)s))
+    ) AS found
 """
 
 
@@ -174,7 +176,7 @@ def load(span: Span, outcomes: Mapping[int, Totals] | None = None) -> list[LoadP
     """
     outcomes = rollups.by_step(span, Which(), histograms=False) if outcomes is None else outcomes
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, {"step": span.step, "since": span.since, "until": span.until})
+        cursor.execute(_LOAD, {"starts": list(span.starts()), "step": span.step, "since": span.since, "until": span.until})
         samples = {row[0]: row[1:] for row in cursor.fetchall()}
     return [
         LoadPoint(
