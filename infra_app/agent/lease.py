@@ -39,19 +39,19 @@ class Lease:
 
     def take(self) -> Host | None:
         """Return the host's row, made at the first time; None while another agent has it. Raises django.db.Error."""
-        host, _ = Host.objects.get_or_create(name=self.name, defaults={"address": self._about["address"]})
+        host, _ = Host.every.get_or_create(name=self.name, defaults={"address": self._about["address"]})
         with connection.cursor() as cursor:
             cursor.execute(_KEEPALIVE)
             cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, host.pk])
             if not cursor.fetchone()[0]:
                 return None
-        self.renew(host.pk, agent_id=self.run, **self._about)
+        self.renew(host.pk, agent_id=self.run, forgotten_at=None, **self._about)
         host.refresh_from_db()
         return host
 
     def renew(self, host_id: int, **news: Any) -> None:
         """Say that the agent lives, and what else is new. Raises LeaseLostError or django.db.Error."""
-        rows = Host.objects.filter(pk=host_id)
+        rows = Host.every.filter(pk=host_id)
         if "agent_id" not in news:
             rows = rows.filter(agent_id=self.run)
         if not rows.update(seen_at=Now(), **news):

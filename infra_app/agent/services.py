@@ -123,7 +123,7 @@ class Services:
 
     def _constraints(self, group: NodeGroup) -> tuple[str, ...]:
         """Keep tasks off those hosts of the swarm that the group does not want."""
-        others = Host.objects.exclude(swarm_node_id="").order_by("swarm_node_id")
+        others = Host.every.exclude(swarm_node_id="").order_by("swarm_node_id")
         unwanted = [
             host for host in others if group.region not in ("", host.region) or not group.labels.items() <= host.labels.items()
         ]

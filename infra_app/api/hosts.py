@@ -2,9 +2,9 @@
 
 from django.http import Http404, HttpRequest
 from ninja import Router
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from infra_app import hosts
+from infra_app import forgetting, hosts
 from infra_app.api.schemas import Body, HostAnswer, Labels, Region
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
@@ -21,6 +21,14 @@ class HostRequest(Body):
     cordoned: bool | None = Field(default=None, description="Whether it takes no new nodes.")
     region: Region | None = None
     labels: Labels | None = Field(default=None, description="All labels: one that is left out is gone.")
+
+
+class ForgetAnswer(BaseModel):
+    """What went with a host."""
+
+    host: str
+    removed: list[str] = Field(description="The names of its nodes, which count as removed.")
+    replaced: int = Field(description="Nodes that were made in their place, to run elsewhere.")
 
 
 @router.get("", response=list[HostAnswer], summary="List Docker hosts", operation_id="list_hosts")
@@ -44,6 +52,18 @@ def change_host(request: HttpRequest, name: str, body: HostRequest) -> HostAnswe
     hosts.change(_host(name), HostChanges(cordoned=body.cordoned, region=body.region, labels=body.labels))
     note(request, host=name, **body.model_dump(exclude_none=True))
     return _found(name)
+
+
+@router.delete("/{name}", response=ForgetAnswer, summary="Forget a Docker host", operation_id="forget_host")
+def forget_host(request: HttpRequest, name: str) -> ForgetAnswer:
+    """Count a host that does not come back as gone: its nodes count as removed, and those that were wanted are made elsewhere.
+
+    409 where its agent lives, or a group may run on it only.
+    """
+    caller = caller_of(request, INFRA)
+    loss = forgetting.forget(_host(name), caller.name)
+    note(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
+    return ForgetAnswer(host=name, removed=loss.removed, replaced=loss.replaced)
 
 
 def _found(name: str) -> HostAnswer:

@@ -10,11 +10,18 @@ from django.utils import timezone
 from infra_app.states import HOST_LOST_AFTER
 
 
+class _Known(models.Manager["Host"]):
+    """The hosts that count: not those that were forgotten."""
+
+    def get_queryset(self) -> models.QuerySet["Host"]:
+        return super().get_queryset().filter(forgotten_at=None)
+
+
 class Host(models.Model):
     """A Docker engine and the agent that speaks to it.
 
     The agent writes the row: it makes it at its first start, and renews `seen_at` every few seconds.
-    People write only `cordoned`, `region` and `labels`.
+    People write only `cordoned`, `region` and `labels`, and `forgotten_at`, which its agent takes back should it return.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -44,6 +51,11 @@ class Host(models.Model):
     swarm_node_id = models.CharField(max_length=100, blank=True, default="", help_text="Its own, within that swarm.")
     swarm_manager = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
+    forgotten_at = models.DateTimeField(null=True, help_text="Since when it is counted as gone for good.")
+
+    # First: it is what Django's shortcuts look with. A node knows its host all the same: relations use the plain manager.
+    objects = _Known()
+    every = models.Manager["Host"]()
 
     class Meta:
         ordering = ("name",)

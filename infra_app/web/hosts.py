@@ -1,4 +1,4 @@
-"""What people say of a host: whether it takes new nodes, where it is, and its labels."""
+"""What people say of a host: whether it takes new nodes, where it is, its labels, and that it does not come back."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -6,14 +6,15 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from infra_app import hosts
+from infra_app import forgetting, hosts
+from infra_app.forgetting import Loss
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
 from infra_app.web.forms import HostForm
 from zenith_site.common.callers import INFRA, caller_of, note
-from zenith_site.common.errors import InvalidInputError
+from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
-from zenith_site.common.pages import answer, ask
+from zenith_site.common.pages import answer, ask, confirm
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -36,3 +37,39 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
         request, form, title=f"Host {name}", button="Save", action=reverse("infra:host", args=[name]), back="infra:nodes",
         sentence="Where its nodes run now does not change. Drain them to have it empty.",
     )  # fmt: skip
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def forget(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask, naming the counts (GET), and forget a host that does not come back (POST)."""
+    caller = caller_of(request, INFRA)
+    host = get_object_or_404(Host, name=name)
+    try:
+        loss = forgetting.forget(host, caller.name) if request.method == "POST" else forgetting.preview(host)
+    except StateConflictError as error:
+        messages.error(request, str(error))
+        return answer(request, "infra:nodes", leave=True)
+    if request.method == "POST":
+        note(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
+        messages.success(request, f"{name} is forgotten. {_meaning(loss)}")
+        return answer(request, "infra:nodes", leave=True)
+    return confirm(
+        request, title=f"Forget host {name}?", action=reverse("infra:forget_host", args=[name]), back="infra:nodes",
+        sentence=f"{_meaning(loss)} Should it come back after all, it is known again, and what still runs there is removed.",
+        button=f"Forget it and {_several(len(loss.removed))}" if loss.removed else "Forget it",
+    )  # fmt: skip
+
+
+def _meaning(loss: Loss) -> str:
+    """Say what becomes of its nodes."""
+    match len(loss.removed), loss.replaced:
+        case 0, _:
+            return "It has no nodes."
+        case gone, 0:
+            return f"{_several(gone)} on it counted as removed; none is needed elsewhere."
+        case gone, more:
+            return f"{_several(gone)} on it counted as removed; {more} made elsewhere instead."
+
+
+def _several(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"

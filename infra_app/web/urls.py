@@ -11,6 +11,7 @@ urlpatterns = [
     path("nodes/deploy/", nodes.deploy, name="deploy"),
     path("nodes/act/<slug:verb>/", nodes.act, name="act"),
     path("nodes/hosts/<str:name>/", hosts.change, name="host"),
+    path("nodes/hosts/<str:name>/forget/", hosts.forget, name="forget_host"),
     path("nodes/groups/<uuid:group_id>/", groups.group, name="group"),
     path("nodes/groups/<uuid:group_id>/scale/", groups.scale, name="scale"),
     path("nodes/groups/<uuid:group_id>/change/", groups.change, name="change"),

@@ -79,6 +79,7 @@ PAGES = [
     PageCase("nodes-deploy", at("/nodes/deploy/")),
     PageCase("nodes-drain", lambda sample: f"/nodes/act/drain/?id={sample.nodes['reports']}&id={sample.nodes['mail']}"),
     PageCase("nodes-host", at("/nodes/hosts/zen-02/")),
+    PageCase("nodes-host-forget", at("/nodes/hosts/zen-03/forget/")),
     PageCase("node", lambda sample: f"/nodes/{sample.nodes['reports']}/"),
     PageCase("node-failed", lambda sample: f"/nodes/{sample.nodes['reports-4']}/"),
     PageCase("node-waiting", lambda sample: f"/nodes/{sample.nodes['vision']}/"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection, Iterable
 
-from infra_app import nodes
+from infra_app import forgetting, nodes
 from infra_app.agent.names import container_name
-from infra_app.models import Node
+from infra_app.forgetting import Loss
+from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from tests.docker.engine import docker
 from tests.docker.lab import READY_WITHIN, Lab, kill
@@ -107,6 +108,23 @@ def test_what_is_left_of_a_node_that_nobody_knows_is_removed(lab: Lab) -> None:
     assert lab.containers(node)
     lab.agent("left")
     eventually(lambda: not lab.containers(node), within=40)
+
+
+def test_a_forgotten_host_that_comes_back_is_known_again_and_what_it_left_is_removed(lab: Lab) -> None:
+    node = one_node(lab, "lost")
+    agent = lab.agent("lost")
+    lab.until(node, lambda node: node.started_at is not None)
+    kill(agent)
+    host = lab.host("lost")
+    # Bound to that host no more, and nowhere else at home: the node in its place waits.
+    NodeGroup.objects.filter(pk=node.group_id).update(host=None, labels={"nowhere": "yes"})
+    Host.objects.filter(pk=host.pk).update(seen_at=None)
+    assert forgetting.forget(host, "tests") == Loss([node.name], 1)
+    assert lab.containers(node)
+    lab.agent("lost")
+    assert lab.host("lost").key == host.key
+    eventually(lambda: not lab.containers(node), within=40)
+    lab.order("remove", *Node.objects.filter(group=node.group_id, status=NodeStatus.PENDING))
 
 
 def test_a_second_agent_of_a_host_waits_until_the_first_is_gone(lab: Lab) -> None:
