@@ -257,7 +257,7 @@ def test_docker_hosts_without_agent_or_engine() -> None:
     Host.objects.create(name="well", address="unix://", seen_at=timezone.now())
     assert sorted((level, fix) for level, _, fix in found("Docker hosts")) == [
         (Level.ERROR, "systemctl status docker there"),
-        (Level.WARNING, "manage.py run_agent there"),
+        (Level.WARNING, "manage.py run_agent there; or forget the host"),
     ]
 
 
