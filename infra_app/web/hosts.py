@@ -65,10 +65,11 @@ def _meaning(loss: Loss) -> str:
     match len(loss.removed), loss.replaced:
         case 0, _:
             return "It has no nodes."
-        case gone, 0:
-            return f"{_several(gone)} on it counted as removed; none is needed elsewhere."
-        case gone, more:
-            return f"{_several(gone)} on it counted as removed; {more} made elsewhere instead."
+        case 1, made:
+            return f"Its node counts as removed; {'another is made' if made else 'none is needed'} elsewhere."
+        case gone, made:
+            instead = {0: "none is needed", 1: "1 is made"}.get(made, f"{made} are made")
+            return f"Its {gone} nodes count as removed; {instead} elsewhere."
 
 
 def _several(count: int) -> str:

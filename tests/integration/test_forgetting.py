@@ -140,9 +140,9 @@ def test_the_page_asks_with_the_counts_and_says_what_was_done(person: Client) ->
     assert "/nodes/hosts/zen-01/forget/" in person.get("/nodes/").content.decode()
     asked = person.get("/nodes/hosts/zen-01/forget/").content.decode()
     assert "Forget it and 2 nodes" in asked
-    assert "2 nodes on it counted as removed; 2 made elsewhere instead." in asked
+    assert "Its 2 nodes count as removed; 2 are made elsewhere." in asked
     page = person.post("/nodes/hosts/zen-01/forget/", follow=True).content.decode()
-    assert "zen-01 is forgotten. 2 nodes on it counted as removed; 2 made elsewhere instead." in page
+    assert "zen-01 is forgotten. Its 2 nodes count as removed; 2 are made elsewhere." in page
     assert person.get("/nodes/hosts/zen-01/forget/").status_code == 404
     for ask in (person.get, person.post):
         assert "The agent of host zen-02 gave a sign of life" in ask("/nodes/hosts/zen-02/forget/", follow=True).content.decode()
