@@ -7,12 +7,11 @@ them. For that the host's row stays, hidden, with the key that marks its contain
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from infra_app import nodes
@@ -36,9 +35,7 @@ class Loss:
 
 def preview(host: Host) -> Loss:
     """Return what forgetting a host would do, and do nothing. Raises StateConflictError where it cannot be forgotten."""
-    if host.agent_online:
-        raise _alive(host)
-    _check_pinned(host)
+    _check(host)
     lost = _nodes_of(host)
     return Loss([node.name for node in lost], sum(_is_missed(node) for node in lost))
 
@@ -49,15 +46,16 @@ def forget(host: Host, by: str) -> Loss:
     Raises StateConflictError where its agent lives, or a group may run nowhere else; or redis.RedisError.
     """
     with transaction.atomic():
-        # Its agent may come back right now: either its sign of life waits for this commit, or this finds it.
-        silent = Q(seen_at=None) | Q(seen_at__lt=timezone.now() - timedelta(seconds=HOST_LOST_AFTER))
-        if not Host.objects.filter(silent, pk=host.pk).update(forgotten_at=timezone.now()):
-            raise _alive(host)
-        _check_pinned(host)
-        unwanted = [node.pk for node in _nodes_of(host) if not _is_missed(node)]
+        # Its agent may come back right now: either its sign of life waits for this commit, or this sees it.
+        locked = Host.objects.select_for_update(no_key=True).filter(pk=host.pk).first()
+        if locked is None:
+            raise StateConflictError(f"Host {host.name} is forgotten already.")
+        _check(locked)
+        # No agent holds it any more: one that was only asleep has to take it anew, which makes it known again.
+        Host.objects.filter(pk=host.pk).update(forgotten_at=timezone.now(), agent_id=None)
+        lost = nodes.locked_nodes(_nodes_of(host).values_list("pk", flat=True))
         # Ends the groups that have nothing else.
-        nodes.act("remove", unwanted, by)
-        lost = list(_nodes_of(host).select_for_update(of=("self",)))
+        nodes.act("remove", [node.pk for node in lost if not _is_missed(node)], by)
         _write_off(lost, host, by)
         replaced = _replace({node.group_id for node in lost if _is_missed(node)}, by)
         # Where the tasks of a service are, and how, its swarm's manager says.
@@ -67,15 +65,13 @@ def forget(host: Host, by: str) -> Loss:
     return Loss([node.name for node in lost], replaced)
 
 
-def _alive(host: Host) -> StateConflictError:
-    return StateConflictError(
-        f"The agent of host {host.name} gave a sign of life within {HOST_LOST_AFTER:.0f} s; "
-        "only a host without an agent is forgotten. Remove its nodes and stop its agent first."
-    )
-
-
-def _check_pinned(host: Host) -> None:
-    """Refuse where a group is bound to this host: it could run nowhere."""
+def _check(host: Host) -> None:
+    """Refuse where its agent lives, or a group is bound to this host: it could run nowhere."""
+    if host.agent_online:
+        raise StateConflictError(
+            f"The agent of host {host.name} gave a sign of life within {HOST_LOST_AFTER:.0f} s; "
+            "only a host without an agent is forgotten. Stop it first."
+        )
     pinned = list(NodeGroup.objects.filter(host=host, removed_at=None).values_list("name", flat=True)[: _NAMED + 1])
     if pinned:
         more = " and others" if len(pinned) > _NAMED else ""
@@ -96,7 +92,7 @@ def _is_missed(node: Node) -> bool:
 def _write_off(lost: Sequence[Node], host: Host, by: str) -> None:
     Node.objects.filter(pk__in=[node.pk for node in lost]).update(
         status=NodeStatus.REMOVED, desired=Desired.REMOVED, leaving=False, generation=F("generation") + 1,
-        finished_at=timezone.now(),
+        finished_at=timezone.now(), retry_at=None, cpu_percent=None, memory_bytes=None,
         reason=f"Its host {host.name} was forgotten; should that come back, the container is removed.",
     )  # fmt: skip
     NodeEvent.objects.bulk_create(

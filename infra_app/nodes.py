@@ -98,7 +98,7 @@ def act(verb: str, node_ids: Iterable[UUID], by: str) -> Outcome:
     """
     outcome = Outcome()
     with transaction.atomic():
-        nodes = _locked_nodes(node_ids)
+        nodes = locked_nodes(node_ids)
         for node in nodes:
             if reason := _refusal(verb, node):
                 outcome.refused.append(Refused(node, reason))
@@ -261,8 +261,8 @@ def locked_group(group_id: UUID) -> NodeGroup:
     return group
 
 
-def _locked_nodes(node_ids: Iterable[UUID]) -> list[Node]:
-    """Lock the groups of these nodes and then the nodes, in an order that is always the same."""
+def locked_nodes(node_ids: Iterable[UUID]) -> list[Node]:
+    """Return nodes, locked after their groups until the transaction ends, in an order that is always the same."""
     ids = list(node_ids)
     groups = NodeGroup.objects.filter(pk__in=Node.objects.filter(pk__in=ids).values("group_id"))
     list(groups.order_by("pk").select_for_update())

@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from infra_app import nodes, placing
-from infra_app.agent.lease import Lease
+from infra_app import forgetting, nodes, placing
+from infra_app.agent.lease import Lease, LeaseLostError
 from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import Deployment
@@ -129,6 +129,16 @@ def test_it_is_known_again_when_its_agent_returns_and_marks_what_it_made_as_befo
     assert again is not None
     assert (again.key, again.forgotten_at, again.agent_online) == (key, None, True)
     assert Host.objects.get() == again
+
+
+def test_an_agent_that_was_only_asleep_has_lost_the_host_and_takes_it_anew() -> None:
+    lease = Lease("zen-01", {"address": "unix:///var/run/docker.sock"})
+    taken = lease.take()
+    assert taken is not None
+    forgetting.forget(lose("zen-01"), "ada")
+    with pytest.raises(LeaseLostError):
+        lease.renew(taken.pk)
+    assert lease.take() == Host.objects.get()
 
 
 def test_the_page_asks_with_the_counts_and_says_what_was_done(person: Client) -> None:
