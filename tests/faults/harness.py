@@ -116,6 +116,11 @@ class World:
                     among.remove(process)
                     self.dead.append(process)
 
+    def await_last_words(self, process: Process) -> None:
+        """Wait until PostgreSQL has done what a killed process had asked: a COMMIT on its way is still carried out."""
+        sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+        assert eventually(lambda: not self.query(sessions, process.name), within=60)
+
     def end(self, process: Process) -> None:
         """Stop a process as a deployment does, and wait until it has ended by itself."""
         process.stop(within=30)
@@ -214,6 +219,7 @@ class World:
         subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=60)
 
     def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
+        changes = {"PGAPPNAME": name, **changes}
         process = Process(name, list(command), self.logs / f"{name}.log", self._environment(**changes))
         among.append(process)
         return process

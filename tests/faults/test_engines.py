@@ -63,6 +63,7 @@ def test_a_web_process_is_killed_in_the_middle_of_a_dispatch(world: World) -> No
         world.wait(0.1, 1.5)
         world.kill(web)
         asking.join()
+        world.await_last_words(web)
     (count,) = world.query("SELECT count(*) FROM tasks_app_task")[0]
     assert count % 10_000 == 0
     world.account.ids.update(id_ for (id_,) in world.query("SELECT id::text FROM tasks_app_task"))
