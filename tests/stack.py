@@ -103,6 +103,21 @@ class Stack:
         eventually(ready, within=40, but=lambda: f"{process.name} is not ready:\n{process.output[-TAIL:]}")
 
 
+class Gate:
+    """Keeps `sample.meet` tasks running until it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def holds(self, queue: str = "default") -> str:
+        """Send a task that runs until then; return its id."""
+        return str(current_app.send_task("sample.meet", args=[str(self._path)], queue=queue).id)
+
+    def open(self) -> None:
+        """Let all of them end."""
+        self._path.touch()
+
+
 def running(directory: Path, **changes: str) -> Iterator[Stack]:
     """Yield a stack for a module's fixture and end it afterwards."""
     stream.client().flushdb()

@@ -83,7 +83,7 @@ def test_a_database_that_hangs_does_not_hang_the_answer(db: None, silent_port: i
     lead_database_to(silent_port, monkeypatch)
     started = time.monotonic()
     assert Client().get("/health").status_code == 503
-    assert time.monotonic() - started < health.PATIENCE + 0.5
+    assert time.monotonic() - started < 3 * health.PATIENCE
 
 
 def test_asking_often_does_not_ask_the_servers_often(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from zenith_site.common.callers import Caller
 from zenith_site.env import Rate
 
 PATH = "/tasks/trigger"
+#: Seconds in which every answer is there that waits for a deadline of its own and not for Redis.
+NOT_HANGING = 10
 ONE = {"data": '{"count": 1}', "content_type": "application/json"}
 
 
@@ -168,11 +170,11 @@ def test_whoever_waits_as_long_as_told_may_go_on(settings: Any) -> None:
 
 
 def test_the_window_moves_instead_of_starting_anew(settings: Any) -> None:
-    settings.ZENITH_RATE_LIMIT = Rate(2, 2)
+    settings.ZENITH_RATE_LIMIT = Rate(2, 5)
     limits.check("mover")
-    time.sleep(1.2)
+    time.sleep(2.6)
     limits.check("mover")
-    time.sleep(1.0)  # the first is out of the window, the second is not
+    time.sleep(2.5)  # the first is out of the window, the second is not for another 2.5 s
     limits.check("mover")
     with pytest.raises(RateLimitedError):
         limits.check("mover")
@@ -199,7 +201,7 @@ def test_of_fifty_at_once_exactly_five_pass(api: ApiClient) -> None:
 def test_without_redis_nobody_knows_so_nothing_is_dispatched(api: ApiClient, redis_away: None) -> None:
     started = time.monotonic()
     response = trigger(api("dispatch"))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < NOT_HANGING
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -216,7 +218,7 @@ def test_a_redis_that_hangs_does_not_hang_the_answer(api: ApiClient, settings: A
             response = trigger(client)
         finally:
             limits._limiter.cache_clear()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < NOT_HANGING
     assert response.status_code == 503
     assert not Task.objects.exists()
 

@@ -6,13 +6,15 @@ import io
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ends
+from tests.waiting import eventually
 from zenith_site.launch.programs import Program
-from zenith_site.launch.supervisor import StartError, Supervisor
+from zenith_site.launch.supervisor import STOP_SECONDS, StartError, Supervisor
 
 
 class StopLoopError(Exception):
@@ -25,6 +27,11 @@ def python(name: str, code: str, **options: bool) -> Program:
 
 def stop_loop(_: object) -> None:
     raise StopLoopError
+
+
+def post_once(supervisor: Supervisor, condition: Callable[[], object]) -> None:
+    """Post "enough" to a supervisor's loop as soon as a condition holds."""
+    threading.Thread(target=lambda: eventually(condition) and supervisor.post("enough"), daemon=True).start()
 
 
 def test_a_program_that_never_works_ends_the_start(tmp_path: Path) -> None:
@@ -42,10 +49,9 @@ def test_a_program_that_falls_later_is_started_again_and_again(tmp_path: Path) -
     supervisor = Supervisor(output, tmp_path)
     supervisor.ready = True
     supervisor.start(python("worker", "import os; os.kill(os.getpid(), 9)"))
-    threading.Timer(3.5, supervisor.post, ("enough",)).start()
+    post_once(supervisor, lambda: output.getvalue().count("worker ended (signal SIGKILL) unexpectedly") == 3)
     with pytest.raises(StopLoopError):
         supervisor.loop({"enough": stop_loop})
-    assert output.getvalue().count("worker ended (signal SIGKILL) unexpectedly") == 3
     supervisor.stop()
 
 
@@ -74,13 +80,13 @@ time.sleep(60)
     output = io.StringIO()
     supervisor = Supervisor(output, tmp_path)
     supervisor.start(python("worker", code))
-    threading.Timer(1.5, supervisor.post, ("enough",)).start()
+    post_once(supervisor, output.getvalue)
     with pytest.raises(StopLoopError):
         supervisor.loop({"enough": stop_loop})
     supervisor.impatient = True
     began = time.monotonic()
     supervisor.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < STOP_SECONDS[0]
     assert "worker did not end in time: killed" in output.getvalue()
     child = int(output.getvalue().splitlines()[0].rpartition("| ")[2])
     assert ends(child, 2)

@@ -22,7 +22,7 @@ from tasks_app.tracking import heartbeat, stream
 from tasks_app.tracking.signals import DISPATCHED_HEADER
 from tests import stack as stacks
 from tests.broker import messages
-from tests.stack import Stack, answers
+from tests.stack import Gate, Stack, answers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,21 +42,6 @@ def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(autouse=True)
 def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
     yield from stacks.settling(module_stack)
-
-
-class Gate:
-    """Keeps `sample.meet` tasks running until it is opened."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def holds(self) -> str:
-        """Send a task that runs until then; return its id."""
-        return call("sample.meet", str(self._path))
-
-    def open(self) -> None:
-        """Let all of them end."""
-        self._path.touch()
 
 
 @pytest.fixture
