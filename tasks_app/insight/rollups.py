@@ -1,4 +1,5 @@
-"""Reading the rollups: of a window, what is summed up already by day, three hours and quarter, and the minutes of the rest.
+"""Reading the rollups: of a window, what is summed up already by day, three hours, quarter and, where a step is too short for
+those, five minutes; and the minutes of the rest.
 
 A month then takes some hundred rows, whatever ran in it. Never a scan of tasks. How far the summing up has come (`known`) is
 one query; who reads several things passes it on.
@@ -13,7 +14,7 @@ from django.db import connection
 from tasks_app.insight.search import quoted
 from tasks_app.insight.window import Span
 from tasks_app.models import PeriodRollup
-from tasks_app.tracking.periods import DAY, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
+from tasks_app.tracking.periods import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
 from tasks_app.tracking.rollup import BUCKETS, percentile
 
 
@@ -187,7 +188,7 @@ def _read(
 
 def _parts(span: Span, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Reach | None = None) -> str:
     """Return the SELECTs whose rows make up a window; empty where it is."""
-    pieces = cover(span.since, span.until, longest, known or reach())
+    pieces = cover(span.since, span.until, longest, known or reach(), tasks=scope == PeriodRollup.Scope.TASK)
     return " UNION ALL ".join(_part(*piece, which, scope, only) for piece in pieces)
 
 
@@ -205,23 +206,25 @@ def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollu
     return f"SELECT {at} AS at, name, queue, {_COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
-def cover(since: int, until: int, longest: int, known: Reach) -> list[tuple[int, int, int]]:
+def cover(since: int, until: int, longest: int, known: Reach, *, tasks: bool) -> list[tuple[int, int, int]]:
     """Return pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
 
     A row is used only where it lies in the window as a whole, its time is summed up, and its length divides `longest`.
+    Five minutes do not tell `tasks` apart, and stand in where a quarter is too long.
     """
     pieces = [(MINUTE, since, until)]
     for seconds in LENGTHS:
-        if longest % seconds == 0:
+        wanted = seconds != FIVE_MINUTES or (longest % QUARTER and not tasks)
+        if wanted and longest % seconds == 0:
             pieces = [part for piece in pieces for part in _split(piece, seconds, known.of(seconds))]
     return pieces
 
 
 def _split(piece: tuple[int, int, int], seconds: int, done: int) -> list[tuple[int, int, int]]:
-    """Put longer rows into the middle of a piece, where it has a middle. All but quarters are made of quarters."""
+    """Put longer rows into the middle of a piece, where it has a middle. What is longer than quarters is made of them."""
     length, since, until = piece
     first, last = -(-since // seconds) * seconds, min(until, done) // seconds * seconds
-    if first >= last or (seconds != QUARTER and length == MINUTE):
+    if first >= last or (seconds > QUARTER and length == MINUTE):
         return [piece]
     parts = [(length, since, first), (seconds, first, last), (length, last, until)]
     return [part for part in parts if part[1] < part[2]]

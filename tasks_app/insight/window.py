@@ -52,7 +52,7 @@ class Bucket(StrEnum):
 _UNITS: Final = {"m": MINUTE, "h": HOUR, "d": DAY}
 _OLDEST: Final = """
     SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
-        (SELECT min(start) FROM tasks_app_periodrollup WHERE scope = 2)))::bigint
+        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = 86400 AND scope = 2)))::bigint
 """
 
 

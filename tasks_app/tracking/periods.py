@@ -1,10 +1,10 @@
 """Summing up: from minutes to quarters of an hour to three hours to days, so that charts over a month read hundreds of rows and
-not a million.
+not a million. And to five minutes, the steps of a chart over hours, without telling tasks apart.
 
-1. A quarter is summed up two hours after its end, in order, from the oldest minute there is. Three hours and a day
-   follow once their quarters are complete. Doing it again gives the same.
+1. A quarter is summed up twenty minutes after its end, in order, from the oldest minute there is. Three hours and a day
+   follow once their quarters are complete, and five minutes once their quarter is. Doing it again gives the same.
 2. A recorder that counts something into an older minute marks its quarter (rollup.py); marked ones
-   are summed up again, and so are the longer periods around them.
+   are summed up again, and so are the longer periods around them and the five minutes in them.
 3. Whoever reads (insight/rollups.py) takes the longest as far as they go, and minutes for the rest.
 
 Any number of engines may do this: an advisory lock lets one at a time.
@@ -22,12 +22,13 @@ from django.db.backends.utils import CursorWrapper
 from tasks_app.tracking.rollup import BUCKETS, LATE_AFTER, PERIOD
 
 MINUTE: Final = 60
+FIVE_MINUTES: Final = 300
 QUARTER: Final = PERIOD
 #: What charts over a week or a month have steps of.
 THREE_HOURS: Final = 10_800
 DAY: Final = 86_400
 #: Of the periods; each is a multiple of those before.
-LENGTHS: Final = (QUARTER, THREE_HOURS, DAY)
+LENGTHS: Final = (FIVE_MINUTES, QUARTER, THREE_HOURS, DAY)
 #: Seconds after its end at which a quarter is summed up: well after reports to it begin to count as late.
 SETTLED_AFTER: Final = 2 * LATE_AFTER
 #: Periods of one length summed up in one transaction.
@@ -48,16 +49,19 @@ _SUMS: Final = ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *m
 _COLUMNS: Final = ", ".join([*_COUNTS, *_HISTOGRAMS])
 _PUT: Final = ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS))
 # GROUPING SETS give the rows for one queue and for all beside those for a task; the last one also where nothing ended.
-_QUARTERS: Final = f"""
+_OF_MINUTES: Final = {
+    seconds: f"""
     INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
-    SELECT {QUARTER}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {_SUMS}
+    SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {_SUMS}
     FROM unnest(%s::timestamptz[]) AS period
-    LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{QUARTER} seconds'
+    LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{seconds} seconds'
     GROUP BY GROUPING SETS ((period, name, queue), (period, queue), (period))
-    HAVING count(queue) > 0 OR grouping(name) + grouping(queue) = 2
+    HAVING (count(queue) > 0 OR grouping(name) + grouping(queue) = 2) AND grouping(name) + grouping(queue) >= {finest}
     ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
 """  # noqa: S608 -- names of columns and numbers
-_LONGER: Final = {
+    for seconds, finest in ((FIVE_MINUTES, 1), (QUARTER, 0))
+}
+_OF_QUARTERS: Final = {
     seconds: f"""
     INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
     SELECT {seconds}, scope, period, name, queue, {_SUMS}
@@ -66,7 +70,7 @@ _LONGER: Final = {
     GROUP BY scope, period, name, queue
     ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
 """  # noqa: S608
-    for seconds in LENGTHS[1:]
+    for seconds in (THREE_HOURS, DAY)
 }
 # Scope 2 is all tasks and queues: a row for each period.
 _NEWEST: Final = "SELECT extract(epoch FROM max(start))::bigint FROM tasks_app_periodrollup WHERE seconds = %s AND scope = 2"
@@ -80,19 +84,21 @@ _OLDEST_QUARTER: Final = f"""
 class Reach:
     """Up to when, in Unix time, everything is summed up; 0 where nothing is."""
 
+    five_minutes: int
     quarters: int
     three_hours: int
     days: int
 
     def of(self, seconds: int) -> int:
         """Return how far the periods of one length go."""
-        return {QUARTER: self.quarters, THREE_HOURS: self.three_hours, DAY: self.days}[seconds]
+        lengths = {FIVE_MINUTES: self.five_minutes, QUARTER: self.quarters, THREE_HOURS: self.three_hours, DAY: self.days}
+        return lengths[seconds]
 
 
 def reach() -> Reach:
     """Return how far the periods of each length go, in one query."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT ({_NEWEST}), ({_NEWEST}), ({_NEWEST})", LENGTHS)
+        cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}", LENGTHS)
         newest = cursor.fetchone()
     return Reach(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
 
@@ -105,10 +111,12 @@ def sum_up(now: float | None = None) -> bool:
         if not cursor.fetchone()[0]:
             return False
         late = _take_late(cursor, now)
-        due = _due(cursor, QUARTER, now - SETTLED_AFTER, _oldest(cursor, _OLDEST_MINUTE))
-        _write(cursor, _QUARTERS, [*late, *due])
-        longer = [_sum_up_longer(cursor, seconds, late) for seconds in _LONGER]
-    return bool(due) or any(longer)
+        oldest = _oldest(cursor, _OLDEST_MINUTE)
+        due = _due(cursor, QUARTER, now - SETTLED_AFTER, oldest)
+        _write(cursor, _OF_MINUTES[QUARTER], [*late, *due])
+        longer = [_sum_up_longer(cursor, seconds, late) for seconds in _OF_QUARTERS]
+        shorter = _sum_up_shorter(cursor, late, oldest)
+    return bool(due) or any(longer) or shorter
 
 
 def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool:
@@ -117,7 +125,16 @@ def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool
     due = _due(cursor, seconds, known.quarters, _oldest(cursor, _OLDEST_QUARTER))
     # What was not reached yet has its turn later: one in front of it would make it look as if it were done.
     again = {start // seconds * seconds for start in late if start < known.of(seconds)}
-    _write(cursor, _LONGER[seconds], [*again, *due])
+    _write(cursor, _OF_QUARTERS[seconds], [*again, *due])
+    return bool(due)
+
+
+def _sum_up_shorter(cursor: CursorWrapper, late: list[int], oldest: int | None) -> bool:
+    """Sum up the five minutes of quarters that are done, and those of late ones; return whether any were due."""
+    known = reach()
+    due = _due(cursor, FIVE_MINUTES, known.quarters, oldest)
+    again = {start + step for start in late if start < known.five_minutes for step in range(0, QUARTER, FIVE_MINUTES)}
+    _write(cursor, _OF_MINUTES[FIVE_MINUTES], sorted({*again, *due}))
     return bool(due)
 
 

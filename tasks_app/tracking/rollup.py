@@ -57,7 +57,7 @@ _UPSERT: Final = f"""
 
 #: Seconds of a period that is summed up once it is over (periods.py), and after its end from when its minutes count as late.
 PERIOD: Final = 900
-LATE_AFTER: Final = 3600.0
+LATE_AFTER: Final = 600.0
 # DO UPDATE and not DO NOTHING: who takes the mark away waits for this transaction, and then sees what it counted.
 _MARK_LATE: Final = """
     INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), now())

@@ -1,4 +1,4 @@
-"""Summing up minutes to quarters, three hours and days: complete, in any order, and the same however often."""
+"""Summing up minutes to five, to quarters, three hours and days: complete, in any order, and the same however often."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.states import Status
 from tasks_app.tracking import periods
 from tasks_app.tracking.apply import apply
-from tasks_app.tracking.periods import DAY, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
+from tasks_app.tracking.periods import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
 from tasks_app.tracking.retention import prune_figures
 from tasks_app.tracking.stream import Event
 from tests.failures import queued
@@ -46,7 +46,7 @@ def test_a_quarter_has_a_row_for_each_task_for_each_queue_and_for_all() -> None:
     ended(MIDNIGHT + 60, name="a", succeeded=2, runs=[0.5, 1.0])
     ended(MIDNIGHT + 60, name="b", queue="other", failed=4)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    found = {(row[1], row[2], row[3]): (row[5], row[6], sum(row[7])) for row in rows()}
+    found = {(row[1], row[2], row[3]): (row[5], row[6], sum(row[7])) for row in rows() if row[0] == QUARTER}
     assert found == {
         (0, "a", "default"): (3, 0, 3), (0, "b", "other"): (0, 4, 0), (1, "", "default"): (3, 0, 3),
         (1, "", "other"): (0, 4, 0), (2, "", ""): (3, 4, 3),
@@ -56,22 +56,36 @@ def test_a_quarter_has_a_row_for_each_task_for_each_queue_and_for_all() -> None:
 def test_a_task_without_a_name_is_no_total() -> None:
     ended(MIDNIGHT, name="", queue="", succeeded=1)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    assert [row[1] for row in rows()] == [0, 1, 2]
+    assert [row[1] for row in rows() if row[0] == QUARTER] == [0, 1, 2]
+
+
+def test_five_minutes_tell_queues_apart_and_not_tasks() -> None:
+    ended(MIDNIGHT, name="a", succeeded=1, runs=[0.5])
+    ended(MIDNIGHT + 60, name="b", succeeded=2)
+    ended(MIDNIGHT + FIVE_MINUTES, name="a", queue="other", failed=4)
+    sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
+    found = {
+        (row[1], row[3], row[4].timestamp() - MIDNIGHT): (row[5], row[6], sum(row[7])) for row in rows() if row[0] == FIVE_MINUTES
+    }
+    assert found == {
+        (1, "default", 0): (3, 0, 1), (2, "", 0): (3, 0, 1), (1, "other", 300): (0, 4, 0), (2, "", 300): (0, 4, 0),
+        (2, "", 600): (0, 0, 0),
+    }  # fmt: skip
 
 
 def test_a_quarter_waits_until_it_is_settled() -> None:
     ended(MIDNIGHT, succeeded=1)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER - 1)
-    assert periods.reach() == Reach(0, 0, 0)
+    assert periods.reach() == Reach(0, 0, 0, 0)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    assert periods.reach() == Reach(MIDNIGHT + QUARTER, 0, 0)
+    assert periods.reach() == Reach(MIDNIGHT + QUARTER, MIDNIGHT + QUARTER, 0, 0)
 
 
 def test_days_follow_and_quarters_in_which_nothing_ended_are_there() -> None:
     ended(MIDNIGHT + 5 * 3600, succeeded=1)
     ended(MIDNIGHT + DAY + 60, succeeded=2)
     sum_up(MIDNIGHT + 2 * DAY + SETTLED_AFTER)
-    assert periods.reach() == Reach(*[MIDNIGHT + 2 * DAY] * 3)
+    assert periods.reach() == Reach(*[MIDNIGHT + 2 * DAY] * 4)
     days = PeriodRollup.objects.filter(seconds=DAY, scope=2).order_by("start")
     assert list(days.values_list("succeeded", flat=True)) == [1, 2]
     assert PeriodRollup.objects.filter(seconds=QUARTER, scope=2).count() == 4 * 43
@@ -96,20 +110,21 @@ def test_what_is_reported_late_is_counted_in_its_quarter_and_its_day() -> None:
     assert LatePeriod.objects.count() == 1
     sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
     totals = PeriodRollup.objects.filter(scope=2, start=datetime.fromtimestamp(MIDNIGHT, tz=UTC))
-    assert list(totals.values_list("succeeded", flat=True)) == [2, 2, 2]
+    assert list(totals.values_list("succeeded", flat=True)) == [2, 2, 2, 2]
     assert not LatePeriod.objects.exists()
 
 
-def test_what_is_late_in_periods_that_are_not_summed_up_yet_does_not_hide_those_before() -> None:
+@pytest.mark.parametrize("new", [FIVE_MINUTES, THREE_HOURS])
+def test_what_is_late_in_periods_that_are_not_summed_up_yet_does_not_hide_those_before(new: int) -> None:
     """As after an upgrade that brings a new length."""
     for day in range(20):
         ended(MIDNIGHT - day * DAY, succeeded=1)
     sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
     before = rows()
-    PeriodRollup.objects.filter(seconds=THREE_HOURS).delete()
+    PeriodRollup.objects.filter(seconds=new).delete()
     LatePeriod.objects.create(start=datetime.fromtimestamp(MIDNIGHT, tz=UTC), touched_at=datetime.now(UTC))
     assert periods.sum_up(MIDNIGHT + DAY + SETTLED_AFTER) is True
-    assert periods.reach().three_hours < MIDNIGHT
+    assert periods.reach().of(new) < MIDNIGHT
     sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
     assert rows() == before
 
@@ -148,27 +163,32 @@ def test_a_window_counts_the_same_summed_up_or_not(since: int, length: int) -> N
     assert rollups.total(span, Which()) == before
     steps = Span(span.since // 3600 * 3600, span.until, 3600)
     assert sum(totals.finished for totals in rollups.by_step(steps, Which()).values()) >= before.finished
+    for which in (Which(), Which(queue="default"), Which(task="t")):
+        counted = rollups.by_step(replace(span, step=FIVE_MINUTES), which).values()
+        assert sum(totals.finished for totals in counted) == before.finished
 
 
 def test_the_pieces_make_up_the_window_and_are_as_long_as_possible() -> None:
-    known = Reach(quarters=10 * DAY, three_hours=10 * DAY - 3 * HOUR, days=9 * DAY)
-    pieces = cover(DAY + 120, 10 * DAY + 300, DAY, known)
+    known = Reach(five_minutes=10 * DAY, quarters=10 * DAY, three_hours=10 * DAY - 3 * HOUR, days=9 * DAY)
+    pieces = cover(DAY + 120, 10 * DAY + 300, DAY, known, tasks=False)
     assert pieces == [
         (MINUTE, DAY + 120, DAY + QUARTER), (QUARTER, DAY + QUARTER, DAY + 3 * HOUR), (THREE_HOURS, DAY + 3 * HOUR, 2 * DAY),
         (DAY, 2 * DAY, 9 * DAY), (THREE_HOURS, 9 * DAY, 10 * DAY - 3 * HOUR), (QUARTER, 10 * DAY - 3 * HOUR, 10 * DAY),
         (MINUTE, 10 * DAY, 10 * DAY + 300),
     ]  # fmt: skip
-    assert cover(DAY, 4 * DAY, 6 * HOUR, known) == [(THREE_HOURS, DAY, 4 * DAY)]
-    assert cover(DAY, 4 * DAY, HOUR, known) == [(QUARTER, DAY, 4 * DAY)]
-    assert cover(DAY, 4 * DAY, DAY, replace(known, three_hours=0)) == [(DAY, DAY, 4 * DAY)], "just upgraded"
-    assert cover(DAY, 2 * DAY, 300, known) == [(MINUTE, DAY, 2 * DAY)]
+    assert cover(DAY, 4 * DAY, 6 * HOUR, known, tasks=True) == [(THREE_HOURS, DAY, 4 * DAY)]
+    assert cover(DAY, 4 * DAY, HOUR, known, tasks=True) == [(QUARTER, DAY, 4 * DAY)]
+    assert cover(DAY, 4 * DAY, DAY, replace(known, three_hours=0), tasks=True) == [(DAY, DAY, 4 * DAY)], "just upgraded"
+    assert cover(DAY, 2 * DAY + 60, 300, known, tasks=False) == [(FIVE_MINUTES, DAY, 2 * DAY), (MINUTE, 2 * DAY, 2 * DAY + 60)]
+    assert cover(DAY, 2 * DAY, 300, known, tasks=True) == [(MINUTE, DAY, 2 * DAY)]
+    assert cover(DAY, 2 * DAY, 300, replace(known, five_minutes=0), tasks=False) == [(MINUTE, DAY, 2 * DAY)], "just upgraded"
 
 
 def test_minutes_from_before_waiting_times_were_counted_count_as_none() -> None:
     ended(MIDNIGHT, succeeded=1, runs=[1.0])
     MinuteRollup.objects.update(waiting_histogram=[])
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    assert sum(rows()[0][8]) == 0
+    assert {sum(row[8]) for row in rows()} == {0}
 
 
 def test_what_is_too_old_goes_but_its_days_stay() -> None:
@@ -182,7 +202,7 @@ def test_what_is_too_old_goes_but_its_days_stay() -> None:
     sum_up(now.timestamp())
     span = Span(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
     before = rollups.by_step(span, Which())
-    assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (96 + 2 + 8 + 2) + 1
+    assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (288 + 1 + 96 + 2 + 8 + 2) + 1
     assert [row.minute.timestamp() for row in MinuteRollup.objects.all()] == [MIDNIGHT + 2 * DAY + 60]
     assert LoadSample.objects.count() == 1
     assert rollups.by_step(span, Which()) == before
