@@ -50,10 +50,11 @@ class Bucket(StrEnum):
 
 
 _UNITS: Final = {"m": MINUTE, "h": HOUR, "d": DAY}
-_OLDEST: Final = """
+# Minutes go only once their day is summed up, so nothing else can be older than both.
+_OLDEST: Final = f"""
     SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
-        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = 86400 AND scope = 2)))::bigint
-"""
+        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = {DAY} AND scope = 2)))::bigint
+"""  # noqa: S608 -- a number
 
 
 def seconds_of(name: Preset | Bucket) -> int:

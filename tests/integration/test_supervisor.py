@@ -30,8 +30,15 @@ def stop_loop(_: object) -> None:
 
 
 def post_once(supervisor: Supervisor, condition: Callable[[], object]) -> None:
-    """Post "enough" to a supervisor's loop as soon as a condition holds."""
-    threading.Thread(target=lambda: eventually(condition) and supervisor.post("enough"), daemon=True).start()
+    """Post "enough" to a supervisor's loop as soon as a condition holds, or when it is too late for that: the loop must end."""
+
+    def wait() -> None:
+        try:
+            eventually(condition)
+        finally:
+            supervisor.post("enough")
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_a_program_that_never_works_ends_the_start(tmp_path: Path) -> None:
@@ -49,9 +56,11 @@ def test_a_program_that_falls_later_is_started_again_and_again(tmp_path: Path) -
     supervisor = Supervisor(output, tmp_path)
     supervisor.ready = True
     supervisor.start(python("worker", "import os; os.kill(os.getpid(), 9)"))
-    post_once(supervisor, lambda: output.getvalue().count("worker ended (signal SIGKILL) unexpectedly") == 3)
+    fallen = "worker ended (signal SIGKILL) unexpectedly"
+    post_once(supervisor, lambda: output.getvalue().count(fallen) == 3)
     with pytest.raises(StopLoopError):
         supervisor.loop({"enough": stop_loop})
+    assert output.getvalue().count(fallen) == 3
     supervisor.stop()
 
 
