@@ -56,8 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The tests' database. A thread that a test left behind may still be connected, and would keep it from being removed."""
-    from tests.database import end_other_connections
+    from tests.database import end_other_connections, flush_patiently
 
+    flush_patiently()
     yield
     with django_db_blocker.unblock():
         end_other_connections()

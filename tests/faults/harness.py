@@ -28,6 +28,7 @@ import psutil
 import psycopg
 import redis
 
+from tests.database import GIVE_WAY, empty
 from tests.faults.accounting import Account, problems
 from tests.faults.tasks import CREATE_TABLE
 from tests.processes import REPOSITORY, Process, free_port
@@ -264,12 +265,16 @@ class World:
         processes.clear()
 
     def _wipe(self) -> None:
-        with self.postgres() as connection:
+        empty(self._truncate)
+        self.redis.flushall()
+
+    def _truncate(self) -> None:
+        with self.postgres() as connection, connection.transaction():
+            connection.execute(GIVE_WAY)
             connection.execute(
                 """TRUNCATE tasks_app_task, tasks_app_batch, tasks_app_minuterollup, django_celery_results_taskresult,
                 fault_run CASCADE"""
             )
-        self.redis.flushall()
 
     # --- Load ---
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from tests import stack as stacks
 from tests.processes import REPOSITORY, free_port
@@ -62,18 +63,8 @@ def zenith(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> I
         stack.web(port)
         yield {**os.environ, "ZENITH_URL": f"http://127.0.0.1:{port}", "ZENITH_API_KEY": raw}
         stack.settle()
-    _forget()
-
-
-def _forget() -> None:
-    """Remove what the examples left, as a test's end does where it is not shared by several."""
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE auth_user, tasks_app_task, tasks_app_batch, tasks_app_idempotencykey, zenith_site_auditentry CASCADE"
-        )
-        cursor.execute("TRUNCATE tasks_app_minuterollup, django_celery_results_taskresult")
+    # As the end of a test does where its rows are its own.
+    call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest.mark.parametrize("example", ALL, ids=lambda example: f"{example.language}-line-{example.line}")
