@@ -22,8 +22,8 @@ from tasks_app.states import TERMINAL, Status
 from tasks_app.tracking.arrays import column
 from tasks_app.tracking.attempts import write_attempts
 from tasks_app.tracking.dead_letters import write_dead_letters
-from tasks_app.tracking.events import EventRow, write_events
-from tasks_app.tracking.fold import EXTERNAL, TaskState, fold
+from tasks_app.tracking.events import EventRow, correct_events, write_events
+from tasks_app.tracking.fold import EXTERNAL, TaskState, contradicts, fold
 from tasks_app.tracking.results import REVOKED_RESULT, write_results
 from tasks_app.tracking.rollup import write_rollups
 from tasks_app.tracking.stream import Event
@@ -100,15 +100,15 @@ def apply(events: Sequence[Event]) -> int | None:
         by_task[event.task_id].append(event)
     with transaction.atomic(), connection.cursor() as cursor:
         states = _lock(cursor, by_task)
-        ended = [
-            (states[task_id], event) for task_id, steps in by_task.items() for event in steps if fold(states[task_id], event)
-        ]
+        ended, corrected = _fold(states, by_task)
         _write_rows(cursor, states.values())
         _hold(cursor, [event for event in events if event.held])
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
-        return _write_history(cursor, states, events, [state for state, _ in ended])
+        newest = _write_history(cursor, states, events, [state for state, _ in ended])
+        correct_events(cursor, list(chain.from_iterable(map(_event_rows, corrected))))
+        return newest
 
 
 def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, TaskState]:
@@ -130,6 +130,19 @@ def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]
     for state in found.values():
         state.status = Status(state.status)
     return found
+
+
+def _fold(states: dict[str, TaskState], by_task: dict[str, list[Event]]) -> tuple[list[tuple[TaskState, Event]], list[Event]]:
+    """Fold all steps; return what ended with the step that ended it, and the outcomes that know better what is recorded."""
+    ended, corrected = [], []
+    for task_id, steps in by_task.items():
+        state = states[task_id]
+        for event in steps:
+            if contradicts(event, state):
+                corrected.append(event)
+            if fold(state, event):
+                ended.append((state, event))
+    return ended, corrected
 
 
 def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:

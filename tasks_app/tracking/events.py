@@ -42,11 +42,17 @@ _INSERT: Final = """
     RETURNING id, task_id, position
 """
 
+_CORRECT: Final = """
+    UPDATE tasks_app_taskevent AS step SET at = to_timestamp(row.at), worker = row.worker
+    FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::text[]) AS row (task_id, position, at, worker)
+    WHERE step.task_id = row.task_id AND step.position = row.position
+"""
+
 
 def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:
     """Insert events inside the open transaction; return (id, task id, position) of the new ones.
 
-    A step that was recorded before is left as it is.
+    A step that was recorded before is left as it is; see `correct_events`.
     """
     if not rows:
         return []
@@ -64,3 +70,17 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
     )
     written: list[tuple[int, UUID, int]] = cursor.fetchall()
     return written
+
+
+def correct_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> None:
+    """Put when and where of recorded steps right, inside the open transaction: a copy of the message had told them."""
+    if rows:
+        cursor.execute(
+            _CORRECT,
+            [
+                column(row.task_id for row in rows),
+                column(row.position for row in rows),
+                column(row.at for row in rows),
+                column(row.worker for row in rows),
+            ],
+        )

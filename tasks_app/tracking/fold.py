@@ -73,6 +73,17 @@ def fold(state: TaskState, event: Event) -> bool:
     return ends
 
 
+def contradicts(event: Event, state: TaskState) -> bool:
+    """Whether an outcome lies before what is known of its own delivery: then a copy of the message told that.
+
+    A relay that died may have sent a message twice, and both count as the same delivery. The worker of the second says that it
+    has received it, or begun, before it finds the task ended; that may be recorded before the outcome. The outcome's own
+    account of its delivery is the one that stands.
+    """
+    known = max(state.received_at or 0.0, state.started_at or 0.0)
+    return known > event.at and event.status.rank > Status.STARTED.rank and _delivery(event.position) == _delivery(state.position)
+
+
 def _delivery(position_: int) -> int:
     return position_ >> 8
 
@@ -101,19 +112,20 @@ def _learn(state: TaskState, event: Event) -> None:
 
 
 def _fill_times(state: TaskState, event: Event, decides: bool) -> None:
-    """Note when this delivery began.
+    """Note when this delivery began, and where.
 
-    Two clocks may tell: the step that decides the status wins, else whoever came first would.
+    Two clocks may tell, and two workers: the step that decides the status wins, else whoever came first would.
     """
     reserved = event.received_at or (event.at if event.status == Status.RECEIVED else None)
     started = event.started_at or (event.at if event.status == Status.STARTED else None)
     if decides:
         state.received_at = reserved or state.received_at
         state.started_at = started or state.started_at
+        state.worker = event.worker or state.worker
     else:
         state.received_at = state.received_at or reserved
         state.started_at = state.started_at or started
-    state.worker = state.worker or event.worker
+        state.worker = state.worker or event.worker
 
 
 def _take_outcome(state: TaskState, event: Event) -> None:

@@ -243,6 +243,26 @@ def test_an_outcome_that_comes_before_the_start_stands() -> None:
     assert TaskResult.objects.get().status == "SUCCESS"
 
 
+@pytest.mark.parametrize("batches", [[1, 1, 1], [3]], ids=["each", "together"])
+def test_what_a_copy_told_of_the_same_delivery_gives_way_to_the_outcome(batches: list[int]) -> None:
+    """A relay that died sent the message twice, and the outcome waited in the stream while the copy came."""
+    (task_id,) = sent()
+    events = [
+        step(task_id, Status.RECEIVED, START + 6, worker="w2"),
+        step(task_id, Status.STARTED, START + 7, worker="w2", received_at=START + 6),
+        success(task_id, received_at=START),
+    ]
+    for size in batches:
+        apply([events.pop(0) for _ in range(size)])
+    told = TaskEvent.objects.filter(position__gt=position(0, 0, Status.QUEUED)).order_by("position")
+    assert [(event.status, event.at.timestamp() - START, event.worker) for event in told] == [
+        ("RECEIVED", 0, "w1"), ("STARTED", 1, "w1"), ("SUCCESS", 3, "w1"),
+    ]  # fmt: skip
+    task = Task.objects.get()
+    assert [moment.timestamp() - START for moment in (task.received_at, task.started_at, task.finished_at) if moment] == [0, 1, 3]
+    assert task.worker == "w1"
+
+
 def test_a_step_that_knows_less_does_not_take_back_what_another_one_told() -> None:
     foreign = "01936b2a-7c11-7a10-8000-000000000004"
     known: dict[str, Any] = {"name": NAME, "queue": QUEUE, "args": ARGS, "kwargs": KWARGS}
