@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from django.db.models import QuerySet
+from django.db.models import Max, Min, QuerySet
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.insight.feed import newest_id
 from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.models import TaskEvent
 from zenith_site.common.errors import InvalidQueryError, Problem
@@ -67,7 +66,9 @@ class EventFilter(BaseModel):
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
     def _following(self, after: int) -> EventPage:
-        newest = newest_id()
+        oldest, newest = _kept_ids()
+        # What is older than everything kept is nothing to look through.
+        after = max(after, oldest - 1) if self._filters() else after
         last = min(after + MAX_SCANNED, newest) if self._filters() else newest
         events = list(self._query(id__gt=after, id__lte=last).order_by("id")[: self.limit + 1])
         full = len(events) > self.limit
@@ -77,14 +78,14 @@ class EventFilter(BaseModel):
         return EventPage(events, reached, after + 1, full or reached < newest)
 
     def _preceding(self) -> EventPage:
-        newest = newest_id()
+        oldest, newest = _kept_ids()
         end = newest + 1 if self.before is None else min(self.before, newest + 1)
         first = max(0, end - 1 - MAX_SCANNED) if self._filters() else 0
         events = list(self._query(id__lt=end, id__gt=first).order_by("-id")[: self.limit + 1])
         full = len(events) > self.limit
         events = events[: self.limit][::-1]
         reached = events[0].id if full else first + 1
-        more = full or first > 0
+        more = full or first >= oldest
         return EventPage(events, end - 1, reached if more else None, more)
 
     def _filters(self) -> bool:
@@ -98,3 +99,9 @@ class EventFilter(BaseModel):
             .select_related("task")
             .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue")
         )
+
+
+def _kept_ids() -> tuple[int, int]:
+    """Return the ids of the oldest and the newest event; 1 and 0 where there is none."""
+    found = TaskEvent.objects.aggregate(oldest=Min("id"), newest=Max("id"))
+    return found["oldest"] or 1, found["newest"] or 0

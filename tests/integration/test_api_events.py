@@ -126,6 +126,18 @@ def test_a_rare_event_is_found_page_by_page(reader: Client, monkeypatch: pytest.
         assert pages > 4
 
 
+def test_what_is_older_than_everything_kept_is_not_looked_through(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_SCANNED", 4)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval(pg_get_serial_sequence('tasks_app_taskevent', 'id'), 1000000)")
+    known = succeed(1, name="rare")
+    for query, bound in (("task=rare", {"before": None}), ("task=rare&after=0", {"after": known[-1]})):
+        answer = get(reader, query)
+        assert (ids(answer), answer["more"]) == (known, False)
+        assert bound.items() <= answer.items()
+    assert get(reader, "task=rare&before=900000")["more"] is False
+
+
 def test_a_page_takes_two_queries(reader: Client) -> None:
     succeed(5)
     for query in ("", "after=0", "task=a&after=0", "before=10"):
