@@ -15,6 +15,8 @@ from zenith_site.common.words import duration
 HYSTERESIS: Final = 1.1
 #: The share of slots that may be busy after scaling in.
 EASY: Final = 0.7
+#: Tasks per second; what ends less often than once in eleven days ends not at all. Nothing may be divided by less.
+SLOWEST: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def _out(rules: Rules, seen: Seen) -> tuple[int, str]:
         return seen.replicas, f"{waits}; {seen.replicas - seen.ready} of {seen.replicas} nodes are not ready yet"
     if not seen.replicas:
         return 1, f"{waits} and no node"
-    if not seen.rate or not seen.consuming:
+    if seen.rate < SLOWEST or not seen.consuming:
         late = seen.oldest is not None and seen.oldest > rules.target * HYSTERESIS
         return seen.replicas + late, f"{waits}, the oldest for {duration(seen.oldest)}, and none ended lately; {target}"
     seconds = seen.waiting / seen.rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infra_app.autoscale import Rules, Seen, decide
@@ -65,6 +65,7 @@ def test_from_none_the_first_that_waits_starts_one() -> None:
     assert decide(rules, seen).replicas == 0
 
 
+@example(minimum=1, more=5, seen=replace(FULL, waiting=10**7, rate=5e-324, consuming=1))
 @given(
     minimum=st.integers(0, 5),
     more=st.integers(0, 20),
