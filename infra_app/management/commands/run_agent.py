@@ -23,6 +23,8 @@ class Command(BaseCommand):
     """Starts, watches and stops the worker nodes of one Docker host, as PostgreSQL says that they are wanted."""
 
     help = "Make the worker nodes of one Docker host what is wanted of them. One agent per host; a second one waits."
+    # They import the URLs, and with them all pages and the API, which it has no use for.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take which host it is, and how its engine is reached."""
