@@ -1,6 +1,6 @@
 # Zenith: `make run` starts everything, `make test` proves it. Needs Python 3.11+ and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format requirements clean
+.PHONY: help run test check test-long bench lint format requirements clean
 
 PYTHON ?= python3
 # Relative on purpose: make cannot name a target whose path has a space in it, and the clone may lie under one.
@@ -17,6 +17,12 @@ run: $(VENV)/run.stamp ## start everything on this machine (ARGS="--port 9000" p
 
 test: $(VENV)/dev.stamp ## linters, types, import rules and all tests (ARGS="-k trigger" goes to pytest)
 	@$(PY) tests/run_all.py $(ARGS)
+
+check: $(VENV)/dev.stamp ## the inner loop: linters, types and the tests that start no process
+	@$(PY) tests/run_all.py --quick $(ARGS)
+
+test-long: $(VENV)/dev.stamp ## all tests with more examples, and the fault cases with more seeds
+	@$(PY) tests/run_all.py --long $(ARGS)
 
 bench: $(VENV)/dev.stamp ## benchmarks, as ratios against peers in one run
 	@$(PY) -m bench $(ARGS)

@@ -14,9 +14,12 @@ import pytest
 if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
+    from tests.database import Emptying
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRABLE = {"browser", "docker", "js"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+#: The headless shell comes first: it draws the same pages with a fifth of the processor time, because it has no window to draw.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
 def find_browser() -> str | None:
@@ -54,14 +57,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The tests' database. A thread that a test left behind may still be connected, and would keep it from being removed."""
-    from tests.database import end_other_connections, flush_patiently
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Emptying]:
+    """The tests' database, and what empties it."""
+    from django.test import TransactionTestCase
 
-    flush_patiently()
-    yield
+    from tests.database import Emptying
+
     with django_db_blocker.unblock():
-        end_other_connections()
+        emptying = Emptying()
+    with pytest.MonkeyPatch.context() as patch:
+        # In the place of Django's flush; what a test that is not transactional did is rolled back as ever.
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: emptying())
+        yield emptying
+    emptying.close()
+
+
+@pytest.fixture(scope="module")
+def module_database(django_db_setup: Emptying, django_db_blocker: DjangoDbBlocker) -> Iterator[Emptying]:
+    """Let a module's fixtures use the database, as its tests do."""
+    with django_db_blocker.unblock():
+        yield django_db_setup
 
 
 @pytest.fixture(scope="session")

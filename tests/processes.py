@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TAIL = 6000
 
 
-def ends(pid: int | None, seconds: float = 10) -> bool:
+def ends(pid: int | None, seconds: float = 30) -> bool:
     """Whether a process is gone within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -77,7 +77,7 @@ class Process:
         shown, self._shown = self._shown, len(text)
         return text[shown:][-TAIL:]
 
-    def stop(self, number: int = signal.SIGTERM, *, within: float = 15.0) -> None:
+    def stop(self, number: int = signal.SIGTERM, *, within: float = 45.0) -> None:
         """End the process and its children: politely at first, for certain at last."""
         try:
             if self.runs:

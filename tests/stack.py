@@ -10,8 +10,8 @@ import http.client
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
-import pytest
 from celery import current_app
 from django.db import connection
 
@@ -19,7 +19,10 @@ from tasks_app.models import Task
 from tasks_app.states import OPEN, Status
 from tasks_app.tracking import heartbeat, stream
 from tests.processes import REPOSITORY, TAIL, Process
+from tests.servers import ADMIN_URL
 from tests.waiting import eventually
+
+T = TypeVar("T")
 
 #: Every queue a test may use; none may hold a message when a test ends.
 QUEUES = ("default",)
@@ -29,7 +32,8 @@ def environment(**changes: str) -> dict[str, str]:
     """Return the environment for a process with the test's own settings, database and Redis."""
     base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
     # zenith_site.asgi sets it in a test that imports it; a worker must not take it over.
-    inherited = {name: value for name, value in os.environ.items() if name not in {"ZENITH_PROCESS", "DJANGO_ALLOW_ASYNC_UNSAFE"}}
+    kept_back = {"ZENITH_PROCESS", "DJANGO_ALLOW_ASYNC_UNSAFE", ADMIN_URL}
+    inherited = {name: value for name, value in os.environ.items() if name not in kept_back}
     return {
         **inherited,
         "DATABASE_URL": f"{base}/{connection.settings_dict['NAME']}",
@@ -69,9 +73,9 @@ class Stack:
         self._ready(process, lambda: _recorders() - before)
         return process
 
-    def web(self, port: int, name: str = "web") -> Process:
+    def web(self, port: int, name: str = "web", *options: str) -> Process:
         """Start a web process and wait until it answers."""
-        process = self.start(name, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "zenith_site.asgi:application")
+        process = self.start(name, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), *options, "zenith_site.asgi:application")
         self._ready(process, lambda: _answers(port))
         return process
 
@@ -140,9 +144,17 @@ def settling(stack: Stack) -> Iterator[Stack]:
 
 def answers(worker: str) -> bool:
     """Return whether a worker listens to remote control."""
-    # A connection of its own: another test may have cut those that Celery keeps.
     with current_app.connection_for_write() as connection:
         return bool(current_app.control.ping([worker], timeout=3, limit=1, connection=connection))
+
+
+def inspected(worker: str, ask: Callable[[Any], dict[str, T] | None]) -> T | None:
+    """Return what a worker says of itself; None where it does not answer in time.
+
+    Over a connection of its own, as in `answers`: another test may have cut those that Celery keeps.
+    """
+    with current_app.connection_for_write() as connection:
+        return (ask(current_app.control.inspect([worker], timeout=5, connection=connection)) or {}).get(worker)
 
 
 def _recorders() -> set[str]:
@@ -171,10 +183,3 @@ def _under_way() -> dict[str, object]:
         "unacknowledged": int(client.hlen("unacked")),
     }
     return {name: value for name, value in found.items() if value}
-
-
-@pytest.fixture(scope="module")
-def module_database(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
-    """Let a module's fixtures use the database, as its tests do."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOK_EVERY = 0.03
+#: How many times as long as a test says it may take where a machine is busy. Nothing that comes to pass is later for it.
+PATIENCE = 3
 
 
 def eventually(
@@ -16,13 +19,31 @@ def eventually(
 ) -> T:
     """Return what `condition` returns once that is true.
 
-    Looks every `every` seconds. Fails after `within` seconds, and says what `but` returns then.
+    Looks every `every` seconds. Fails after `within` seconds times PATIENCE, and says what it waited for, what that was at last,
+    and what `but` returns then.
     """
+    within *= PATIENCE
     deadline = time.monotonic() + within
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s; instead: {but() if but else value!r}")
+            also = f"; instead: {but()}" if but else ""
+            raise AssertionError(f"waited {within:g} s for: {wanted(condition)}\nit was at last: {value!r}{also}")
         time.sleep(every)
+
+
+def wanted(condition: Callable[[], object]) -> str:
+    """Return a condition's expression as it stands in the test, or its name."""
+    name = getattr(condition, "__name__", repr(condition))
+    code = getattr(condition, "__code__", None)
+    lines = linecache.getlines(code.co_filename) if code and name == "<lambda>" else []
+    spans = [(line, start, last, end) for line, last, start, end in code.co_positions() if line and last and end] if lines else []
+    if not spans:
+        return str(name)
+    (first, start), (last, end) = min(span[:2] for span in spans), max(span[2:] for span in spans)
+    text = "".join(lines[first - 1 : last])
+    # Columns count bytes.
+    tail = len(lines[last - 1].encode()) - (end or 0)
+    return " ".join(text.encode()[start or 0 : len(text.encode()) - tail].decode(errors="replace").split())

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests import stack as stacks
+from tests.database import Emptying
 from tests.processes import Process, free_port
 from tests.stack import Stack
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+HERE = Path(__file__).parent
 PASSWORD = "a long enough one"
 #: Milliseconds, as Playwright counts.
-PATIENCE = 20_000
+PATIENCE = 60_000
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,8 +35,6 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-
-module_database = stacks.module_database
 
 
 @dataclass
@@ -51,25 +55,84 @@ class Site:
         self.web = self.stack.web(self.port)
 
 
-@pytest.fixture(scope="module")
-def module_site(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    for stack in stacks.running(tmp_path_factory.mktemp("browser"), ZENITH_RATE_LIMIT="1000/60s"):
-        port = free_port()
-        stack.engine()
-        stack.worker("browser@tests", concurrency=2)
-        yield Site(stack, port, stack.web(port))
+class Shared:
+    """What the files of this directory use one after the other: a browser, and a site with worker, engine and the gallery."""
+
+    def __init__(self) -> None:
+        self._site = ExitStack()
+        self._browser = ExitStack()
+        self.site: Site | None = None
+        self.browser: Browser | None = None
+
+    def open_site(self, directory: Callable[[], Path]) -> Site:
+        """Return the site, which is started where none runs."""
+        if self.site is None:
+            changes = {"ZENITH_RATE_LIMIT": "1000/60s", "DJANGO_SETTINGS_MODULE": "tests.gallery_settings"}
+            stack = self._site.enter_context(contextmanager(stacks.running)(directory(), **changes))
+            port = free_port()
+            stack.engine()
+            stack.worker("browser@tests", concurrency=2)
+            self.site = Site(stack, port, stack.web(port))
+        return self.site
+
+    def open_browser(self, path: str) -> Browser:
+        """Return the browser, which is started where none runs."""
+        if self.browser is None:
+            from playwright.sync_api import sync_playwright
+
+            patch = self._browser.enter_context(pytest.MonkeyPatch.context())
+            playwright = self._browser.enter_context(sync_playwright())
+            # Playwright runs an event loop in this very thread, in which Django then sees itself; nothing here is asynchronous.
+            patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+            directory = self._browser.enter_context(TemporaryDirectory(prefix="zenith-browser-"))
+            self.browser = playwright.chromium.launch(executable_path=deafened(path, Path(directory)), args=ARGUMENTS)
+            self._browser.callback(self.browser.close)
+        return self.browser
+
+    def close_site(self) -> None:
+        """End the site, which would change what other tests look at."""
+        self.site = None
+        self._site.close()
+
+    def close(self) -> None:
+        """End both."""
+        self.close_site()
+        self.browser = None
+        self._browser.close()
+
+
+def deafened(browser: str, directory: Path) -> Path:
+    """Write a program that runs a browser as deaf.py does."""
+    program = directory / "browser"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(HERE / "deaf.py"), browser])} "$@"\n')
+    program.chmod(0o700)
+    return program
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Shared:
+    return request.config.stash.setdefault(SHARED, Shared())
+
+
+SHARED = pytest.StashKey[Shared]()
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End what is shared after the last test of this directory."""
+    if (nextitem is None or HERE not in nextitem.path.parents) and SHARED in item.config.stash:
+        item.config.stash[SHARED].close()
 
 
 @pytest.fixture(scope="module")
-def chromium(browser_path: str) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+def module_site(module_database: Emptying, shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return shared.open_site(lambda: tmp_path_factory.mktemp("browser"))
 
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright runs an event loop in this very thread, in which Django then sees itself; nothing here is asynchronous.
-        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
-        yield browser
-        browser.close()
+
+@pytest.fixture(scope="module")
+def chromium(browser_path: str, shared: Shared) -> Browser:
+    return shared.open_browser(browser_path)
 
 
 @dataclass
@@ -130,7 +193,7 @@ class Visitor:
     def page(self, *, width: int = 1280, height: int = 900, scripts: bool = True) -> Page:
         """Open an empty page in a browser without history."""
         context = self._browser.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=scripts, locale="en-GB"
+            viewport={"width": width, "height": height}, java_script_enabled=scripts, locale="en-GB", reduced_motion="reduce"
         )
         context.set_default_timeout(PATIENCE)
         self.contexts.append(context)
@@ -154,19 +217,27 @@ class Visitor:
         page.get_by_role("heading", name="Overview").wait_for()
         return page
 
-    def leave(self) -> None:
-        """Close all pages; keep a picture of each in the test's temporary directory."""
+    def leave(self, *, pictures: bool) -> None:
+        """Close all pages, and keep a picture of each in the test's temporary directory where that is wanted."""
         for number, context in enumerate(self.contexts):
-            for page in context.pages:
+            for page in context.pages if pictures else ():
                 page.screenshot(path=self._directory / f"page-{number}.png")
             context.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def visitor(chromium: Browser, site: Site, watch: Watch, tmp_path: Path) -> Iterator[Visitor]:
+def visitor(chromium: Browser, site: Site, watch: Watch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     from django.contrib.auth.models import User
 
     User.objects.create_superuser("root", password=PASSWORD)
     visitor = Visitor(chromium, site, watch, tmp_path)
     yield visitor
-    visitor.leave()
+    visitor.leave(pictures=request.node.stash.get(FAILED, False))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.management import call_command
 from django.db import transaction
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
@@ -26,6 +25,7 @@ from tasks_app.tracking.apply import apply
 from tasks_app.tracking.rollup import BUCKETS
 from tasks_app.tracking.stream import Event
 from tests.browser.nodes_sample import fill_nodes
+from tests.database import Emptying
 from zenith_site.common.ids import new_id
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Channel, Kind
@@ -103,12 +103,12 @@ def fill() -> Sample:
     return sample
 
 
-def filled() -> Iterator[Sample]:
+def filled(emptying: Emptying) -> Iterator[Sample]:
     """Yield the sample for a module's fixture: the database and Redis are emptied before and after."""
-    call_command("flush", interactive=False, verbosity=0)
+    emptying()
     stream.client().flushdb()
     yield fill()
-    call_command("flush", interactive=False, verbosity=0)
+    emptying()
     # The sample's workers beat for an hour.
     stream.client().flushdb()
 

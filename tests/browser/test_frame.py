@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,8 @@ from django.utils import timezone
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.schedule import reschedule
 from tasks_app.models import Task
-from tests import stack as stacks
 from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
-from tests.processes import free_port
 from tests.waiting import eventually
 from zenith_site.common import hints
 
@@ -23,18 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(scope="module")
-def module_site(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with the gallery, a worker and an engine."""
-    for stack in stacks.running(
-        tmp_path_factory.mktemp("frame"), ZENITH_RATE_LIMIT="1000/60s", DJANGO_SETTINGS_MODULE="tests.gallery_settings"
-    ):
-        port = free_port()
-        stack.engine()
-        stack.worker("frame@tests", concurrency=2)
-        yield Site(stack, port, stack.web(port))
 
 
 def run_some(count: int = 3) -> list[str]:

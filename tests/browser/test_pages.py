@@ -1,6 +1,6 @@
 """Every page, in both themes and three widths: nothing in the console, no foreign host, no sideways scroll, accessible.
 
-The same visit takes the pictures: test-results/screenshots/, or where ZENITH_SCREENSHOTS says.
+Where ZENITH_SCREENSHOTS names a folder, the same visit takes the pictures.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import pytest
 
 from tests import stack as stacks
 from tests.browser.axe import grave_violations
-from tests.browser.conftest import PATIENCE, Site, Watch
+from tests.browser.conftest import PATIENCE, Shared, Site, Watch
 from tests.browser.registry import PAGES, PageCase
 from tests.browser.sample import Sample, filled
-from tests.processes import REPOSITORY, free_port
+from tests.database import Emptying
+from tests.processes import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -27,22 +28,23 @@ if TYPE_CHECKING:
 # The data stays for the module: no test writes, and the web process reads what the fixture committed.
 pytestmark = [pytest.mark.browser, pytest.mark.django_db]
 
-#: Width and height in pixels, and the width of the picture taken there.
-SIZES = {360: (740, 390), 768: (1024, 768), 1440: (1000, 1440)}
+#: Width and height in pixels, and the width of the picture taken there, 0 for none.
+SIZES = {360: (740, 390), 768: (1024, 0), 1440: (1000, 1440)}
 THEMES = ("dark", "light")
 
 each_page = pytest.mark.parametrize("case", PAGES, ids=lambda case: case.name)
 
 
 @pytest.fixture(scope="module")
-def sample(module_database: None) -> Iterator[Sample]:
+def sample(module_database: Emptying) -> Iterator[Sample]:
     """The data, which stays for the whole module and is removed with it."""
-    yield from filled()
+    yield from filled(module_database)
 
 
 @pytest.fixture(scope="module")
-def sample_site(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def sample_site(module_database: Emptying, shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A web process with the gallery, and nothing behind it that would change what it shows."""
+    shared.close_site()
     directory = tmp_path_factory.mktemp("pages")
     changes = {"ZENITH_RATE_LIMIT": "1000/60s", "ZENITH_NOTIFY_EMAIL": "ops@example.com"}
     for stack in stacks.running(directory, DJANGO_SETTINGS_MODULE="tests.gallery_settings", **changes):
@@ -63,59 +65,44 @@ def session(sample_site: Site, sample: Sample) -> str:
     return client.cookies["sessionid"].value
 
 
-class Contexts:
-    """One browser context for each theme, size and kind, opened when first asked for."""
+@pytest.fixture(scope="module")
+def contexts(chromium: Browser, sample_site: Site, session: str) -> Iterator[dict[bool, BrowserContext]]:
+    """A browser context with scripts and one without, both logged in."""
+    found = {scripts: make_context(chromium, sample_site, session, scripts=scripts) for scripts in (True, False)}
+    yield found
+    for context in found.values():
+        context.close()
 
-    def __init__(self, browser: Browser, site: Site, session: str) -> None:
-        self._browser, self._site, self._session = browser, site, session
-        self._open: dict[tuple[str, int, bool], BrowserContext] = {}
 
-    def get(self, theme: str, width: int, *, scripts: bool = True) -> BrowserContext:
-        """Return the context, logged in."""
-        key = (theme, width, scripts)
-        if key not in self._open:
-            self._open[key] = self._make(theme, width, scripts)
-        return self._open[key]
-
-    def close(self) -> None:
-        """Close all of them."""
-        for context in self._open.values():
-            context.close()
-
-    def _make(self, theme: str, width: int, scripts: bool) -> BrowserContext:
-        context = self._browser.new_context(
-            viewport={"width": width, "height": SIZES[width][0]}, color_scheme=theme,  # type: ignore[arg-type]
-            java_script_enabled=scripts, locale="en-GB", reduced_motion="reduce",
-        )  # fmt: skip
-        context.set_default_timeout(PATIENCE)
-        context.add_cookies([{"name": "sessionid", "value": self._session, "url": self._site.url}])
-        if scripts:
-            context.add_init_script(
-                "window.violations = [];"
-                "document.addEventListener('securitypolicyviolation',"
-                " (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"
-            )
-        return context
+def make_context(browser: Browser, site: Site, session: str, *, scripts: bool) -> BrowserContext:
+    context = browser.new_context(java_script_enabled=scripts, locale="en-GB", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
+    context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
+    if scripts:
+        context.add_init_script(
+            "window.violations = [];"
+            "document.addEventListener('securitypolicyviolation',"
+            " (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"
+        )
+    return context
 
 
 @pytest.fixture(scope="module")
-def contexts(chromium: Browser, sample_site: Site, session: str) -> Iterator[Contexts]:
-    contexts = Contexts(chromium, sample_site, session)
-    yield contexts
-    contexts.close()
-
-
-@pytest.fixture(scope="module")
-def pictures() -> Path:
-    """Where the pictures go."""
-    folder = Path(os.environ.get("ZENITH_SCREENSHOTS", REPOSITORY / "test-results" / "screenshots"))
+def pictures() -> Path | None:
+    """Where the pictures go, if anywhere."""
+    named = os.environ.get("ZENITH_SCREENSHOTS")
+    if not named:
+        return None
+    folder = Path(named)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def visit(context: BrowserContext, site: Site, case: PageCase, sample: Sample, watch: Watch) -> Page:
-    """Open a page and let it come to rest."""
+    """Open a page on a phone in the dark and let it come to rest."""
     page = context.new_page()
+    page.set_viewport_size({"width": 360, "height": SIZES[360][0]})
+    page.emulate_media(color_scheme="dark")
     watch.attach(page)
     # Chromium says a page's own 404 and 500 in red.
     watch.tolerant = case.status >= 400
@@ -125,30 +112,44 @@ def visit(context: BrowserContext, site: Site, case: PageCase, sample: Sample, w
     return page
 
 
+def come_to_rest(page: Page) -> None:
+    """Let what observes sizes and themes draw, which it does in the next frames."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))")
+
+
 @each_page
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", SIZES)
 def test_a_page_is_in_order(
-    case: PageCase, theme: str, width: int, contexts: Contexts, sample_site: Site, sample: Sample, watch: Watch, pictures: Path
+    case: PageCase, contexts: dict[bool, BrowserContext], sample_site: Site, sample: Sample, watch: Watch, pictures: Path | None
 ) -> None:
-    page = visit(contexts.get(theme, width), sample_site, case, sample, watch)
+    """Loaded once: width and theme change while the page is open, as they do for who turns a phone or when night falls."""
+    page = visit(contexts[True], sample_site, case, sample, watch)
     if case.framed:
         page.locator("#connection[data-state='live']").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found: dict[str, object] = {}
+    for width, (height, pictured) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            come_to_rest(page)
+            found[f"{width} {theme} scrolls to"] = page.evaluate("document.documentElement.scrollWidth") > width
+            found[f"{width} {theme} keeps out"] = grave_violations(page)
+            if pictures and pictured:
+                page.set_viewport_size({"width": pictured, "height": height})
+                come_to_rest(page)
+                page.screenshot(path=pictures / f"{case.name}-{theme}-{pictured}.png", full_page=True)
+                page.set_viewport_size({"width": width, "height": height})
+    assert {what: seen for what, seen in found.items() if seen} == {}
     assert page.evaluate("window.violations") == []
     assert watch.hosts == {urlsplit(sample_site.url).netloc}
-    assert grave_violations(page) == []
-    if width != 768:
-        page.set_viewport_size({"width": SIZES[width][1], "height": SIZES[width][0]})
-        page.screenshot(path=pictures / f"{case.name}-{theme}-{SIZES[width][1]}.png", full_page=True)
     page.close()
 
 
 @each_page
 def test_a_page_works_without_scripts(
-    case: PageCase, contexts: Contexts, sample_site: Site, sample: Sample, watch: Watch
+    case: PageCase, contexts: dict[bool, BrowserContext], sample_site: Site, sample: Sample, watch: Watch
 ) -> None:
-    page = visit(contexts.get("dark", 1440, scripts=False), sample_site, case, sample, watch)
+    page = visit(contexts[False], sample_site, case, sample, watch)
+    page.set_viewport_size({"width": 1440, "height": SIZES[1440][0]})
     assert page.locator("h1").count() == 1
     # What only script can serve is not drawn.
     assert page.locator(".needs-script:visible").count() == 0

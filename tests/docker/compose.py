@@ -78,6 +78,12 @@ class Compose:
         """Return what the engine says of each container that runs."""
         return docker("ps", "--format={{.Status}}", f"--filter=label=com.docker.compose.project={self.project}").splitlines()
 
+    def services(self) -> set[str]:
+        """Return the services that run."""
+        label = "com.docker.compose"
+        wanted = (f'--format={{{{.Label "{label}.service"}}}}', f"--filter=label={label}.project={self.project}")
+        return set(docker("ps", *wanted).split())
+
     def hostnames(self, service: str) -> set[str]:
         """Return the host names of a service's containers."""
         found = self.containers(f"label=com.docker.compose.service={service}")

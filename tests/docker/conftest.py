@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from django.core.management import call_command
-from django.db import connection
-from django.test.utils import setup_databases, teardown_databases
 
+from tests.database import Emptying
 from tests.docker.engine import docker
 from tests.docker.lab import Lab
+from tests.servers import RUN, at_the_end, once_a_run
 from tests.stack import running
 
 #: Seconds that a build may take on a slow machine with nothing in its cache.
@@ -22,36 +21,32 @@ BUILD_STAGE = "io.zenith.stage=build"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this directory; with `pytest -n … --dist loadgroup` one process runs them all, on one image."""
+    """Mark every test of this directory."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.docker)
-            item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 @pytest.fixture(scope="session")
-def image() -> Iterator[str]:
-    """The tag of the image of this clone; no other run has the same, and it is removed at the end."""
-    tag = f"zenith-test:{uuid4().hex[:12]}"
-    docker("build", "--quiet", "--tag", tag, ".", within=BUILD_WITHIN)
-    yield tag
-    docker("image", "rm", "--force", tag)
-    # The stage in which it was built makes the next build quick; those of other days only fill the disk.
-    docker("image", "prune", "--force", "--filter", f"label={BUILD_STAGE}", "--filter", "until=24h")
+def image() -> str:
+    """The tag of the image of this clone; no other run has the same, and it is removed at the end of the run."""
+    tag = f"zenith-test:{Path(os.environ[RUN]).name.removeprefix('zenith-tests-').lower().strip('_-')}"
+    with once_a_run("image") as first:
+        if first:
+            docker("build", "--quiet", "--tag", tag, ".", within=BUILD_WITHIN)
+            at_the_end("docker", "image", "rm", "--force", tag)
+            # The stage in which it was built makes the next build quick; those of other days only fill the disk.
+            given = ("--force", "--filter", f"label={BUILD_STAGE}", "--filter", "until=24h")
+            at_the_end("docker", "image", "prune", *given)
+    return tag
 
 
 @pytest.fixture(scope="module")
-def rows(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
-    """Let a module's tests share what is in the database, which is emptied at the end; made where no test asked for one."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        there = connection.settings_dict["NAME"].startswith("test_")
-        made = [] if there else setup_databases(verbosity=0, interactive=False, aliases={"default"})
-        try:
-            yield
-        finally:
-            call_command("flush", interactive=False, verbosity=0)
-            teardown_databases(made, verbosity=0)
+def rows(module_database: Emptying) -> Iterator[None]:
+    """Let a module's tests share what is in the database, which is emptied at the end."""
+    yield
+    module_database()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 
 from tests.processes import REPOSITORY, TAIL
+from tests.waiting import PATIENCE
 
 
 def docker(*arguments: str, within: float = 60.0, given: str = "") -> str:
@@ -18,7 +19,7 @@ def run(*command: str, within: float = 60.0, given: str = "", environment: dict[
     """Run a command in the clone, with a text as its standard input; return its standard output without white space around it."""
     done = subprocess.run(
         command, cwd=REPOSITORY, env={**os.environ, **builder(), **(environment or {})}, input=given, capture_output=True,
-        text=True, timeout=within, check=False,
+        text=True, timeout=within * PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-TAIL:]}"
     return done.stdout.strip()

@@ -57,7 +57,7 @@ def newest_migration() -> tuple[str, str]:
 
 
 def test_every_service_gets_well_and_no_password_is_a_known_one(stack: Compose) -> None:
-    assert len(stack.states()) == len(["db", "redis", "web", "worker", "engine", "agent", "flower"])
+    assert stack.services() == {"db", "redis", "web", "worker", "engine", "agent", "flower"}
     passwords = {stack.secret(name) for name in ("admin_password", "api_key", "secret_key", "flower_password")}
     assert len(passwords) == 4
     assert min(map(len, passwords)) >= 20

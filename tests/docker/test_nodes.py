@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +14,7 @@ from django.test import Client
 
 from infra_app import log_stream, nodes
 from infra_app.agent.names import container_name
-from infra_app.models import HostSnapshot, Node, NodeGroup, NodeSample
+from infra_app.models import HostSnapshot, Node, NodeSample
 from infra_app.states import NodeStatus
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
@@ -28,10 +29,16 @@ HOST = "alpha"
 
 
 @pytest.fixture(scope="module")
-def alpha(lab: Lab) -> Lab:
-    """A lab with one host."""
-    lab.agent(HOST, FIRST_ENGINE, "--region", "here", "--label", "disk=ssd")
-    return lab
+def alpha(lab: Lab) -> Iterator[Lab]:
+    """A lab with one host; at the end everything is removed through Zenith, and nothing may be left on the engine."""
+    agent = lab.agent(HOST, FIRST_ENGINE, "--region", "here", "--label", "disk=ssd")
+    yield lab
+    there = list(Node.objects.exclude(status=NodeStatus.REMOVED))
+    lab.order("remove", *[node for node in there if node.desired != "REMOVED"])
+    eventually(lambda: not Node.objects.exclude(status=NodeStatus.REMOVED).exists(), within=60)
+    assert not [box for node in there for box in lab.containers(node)]
+    agent.stop(signal.SIGTERM)
+    assert not lab.host(HOST).online
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +184,7 @@ def printed(node: Node) -> list[str]:
 
 
 def test_figures_and_what_the_host_holds_are_kept(alpha: Lab, api: Client) -> None:
-    [node] = alpha.ready(NodeGroup.objects.get(name="closed"))
+    [node] = alpha.ready(alpha.deploy("measured"))
     eventually(lambda: NodeSample.objects.filter(node=node).count() >= 2, within=60)
     node.refresh_from_db()
     assert node.memory_bytes > 20_000_000
@@ -212,14 +219,3 @@ def test_a_container_that_somebody_else_made_is_left_alone(alpha: Lab) -> None:
         assert docker("inspect", "--format", "{{.State.Status}}", name) == "running"
     finally:
         docker("rm", "--force", name)
-
-
-def test_what_an_agent_stopped_halfway_is_gone_after_the_end(alpha: Lab) -> None:
-    """Runs last: everything is removed through Zenith, and nothing is left on the engine."""
-    there = list(Node.objects.exclude(status=NodeStatus.REMOVED))
-    alpha.order("remove", *[node for node in there if node.desired != "REMOVED"])
-    eventually(lambda: not Node.objects.exclude(status=NodeStatus.REMOVED).exists(), within=60)
-    assert not [box for node in there for box in alpha.containers(node)]
-    [agent] = [process for process in alpha.stack.processes if process.name == "agent-alpha"]
-    agent.stop(signal.SIGTERM)
-    assert not alpha.host(HOST).online

@@ -1,4 +1,4 @@
-"""One world for the whole suite; what a case damages is made new for the next."""
+"""One world for the cases of one process; what a case damages is made new for the next."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def seed() -> int:
     return int(given) if given else random.randrange(1_000_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def only_world() -> Iterator[World]:
-    """The servers, for all cases."""
+    """The servers, until the last case."""
     directory = Path(tempfile.mkdtemp(prefix="zenith-faults-"))
     # PostgreSQL runs as another user when the tests run as root.
     directory.chmod(0o711)

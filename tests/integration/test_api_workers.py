@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -26,7 +25,6 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 PATH = "/api/v1/workers"
 FIRST = "first@control"
 SCALING = "scaling@control"
@@ -83,7 +81,7 @@ def detail(response: Any, status: int) -> str:
 
 def children_of(worker: str) -> set[int]:
     """The processes of a worker's pool; none where it did not answer, as one that forks may not for a moment."""
-    stats = (current_app.control.inspect([worker], timeout=5).stats() or {}).get(worker)
+    stats = stacks.inspected(worker, lambda asked: asked.stats())
     return set(stats["pool"]["processes"]) if stats else set()
 
 
@@ -211,6 +209,8 @@ def test_wrong_input_is_named(writer: Client, verb: str, body: Any, pointer: str
 def test_a_scaling_worker_gets_other_bounds(writer: Client) -> None:
     assert post(writer, SCALING, "autoscale", {"minimum": 2, "maximum": 4}).status_code == 200
     eventually(lambda: beat_of(SCALING).autoscale == (2, 4))
+    assert post(writer, SCALING, "autoscale", {"minimum": 1, "maximum": 3}).status_code == 200
+    eventually(lambda: beat_of(SCALING).autoscale == (1, 3))
 
 
 def test_a_queue_is_added_and_cancelled(writer: Client) -> None:
@@ -241,7 +241,7 @@ def test_a_drained_worker_finishes_what_it_has_and_takes_nothing_more(writer: Cl
 def test_the_rate_and_the_time_of_a_task_are_limited(writer: Client) -> None:
     assert post(writer, FIRST, "rate-limit", {"task": "sample.echo", "rate": "7/m"}).status_code == 200
     assert post(writer, FIRST, "time-limit", {"task": "sample.echo", "soft": 3, "hard": 5.5}).status_code == 200
-    told = current_app.control.inspect([FIRST], timeout=5).registered("rate_limit", "time_limit")[FIRST]
+    told = eventually(lambda: stacks.inspected(FIRST, lambda asked: asked.registered("rate_limit", "time_limit")))
     (line,) = [line for line in told if line.startswith("sample.echo ")]
     assert "7/m" in line
     assert "5.5" in line

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 WITHIN = 5.0
 
 

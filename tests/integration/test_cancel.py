@@ -31,13 +31,11 @@ from tasks_app.tracking.claims import KEY, Verdict
 from tasks_app.tracking.stream import Event
 from tests import stack as stacks
 from tests.broker import messages
+from tests.processes import Process
 from tests.stack import Stack
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-module_database = stacks.module_database
-WORKER = "first@cancel"
 
 
 @pytest.fixture
@@ -56,6 +54,14 @@ def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
     yield from stacks.settling(module_stack)
+
+
+@pytest.fixture
+def worker(stack: Stack) -> Iterator[Process]:
+    """A worker for one test: others need that there is none."""
+    process = stack.worker("one@cancel")
+    yield process
+    process.stop()
 
 
 def sent(count: int = 1, **more: Any) -> list[UUID]:
@@ -292,14 +298,15 @@ def test_cancelled_tasks_are_refused_by_workers_that_start_later(stack: Stack, t
     paths = touching(tmp_path, 20)
     cancelled = dict(list(paths.items())[:10])
     assert cancel(list(cancelled.values()), by="ada").revoked == 10
-    stack.worker(WORKER)
+    worker = stack.worker("later@cancel")
     eventually(lambda: Task.objects.filter(status="SUCCESS").count() == 10)
     eventually(lambda: not messages() and not stream.client().hlen("unacked"))
+    worker.stop()
     assert set(Task.objects.filter(status="REVOKED").values_list("id", flat=True)) == set(cancelled.values())
     assert set(tmp_path.iterdir()) == paths.keys() - cancelled.keys()
 
 
-def test_what_runs_is_killed_by_force(stack: Stack, tmp_path: Path) -> None:
+def test_what_runs_is_killed_by_force(worker: Process, tmp_path: Path) -> None:
     task_id = UUID(str(current_app.send_task("sample.meet", args=[str(tmp_path / "never")], task_id=str(uuid4())).id))
     eventually(lambda: Task.objects.filter(id=task_id, status="STARTED").exists())
     assert cancel([task_id], by="ada") == Cancelled(0, 1, 0)
@@ -310,7 +317,7 @@ def test_what_runs_is_killed_by_force(stack: Stack, tmp_path: Path) -> None:
     eventually(lambda: status(other) == "SUCCESS")
 
 
-def test_what_was_reserved_when_it_was_cancelled_does_not_start(stack: Stack, tmp_path: Path) -> None:
+def test_what_was_reserved_when_it_was_cancelled_does_not_start(stack: Stack, worker: Process, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     busy = [UUID(str(current_app.send_task("sample.meet", args=[str(gate)]).id)) for _ in range(2)]
     eventually(lambda: Task.objects.filter(id__in=busy, status="STARTED").count() == 2)

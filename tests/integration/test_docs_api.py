@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 
 from tests import stack as stacks
+from tests.database import Emptying
 from tests.processes import REPOSITORY, free_port
 
 pytestmark = pytest.mark.django_db
-module_database = stacks.module_database
 
 GUIDE = REPOSITORY / "docs" / "api.md"
 PROGRAMS = {"sh": ("bash", "-eu", "-o", "pipefail"), "python": (sys.executable,), "js": ("node",)}
@@ -47,7 +46,7 @@ ALL = list(examples())
 
 
 @pytest.fixture(scope="module")
-def zenith(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def zenith(module_database: Emptying, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment that the guide asks for, of a Zenith that runs."""
     from django.contrib.auth.models import User
 
@@ -64,7 +63,7 @@ def zenith(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> I
         yield {**os.environ, "ZENITH_URL": f"http://127.0.0.1:{port}", "ZENITH_API_KEY": raw}
         stack.settle()
     # As the end of a test does where its rows are its own.
-    call_command("flush", interactive=False, verbosity=0)
+    module_database()
 
 
 @pytest.mark.parametrize("example", ALL, ids=lambda example: f"{example.language}-line-{example.line}")

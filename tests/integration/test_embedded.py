@@ -25,6 +25,8 @@ from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServe
 from zenith_site.embedded.processes import leftovers, tethered
 from zenith_site.embedded.state import LOOPBACK, Bridge, read_port, read_secret
 
+pytestmark = pytest.mark.processes
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 

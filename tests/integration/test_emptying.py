@@ -1,42 +1,75 @@
-"""What the suite itself relies on: tables are emptied although processes read on."""
+"""What the suite itself relies on: tables are emptied although other processes read and write, and keep what migrations made."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import psycopg
 import pytest
-from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
+from tests.database import Emptying
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-HELD = "auth_user"
-FLUSH_WAITS = f"SELECT 1 FROM pg_locks WHERE NOT granted AND relation = '{HELD}'::regclass"  # noqa: S608 (a constant)
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def read_one_table_after_the_other(parameters: dict[str, object], tables: list[str], reads: Event) -> int:
-    """Hold one table, wait until the flush waits for it, then ask for those that the flush holds."""
-    with psycopg.connect(**parameters) as reader, psycopg.connect(**parameters, autocommit=True) as watcher:  # type: ignore[arg-type]
-        reader.execute(f"SELECT FROM {HELD}")
-        reads.set()
-        eventually(lambda: watcher.execute(FLUSH_WAITS).fetchall())
-        for table in tables:
-            reader.execute(f"SELECT FROM {table} LIMIT 1")
-        (found,) = reader.execute(f"SELECT count(*) FROM {HELD}").fetchone() or (0,)  # noqa: S608 (a constant)
-        return int(found)
+def kept() -> list[list[int]]:
+    return [sorted(model.objects.values_list("pk", flat=True)) for model in (ContentType, Permission, Group)]
 
 
-def test_a_reader_and_the_flush_that_wait_for_each_other_both_come_to_an_end() -> None:
-    User.objects.create(username="reader")
-    tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
-    reads = Event()
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(read_one_table_after_the_other, connection.get_connection_params(), tables, reads)
-        assert reads.wait(20)
-        call_command("flush", interactive=False, verbosity=0)
-        assert found.result() == 1
+def test_what_a_test_wrote_is_gone_and_what_migrations_made_is_there(django_db_setup: Emptying) -> None:
+    before = kept()
+    assert all(before)
+    user = User.objects.create(username="ada")
+    group = Group.objects.create(name="guests")
+    group.permissions.set(Permission.objects.all()[:2])
+    user.groups.add(group)
+    Permission.objects.first().delete()  # type: ignore[union-attr]
+    django_db_setup()
+    assert not User.objects.exists()
+    assert kept() == before
+
+
+def test_who_only_reads_is_not_waited_for(django_db_setup: Emptying) -> None:
+    User.objects.create(username="ada")
+    with psycopg.connect(**connection.get_connection_params()) as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        before = reader.execute("SELECT count(*) FROM auth_user").fetchone()
+        django_db_setup()
+        assert reader.execute("SELECT count(*) FROM auth_user").fetchone() == before == (1,)
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(("first", "then"), [("auth_user", "auth_group"), ("auth_group", "auth_user")])
+def test_a_writer_and_the_emptying_that_wait_for_each_other_both_come_to_an_end(
+    django_db_setup: Emptying, first: str, then: str
+) -> None:
+    """The writer holds a row and then wants another, while the emptying, whichever it meets first, holds one and wants both."""
+    User.objects.create(username="ada")
+    Group.objects.create(name="guests")
+    parameters = connection.get_connection_params()
+    with (
+        psycopg.connect(**parameters) as writer,
+        psycopg.connect(**parameters, autocommit=True) as watcher,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writer.execute(f"SELECT FROM {first} FOR UPDATE")
+        emptied = pool.submit(django_db_setup)
+        eventually(lambda: watcher.execute(WAITS).fetchall())
+        writer.execute(f"SELECT FROM {then} FOR UPDATE")
+        writer.commit()
+        emptied.result(30)
+    assert not User.objects.exists()
+
+
+def test_it_survives_that_all_connections_are_ended(django_db_setup: Emptying) -> None:
+    from tests.database import end_other_connections
+
+    end_other_connections()
+    User.objects.create(username="ada")
+    django_db_setup()
     assert not User.objects.exists()

@@ -24,8 +24,6 @@ from zenith_site.common.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
-
 
 @pytest.fixture(scope="module")
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

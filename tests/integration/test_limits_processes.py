@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 MakeToken = Callable[[], str]
 
 

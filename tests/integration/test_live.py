@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 SECONDS = 15
 Open = Callable[..., AbstractContextManager[ClientConnection]]
 
@@ -42,7 +41,8 @@ Open = Callable[..., AbstractContextManager[ClientConnection]]
 def module_web(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, int]]:
     for stack in stacks.running(tmp_path_factory.mktemp("live")):
         port = free_port()
-        stack.web(port)
+        # One test is a client that reads nothing and so answers no ping, on a busy machine for longer than daphne bears.
+        stack.web(port, "web", "--ping-timeout", "600")
         yield stack, port
 
 

@@ -26,7 +26,7 @@ from zenith_site.common.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database, module_web = test_live.module_database, test_live.module_web
+module_web = test_live.module_web
 port, token, opened = test_live.port, test_live.token, test_live.opened
 
 COMMITS = 120

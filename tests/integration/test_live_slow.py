@@ -25,7 +25,7 @@ from zenith_site.slow_readers import SlowReaders
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database, module_web = test_live.module_database, test_live.module_web
+module_web = test_live.module_web
 port, token, opened = test_live.port, test_live.token, test_live.opened
 
 

@@ -21,7 +21,6 @@ from zenith_site.common import trail
 from zenith_site.logs import JsonFormatter, TextFormatter
 
 pytestmark = pytest.mark.django_db(transaction=True)
-module_database = stacks.module_database
 
 
 def line(record: logging.LogRecord) -> dict[str, Any]:

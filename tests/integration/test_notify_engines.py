@@ -23,7 +23,6 @@ from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification
 
 pytestmark = pytest.mark.django_db(transaction=True)
-module_database = stacks.module_database
 PORT = free_port()
 PARTS = ("--only", "notifications", "--only", "outbox", "--only", "recorder")
 

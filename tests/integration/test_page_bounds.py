@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import Client
 
-from tests import stack as stacks
 from tests.browser.registry import PAGES, PageCase
 from tests.browser.sample import Sample, filled
+from tests.database import Emptying
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -23,12 +23,10 @@ pytestmark = pytest.mark.django_db
 MOST_QUERIES = 12
 MOST_BYTES = 150_000
 
-module_database = stacks.module_database
-
 
 @pytest.fixture(scope="module")
-def sample(module_database: None) -> Iterator[Sample]:
-    yield from filled()
+def sample(module_database: Emptying) -> Iterator[Sample]:
+    yield from filled(module_database)
 
 
 @pytest.fixture

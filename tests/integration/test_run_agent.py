@@ -17,6 +17,8 @@ from infra_app.models import Host
 from tests.conftest import REPOSITORY
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(
     ("option", "value", "accepted"),

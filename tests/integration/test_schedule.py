@@ -28,8 +28,6 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
-
 
 @pytest.fixture
 def alone() -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 LIMIT = 8
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

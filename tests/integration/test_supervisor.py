@@ -16,6 +16,8 @@ from tests.waiting import eventually
 from zenith_site.launch.programs import Program
 from zenith_site.launch.supervisor import STOP_SECONDS, StartError, Supervisor
 
+pytestmark = pytest.mark.processes
+
 
 class StopLoopError(Exception):
     """Ends the loop of a test from a handler."""

@@ -23,7 +23,6 @@ from tests.waiting import eventually
 from zenith_site.auth.tokens import create_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
-module_database = stacks.module_database
 
 
 @dataclass
@@ -184,7 +183,7 @@ def test_a_receiver_that_is_away_costs_nothing_but_spans(
         stack.engine("engine-2")
         worker = stack.worker("second@traced", "-Q", "untraced", concurrency=1)
         command = ("manage.py", "dispatch", "drill_sleep", "--count", "3", "--queue", "untraced", "--kwargs", '{"seconds": 0}')
-        assert stack.start("dispatch", *command).popen.wait(20) == 0, stack.news()
+        assert stack.start("dispatch", *command).popen.wait(90) == 0, stack.news()
         eventually(lambda: Task.objects.filter(queue="untraced", status="SUCCESS").count() == 3, but=stack.news)
         worker.stop()
         assert "Traceback" not in worker.output

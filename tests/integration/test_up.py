@@ -21,8 +21,10 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.processes import free_port
 
-READY_SECONDS = 60
-STOP_SECONDS = 60
+pytestmark = pytest.mark.processes
+
+READY_SECONDS = 240
+STOP_SECONDS = 180
 API_KEY = "a-key-for-the-tests-0123456789"
 
 

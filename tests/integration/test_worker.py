@@ -27,7 +27,6 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-module_database = stacks.module_database
 WORKER = "first@tests"
 
 

@@ -1,0 +1,72 @@
+"""A pytest plugin: which tests run beside each other under pytest-xdist, and in which order.
+
+A file is a unit, run by one process from end to end, so that its module's fixtures are made once. Those in a browser share one,
+for the sake of one running site. Units that take long begin first.
+
+Order is drawn by pytest-randomly, whose seed is printed: `--randomly-seed=…` draws the same again.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import PurePosixPath
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+#: A directory whose files are one unit, and those that are not: of the pages, with data of their own.
+SHARED = "tests/browser"
+APART = "tests/browser/test_pages.py"
+#: Fixtures that lead to processes of Zenith's own.
+PROCESS_FIXTURES = {"module_database", "process_environment", "only_world"}
+#: What begins first, from the longest on.
+FIRST = ("tests/docker", "tests/browser", "tests/faults")
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the unit that a test belongs to."""
+    path = nodeid.partition("::")[0]
+    return SHARED if str(PurePosixPath(path).parent) == SHARED and path != APART else path
+
+
+class UnitScheduling(LoadScopeScheduling):
+    """Hands out units in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitScheduling:
+    """Take this scheduling with `-n`."""
+    return UnitScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a unit together, the long units first, after order was drawn.
+
+    In a file, tests that need no process of its module's run before those that do, which would take their tasks from them.
+    pytest-django sorts all tests that commit behind all others, because its flush loses what migrations made; ours does not.
+    """
+    for item in items:
+        if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.processes)
+    drawn = {unit: number for number, unit in enumerate(dict.fromkeys(unit_of(item.nodeid) for item in items))}
+    files = {file: number for number, file in enumerate(dict.fromkeys(item.path for item in items))}
+
+    def place(item: pytest.Item) -> tuple[int, int, int, bool]:
+        rank = next((number for number, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+        return rank, drawn[unit_of(item.nodeid)], files[item.path], item.get_closest_marker("processes") is not None
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtestloop() -> None:
+    """Let what tests draw themselves be drawn anew: two workers with one seed would choose the same ports."""
+    random.seed()
