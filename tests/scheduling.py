@@ -1,7 +1,8 @@
 """A pytest plugin: which tests run beside each other under pytest-xdist, and in which order.
 
 A file is a unit, run by one process from end to end, so that its module's fixtures are made once. Those in a browser share one,
-for the sake of one running site. Units that take long begin first.
+for the sake of one running site; those with a Docker engine, because a swarm that is made and left breaks the networks of containers
+that run beside it. Units that take long begin first.
 
 Order is drawn by pytest-randomly, whose seed is printed: `--randomly-seed=…` draws the same again.
 """
@@ -15,8 +16,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-#: A directory whose files are one unit, and those that are not: of the pages, with data of their own.
-SHARED = "tests/browser"
+#: Directories whose files are one unit, and one that is not: of the pages, with data of their own.
+SHARED = ("tests/docker", "tests/browser")
 APART = "tests/browser/test_pages.py"
 #: Fixtures that lead to processes of Zenith's own.
 PROCESS_FIXTURES = {"module_database", "process_environment", "only_world"}
@@ -27,7 +28,8 @@ FIRST = ("tests/docker", "tests/browser", "tests/faults")
 def unit_of(nodeid: str) -> str:
     """Return the unit that a test belongs to."""
     path = nodeid.partition("::")[0]
-    return SHARED if str(PurePosixPath(path).parent) == SHARED and path != APART else path
+    directory = str(PurePosixPath(path).parent)
+    return directory if directory in SHARED and path != APART else path
 
 
 class UnitScheduling(LoadScopeScheduling):

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LOOK_EVERY = 0.03
+#: Seconds between two looks: at first, and at most, for what takes long; a look may cost a connection and a query.
+LOOK_EVERY, LOOK_AT_LEAST_EVERY = 0.03, 0.3
 #: How many times as long as a test says it may take where a machine is busy. Nothing that comes to pass is later for it.
 PATIENCE = 3
 
@@ -19,19 +20,20 @@ def eventually(
 ) -> T:
     """Return what `condition` returns once that is true.
 
-    Looks every `every` seconds. Fails after `within` seconds times PATIENCE, and says what it waited for, what that was at last,
-    and what `but` returns then.
+    Looks every `every` seconds, less often the longer it takes. Fails after `within` seconds times PATIENCE, and says what it
+    waited for, what that was at last, and what `but` returns then.
     """
     within *= PATIENCE
-    deadline = time.monotonic() + within
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > within:
             also = f"; instead: {but()}" if but else ""
             raise AssertionError(f"waited {within:g} s for: {wanted(condition)}\nit was at last: {value!r}{also}")
-        time.sleep(every)
+        time.sleep(max(every, min(waited / 10, LOOK_AT_LEAST_EVERY)))
 
 
 def wanted(condition: Callable[[], object]) -> str:

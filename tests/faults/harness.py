@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,9 @@ class World:
         with self.postgres() as connection:
             return connection.execute(statement, values).fetchall()
 
-    @property
+    @cached_property
     def redis(self) -> redis.Redis:
-        """A client of the harness's own."""
+        """A client of the harness's own, which connects anew where its connection was cut."""
         return redis.Redis.from_url(self.servers.addresses.redis_url, socket_timeout=10)
 
     def kill(self, *processes: Process) -> None:
