@@ -1,8 +1,7 @@
 """A pytest plugin: which tests run beside each other under pytest-xdist, and in which order.
 
 A file is a unit, run by one process from end to end, so that its module's fixtures are made once. Those in a browser share one,
-for the sake of one running site; those with a Docker engine, because a swarm that is made and left breaks the networks of containers
-that run beside it. Units that take long begin first.
+for the sake of one running site. Units that take long begin first.
 
 Order is drawn by pytest-randomly, whose seed is printed: `--randomly-seed=…` draws the same again.
 """
@@ -16,20 +15,22 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-#: Directories whose files are one unit, and one that is not: of the pages, with data of their own.
-SHARED = ("tests/docker", "tests/browser")
+#: A directory whose files are one unit, and one that is not: of the pages, with data of their own.
+SHARED = "tests/browser"
 APART = "tests/browser/test_pages.py"
 #: Fixtures that lead to processes of Zenith's own.
 PROCESS_FIXTURES = {"module_database", "process_environment", "only_world"}
-#: What begins first, from the longest on.
-FIRST = ("tests/docker", "tests/browser", "tests/faults")
+#: What begins first: what takes long, and of that what is waited for by others (docker/conftest.py: `networks`).
+FIRST = (
+    "tests/docker/test_hosts", "tests/browser/test_pages", "tests/browser", "tests/faults/test_servers", "tests/faults/test_engines",
+    "tests/docker/test_compose", "tests/faults", "tests/docker", "tests/integration/test_api_schema", "tests/integration/test_up",
+)  # fmt: skip
 
 
 def unit_of(nodeid: str) -> str:
     """Return the unit that a test belongs to."""
     path = nodeid.partition("::")[0]
-    directory = str(PurePosixPath(path).parent)
-    return directory if directory in SHARED and path != APART else path
+    return SHARED if str(PurePosixPath(path).parent) == SHARED and path != APART else path
 
 
 class UnitScheduling(LoadScopeScheduling):

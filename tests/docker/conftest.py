@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.stack import running
 
 #: Seconds that a build may take on a slow machine with nothing in its cache.
 BUILD_WITHIN = 900.0
+#: The same for every run on this machine. Making and leaving a swarm breaks the networks of other containers of the same engine.
+NETWORKS = Path("/var/tmp/zenith-docker-networks.lock")  # noqa: S108
 #: What the Dockerfile calls the stage that is not in the image.
 BUILD_STAGE = "io.zenith.stage=build"
 
@@ -42,6 +45,19 @@ def image() -> str:
     return tag
 
 
+def hold_networks(how: int) -> Iterator[None]:
+    """Hold the lock on the networks of this machine's Docker engine, fcntl.LOCK_SH or LOCK_EX."""
+    with NETWORKS.open("w") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+@pytest.fixture(scope="module")
+def networks() -> Iterator[None]:
+    """Containers keep their networks meanwhile: nobody makes a swarm, in no run on this machine."""
+    yield from hold_networks(fcntl.LOCK_SH)
+
+
 @pytest.fixture(scope="module")
 def rows(module_database: Emptying) -> Iterator[None]:
     """Let a module's tests share what is in the database, which is emptied at the end."""
@@ -50,7 +66,7 @@ def rows(module_database: Emptying) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def lab(rows: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(rows: None, networks: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Nodes on real engines, for one module; its rows stay from test to test, and everything is removed at the end."""
     from django.conf import settings
 

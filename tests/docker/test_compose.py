@@ -33,7 +33,7 @@ def older_image(image: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def stack(image: str, older_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+def stack(networks: None, image: str, older_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     """The installation, brought from the older image to this one."""
     if compose.command() is None:
         pytest.fail("there is neither `docker compose` nor docker-compose (apt-get install docker-compose)")

@@ -9,7 +9,6 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +18,7 @@ from infra_app.states import HOST_LOST_AFTER, NodeStatus
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
 from tasks_app.states import Status
+from tests.docker.conftest import hold_networks
 from tests.docker.engine import docker, run
 from tests.docker.lab import FIRST_ENGINE, READY_WITHIN, Lab, kill, took
 from tests.processes import REPOSITORY
@@ -26,12 +26,17 @@ from tests.waiting import eventually
 
 SECOND_ENGINE = "tcp://10.77.0.2:2375"
 FIRST_ADDRESS = "10.77.0.1"
-LOCK = Path("/var/tmp/zenith-second-engine.lock")  # noqa: S108 (the same for every run on this machine)
 TOOL = "shared/docker/second-engine"
 
 
 @pytest.fixture(scope="module")
-def second_engine(image: str) -> Iterator[str]:
+def networks() -> Iterator[None]:
+    """This module has the second engine, and the first one's networks, for itself."""
+    yield from hold_networks(fcntl.LOCK_EX)
+
+
+@pytest.fixture(scope="module")
+def second_engine(networks: None, image: str) -> Iterator[str]:
     """A second Docker engine on this machine, with the project's image; stopped again where it did not run before."""
     tool = next((folder / TOOL for folder in REPOSITORY.parents if (folder / TOOL).exists()), None)
     if tool is None:
@@ -39,12 +44,10 @@ def second_engine(image: str) -> Iterator[str]:
         if "docker" in os.environ.get("ZENITH_REQUIRE", ""):
             pytest.fail(reason)
         pytest.skip(reason)
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        run(str(tool), "up", within=120)
-        run("sh", "-c", f"docker save {image} | DOCKER_HOST={SECOND_ENGINE} docker load", within=300)
-        yield str(tool)
-        run(str(tool), "down", within=90)
+    run(str(tool), "up", within=120)
+    run("sh", "-c", f"docker save {image} | DOCKER_HOST={SECOND_ENGINE} docker load", within=300)
+    yield str(tool)
+    run(str(tool), "down", within=90)
 
 
 @pytest.fixture(scope="module")
