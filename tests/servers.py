@@ -43,10 +43,24 @@ AT_THE_END = "at_the_end"
 
 
 def make_directory() -> Path:
-    """Make a temporary directory; PostgreSQL, which runs as another user when the tests run as root, may pass through it."""
+    """Make a directory in which all that a run leaves behind ends: a process that was killed cannot clean up after itself.
+
+    PostgreSQL, which runs as another user when the tests run as root, may pass through it.
+    """
     directory = Path(tempfile.mkdtemp(prefix="zenith-tests-"))
     directory.chmod(0o711)
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     return directory
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest's own directories there too, with paths that are short enough for a socket."""
+    if RUN in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.option.basetemp = config.option.basetemp or Path(os.environ[RUN]) / "t"
 
 
 def make_admin(servers: EmbeddedServers) -> None:

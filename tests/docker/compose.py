@@ -33,6 +33,7 @@ class Compose:
 
     def __init__(self, directory: Path, image: str) -> None:
         self.project = f"zenith-test-{uuid4().hex[:8]}"
+        self._key = ""
         self.dotenv = directory / ".env"
         # What a test needs other than an operator would have it.
         self.dotenv.write_text(f"{(REPOSITORY / '.env.example').read_text()}\nZENITH_RATE_LIMIT=1000/60s\n")
@@ -99,7 +100,8 @@ class Compose:
 
     def api(self, method: str, path: str, **request: Any) -> Any:
         """Call Zenith's API."""
-        key = {"X-API-Key": self.secret("api_key")}
+        self._key = self._key or self.secret("api_key")
+        key = {"X-API-Key": self._key}
         return _json(httpx.request(method, f"http://127.0.0.1:{self.port}{path}", headers=key, timeout=150, **request))
 
     def flower(self, path: str, *, password: str | None = None) -> Any:

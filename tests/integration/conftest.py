@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 ApiClient = Callable[..., Client]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def empty_redis() -> None:
+    """Begin each file with an empty Redis: what a worker said before it was killed is believed for a while."""
+    from tasks_app.tracking import stream
+
+    stream.client().flushdb()
+
+
 @pytest.fixture
 def admin(db: None) -> User:
     """A superuser."""
