@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,7 +21,7 @@ from tests.processes import Process, free_port
 from tests.stack import Stack
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, WebSocket
 
 HERE = Path(__file__).parent
 PASSWORD = "a long enough one"
@@ -155,12 +155,29 @@ class Watch:
         if parts.scheme in {"http", "https", "ws", "wss"}:
             self.hosts.add(parts.netloc)
 
+    def on_exception(self, error: Error) -> None:
+        """Keep what a script did not catch."""
+        self.errors.append(f"exception: {error}")
+
+    def on_socket(self, socket: WebSocket) -> None:
+        """Keep the host that a WebSocket leads to."""
+        self.hosts.add(urlsplit(socket.url).netloc)
+
+    @property
+    def _listeners(self) -> dict[str, Callable[[Any], None]]:
+        return {
+            "console": self.on_console, "pageerror": self.on_exception, "request": self.on_request, "websocket": self.on_socket,
+        }  # fmt: skip
+
     def attach(self, page: Page) -> None:
         """Watch one page."""
-        page.on("console", self.on_console)
-        page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
-        page.on("request", self.on_request)
-        page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
+        for event, listener in self._listeners.items():
+            page.on(event, listener)  # type: ignore[call-overload]
+
+    def detach(self, page: Page) -> None:
+        """Watch it no longer."""
+        for event, listener in self._listeners.items():
+            page.remove_listener(event, listener)
 
 
 @pytest.fixture
@@ -218,7 +235,7 @@ class Visitor:
         return page
 
     def leave(self, *, pictures: bool) -> None:
-        """Close all pages, and keep a picture of each in the test's temporary directory where that is wanted."""
+        """Close all pages, and keep a picture of each where that is wanted."""
         for number, context in enumerate(self.contexts):
             for page in context.pages if pictures else ():
                 page.screenshot(path=self._directory / f"page-{number}.png")
@@ -238,6 +255,8 @@ def visitor(chromium: Browser, site: Site, watch: Watch, tmp_path: Path, request
     from django.contrib.auth.models import User
 
     User.objects.create_superuser("root", password=PASSWORD)
-    visitor = Visitor(chromium, site, watch, tmp_path)
+    # A test's own directory goes with the run.
+    folder = os.environ.get("ZENITH_SCREENSHOTS")
+    visitor = Visitor(chromium, site, watch, Path(folder, "failed", request.node.name) if folder else tmp_path)
     yield visitor
     visitor.leave(pictures=request.node.stash.get(FAILED, False))
