@@ -106,16 +106,20 @@ def run(request: Request) -> None:
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if first == "-m":
-        sys.path[0], sys.argv = directory, rest
+        sys.path.insert(0, directory)
+        sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
-        sys.path[0], sys.argv = str(Path(directory, first).parent), [first, *rest]
+        sys.path.insert(0, str(Path(directory, first).parent))
+        sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":
+    # This directory, in which there is another `docker`.
+    del sys.path[0]
     for name in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(name)

@@ -59,6 +59,7 @@ class Lab:
         """Wait until an agent speaks for a host, and another than before."""
 
         def look() -> object:
+            assert process.runs, f"{process.name} ended:\n{process.output[-3000:]}"
             row = self.host(host)
             return row.agent_id not in (None, before) and row.online and row.cpus
 
