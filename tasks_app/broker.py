@@ -9,6 +9,9 @@ with kombu's own transport can share the queues.
 In the same transactions each worker notes which messages it holds (`TAKEN`), so that the reconciler
 knows whose they were when a worker dies. Kombu's own bookkeeping names no owner.
 
+A message that was taken out of its queue, and of which Redis then refuses the note because its memory or
+its disk is full, is in no place but this process. It is put back as soon as Redis accepts it; kombu drops it.
+
 Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
 """
 
@@ -81,15 +84,22 @@ class QoS(kombu_redis.QoS):
 
     _line: _Line | None = None
 
+    #: Messages without a place in Redis: body, exchange, routing key. One connection's errors end it, and the next puts back.
+    homeless: Final[list[tuple[Any, str, str]]] = []
+
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message as taken but not acknowledged."""
         info = message.delivery_info
         note = dumps([message._raw, info["exchange"], info["routing_key"]])
-        self._transact(
-            ("ZADD", self._key(self.unacked_index_key), time(), delivery_tag),
-            ("HSET", self._key(self.unacked_key), delivery_tag, note),
-            ("HSET", self._key(TAKEN), delivery_tag, _INSTANCE),
-        )
+        try:
+            self._transact(
+                ("ZADD", self._key(self.unacked_index_key), time(), delivery_tag),
+                ("HSET", self._key(self.unacked_key), delivery_tag, note),
+                ("HSET", self._key(TAKEN), delivery_tag, _INSTANCE),
+            )
+        except redis.RedisError:
+            self.homeless.append((message._raw, info["exchange"], info["routing_key"]))
+            raise
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -135,6 +145,18 @@ class Channel(kombu_redis.Channel):
     #: kombu gives up pipelining where any retry is configured, since a pipeline may be sent twice by
     #: it; the one below never retries.
     supports_batch_publish = True
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for the next message, after those that have no place were put back."""
+        restore: Any = self._do_restore_message
+        ask: Any = super()._brpop_start
+        while QoS.homeless:
+            # Before it is taken from the list: Redis may still refuse it, and says so with an error that ends this connection.
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                restore(*QoS.homeless[0], pipe)
+                pipe.execute()
+            QoS.homeless.pop(0)
+        ask(timeout)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Give up at once where the broker refuses connections: whoever publishes holds rows locked.

@@ -1,0 +1,69 @@
+"""The broker's transport: a message that was taken out of its queue is not lost where Redis refuses to note that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+import redis
+from celery import current_app
+from kombu import Connection, Consumer, Message, Queue
+
+from tasks_app import broker
+from tasks_app.tracking import stream
+
+
+@pytest.fixture
+def queue() -> Iterator[str]:
+    """A queue of this test alone."""
+    name = f"refused-{uuid4().hex}"
+    yield name
+    broker.QoS.homeless.clear()
+    stream.client().delete(name)
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let Redis give messages out and take nothing in."""
+    stream.client().config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        stream.client().config_set("maxmemory", 0)
+
+
+class Worker:
+    """What a worker does with a queue, over one connection."""
+
+    def __init__(self, connection: Connection, queue: str) -> None:
+        self.connection = connection
+        self.taken: list[object] = []
+        self.consumer = Consumer(connection, [Queue(queue)], callbacks=[self._receive])
+        self.consumer.consume()
+
+    def _receive(self, body: object, message: Message) -> None:
+        self.taken.append(body)
+        message.ack()
+
+    def take(self) -> list[object]:
+        """Wait for the next message; return all that came."""
+        self.connection.drain_events(timeout=10)
+        return self.taken
+
+
+def test_a_message_whose_note_is_refused_comes_again_once_there_is_room(queue: str) -> None:
+    with current_app.connection_for_read() as first, current_app.connection_for_read() as second:
+        worker, later = Worker(first, queue), Worker(second, queue)
+        first.Producer().publish({"number": 1}, routing_key=queue)
+        with no_room():
+            with pytest.raises(redis.ResponseError, match="maxmemory"):
+                worker.take()
+            assert (worker.taken, stream.client().llen(queue)) == ([], 0)
+            # It does not get lost by being tried too early.
+            with pytest.raises(redis.ResponseError, match="maxmemory"):
+                later.take()
+    with current_app.connection_for_read() as third:
+        assert Worker(third, queue).take() == [{"number": 1}]
+    assert (broker.QoS.homeless, stream.client().llen(queue), stream.client().hlen("unacked")) == ([], 0, 0)
