@@ -156,6 +156,15 @@ def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
     assert reports() == [("SUCCESS", 0)]
 
 
+@pytest.mark.parametrize(("status", "shortest", "longest"), [(Status.RETRY, 6 * 86400, 8 * 86400), (Status.SUCCESS, 60, 3600)])
+def test_the_claim_of_a_task_that_waits_is_kept_for_days_and_of_one_that_ended_for_minutes(
+    task: str, worker: object, status: Status, shortest: int, longest: int
+) -> None:
+    begin(task, attempt=0, tag="t")
+    report(task, status)
+    assert shortest < stream.client().ttl(KEY + task) < longest
+
+
 def test_an_outcome_counts_also_where_redis_forgot_the_claim(task: str, worker: object) -> None:
     begin(task, attempt=0, tag="t")
     stream.client().flushdb()

@@ -35,8 +35,9 @@ def box(status: str = "running", **values: Any) -> ContainerState:
     return ContainerState(**given)
 
 
-def beat(*queues: str, held: int = 0, started: datetime = STARTED, online: bool = True) -> Beat:
-    return Beat(name="one@1", online=online, queues=queues, slots=1, busy=held, held=held, started_at=started.timestamp())
+def beat(*queues: str, held: int = 0, busy: int | None = None, started: datetime = STARTED, online: bool = True) -> Beat:
+    busy = held if busy is None else busy
+    return Beat(name="one@1", online=online, queues=queues, slots=1, busy=busy, held=held, started_at=started.timestamp())
 
 
 def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -> Do:
@@ -105,6 +106,10 @@ def test_draining_tells_the_worker_waits_for_its_tasks_and_then_stops() -> None:
     assert plan(drained, box(), beat(held=1), NOW).reason == "It finishes one task."
     assert step(drained, box(), beat()) is Do.STOP
     assert step(drained, box("exited"), None) is Do.SETTLE
+
+
+def test_draining_waits_for_what_its_worker_has_taken_and_not_begun() -> None:
+    assert plan(node(Desired.DRAINED), box(), beat(held=1, busy=0), NOW).reason == "It finishes one task."
 
 
 def test_draining_does_not_wait_for_a_worker_that_is_not_there() -> None:
