@@ -50,6 +50,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitSch
     return UnitScheduling(config, log)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what leads to processes, in time for `-m`."""
+    if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.processes)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a unit together, the long units first, after order was drawn.
@@ -57,9 +63,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     In a file, tests that need no process of its module's run before those that do, which would take their tasks from them.
     pytest-django sorts all tests that commit behind all others, because its flush loses what migrations made; ours does not.
     """
-    for item in items:
-        if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.processes)
     drawn = {unit: number for number, unit in enumerate(dict.fromkeys(unit_of(item.nodeid) for item in items))}
     files = {file: number for number, file in enumerate(dict.fromkeys(item.path for item in items))}
 
