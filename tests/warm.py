@@ -3,7 +3,7 @@
     python tests/warm.py SOCKET
 
 It imports libraries only, nothing of this repository and no settings, so a fork sees its own environment as a new interpreter
-would, and ends as one does. The start of Zenith without this is what test_up.py and tests/docker are for.
+would, and ends as one does. The start of Zenith without this is what test_up.py and containers are for.
 
 A request is one datagram: `{"command", "environment", "directory"}` as JSON, with four descriptors: standard input, output
 and error, and one into which the process' id is written at once and, at its end, its exit status as subprocess.Popen has it.

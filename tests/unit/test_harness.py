@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests import waiting
 from tests.browser import deaf
+from tests.processes import Forked, Process
 from tests.scheduling import unit_of
 from tests.servers import needs_no_server
 from tests.waiting import eventually
@@ -66,3 +68,10 @@ def test_servers_are_started_unless_only_unit_tests_are_asked_for(paths: list[st
 def test_files_of_a_browser_share_a_unit_and_others_are_their_own() -> None:
     assert unit_of("tests/browser/test_charts.py::test_a") == unit_of("tests/browser/test_flows.py::test_b")
     assert unit_of("tests/faults/test_workers.py::test_a") != unit_of("tests/faults/test_servers.py::test_a")
+
+
+@pytest.mark.parametrize(("module", "status"), [("docker.version", 0), ("no_such_module", 1)])
+def test_a_warm_process_finds_libraries_and_ends_with_its_own_status(tmp_path: Path, module: str, status: int) -> None:
+    process = Process("warm", ["-m", module], tmp_path / "log", {})
+    assert isinstance(process.popen, Forked)
+    assert process.popen.wait(30) == status, process.output
