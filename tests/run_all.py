@@ -21,8 +21,9 @@ PYTHON = (sys.executable, "-m")
 CORES = os.cpu_count() or 1
 #: Fault cases and nodes mostly wait, so there are more processes than cores.
 PROCESSES = CORES + 3
-#: What can be tested without a process of Zenith's own, a browser or an engine.
-QUICK = "not processes and not browser and not docker and not faults"
+#: What can be tested without a process of Zenith's own, a browser or an engine, and be rolled back.
+QUICK = "not processes and not commits and not browser and not docker and not faults"
+QUICK_PATHS = ("tests/unit", "tests/integration")
 #: `make test-long`: how many times the cases with a seed run, and how many examples are drawn for each operation of the API.
 SEEDS, EXAMPLES = 5, 60
 
@@ -84,7 +85,7 @@ def _tests(given: Sequence[str], *, quick: bool, long: bool) -> list[Stage]:
         return Stage(name, (*PYTHON, "pytest", f"--numprocesses={processes}", *arguments, *given), environment)
 
     if quick:
-        return [stage("tests", "-m", QUICK, processes=CORES)]
+        return [stage("tests", "-m", QUICK, *QUICK_PATHS, processes=CORES)]
     if long:
         examples = (("ZENITH_SCHEMA_EXAMPLES", str(EXAMPLES)),)
         again = [stage(f"faults, run {number} of {SEEDS}", "tests/faults") for number in range(2, SEEDS + 1)]

@@ -51,9 +51,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitSch
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what leads to processes, in time for `-m`."""
-    if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+    """Mark what leads to processes, and what commits, in time for `-m`."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if PROCESS_FIXTURES & fixtures:
         item.add_marker(pytest.mark.processes)
+    database = item.get_closest_marker("django_db")
+    if "transactional_db" in fixtures or (database and database.kwargs.get("transaction")):
+        item.add_marker(pytest.mark.commits)
 
 
 @pytest.hookimpl(trylast=True)

@@ -74,6 +74,7 @@ class World:
         self.others: list[Process] = []
         self.dead: list[Process] = []
         self._driver: Process | None = None
+        self._asking: psycopg.Connection[Any] | None = None
         self._answering = threading.Lock()
         self._numbers = iter(range(1, 10_000))
 
@@ -90,6 +91,8 @@ class World:
         """End everything and remove it."""
         for process in self._processes():
             process.kill()
+        if self._asking:
+            self._asking.close()
         self.servers.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -100,9 +103,17 @@ class World:
             yield connection
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        with self.postgres() as connection:
-            return connection.execute(statement, values).fetchall()
+        """Return the rows of a query, over a connection that is kept, because waiting asks again and again, until it is cut."""
+        if self._asking is None or self._asking.closed:
+            self._asking = psycopg.connect(self.servers.addresses.database_url, autocommit=True, connect_timeout=5)
+        try:
+            return self._asking.execute(statement, values).fetchall()
+        except psycopg.OperationalError:
+            if not self._asking.closed:
+                raise
+            # That was the server's end before; whether it is there again shows now.
+            with self.postgres() as connection:
+                return connection.execute(statement, values).fetchall()
 
     @cached_property
     def redis(self) -> redis.Redis:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import Any
 from uuid import UUID
 
@@ -219,32 +220,56 @@ def path_of(route: str) -> str:
     return "/" + route.removesuffix("$").replace(r"\Z", "")
 
 
-@pytest.fixture
-def people(db: None) -> dict[str, User]:
-    """One of each role; none is a superuser."""
-    made = {}
-    for role in PEOPLE:
-        made[role] = User.objects.create_user(role, password="a long enough one", is_staff=role == "admin")
-        made[role].groups.add(Group.objects.get(name=role))
-    return made
+class Visitors:
+    """A client for each of EVERYBODY; users and tokens are made once for all tests, which roll back what they do."""
+
+    def __init__(self) -> None:
+        people = {role: self._user(role) for role in PEOPLE}
+        # Tokens of the admin's, who may everything that the scopes cover.
+        self._clients = {name: self._holder(people["admin"], name, [name]) for name in TOKENS}
+        for name in ("expired", "revoked"):
+            self._clients[name] = self._holder(people["admin"], name, ["read", "dispatch", "operate"])
+        ApiToken.objects.filter(name="expired").update(expires_at=timezone.now() - timedelta(seconds=1))
+        ApiToken.objects.filter(name="revoked").update(revoked_at=timezone.now())
+        for who in (*PEOPLE, "anonymous"):
+            self._clients[who] = Client(raise_request_exception=False)
+        for role, user in people.items():
+            self._clients[role].force_login(user)
+        self._cookies = {who: client.cookies.output(attrs=[], header="") for who, client in self._clients.items()}
+
+    def client(self, who: str) -> Client:
+        """A client as it was at first, whatever it was answered before."""
+        self._clients[who].cookies = SimpleCookie(self._cookies[who])
+        return self._clients[who]
+
+    def headers(self, who: str) -> list[tuple[bytes, bytes]]:
+        """What that client sends with a handshake."""
+        client = self.client(who)
+        key = client.defaults.get("HTTP_X_API_KEY", "")
+        return [(b"x-api-key", key.encode())] * bool(key) + [(b"cookie", self._cookies[who].encode())] * (who in PEOPLE)
+
+    @staticmethod
+    def _user(role: str) -> User:
+        """One with that role; none is a superuser."""
+        user = User.objects.create_user(role, password="a long enough one", is_staff=role == "admin")
+        user.groups.add(Group.objects.get(name=role))
+        return user
+
+    @staticmethod
+    def _holder(user: User, name: str, scopes: list[str]) -> Client:
+        return Client(headers={"X-API-Key": create_token(user, name, scopes)[1]}, raise_request_exception=False)
+
+
+@pytest.fixture(scope="module")
+def everybody(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Visitors]:
+    with django_db_blocker.unblock():
+        yield Visitors()
+        django_db_setup()
 
 
 @pytest.fixture
-def keys(people: dict[str, User]) -> dict[str, str]:
-    """Tokens of the admin's, who may everything that the scopes cover."""
-    made = {name: create_token(people["admin"], name, [name]) for name in TOKENS}
-    made |= {name: create_token(people["admin"], name, ["read", "dispatch", "operate"]) for name in ("expired", "revoked")}
-    past = timezone.now() - timedelta(seconds=1)
-    ApiToken.objects.filter(name="expired").update(expires_at=past)
-    ApiToken.objects.filter(name="revoked").update(revoked_at=past)
-    return {name: raw for name, (_, raw) in made.items()}
-
-
-def client_of(who: str, people: dict[str, User], keys: dict[str, str]) -> Client:
-    client = Client(headers={"X-API-Key": keys[who]} if who in keys else {}, raise_request_exception=False)
-    if who in people:
-        client.force_login(people[who])
-    return client
+def visitors(everybody: Visitors, db: None) -> Visitors:
+    return everybody
 
 
 def ask(client: Client, method: str, path: str, body: object = None) -> Any:
@@ -265,20 +290,20 @@ def is_let_in(response: Any) -> bool:
 
 
 @pytest.mark.parametrize("route", OTHERS)
-def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
+def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, visitors: Visitors) -> None:
     assert route in DOORS, f"say in DOORS who may use {route!r}"
     for method, row in DOORS[route].items():
         expected, body = said(row)
         for who in EVERYBODY:
-            response = ask(client_of(who, people, keys), method, path_of(route), body)
+            response = ask(visitors.client(who), method, path_of(route), body)
             wanted = expected[who]
             found = f"{method} /{route} as {who}: {response.status_code}"
             assert is_let_in(response) if wanted is None else response.status_code == wanted, found
 
 
 @pytest.mark.parametrize("route", [route for route in OTHERS if route not in ANY_METHOD])
-def test_it_takes_no_other_method(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
-    client = client_of("admin", people, keys)
+def test_it_takes_no_other_method(route: str, visitors: Visitors) -> None:
+    client = visitors.client("admin")
     for method in METHODS:
         if method not in DOORS.get(route, {}):
             assert ask(client, method, path_of(route)).status_code == 405, f"say in DOORS who may {method} {route!r}"
@@ -289,10 +314,10 @@ def test_the_table_names_no_route_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("route", ADMIN)
-def test_the_admin_sends_everybody_else_away(route: str, people: dict[str, User], keys: dict[str, str]) -> None:
+def test_the_admin_sends_everybody_else_away(route: str, visitors: Visitors) -> None:
     path = path_of(route).replace("(?P<app_label>auth|django_celery_results|tasks_app|zenith_site)", "auth")
     for who in ("anonymous", "viewer", "operator", "read"):
-        response = client_of(who, people, keys).get(path)
+        response = visitors.client(who).get(path)
         assert response.status_code in (302, 404, 405), f"{path} as {who}"
         if response.status_code == 302:
             assert response.headers["Location"].startswith(("/admin/", "/login/"))
@@ -308,8 +333,8 @@ def test_the_admin_sends_everybody_else_away(route: str, people: dict[str, User]
         ("tasks_app/task", 200),
     ],
 )
-def test_the_admin_lets_the_role_admin_in(model: str, status: int, people: dict[str, User], keys: dict[str, str]) -> None:
-    assert client_of("admin", people, keys).get(f"/admin/{model}/").status_code == status
+def test_the_admin_lets_the_role_admin_in(model: str, status: int, visitors: Visitors) -> None:
+    assert visitors.client("admin").get(f"/admin/{model}/").status_code == status
 
 
 MUTATING = [
@@ -322,7 +347,7 @@ MUTATING = [
 
 @pytest.mark.parametrize(("route", "method"), MUTATING)
 def test_whatever_changes_something_is_in_the_audit_log(
-    route: str, method: str, people: dict[str, User], keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    route: str, method: str, visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def done(request: HttpRequest, **_: Any) -> HttpResponse:
         return HttpResponse()
@@ -330,7 +355,7 @@ def test_whatever_changes_something_is_in_the_audit_log(
     for known, pattern in PATTERNS:
         if known == route:
             monkeypatch.setattr(pattern, "callback", done)
-    client = client_of("admin", people, keys)
+    client = visitors.client("admin")
     AuditEntry.objects.all().delete()
     assert ask(client, method, path_of(route)).status_code == 200
     entry = AuditEntry.objects.get()
@@ -342,17 +367,11 @@ def test_the_table_of_sockets_is_complete() -> None:
     assert sorted(str(pattern.pattern) for pattern in websocket_urlpatterns) == sorted(SOCKETS)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("route", SOCKETS)
 @pytest.mark.parametrize("who", EVERYBODY)
-async def test_every_socket_opens_to_those_who_may_look(route: str, who: str, people: Any, keys: Any) -> None:
-    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
-    if who in keys:
-        headers.append((b"x-api-key", keys[who].encode()))
-    if who in people:
-        client = Client()
-        await client.aforce_login(people[who])
-        headers.append((b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode()))
+async def test_every_socket_opens_to_those_who_may_look(route: str, who: str, visitors: Visitors) -> None:
+    origin = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+    headers = [*origin, *visitors.headers(who)]
     socket = WebsocketCommunicator(SocketAuth(URLRouter(websocket_urlpatterns)), f"/{route}", headers=headers)
     try:
         assert (await socket.connect(timeout=10))[0]
