@@ -1,5 +1,5 @@
-"""The roof over both apps: settings, ASGI, Celery, URLs, authentication, `up`."""
+"""The roof over both apps: settings, ASGI, Celery, URLs, authentication, `up`.
 
-from zenith_site.celery import app as celery_app
-
-__all__ = ["celery_app"]
+The Celery application is not imported here, as in Django's first steps with Celery, but once the apps are ready: what only
+needs the settings, such as a container's health check every 20 seconds, would spend half of its time on Celery's imports.
+"""

@@ -14,7 +14,7 @@ class ZenithSiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what must be in place in every process."""
-        from zenith_site import bridges, orphans, tracing
+        from zenith_site import bridges, celery, orphans, tracing  # noqa: F401 (Celery's application becomes the current one)
         from zenith_site.auth import audit
 
         orphans.connect()

@@ -2,6 +2,8 @@
 
 A server that is away makes no process sick: starting it again would not help, and `/health` tells about that. So a web process is
 well when it answers at all, and the others when PostgreSQL or Redis says that they were heard of lately, or says nothing.
+
+Each probe imports what it needs: imports are what a check costs, and each container is checked every 20 seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import redis
 from django.conf import settings
 
 from zenith_site.launch.container import FLOWER_PORT
@@ -56,6 +57,8 @@ def _answers(url: str) -> str:
 
 
 def _worker(_: list[str]) -> str:
+    import redis
+
     from tasks_app.tracking import heartbeat
 
     own = settings.ZENITH_WORKER_NAME.replace("%h", socket.gethostname())
@@ -67,6 +70,8 @@ def _worker(_: list[str]) -> str:
 
 
 def _engine(arguments: list[str]) -> str:
+    import redis
+
     from tasks_app.tracking import stream
 
     if "--only" in arguments and "recorder" not in arguments:
@@ -78,7 +83,7 @@ def _engine(arguments: list[str]) -> str:
 
 
 def _agent(_: list[str]) -> str:
-    # Not through the models: loading every app takes seconds where many containers share a machine.
+    # Not through the models: loading every app takes seconds if many containers share a machine.
     from django.db import DatabaseError, connection
 
     from infra_app.states import HOST_LOST_AFTER
