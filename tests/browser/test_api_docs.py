@@ -12,8 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def test_the_documentation_lists_every_operation(visitor: Visitor, site: Site, watch: Watch) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}docs")
+    page = visitor.logged_in("docs")
     page.locator(".opblock").first.wait_for()
     described = page.evaluate("fetch('/openapi.json').then(answer => answer.json())")
     operations = sum(len(methods) for methods in described["paths"].values())

@@ -27,8 +27,7 @@ with_and_without_scripts = pytest.mark.parametrize("scripts", [True, False], ids
 
 @with_and_without_scripts
 def test_a_task_is_sent_from_its_form_and_watched_to_its_end(visitor: Visitor, site: Site, scripts: bool) -> None:
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}dispatch/")
+    page = visitor.logged_in("dispatch/", scripts=scripts)
     page.get_by_role("link", name="analyze_text").click()
     page.get_by_label("data", exact=True).fill("Three words here.")
     page.get_by_role("button", name="Send").click()
@@ -42,8 +41,7 @@ def test_a_task_is_sent_from_its_form_and_watched_to_its_end(visitor: Visitor, s
 @with_and_without_scripts
 def test_selected_tasks_are_cancelled_after_a_question(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="analyze_text", data=["a", "b", "c"], queue="nobody-serves-this")
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}tasks/?q=queue:nobody-serves-this")
+    page = visitor.logged_in("tasks/?q=queue:nobody-serves-this", scripts=scripts)
     for box in page.locator("[data-row-box]").all()[:2]:
         box.check()
     page.get_by_role("button", name="Cancel", exact=True).click()
@@ -60,8 +58,7 @@ def test_a_dead_letter_is_found_by_its_group_and_replayed_with_changed_arguments
     watch.tolerant = True  # of the 422 that is meant
     dispatch(task="drill_fail", kwargs={"times": -1, "message": "no such account"}, max_retries=0)
     eventually(DeadLetter.objects.exists, within=30)
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}dead-letters/")
+    page = visitor.logged_in("dead-letters/", scripts=scripts)
     page.locator("[data-row] a[data-open]").click()
     page.get_by_role("link", name="Replay 1").click()
     field = page.get_by_label("Change arguments")
@@ -79,8 +76,7 @@ def test_several_groups_of_dead_letters_are_discarded_at_once(visitor: Visitor, 
     for message in ("no such account", "the bank is closed", "the account is frozen"):
         dispatch(task="drill_fail", kwargs={"times": -1, "message": message}, max_retries=0)
     eventually(lambda: DeadLetter.objects.count() == 3, within=30)
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}dead-letters/")
+    page = visitor.logged_in("dead-letters/", scripts=scripts)
     for box in page.locator("[data-row-box]").all()[:2]:
         box.check()
     page.locator("#selection").get_by_role("button", name="Discard").click()
@@ -93,8 +89,7 @@ def test_several_groups_of_dead_letters_are_discarded_at_once(visitor: Visitor, 
 @with_and_without_scripts
 def test_a_search_can_be_shared_by_its_address(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="analyze_text", data=["a"])
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}tasks/")
+    page = visitor.logged_in("tasks/", scripts=scripts)
     page.locator("#q").fill("name:nothing*")
     page.locator("#q").press("Enter")
     page.get_by_text("Nothing matches the filter").wait_for()
@@ -109,8 +104,7 @@ def test_a_search_can_be_shared_by_its_address(visitor: Visitor, site: Site, scr
 def test_a_column_sorts_the_list_and_stays_in_the_address(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, queue="nobody-serves-this")
     dispatch(task="analyze_text", data=["a"], queue="nobody-serves-this")
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}tasks/")
+    page = visitor.logged_in("tasks/", scripts=scripts)
     page.get_by_role("link", name="Task", exact=True).click()
     page.wait_for_url(re.compile("sort=-name"))
     page.locator("th[aria-sort='descending']").wait_for()
@@ -119,8 +113,7 @@ def test_a_column_sorts_the_list_and_stays_in_the_address(visitor: Visitor, site
 
 
 def test_the_last_word_of_a_search_is_completed(visitor: Visitor, site: Site) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}tasks/")
+    page = visitor.logged_in("tasks/")
     page.locator("#q").press_sequentially("status:FAILURE na")
     assert page.locator("#search-keys option[value='status:FAILURE name:analyze_text']").count() == 1
 
@@ -129,8 +122,7 @@ def test_the_last_word_of_a_search_is_completed(visitor: Visitor, site: Site) ->
 def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site: Site, scripts: bool) -> None:
     dispatch(task="analyze_text", data=["Later."], not_before=datetime.now(UTC) + timedelta(days=1))
     task = Task.objects.get()
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}tasks/{task.id}/")
+    page = visitor.logged_in(f"tasks/{task.id}/", scripts=scripts)
     page.get_by_role("link", name="Change", exact=True).click()
     page.get_by_label("Not before").fill("2040-01-01T08:00:00")
     page.get_by_role("button", name="Change", exact=True).click()
@@ -145,8 +137,7 @@ def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site:
 
 @with_and_without_scripts
 def test_a_list_is_right_again_after_the_web_process_restarted(visitor: Visitor, site: Site, watch: Watch, scripts: bool) -> None:
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}tasks/?q=name:drill_sleep")
+    page = visitor.logged_in("tasks/?q=name:drill_sleep", scripts=scripts)
     if scripts:
         page.get_by_text("Live", exact=True).wait_for()
     watch.tolerant = True
@@ -160,8 +151,7 @@ def test_a_list_is_right_again_after_the_web_process_restarted(visitor: Visitor,
 
 
 def test_new_tasks_arrive_only_where_they_match(visitor: Visitor, site: Site, watch: Watch) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}tasks/?q=name:drill_sleep")
+    page = visitor.logged_in("tasks/?q=name:drill_sleep")
     page.get_by_text("Live", exact=True).wait_for()
     dispatch(task="analyze_text", data=["not this one"])
     dispatch(task="drill_sleep", kwargs={"seconds": 0.0})
@@ -171,8 +161,7 @@ def test_new_tasks_arrive_only_where_they_match(visitor: Visitor, site: Site, wa
 
 @with_and_without_scripts
 def test_a_queue_is_paused_and_resumed(visitor: Visitor, site: Site, scripts: bool) -> None:
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}queues/")
+    page = visitor.logged_in("queues/", scripts=scripts)
     page.get_by_role("link", name=re.compile("^Pause")).first.click()
     page.get_by_label("Note").fill("A look at it.")
     page.get_by_role("button", name="Pause", exact=True).click()

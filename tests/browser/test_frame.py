@@ -31,8 +31,7 @@ def run_some(count: int = 3) -> list[str]:
 
 
 def gallery(visitor: Visitor, site: Site, **options: int | bool) -> Page:
-    page = visitor.logged_in(**options)
-    page.goto(f"{site.url}gallery/")
+    page = visitor.logged_in("gallery/", **options)
     if options.get("scripts", True):
         page.locator("#connection[data-state='live']").wait_for()
     return page
@@ -72,8 +71,7 @@ def test_rows_that_arrive_glow_and_move_nothing(visitor: Visitor, site: Site) ->
 
 
 def test_where_nearly_all_is_new_nothing_glows(visitor: Visitor, site: Site) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}tasks/")
+    page = visitor.logged_in("tasks/")
     page.locator("#connection[data-state='live']").wait_for()
     run_some(13)
     wait_for_rows(page, 13)
@@ -107,8 +105,7 @@ def test_what_becomes_of_a_tasks_children_shows_on_its_page_when_it_has_long_end
     later = timezone.now() + timedelta(days=1)
     held = dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, not_before=later), Origin(source="api"))
     Task.objects.filter(id=held.ids[0]).update(parent_id=parent)
-    page = visitor.logged_in()
-    page.goto(f"{site.url}tasks/{parent}/")
+    page = visitor.logged_in(f"tasks/{parent}/")
     page.locator("#connection[data-state='live']").wait_for()
     page.locator(".relatives .st-scheduled").wait_for()
     reschedule(held.ids[0], timezone.now(), by="a test")

@@ -43,8 +43,7 @@ def shown(page: Page) -> int:
 def test_nodes_are_deployed_and_a_selection_is_drained_after_a_question(
     visitor: Visitor, site: Site, node: Node, scripts: bool
 ) -> None:
-    page = visitor.logged_in(scripts=scripts)
-    page.goto(f"{site.url}nodes/")
+    page = visitor.logged_in("nodes/", scripts=scripts)
     page.get_by_role("link", name="Deploy").click()
     page.get_by_label("Name", exact=True).fill("mail")
     page.get_by_label("Nodes", exact=True).fill("2")
@@ -61,16 +60,14 @@ def test_nodes_are_deployed_and_a_selection_is_drained_after_a_question(
 
 def test_what_cannot_be_deployed_is_said_beside_its_field(visitor: Visitor, site: Site, node: Node, watch: Watch) -> None:
     watch.tolerant = True  # of the 422 that is meant
-    page = visitor.logged_in(scripts=False)
-    page.goto(f"{site.url}nodes/deploy/")
+    page = visitor.logged_in("nodes/deploy/", scripts=False)
     page.get_by_label("Image").fill("alpine")
     page.get_by_role("button", name="Deploy").click()
     page.get_by_text("is not allowed; ZENITH_ALLOWED_IMAGES allows: zenith:latest").wait_for()
 
 
 def test_a_log_grows_is_searched_and_paused(visitor: Visitor, site: Site, node: Node) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}nodes/{node.id}/")
+    page = visitor.logged_in(f"nodes/{node.id}/")
     page.get_by_text("Nothing yet.").wait_for()
     eventually(lambda: log_stream.watched([node.id]))
     say(node, "[INFO] apple", "[ERROR] banana")
@@ -91,8 +88,7 @@ def test_a_log_grows_is_searched_and_paused(visitor: Visitor, site: Site, node: 
 def test_of_a_long_log_the_newest_ten_thousand_lines_stay_and_only_those_in_sight_are_drawn(
     visitor: Visitor, site: Site, node: Node
 ) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{site.url}nodes/{node.id}/log/")
+    page = visitor.logged_in(f"nodes/{node.id}/log/")
     say(node, "the first")
     page.get_by_text("the first", exact=True).wait_for()
     for start in range(0, 12_000, 4000):

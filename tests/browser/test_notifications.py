@@ -35,8 +35,7 @@ def bell(page: Page, unread: int) -> None:
 
 
 def test_the_bell_of_an_open_page_hears_of_it_and_its_panel_stays_open(visitor: Visitor) -> None:
-    page = visitor.logged_in()
-    page.goto(f"{page.url}queues/")
+    page = visitor.logged_in("queues/")
     bell(page, 0)
     happen("w1")
     bell(page, 1)
@@ -76,9 +75,8 @@ def test_one_some_and_all_are_marked_on_the_page_itself(visitor: Visitor) -> Non
 
 
 def test_without_scripts_the_same_forms_do_it(visitor: Visitor) -> None:
-    page = visitor.logged_in(scripts=False)
     happen("w1", "w2", "w3")
-    page.goto(f"{page.url}notifications/")
+    page = visitor.logged_in("notifications/", scripts=False)
     page.get_by_role("button", name="Mark read: w1 is gone").click()
     bell(page, 2)
     page.get_by_role("checkbox", name="Select w2 is gone").check()

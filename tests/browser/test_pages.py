@@ -76,10 +76,10 @@ def tabs(chromium: Browser, sample_site: Site, session: str) -> Iterator[dict[bo
 
 
 @pytest.fixture
-def watched(tabs: dict[bool, Page], watch: Watch) -> Iterator[dict[bool, Page]]:
-    """The same, empty and watched."""
+def watched(tabs: dict[bool, Page], watch: Watch, sample_site: Site) -> Iterator[dict[bool, Page]]:
+    """The same, as good as empty and watched. Not empty: from and to that, Chromium takes another process."""
     for page in tabs.values():
-        page.goto("about:blank")
+        page.goto(f"{sample_site.url}static/favicon.svg")
         watch.attach(page)
     yield tabs
     for page in tabs.values():
