@@ -22,7 +22,7 @@ RUN python -m venv --without-pip /opt/venv \
 COPY . .
 RUN ZENITH_DATA_DIR=/tmp/build ZENITH_STATIC_ROOT=/zenith/.static-root/static \
       /opt/venv/bin/python -c 'import django; django.setup(); from zenith_site.launch.static_files import collect_if_changed as c; c()' \
- && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash infra_app tasks_app zenith_site manage.py
+ && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash infra_app tasks_app zenith_site zenith_worker manage.py
 # So that what is left of it can be told from other images.
 LABEL io.zenith.stage=build
 

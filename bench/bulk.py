@@ -63,8 +63,8 @@ def _loop(lab: Lab, count: int) -> float:
     from django.utils import timezone
 
     from tasks_app.models import Task
-    from tasks_app.tracking.signals import DISPATCHED_HEADER
-    from zenith_site.common.ids import new_id
+    from zenith_worker.wire.headers import DISPATCHED_HEADER
+    from zenith_worker.wire.ids import new_id
 
     started = time.perf_counter()
     for _ in range(count):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
-from tasks_app.states import RANKS, Status
-from tasks_app.tracking.rollup import BUCKETS
+from tasks_app.recording.rollups import BUCKETS
+from zenith_worker.wire.states import RANKS, Status
 
 #: As many as retention leaves by default.
 LETTERS = 10_000
@@ -80,7 +80,7 @@ def remember(database_url: str) -> None:
 
 def sum_up() -> None:
     """Have Zenith sum up the minutes, as its engine does."""
-    from tasks_app.tracking.periods import sum_up as step
+    from tasks_app.maintenance.periods import sum_up as step
 
     while step():
         pass

@@ -151,7 +151,7 @@ def _remove() -> None:
 def _beat(over: threading.Event) -> None:
     """Write the heartbeats of all workers, which do not run."""
     from infra_app.models import Node
-    from tasks_app.tracking import heartbeat
+    from zenith_worker.wire import heartbeat
 
     while not over.is_set():
         for node in Node.objects.exclude(status="REMOVED").only("id", "name"):

@@ -59,8 +59,8 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
     """Fill the tables, ask for every page, and look at them in a browser, for so many seconds each, if any."""
     from django.core.management import call_command
 
-    from tasks_app.tracking import stream
     from tests.browser.sample import fill as fill_sample
+    from zenith_worker.wire import stream
 
     url = os.environ["DATABASE_URL"]
     progress(f"pages: filling in {count:,} tasks")

@@ -78,7 +78,7 @@ def _prune() -> tuple[int, float]:
     """Follow the rule for tasks as `manage.py prune` does; return how many went, in how many seconds."""
     from django.conf import settings
 
-    from tasks_app.tracking import retention
+    from tasks_app.maintenance import retention
 
     settings.ZENITH_RETENTION_DAYS = 1
     (rule,) = (rule for rule in retention.rules() if rule.name == "tasks")

@@ -66,8 +66,8 @@ def _fill(lab: Lab) -> None:
 
 def _hold(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     """Have workers take messages, as kombu and Zenith's transport note it."""
-    from tasks_app.broker import TAKEN
-    from tasks_app.tracking import mailbox
+    from zenith_worker.wire import keys
+    from zenith_worker.wire.keys import TAKEN
 
     client = lab.redis(0)
     bodies = client.rpop("default", HELD)
@@ -78,8 +78,8 @@ def _hold(lab: Lab, connection: psycopg.Connection[Any]) -> None:
             message = json.loads(body)
             tag, owner = str(message["properties"]["delivery_tag"]), f"w{number % WORKERS}"
             held[owner].append((tag, message["headers"]["id"]))
-            pipe.hset(mailbox.UNACKED, tag, json.dumps([message, "", "default"]))
-            pipe.zadd(mailbox.UNACKED_INDEX, {tag: time.time()})
+            pipe.hset(keys.UNACKED, tag, json.dumps([message, "", "default"]))
+            pipe.zadd(keys.UNACKED_INDEX, {tag: time.time()})
             pipe.hset(TAKEN, tag, owner)
         pipe.execute()
     connection.execute(
@@ -91,7 +91,7 @@ def _hold(lab: Lab, connection: psycopg.Connection[Any]) -> None:
 
 
 def _beat(lab: Lab, held: dict[str, list[tuple[str, str]]]) -> None:
-    from tasks_app.tracking import heartbeat
+    from zenith_worker.wire import heartbeat, keys
 
     client = lab.redis(0)
     for name, pairs in held.items():
@@ -101,7 +101,7 @@ def _beat(lab: Lab, held: dict[str, list[tuple[str, str]]]) -> None:
         # It wrote them as this process's own run; every worker has one of its own, and they last as long as this does.
         key = f"zenith:worker:{name}"
         client.set(key, json.dumps({**json.loads(client.get(key) or b""), "instance": name}), px=299_000)
-        client.set(heartbeat.ALIVE + name, name)
+        client.set(keys.ALIVE + name, name)
 
 
 def _lose_a_message(lab: Lab) -> None:
@@ -110,7 +110,7 @@ def _lose_a_message(lab: Lab) -> None:
 
 def _pass(lab: Lab, number: int, total: int) -> float:
     from tasks_app.dispatch.repair import repair
-    from tasks_app.tracking.reconcile import Recoverer, Searcher
+    from tasks_app.maintenance.reconciler import Recoverer, Searcher
 
     progress(f"reconcile: pass {number + 1} of {total}")
     recoverer, searcher = Recoverer(), Searcher()

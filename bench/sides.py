@@ -162,7 +162,7 @@ class Zenith(Side):
     def stored(self) -> bool:
         """Whether every row is SUCCESS; asked only once the stream is empty."""
         from tasks_app.models import Task
-        from tasks_app.tracking import stream
+        from zenith_worker.wire import stream
 
         if stream.length():
             return False

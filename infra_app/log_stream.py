@@ -19,6 +19,8 @@ from uuid import UUID
 import redis
 from django.conf import settings
 
+from zenith_worker.wire.keys import NODE_LOG, NODE_LOG_WATCHED
+
 #: Seconds that a reader counts as watching after it said so, and that a node's lines are kept after the newest.
 WATCHED_FOR: Final = 15
 KEPT_FOR: Final = 600
@@ -27,8 +29,6 @@ MAX_LINES: Final = 10_000
 #: Characters of one line; the rest is cut off.
 MAX_LENGTH: Final = 8_000
 
-_WATCHED: Final = "zenith:node-log-watched:"
-_LINES: Final = "zenith:node-log:"
 _BLOCK: Final = 500
 _ID: Final = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
@@ -57,8 +57,8 @@ def topic(node: UUID) -> str:
 def watch(node: UUID) -> None:
     """Say that somebody reads this node's log for the next WATCHED_FOR seconds."""
     with _client().pipeline(transaction=False) as pipe:
-        pipe.set(f"{_WATCHED}{node}", 1, ex=WATCHED_FOR)
-        pipe.expire(f"{_LINES}{node}", KEPT_FOR)
+        pipe.set(f"{NODE_LOG_WATCHED}{node}", 1, ex=WATCHED_FOR)
+        pipe.expire(f"{NODE_LOG}{node}", KEPT_FOR)
         pipe.execute()
 
 
@@ -66,14 +66,14 @@ def watched(nodes: Sequence[UUID]) -> set[UUID]:
     """Return those of the nodes whose logs somebody reads."""
     if not nodes:
         return set()
-    answers = _client().mget([f"{_WATCHED}{node}" for node in nodes])
+    answers = _client().mget([f"{NODE_LOG_WATCHED}{node}" for node in nodes])
     return {node for node, answer in zip(nodes, answers, strict=True) if answer is not None}
 
 
 def append(node: UUID, lines: Iterable[Line]) -> None:
     """Add lines, the oldest first."""
     found = list(lines)
-    key = f"{_LINES}{node}"
+    key = f"{NODE_LOG}{node}"
     for start in range(0, len(found), _BLOCK):
         with _client().pipeline(transaction=False) as pipe:
             for line in found[start : start + _BLOCK]:
@@ -88,7 +88,7 @@ def read(node: UUID, after: str = "", limit: int = 1000) -> list[Entry]:
 
     Raises ValueError where `after` is no id.
     """
-    key = f"{_LINES}{node}"
+    key = f"{NODE_LOG}{node}"
     if after:
         if not _ID.fullmatch(after):
             raise ValueError(f"{after!r} is not the id of a line")

@@ -28,7 +28,7 @@ from infra_app.states import ACTIONS, Desired, NodeStatus
 from infra_app.validation import Deployment, check, check_replicas
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.hints import changed
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 #: Where a node is once nothing more is wanted of it than this, as long as no agent has it.
 _WITHOUT_HOST: Final = {

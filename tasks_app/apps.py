@@ -10,9 +10,13 @@ class TasksConfig(AppConfig):
     verbose_name = "Tasks"
 
     def ready(self) -> None:
-        """Connect the signal handlers: they must be there in every process that sends or runs tasks. Keep requests' keys."""
-        from tasks_app.dispatch import idempotency  # these need the models
-        from tasks_app.tracking import signals  # noqa: F401
-        from zenith_site.common import once
+        """Say where Redis is, keep requests' keys, and connect the signal handlers of whoever sends or runs tasks."""
+        from django.conf import settings
 
+        from tasks_app.dispatch import idempotency  # it needs the models
+        from tasks_app.worker_bridge import signals  # noqa: F401
+        from zenith_site.common import once
+        from zenith_worker.wire import client
+
+        client.configure(settings.ZENITH_REDIS_URL)
         once.fill(idempotency.once)

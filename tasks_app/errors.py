@@ -1,7 +1,5 @@
 """What can go wrong with tasks, workers and queues, beside what can with any request."""
 
-from kombu.exceptions import EncodeError
-
 from zenith_site.common.errors import InvalidInputError, ZenithError
 
 
@@ -25,18 +23,6 @@ class WorkerSilentError(ZenithError):
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(f"{name} did not answer within {seconds:g} s; it may still do it.")
-
-
-class PoisonTaskError(ZenithError):
-    """A task killed its worker process too often to be tried again."""
-
-
-class ResultTooLargeError(ZenithError, EncodeError):
-    """A task returned more than `ZENITH_RESULT_MAX_BYTES` of JSON."""
-
-
-class ResultNotJSONError(ZenithError, EncodeError):
-    """A task returned something JSON cannot hold (or PostgreSQL cannot store as JSON)."""
 
 
 class RateLimitedError(ZenithError):

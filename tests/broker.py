@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tasks_app.tracking import stream
+from zenith_worker.wire import stream
 
 #: Kombu keeps a list for each step of priority; this stands between the queue's name and the step.
 _SEPARATOR = "\x06\x16"

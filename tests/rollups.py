@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks_app.models import MinuteRollup
-from tasks_app.tracking.rollup import BOUNDS, BUCKETS
+from tasks_app.recording.rollups import BOUNDS, BUCKETS
 
 
 def histogram(seconds: Sequence[float]) -> list[int]:

@@ -16,11 +16,11 @@ from celery import current_app
 from django.db import connection
 
 from tasks_app.models import Task
-from tasks_app.states import OPEN, Status
-from tasks_app.tracking import heartbeat, stream
 from tests.processes import REPOSITORY, TAIL, Process
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.states import OPEN, Status
 
 T = TypeVar("T")
 

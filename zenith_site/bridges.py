@@ -13,9 +13,9 @@ from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.insight import queues, workers
 from tasks_app.ports import NodeSeen
-from tasks_app.tracking import heartbeat
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.masking import mask_text
+from zenith_worker.wire import heartbeat
 
 _MINUTE: Final = 60.0
 _DEATHS: Final = (DIED, OUT_OF_MEMORY)

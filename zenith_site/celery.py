@@ -8,6 +8,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
 # Django's system checks import the URLs, and with them all pages and the API: a third of a worker's start, for nothing.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-app = Celery("zenith", task_cls="tasks_app.base:ZenithTask")
+app = Celery("zenith", task_cls="tasks_app.worker_bridge.task:DatabaseTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.steps["consumer"].add("tasks_app.tracking.announcer:Announcer")
+app.steps["consumer"].add("zenith_worker.state_reporter:StateReporter")

@@ -18,9 +18,9 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field
 
-from tasks_app.tracking import heartbeat
 from zenith_site import schema
 from zenith_site.version import VERSION
+from zenith_worker.wire import heartbeat
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from zenith_site.common import trail
+from zenith_worker.wire import correlation
 
 
 class OneLine(logging.Filter):
@@ -21,7 +21,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the line, without a traceback."""
-        ids = {"request": trail.request_id.get(), "task": trail.task.get()[0]}
+        ids = {"request": correlation.request_id.get(), "task": correlation.task.get()[0]}
         said = " ".join(f"{name}={value}" for name, value in ids.items() if value)
         line = super().formatMessage(record)
         return f"{line} [{said}]" if said else line
@@ -32,11 +32,11 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        task_id, task_name = trail.task.get()
+        task_id, task_name = correlation.task.get()
         members = {
             "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname, "logger": record.name, "message": record.getMessage(),
-            "request_id": trail.request_id.get(), "task_id": task_id, "task_name": task_name,
+            "request_id": correlation.request_id.get(), "task_id": task_id, "task_name": task_name,
             "traceback": self.formatException(record.exc_info) if record.exc_info else "",
         }  # fmt: skip
         return json.dumps({name: value for name, value in members.items() if value}, ensure_ascii=False)

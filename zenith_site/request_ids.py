@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from zenith_site.common import trail
+from zenith_worker.wire import correlation
 
 HEADER: Final = "X-Request-ID"
 
@@ -21,24 +21,24 @@ def request_id_middleware(
     if iscoroutinefunction(get_response):
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:
-            token = trail.request_id.set(trail.accept(request.headers.get(HEADER, "")))
+            token = correlation.request_id.set(correlation.accept(request.headers.get(HEADER, "")))
             try:
                 return _with_id(await get_response(request))
             finally:
-                trail.request_id.reset(token)
+                correlation.request_id.reset(token)
 
         return middleware
 
     def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
-        token = trail.request_id.set(trail.accept(request.headers.get(HEADER, "")))
+        token = correlation.request_id.set(correlation.accept(request.headers.get(HEADER, "")))
         try:
             return _with_id(get_response(request))
         finally:
-            trail.request_id.reset(token)
+            correlation.request_id.reset(token)
 
     return middleware_in_a_thread
 
 
 def _with_id(response: Any) -> HttpResponseBase:
-    response.headers[HEADER] = trail.request_id.get()
+    response.headers[HEADER] = correlation.request_id.get()
     return cast(HttpResponseBase, response)

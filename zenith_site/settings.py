@@ -248,13 +248,13 @@ ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 # --- Celery; ARCHITECTURE.md says which failure each of these prevents ------------------------------------------------
 
 CELERY_BROKER_URL = ZENITH_REDIS_URL
-CELERY_BROKER_TRANSPORT = "tasks_app.broker:Transport"
+CELERY_BROKER_TRANSPORT = "zenith_worker.wire.transport:Transport"
 CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if ZENITH_REDIS_URL.startswith("rediss:") else None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A full Redis refuses commands over a connection that is in order; Celery ends the worker for that unless told to try again.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
-CELERY_RESULT_BACKEND = "tasks_app.tracking.backend:ZenithBackend"
+CELERY_RESULT_BACKEND = "tasks_app.worker_bridge.backend:ZenithBackend"
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]

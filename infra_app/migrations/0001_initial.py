@@ -5,7 +5,7 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-import zenith_site.common.ids
+import zenith_worker.wire.ids
 
 
 class Migration(migrations.Migration):
@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=zenith_worker.wire.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 ("name", models.CharField(max_length=50)),
                 (
@@ -143,7 +143,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=zenith_worker.wire.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 ("name", models.CharField(max_length=63)),
                 (

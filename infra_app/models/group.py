@@ -5,7 +5,7 @@ from django.db import models
 from django.utils import timezone
 
 from infra_app.models.host import Host
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 
 class GroupKind(models.TextChoices):

@@ -6,7 +6,7 @@ from django.utils import timezone
 from infra_app.models.group import NodeGroup
 from infra_app.models.host import Host
 from infra_app.states import STORED, Desired, NodeStatus
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 
 class Node(models.Model):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from tasks_app.insight.analytics import HeatRow, LoadPoint, Stats
 from tasks_app.insight.rollups import Totals
 from tasks_app.insight.window import Preset, Span
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 _Count = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float | None, Field(ge=0)]

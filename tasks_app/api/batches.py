@@ -13,10 +13,10 @@ from tasks_app.api.task_schemas import CancelAnswer, CancelOne
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.insight import batches
 from tasks_app.insight.batches import BatchDetail, BatchFilter, Progress
-from tasks_app.states import Status
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.paging import link_next, refuse_unknown
+from zenith_worker.wire.states import Status
 
 router = Router(tags=["batches"])
 

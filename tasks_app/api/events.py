@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from tasks_app.insight.events import EventFilter, EventPage
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.masking import mask_text
 from zenith_site.common.paging import refuse_unknown
+from zenith_worker.wire.states import Status
 
 router = Router(tags=["events"])
 

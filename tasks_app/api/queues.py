@@ -13,10 +13,10 @@ from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.insight import queues
 from tasks_app.insight.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
 from tasks_app.insight.window import SteppedWindow
-from tasks_app.tracking.mailbox import PRIORITY_STEPS, Message
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.paging import refuse_unknown
+from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
 
 router = Router(tags=["queues"])
 

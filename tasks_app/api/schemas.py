@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.insight.tasks import TaskWithResult
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 
 def read_id(value: Any) -> Any:

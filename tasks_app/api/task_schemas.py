@@ -16,8 +16,8 @@ from tasks_app.insight.attempts import AttemptView
 from tasks_app.insight.detail import TaskDetail
 from tasks_app.insight.tasks import FilterText, QueryText, TaskFilter, TaskWithResult
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status
 from zenith_site.common.masking import mask_text
+from zenith_worker.wire.states import Status
 
 #: Different dispatches in one request.
 MAX_DISPATCHES = 1000

@@ -4,7 +4,7 @@ A pause is a row in PostgreSQL, so it outlasts every restart. From then on
 
 1. nothing is sent to the queue: its tasks stay PENDING, due ones SCHEDULED, failed ones in RETRY (dispatch/publish.py);
 2. each worker gives up consuming it with its next heartbeat, two seconds at most; a worker that
-   starts meanwhile does not begin (tracking/consuming.py). Messages that are on the broker wait there.
+   starts meanwhile does not begin (zenith_worker/consumers.py). Messages that are on the broker wait there.
 
 What a worker had reserved by then runs. What is being sent at the moment of the pause still goes out, and waits on the broker.
 """
@@ -16,11 +16,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.dispatch.cancel import CHUNK, Cancelled, cancel
+from tasks_app.maintenance import pauses
 from tasks_app.models import QueuePause, Task
-from tasks_app.states import Status
-from tasks_app.tracking import mailbox, pauses
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
+from zenith_worker.wire import broker_queues
+from zenith_worker.wire.states import Status
 
 MAX_NOTE: Final = 1000
 #: Tasks purged by one call.
@@ -88,4 +89,4 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
         total += cancel(ids, by=by)
         newest = ids[-1]
         limit -= len(ids)
-    return Purged(total.revoked, total.running, mailbox.sweep(queue), count_waiting(queue))
+    return Purged(total.revoked, total.running, broker_queues.sweep(queue), count_waiting(queue))

@@ -19,11 +19,11 @@ from celery import current_app
 from celery.utils.time import rate
 
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
-from tasks_app.tracking import gone
-from tasks_app.tracking.consuming import STOP_CONSUMING
-from tasks_app.tracking.gone import Outcome
-from tasks_app.tracking.heartbeat import DEAD_AFTER, WorkerBeat, read_all
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
+from zenith_worker.wire import clearing
+from zenith_worker.wire.clearing import Outcome
+from zenith_worker.wire.control import STOP_CONSUMING
+from zenith_worker.wire.heartbeat import DEAD_AFTER, WorkerBeat, read_all
 
 #: Seconds that a worker has to answer.
 PATIENCE: Final = 2.0
@@ -155,7 +155,7 @@ def clear(name: str, by: str) -> None:
 
     Raises StateConflictError where it is not dead, or its tasks were not given to others yet.
     """
-    match gone.clear(name, by):
+    match clearing.clear(name, by):
         case Outcome.UNKNOWN:
             raise WorkerUnknownError(name)
         case Outcome.BEATING:
@@ -166,7 +166,7 @@ def clear(name: str, by: str) -> None:
 
 def clear_all(by: str) -> tuple[list[str], list[str]]:
     """Clear every worker that is gone; return the names of those cleared, and of those that hold tasks still."""
-    outcomes = {beat.name: gone.clear(beat.name, by) for beat in read_all() if beat.dead}
+    outcomes = {beat.name: clearing.clear(beat.name, by) for beat in read_all() if beat.dead}
     cleared, holding = ([name for name, seen in outcomes.items() if seen is one] for one in (Outcome.CLEARED, Outcome.HOLDING))
     return cleared, holding
 

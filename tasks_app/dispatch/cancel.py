@@ -4,7 +4,7 @@
 2. What has no message yet (SCHEDULED, PENDING, a RETRY held here) is REVOKED in the same transaction,
    and never reaches the broker. Should a relay have died right after sending it, its message is refused.
 3. For what is on the broker, one script in Redis decides between the cancellation and a worker that is
-   about to start (tracking/claims.py). Won: the task is REVOKED, and every worker, also one that
+   about to start (zenith_worker/wire/claims.py). Won: the task is REVOKED, and every worker, also one that
    starts next week, refuses its message.
 4. What runs goes on, unless it is stopped by force: then its process is killed, and it is REVOKED
    once its worker says so.
@@ -26,11 +26,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.models import Task
-from tasks_app.states import OPEN, Status
-from tasks_app.tracking import claims, live
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.claims import Verdict
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
+from zenith_worker.wire import claims
+from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.states import OPEN, Status
+from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

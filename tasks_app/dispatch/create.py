@@ -26,13 +26,14 @@ from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Batch
-from tasks_app.states import Status, position
-from tasks_app.tracking import live
-from tasks_app.tracking.events import EventRow, write_events
-from zenith_site.common import jsonsafe, spans, trail
+from tasks_app.recording import live
+from tasks_app.recording.events import EventRow, write_events
+from zenith_site.common import jsonsafe
 from zenith_site.common.errors import Problem
-from zenith_site.common.ids import canonical, new_id
 from zenith_site.common.once import digest, scoped
+from zenith_worker.wire import correlation, spans
+from zenith_worker.wire.ids import canonical, new_id
+from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100
@@ -167,7 +168,7 @@ def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
     """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(), headers={**_root(), **trail.carried()},
+        user_id=origin.user_id, created_at=timezone.now(), headers={**_root(), **correlation.carried()},
     )  # fmt: skip
 
 

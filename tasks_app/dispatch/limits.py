@@ -29,6 +29,7 @@ from redis.retry import Retry
 from tasks_app.errors import RateLimitedError
 from zenith_site.common.callers import Caller, Rate
 from zenith_site.common.errors import BrokerUnavailableError
+from zenith_worker.wire.keys import LIMIT
 
 #: Seconds that a request waits for Redis before it is told to come again.
 _PATIENCE: Final = 2.0
@@ -110,5 +111,5 @@ def _limiter() -> MovingWindowRateLimiter:
         # A pooled connection may have died while it was idle; one that is silent stays so.
         retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
     )
-    storage = RedisStorage(settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix="zenith:limit")
+    storage = RedisStorage(settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix=LIMIT)
     return MovingWindowRateLimiter(storage)

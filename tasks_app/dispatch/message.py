@@ -13,11 +13,12 @@ from uuid import UUID
 
 from celery import current_app
 from celery.app.amqp import task_message
+from django.conf import settings
 from kombu.messaging import Producer
 
-from tasks_app.base import MAX_RETRIES_HEADER, soft_limit
-from tasks_app.states import Status, attempt_of
-from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
+from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
+from zenith_worker.wire.states import Status, attempt_of
+from zenith_worker.wire.time_limits import soft_limit
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
@@ -66,7 +67,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     """Publish one task's message through `producer`. Raises kombu's OperationalError.
 
     `perhaps_sent` marks a message that may be a second copy: its worker then looks more closely
-    before it runs the task (tracking/admission.py). `again` marks one that surely is, a delivery of
+    before it runs the task (zenith_worker/admission.py). `again` marks one that surely is, a delivery of
     its own on the timeline.
     """
     template = _template(row.name, row.max_retries, row.time_limit, row.soft_time_limit)
@@ -99,7 +100,11 @@ def _template(name: str, max_retries: int | None, time_limit: int | None, soft_t
     hard = time_limit or getattr(task, "time_limit", None)
     soft = soft_time_limit or getattr(task, "soft_time_limit", None)
     message = current_app.amqp.create_task_message(
-        "", name, ignore_result=bool(task and task.ignore_result), time_limit=hard, soft_time_limit=soft_limit(hard, soft)
+        "",
+        name,
+        ignore_result=bool(task and task.ignore_result),
+        time_limit=hard,
+        soft_time_limit=soft_limit(hard, soft, settings.CELERY_TASK_SOFT_TIME_LIMIT),
     )
     message.headers[DISPATCHED_HEADER] = 1
     if max_retries is not None:

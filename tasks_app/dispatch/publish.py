@@ -25,11 +25,11 @@ from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
-from tasks_app.states import Status, position
-from tasks_app.tracking import live
-from tasks_app.tracking.events import EventRow, write_events
-from zenith_site.common import spans
+from tasks_app.recording import live
+from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common.errors import BrokerUnavailableError
+from zenith_worker.wire import spans
+from zenith_worker.wire.states import Status, position
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ PENDING_QUEUES: Final = """
     SELECT queue FROM pending
     WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
 """
-# What the attempt before left is cleared, as tracking/fold.py does for every new delivery.
+# What the attempt before left is cleared, as recording/reducer.py does for every new delivery.
 _MARK: Final = """
     UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
         held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''

@@ -5,7 +5,7 @@ from typing import Final
 
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
-from tasks_app.tracking.reconcile import Recoverer, Searcher
+from tasks_app.maintenance.reconciler import Recoverer, Searcher
 from zenith_site.common.alone import alone
 from zenith_site.common.loops import repeat
 

@@ -31,8 +31,8 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
-from zenith_site.common.ids import new_id
 from zenith_site.common.masking import mask_problems
+from zenith_worker.wire.ids import new_id
 
 #: Letters replayed in one transaction; more become a run.
 AT_ONCE: Final = 1000

@@ -21,8 +21,8 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
-from tasks_app.states import Status
 from zenith_site.common.loops import repeat
+from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.errors import StateConflictError
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 
 def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Sending again what got lost: tasks whose message exists nowhere (tracking/reconcile.py finds them)."""
+"""Sending again what got lost: tasks whose message exists nowhere (maintenance/reconciler.py finds them)."""
 
 import logging
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
-from tasks_app.states import Status, position
-from tasks_app.tracking import claims, stream
-from tasks_app.tracking.crashes import put_back
-from tasks_app.tracking.reconcile import Lost
+from tasks_app.maintenance.reconciler import Lost
 from zenith_site.common.errors import BrokerUnavailableError
+from zenith_worker.wire import claims, stream
+from zenith_worker.wire.deliveries import put_back
+from zenith_worker.wire.states import Status, position
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from django.db import connection, transaction
 from tasks_app import catalog
 from tasks_app.dispatch.create import queue_problems
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import Status, note_position
-from tasks_app.tracking import live
-from tasks_app.tracking.events import EventRow, write_events
+from tasks_app.recording import live
+from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.masking import mask_problems
+from zenith_worker.wire.states import Status, note_position
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from django.conf import settings
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.models import Task
-from tasks_app.states import TERMINAL
+from zenith_worker.wire.states import TERMINAL
 
 COUNT: Final = 10
 #: Seconds to wait for the whole batch before saying what is missing.

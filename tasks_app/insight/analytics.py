@@ -12,9 +12,9 @@ from django.db.models import Count
 from tasks_app.insight import rollups
 from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import Preset, Span, span_of
+from tasks_app.maintenance.periods import Reach
 from tasks_app.models import Task
-from tasks_app.states import OPEN, Status
-from tasks_app.tracking.periods import Reach
+from zenith_worker.wire.states import OPEN, Status
 
 WEEKDAYS: Final = tuple(range(1, 8))
 #: Days that a heat map by day may have.

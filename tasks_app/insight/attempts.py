@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks_app.models import Attempt, Task
-from tasks_app.states import TERMINAL, Status, delivery_of, position
 from zenith_site.common.masking import mask_text
+from zenith_worker.wire.states import TERMINAL, Status, delivery_of, position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.insight.tasks import Cursor, FilterText, decode_cursor, encode_cursor
 from tasks_app.models import Batch, Task
-from tasks_app.states import OPEN, TERMINAL, Status
+from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 DEFAULT_LIMIT: Final = 20
 #: Each batch's tasks are counted: ten thousand at most.

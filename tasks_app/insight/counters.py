@@ -7,8 +7,8 @@ from typing import Final
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.states import OPEN, Status
-from tasks_app.tracking.heartbeat import WorkerBeat
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import OPEN, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

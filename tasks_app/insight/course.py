@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from tasks_app.insight.attempts import AttemptView
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import TERMINAL, Status, delivery_of, position
+from zenith_worker.wire.states import TERMINAL, Status, delivery_of, position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What happened since: the events that live pages and resuming clients read.
 
-Ids follow the order of the commits (tracking/events.py), so "after N" never misses one.
+Ids follow the order of the commits (recording/events.py), so "after N" never misses one.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,9 +12,9 @@ from uuid import UUID
 from django.db.models import Max, Min
 
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status, attempt_of
 from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import MAX_NAMED
+from zenith_worker.wire.states import Status, attempt_of
 
 #: More than this at once is not caught up with: the reader should read its list anew.
 MAX_BEHIND: Final = 5000

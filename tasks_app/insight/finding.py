@@ -27,7 +27,7 @@ from tasks_app.insight.walk import (
     shortest,
     walk,
 )
-from tasks_app.states import OPEN, Status
+from zenith_worker.wire.states import OPEN, Status
 
 #: The only statuses in which a row has an error; every new attempt clears it.
 WITH_ERROR: Final = (Status.FAILURE, Status.RETRY, Status.REVOKED)

@@ -16,7 +16,7 @@ from typing import Final
 from tasks_app.insight import rollups
 from tasks_app.insight.rollups import Totals
 from tasks_app.insight.window import Span
-from tasks_app.tracking.periods import DAY, reach
+from tasks_app.maintenance.periods import DAY, reach
 
 Pair = tuple[str, str]
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Cast
 
 from tasks_app.insight.batches import Progress
 from tasks_app.models import Task
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 #: Replays shown of one task, and children; a letter is replayed once, unless somebody forces more.
 SHOWN: Final = 20

@@ -19,11 +19,11 @@ from django.db import connection
 from django.db.models import F, Sum
 
 from tasks_app.insight.window import Span
+from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
-from tasks_app.tracking import mailbox
-from tasks_app.tracking.heartbeat import WorkerBeat, read_all
-from tasks_app.tracking.mailbox import Message
-from tasks_app.tracking.samples import QueueNow, known_queues, queues_now
+from zenith_worker.wire import broker_queues
+from zenith_worker.wire.broker_queues import Message
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 
 RATE_MINUTES: Final = 5
 #: Held tasks are counted up to this.
@@ -85,13 +85,13 @@ def is_known(name: str) -> bool:
 
 def peek(name: str, limit: int) -> list[Message]:
     """Return the messages of each priority that wait longest, up to `limit` each. Raises redis.RedisError."""
-    return mailbox.peek(name, min(limit, MAX_PEEKED))
+    return broker_queues.peek(name, min(limit, MAX_PEEKED))
 
 
 def peek_unacknowledged(name: str, limit: int) -> list[tuple[Message, str | None]]:
     """Return up to `limit` messages that workers hold, with the name of the worker where it is known."""
     names = {beat.instance: beat.name for beat in read_all()}
-    held = mailbox.peek_unacknowledged(name, min(limit, MAX_PEEKED))
+    held = broker_queues.peek_unacknowledged(name, min(limit, MAX_PEEKED))
     return [(message, names.get(message.holder or "")) for message in held]
 
 

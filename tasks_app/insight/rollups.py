@@ -13,9 +13,9 @@ from django.db import connection
 
 from tasks_app.insight.search import quoted
 from tasks_app.insight.window import Span
+from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
 from tasks_app.models import PeriodRollup
-from tasks_app.tracking.periods import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
-from tasks_app.tracking.rollup import BUCKETS, percentile
+from tasks_app.recording.rollups import BUCKETS, percentile
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_date, parse_datetime
 
-from tasks_app.states import Status
+from zenith_worker.wire.states import STATUSES, Status
 
 #: More terms than this are no search that somebody typed.
 MAX_TERMS: Final = 20
@@ -157,8 +157,8 @@ def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
     if not terms:
         return None
     for term in terms:
-        if term.value.upper() not in Status.values:
-            raise ValueError(f"there is no status {term.value!r}; known are {', '.join(Status.values)}")
+        if term.value.upper() not in STATUSES:
+            raise ValueError(f"there is no status {term.value!r}; known are {', '.join(STATUSES)}")
     wanted = {Status(term.value.upper()) for term in terms if not term.unwanted} or set(Status)
     return frozenset(wanted - {Status(term.value.upper()) for term in terms if term.unwanted})
 

@@ -6,7 +6,7 @@ from typing import Final
 import redis
 from django.db import connection
 
-from tasks_app.tracking import heartbeat
+from zenith_worker.wire import heartbeat
 
 #: Where counting stops; the navigation then says that there are more.
 COUNTED_TO: Final = 10_000

@@ -20,9 +20,9 @@ from tasks_app.insight.arguments import shown_arguments
 from tasks_app.insight.search import Search, parse
 from tasks_app.insight.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
 from tasks_app.models import Task
-from tasks_app.states import OPEN, TERMINAL, Status
 from zenith_site.common import jsonsafe
 from zenith_site.common.masking import mask, mask_text
+from zenith_worker.wire.states import OPEN, STATUSES, TERMINAL, Status
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
@@ -62,7 +62,7 @@ Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterVal
 FilterStatus = Annotated[
     Status | None,
     BeforeValidator(lambda value: value or None),
-    WithJsonSchema({"type": "string", "enum": [*Status.values, ""]}),
+    WithJsonSchema({"type": "string", "enum": [*STATUSES, ""]}),
 ]
 
 

@@ -4,7 +4,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import RANKS, Status
+from zenith_worker.wire.states import RANKS, Status
 
 
 def timeline(task: Task) -> QuerySet[TaskEvent]:

@@ -12,9 +12,9 @@ from django.utils import timezone
 from tasks_app.insight.finding import find
 from tasks_app.insight.search import Choice, Search
 from tasks_app.models import MinuteRollup, Task
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, pauses
-from tasks_app.tracking.heartbeat import WorkerBeat
+from zenith_worker.wire import heartbeat, pauses
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import Status
 
 #: Queued tasks counted before it is said that there are more.
 MAX_COUNTED: Final = 10_000

@@ -10,7 +10,7 @@ from django.db import connection
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from tasks_app.insight.tasks import FilterText
-from tasks_app.tracking.periods import DAY, MINUTE
+from tasks_app.maintenance.periods import DAY, MINUTE
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 HOUR: Final = 3600

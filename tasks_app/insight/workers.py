@@ -9,8 +9,8 @@ from typing import Final
 from uuid import UUID
 
 from tasks_app.models import Task
-from tasks_app.states import Status
-from tasks_app.tracking.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.states import Status
 
 #: Tasks shown of all workers together.
 MAX_TASKS: Final = 2000

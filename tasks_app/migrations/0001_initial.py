@@ -5,7 +5,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import zenith_site.common.ids
+import zenith_worker.wire.ids
 
 
 class Migration(migrations.Migration):
@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=zenith_worker.wire.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 ("task_name", models.CharField(max_length=255)),
                 ("size", models.PositiveIntegerField(help_text="How many tasks were asked for.")),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=zenith_worker.wire.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 ("name", models.CharField(max_length=255)),
                 ("queue", models.CharField(max_length=100)),

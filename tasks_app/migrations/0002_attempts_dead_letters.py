@@ -5,7 +5,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import zenith_site.common.ids
+import zenith_worker.wire.ids
 
 
 class Migration(migrations.Migration):
@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=zenith_site.common.ids.new_id, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=zenith_worker.wire.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 (
                     "state",

@@ -3,7 +3,7 @@
 from django.db import models
 
 from tasks_app.models.task import Task
-from tasks_app.states import Status
+from zenith_worker.wire.states import CHOICES, STATUSES
 
 
 class Attempt(models.Model):
@@ -21,7 +21,9 @@ class Attempt(models.Model):
     received_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField()
-    outcome = models.CharField(max_length=9, choices=Status, help_text="RETRY, FAILURE or REVOKED; QUEUED when it was recovered.")
+    outcome = models.CharField(
+        max_length=9, choices=CHOICES, help_text="RETRY, FAILURE or REVOKED; QUEUED when it was recovered."
+    )
     error_type = models.CharField(max_length=255, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")
@@ -29,10 +31,10 @@ class Attempt(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (
-            # tracking/attempts.py: a run reported twice is one row; insight/attempts.py reads a task's by it.
+            # recording/attempts.py: a run reported twice is one row; insight/attempts.py reads a task's by it.
             models.UniqueConstraint(fields=("task", "attempt", "delivery"), name="attempt_once"),
             models.CheckConstraint(condition=models.Q(attempt__gte=1), name="attempt_counts_from_one"),
-            models.CheckConstraint(condition=models.Q(outcome__in=Status.values), name="attempt_outcome_known"),
+            models.CheckConstraint(condition=models.Q(outcome__in=STATUSES), name="attempt_outcome_known"),
         )
 
     def __str__(self) -> str:

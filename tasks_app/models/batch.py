@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 
 class Batch(models.Model):

@@ -34,7 +34,7 @@ class DeadLetter(models.Model):
     """The last failure of one task, written in the transaction that records the failure.
 
     `fingerprint` groups failures that belong together (fingerprint.py). `message` is normalised;
-    the real one is the task's. The row may be pruned before its task is (tracking/retention.py).
+    the real one is the task's. The row may be pruned before its task is (maintenance/retention.py).
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -3,19 +3,19 @@
 from django.db import models
 
 from tasks_app.models.task import Task
-from tasks_app.states import Status, attempt_of
+from zenith_worker.wire.states import CHOICES, attempt_of
 
 
 class TaskEvent(models.Model):
     """One step of a task.
 
-    Ids are handed out in commit order (see tracking/events.py), so a reader that has seen event
+    Ids are handed out in commit order (see recording/events.py), so a reader that has seen event
     N has seen every event before it: this is what lets a live page resume without gaps.
     """
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="events", db_index=False)
-    status = models.CharField(max_length=9, choices=Status)
+    status = models.CharField(max_length=9, choices=CHOICES)
     position = models.BigIntegerField()
     at = models.DateTimeField(help_text="When it happened, by the clock of who saw it.")
     worker = models.CharField(max_length=255, blank=True, default="")
@@ -24,7 +24,7 @@ class TaskEvent(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (
-            # tracking/events.py: the same step reported twice is one event; insight/timeline.py.
+            # recording/events.py: the same step reported twice is one event; insight/timeline.py.
             models.UniqueConstraint(fields=("task", "position"), name="event_once"),
         )
 

@@ -18,7 +18,7 @@ class IdempotencyKey(models.Model):
         verbose_name = "idempotency key"
         ordering = ("-created_at",)
         indexes = (
-            # tracking/retention.py: those that are forgotten.
+            # maintenance/retention.py: those that are forgotten.
             models.Index(fields=("created_at",), name="idempotency_age"),
         )
 

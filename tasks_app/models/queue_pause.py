@@ -4,7 +4,7 @@ from django.db import models
 
 
 class QueuePause(models.Model):
-    """A paused queue. dispatch/publish.py sends nothing to it; tracking/consuming.py takes nothing from it."""
+    """A paused queue. dispatch/publish.py sends nothing to it; zenith_worker/consumers.py takes nothing from it."""
 
     queue = models.CharField(max_length=100, primary_key=True)
     paused_at = models.DateTimeField()

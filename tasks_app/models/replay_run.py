@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from tasks_app.models.dead_letter import Selection
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 
 class RunState(models.TextChoices):

@@ -7,7 +7,7 @@ from django.db import models
 class Rollup(models.Model):
     """How many tasks ended in some time, how long they ran, and how long they had waited.
 
-    The histograms count runs by bucket; tracking/rollup.py has the bounds. An empty one counts as zeros.
+    The histograms count runs by bucket; recording/rollups.py has the bounds. An empty one counts as zeros.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -34,7 +34,7 @@ class MinuteRollup(Rollup):
     class Meta:
         ordering = ("-minute",)
         constraints = (
-            # tracking/rollup.py adds to a row by this key; insight/series.py reads a window by it.
+            # recording/rollups.py adds to a row by this key; insight/series.py reads a window by it.
             models.UniqueConstraint(fields=("minute", "name", "queue"), name="rollup_key"),
         )
 
@@ -57,7 +57,7 @@ class PeriodRollup(Rollup):
         ALL = 2
 
     scope = models.PositiveSmallIntegerField(choices=Scope)
-    seconds = models.PositiveIntegerField(help_text="How long it is; tracking/periods.py has the lengths.")
+    seconds = models.PositiveIntegerField(help_text="How long it is; maintenance/periods.py has the lengths.")
     start = models.DateTimeField()
 
     class Meta:
@@ -67,7 +67,7 @@ class PeriodRollup(Rollup):
             models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start"), name="period_key"),
         )
         indexes = (
-            # insight/series.py: every task in a window; tracking/periods.py: up to where it is done.
+            # insight/series.py: every task in a window; maintenance/periods.py: up to where it is done.
             models.Index(fields=("seconds", "scope", "start"), name="period_start"),
         )
 

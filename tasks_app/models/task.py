@@ -5,8 +5,8 @@ from django.db import models
 from django.db.models import Q
 
 from tasks_app.models.batch import Batch
-from tasks_app.states import OPEN, TERMINAL, Status, attempt_of
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import CHOICES, OPEN, STATUSES, TERMINAL, Status, attempt_of
 
 #: Where a task can come from that Zenith dispatched; see Origin in dispatch/create.py.
 DISPATCHED = ("page", "api", "command", "engine")
@@ -22,7 +22,7 @@ class Task(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=100)
-    status = models.CharField(max_length=9, choices=Status)
+    status = models.CharField(max_length=9, choices=CHOICES)
     # states.position() of the newest event that shaped this row: an older one never moves it back.
     position = models.BigIntegerField(default=0)
     args = models.JSONField(default=list)
@@ -64,7 +64,7 @@ class Task(models.Model):
         ordering = ("-id",)
         permissions = (("dispatch_task", "Can dispatch tasks"), ("operate_task", "Can operate tasks, queues and workers"))
         constraints = (
-            models.CheckConstraint(condition=Q(status__in=Status.values), name="task_status_known"),
+            models.CheckConstraint(condition=Q(status__in=STATUSES), name="task_status_known"),
             models.CheckConstraint(
                 condition=Q(status__in=sorted(OPEN)) | Q(finished_at__isnull=False),
                 name="task_finished_has_time",

@@ -14,7 +14,7 @@ from tasks_app.insight import analytics
 from tasks_app.insight.analytics import Order
 from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import MAX_POINTS, Bucket, Preset, seconds_of
-from tasks_app.tracking.periods import Reach, reach
+from tasks_app.maintenance.periods import Reach, reach
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heat import heat

@@ -15,7 +15,7 @@ from typing import Final
 from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.insight.window import Span
-from tasks_app.tracking.periods import DAY
+from tasks_app.maintenance.periods import DAY
 from zenith_site.common.words import NOTHING, duration
 
 #: The box's own units, in both directions.

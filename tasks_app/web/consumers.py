@@ -22,7 +22,7 @@ from django.db import DatabaseError
 
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedFilter
-from tasks_app.tracking.live import GROUP
+from tasks_app.recording.live import GROUP
 from tasks_app.web.shared import shared
 from tasks_app.web.throttle import Throttle
 from zenith_site.common.callers import VIEW, Caller

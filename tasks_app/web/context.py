@@ -12,10 +12,10 @@ from tasks_app.insight.sparks import Sparks
 from tasks_app.insight.window import Preset
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import LetterState
-from tasks_app.tracking.heartbeat import read_all
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import asked_range
+from zenith_worker.wire.heartbeat import read_all
 
 STREAM_LENGTH: Final = 25
 GROUPS_SHOWN: Final = 5

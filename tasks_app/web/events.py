@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from tasks_app.insight.events import EventFilter
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.errors import InvalidQueryError
 from zenith_site.common.masking import mask_text
 from zenith_site.common.pages import render_page
+from zenith_worker.wire.states import Status
 
 PAGE: Final = 100
 FILTERS: Final = ("task", "status", "queue", "worker")

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from tasks_app.insight import analytics
 from tasks_app.insight.analytics import HeatRow
 from tasks_app.insight.rollups import Which
-from tasks_app.tracking.periods import DAY, Reach
+from tasks_app.maintenance.periods import DAY, Reach
 from tasks_app.web.ranges import Range, ended
 
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -19,7 +19,7 @@ from channels.db import database_sync_to_async
 
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedEvent
-from tasks_app.tracking.live import GROUP
+from tasks_app.recording.live import GROUP
 from tasks_app.web.consumers import PumpingConsumer
 from tasks_app.web.shared import shared
 from zenith_site.common.hints import PAGES

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Final
 
 from tasks_app.insight.course import Course
-from tasks_app.states import TERMINAL, Status
 from zenith_site.common.words import NOTHING, duration
+from zenith_worker.wire.states import TERMINAL, Status
 
 Point = tuple[float, float]
 Way = tuple[Status, Status]

@@ -22,7 +22,6 @@ from tasks_app.insight.attempts import AttemptView
 from tasks_app.insight.detail import detail
 from tasks_app.models import Task
 from tasks_app.ports import NodeSeen
-from tasks_app.states import Status
 from tasks_app.web.cursor import live
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
@@ -32,6 +31,7 @@ from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_worker.wire.states import Status
 
 SENT_ALREADY = "It is not scheduled any more, so nothing was changed."
 

@@ -21,13 +21,13 @@ from tasks_app.insight.sorting import SORTED_AMONG
 from tasks_app.insight.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
-from tasks_app.states import TERMINAL, Status
-from tasks_app.tracking.heartbeat import read_all
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
+from zenith_worker.wire.heartbeat import read_all
+from zenith_worker.wire.states import TERMINAL, Status
 
 PAGE: Final = 50
 #: Queues, and workers, that the search box offers.

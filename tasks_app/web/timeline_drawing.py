@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tasks_app.insight.course import Course, Span
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 #: Rows that are drawn at most: the newest.
 MOST_ROWS: Final = 40

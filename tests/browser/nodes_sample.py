@@ -16,8 +16,8 @@ from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup, Nod
 from infra_app.states import NodeStatus
 from infra_app.validation import Deployment
 from tasks_app.models import Task
-from tasks_app.states import Status
 from tests.hosts import GB, host
+from zenith_worker.wire.states import Status
 
 if TYPE_CHECKING:
     from tests.browser.sample import Sample

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 if TYPE_CHECKING:
     from tests.browser.sample import Sample

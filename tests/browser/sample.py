@@ -19,19 +19,19 @@ from django.db import transaction
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.rollup import BUCKETS
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
+from tasks_app.recording.rollups import BUCKETS
 from tests.browser.nodes_sample import fill_nodes
 from tests.database import Emptying
-from zenith_site.common.ids import new_id
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Channel, Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 from zenith_site.notify.rules import RULES
 from zenith_site.notify.watch import report
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 #: Name, queue, arguments by name, usual seconds.
 KINDS: list[tuple[str, str, dict[str, Any], float]] = [

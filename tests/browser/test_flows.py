@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks_app.models import DeadLetter, Task
-from tasks_app.states import Status
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.waiting import eventually
+from zenith_worker.wire.states import Status
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -17,12 +17,12 @@ from infra_app.models import Node
 from infra_app.states import HOST_LOST_AFTER, NodeStatus
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.states import Status
 from tests.docker.conftest import hold_networks
 from tests.docker.engine import docker, run
 from tests.docker.lab import FIRST_ENGINE, READY_WITHIN, Lab, kill, took
 from tests.processes import REPOSITORY
 from tests.waiting import eventually
+from zenith_worker.wire.states import Status
 
 SECOND_ENGINE = "tcp://10.77.0.2:2375"
 FIRST_ADDRESS = "10.77.0.1"

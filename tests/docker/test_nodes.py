@@ -18,12 +18,12 @@ from infra_app.models import HostSnapshot, Node, NodeSample
 from infra_app.states import NodeStatus
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.states import Status
 from tests.docker.engine import docker
 from tests.docker.lab import FIRST_ENGINE, Lab, took
 from tests.stack import environment
 from tests.waiting import eventually
 from zenith_site.auth.tokens import create_token
+from zenith_worker.wire.states import Status
 
 HOST = "alpha"
 

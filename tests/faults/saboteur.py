@@ -18,7 +18,8 @@ import django
 django.setup()
 
 from tasks_app.dispatch import publish, relay  # noqa: E402
-from tasks_app.tracking import recorder, stream  # noqa: E402
+from tasks_app.recording import recorder  # noqa: E402
+from zenith_worker.wire import stream  # noqa: E402
 
 
 def deadly(step: Callable[..., Any], nth: int) -> Callable[..., Any]:

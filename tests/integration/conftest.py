@@ -17,7 +17,7 @@ ApiClient = Callable[..., Client]
 @pytest.fixture(scope="module", autouse=True)
 def empty_redis() -> None:
     """Begin each file with an empty Redis: what a worker said before it was killed is believed for a while."""
-    from tasks_app.tracking import stream
+    from zenith_worker.wire import stream
 
     stream.client().flushdb()
 

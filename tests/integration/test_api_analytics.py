@@ -12,10 +12,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.models import LoadSample
-from tasks_app.states import Status
 from tests.failures import queued
 from tests.integration.conftest import ApiClient
 from tests.rollups import ended
+from zenith_worker.wire.states import Status
 
 V1 = "/api/v1/analytics"
 OUTCOMES = {

@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app.insight import events as listing
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.failures import queued
 from tests.integration.conftest import ApiClient
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 PATH = "/api/v1/events"
 

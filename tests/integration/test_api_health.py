@@ -11,8 +11,8 @@ import pytest
 import redis
 from django.test import Client
 
-from tasks_app.tracking import heartbeat, stream
 from zenith_site import health
+from zenith_worker.wire import heartbeat, stream
 
 
 @pytest.fixture(autouse=True)

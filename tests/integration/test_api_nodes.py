@@ -16,10 +16,10 @@ from infra_app.log_stream import Line
 from infra_app.models import Host, Node, NodeGroup, NodeSample
 from infra_app.states import NodeStatus
 from infra_app.validation import Deployment
-from tasks_app.tracking import stream
 from tests.hosts import host, observed
 from tests.integration.conftest import ApiClient
 from zenith_site.models import AuditEntry
+from zenith_worker.wire import stream
 
 pytestmark = pytest.mark.django_db
 NODES, GROUPS, HOSTS = "/api/v1/nodes", "/api/v1/groups", "/api/v1/hosts"

@@ -17,14 +17,16 @@ from django.utils import timezone
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_due
+from tasks_app.maintenance import samples
+from tasks_app.maintenance.pauses import copy
 from tasks_app.models import LoadSample, QueuePause, QueueSample, Task, TaskEvent
-from tasks_app.tracking import heartbeat, mailbox, pauses, samples, stream
 from tests import stack as stacks
 from tests.broker import messages
 from tests.integration.conftest import ApiClient
 from tests.rollups import ended
 from tests.stack import Stack
 from tests.waiting import eventually
+from zenith_worker.wire import broker_queues, heartbeat, pauses, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +46,7 @@ def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory
 def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
     yield from stacks.settling(module_stack)
     QueuePause.objects.all().delete()
-    pauses.copy()
+    copy()
     eventually(lambda: not beat().withheld)
 
 
@@ -52,7 +54,7 @@ def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
 def empty(transactional_db: None) -> Iterator[None]:
     """Nothing waits where only a test looks: these queues have no worker."""
     yield
-    stream.client().delete(*mailbox.keys_of("idle"), *mailbox.keys_of("idle2"), "zenith:paused")
+    stream.client().delete(*broker_queues.keys_of("idle"), *broker_queues.keys_of("idle2"), "zenith:paused")
 
 
 @pytest.fixture
@@ -336,7 +338,7 @@ def test_a_purge_leaves_messages_that_nobody_accounts_for(writer: Client, reader
 def test_sweeping_keeps_the_order_of_what_stays() -> None:
     ids = send(count=7)
     cancel([*Task.objects.filter(id__in=ids[2:4]).values_list("id", flat=True)], by="x")
-    assert mailbox.sweep("idle") == 2
+    assert broker_queues.sweep("idle") == 2
     assert [message.id for message in messages("idle")] == [*ids[:2], *ids[4:]]
 
 

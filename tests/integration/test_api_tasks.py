@@ -14,9 +14,9 @@ from django_celery_results.models import TaskResult
 
 from tasks_app.insight.tasks import TaskFilter
 from tasks_app.models import Task
-from tasks_app.states import Status, position
 from tests.integration.conftest import ApiClient
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status, position
 
 NOW = datetime(2030, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
 FIELDS = [

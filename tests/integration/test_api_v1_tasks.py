@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Batch, Task, TaskEvent
-from tasks_app.states import Status
 from tests.integration.conftest import ApiClient
 from tests.integration.test_api_tasks import make, succeeded
+from zenith_worker.wire.states import Status
 
 PATH = "/api/v1/tasks"
 JSON = "application/json"
@@ -317,7 +317,7 @@ def test_who_may_only_dispatch_may_not_step_in(api: ApiClient, member: Any) -> N
 
 
 def test_a_queued_task_counts_those_before_it_in_its_queue(client: Client) -> None:
-    from tasks_app.tracking import heartbeat
+    from zenith_worker.wire import heartbeat
 
     for queue in ("reports", "reports", "other"):
         make(queue=queue)

@@ -17,11 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.control import workers as control
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.tracking import heartbeat, stream
 from tests import stack as stacks
 from tests.integration.conftest import ApiClient
 from tests.stack import Gate, Stack
 from tests.waiting import eventually
+from zenith_worker.wire import heartbeat, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

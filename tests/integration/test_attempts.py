@@ -15,11 +15,11 @@ from django.utils import timezone
 from tasks_app.dispatch import publish
 from tasks_app.insight.attempts import attempts_of
 from tasks_app.models import Attempt, Task, TaskEvent
-from tasks_app.states import Status, position
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.line import client as redis_client
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.failures import failure, queued, succeed
+from zenith_worker.wire.client import client as redis_client
+from zenith_worker.wire.states import Status, position
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db
 

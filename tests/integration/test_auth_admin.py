@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from tasks_app.models import Batch, MinuteRollup, Task, TaskEvent
 from zenith_site.auth.tokens import authenticate_token, create_token
-from zenith_site.common.ids import new_id
 from zenith_site.models import ApiToken
+from zenith_worker.wire.ids import new_id
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 READ_ONLY = [Task, TaskEvent, Batch, MinuteRollup]

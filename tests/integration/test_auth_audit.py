@@ -17,8 +17,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tasks_app.maintenance import retention
 from tasks_app.models import Batch
-from tasks_app.tracking import retention
 from tests.integration.conftest import ApiClient
 from zenith_site.auth import audit
 from zenith_site.auth.tokens import create_token

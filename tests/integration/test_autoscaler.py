@@ -17,8 +17,8 @@ from infra_app.models import Node, NodeGroup
 from infra_app.ports import QueuePressure
 from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.tracking import heartbeat, stream
 from tests.hosts import host, observed
+from zenith_worker.wire import heartbeat, stream
 
 pytestmark = pytest.mark.django_db
 

@@ -11,8 +11,7 @@ import redis
 from celery import current_app
 from kombu import Connection, Consumer, Message, Queue
 
-from tasks_app import broker
-from tasks_app.tracking import stream
+from zenith_worker.wire import stream, transport
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def queue() -> Iterator[str]:
     """A queue of this test alone."""
     name = f"refused-{uuid4().hex}"
     yield name
-    broker.QoS.homeless.clear()
+    transport.QoS.homeless.clear()
     stream.client().delete(name)
 
 
@@ -66,4 +65,4 @@ def test_a_message_whose_note_is_refused_comes_again_once_there_is_room(queue: s
                 later.take()
     with current_app.connection_for_read() as third:
         assert Worker(third, queue).take() == [{"number": 1}]
-    assert (broker.QoS.homeless, stream.client().llen(queue), stream.client().hlen("unacked")) == ([], 0, 0)
+    assert (transport.QoS.homeless, stream.client().llen(queue), stream.client().hlen("unacked")) == ([], 0, 0)

@@ -24,16 +24,17 @@ from tasks_app.dispatch.cancel import Cancelled, cancel, settle
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_batch, publish_due
 from tasks_app.models import MinuteRollup, Task, TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking import claims, heartbeat, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.claims import KEY, Verdict
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests import stack as stacks
 from tests.broker import messages
 from tests.processes import Process
 from tests.stack import Stack
 from tests.waiting import eventually
+from zenith_worker.wire import claims, keys, stream
+from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.keys import CLAIM
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,9 +85,9 @@ def moves(task_id: UUID, status: Status, **more: Any) -> None:
 
 def runs(task_id: UUID, *, alive: bool = True) -> None:
     """Let a worker have started a task."""
-    stream.client().set(f"{KEY}{task_id}", "R|0|one|t|1|0")
+    stream.client().set(f"{CLAIM}{task_id}", "R|0|one|t|1|0")
     if alive:
-        stream.client().set(heartbeat.ALIVE + "one", "w", ex=60)
+        stream.client().set(keys.ALIVE + "one", "w", ex=60)
 
 
 def status(task_id: UUID) -> str:
@@ -143,7 +144,7 @@ def test_a_task_on_the_broker_is_revoked_and_refused_by_workers(alone: None, ste
 
 def test_a_retry_is_revoked_and_its_next_attempt_refused(alone: None) -> None:
     (task_id,) = sent()
-    stream.client().set(f"{KEY}{task_id}", "W|0|||0|0")
+    stream.client().set(f"{CLAIM}{task_id}", "W|0|||0|0")
     moves(task_id, Status.RETRY, not_before=time.time() + 5)
     assert cancel([task_id], by="ada").revoked == 1
     assert claims.begin(str(task_id), attempt=1, tag="t").verdict == Verdict.CANCELLED
@@ -181,7 +182,7 @@ def test_what_runs_and_then_fails_is_not_tried_again(alone: None) -> None:
     runs(task_id)
     moves(task_id, Status.STARTED, worker="w")
     cancel([task_id], by="ada")
-    stream.client().set(f"{KEY}{task_id}", "W|0|||0|0")
+    stream.client().set(f"{CLAIM}{task_id}", "W|0|||0|0")
     moves(task_id, Status.RETRY, not_before=time.time() + 5)
     assert settle() == 1
     assert status(task_id) == "REVOKED"

@@ -13,10 +13,11 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.states import Status
-from tasks_app.tracking import claims, heartbeat, stream
-from tasks_app.tracking.claims import KEY, Claim, Verdict, begin, cancel, finish
-from tasks_app.tracking.stream import Event
+from zenith_worker.wire import claims, keys, stream
+from zenith_worker.wire.claims import Claim, Verdict, begin, cancel, finish
+from zenith_worker.wire.keys import CLAIM
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 RUN, TAKEN, ENDED, CANCELLED = (Claim(verdict) for verdict in (Verdict.RUN, Verdict.TAKEN, Verdict.ENDED, Verdict.CANCELLED))
 
@@ -39,9 +40,9 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def become(name: str, *, alive: bool = True) -> None:
         monkeypatch.setattr(claims, "instance", lambda: name)
         if alive:
-            stream.client().set(heartbeat.ALIVE + name, "w@tests", ex=60)
+            stream.client().set(keys.ALIVE + name, "w@tests", ex=60)
         else:
-            stream.client().delete(heartbeat.ALIVE + name)
+            stream.client().delete(keys.ALIVE + name)
 
     become("one")
     return become
@@ -63,13 +64,13 @@ def report(task: str, status: Status = Status.SUCCESS, *, attempt: int = 0, tag:
 
 def reports() -> list[tuple[str, int]]:
     """What a recorder would read."""
-    entries = stream.client().xrange(stream.STREAM)
+    entries = stream.client().xrange(keys.EVENTS)
     return [(event.status.value, event.attempt) for _, values in entries for event in stream.decode(values[b"e"])]
 
 
 def belongs_to(task: str, owner: str, pid: int, *, attempt: int = 0, crashes: int = 0) -> None:
     """Let a process hold a claim."""
-    stream.client().set(KEY + task, f"R|{attempt}|{owner}|t|{pid}|{crashes}")
+    stream.client().set(CLAIM + task, f"R|{attempt}|{owner}|t|{pid}|{crashes}")
 
 
 # --- Beginning ---
@@ -162,7 +163,7 @@ def test_the_claim_of_a_task_that_waits_is_kept_for_days_and_of_one_that_ended_f
 ) -> None:
     begin(task, attempt=0, tag="t")
     report(task, status)
-    assert shortest < stream.client().ttl(KEY + task) < longest
+    assert shortest < stream.client().ttl(CLAIM + task) < longest
 
 
 def test_an_outcome_counts_also_where_redis_forgot_the_claim(task: str, worker: object) -> None:

@@ -15,8 +15,8 @@ from infra_app.log_stream import Line
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import NodeStatus
 from infra_app.validation import Deployment
-from tasks_app.tracking import stream
 from tests.hosts import HELD, host, observed, snapshot
+from zenith_worker.wire import stream
 
 pytestmark = pytest.mark.django_db
 

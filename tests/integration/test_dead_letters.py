@@ -14,15 +14,15 @@ from django.utils import timezone
 
 from tasks_app.insight.dead_letters import DeadLetterFilter
 from tasks_app.insight.lineage import lineage
+from tasks_app.maintenance import retention
+from tasks_app.maintenance.retention import prune_dead_letters
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState
-from tasks_app.states import Status
-from tasks_app.tracking import retention
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.retention import prune_dead_letters
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.failures import fail, failure, queued, succeed
 from tests.waiting import eventually
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db
 

@@ -24,12 +24,12 @@ from tasks_app.dispatch.publish import publish_batch, publish_due
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.errors import IdempotencyConflictError, InvalidDispatchError
 from tasks_app.models import Batch, IdempotencyKey, Task, TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking import stream
 from tests.broker import messages
 from tests.processes import REPOSITORY
 from tests.stack import environment
 from tests.waiting import eventually
+from zenith_worker.wire import stream
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

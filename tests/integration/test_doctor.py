@@ -18,13 +18,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from infra_app.models import Host
+from tasks_app.maintenance import samples
 from tasks_app.models import Task
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, samples, stream
 from tests.waiting import eventually
 from zenith_site.doctor import place, servers, work
 from zenith_site.doctor.registry import CHECKS, Level, run
 from zenith_site.tracing import environment
+from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -234,7 +235,7 @@ def test_reports_that_were_set_aside() -> None:
     stream.note_recorder("here")
     stream.set_aside(stream.Entry("1-1", b"?"), "nonsense")
     level, what, fix = only("recorders")
-    assert (level, what.startswith("1 reports"), stream.UNREADABLE in fix) == (Level.WARNING, True, True)
+    assert (level, what.startswith("1 reports"), keys.UNREADABLE in fix) == (Level.WARNING, True, True)
 
 
 def test_tasks_that_nobody_sends() -> None:

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from tasks_app.insight import feed
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import Status, position
-from tasks_app.tracking.events import EventRow, write_events
+from tasks_app.recording.events import EventRow, write_events
 from tests.waiting import eventually
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status, position
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

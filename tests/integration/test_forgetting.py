@@ -15,10 +15,10 @@ from infra_app.agent.lease import Lease, LeaseLostError
 from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import Deployment
-from tasks_app.tracking import stream
 from tests.hosts import HELD, host, observed, snapshot
 from tests.integration.conftest import ApiClient
 from zenith_site.models import AuditEntry
+from zenith_worker.wire import stream
 
 pytestmark = pytest.mark.django_db
 HOSTS = "/api/v1/hosts"

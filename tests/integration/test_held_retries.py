@@ -12,15 +12,15 @@ from django.utils import timezone
 
 from tasks_app.dispatch.create import NewTask, write_tasks
 from tasks_app.models import Attempt, Batch, Task, TaskEvent
-from tasks_app.states import Status, position
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.line import client
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests import stack as stacks
 from tests.failures import failure, queued
 from tests.stack import Stack
 from tests.waiting import eventually
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.client import client
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status, position
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from tasks_app.maintenance.retention import prune_idempotency_keys
 from tasks_app.models import IdempotencyKey, Task
-from tasks_app.tracking.retention import prune_idempotency_keys
 from tests.integration.conftest import ApiClient
 from tests.integration.test_api_tasks import succeeded
 from tests.integration.test_api_v1_tasks import failed

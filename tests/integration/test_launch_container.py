@@ -127,7 +127,7 @@ def test_nobody_knows_more_of_a_program_that_is_no_role_than_that_it_runs(starte
 
 
 def test_an_engine_is_well_once_its_recorder_has_given_a_sign_of_life(started_as: Any) -> None:
-    from tasks_app.tracking import stream
+    from zenith_worker.wire import stream
 
     stream.client().flushdb()
     started_as("python", "manage.py", "run_engine")

@@ -16,16 +16,16 @@ from websockets.sync.client import ClientConnection, connect
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight import feed
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking import live
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
 from tasks_app.web.consumers import OUTCOMES_EVERY
 from tasks_app.web.throttle import Throttle
 from tests import stack as stacks
 from tests.processes import free_port
 from tests.stack import Stack
 from zenith_site.common import hints
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

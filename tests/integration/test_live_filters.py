@@ -11,13 +11,13 @@ import pytest
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight import feed
 from tasks_app.insight.feed import FeedFilter
-from tasks_app.states import Status
-from tasks_app.tracking import live
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready, statuses, until_closed
 from zenith_site.common.errors import InvalidQueryError
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,14 +15,14 @@ from django.db import connection, transaction
 
 from tasks_app.insight import feed
 from tasks_app.models import TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking import live
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready
 from tests.waiting import eventually
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from tasks_app.insight import feed
-from tasks_app.states import Status
-from tasks_app.tracking import live
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ready, sleeps
-from zenith_site.common.ids import new_id
 from zenith_site.slow_readers import SlowReaders
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,11 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch.publish import publish_due
-from tasks_app.tracking import mailbox, stream
 from tests import stack as stacks
 from tests.waiting import eventually
-from zenith_site.common import trail
 from zenith_site.logs import JsonFormatter, TextFormatter
+from zenith_worker.wire import broker_queues, correlation, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,26 +40,26 @@ def test_a_line_is_one_object_without_what_is_empty() -> None:
 
 
 def test_a_line_says_which_request_and_task_it_belongs_to() -> None:
-    tokens = trail.request_id.set("r-1"), trail.task.set(("t-1", "analyze_text"))
+    tokens = correlation.request_id.set("r-1"), correlation.task.set(("t-1", "analyze_text"))
     try:
         written = line(record("x"))
     finally:
-        trail.request_id.reset(tokens[0])
-        trail.task.reset(tokens[1])
+        correlation.request_id.reset(tokens[0])
+        correlation.task.reset(tokens[1])
     assert (written["request_id"], written["task_id"], written["task_name"]) == ("r-1", "t-1", "analyze_text")
 
 
 def test_a_line_for_people_ends_with_the_ids() -> None:
     formatter = TextFormatter("%(levelname)s %(message)s")
     assert formatter.format(record("alone")) == "WARNING alone"
-    tokens = trail.request_id.set("r-1"), trail.task.set(("t-1", "analyze_text"))
+    tokens = correlation.request_id.set("r-1"), correlation.task.set(("t-1", "analyze_text"))
     try:
         raise ValueError("no")
     except ValueError:
         lines = formatter.format(record("x", failed=True)).splitlines()
     finally:
-        trail.request_id.reset(tokens[0])
-        trail.task.reset(tokens[1])
+        correlation.request_id.reset(tokens[0])
+        correlation.task.reset(tokens[1])
     assert (lines[0], lines[-1]) == ("WARNING x [request=r-1 task=t-1]", "ValueError: no")
 
 
@@ -79,9 +78,9 @@ def test_an_answer_carries_the_id_that_came_or_a_new_one() -> None:
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, 'a"b', "a\tb", "ä"])
 def test_what_a_log_could_not_hold_is_not_taken_over(given: str) -> None:
-    taken = trail.accept(given)
+    taken = correlation.accept(given)
     assert taken != given
-    assert trail.accept(taken) == taken
+    assert correlation.accept(taken) == taken
 
 
 def test_a_message_carries_the_id_of_the_request_that_sent_it(api: Any) -> None:
@@ -89,7 +88,7 @@ def test_a_message_carries_the_id_of_the_request_that_sent_it(api: Any) -> None:
     body = {"task": "drill_sleep", "kwargs": {"seconds": 0}, "count": 1}
     answer = api().post("/tasks/trigger", body, content_type="application/json", headers={"X-Request-ID": "from-the-web"})
     assert answer.status_code == 200
-    (message,) = stream.client().lrange(mailbox.keys_of("default")[0], 0, -1)
+    (message,) = stream.client().lrange(broker_queues.keys_of("default")[0], 0, -1)
     assert json.loads(message)["headers"]["zenith_request_id"] == "from-the-web"
     stream.client().flushdb()
 
@@ -111,7 +110,7 @@ def test_what_the_relay_sends_carries_the_id_of_the_request_that_dispatched_it(a
     answer = api().post("/api/v1/tasks", body, content_type="application/json", headers={"X-Request-ID": "asked-before"})
     assert answer.status_code == 201, answer.content
     eventually(publish_due)
-    (message,) = stream.client().lrange(mailbox.keys_of("default")[0], 0, -1)
+    (message,) = stream.client().lrange(broker_queues.keys_of("default")[0], 0, -1)
     assert json.loads(message)["headers"]["zenith_request_id"] == "asked-before"
     stream.client().flushdb()
 

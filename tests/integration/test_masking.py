@@ -15,10 +15,10 @@ from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task, TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -20,12 +20,14 @@ from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import NodeStatus
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.insight.lifetime import Lifetime
+from tasks_app.maintenance import periods, retention
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, periods, recorder, retention, stream
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import recorder
 from tests.rollups import ended
 from zenith_site.metrics import collector, outcomes, state, web
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = 24 * 3600

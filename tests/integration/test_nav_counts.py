@@ -11,10 +11,10 @@ from django.test import Client
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight.standing import Standing, standing
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

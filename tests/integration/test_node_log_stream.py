@@ -8,7 +8,7 @@ import pytest
 
 from infra_app import log_stream
 from infra_app.log_stream import MAX_LENGTH, MAX_LINES, Line
-from zenith_site.common.ids import new_id
+from zenith_worker.wire.ids import new_id
 
 BLOCK = 200
 

@@ -14,9 +14,9 @@ from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from infra_app.models import Node, NodeEvent, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import Deployment
-from tasks_app.tracking import heartbeat, stream
 from tests.hosts import GB, host, observed
 from zenith_site.common.errors import InvalidInputError, StateConflictError
+from zenith_worker.wire import heartbeat, stream
 
 pytestmark = pytest.mark.django_db
 

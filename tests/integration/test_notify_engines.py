@@ -10,10 +10,7 @@ import pytest
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.replay import discard
 from tasks_app.models.dead_letter import Selection
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests import stack as stacks
 from tests.processes import free_port
 from tests.sinks import WebSink, web_sink
@@ -21,6 +18,9 @@ from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PORT = free_port()

@@ -19,10 +19,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.replay import discard
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import Selection
-from tasks_app.states import Status
-from tasks_app.tracking import gone, heartbeat, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests import hosts
 from zenith_site.notify import inbox
 from zenith_site.notify.decisions import Condition, Look
@@ -30,6 +27,9 @@ from zenith_site.notify.kinds import Kind, Severity
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import RULES, Rule
 from zenith_site.notify.watch import FORGOTTEN, Watch, report
+from zenith_worker.wire import clearing, heartbeat, keys, stream
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = Origin(source="api")
@@ -145,9 +145,9 @@ def test_a_worker_that_vanished_is_told_until_it_beats_again() -> None:
 
 def test_a_worker_that_somebody_cleared_is_told_of_no_more() -> None:
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
-    stream.client().pexpire(heartbeat.KEY + "w1@here", int((heartbeat.KEPT - 40) * 1000))
+    stream.client().pexpire(keys.WORKER + "w1@here", int((heartbeat.KEPT - 40) * 1000))
     look(Kind.WORKER_GONE)
-    assert gone.clear("w1@here", "ada") == gone.Outcome.CLEARED
+    assert clearing.clear("w1@here", "ada") == clearing.Outcome.CLEARED
     look(Kind.WORKER_GONE)
     assert Notification.objects.get().recovery == "It was cleared by ada."
 
@@ -174,10 +174,10 @@ def test_a_queue_is_told_from_the_samples_unless_it_is_paused() -> None:
 
 def test_a_recorder_that_is_behind_is_told_until_it_is_not() -> None:
     client = stream.client()
-    client.xadd(stream.STREAM, {"e": "[]"}, id=f"{int(time.time() * 1000) - 60_000}-0")
+    client.xadd(keys.EVENTS, {"e": "[]"}, id=f"{int(time.time() * 1000) - 60_000}-0")
     look(Kind.STREAM_LAG)
     assert Notification.objects.get().severity == Severity.CRITICAL
-    client.delete(stream.STREAM)
+    client.delete(keys.EVENTS)
     look(Kind.STREAM_LAG)
     assert Notification.objects.get().over
 

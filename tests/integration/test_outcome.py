@@ -8,8 +8,8 @@ import pytest
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
 
-from tasks_app.tracking import line
-from tasks_app.tracking.outcome import surely
+from zenith_worker.reporting import with_redis_retries
+from zenith_worker.wire import client
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_an_outcome_waits_for_redis_through_time_limits_for_as_long_as_it_takes(
             raise errors.pop()
         return "reported"
 
-    assert surely(attempt) == "reported"
+    assert with_redis_retries(attempt) == "reported"
     assert len(pauses) == 500
     assert sum(pauses) > 300
     assert max(pauses) <= 5
@@ -44,16 +44,16 @@ def test_patience_ends_where_there_is_a_bound() -> None:
         raise redis.ConnectionError("refused")
 
     with pytest.raises(redis.ConnectionError):
-        surely(attempt, patience=0.05)
+        with_redis_retries(attempt, patience=0.05)
 
 
 def test_an_answer_that_was_not_read_is_not_taken_for_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = line._line().connection
+    connection = client._line().connection
     with monkeypatch.context() as interrupted:
         interrupted.setattr(connection, "read_response", _interrupt)
         with pytest.raises(SoftTimeLimitExceeded):
-            line.command("ECHO", "first")
-    assert line.command("ECHO", "second") in (b"second", "second")
+            client.command("ECHO", "first")
+    assert client.command("ECHO", "second") in (b"second", "second")
 
 
 def _interrupt(*_: object, **__: object) -> None:

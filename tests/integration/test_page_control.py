@@ -8,12 +8,13 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from tasks_app.broker import TAKEN, instance
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import QueuePause, Task
-from tasks_app.states import Status
-from tasks_app.tracking import gone, heartbeat, stream
 from zenith_site.models import AuditEntry
+from zenith_worker.wire import clearing, heartbeat, keys, stream
+from zenith_worker.wire.instance import instance
+from zenith_worker.wire.keys import TAKEN
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WORKER = "w1@host"
@@ -88,7 +89,7 @@ def test_what_a_command_cannot_take_is_said_beside_the_field(person: Client) -> 
 
 def die(name: str, seconds: float = 20) -> None:
     """Let so much of the life of its heartbeat be over."""
-    stream.client().pexpire(heartbeat.KEY + name, int((heartbeat.KEPT - seconds) * 1000))
+    stream.client().pexpire(keys.WORKER + name, int((heartbeat.KEPT - seconds) * 1000))
 
 
 def test_workers_that_are_gone_are_cleared_after_a_question_that_names_the_count(person: Client) -> None:
@@ -115,7 +116,7 @@ def test_one_worker_that_is_gone_offers_nothing_but_to_be_cleared(person: Client
     assert "is taken off the list" in text(person, f"/workers/{WORKER}/clear/")
     assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
     assert "No worker beats" in text(person, "/workers/")
-    assert gone.cleared_by([WORKER, "other"]) == {WORKER: "olga"}
+    assert clearing.cleared_by([WORKER, "other"]) == {WORKER: "olga"}
 
 
 def test_a_worker_whose_tasks_were_not_given_back_is_not_cleared(person: Client) -> None:
@@ -132,19 +133,19 @@ def test_a_worker_whose_tasks_were_not_given_back_is_not_cleared(person: Client)
 def test_only_a_dead_worker_is_cleared_and_its_run_still_counts_as_it_did(seconds: float, outcome: str) -> None:
     beat()
     die(WORKER, seconds)
-    alive = stream.client().keys(heartbeat.ALIVE + "*")
-    assert gone.clear(WORKER, "ada") == outcome
-    assert stream.client().keys(heartbeat.ALIVE + "*") == alive != []
-    assert gone.clear("nobody", "ada") == gone.Outcome.UNKNOWN
+    alive = stream.client().keys(keys.ALIVE + "*")
+    assert clearing.clear(WORKER, "ada") == outcome
+    assert stream.client().keys(keys.ALIVE + "*") == alive != []
+    assert clearing.clear("nobody", "ada") == clearing.Outcome.UNKNOWN
     beat()
     assert heartbeat.read_all()[0].online, "it came back"
 
 
 def test_names_of_forgotten_workers_are_dropped(person: Client) -> None:
     beat()
-    stream.client().delete(heartbeat.KEY + WORKER)
+    stream.client().delete(keys.WORKER + WORKER)
     assert heartbeat.read_all() == []
-    assert not stream.client().exists(heartbeat.NAMES)
+    assert not stream.client().exists(keys.WORKERS)
 
 
 def test_a_queue_is_paused_with_a_note_and_resumed(person: Client) -> None:

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task
-from tasks_app.states import Status
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,8 @@ from django.test import Client
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.states import Status
-from tasks_app.tracking import stream
+from zenith_worker.wire import stream
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/dispatch/"

@@ -18,13 +18,13 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight.analytics import Order, summaries, summary
 from tasks_app.insight.rollups import Totals, Which
 from tasks_app.insight.window import Span
-from tasks_app.states import Status
-from tasks_app.tracking import stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tasks_app.web.charts import Series, Unit, chart
 from tasks_app.web.outcome_charts import MEASURES, measured
 from tests.rollups import ended as counted
+from zenith_worker.wire import stream
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,9 +19,9 @@ from infra_app.states import Desired, NodeStatus
 from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.tracking import stream
 from tests.hosts import HELD, host, observed, snapshot
 from zenith_site.models import AuditEntry
+from zenith_worker.wire import stream
 
 pytestmark = pytest.mark.django_db
 

@@ -17,11 +17,11 @@ from infra_app.states import OUT_OF_MEMORY, NodeStatus
 from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Task
-from tasks_app.states import Status
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.hosts import host, observed
 from zenith_site.models import AuditEntry
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

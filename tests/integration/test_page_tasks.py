@@ -17,11 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight.sorting import COLUMNS
 from tasks_app.models import DeadLetter, Task
-from tasks_app.states import Status
-from tasks_app.tracking import heartbeat
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from zenith_site.models import AuditEntry
+from zenith_worker.wire import heartbeat
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

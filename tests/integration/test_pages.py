@@ -13,8 +13,8 @@ from django.utils import timezone
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.insight import feed
 from tasks_app.models import Task
-from tasks_app.states import Status
 from tasks_app.web.templatetags import zenith
+from zenith_worker.wire.states import Status
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -13,15 +13,15 @@ from django.db import connection
 from tasks_app.insight import rollups
 from tasks_app.insight.rollups import Which, cover
 from tasks_app.insight.window import Span
+from tasks_app.maintenance import periods
+from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
+from tasks_app.maintenance.retention import prune_figures
 from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
-from tasks_app.states import Status
-from tasks_app.tracking import periods
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.periods import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
-from tasks_app.tracking.retention import prune_figures
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.apply import apply
 from tests.failures import queued
 from tests.rollups import ended
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,11 +15,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from tasks_app.maintenance import expired, retention
 from tasks_app.models import Attempt, Batch, DeadLetter, IdempotencyKey, ReplayRun, Task, TaskEvent
 from tasks_app.models.replay_run import RunState
-from tasks_app.states import Status
-from tasks_app.tracking import expired, retention
 from tests.rollups import ended
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MONTH = timedelta(days=30)

@@ -11,8 +11,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from tasks_app.tracking import heartbeat, stream
 from zenith_site import health, schema
+from zenith_worker.wire import heartbeat, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,16 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks_app.broker import TAKEN
 from tasks_app.dispatch import repair
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.resend import resend
-from tasks_app.models import Task
-from tasks_app.states import Status
-from tasks_app.tracking import claims, heartbeat, mailbox, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.claims import KEY
-from tasks_app.tracking.reconcile import (
+from tasks_app.maintenance.reconciler import (
     DEATH_SETTLED_AFTER,
     FORGOTTEN_AFTER,
     LATE,
@@ -27,10 +21,15 @@ from tasks_app.tracking.reconcile import (
     Recoverer,
     Searcher,
 )
-from tasks_app.tracking.stream import Event
+from tasks_app.models import Task
+from tasks_app.recording.apply import apply
 from tests.broker import messages
 from tests.waiting import eventually
 from zenith_site.common.alone import alone
+from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
+from zenith_worker.wire.keys import CLAIM, TAKEN
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,13 +76,13 @@ def moves(task_id: str, status: Status, **more: object) -> None:
 
 
 def taken(owner: str, *, beats: bool = False, names: bool = False) -> str:
-    """Have a worker take the next message, as kombu and broker.py note it; return its delivery tag."""
+    """Have a worker take the next message, as kombu and transport.py note it; return its delivery tag."""
     redis = stream.client()
     body = redis.rpop("default")
     assert body is not None
     tag = str(json.loads(body)["properties"]["delivery_tag"])
-    redis.hset(mailbox.UNACKED, tag, json.dumps([json.loads(body), "", "default"]))
-    redis.zadd(mailbox.UNACKED_INDEX, {tag: time.time()})
+    redis.hset(keys.UNACKED, tag, json.dumps([json.loads(body), "", "default"]))
+    redis.zadd(keys.UNACKED_INDEX, {tag: time.time()})
     redis.hset(TAKEN, tag, owner)
     if beats:
         beat(owner, tags=[tag] if names else [])
@@ -154,10 +153,10 @@ def test_nothing_is_concluded_while_recorders_lag(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
     entry = f"{int(time.time() * 1000) - 60_000}-0"
-    stream.client().xadd(stream.STREAM, {"e": stream.encode([])}, id=entry)
+    stream.client().xadd(keys.EVENTS, {"e": stream.encode([])}, id=entry)
     searcher = Searcher(clock)
     assert not any(looks(searcher, clock, 3 * SETTLED_AFTER))
-    stream.client().delete(stream.STREAM)
+    stream.client().delete(keys.EVENTS)
     assert not any(looks(searcher, clock, SETTLED_AFTER - PASS))
     assert any(looks(searcher, clock, LISTING_EVERY + PASS))
 
@@ -200,7 +199,7 @@ def test_a_task_that_reported_its_end_is_not_lost(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
     moves(task_id, Status.STARTED, worker="w")
-    stream.client().set(KEY + task_id, "E|0|||0|0")
+    stream.client().set(CLAIM + task_id, "E|0|||0|0")
     assert lost_after(clock, 2 * SETTLED_AFTER) == set()
 
 
@@ -239,7 +238,7 @@ def test_what_is_lost_is_sent_again_once_with_the_reason_on_its_timeline(clock: 
     assert resend(lost[:1]) == 1
     (message,) = messages()
     assert (message.id, message.headers["retries"], message.properties["delivery_info"]["redelivered"]) == (task_id, 0, True)
-    (entry,) = stream.client().xrange(stream.STREAM)
+    (entry,) = stream.client().xrange(keys.EVENTS)
     (event,) = stream.decode(entry[1][b"e"])
     assert (event.status, event.delivery) == (Status.QUEUED, 1)
     assert "its message was nowhere" in event.message
@@ -267,7 +266,7 @@ def test_a_task_is_sent_as_its_next_attempt_where_the_last_one_reported_its_fail
     """Its row can be behind: put back after the report, by a worker that died before its acknowledgement."""
     (task_id,) = sent()
     loses(task_id)
-    stream.client().set(KEY + task_id, "W|0|||0|0")
+    stream.client().set(CLAIM + task_id, "W|0|||0|0")
     lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
     resend(lost[:1])
     assert [message.headers["retries"] for message in messages()] == [1]
@@ -283,7 +282,7 @@ def test_the_message_of_a_dead_worker_goes_back_to_the_head_of_its_queue_once(cl
     assert sum(looks(recoverer, clock, DEATH_SETTLED_AFTER + 3 * PASS)) == 1  # type: ignore[arg-type]
     assert [message.id for message in messages()] == [first, second]
     assert messages()[0].properties["delivery_info"]["redelivered"] is True
-    for key in (mailbox.UNACKED, mailbox.UNACKED_INDEX, TAKEN):
+    for key in (keys.UNACKED, keys.UNACKED_INDEX, TAKEN):
         assert not stream.client().exists(key)
 
 
@@ -327,10 +326,10 @@ def test_a_living_worker_loses_what_it_forgot(clock: Clock) -> None:
 def test_a_message_that_only_was_not_acknowledged_is_dropped(clock: Clock, claim: str) -> None:
     (task_id,) = sent()
     taken("one")
-    stream.client().set(KEY + task_id, claim)
+    stream.client().set(CLAIM + task_id, claim)
     assert sum(looks(Recoverer(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 0  # type: ignore[arg-type]
     assert messages() == []
-    assert not stream.client().exists(mailbox.UNACKED, mailbox.UNACKED_INDEX, TAKEN)
+    assert not stream.client().exists(keys.UNACKED, keys.UNACKED_INDEX, TAKEN)
 
 
 def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_next(clock: Clock) -> None:
@@ -344,7 +343,7 @@ def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_
 def test_a_message_that_another_worker_took_since_stays_there(clock: Clock) -> None:
     sent()
     tag = taken("one")
-    assert mailbox.put_back(tag, "two") is None
+    assert broker_queues.put_back(tag, "two") is None
     assert messages() == []
 
 

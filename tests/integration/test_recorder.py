@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
-from tasks_app.states import RANKS, TERMINAL, Status, position
-from tasks_app.tracking import recorder, stream
-from tasks_app.tracking.apply import apply
-from tasks_app.tracking.fold import TaskState, fold
-from tasks_app.tracking.recorder import Recorder
-from tasks_app.tracking.stream import Event
+from tasks_app.recording import recorder
+from tasks_app.recording.apply import apply
+from tasks_app.recording.recorder import Recorder
+from tasks_app.recording.reducer import TaskState, fold
 from tests.database import end_other_connections
 from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, TICK, arrivals, histories
 from tests.waiting import eventually
+from zenith_worker.wire import keys, stream
+from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
+from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,7 +69,7 @@ def report(*events: Event) -> None:
 
 def pending() -> int:
     """How many entries a recorder has read and not removed."""
-    return int(stream.client().xpending(stream.STREAM, stream.GROUP)["pending"])
+    return int(stream.client().xpending(keys.EVENTS, stream.GROUP)["pending"])
 
 
 def tallies() -> Counter[str]:
@@ -350,12 +351,12 @@ def test_any_order_any_duplication_and_any_batches_end_in_the_same_rows(data: st
 def test_an_unreadable_entry_is_set_aside_with_the_reason_and_the_rest_is_recorded(garbage: bytes) -> None:
     before, after = sent(2)
     report(success(before))
-    stream.client().xadd(stream.STREAM, {"e": garbage})
+    stream.client().xadd(keys.EVENTS, {"e": garbage})
     report(success(after))
     assert record() == 3
     assert list(Task.objects.values_list("status", flat=True)) == ["SUCCESS", "SUCCESS"]
     assert (stream.length(), stream.unreadable_count(), pending()) == (0, 1, 0)
-    ((_, kept),) = stream.client().xrange(stream.UNREADABLE)
+    ((_, kept),) = stream.client().xrange(keys.UNREADABLE)
     assert kept[b"e"] == garbage
     assert kept[b"reason"].startswith(b"UnreadableEntryError: ")
 
@@ -389,7 +390,7 @@ def test_what_a_dead_recorder_had_read_is_claimed_and_recorded() -> None:
     (entry,) = stream.read("dead", count=10, block=0.01)
     assert record() == 0, "an entry in good hands was taken away"
     idle = int(recorder.CLAIM_AFTER * 1000) + 1
-    stream.client().xclaim(stream.STREAM, stream.GROUP, "dead", 0, [entry.id], idle=idle)
+    stream.client().xclaim(keys.EVENTS, stream.GROUP, "dead", 0, [entry.id], idle=idle)
     assert record() == 1
     assert Task.objects.get().status == "SUCCESS"
     assert (stream.length(), pending()) == (0, 0)
@@ -430,9 +431,9 @@ def test_an_apply_that_fails_leaves_the_entry_to_be_tried_again() -> None:
         Recorder(threading.Event()).step(block=0.01)
     assert (stream.length(), pending(), stream.unreadable_count()) == (1, 1, 0)
     assert Task.objects.get().status == "QUEUED"
-    ((entry_id, _),) = stream.client().xrange(stream.STREAM)
+    ((entry_id, _),) = stream.client().xrange(keys.EVENTS)
     idle = int(recorder.CLAIM_AFTER * 1000) + 1
-    stream.client().xclaim(stream.STREAM, stream.GROUP, "whoever", 0, [entry_id], idle=idle)
+    stream.client().xclaim(keys.EVENTS, stream.GROUP, "whoever", 0, [entry_id], idle=idle)
     assert record() == 1
     assert Task.objects.get().status == "SUCCESS"
     assert (stream.length(), pending()) == (0, 0)
@@ -494,7 +495,7 @@ def test_a_recorder_survives_the_loss_of_its_database_connection_and_of_its_stre
         report(success(first))
         eventually(lambda: Task.objects.get(id=first).status == "SUCCESS")
         end_other_connections()
-        stream.client().delete(stream.STREAM)
+        stream.client().delete(keys.EVENTS)
         report(success(second))
         eventually(lambda: Task.objects.get(id=second).status == "SUCCESS")
 
@@ -502,10 +503,10 @@ def test_a_recorder_survives_the_loss_of_its_database_connection_and_of_its_stre
 def test_consumers_that_ended_long_ago_are_forgotten_unless_they_hold_something() -> None:
     report(*(success(task_id) for task_id in sent(2)))
     stream.read("busy", count=1, block=0.01)
-    stream.client().xgroup_createconsumer(stream.STREAM, stream.GROUP, "gone")
-    eventually(lambda: min(item["idle"] for item in stream.client().xinfo_consumers(stream.STREAM, stream.GROUP)) > 2)
+    stream.client().xgroup_createconsumer(keys.EVENTS, stream.GROUP, "gone")
+    eventually(lambda: min(item["idle"] for item in stream.client().xinfo_consumers(keys.EVENTS, stream.GROUP)) > 2)
     stream.forget_idle_consumers(idle=0.001)
-    assert [item["name"] for item in stream.client().xinfo_consumers(stream.STREAM, stream.GROUP)] == [b"busy"]
+    assert [item["name"] for item in stream.client().xinfo_consumers(keys.EVENTS, stream.GROUP)] == [b"busy"]
 
 
 def test_an_entry_holds_what_several_steps_told_at_once() -> None:

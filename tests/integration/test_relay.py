@@ -17,11 +17,11 @@ from tasks_app.dispatch import create, relay
 from tasks_app.dispatch.create import Dispatch, Dispatched, Origin, dispatch
 from tasks_app.dispatch.publish import publish_due
 from tasks_app.models import Task, TaskEvent
-from tasks_app.states import Status
-from tasks_app.tracking import stream
 from tests.broker import messages
 from tests.database import end_other_connections
 from tests.waiting import eventually
+from zenith_worker.wire import stream
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

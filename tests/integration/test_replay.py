@@ -165,7 +165,7 @@ def test_the_number_of_queries_does_not_grow_with_the_letters(django_assert_num_
 def test_a_replay_that_fails_again_is_a_letter_of_its_own_and_the_chain_shows() -> None:
     dead = fail()
     one(dead)
-    from tasks_app.tracking.apply import apply
+    from tasks_app.recording.apply import apply
 
     apply([failure(new_of(dead))])
     one(new_of(dead))
@@ -338,7 +338,7 @@ def test_a_few_go_first_and_the_rest_follows_once_all_of_them_succeeded() -> Non
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", ["fails", "is gone"])
 def test_the_rest_stays_as_it_is_when_one_of_the_first(what: str) -> None:
-    from tasks_app.tracking.apply import apply
+    from tasks_app.recording.apply import apply
 
     tasks = [fail() for _ in range(4)]
     run = work(start(first=2))
@@ -401,7 +401,7 @@ def test_very_many_become_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 def test_a_run_does_not_chase_the_failures_of_its_own_replays() -> None:
-    from tasks_app.tracking.apply import apply
+    from tasks_app.recording.apply import apply
 
     dead = fail()
     fail()

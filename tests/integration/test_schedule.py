@@ -19,12 +19,12 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_due
 from tasks_app.dispatch.schedule import reschedule
 from tasks_app.models import Task, TaskEvent
-from tasks_app.tracking import stream
-from tasks_app.tracking.signals import DISPATCHED_HEADER, PERHAPS_SENT
 from tests import stack as stacks
 from tests.broker import messages
 from tests.stack import Stack
 from tests.waiting import eventually
+from zenith_worker.wire import stream
+from zenith_worker.wire.headers import DISPATCHED_HEADER, PERHAPS_SENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from tasks_app.insight import finding, walk
 from tasks_app.insight.tasks import TaskFilter
 from tasks_app.models import Batch, Task
-from tasks_app.states import Status
 from tests.integration.test_api_tasks import make
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db
 

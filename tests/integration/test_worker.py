@@ -17,13 +17,13 @@ from django_celery_results.models import TaskResult
 from tasks_app.builtin_tasks import analyze_text, drill_sleep
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
-from tasks_app.states import TERMINAL
-from tasks_app.tracking import heartbeat, stream
-from tasks_app.tracking.signals import DISPATCHED_HEADER
 from tests import stack as stacks
 from tests.broker import messages
 from tests.stack import Gate, Stack, answers
 from tests.waiting import eventually
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.headers import DISPATCHED_HEADER
+from zenith_worker.wire.states import TERMINAL
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

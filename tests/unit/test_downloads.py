@@ -13,8 +13,8 @@ import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
-from tasks_app.states import Status
 from zenith_site.common.downloads import download, wanted
+from zenith_worker.wire.states import Status
 
 COLUMNS = [("id", lambda row: row[0]), ("value", lambda row: row[1])]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.states import TERMINAL, Status, position
-from tasks_app.tracking.fold import EXTERNAL, TaskState, fold
-from tasks_app.tracking.stream import Event
+from tasks_app.recording.reducer import EXTERNAL, TaskState, fold
 from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, arrivals, histories
+from zenith_worker.wire.states import TERMINAL, Status, position
+from zenith_worker.wire.stream import Event
 
 
 def fresh(history: list[Event]) -> TaskState:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zenith_site.common.ids import canonical, new_id
+from zenith_worker.wire.ids import canonical, new_id
 
 ID = "01936b2a-7c11-7a10-8000-00000000000a"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.retry import CAP_SECONDS, GiveUp, RunAgain, backoff_ceiling, decide
+from zenith_worker.retry import CAP_SECONDS, GiveUp, RunAgain, backoff_ceiling, decide
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.tracking.rollup import BOUNDS, BUCKETS, percentile
+from tasks_app.recording.rollups import BOUNDS, BUCKETS, percentile
 
 
 def histogram_of(runtimes: list[float]) -> list[int]:

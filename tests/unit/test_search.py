@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.insight.search import Argument, Choice, Search, parse
-from tasks_app.states import Status
+from zenith_worker.wire.states import Status
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.states import OPEN, TERMINAL, TRANSITIONS, Status, attempt_of, position
+from zenith_worker.wire.states import OPEN, TERMINAL, TRANSITIONS, Status, attempt_of, position
 
 each_status = pytest.mark.parametrize("status", list(Status))
 

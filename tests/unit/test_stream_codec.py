@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.states import Status
-from tasks_app.tracking.stream import Event, UnreadableEntryError, decode, encode
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event, UnreadableEntryError, decode, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

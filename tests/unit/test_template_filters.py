@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from tasks_app.states import Status
 from tasks_app.web.templatetags import zenith
+from zenith_worker.wire.states import Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import pytest
 
 from tasks_app.insight.why import MAX_COUNTED, Facts, explain
 from tasks_app.models import Task
-from tasks_app.states import Status, position
-from tasks_app.tracking.heartbeat import WorkerBeat
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import Status, position
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 

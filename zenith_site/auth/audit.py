@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from tasks_app.tracking import retention
+from tasks_app.maintenance import retention
 from zenith_site.auth.address import client_address
 from zenith_site.common.callers import known_caller
 

@@ -21,6 +21,8 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from zenith_worker.wire.keys import LOGIN_ACCOUNT, LOGIN_ADDRESS
+
 #: Failures without any delay.
 FREE: Final = 5
 #: Milliseconds: the first delay, the longest, and how long a failure is remembered.
@@ -86,7 +88,7 @@ def client() -> "redis.Redis":
 
 def _keys(account: str, address: str | None) -> tuple[str, str]:
     digest = hashlib.sha256(account.casefold().encode("utf-8", "surrogatepass")).hexdigest()
-    return f"zenith:login:account:{digest}", f"zenith:login:address:{_network(address)}"
+    return LOGIN_ACCOUNT + digest, LOGIN_ADDRESS + _network(address)
 
 
 def _network(address: str | None) -> str:

@@ -7,11 +7,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import OperationalError, connection
 
-from tasks_app.tracking import heartbeat
-from tasks_app.tracking.line import client
 from zenith_site import schema
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
 from zenith_site.env import without_password
+from zenith_worker.wire import heartbeat
+from zenith_worker.wire.client import client
 
 #: The oldest that work: Django 5.2's, and the first Redis with XAUTOCLAIM.
 OLDEST_POSTGRESQL: Final = 140_000

@@ -13,8 +13,8 @@ from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.insight import queues
 from tasks_app.models import LoadSample
-from tasks_app.tracking import heartbeat, stream
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
+from zenith_worker.wire import heartbeat, keys, stream
 
 #: What a setting of Celery must be, and what happens otherwise.
 WANTED: Final[dict[str, tuple[Any, str]]] = {
@@ -22,8 +22,8 @@ WANTED: Final[dict[str, tuple[Any, str]]] = {
     "task_reject_on_worker_lost": (True, "a task whose process dies is lost"),
     "worker_prefetch_multiplier": (1, "tasks wait at busy workers while others are idle"),
     "task_track_started": (True, "nobody sees what runs"),
-    "result_backend": ("tasks_app.tracking.backend:ZenithBackend", "outcomes are not reported"),
-    "broker_transport": ("tasks_app.broker:Transport", "what a dead worker held comes back after hours only"),
+    "result_backend": ("tasks_app.worker_bridge.backend:ZenithBackend", "outcomes are not reported"),
+    "broker_transport": ("zenith_worker.wire.transport:Transport", "what a dead worker held comes back after hours only"),
     "task_serializer": ("json", "messages cannot be read by others"),
 }
 #: Seconds of lag, and of age in the relay's backlog, from which there is a warning, and an error.
@@ -86,7 +86,7 @@ def recorders() -> Iterator[Finding]:
     if unreadable := stream.unreadable_count():
         yield warning(
             f"{unreadable:,} reports could not be recorded and were set aside",
-            f"redis-cli XREVRANGE {stream.UNREADABLE} + - COUNT 5 says why; once they are of no use, DEL {stream.UNREADABLE}",
+            f"redis-cli XREVRANGE {keys.UNREADABLE} + - COUNT 5 says why; once they are of no use, DEL {keys.UNREADABLE}",
         )
 
 

@@ -59,8 +59,9 @@ def _answers(url: str) -> str:
 def _worker(_: list[str]) -> str:
     import redis
 
-    from tasks_app.tracking import heartbeat
+    from zenith_worker.wire import client, heartbeat
 
+    client.configure(settings.ZENITH_REDIS_URL)
     own = settings.ZENITH_WORKER_NAME.replace("%h", socket.gethostname())
     try:
         online = any(beat.name == own and beat.online for beat in heartbeat.read_all())
@@ -72,8 +73,9 @@ def _worker(_: list[str]) -> str:
 def _engine(arguments: list[str]) -> str:
     import redis
 
-    from tasks_app.tracking import stream
+    from zenith_worker.wire import client, stream
 
+    client.configure(settings.ZENITH_REDIS_URL)
     if "--only" in arguments and "recorder" not in arguments:
         return ""
     try:

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from tasks_app.insight.lifetime import Lifetime, Pair, add
 from tasks_app.insight.rollups import Totals
-from tasks_app.tracking.rollup import BOUNDS
+from tasks_app.recording.rollups import BOUNDS
 
 #: Every second bound from 3.2 ms to 28 minutes: each twice the one before.
 _SHOWN: Final = range(10, 49, 2)

@@ -10,11 +10,11 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.insight import counters
 from tasks_app.insight.workers import WorkerState, WorkerView
+from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import QueuePause
-from tasks_app.tracking import meter, stream
-from tasks_app.tracking.heartbeat import WorkerBeat, read_all
-from tasks_app.tracking.meter import Distribution
-from tasks_app.tracking.samples import QueueNow, known_queues, queues_now
+from zenith_worker.wire import recorder_stats, stream
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.recorder_stats import Distribution
 
 #: Queues told apart; of more, those with the least waiting are summed up.
 MAX_QUEUES: Final = 200
@@ -90,7 +90,7 @@ def recording() -> Iterator[Metric]:
     yield _gauge("zenith_stream_lag_seconds", "How long the oldest of them has waited.", stream.lag())
     yield _gauge("zenith_stream_unreadable_entries", "Entries that were set aside.", stream.unreadable_count())
     yield _gauge("zenith_recorder_up", "1 while any recorder was at work within a minute.", stream.has_recorder(stream.ANYWHERE))
-    recorded = meter.read()
+    recorded = recorder_stats.read()
     yield _histogram("zenith_recorder_batch_entries", "Entries recorded in one transaction.", recorded.sizes)
     yield _histogram(
         "zenith_recorder_delay_seconds", "Time from a batch's oldest entry until the batch was recorded.", recorded.delays

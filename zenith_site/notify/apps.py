@@ -12,7 +12,7 @@ class NotifyConfig(AppConfig):
 
     def ready(self) -> None:
         """Have old notifications pruned with the rest."""
-        from tasks_app.tracking import retention
+        from tasks_app.maintenance import retention
         from zenith_site.notify import inbox
 
         bounds = "that ended before ZENITH_NOTIFICATION_DAYS, or beyond ZENITH_NOTIFICATION_MAX"

@@ -18,13 +18,13 @@ from infra_app.models import Host, Node
 from infra_app.states import NodeStatus
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
-from tasks_app.tracking import gone, stream
-from tasks_app.tracking.heartbeat import read_all
 from zenith_site.common.masking import mask_text
 from zenith_site.common.words import duration
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Failures, HostSeen, Look
 from zenith_site.notify.kinds import Kind, Severity
+from zenith_worker.wire import clearing, stream
+from zenith_worker.wire.heartbeat import read_all
 
 #: Causes of failures that one look takes up; a storm of different errors is not hundreds of notifications at once.
 MAX_CAUSES: Final = 50
@@ -71,7 +71,7 @@ def _dead_letters(open_keys: frozenset[str]) -> Look:
 
 def _workers_gone(open_keys: frozenset[str]) -> Look:
     ages = {beat.name: beat.heartbeat_age for beat in read_all()}
-    cleared = gone.cleared_by(open_keys - ages.keys())
+    cleared = clearing.cleared_by(open_keys - ages.keys())
     return decisions.workers_gone(ages, cleared, open_keys, _tasks_of_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
 
 

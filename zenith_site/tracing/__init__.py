@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry, where an endpoint is configured by its own standard variables; docs/tracing.md.
 
-`environment.py` says whether, `sdk.py` makes spans of what `zenith_site.common.spans` marks, `http.py` and `tasks.py` mark
+`environment.py` says whether, `sdk.py` makes spans of what `zenith_worker.wire.spans` marks, `http.py` and `tasks.py` mark
 requests and tasks. Without an endpoint it is not imported, and no signal or middleware is connected.
 """
 

@@ -12,9 +12,9 @@ from django.utils.decorators import sync_and_async_middleware
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
-from zenith_site.common import spans, trail
-from zenith_site.common.spans import TRACEPARENT, TRACESTATE
 from zenith_site.metrics.http import route_of
+from zenith_worker.wire import correlation, spans
+from zenith_worker.wire.headers import TRACEPARENT, TRACESTATE
 
 SERVER_ERROR: Final = 500
 _QUIET: Final = ("/health", "/ready", "/metrics")
@@ -52,7 +52,7 @@ def _span(request: HttpRequest) -> AbstractContextManager[None]:
     carried = {name: value for name in (TRACEPARENT, TRACESTATE) if (value := request.headers.get(name))}
     return spans.span(
         request.method or "HTTP", "server", parent=carried, http__request__method=request.method or "",
-        url__path=request.path, zenith__request_id=trail.request_id.get(),
+        url__path=request.path, zenith__request_id=correlation.request_id.get(),
     )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
-from zenith_site.common import spans
-from zenith_site.common.spans import Attribute, Kind
 from zenith_site.tracing import environment
 from zenith_site.version import VERSION
+from zenith_worker.wire import spans
+from zenith_worker.wire.spans import Attribute, Kind
 
 #: Seconds that a process which ends gives the spans that it has not sent yet.
 FLUSH_SECONDS: Final = 2.0

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.models import Task
-from tasks_app.states import OPEN
+from zenith_worker.wire.states import OPEN
 
 
 class Command(BaseCommand):

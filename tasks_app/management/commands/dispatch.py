@@ -15,7 +15,7 @@ from django.db.models import Count
 from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Task
-from tasks_app.states import TERMINAL, Status
+from zenith_worker.wire.states import TERMINAL, Status
 
 BAR: Final = 30
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tasks_app.tracking import retention
-from tasks_app.tracking.retention import Rule
+from tasks_app.maintenance import retention
+from tasks_app.maintenance.retention import Rule
 
 #: Exit statuses: nothing to remove, and input that cannot be accepted.
 NOTHING: Final = 1

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tasks_app.api.schemas import TaskAnswer
 from tasks_app.insight.tasks import DEFAULT_LIMIT, TaskFilter
-from tasks_app.states import Status
+from zenith_worker.wire.states import STATUSES
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the list's filters."""
-        parser.add_argument("--status", type=str.upper, choices=Status.values, help="only tasks in this status")
+        parser.add_argument("--status", type=str.upper, choices=STATUSES, help="only tasks in this status")
         parser.add_argument("--task", default="", help="only tasks of this name")
         parser.add_argument("--q", default="", help="only tasks whose id, error or worker has this text")
         parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"how many (default {DEFAULT_LIMIT})")

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks_app.states import Status
 from zenith_site.common.masking import mask_text
 from zenith_site.common.words import NOTHING, duration, size
+from zenith_worker.wire.states import Status
 
 register = template.Library()
 register.filter(duration)

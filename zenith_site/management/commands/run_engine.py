@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand
 
 from infra_app import autoscaler, upkeep
 from tasks_app.dispatch import relay, repair, replays
-from tasks_app.tracking import recorder, retention, samples
+from tasks_app.maintenance import retention, samples
+from tasks_app.recording import recorder
 from zenith_site.common.loops import stop_on_signals
 from zenith_site.notify import outbox, watch
 

@@ -1,0 +1,158 @@
+"""The reconciler: compares what PostgreSQL believes with what the broker and the workers say.
+
+Each pass, of one engine at a time:
+
+1. Messages that dead workers hold go back to their queues at once, instead of after the
+   visibility timeout (`Recoverer`). A worker is dead when its heartbeat is over. So do messages that
+   a living worker forgot, because it lost its connection meanwhile.
+2. Tasks that should wait or run, but whose message is nowhere, are found (`Searcher`) and left to
+   dispatch/ to send again: Redis lost its data, or a worker died between taking a message and
+   noting that it did.
+
+Nothing here runs on the way of a task, and what it repairs is a step on the task's timeline.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from tasks_app.models import Task
+from zenith_site.common.lasting import Lasting
+from zenith_worker.wire import broker_queues, claims, stream
+from zenith_worker.wire.deliveries import put_back
+from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
+from zenith_worker.wire.states import Status
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a message must be missed before its task counts as lost.
+SETTLED_AFTER: Final = 20.0
+#: Seconds that the oldest report may have waited for a recorder before nothing is concluded.
+LAG_ALLOWED: Final = 5.0
+#: The same for a message whose worker is dead, and for one that a living worker does not name any more.
+DEATH_SETTLED_AFTER: Final = 4.0
+FORGOTTEN_AFTER: Final = 10.0
+#: Seconds of age up to which a heartbeat tells what its worker holds.
+FRESH: Final = 6.0
+#: Seconds after the last look beyond which one tells nothing about the time between.
+LATE: Final = 15.0
+#: Seconds between two comparisons of a whole queue, message by message.
+LISTING_EVERY: Final = 15.0
+
+
+class Recoverer:
+    """Puts back messages that their workers will not acknowledge any more.
+
+    A look may come just after Redis was away: then no heartbeat is left, and every worker beats again
+    a moment later. So a message is put back only when it was found abandoned at every look for some
+    time, and a look that comes late begins anew.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._abandoned = Lasting(LATE, clock)
+
+    def look(self) -> int:
+        """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
+        owners = broker_queues.owners()
+        gone = broker_queues.dead(owners.values())
+        lasting = self._abandoned.update([*self._of_dead(owners, gone), *self._forgotten(owners, gone)])
+        return sum(self._put_back(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
+
+    def _of_dead(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+        for tag, owner in owners.items():
+            if owner in gone:
+                yield tag, DEATH_SETTLED_AFTER
+
+    def _forgotten(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+        """Yield what living workers took over a connection that they lost, or acknowledged in vain."""
+        held = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
+        for tag, owner in owners.items():
+            if owner not in gone and owner in held and tag not in held[owner]:
+                yield tag, FORGOTTEN_AFTER
+
+    def _put_back(self, tag: str, owner: str, *, dead: bool) -> bool:
+        headers = broker_queues.put_back(tag, owner, unless_alive=dead)
+        if headers is None:
+            return False
+        attempt = headers.get("retries") or 0
+        if dead:
+            claims.abandon(headers["id"], attempt, owner)
+        reason = "its worker died" if dead else "its worker lost its connection and forgot it"
+        stream.append([put_back(headers["id"], attempt, f"{reason}; the message went back to its queue")])
+        logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task whose message is nowhere, as its row was read."""
+
+    id: str
+    status: str
+    position: int
+
+
+class Searcher:
+    """Finds tasks whose message exists nowhere.
+
+    Broker and database are read one after the other while tasks move, so a task is lost only
+    when two looks some time apart miss it and its row has not changed between them. That also
+    makes clocks irrelevant.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._missed = Lasting(LATE, clock)
+        self._queued_missed: list[Lost] = []
+        self._next_listing = 0.0
+
+    def look(self) -> list[Lost]:
+        """Return what is lost by now. Raises redis.RedisError or django.db.Error."""
+        if stream.lag() > LAG_ALLOWED:
+            # What PostgreSQL believes is old news: nothing can be concluded.
+            self._missed.update([])
+            return []
+        held = _held()
+        suspects = {task.id: task for task in _active() if task.id not in held}
+        suspects |= {task.id: task for task in self._queued() if task.id not in held}
+        ended = claims.has_ended(list(suspects))
+        missed = [(task, SETTLED_AFTER) for id_, task in suspects.items() if id_ not in ended]
+        self._queued_missed = [task for task, _ in missed if task.status == Status.QUEUED]
+        return [task for task, _ in self._missed.update(missed)]
+
+    def _queued(self) -> list[Lost]:
+        """Return QUEUED tasks that their queue's lists do not hold, where there are too few messages.
+
+        Counting is cheap; comparing a long queue message by message is not, and is done rarely.
+        """
+        now = self._clock()
+        rows = Task.objects.filter(status=Status.QUEUED).order_by().values_list("queue").annotate(Count("id"))
+        short = [queue for queue, count in rows if count > broker_queues.depth(queue)]
+        if not short or now < self._next_listing:
+            return self._queued_missed if short else []
+        self._next_listing = now + LISTING_EVERY
+        waiting = {id_ for queue in short for id_ in broker_queues.waiting_ids(queue)}
+        tasks = Task.objects.filter(status=Status.QUEUED, queue__in=short).values_list("id", "status", "position")
+        return [Lost(str(id_), status, place) for id_, status, place in tasks if str(id_) not in waiting]
+
+
+def _held() -> set[str]:
+    """Return the ids of all tasks that a message at a worker, or a living worker, vouches for."""
+    held = set(broker_queues.unacknowledged().values())
+    for worker in read_all():
+        if worker.heartbeat_age < DEAD_AFTER:
+            held.update(worker.held)
+    return held
+
+
+def _active() -> list[Lost]:
+    """Return tasks that a worker should hold, and failed ones whose next attempt is overdue."""
+    overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
+    rows = Task.objects.filter(Q(status__in=(Status.RECEIVED, Status.STARTED)) | overdue)
+    return [Lost(str(id_), status, place) for id_, status, place in rows.values_list("id", "status", "position")]

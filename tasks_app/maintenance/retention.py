@@ -1,0 +1,230 @@
+"""Keeping what grows within bounds: a list of rules, each of which says what is too old or too much and removes it.
+
+The engine follows them every hour, `manage.py prune` when somebody asks. Rows go in chunks, each a transaction of its own, so
+that nobody waits long for their locks.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from tasks_app.maintenance import expired, periods
+from tasks_app.models import DeadLetter
+from zenith_site.common.loops import repeat
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+LOOK_EVERY: Final = 3600.0
+#: Rows removed in one transaction.
+CHUNK: Final = 1000
+
+# SKIP LOCKED: several engines may prune at once, and a letter that is being replayed is left alone.
+_DELETE: Final = """
+    DELETE FROM tasks_app_deadletter WHERE id = ANY(ARRAY(
+        SELECT id FROM tasks_app_deadletter WHERE {where} ORDER BY {order} LIMIT %s
+        FOR UPDATE SKIP LOCKED))
+"""
+_OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
+# What somebody decided about goes before what still waits for a decision.
+_EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
+
+# As long as dispatch/idempotency.py remembers them (KEPT); an older one is not looked at, only in the way.
+_IS_FORGOTTEN: Final = "created_at < now() - interval '24 hours'"
+_FORGOTTEN: Final = f"""
+    DELETE FROM tasks_app_idempotencykey WHERE key = ANY(ARRAY(
+        SELECT key FROM tasks_app_idempotencykey WHERE {_IS_FORGOTTEN} ORDER BY created_at LIMIT %s
+        FOR UPDATE SKIP LOCKED))
+"""  # noqa: S608 -- no input is in it
+
+# By day, the oldest first: a row for each day stays, so that `all` reaches back to the beginning.
+_FIGURES: Final = (
+    "FROM tasks_app_minuterollup WHERE minute < %s",
+    "FROM tasks_app_periodrollup WHERE seconds < 86400 AND start < %s",
+    "FROM tasks_app_loadsample WHERE minute < %s",
+    "FROM tasks_app_queuesample WHERE minute < %s",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of rows, and how long they are kept.
+
+    Attributes:
+        name: what they are called by people and in JSON.
+        sentence: which of them are removed.
+        prune: removes them, and yields how many rows after each transaction.
+        count: returns how many there are to remove now; None where nobody can say.
+    """
+
+    name: str
+    sentence: str
+    prune: Callable[[], Iterator[int]]
+    count: Callable[[], int] | None = None
+
+
+def rules() -> list[Rule]:
+    """Return every rule, in the order to follow them: a task goes after its dead letter, a batch after its tasks."""
+    return [*_OWN, *_others]
+
+
+_others: list[Rule] = []
+
+
+def also(prune: Callable[[], int], count: Callable[[], int] | None = None, *, name: str = "", sentence: str = "") -> None:
+    """Have something of another app pruned, too; `prune` returns how many rows it removed."""
+    name = name or prune.__module__.rpartition(".")[2]
+    if all(rule.name != name for rule in _others):
+        _others.append(Rule(name, sentence, lambda: iter([prune()]), count))
+
+
+def run(stop: threading.Event) -> None:
+    """Prune every hour until `stop` is set."""
+    repeat(stop, "Pruning", partial(_prune, stop), every=LOOK_EVERY)
+
+
+def _prune(stop: threading.Event | None = None) -> None:
+    """Follow every rule, working half of the time only: nothing here is urgent, and others want the disk."""
+    stop = stop or threading.Event()
+    for rule in rules():
+        removed, started = 0, time.monotonic()
+        for rows in rule.prune():
+            removed += rows
+            if stop.wait(min(1.0, time.monotonic() - started)):
+                return
+            started = time.monotonic()
+        if removed:
+            logger.info("Pruned: %s rows of %s.", removed, rule.name)
+    # Nobody needs a connection that idles for an hour.
+    connection.close()
+
+
+# --- Figures ----------------------------------------------------------------------------------------------------------
+
+
+def prune_figures(*, max_age: timedelta, now: datetime | None = None) -> int:
+    """Remove the minutes, quarters and samples of whole days older than `max_age`; return how many rows."""
+    return sum(_figures(max_age, now))
+
+
+def _figures(max_age: timedelta, now: datetime | None = None) -> Iterator[int]:
+    """Do that. Minutes that are not summed up by day yet stay. A day is one transaction, so nobody waits for long."""
+    end = _end_of_figures(max_age, now)
+    for rows in _FIGURES:
+        day = _oldest(rows.split()[1])
+        while day is not None and day < end:
+            day = min(day.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), end)
+            yield _execute(f"DELETE {rows}", [day])
+
+
+def _count_figures(max_age: timedelta) -> int:
+    end = _end_of_figures(max_age)
+    return sum(_count(f"SELECT count(*) {rows}", [end]) for rows in _FIGURES)
+
+
+def _end_of_figures(max_age: timedelta, now: datetime | None = None) -> datetime:
+    summed_up = datetime.fromtimestamp(periods.reach().days, tz=UTC)
+    return min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _oldest(table: str) -> datetime | None:
+    at = "start" if table == "tasks_app_periodrollup" else "minute"
+    only = "WHERE seconds < 86400" if at == "start" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT min({at}) FROM {table} {only}")  # noqa: S608 -- one of the four above
+        oldest: datetime | None = cursor.fetchone()[0]
+    return oldest
+
+
+# --- Dead letters, keys -----------------------------------------------------------------------------------------------
+
+
+def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK) -> int:
+    """Remove letters older than `max_age`, and the oldest beyond `max_count`; return how many."""
+    return sum(_dead_letters(max_age, max_count, chunk))
+
+
+def _dead_letters(max_age: timedelta, max_count: int, chunk: int = CHUNK) -> Iterator[int]:
+    """Do that, a chunk at a time. Their tasks stay until their own retention ends."""
+    while count := _execute(_OLD, [max_age, chunk]):
+        yield count
+    excess = DeadLetter.objects.count() - max_count
+    while excess > 0 and (count := _execute(_EXCESS, [min(chunk, excess)])):
+        yield count
+        excess -= count
+
+
+def _count_dead_letters(max_age: timedelta, max_count: int) -> int:
+    old = DeadLetter.objects.filter(created_at__lt=timezone.now() - max_age).count()
+    return max(old, DeadLetter.objects.count() - max_count)
+
+
+def prune_idempotency_keys(chunk: int = CHUNK) -> int:
+    """Remove the keys that are remembered no more; return how many."""
+    return sum(_keys(chunk))
+
+
+def _keys(chunk: int = CHUNK) -> Iterator[int]:
+    while count := _execute(_FORGOTTEN, [chunk]):
+        yield count
+
+
+def _count_keys() -> int:
+    return _count(f"SELECT count(*) FROM tasks_app_idempotencykey WHERE {_IS_FORGOTTEN}")  # noqa: S608
+
+
+# --- The rules --------------------------------------------------------------------------------------------------------
+
+
+def _age() -> timedelta:
+    return timedelta(days=settings.ZENITH_RETENTION_DAYS)
+
+
+def _letter_bounds() -> tuple[timedelta, int]:
+    return timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), settings.ZENITH_DEAD_LETTER_MAX
+
+
+_OWN: Final = (
+    Rule(
+        "dead letters", "older than ZENITH_DEAD_LETTER_DAYS, or the oldest beyond ZENITH_DEAD_LETTER_MAX",
+        lambda: _dead_letters(*_letter_bounds()), lambda: _count_dead_letters(*_letter_bounds()),
+    ),
+    Rule(
+        "tasks", "that ended before ZENITH_RETENTION_DAYS and have no dead letter, with their events, attempts and results",
+        lambda: expired.tasks(_age()), lambda: expired.count("tasks", _age()),
+    ),
+    Rule(
+        "batches", "older than ZENITH_RETENTION_DAYS of which no task is left",
+        lambda: expired.batches(_age()), lambda: expired.count("batches", _age()),
+    ),
+    Rule(
+        "replays", "that ended before ZENITH_RETENTION_DAYS",
+        lambda: expired.replay_runs(_age()), lambda: expired.count("runs", _age()),
+    ),
+    Rule(
+        "figures", "by minute and quarter, and samples, older than ZENITH_RETENTION_DAYS; those by day stay",
+        lambda: _figures(_age()), lambda: _count_figures(_age()),
+    ),
+    Rule("idempotency keys", "older than a day", _keys, _count_keys),
+)  # fmt: skip
+
+
+def _count(query: str, parameters: Sequence[Any] = ()) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return int(cursor.fetchone()[0])
+
+
+def _execute(query: str, parameters: Sequence[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return int(cursor.rowcount)

@@ -1,0 +1,231 @@
+"""Applying a batch of reported steps to PostgreSQL, in one transaction.
+
+1. Lock the rows of all tasks named in the batch, in the order of their ids (no deadlocks).
+2. Write bare rows for tasks nobody has heard of (sent by other code), and lock them too.
+3. Fold the steps into the rows in memory (reducer.py has the rule).
+4. Write back changed rows, results, failed runs, dead letters, events and rollups, one statement each.
+
+Applying a batch again changes nothing: the fold finds every step known, results and events are
+inserted only once, and a task is counted in the rollups only by whoever saw it end.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from tasks_app.recording.arrays import column
+from tasks_app.recording.attempts import write_attempts
+from tasks_app.recording.dead_letters import write_dead_letters
+from tasks_app.recording.events import EventRow, correct_events, write_events
+from tasks_app.recording.reducer import EXTERNAL, TaskState, contradicts, fold
+from tasks_app.recording.results import REVOKED_RESULT, write_results
+from tasks_app.recording.rollups import write_rollups
+from zenith_site.common.jsonsafe import storable, storable_text
+from zenith_site.common.masking import mask_json, mask_text
+from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.states import TERMINAL, Status
+from zenith_worker.wire.stream import Event
+
+_SELECT: Final = """
+    SELECT id::text, name, queue, source, status, position, worker, error_type, error_message,
+        date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
+        date_part('epoch', received_at), date_part('epoch', started_at),
+        date_part('epoch', finished_at), runtime
+    FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE
+"""
+_COLUMNS: Final = (
+    "id", "name", "queue", "source", "status", "position", "worker", "error_type",
+    "error_message", "created_at", "not_before", "queued_at", "received_at", "started_at", "finished_at",
+    "runtime",
+)  # fmt: skip
+
+_INSERT_BARE: Final = """
+    INSERT INTO tasks_app_task (id, name, queue, source, status, position, args, kwargs, worker,
+        error_type, error_message, created_at)
+    SELECT id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
+    FROM unnest(%s::uuid[], %s::float8[]) AS row (id, at) ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+"""
+
+_UPDATE: Final = """
+    UPDATE tasks_app_task SET
+        status = row.status, position = row.position, worker = row.worker,
+        error_type = row.error_type, error_message = row.error_message,
+        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
+        received_at = to_timestamp(row.received_at),
+        started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
+        runtime = row.runtime
+    FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
+        %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[])
+        AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
+            started_at, finished_at, runtime)
+    WHERE tasks_app_task.id = row.id
+"""
+
+# Only where the row still shows that step: a late report must not hold what was sent on meanwhile.
+_HOLD: Final = """
+    UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS row (id, position)
+    WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
+        AND tasks_app_task.status = 'RETRY'
+"""
+
+_UPDATE_ORIGIN: Final = """
+    UPDATE tasks_app_task SET name = row.name, queue = row.queue,
+        priority = coalesce(tasks_app_task.priority, row.priority),
+        created_at = to_timestamp(row.created_at),
+        parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
+        args = coalesce(row.args, tasks_app_task.args),
+        kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::uuid[], %s::jsonb[],
+        %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
+    WHERE tasks_app_task.id = row.id
+"""
+
+
+def apply(events: Sequence[Event]) -> int | None:
+    """Apply reported steps in one transaction; return the id of the newest event written, if any.
+
+    Raises django.db.Error where PostgreSQL is away or refuses a value, and ValueError for an id that
+    is no canonical UUID; then nothing was changed.
+    """
+    for event in events:
+        _make_storable(event)
+    by_task: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        by_task[event.task_id].append(event)
+    with transaction.atomic(), connection.cursor() as cursor:
+        states = _lock(cursor, by_task)
+        ended, corrected = _fold(states, by_task)
+        _write_rows(cursor, states.values())
+        _hold(cursor, [event for event in events if event.held])
+        write_results(cursor, ended)
+        write_attempts(cursor, events)
+        write_dead_letters(cursor, ended)
+        newest = _write_history(cursor, states, events, [state for state, _ in ended])
+        correct_events(cursor, list(chain.from_iterable(map(_event_rows, corrected))))
+        return newest
+
+
+def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, TaskState]:
+    states = _select(cursor, by_task)
+    missing = by_task.keys() - states.keys()
+    if missing:
+        first_seen = [min(step.received_at or step.at for step in by_task[id_]) for id_ in missing]
+        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), first_seen])
+        states |= _select(cursor, missing)
+        if strange := missing - states.keys():
+            raise ValueError(f"not the way a task's id is written: {min(strange)[:100]!r}")
+    return states
+
+
+def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
+    cursor.execute(_SELECT, [column(ids)])
+    states = (TaskState(**dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
+    found = {state.id: state for state in states}
+    for state in found.values():
+        state.status = Status(state.status)
+    return found
+
+
+def _fold(states: dict[str, TaskState], by_task: dict[str, list[Event]]) -> tuple[list[tuple[TaskState, Event]], list[Event]]:
+    """Fold all steps; return what ended with the step that ended it, and the outcomes that know better what is recorded."""
+    ended, corrected = [], []
+    for task_id, steps in by_task.items():
+        state = states[task_id]
+        for event in steps:
+            if contradicts(event, state):
+                corrected.append(event)
+            if fold(state, event):
+                ended.append((state, event))
+    return ended, corrected
+
+
+def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
+    rows = list(states)
+    cursor.execute(
+        _UPDATE,
+        _columns(
+            rows, "id", "status", "position", "worker", "error_type", "error_message",
+            "not_before", "queued_at", "received_at", "started_at", "finished_at", "runtime",
+        ),
+    )  # fmt: skip
+    foreign = [state for state in rows if state.source == EXTERNAL]
+    if foreign:
+        cursor.execute(
+            _UPDATE_ORIGIN,
+            [
+                *_columns(foreign, "id", "name", "queue", "priority", "created_at", "parent_id"),
+                [storable(state.args) if state.args else None for state in foreign],
+                [storable(state.kwargs) if state.kwargs else None for state in foreign],
+            ],
+        )
+
+
+def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:
+    """Note whose next attempt waits in PostgreSQL, so that the relay sends it when it is due."""
+    if events:
+        cursor.execute(_HOLD, [[event.task_id for event in events], [event.position for event in events]])
+
+
+def _columns(states: Sequence[TaskState], *names: str) -> list[str]:
+    return [column(getattr(state, name) for state in states) for name in names]
+
+
+def _write_history(
+    cursor: CursorWrapper,
+    states: dict[str, TaskState],
+    events: Sequence[Event],
+    ended: Sequence[TaskState],
+) -> int | None:
+    """Write events, and rollups for what is new: a repeated step is in neither twice."""
+    rows = sorted(chain.from_iterable(map(_event_rows, events)), key=lambda row: row.position)
+    written = write_events(cursor, rows)
+    retries = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
+    retried = [(states[key[0]], retries[key]) for _, task_id, where in written if (key := (str(task_id), where)) in retries]
+    write_rollups(cursor, ended, retried)
+    return max((event_id for event_id, _, _ in written), default=None)
+
+
+def _event_rows(event: Event) -> Iterable[EventRow]:
+    """Yield the row of a step, and of the steps that travelled with it."""
+    for status, at in (
+        (Status.RECEIVED, event.received_at),
+        (Status.STARTED, event.started_at),
+    ):
+        if at is not None and event.status != status:
+            yield _row(event, status, at, "")
+    message = event.message or (f"{event.error_type}: {event.error_message}" if event.error_type else "")
+    yield _row(event, event.status, event.at, message)
+
+
+def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
+    delivery = event.position & ~0xFF
+    return EventRow(event.task_id, status, delivery | status.rank, at, event.worker, message)
+
+
+def _make_storable(event: Event) -> None:
+    event.worker = storable_text(event.worker)
+    event.message = storable_text(event.message)
+    event.error_type = storable_text(event.error_type)[:255]
+    event.parent_id = canonical(event.parent_id)
+    event.error_message = storable_text(event.error_message)
+    if event.traceback is not None:
+        event.traceback = storable_text(event.traceback)
+    if settings.ZENITH_MASK_STORED:
+        _mask(event)
+    if event.status in TERMINAL and event.result is None:
+        event.result = REVOKED_RESULT if event.status == Status.REVOKED else "null"
+
+
+def _mask(event: Event) -> None:
+    """Hide the secrets of an outcome for good. Arguments stay as they are: retries and replays send them again."""
+    event.message, event.error_message = mask_text(event.message), mask_text(event.error_message)
+    if event.traceback is not None:
+        event.traceback = mask_text(event.traceback)
+    if event.result is not None:
+        event.result = mask_json(event.result) if event.status == Status.SUCCESS else mask_text(event.result)

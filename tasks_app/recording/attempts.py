@@ -1,0 +1,71 @@
+"""Keeping each run that went wrong, with its own error, beside the task's row that shows the newest."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from django.db.backends.utils import CursorWrapper
+
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
+
+#: More attempts than any task has; PostgreSQL would refuse the whole batch for a number beyond its type.
+_MOST: Final = 2**31 - 2
+_ENDS_A_RUN: Final = frozenset({Status.RETRY, Status.FAILURE, Status.REVOKED})
+
+_INSERT: Final = """
+    INSERT INTO tasks_app_attempt (task_id, attempt, delivery, worker, received_at, started_at,
+        finished_at, outcome, error_type, error_message, traceback)
+    SELECT task_id, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
+        to_timestamp(finished_at), outcome, error_type, error_message, traceback
+    FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
+        %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
+        WITH ORDINALITY AS row (task_id, attempt, delivery, worker, received_at, started_at,
+            finished_at, outcome, error_type, error_message, traceback, number)
+    ORDER BY number
+    ON CONFLICT (task_id, attempt, delivery) DO NOTHING
+"""
+
+#: What Python prints between an exception and the one raised while it was handled.
+_CHAINED: Final = re.compile(
+    r"\n\n(?:During handling of the above exception, another exception occurred"
+    r"|The above exception was the direct cause of the following exception):\n\n"
+)
+
+
+def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
+    """Insert a row for each reported step that ended a run with an error; a repeated one is left as it is.
+
+    Runs that succeeded write nothing: that keeps this off the way of most tasks.
+    """
+    failed = [event for event in events if event.status in _ENDS_A_RUN and event.error_type]
+    if not failed:
+        return
+    cursor.execute(
+        _INSERT,
+        [
+            [event.task_id for event in failed],
+            [min(event.attempt, _MOST) + 1 for event in failed],
+            # As states.position() has it.
+            [min(event.delivery, 0xFF) for event in failed],
+            [event.worker[:255] for event in failed],
+            [event.received_at for event in failed],
+            [event.started_at for event in failed],
+            [event.at for event in failed],
+            [event.status.value for event in failed],
+            [event.error_type for event in failed],
+            [event.error_message for event in failed],
+            [_own_part(event) for event in failed],
+        ],
+    )
+
+
+def _own_part(event: Event) -> str:
+    """Return the traceback without Celery's `Retry`, which was raised while the real error was handled."""
+    text = event.traceback or ""
+    if event.status != Status.RETRY:
+        return text
+    links = list(_CHAINED.finditer(text))
+    if not links or "celery.exceptions.Retry" not in text[links[-1].end() :]:
+        return text
+    return text[: links[-1].start()] + "\n"

@@ -1,0 +1,86 @@
+"""Writing task events, so that their ids follow the order of the commits.
+
+PostgreSQL's sequences are handed out before the commit: of two transactions at once, the one
+with the higher number may commit first, and a reader that resumes "after N" would miss the other
+for ever. Every writer of events therefore takes one transaction-scoped advisory lock before its
+first number and holds it until its commit. Writers do this last, so it is held for milliseconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.db.backends.utils import CursorWrapper
+
+from tasks_app.recording.arrays import column
+from zenith_worker.wire.states import Status
+
+#: Any number that no other advisory lock of this database uses ("zenith" in ASCII).
+EVENT_ORDER_LOCK: Final = 0x7A656E697468
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One row to be. `at` is Unix time in seconds."""
+
+    task_id: UUID | str
+    status: Status
+    position: int
+    at: float
+    worker: str = ""
+    message: str = ""
+
+
+_INSERT: Final = """
+    INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
+    SELECT row.task_id, row.status, row.position, to_timestamp(row.at), row.worker, row.message
+    FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::text[])
+        WITH ORDINALITY AS row (task_id, status, position, at, worker, message, number)
+    ORDER BY row.number
+    ON CONFLICT (task_id, position) DO NOTHING
+    RETURNING id, task_id, position
+"""
+
+_CORRECT: Final = """
+    UPDATE tasks_app_taskevent AS step SET at = to_timestamp(row.at), worker = row.worker
+    FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::text[]) AS row (task_id, position, at, worker)
+    WHERE step.task_id = row.task_id AND step.position = row.position
+"""
+
+
+def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:
+    """Insert events inside the open transaction; return (id, task id, position) of the new ones.
+
+    A step that was recorded before is left as it is; see `correct_events`.
+    """
+    if not rows:
+        return []
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [EVENT_ORDER_LOCK])
+    cursor.execute(
+        _INSERT,
+        [
+            column(row.task_id for row in rows),
+            column(row.status.value for row in rows),
+            column(row.position for row in rows),
+            column(row.at for row in rows),
+            column(row.worker for row in rows),
+            column(row.message for row in rows),
+        ],
+    )
+    written: list[tuple[int, UUID, int]] = cursor.fetchall()
+    return written
+
+
+def correct_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> None:
+    """Put when and where of recorded steps right, inside the open transaction: a copy of the message had told them."""
+    if rows:
+        cursor.execute(
+            _CORRECT,
+            [
+                column(row.task_id for row in rows),
+                column(row.position for row in rows),
+                column(row.at for row in rows),
+                column(row.worker for row in rows),
+            ],
+        )

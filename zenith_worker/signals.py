@@ -1,0 +1,110 @@
+"""What Celery's signals add: stamps for the timeline, and tasks that Zenith did not dispatch.
+
+- `after_task_publish` (any process): a task sent with plain `.delay()` is reported as QUEUED.
+- `task_received` (worker's main process): the time, and how often this message was delivered,
+  travel with the request to the pool's child.
+- `task_prerun` (where the task runs): the start, by the wall clock and by a steady one.
+
+None of them waits for Redis on the way of a dispatched task: what they learn travels with the
+task's outcome (outcomes.py), and for tasks that take longer the state reporter tells.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from celery import signals
+from celery.app.task import Task as CeleryTask
+from celery.worker.request import Request
+
+from zenith_worker.carried import carried, stamp
+from zenith_worker.wire import correlation, stream
+from zenith_worker.wire.deliveries import count_delivery
+from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
+from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event
+
+logger = logging.getLogger(__name__)
+
+
+@signals.before_task_publish.connect
+def carry_trail_on(headers: dict[str, Any], **_: Any) -> None:
+    """Let the message say where it comes from. What it was given at its dispatch counts for more: a relay may send it."""
+    for name, value in correlation.carried().items():
+        headers.setdefault(name, value)
+
+
+@signals.after_task_publish.connect
+def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
+    """Report a task that other code sent; retries and dispatched tasks are known already."""
+    if headers.get(DISPATCHED_HEADER) or headers.get("retries"):
+        return
+    args, kwargs, _embed = body
+    event = Event(
+        task_id=headers["id"],
+        status=Status.QUEUED,
+        at=time.time(),
+        name=sender,
+        queue=routing_key,
+        args=list(args or ()),
+        kwargs=dict(kwargs or {}),
+        parent_id=canonical(headers.get("parent_id")),
+    )
+    try:
+        stream.append([event])
+    except redis.RedisError:
+        # The worker reports the task again when it receives it.
+        logger.warning("Task %s was sent, but reporting it failed.", headers["id"])
+
+
+@signals.task_received.connect
+def stamp_received(request: Request, **_: Any) -> None:
+    """Note on the request when it came, and which delivery of its message this is."""
+    attempt = request.request_dict.get("retries") or 0
+    stamp(request.request_dict, count_delivery(request.id, attempt) if request.delivery_info["redelivered"] else 0)
+    if request.eta is not None:
+        _bound_backoff(request)
+
+
+def _bound_backoff(request: Request) -> None:
+    """Wait no longer than the back-off: the due time comes from another machine, whose clock may be wrong."""
+    attempt, seconds = request.request_dict.get(BACKOFF_HEADER) or (None, 0)
+    if attempt == request.request_dict.get("retries"):
+        request._eta = min(request.eta, datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+@signals.task_prerun.connect
+def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
+    """Note on the running request when its body starts; and for the log, what runs and who asked for it."""
+    carried(task.request).start()
+    correlation.task.set((task.request.id or "", task.name))
+    correlation.request_id.set(getattr(task.request, REQUEST_HEADER, None) or "")
+
+
+@signals.task_postrun.connect
+def forget_trail(**_: Any) -> None:
+    """What this thread writes from now on belongs to no task."""
+    correlation.task.set(("", ""))
+    correlation.request_id.set("")
+
+
+def origin(request: Any) -> dict[str, Any]:
+    """Return what the first report of a task must tell where Zenith did not dispatch it.
+
+    `request` is Celery's request as the task sees it; None where there is none.
+    """
+    if request is None or getattr(request, DISPATCHED_HEADER, None):
+        return {}
+    # A worker that does not know the task reports it with next to nothing of a request.
+    delivery = getattr(request, "delivery_info", None) or {}
+    return {
+        "name": getattr(request, "task", None) or getattr(request, "name", None) or "",
+        "queue": delivery.get("routing_key") or "",
+        "args": list(getattr(request, "args", None) or ()),
+        "kwargs": dict(getattr(request, "kwargs", None) or {}),
+        "priority": delivery.get("priority"),
+        "parent_id": canonical(getattr(request, "parent_id", None)),
+    }

@@ -1,0 +1,136 @@
+"""The class of every task: what happens around its body."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, ClassVar, Final, NoReturn
+
+import redis
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+from kombu.exceptions import OperationalError
+
+from zenith_worker.admission import admit
+from zenith_worker.carried import carried
+from zenith_worker.reporting import with_redis_retries
+from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
+from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
+from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.time_limits import soft_limit
+
+#: Stands for "for ever", which Celery writes as None.
+_ENDLESS: Final = 2**31
+
+
+class ZenithTask(Task):
+    """Celery's task with retries by default and a limit on how often it may kill its worker.
+
+    Attributes:
+        max_retries: retries after the first attempt, unless the dispatch says otherwise.
+        no_retry_for: exceptions that another attempt would not mend.
+        retry_backoff_base: longest back-off in seconds before the first retry; it doubles for each one after.
+        retry_backoff_cap: longest back-off in seconds before any retry.
+        drill: whether this task only exists to try out failures.
+    """
+
+    Request = "zenith_worker.crashes:CrashNotingRequest"
+    max_retries = 3
+    no_retry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    retry_backoff_base = BASE_SECONDS
+    retry_backoff_cap = CAP_SECONDS
+    drill = False
+
+    def __init__(self) -> None:
+        if self.time_limit:
+            self.soft_time_limit: float | None = soft_limit(
+                self.time_limit, self.soft_time_limit, self.app.conf.task_soft_time_limit
+            )
+        # A task that brings Celery's own `autoretry_for` keeps its own rules.
+        if not getattr(self, "autoretry_for", ()):
+            self.run: Callable[..., Any] = _with_retries(self, self.run)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Let this delivery run only if it should; see admission.py for what is raised."""
+        if not self.request.is_eager:
+            admit(self.request, self.ended_before)
+
+    def ended_before(self, task_id: str) -> bool:
+        """Say whether a task ended before this delivery, so long ago that its claim forgot it: nobody here remembers.
+
+        Raises celery.exceptions.Reject if that cannot be told now.
+        """
+        return False
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any) -> Any:
+        """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
+        return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
+
+    @property
+    def allowed_retries(self) -> int:
+        """How many retries the running request may use."""
+        asked = getattr(self.request, MAX_RETRIES_HEADER, None)
+        allowed = self.max_retries if asked is None else asked
+        return _ENDLESS if allowed is None else int(allowed)
+
+
+def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the body such that what it raises is decided upon by retry.decide."""
+
+    @wraps(body)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return body(*args, **kwargs)
+        except (Ignore, Reject, Retry):
+            raise
+        except Exception as error:
+            if task.request.called_directly:
+                raise
+            decision = decide(
+                retries=task.request.retries,
+                max_retries=task.allowed_retries,
+                worth_retrying=not isinstance(error, task.no_retry_for),
+                jitter=random.random(),  # noqa: S311 -- spreads load, guards nothing
+                base=task.retry_backoff_base,
+                cap=task.retry_backoff_cap,
+            )
+            if isinstance(decision, GiveUp):
+                raise
+            carried(task.request).retry_at = time.time() + decision.delay
+            if decision.is_long and _row_says_all(task.request):
+                # Not sent here: once this is recorded, the relay sends the next attempt when it is due.
+                carried(task.request).held = True
+                raise Retry(exc=error, when=decision.delay) from error
+            with_redis_retries(partial(_retry, task, error, decision.delay))
+
+    return run
+
+
+def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
+    """Send the message of the next attempt and raise Retry.
+
+    Celery drops a task whose next message cannot be sent. Here it is left to the relay where that can
+    send it. Otherwise this raises redis.ConnectionError while the broker is away, and `error` for
+    arguments that this worker's release of the task does not take.
+    """
+    request = task.request
+    headers = {**(request.headers or {}), BACKOFF_HEADER: [request.retries + 1, delay]}
+    try:
+        task.retry(exc=error, countdown=delay, max_retries=_ENDLESS, headers=headers)
+    except Reject as failed:
+        if _row_says_all(request):
+            carried(request).held = True
+            raise Retry(exc=error, when=delay) from error
+        if isinstance(failed.reason, OperationalError | redis.RedisError):
+            raise redis.ConnectionError(f"the next attempt could not be sent: {failed.reason}") from failed
+        raise error from None
+    raise AssertionError("retry() raises")
+
+
+def _row_says_all(request: Any) -> bool:
+    """Whether the task's next message can be made from its row in PostgreSQL.
+
+    Not that of a task which other code sent, or which is a part of a chain, group or chord.
+    """
+    parts = (request.callbacks, request.errbacks, request.chain, request.chord, request.group)
+    return bool(getattr(request, DISPATCHED_HEADER, None)) and not any(parts)

@@ -1,0 +1,215 @@
+"""Looking into kombu's Redis keys: what waits in a queue, and what workers hold unacknowledged.
+
+The shapes are kombu's (kombu/transport/redis.py): a queue is one list for each priority step.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.keys import ALIVE, CLAIM, TAKEN, UNACKED, UNACKED_INDEX
+
+#: kombu's separator between a queue's name and a priority step.
+_SEPARATOR: Final = "\x06\x16"
+#: kombu's priority steps, each with a list of its own; the lowest number is taken first.
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+_PAGE: Final = 1000
+# The id stands in the message's headers, which are JSON inside the message's JSON.
+_TASK_ID: Final = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
+
+
+def keys_of(queue: str) -> list[str]:
+    """Return the lists that hold a queue's messages, one for each priority step."""
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in PRIORITY_STEPS]
+
+
+def depth(queue: str) -> int:
+    """Return how many messages wait in a queue. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in keys_of(queue):
+            pipe.llen(key)
+        return sum(pipe.execute())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in a queue: how many in the list of each priority step, and the oldest task of each."""
+
+    depths: tuple[int, ...]
+    oldest_ids: tuple[str, ...]
+
+
+def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
+    """Return what waits in these queues, in one round trip. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in (key for queue in queues for key in keys_of(queue)):
+            pipe.llen(key)
+            pipe.lindex(key, -1)
+        answers = iter(pipe.execute())
+    found = {}
+    for queue in queues:
+        pairs = [(int(next(answers)), next(answers)) for _ in PRIORITY_STEPS]
+        ids = (_task_id(body) for _, body in pairs if body)
+        found[queue] = Waiting(tuple(depth for depth, _ in pairs), tuple(filter(None, ids)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a person looks at it.
+
+    Attributes:
+        position: from 1 among those of its queue and priority step, the next to be taken first; None where a worker holds it.
+        holder: the run of the worker that holds it.
+    """
+
+    task_id: str
+    task_name: str
+    priority: int
+    step: int
+    position: int | None = None
+    redelivered: bool = False
+    holder: str | None = None
+
+
+def peek(queue: str, limit: int) -> list[Message]:
+    """Return the `limit` messages that wait longest in the list of each priority step. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for key in keys_of(queue):
+            pipe.lrange(key, -limit, -1)
+        pages = pipe.execute()
+    return [
+        _message(_envelope(body), step, position=place)
+        for step, page in zip(PRIORITY_STEPS, pages, strict=True)
+        for place, body in enumerate(reversed(page), start=1)
+    ]
+
+
+def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
+    """Return up to `limit` messages of a queue that workers hold. Raises redis.RedisError."""
+    held: list[tuple[str, Any]] = []
+    for tag, body in client().hscan_iter(UNACKED, count=_PAGE):
+        envelope, _exchange, routed_to = json.loads(body)
+        if routed_to == queue:
+            held.append((text(tag), envelope))
+        if len(held) >= limit:
+            break
+    holders = client().hmget(TAKEN, [tag for tag, _ in held]) if held else []
+    return [
+        _message(envelope, _step_of(envelope), holder=text(holder) if holder else None)
+        for (_, envelope), holder in zip(held, holders, strict=True)
+    ]
+
+
+def unacknowledged_by_queue() -> dict[str, int]:
+    """Return how many messages workers hold of each queue. Raises redis.RedisError."""
+    return Counter(json.loads(body)[2] for _, body in client().hscan_iter(UNACKED, count=_PAGE))
+
+
+_SWEEP: Final = load("claim", "queue_sweep")
+_SWEPT_AT_ONCE: Final = 500
+
+
+def sweep(queue: str) -> int:
+    """Remove the messages of tasks that are cancelled or over; return how many. Raises redis.RedisError."""
+    dropped = 0
+    for key in keys_of(queue):
+        left = int(client().llen(key))
+        while left > 0:
+            dropped += int(script(_SWEEP, key, min(_SWEPT_AT_ONCE, left), CLAIM))
+            left -= _SWEPT_AT_ONCE
+    return dropped
+
+
+def waiting_ids(queue: str) -> Iterator[str]:
+    """Yield the ids of the tasks that wait in a queue, a page at a time. Raises redis.RedisError.
+
+    Messages that move while the pages are read may be missed; look again before acting on that.
+    """
+    for key in keys_of(queue):
+        start = 0
+        while page := client().lrange(key, start, start + _PAGE - 1):
+            yield from filter(None, map(_task_id, page))
+            start += _PAGE
+
+
+def unacknowledged() -> dict[str, str]:
+    """Return delivery tag → task id of everything that workers hold. Raises redis.RedisError."""
+    pairs = client().hscan_iter(UNACKED, count=_PAGE)
+    return {text(tag): id_ for tag, body in pairs if (id_ := _task_id(body))}
+
+
+def owners() -> dict[str, str]:
+    """Return delivery tag → the run of a worker that took it. Raises redis.RedisError."""
+    return {text(tag): text(owner) for tag, owner in client().hgetall(TAKEN).items()}
+
+
+def dead(instances: Iterable[str]) -> set[str]:
+    """Return those runs of workers that do not beat any more. Raises redis.RedisError."""
+    names = sorted(set(instances))
+    if not names:
+        return set()
+    beating = client().mget([ALIVE + name for name in names])
+    return {name for name, value in zip(names, beating, strict=True) if value is None}
+
+
+_PUT_BACK: Final = load("claim", "queue_put_back")
+
+
+def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, Any] | None:
+    """Put one message of a dead worker back at the head of its queue, and return its headers.
+
+    Returns None where there is none, where its owner beats again, and where its attempt is over:
+    then only the acknowledgement got lost, and the message is dropped. With `unless_alive` false
+    also a living owner loses it: one that forgot it. Raises redis.RedisError.
+    """
+    held = client().hget(UNACKED, tag)
+    message, _exchange, queue = json.loads(held) if held else ({"headers": {}}, "", "")
+    headers: dict[str, Any] = message["headers"]
+    if held:
+        headers["redelivered"] = True
+        message["properties"]["delivery_info"]["redelivered"] = True
+    answer = script(
+        _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
+        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), headers.get("retries") or 0,
+    )  # fmt: skip
+    return headers if answer else None
+
+
+def _list_of(queue: str, message: dict[str, Any]) -> str:
+    return keys_of(queue)[PRIORITY_STEPS.index(_step_of(message))]
+
+
+def _step_of(message: dict[str, Any]) -> int:
+    """Return the step of the message's priority, which kombu rounds down."""
+    return max(item for item in PRIORITY_STEPS if item <= max(0, min(_priority_of(message), 9)))
+
+
+def _priority_of(message: dict[str, Any]) -> int:
+    return int((message.get("properties") or {}).get("priority") or 0)
+
+
+def _envelope(body: bytes | str) -> dict[str, Any]:
+    """Return a message as kombu wrote it; empty for what is none of kombu's."""
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
+
+
+def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> Message:
+    headers = envelope.get("headers") or {}
+    return Message(
+        task_id=str(headers.get("id", "")), task_name=str(headers.get("task", "")), priority=_priority_of(envelope),
+        step=step, position=position, redelivered=bool(headers.get("redelivered")), holder=holder,
+    )  # fmt: skip
+
+
+def _task_id(body: bytes | str) -> str | None:
+    found = _TASK_ID.search(body if isinstance(body, bytes) else body.encode())
+    return found.group(1).decode() if found else None

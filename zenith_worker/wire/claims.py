@@ -1,0 +1,139 @@
+"""Who may run a task: one key in Redis for each task that runs or just ran.
+
+Brokers deliver at least once. A message comes again when its worker died, when a connection broke
+while the task went on, or when a crash made the relay send it twice. So before a body runs, its
+worker claims the task (`begin`), and an outcome counts only from whoever holds the claim
+(`finish`). Both are atomic scripts:
+
+- Free, or held by a dead process: the claim is taken; the former holder's outcome will not count.
+- Held by a living one: this copy is dropped. The other's message is still unacknowledged, so the
+  reconciler brings it back should that worker die.
+- Ended lately, or cancelled: the body does not run.
+
+A claim also counts how often the same attempt took its process with it (poison tasks). lua/claim.lua says how it is written.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.instance import instance
+from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
+from zenith_worker.wire.stream import Event, encode
+
+#: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
+#: for its next attempt, after the task's end, and after its cancellation.
+RUNNING_KEPT: Final = 120
+WAITING_KEPT: Final = 7 * 24 * 3600
+ENDED_KEPT: Final = 600
+CANCELLED_KEPT: Final = 30 * 24 * 3600
+
+
+class Verdict(StrEnum):
+    """What `begin` found."""
+
+    RUN = "run"
+    TAKEN = "taken"
+    ENDED = "ended"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim: `crashes` counts processes that died while running this attempt."""
+
+    verdict: Verdict
+    crashes: int = 0
+
+
+_BEGIN: Final = load("claim", "claim_begin")
+_FINISH: Final = load("claim", "claim_finish")
+_RELEASE: Final = load("claim", "claim_release")
+_ABANDON: Final = load("claim", "claim_abandon")
+_CANCEL: Final = load("claim", "claim_cancel")
+
+
+def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
+    """Claim a task for this process before its body runs. Raises redis.RedisError."""
+    pid = os.getpid()
+    while True:
+        answer = script(_BEGIN, CLAIM + task_id, attempt, instance(), tag, pid, RUNNING_KEPT, ALIVE)
+        verdict, number = text(answer[0]), int(answer[1])
+        if verdict != "sibling":
+            return Claim(Verdict(verdict), number)
+        # Held by another process of this worker: only this machine can tell whether it lives.
+        if _lives(number):
+            return Claim(Verdict.TAKEN)
+        script(_ABANDON, CLAIM + task_id, attempt, instance(), number, WAITING_KEPT)
+
+
+def finish(event: Event, *, tag: str, ends: bool) -> bool:
+    """Report an outcome and let go of the claim, in one step; return False where another holds it.
+
+    Raises redis.RedisError; then it may or may not have been reported, and can be again.
+    """
+    kept = ENDED_KEPT if ends else WAITING_KEPT
+    answer = script(_FINISH, CLAIM + event.task_id, event.attempt, instance(), tag, EVENTS, encode([event]), "EW"[not ends], kept)
+    return bool(answer)
+
+
+def renew(task_ids: Iterable[str]) -> None:
+    """Keep the claims of tasks that this worker runs; one nobody renews runs out. Raises redis.RedisError."""
+    with client().pipeline(transaction=False) as pipe:
+        for task_id in task_ids:
+            pipe.expire(CLAIM + task_id, RUNNING_KEPT)
+        pipe.execute()
+
+
+def release(task_id: str, attempt: int) -> bool:
+    """Let go of a task that this worker hands back on purpose; return whether it is still to be run.
+
+    Raises redis.RedisError.
+    """
+    return bool(script(_RELEASE, CLAIM + task_id, attempt, instance()))
+
+
+def abandon(task_id: str, attempt: int, owner: str) -> bool:
+    """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
+
+    Any worker may take the task over; the count is kept however long it waits for that. Returns whether
+    the attempt is still to be run: its outcome may be reported already. Raises redis.RedisError.
+    """
+    return bool(script(_ABANDON, CLAIM + task_id, attempt, owner, 0, WAITING_KEPT))
+
+
+def cancel(task_id: str) -> Verdict:
+    """Keep a task from ever starting; return TAKEN or ENDED where that is too late."""
+    return Verdict(text(script(_CANCEL, CLAIM + task_id, CANCELLED_KEPT, ALIVE)))
+
+
+def has_ended(task_ids: list[str]) -> set[str]:
+    """Return which of these tasks reported their end lately. Raises redis.RedisError."""
+    return {id_ for id_, (state, _) in _states(task_ids).items() if state == "E"}
+
+
+def failed_attempts(task_ids: list[str]) -> dict[str, int]:
+    """Return the newest failed attempt (from 0) of those tasks that wait for their next one. Raises redis.RedisError."""
+    return {id_: attempt for id_, (state, attempt) in _states(task_ids).items() if state == "W"}
+
+
+def _states(task_ids: list[str]) -> dict[str, tuple[str, int]]:
+    if not task_ids:
+        return {}
+    held = client().mget([CLAIM + task_id for task_id in task_ids])
+    # As lua/claim.lua writes them.
+    parts = {id_: text(value).split("|") for id_, value in zip(task_ids, held, strict=True) if value}
+    return {id_: (state, int(attempt)) for id_, (state, attempt, *_) in parts.items()}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,16 @@
+"""The headers of Celery messages that are Zenith's own, and those of W3C Trace Context."""
+
+from typing import Final
+
+#: The task has a row already, because dispatch/ wrote it: 1, or PERHAPS_SENT.
+DISPATCHED_HEADER: Final = "zenith"
+#: The same message may have been sent before, by a relay that died.
+PERHAPS_SENT: Final = 2
+#: How many retries the dispatch asked for.
+MAX_RETRIES_HEADER: Final = "zenith_max_retries"
+#: Of a retry: its attempt (from 0), and for how many seconds it backs off.
+BACKOFF_HEADER: Final = "zenith_backoff"
+#: The id of the request that sent the task, or that sent the task which sent it.
+REQUEST_HEADER: Final = "zenith_request_id"
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"

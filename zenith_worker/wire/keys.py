@@ -1,0 +1,43 @@
+"""The names of all keys in Redis. A name that ends in a colon is a prefix."""
+
+from typing import Final
+
+#: The stream of events, and the stream of entries that nobody could read or apply.
+EVENTS: Final = "zenith:events"
+UNREADABLE: Final = "zenith:events:unreadable"
+#: + place: a recorder is at work there.
+RECORDER: Final = "zenith:recorder:"
+#: A hash of counters: batches of the recorders by size and delay.
+RECORDER_STATS: Final = "zenith:recorder"
+
+#: + task id: who may run the task (claims.py).
+CLAIM: Final = "zenith:claim:"
+#: + task id: attempt: how often its message was delivered again.
+DELIVERIES: Final = "zenith:deliveries:"
+#: + task id: what its process died of the last time.
+CRASH: Final = "zenith:crash:"
+
+#: The set of workers' names, and + name: a worker's newest heartbeat.
+WORKERS: Final = "zenith:workers"
+WORKER: Final = "zenith:worker:"
+#: + instance: there while that run of a worker lives.
+ALIVE: Final = "zenith:alive:"
+#: + worker: who cleared a worker that is gone.
+CLEARED: Final = "zenith:cleared:"
+#: A hash of delivery tag → instance that took the message.
+TAKEN: Final = "zenith:taken"
+#: The set of paused queues.
+PAUSED: Final = "zenith:paused"
+
+#: Prefixes of the sliding windows for callers, and of those for logins by account and by address.
+LIMIT: Final = "zenith:limit"
+LOGIN_ACCOUNT: Final = "zenith:login:account:"
+LOGIN_ADDRESS: Final = "zenith:login:address:"
+
+#: + node id: somebody watches the node's log; and the stream of its lines.
+NODE_LOG_WATCHED: Final = "zenith:node-log-watched:"
+NODE_LOG: Final = "zenith:node-log:"
+
+#: kombu's own (kombu/transport/redis.py): a hash of delivery tag → [message, exchange, routing key]; when each was taken.
+UNACKED: Final = "unacked"
+UNACKED_INDEX: Final = "unacked_index"

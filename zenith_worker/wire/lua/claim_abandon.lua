@@ -1,0 +1,8 @@
+-- Leaves a claim without an owner, as the end of a whole worker does; answers whether the attempt is still to be run.
+-- KEYS: the claim. ARGV: attempt, instance, pid of the dead process or 0 for any, seconds to keep.
+local claim = read_claim(redis.call('GET', KEYS[1]))
+if is_over(claim, ARGV[1]) then return 0 end
+if claim and claim.state == 'R' and claim.owner == ARGV[2] and (ARGV[3] == '0' or claim.pid == ARGV[3]) then
+  redis.call('SET', KEYS[1], write_claim('R', claim.attempt, '', claim.tag, claim.pid, claim.crashes), 'EX', ARGV[4])
+end
+return 1

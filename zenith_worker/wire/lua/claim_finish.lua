@@ -1,0 +1,13 @@
+-- Reports an outcome and lets go of the claim; 0 if another holds it, or if the task ended before.
+-- KEYS: the claim. ARGV: attempt, instance, tag, stream, entry, new state (E or W), seconds to keep.
+local claim, attempt = read_claim(redis.call('GET', KEYS[1])), tonumber(ARGV[1])
+local later = claim and claim.attempt > attempt and ARGV[6] == 'W'
+if claim then
+  if claim.state == 'R' and claim.attempt == attempt and (claim.owner ~= ARGV[2] or claim.tag ~= ARGV[3]) then return 0 end
+  if claim.state == 'E' and not later then return 0 end
+end
+redis.call('XADD', ARGV[4], '*', 'e', ARGV[5])
+-- The message of the next attempt leaves before a failed one is reported: it may run, or be over, by now.
+if later then return 1 end
+redis.call('SET', KEYS[1], write_claim(ARGV[6], ARGV[1]), 'EX', ARGV[7])
+return 1

@@ -1,0 +1,6 @@
+-- Lets go of a claim that this instance holds; answers whether the attempt is still to be run.
+-- KEYS: the claim. ARGV: attempt, instance.
+local claim = read_claim(redis.call('GET', KEYS[1]))
+if is_over(claim, ARGV[1]) then return 0 end
+if claim and claim.state == 'R' and claim.owner == ARGV[2] then redis.call('DEL', KEYS[1]) end
+return 1

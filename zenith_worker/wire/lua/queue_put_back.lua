@@ -1,0 +1,12 @@
+-- Puts a message that a worker holds back into its queue; 0 if there is none, if its owner lives, or if its attempt is over.
+-- One step, so that there is never a second copy, and never one taken from a worker that came back.
+-- KEYS: unacked. ARGV: tag, unacked_index, taken, owner, key that exists while the owner must keep it, list to go to, message,
+-- the task's claim, the message's attempt.
+if redis.call('EXISTS', ARGV[5]) == 1 then return 0 end
+if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
+redis.call('HDEL', ARGV[3], ARGV[1])
+redis.call('ZREM', ARGV[2], ARGV[1])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+if is_over(read_claim(redis.call('GET', ARGV[8])), ARGV[9]) then return 0 end
+redis.call('RPUSH', ARGV[6], ARGV[7])
+return 1

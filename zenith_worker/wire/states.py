@@ -1,0 +1,100 @@
+"""The life of a task: every status with its sentence, rank and exits.
+
+Celery's own state names, with two more for what Celery cannot see: SCHEDULED (held in
+PostgreSQL until it is due) and QUEUED (on the broker, not yet at a worker).
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Status(StrEnum):
+    """Where a task is. `label` is the badge's word; `sentence` explains it."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    QUEUED = "QUEUED"
+    RECEIVED = "RECEIVED"
+    STARTED = "STARTED"
+    RETRY = "RETRY"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    REVOKED = "REVOKED"
+
+    @property
+    def label(self) -> str:
+        """The word for people."""
+        return self.value.capitalize()
+
+    @property
+    def sentence(self) -> str:
+        """What this status means, in one sentence for pages and API documentation."""
+        return SENTENCES[self]
+
+    @property
+    def rank(self) -> int:
+        """How far along one delivery of a task is; a task never moves to a lower rank within it."""
+        return RANKS[self]
+
+
+SENTENCES: Final[dict[Status, str]] = {
+    Status.SCHEDULED: "Held in PostgreSQL until it is due.",
+    Status.PENDING: "Committed; its message is not yet confirmed on the broker.",
+    Status.QUEUED: "On the broker, waiting for a worker.",
+    Status.RECEIVED: "Reserved by a worker, not yet running.",
+    Status.STARTED: "A worker is running it.",
+    Status.RETRY: "Failed; it runs again after its back-off.",
+    Status.SUCCESS: "Returned; its result is stored.",
+    Status.FAILURE: "Gave up after its last attempt.",
+    Status.REVOKED: "Cancelled before it finished.",
+}
+
+#: As text, for databases and command lines.
+STATUSES: Final = [status.value for status in Status]
+#: Value and label of each, for model fields.
+CHOICES: Final = [(status.value, status.label) for status in Status]
+
+RANKS: Final[dict[Status, int]] = {status: rank for rank, status in enumerate(Status, start=1)}
+
+#: A task in one of these never changes its status again.
+TERMINAL: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
+
+#: Still to be accounted for.
+OPEN: Final = frozenset(Status) - TERMINAL
+
+#: What each status may turn into without a new attempt (see docs/architecture.md).
+TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
+    Status.SCHEDULED: frozenset({Status.PENDING, Status.REVOKED}),
+    Status.PENDING: frozenset({Status.QUEUED, Status.REVOKED}),
+    Status.QUEUED: frozenset({Status.RECEIVED, Status.STARTED, Status.REVOKED}),
+    Status.RECEIVED: frozenset({Status.STARTED, Status.QUEUED, Status.REVOKED}),
+    Status.STARTED: frozenset({Status.SUCCESS, Status.RETRY, Status.FAILURE, Status.QUEUED, Status.REVOKED}),
+    Status.RETRY: frozenset({Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.REVOKED}),
+    Status.SUCCESS: frozenset(),
+    Status.FAILURE: frozenset(),
+    Status.REVOKED: frozenset(),
+}
+
+
+def position(attempt: int, delivery: int, status: Status) -> int:
+    """Return a number that orders all events of one task, whatever order they arrive in.
+
+    `attempt` counts runs from 0 (Celery's `retries`), `delivery` counts how often the same
+    attempt's message was handed out again. Clocks play no part: workers' clocks may disagree.
+    """
+    return (attempt << 16) | (min(delivery, 0xFF) << 8) | status.rank
+
+
+def note_position(number: int) -> int:
+    """Return the position of a task's note (from 0): a step that moves nothing, before it was ever sent."""
+    return -1 - number
+
+
+def attempt_of(position_: int) -> int:
+    """Return the attempt (from 0) that a position belongs to."""
+    return max(0, position_) >> 16
+
+
+def delivery_of(position_: int) -> int:
+    """Return how often the message of a position's attempt had been handed out before."""
+    return (max(0, position_) >> 8) & 0xFF
