@@ -85,7 +85,7 @@ def _letters() -> list[Visit]:
 
 
 def _events() -> list[Visit]:
-    from tasks_app.insight.feed import newest_id
+    from tasks_app.queries.feed import newest_id
 
     before = newest_id() // 2
     chosen: tuple[dict[str, str], ...] = (

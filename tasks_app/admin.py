@@ -13,9 +13,9 @@ from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
-from tasks_app.insight.arguments import shown_arguments
 from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
+from tasks_app.queries.arguments import shown_arguments
 from zenith_site.common.callers import OPERATE, Caller, caller_of, known_caller, note
 from zenith_site.common.masking import mask, mask_json, mask_text
 

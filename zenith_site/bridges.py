@@ -11,8 +11,8 @@ from infra_app.states import DIED, OUT_OF_MEMORY
 from tasks_app import ports as tasks_ports
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
-from tasks_app.insight import queues, workers
 from tasks_app.ports import NodeSeen
+from tasks_app.queries import queues, workers
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire import heartbeat

@@ -9,6 +9,10 @@ from django.http import HttpRequest
 from ninja import Query, Router
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from tasks_app.analytics import figures
+from tasks_app.analytics.figures import Order
+from tasks_app.analytics.rollups import Which
+from tasks_app.analytics.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
 from tasks_app.api.analytics_schemas import (
     HeatMapAnswer,
     HeatRowAnswer,
@@ -21,10 +25,6 @@ from tasks_app.api.analytics_schemas import (
     StatsAnswer,
     SummaryAnswer,
 )
-from tasks_app.insight import analytics
-from tasks_app.insight.analytics import Order
-from tasks_app.insight.rollups import Which
-from tasks_app.insight.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.paging import refuse_unknown
 
@@ -83,7 +83,7 @@ def stats(request: HttpRequest, chosen: Query[StatsQuery]) -> StatsAnswer:
     """Return how many tasks there were, how many succeeded, and how long they took."""
     caller_of(request, VIEW)
     refuse_unknown(request, StatsQuery)
-    return StatsAnswer.of(analytics.stats(chosen.window), chosen.window)
+    return StatsAnswer.of(figures.stats(chosen.window), chosen.window)
 
 
 @router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
@@ -92,7 +92,7 @@ def series(request: HttpRequest, chosen: Query[FilteredSteps]) -> SeriesAnswer:
     caller_of(request, VIEW)
     refuse_unknown(request, FilteredSteps)
     span = chosen.span()
-    points = [Point.of(at, totals) for at, totals in analytics.series(span, _which(chosen))]
+    points = [Point.of(at, totals) for at, totals in figures.series(span, _which(chosen))]
     return SeriesAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
@@ -114,7 +114,7 @@ def heat_map(request: HttpRequest, chosen: Query[HeatQuery]) -> HeatMapAnswer:
     caller_of(request, VIEW)
     refuse_unknown(request, HeatQuery)
     span = chosen.span()
-    rows = analytics.heat_map(span, _which(chosen), by_date=chosen.by == Days.DATE, zone=chosen.timezone)
+    rows = figures.heat_map(span, _which(chosen), by_date=chosen.by == Days.DATE, zone=chosen.timezone)
     answers = [HeatRowAnswer.of(row) for row in rows]
     return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=chosen.timezone, rows=answers)
 
@@ -125,7 +125,7 @@ def load(request: HttpRequest, chosen: Query[SteppedWindow]) -> LoadAnswer:
     caller_of(request, VIEW)
     refuse_unknown(request, SteppedWindow)
     span = chosen.span()
-    points = [LoadPointAnswer.of(point) for point in analytics.load(span)]
+    points = [LoadPointAnswer.of(point) for point in figures.load(span)]
     return LoadAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
@@ -133,7 +133,7 @@ def _summary(request: HttpRequest, chosen: SummaryQuery, by: str) -> SummaryAnsw
     caller_of(request, VIEW)
     refuse_unknown(request, SummaryQuery)
     span = chosen.span()
-    found = analytics.summary(span, _which(chosen), by=by, order=chosen.sort, limit=chosen.limit)
+    found = figures.summary(span, _which(chosen), by=by, order=chosen.sort, limit=chosen.limit)
     rows = [Row.of(name, totals) for name, totals in found]
     return SummaryAnswer.model_construct(**SpanAnswer.ends(span), rows=rows)
 

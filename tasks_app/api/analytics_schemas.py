@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from tasks_app.insight.analytics import HeatRow, LoadPoint, Stats
-from tasks_app.insight.rollups import Totals
-from tasks_app.insight.window import Preset, Span
+from tasks_app.analytics.figures import HeatRow, LoadPoint, Stats
+from tasks_app.analytics.rollups import Totals
+from tasks_app.analytics.window import Preset, Span
 from zenith_worker.wire.states import Status
 
 _Count = Annotated[int, Field(ge=0)]

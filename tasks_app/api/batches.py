@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from tasks_app.api.task_schemas import CancelAnswer, CancelOne
 from tasks_app.dispatch.cancel import cancel
-from tasks_app.insight import batches
-from tasks_app.insight.batches import BatchDetail, BatchFilter, Progress
+from tasks_app.queries import batches
+from tasks_app.queries.batches import BatchDetail, BatchFilter, Progress
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.paging import link_next, refuse_unknown

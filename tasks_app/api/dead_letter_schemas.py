@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from tasks_app.api.schemas import read_id
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
-from tasks_app.insight.arguments import shown_arguments
-from tasks_app.insight.dead_letters import Group, Letter, traceback_of
-from tasks_app.insight.tasks import FilterText, storable
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
+from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.dead_letters import Group, Letter, traceback_of
+from tasks_app.search.parameters import FilterText, storable
 from zenith_site.common.masking import mask_text
 
 #: Letters that can be named one by one in one request.

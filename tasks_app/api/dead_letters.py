@@ -21,9 +21,9 @@ from tasks_app.api.dead_letter_schemas import (
 from tasks_app.api.quota import admit_trigger
 from tasks_app.dispatch import replay as replaying
 from tasks_app.dispatch.create import Origin
-from tasks_app.insight import dead_letters
-from tasks_app.insight.dead_letters import DeadLetterFilter
 from tasks_app.models import ReplayRun
+from tasks_app.queries import dead_letters
+from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once

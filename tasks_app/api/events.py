@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from ninja import Query, Router
 from pydantic import BaseModel, Field
 
-from tasks_app.insight.events import EventFilter, EventPage
 from tasks_app.models import TaskEvent
+from tasks_app.queries.events import EventFilter, EventPage
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.masking import mask_text
 from zenith_site.common.paging import refuse_unknown

@@ -7,12 +7,12 @@ from django.http import Http404, HttpRequest
 from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks_app.analytics.window import SteppedWindow
 from tasks_app.api.analytics_schemas import SpanAnswer
 from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
-from tasks_app.insight import queues
-from tasks_app.insight.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
-from tasks_app.insight.window import SteppedWindow
+from tasks_app.queries import queues
+from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.paging import refuse_unknown

@@ -8,7 +8,7 @@ from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
-from tasks_app.insight.tasks import TaskWithResult
+from tasks_app.queries.tasks import TaskWithResult
 from zenith_worker.wire.states import Status
 
 

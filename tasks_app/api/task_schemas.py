@@ -11,11 +11,12 @@ from tasks_app.api.schemas import QUEUE, Moment, TaskAnswer, TriggerRequest, rea
 from tasks_app.dispatch.cancel import Cancelled
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, Dispatched
 from tasks_app.dispatch.schedule import Changes
-from tasks_app.insight.arguments import shown_arguments
-from tasks_app.insight.attempts import AttemptView
-from tasks_app.insight.detail import TaskDetail
-from tasks_app.insight.tasks import FilterText, QueryText, TaskFilter, TaskWithResult
 from tasks_app.models import TaskEvent
+from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.attempts import AttemptView
+from tasks_app.queries.detail import TaskDetail
+from tasks_app.queries.tasks import QueryText, TaskFilter, TaskWithResult
+from tasks_app.search.parameters import FilterText
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire.states import Status
 

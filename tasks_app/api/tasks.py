@@ -6,8 +6,8 @@ from ninja import Query, Router
 from tasks_app.api.quota import admit_trigger
 from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
 from tasks_app.dispatch.create import Origin, dispatch
-from tasks_app.insight import tasks
-from tasks_app.insight.tasks import TaskFilter
+from tasks_app.queries import tasks
+from tasks_app.queries.tasks import TaskFilter
 from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
 from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown

@@ -25,9 +25,9 @@ from tasks_app.dispatch.cancel import Cancelled, cancel
 from tasks_app.dispatch.create import Origin, dispatch_many
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
-from tasks_app.insight.detail import detail
-from tasks_app.insight.tasks import TaskFilter, open_among
 from tasks_app.models import Task
+from tasks_app.queries.detail import detail
+from tasks_app.queries.tasks import TaskFilter, open_among
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.errors import StateConflictError

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, Told
 from tasks_app.errors import WorkerUnknownError
-from tasks_app.insight import workers
-from tasks_app.insight.workers import CurrentTask, WorkerState, WorkerView
+from tasks_app.queries import workers
+from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
 from zenith_site.common.callers import OPERATE, VIEW, caller_of
 from zenith_worker.wire.states import Status
 

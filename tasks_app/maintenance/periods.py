@@ -5,7 +5,7 @@ not a million. And to five minutes, the steps of a chart over hours, without tel
    follow once their quarters are complete, and five minutes once their quarter is. Doing it again gives the same.
 2. A recorder that counts something into an older minute marks its quarter (recording/rollups.py); marked ones
    are summed up again, and so are the longer periods around them and the five minutes in them.
-3. Whoever reads (insight/rollups.py) takes the longest as far as they go, and minutes for the rest.
+3. Whoever reads (analytics/rollups.py) takes the longest as far as they go, and minutes for the rest.
 
 Any number of engines may do this: an advisory lock lets one at a time.
 """

@@ -10,7 +10,7 @@ class Attempt(models.Model):
     """One run of a task that did not succeed.
 
     A run that succeeded, or is under way, has no row: the task's own row says all about it, and
-    most tasks have no other. insight/attempts.py puts the two together.
+    most tasks have no other. queries/attempts.py puts the two together.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -31,7 +31,7 @@ class Attempt(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (
-            # recording/attempts.py: a run reported twice is one row; insight/attempts.py reads a task's by it.
+            # recording/attempts.py: a run reported twice is one row; queries/attempts.py reads a task's by it.
             models.UniqueConstraint(fields=("task", "attempt", "delivery"), name="attempt_once"),
             models.CheckConstraint(condition=models.Q(attempt__gte=1), name="attempt_counts_from_one"),
             models.CheckConstraint(condition=models.Q(outcome__in=STATUSES), name="attempt_outcome_known"),

@@ -24,7 +24,7 @@ class Batch(models.Model):
         ordering = ("-id",)
         constraints = (models.CheckConstraint(condition=models.Q(size__gte=1), name="batch_size_positive"),)
         indexes = (
-            # insight/batches.py: batches of one task, newest first.
+            # queries/batches.py: batches of one task, newest first.
             models.Index(fields=("task_name", "id"), name="batch_by_task"),
         )
 

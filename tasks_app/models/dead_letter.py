@@ -62,9 +62,9 @@ class DeadLetter(models.Model):
             ),
         )
         indexes = (
-            # insight/dead_letters.py: one group, newest first.
+            # queries/dead_letters.py: one group, newest first.
             models.Index(fields=("fingerprint", "created_at"), name="letter_group"),
-            # insight/dead_letters.py: what is open, newest first; dispatch/replay.py: oldest first.
+            # queries/dead_letters.py: what is open, newest first; dispatch/replay.py: oldest first.
             models.Index(fields=("id",), name="letter_open", condition=Q(state=LetterState.OPEN)),
         )
 

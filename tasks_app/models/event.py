@@ -24,7 +24,7 @@ class TaskEvent(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (
-            # recording/events.py: the same step reported twice is one event; insight/timeline.py.
+            # recording/events.py: the same step reported twice is one event; queries/timeline.py.
             models.UniqueConstraint(fields=("task", "position"), name="event_once"),
         )
 

@@ -34,7 +34,7 @@ class MinuteRollup(Rollup):
     class Meta:
         ordering = ("-minute",)
         constraints = (
-            # recording/rollups.py adds to a row by this key; insight/series.py reads a window by it.
+            # recording/rollups.py adds to a row by this key; analytics/figures.py reads a window by it.
             models.UniqueConstraint(fields=("minute", "name", "queue"), name="rollup_key"),
         )
 
@@ -63,11 +63,11 @@ class PeriodRollup(Rollup):
     class Meta:
         ordering = ("-start",)
         constraints = (
-            # insight/series.py: one task, one queue or all, over a window.
+            # analytics/figures.py: one task, one queue or all, over a window.
             models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start"), name="period_key"),
         )
         indexes = (
-            # insight/series.py: every task in a window; maintenance/periods.py: up to where it is done.
+            # analytics/figures.py: every task in a window; maintenance/periods.py: up to where it is done.
             models.Index(fields=("seconds", "scope", "start"), name="period_start"),
         )
 

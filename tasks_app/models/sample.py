@@ -33,11 +33,11 @@ class QueueSample(models.Model):
     class Meta:
         ordering = ("-minute",)
         constraints = (
-            # maintenance/samples.py writes by it; insight/queues.py reads one queue's history.
+            # maintenance/samples.py writes by it; queries/queues.py reads one queue's history.
             models.UniqueConstraint(fields=("queue", "minute"), name="queue_sample_key"),
         )
         indexes = (
-            # insight/queues.py: all queues of the newest minutes; maintenance/retention.py: the oldest.
+            # queries/queues.py: all queues of the newest minutes; maintenance/retention.py: the oldest.
             models.Index(fields=("minute",), name="queue_sample_minute"),
         )
 

@@ -71,15 +71,15 @@ class Task(models.Model):
             ),
         )
         indexes = (
-            # insight/walk.py: some statuses, newest first; insight/counters.py: how many.
+            # search/index_scan.py: some statuses, newest first; queries/counters.py: how many.
             models.Index(fields=("status", "id"), name="task_by_status"),
-            # insight/walk.py: names, queues, or both, in some statuses, newest first; and which there are.
+            # search/index_scan.py: names, queues, or both, in some statuses, newest first; and which there are.
             models.Index(fields=("name", "queue", "status", "id"), name="task_by_name"),
-            # insight/walk.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
+            # search/index_scan.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
             models.Index(fields=("worker", "id"), name="task_by_worker", condition=~Q(worker="")),
-            # insight/walk.py: tasks of other programs, whose ids do not follow the time. Small: dispatched ones are not in it.
+            # search/index_scan.py: tasks of other programs, whose ids do not follow the time. Small: no dispatched one is in it.
             models.Index(fields=("source", "id"), name="task_external", condition=~Q(source__in=DISPATCHED)),
-            # insight/finding.py: argument values. Written once for each task, when it ends.
+            # search/planner.py: argument values. Written once for each task, when it ends.
             GinIndex(
                 fields=("args", "kwargs"),
                 opclasses=("jsonb_path_ops", "jsonb_path_ops"),
@@ -94,9 +94,9 @@ class Task(models.Model):
             ),
             # dispatch/publish.py: what was left behind, by queue: a paused one may hold very many, and is passed over.
             models.Index(fields=("queue", "id"), name="task_pending", condition=Q(status=Status.PENDING)),
-            # insight/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
+            # queries/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
-            # insight/lineage.py, insight/conditions.py: what a task sent, newest first. Small: few tasks send others.
+            # queries/lineage.py, search/conditions.py: what a task sent, newest first. Small: few tasks send others.
             models.Index(fields=("parent_id", "id"), name="task_parent", condition=Q(parent_id__isnull=False)),
             # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
             models.Index(
@@ -104,7 +104,7 @@ class Task(models.Model):
                 name="task_cancel_wished",
                 condition=Q(cancel_requested_at__isnull=False, status__in=sorted(OPEN)),
             ),
-            # insight/batches.py: progress of some batches, by status.
+            # queries/batches.py: progress of some batches, by status.
             models.Index(fields=("batch", "status"), name="task_batch", condition=Q(batch__isnull=False)),
         )
 

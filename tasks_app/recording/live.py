@@ -1,7 +1,7 @@
 """Telling the web processes that tasks have moved on: a hint, never the news itself.
 
 A poke carries the newest event's id over the channel layer. Whoever gets it reads the events from
-PostgreSQL (insight/feed.py); a poke that gets lost delays a page until the next one.
+PostgreSQL (queries/feed.py); a poke that gets lost delays a page until the next one.
 """
 
 from typing import Final

@@ -10,10 +10,10 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from tasks_app import catalog
-from tasks_app.insight import analytics
-from tasks_app.insight.analytics import Order
-from tasks_app.insight.rollups import Totals, Which
-from tasks_app.insight.window import MAX_POINTS, Bucket, Preset, seconds_of
+from tasks_app.analytics import figures
+from tasks_app.analytics.figures import Order
+from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
 from tasks_app.maintenance.periods import Reach, reach
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Chart, Unit
@@ -92,9 +92,9 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     if kind := wanted(request):
         return _file(kind, request.GET.get("list", ""), shown, which, order)
     known = reach()
-    points = analytics.series(shown.span, which, known=known)
-    tasks, queues = analytics.summaries(shown.span, which, order=order, limit=ROWS, known=known)
-    total = analytics.summed(points)
+    points = figures.series(shown.span, which, known=known)
+    tasks, queues = figures.summaries(shown.span, which, order=order, limit=ROWS, known=known)
+    total = figures.summed(points)
     context = {
         "total": Row("", total, "", *_links(shown, which)),
         "minutes": shown.span.minutes,
@@ -117,13 +117,13 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
 def _file(kind: str, list_: str, shown: Range, which: Which, order: Order) -> StreamingHttpResponse:
     """Return the series as a file, or the whole table of tasks or queues."""
     if list_ in ("task", "queue"):
-        found = analytics.summary(shown.span, which, by=list_, order=order, limit=MOST)
+        found = figures.summary(shown.span, which, by=list_, order=order, limit=MOST)
         return download(kind, f"analytics-{list_}s", [(list_, lambda row: row[0]), *COLUMNS], found)
-    return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], analytics.series(shown.span, which))
+    return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(shown.span, which))
 
 
 def _charts(shown: Range, points: list[_Point]) -> list[Chart]:
-    load = analytics.load(shown.span, {int(at.timestamp()): total for at, total in points})
+    load = figures.load(shown.span, {int(at.timestamp()): total for at, total in points})
     return [
         outcome_charts.throughput(shown.span, points),
         outcome_charts.efficiency(shown.span, load),
@@ -143,7 +143,7 @@ def _comparison(
         totals = {"All": [total for _, total in points]}
     else:
         timed = MEASURES[series].unit is Unit.SECONDS
-        totals = analytics.series_of(shown.span, which, by=group, names=names, histograms=timed, known=known) if names else {}
+        totals = figures.series_of(shown.span, which, by=group, names=names, histograms=timed, known=known) if names else {}
     length = shown.span.until - shown.span.since
     return {
         "compared": outcome_charts.compared(shown.span, totals, MEASURES[series]),

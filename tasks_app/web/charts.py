@@ -14,7 +14,7 @@ from typing import Final
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks_app.insight.window import Span
+from tasks_app.analytics.window import Span
 from tasks_app.maintenance.periods import DAY
 from zenith_site.common.words import NOTHING, duration
 

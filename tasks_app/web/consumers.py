@@ -20,8 +20,8 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
-from tasks_app.insight import feed
-from tasks_app.insight.feed import FeedFilter
+from tasks_app.queries import feed
+from tasks_app.queries.feed import FeedFilter
 from tasks_app.recording.live import GROUP
 from tasks_app.web.shared import shared
 from tasks_app.web.throttle import Throttle

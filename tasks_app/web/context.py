@@ -4,14 +4,14 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 
-from tasks_app.insight import analytics, sparks
-from tasks_app.insight.counters import counts
-from tasks_app.insight.dead_letters import DeadLetterFilter
-from tasks_app.insight.rollups import Which
-from tasks_app.insight.sparks import Sparks
-from tasks_app.insight.window import Preset
+from tasks_app.analytics import figures, sparks
+from tasks_app.analytics.rollups import Which
+from tasks_app.analytics.sparks import Sparks
+from tasks_app.analytics.window import Preset
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.queries.counters import counts
+from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import asked_range
@@ -39,9 +39,9 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
 def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     """Return what came of the time that the address names, and the newest dead letters by error."""
     shown = asked_range(request, PRESETS, Preset.H1, {})
-    points = analytics.series(shown.span, Which())
-    load = analytics.load(shown.span, {int(at.timestamp()): totals for at, totals in points})
-    total = analytics.summed(points)
+    points = figures.series(shown.span, Which())
+    load = figures.load(shown.span, {int(at.timestamp()): totals for at, totals in points})
+    total = figures.summed(points)
     return {
         "range": shown,
         "total": total,

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from tasks_app.insight.feed import newest_id
+from tasks_app.queries.feed import newest_id
 from zenith_site.common.pages import wants_fragments
 
 P = ParamSpec("P")

@@ -8,10 +8,10 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from tasks_app.insight import dead_letters
-from tasks_app.insight.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.queries import dead_letters
+from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.cursor import live
 from tasks_app.web.traceback_view import read
 from zenith_site.common.callers import VIEW, caller_of

@@ -19,8 +19,8 @@ from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.errors import RateLimitedError
-from tasks_app.insight.arguments import shown_arguments
 from tasks_app.models import Task
+from tasks_app.queries.arguments import shown_arguments
 from tasks_app.web.views import come_again
 from zenith_site.common import jsonsafe
 from zenith_site.common.callers import DISPATCH, caller_of, note

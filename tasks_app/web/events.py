@@ -9,8 +9,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 from pydantic import ValidationError
 
-from tasks_app.insight.events import EventFilter
 from tasks_app.models import TaskEvent
+from tasks_app.queries.events import EventFilter
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.downloads import MOST, download, wanted

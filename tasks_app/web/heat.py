@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks_app.insight import analytics
-from tasks_app.insight.analytics import HeatRow
-from tasks_app.insight.rollups import Which
+from tasks_app.analytics import figures
+from tasks_app.analytics.figures import HeatRow
+from tasks_app.analytics.rollups import Which
 from tasks_app.maintenance.periods import DAY, Reach
 from tasks_app.web.ranges import Range, ended
 
@@ -58,7 +58,7 @@ class Heat(NamedTuple):
 def heat(shown: Range, which: Which, known: Reach) -> Heat:
     """Return the map of what a page shows, in UTC. One query."""
     by_date = shown.span.until - shown.span.since <= BY_DATE
-    rows = analytics.heat_map(shown.span, which, by_date=by_date, zone="UTC", known=known)
+    rows = figures.heat_map(shown.span, which, by_date=by_date, zone="UTC", known=known)
     most = max((count for row in rows for count in row.finished), default=0)
     return Heat([Row(_label(row.day), _cells(row, most, which)) for row in rows] if most else [], by_date)
 

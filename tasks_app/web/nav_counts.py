@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_safe
 
-from tasks_app.insight.standing import COUNTED_TO, standing
+from tasks_app.queries.standing import COUNTED_TO, standing
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.pages import render_page
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from tasks_app.insight.analytics import LoadPoint
-from tasks_app.insight.rollups import Totals
-from tasks_app.insight.window import Span
+from tasks_app.analytics.figures import LoadPoint
+from tasks_app.analytics.rollups import Totals
+from tasks_app.analytics.window import Span
 from tasks_app.web.charts import Chart, Series, Unit, Value, chart
 
 Points = Sequence[tuple[datetime, Totals]]

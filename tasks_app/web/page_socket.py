@@ -17,8 +17,8 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
-from tasks_app.insight import feed
-from tasks_app.insight.feed import FeedEvent
+from tasks_app.queries import feed
+from tasks_app.queries.feed import FeedEvent
 from tasks_app.recording.live import GROUP
 from tasks_app.web.consumers import PumpingConsumer
 from tasks_app.web.shared import shared

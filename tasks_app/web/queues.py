@@ -10,10 +10,10 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from tasks_app.analytics.window import Preset, SteppedWindow
 from tasks_app.control import queues as control
-from tasks_app.insight import queues as insight
-from tasks_app.insight.queues import QueueView
-from tasks_app.insight.window import Preset, SteppedWindow
+from tasks_app.queries import queues as queries
+from tasks_app.queries.queues import QueueView
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError
@@ -40,7 +40,7 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 def queue_list(request: HttpRequest) -> HttpResponseBase:
     """Every queue that has messages, tasks, or a worker."""
     caller_of(request, VIEW)
-    views = insight.queues()
+    views = queries.queues()
     if kind := wanted(request):
         return download(kind, "queues", COLUMNS, views)
     return render_page(request, "queues/queues.html", {"queues": views}, fragments=["queues/_queues.html"])
@@ -51,12 +51,12 @@ def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     """One queue, its last hours, and the next messages in it."""
     caller_of(request, VIEW)
     view = _found(name)
-    points = insight.history(name, SteppedWindow(window=Preset.H6).span())
+    points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
         "view": view,
         "depths": [point.depth or 0 for point in points],
-        "waiting": insight.peek(name, PEEKED),
-        "unacknowledged": insight.peek_unacknowledged(name, PEEKED),
+        "waiting": queries.peek(name, PEEKED),
+        "unacknowledged": queries.peek_unacknowledged(name, PEEKED),
     }
     return render_page(request, "queues/queue.html", context, fragments=["queues/_queue.html"])
 
@@ -129,7 +129,7 @@ def _url(name: str) -> str:
 
 
 def _found(name: str) -> QueueView:
-    found = insight.find(name) if name.isprintable() and len(name) <= 100 else None
+    found = queries.find(name) if name.isprintable() and len(name) <= 100 else None
     if found is None:
         raise Http404(f"There is no queue {name[:100]!r}.")
     return found

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest
 from pydantic import ValidationError
 
-from tasks_app.insight.window import Bucket, Preset, Span, SteppedWindow
+from tasks_app.analytics.window import Bucket, Preset, Span, SteppedWindow
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 LABELS: Final = {

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.template.loader import render_to_string
 
-from tasks_app.insight import feed
-from tasks_app.insight.feed import FeedEvent
-from tasks_app.insight.sparks import Sparks, last_hour
+from tasks_app.analytics.sparks import Sparks, last_hour
+from tasks_app.queries import feed
+from tasks_app.queries.feed import FeedEvent
 from tasks_app.web.context import overview_context
 
 #: Seconds for which the small drawings in the counters are kept; each of their steps is five minutes.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from tasks_app.insight.course import Course
+from tasks_app.queries.course import Course
 from zenith_site.common.words import NOTHING, duration
 from zenith_worker.wire.states import TERMINAL, Status
 

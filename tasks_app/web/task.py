@@ -17,11 +17,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from tasks_app import catalog, ports
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
-from tasks_app.insight.arguments import shown_arguments
-from tasks_app.insight.attempts import AttemptView
-from tasks_app.insight.detail import detail
 from tasks_app.models import Task
 from tasks_app.ports import NodeSeen
+from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.attempts import AttemptView
+from tasks_app.queries.detail import detail
 from tasks_app.web.cursor import live
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams

@@ -17,10 +17,10 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, matching
 from tasks_app.dispatch.rerun import run_again
-from tasks_app.insight.sorting import SORTED_AMONG
-from tasks_app.insight.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
+from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
+from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.downloads import MOST, download, wanted

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from tasks_app.insight.course import Course, Span
+from tasks_app.queries.course import Course, Span
 from zenith_worker.wire.states import Status
 
 #: Rows that are drawn at most: the newest.

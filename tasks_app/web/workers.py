@@ -14,8 +14,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from tasks_app import ports
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
-from tasks_app.insight import workers as insight
-from tasks_app.insight.workers import WorkerView
+from tasks_app.queries import workers as queries
+from tasks_app.queries.workers import WorkerView
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.downloads import download, wanted
@@ -42,7 +42,7 @@ COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
 def worker_list(request: HttpRequest) -> HttpResponseBase:
     """Every worker heard of lately."""
     caller_of(request, VIEW)
-    views = insight.workers()
+    views = queries.workers()
     if kind := wanted(request):
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
@@ -61,7 +61,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     """One worker, what it runs now, and its controls."""
     caller_of(request, VIEW)
-    view = insight.find(name)
+    view = queries.find(name)
     if view is None:
         raise Http404(f"There is no worker {name[:100]!r}; one that is gone is forgotten after five minutes.")
     context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": ports.nodes().of_workers([name]).get(name)}
@@ -151,7 +151,7 @@ def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
     """Ask before a worker is told something (GET), and tell it (POST)."""
     caller_of(request, OPERATE)
     told = COMMANDS.get(command)
-    if told is None or insight.find(name) is None:
+    if told is None or queries.find(name) is None:
         raise Http404("There is no such worker or command.")
     form = told.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -203,7 +203,7 @@ def clear_all(request: HttpRequest) -> HttpResponse:
             messages.warning(request, f"Not yet, since the tasks that they had are given back first: {', '.join(holding)}.")
         messages.success(request, f"{_workers(len(cleared))} cleared.")
         return answer(request, "tasks:workers")
-    count = _workers(sum(view.beat.dead for view in insight.workers()))
+    count = _workers(sum(view.beat.dead for view in queries.workers()))
     return confirm(
         request, title="Clear workers that are gone?", sentence=f"{count} taken off the list. Should one beat again, it is back.",
         action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",

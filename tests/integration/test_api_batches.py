@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.batches import BatchFilter
 from tasks_app.models import Task
+from tasks_app.queries.batches import BatchFilter
 from tests.integration.conftest import ApiClient
 
 PATH = "/api/v1/batches"

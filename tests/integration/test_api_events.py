@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.insight import events as listing
 from tasks_app.models import TaskEvent
+from tasks_app.queries import events as listing
 from tasks_app.recording.apply import apply
 from tests.failures import queued
 from tests.integration.conftest import ApiClient

@@ -40,7 +40,7 @@ def test_a_bug_is_500_without_a_traceback(api: ApiClient, monkeypatch: pytest.Mo
     def fail(task_id: str) -> None:
         raise ZeroDivisionError("the secret of the house")
 
-    monkeypatch.setattr("tasks_app.insight.tasks.find", fail)
+    monkeypatch.setattr("tasks_app.queries.tasks.find", fail)
     client = api("read")
     client.raise_request_exception = False
     response = client.get("/task-status/x")

@@ -12,8 +12,8 @@ import pytest
 from django.test import Client
 from django_celery_results.models import TaskResult
 
-from tasks_app.insight.tasks import TaskFilter
 from tasks_app.models import Task
+from tasks_app.queries.tasks import TaskFilter
 from tests.integration.conftest import ApiClient
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status, position

@@ -13,8 +13,8 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch import publish
-from tasks_app.insight.attempts import attempts_of
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.queries.attempts import attempts_of
 from tasks_app.recording.apply import apply
 from tests.failures import failure, queued, succeed
 from zenith_worker.wire.client import client as redis_client

@@ -12,12 +12,12 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.insight.dead_letters import DeadLetterFilter
-from tasks_app.insight.lineage import lineage
 from tasks_app.maintenance import retention
 from tasks_app.maintenance.retention import prune_dead_letters
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.queries.dead_letters import DeadLetterFilter
+from tasks_app.queries.lineage import lineage
 from tasks_app.recording.apply import apply
 from tests.failures import fail, failure, queued, succeed
 from tests.waiting import eventually

@@ -13,8 +13,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tasks_app.insight import feed
 from tasks_app.models import Task, TaskEvent
+from tasks_app.queries import feed
 from tasks_app.recording.events import EventRow, write_events
 from tests.waiting import eventually
 from zenith_worker.wire.ids import new_id

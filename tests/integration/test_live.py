@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight import feed
 from tasks_app.models import Task, TaskEvent
+from tasks_app.queries import feed
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from tasks_app.web.consumers import OUTCOMES_EVERY

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight import feed
-from tasks_app.insight.feed import FeedFilter
+from tasks_app.queries import feed
+from tasks_app.queries.feed import FeedFilter
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from tests.integration import test_live

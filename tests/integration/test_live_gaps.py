@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.insight import feed
 from tasks_app.models import TaskEvent
+from tasks_app.queries import feed
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from tests.integration import test_live

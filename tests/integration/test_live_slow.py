@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.insight import feed
+from tasks_app.queries import feed
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from tests.integration import test_live

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import NodeStatus
+from tasks_app.analytics.lifetime import Lifetime
 from tasks_app.dispatch.backlog import backlog
-from tasks_app.insight.lifetime import Lifetime
 from tasks_app.maintenance import periods, retention
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
 from tasks_app.recording import recorder
@@ -150,7 +150,7 @@ def test_a_late_report_is_counted_once_the_settled_part_is_added_up_again(monkey
     assert counters.totals(10)["t", "default"].succeeded == 6
     PeriodRollup.objects.filter(succeeded=5).update(succeeded=9)
     assert counters.totals(10)["t", "default"].succeeded == 6
-    monkeypatch.setattr("tasks_app.insight.lifetime.SETTLED_FOR", 0.0)
+    monkeypatch.setattr("tasks_app.analytics.lifetime.SETTLED_FOR", 0.0)
     assert counters.totals(10)["t", "default"].succeeded == 10
 
 

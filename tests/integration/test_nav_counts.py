@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.standing import Standing, standing
+from tasks_app.queries.standing import Standing, standing
 from tasks_app.recording.apply import apply
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.states import Status

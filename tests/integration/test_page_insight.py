@@ -14,10 +14,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils.html import escape
 
+from tasks_app.analytics.figures import Order, summaries, summary
+from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.window import Span
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.analytics import Order, summaries, summary
-from tasks_app.insight.rollups import Totals, Which
-from tasks_app.insight.window import Span
 from tasks_app.recording.apply import apply
 from tasks_app.web.charts import Series, Unit, chart
 from tasks_app.web.outcome_charts import MEASURES, measured

@@ -11,8 +11,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from tasks_app.analytics.sparks import STEP, STEPS, condensed, last_hour
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.sparks import STEP, STEPS, condensed, last_hour
 from tasks_app.models import LoadSample, QueueSample
 from tasks_app.recording.apply import apply
 from tests.rollups import ended

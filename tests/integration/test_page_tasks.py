@@ -15,9 +15,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight.sorting import COLUMNS
 from tasks_app.models import DeadLetter, Task
 from tasks_app.recording.apply import apply
+from tasks_app.search.sorting import COLUMNS
 from zenith_site.models import AuditEntry
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.states import Status
@@ -197,7 +197,7 @@ def test_pages_go_on_in_every_order_and_show_each_task_once(person: Client, sort
 
 
 def test_only_the_newest_that_match_are_sorted_and_the_list_says_so(person: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.insight.tasks.SORTED_AMONG", 2)
+    monkeypatch.setattr("tasks_app.queries.tasks.SORTED_AMONG", 2)
     longest, _, _ = ran_for(9.0, 1.0, 2.0)
     response = person.get("/tasks/?sort=-runtime&q=name:analyze*")
     assert longest not in [found.task.id for found in response.context["tasks"]]

@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.insight import feed
 from tasks_app.models import Task
+from tasks_app.queries import feed
 from tasks_app.web.templatetags import zenith
 from zenith_worker.wire.states import Status
 

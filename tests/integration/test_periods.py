@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.insight import rollups
-from tasks_app.insight.rollups import Which, cover
-from tasks_app.insight.window import Span
+from tasks_app.analytics import rollups
+from tasks_app.analytics.rollups import Which, cover
+from tasks_app.analytics.window import Span
 from tasks_app.maintenance import periods
 from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
 from tasks_app.maintenance.retention import prune_figures

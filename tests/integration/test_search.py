@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils import timezone
 
-from tasks_app.insight import finding, walk
-from tasks_app.insight.tasks import TaskFilter
 from tasks_app.models import Batch, Task
+from tasks_app.queries.tasks import TaskFilter
+from tasks_app.search import index_scan, planner
 from tests.integration.test_api_tasks import make
 from zenith_worker.wire.states import Status
 
@@ -132,11 +132,11 @@ def test_tasks_of_other_programs_are_found_by_time_whatever_their_ids_say() -> N
     "q", ["disk", "error:disk", "args.user:7", "-queue:default", "worker:ghost", "w1", "args.user:7 status:FAILURE"]
 )
 def test_a_page_ends_where_it_looked_at_enough_and_the_next_goes_on(q: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "REACH", 4)
-    monkeypatch.setattr(finding, "REACH", 4)
-    monkeypatch.setattr(finding, "FIRST_REACH", 2)
-    monkeypatch.setattr(finding, "MAX_SOME", 1)
-    monkeypatch.setattr(walk, "MIN_REACH", 1)
+    monkeypatch.setattr(index_scan, "REACH", 4)
+    monkeypatch.setattr(planner, "REACH", 4)
+    monkeypatch.setattr(planner, "FIRST_REACH", 2)
+    monkeypatch.setattr(planner, "MAX_SOME", 1)
+    monkeypatch.setattr(index_scan, "MIN_REACH", 1)
     now = timezone.now()
     common: dict[str, Any] = {"status": Status.FAILURE, "finished_at": now, "error_type": "E", "worker": "w1@host"}
     rare = [
@@ -149,8 +149,8 @@ def test_a_page_ends_where_it_looked_at_enough_and_the_next_goes_on(q: str, monk
 
 
 def test_a_walk_that_stopped_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "REACH", 4)
-    monkeypatch.setattr(walk, "MIN_REACH", 1)
+    monkeypatch.setattr(planner, "REACH", 4)
+    monkeypatch.setattr(index_scan, "MIN_REACH", 1)
     old = make(queue="rare")
     for _ in range(30):
         make()
@@ -186,9 +186,9 @@ def test_a_search_takes_so_many_queries_however_much_there_is(
 def test_the_longest_way_to_a_task_is_eight_queries(
     most: int, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(finding, "FIRST_REACH", 2)
-    monkeypatch.setattr(walk, "MIN_REACH", 1)
-    monkeypatch.setattr(finding, "MAX_SOME", most)
+    monkeypatch.setattr(planner, "FIRST_REACH", 2)
+    monkeypatch.setattr(index_scan, "MIN_REACH", 1)
+    monkeypatch.setattr(planner, "MAX_SOME", most)
     now = timezone.now()
     old = make(status=Status.SUCCESS, finished_at=now, worker="w1@a", kwargs={"user": 7, "a": 1, "b": 2})
     for _ in range(9):

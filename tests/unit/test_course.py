@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks_app.insight.attempts import AttemptView
-from tasks_app.insight.course import Course, course
 from tasks_app.models import Task, TaskEvent
+from tasks_app.queries.attempts import AttemptView
+from tasks_app.queries.course import Course, course
 from tasks_app.web.state_diagram import NARROW, WIDE, path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import MOST_ROWS, Timeline, timeline_drawing
 from zenith_worker.wire.states import Status, note_position, position

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.insight.search import Argument, Choice, Search, parse
+from tasks_app.search.parser import Argument, Choice, Search, parse
 from zenith_worker.wire.states import Status
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.insight.why import MAX_COUNTED, Facts, explain
 from tasks_app.models import Task
+from tasks_app.queries.why import MAX_COUNTED, Facts, explain
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status, position
 

@@ -11,8 +11,8 @@ from infra_app.models import Host
 from tasks_app.control.workers import configurations
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
-from tasks_app.insight import queues
 from tasks_app.models import LoadSample
+from tasks_app.queries import queues
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
 from zenith_worker.wire import heartbeat, keys, stream
 

@@ -6,8 +6,8 @@ from typing import Final
 from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from tasks_app.insight.lifetime import Lifetime, Pair, add
-from tasks_app.insight.rollups import Totals
+from tasks_app.analytics.lifetime import Lifetime, Pair, add
+from tasks_app.analytics.rollups import Totals
 from tasks_app.recording.rollups import BOUNDS
 
 #: Every second bound from 3.2 ms to 28 minutes: each twice the one before.

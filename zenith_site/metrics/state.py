@@ -8,10 +8,10 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from tasks_app.dispatch.backlog import backlog
-from tasks_app.insight import counters
-from tasks_app.insight.workers import WorkerState, WorkerView
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import QueuePause
+from tasks_app.queries import counters
+from tasks_app.queries.workers import WorkerState, WorkerView
 from zenith_worker.wire import recorder_stats, stream
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.recorder_stats import Distribution

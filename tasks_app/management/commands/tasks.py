@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from pydantic import ValidationError
 
 from tasks_app.api.schemas import TaskAnswer
-from tasks_app.insight.tasks import DEFAULT_LIMIT, TaskFilter
+from tasks_app.queries.tasks import TaskFilter
+from tasks_app.search.parameters import DEFAULT_LIMIT
 from zenith_worker.wire.states import STATUSES
 
 

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from tasks_app.insight import rollups
-from tasks_app.insight.rollups import Totals
-from tasks_app.insight.window import Span
+from tasks_app.analytics import rollups
+from tasks_app.analytics.rollups import Totals
+from tasks_app.analytics.window import Span
 from tasks_app.maintenance.periods import DAY, reach
 
 Pair = tuple[str, str]

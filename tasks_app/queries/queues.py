@@ -18,7 +18,7 @@ from typing import Final
 from django.db import connection
 from django.db.models import F, Sum
 
-from tasks_app.insight.window import Span
+from tasks_app.analytics.window import Span
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
 from zenith_worker.wire import broker_queues

@@ -9,9 +9,9 @@ import redis
 from django.db.models import Sum
 from django.utils import timezone
 
-from tasks_app.insight.finding import find
-from tasks_app.insight.search import Choice, Search
 from tasks_app.models import MinuteRollup, Task
+from tasks_app.search.parser import Choice, Search
+from tasks_app.search.planner import find
 from zenith_worker.wire import heartbeat, pauses
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status

@@ -8,8 +8,8 @@ from uuid import UUID
 from django.db.models import CharField, Count, QuerySet, Value
 from django.db.models.functions import Cast
 
-from tasks_app.insight.batches import Progress
 from tasks_app.models import Task
+from tasks_app.queries.batches import Progress
 from zenith_worker.wire.states import Status
 
 #: Replays shown of one task, and children; a letter is replayed once, unless somebody forces more.

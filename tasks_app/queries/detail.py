@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from tasks_app.insight import tasks
-from tasks_app.insight.attempts import AttemptView, attempts_of
-from tasks_app.insight.course import Course, course
-from tasks_app.insight.lineage import Lineage, lineage
-from tasks_app.insight.tasks import TaskWithResult
-from tasks_app.insight.timeline import timeline
-from tasks_app.insight.why import why
 from tasks_app.models import TaskEvent
+from tasks_app.queries import tasks
+from tasks_app.queries.attempts import AttemptView, attempts_of
+from tasks_app.queries.course import Course, course
+from tasks_app.queries.lineage import Lineage, lineage
+from tasks_app.queries.tasks import TaskWithResult
+from tasks_app.queries.timeline import timeline
+from tasks_app.queries.why import why
 
 
 @dataclass(frozen=True, slots=True)

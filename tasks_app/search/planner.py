@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from tasks_app.insight.conditions import as_id, conditions, joined, named, probes
-from tasks_app.insight.search import Choice, Search
-from tasks_app.insight.walk import (
+from tasks_app.search.conditions import as_id, conditions, joined, named, probes
+from tasks_app.search.index_scan import (
     FIRST_ID,
     LAST_ID,
     REACH,
@@ -27,6 +26,7 @@ from tasks_app.insight.walk import (
     shortest,
     walk,
 )
+from tasks_app.search.parser import Choice, Search
 from zenith_worker.wire.states import OPEN, Status
 
 #: The only statuses in which a row has an error; every new attempt clears it.

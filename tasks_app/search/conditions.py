@@ -7,8 +7,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from tasks_app import catalog
-from tasks_app.insight.search import Argument, Choice, Search
-from tasks_app.insight.walk import Condition
+from tasks_app.search.index_scan import Condition
+from tasks_app.search.parser import Argument, Choice, Search
 
 
 def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:

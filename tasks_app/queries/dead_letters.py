@@ -11,10 +11,10 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.insight.lineage import Relative, replays_of
-from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from tasks_app.models import Attempt, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
+from tasks_app.queries.lineage import Relative, replays_of
+from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.masking import mask_text
 
 _MOST: Final = 2**63 - 1

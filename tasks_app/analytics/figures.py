@@ -9,9 +9,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Count
 
-from tasks_app.insight import rollups
-from tasks_app.insight.rollups import Totals, Which
-from tasks_app.insight.window import Preset, Span, span_of
+from tasks_app.analytics import rollups
+from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.window import Preset, Span, span_of
 from tasks_app.maintenance.periods import Reach
 from tasks_app.models import Task
 from zenith_worker.wire.states import OPEN, Status

@@ -11,8 +11,9 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.insight.tasks import Cursor, FilterText, decode_cursor, encode_cursor
 from tasks_app.models import Batch, Task
+from tasks_app.queries.tasks import Cursor, decode_cursor, encode_cursor
+from tasks_app.search.parameters import FilterText
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 DEFAULT_LIMIT: Final = 20

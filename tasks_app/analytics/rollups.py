@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from django.db import connection
 
-from tasks_app.insight.search import quoted
-from tasks_app.insight.window import Span
+from tasks_app.analytics.window import Span
 from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
 from tasks_app.models import PeriodRollup
 from tasks_app.recording.rollups import BUCKETS, percentile
+from tasks_app.search.parser import quoted
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 from django.db import connection
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.insight.tasks import FilterText
 from tasks_app.maintenance.periods import DAY, MINUTE
+from tasks_app.search.parameters import FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 HOUR: Final = 3600

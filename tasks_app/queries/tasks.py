@@ -13,33 +13,24 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_results.models import TaskResult
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.insight import finding
-from tasks_app.insight.arguments import shown_arguments
-from tasks_app.insight.search import Search, parse
-from tasks_app.insight.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
 from tasks_app.models import Task
-from zenith_site.common import jsonsafe
+from tasks_app.queries.arguments import shown_arguments
+from tasks_app.search import planner
+from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
+from tasks_app.search.parser import Search, parse
+from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
 from zenith_site.common.masking import mask, mask_text
-from zenith_worker.wire.states import OPEN, STATUSES, TERMINAL, Status
+from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
     "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
     " `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` ask for one thing each."
     " See docs/search.md."
 )
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1000
 #: Where counting a status stops: a list of more is not read to its end anyway.
 COUNTED_TO: Final = 10_000
-
-
-def storable(text: str) -> str:
-    """Refuse what PostgreSQL would refuse, while the parameter's name is still known."""
-    for problem in jsonsafe.problems(text):
-        raise ValueError(problem.detail)
-    return text
 
 
 def _understood(text: str) -> str:
@@ -54,18 +45,8 @@ def _known_cursor(cursor: str) -> str:
     return cursor
 
 
-#: A form sends every field, the empty ones too.
-FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 QueryText = Annotated[FilterText, AfterValidator(_understood)]
 Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterValidator(_known_cursor)]
-#: A status or, as forms send it, nothing.
-FilterStatus = Annotated[
-    Status | None,
-    BeforeValidator(lambda value: value or None),
-    WithJsonSchema({"type": "string", "enum": [*STATUSES, ""]}),
-]
-
-
 #: An order or, as forms send it, nothing.
 Sort = Annotated[
     str,
@@ -121,7 +102,7 @@ class TaskFilter(BaseModel):
             return self._sorted(search, before, bare)
         if search == Search():
             return self._any(before, bare)
-        walked = finding.find(search, before, self.limit + 1)
+        walked = planner.find(search, before, self.limit + 1)
         ids = walked.ids[: self.limit]
         # With one more than asked for, the walk's own end does not matter.
         end = walked.reached if len(walked.ids) <= self.limit else ids[-1]
@@ -136,7 +117,7 @@ class TaskFilter(BaseModel):
 
     def _sorted(self, search: Search, after: UUID | None, bare: bool) -> TaskPage:
         """Return a page of the newest that match, sorted; it goes on after the task that the page before ended with."""
-        walked = finding.find(search, None, SORTED_AMONG + 1)
+        walked = planner.find(search, None, SORTED_AMONG + 1)
         ids = in_order(walked.ids[:SORTED_AMONG], self.sort)
         start = ids.index(after) + 1 if after in ids else 0
         chosen = ids[start : start + self.limit]
@@ -165,7 +146,7 @@ class TaskFilter(BaseModel):
         found: list[UUID] = []
         before: UUID | None = None
         while len(found) < most:
-            walked = finding.find(search, before, min(most - len(found), MAX_LIMIT))
+            walked = planner.find(search, before, min(most - len(found), MAX_LIMIT))
             found += walked.ids
             before = walked.reached or (walked.ids[-1] if walked.ids else None)
             if before is None or (walked.reached is None and len(walked.ids) < MAX_LIMIT):

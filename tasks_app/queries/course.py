@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
-from tasks_app.insight.attempts import AttemptView
 from tasks_app.models import Task, TaskEvent
+from tasks_app.queries.attempts import AttemptView
 from zenith_worker.wire.states import TERMINAL, Status, delivery_of, position
 
 

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from django.db.models import Max, Min, QuerySet
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.insight.tasks import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.models import TaskEvent
+from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 #: Events that one page looks through: a filter that few match must not read the whole history.

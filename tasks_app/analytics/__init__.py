@@ -1,0 +1,1 @@
+"""What charts and exports read: windows, rollups and samples."""
