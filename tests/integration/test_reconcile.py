@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -253,6 +254,16 @@ def test_what_changed_since_it_was_found_is_not_sent_again(clock: Clock) -> None
     assert messages() == []
 
 
+def test_what_was_put_back_since_it_was_found_is_not_sent_again(clock: Clock) -> None:
+    (task_id,) = sent()
+    loses(task_id)
+    lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
+    # QUEUED as before, by a later delivery, whose message is somebody else's to send.
+    moves(task_id, Status.QUEUED, delivery=1)
+    assert resend(lost[:1]) == 0
+    assert messages() == []
+
+
 def test_a_lost_retry_is_sent_as_the_next_attempt(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
@@ -352,6 +363,21 @@ def test_the_pass_of_two_engines_is_made_by_one_of_them() -> None:
         assert not _is_alone()
     # The server notices after us that the other's connection is closed.
     eventually(_is_alone)
+
+
+def test_an_engine_that_is_not_alone_repairs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, passes = threading.Event(), []
+
+    @contextmanager
+    def refused(lock: int) -> Iterator[bool]:
+        assert lock == repair._LOCK
+        yield False
+        stop.set()
+
+    monkeypatch.setattr(repair, "alone", refused)
+    monkeypatch.setattr(repair, "repair", lambda *_: passes.append(1))
+    repair.run(stop)
+    assert passes == []
 
 
 def _is_alone() -> bool:

@@ -46,6 +46,12 @@ def test_within_one_delivery_ranks_rise_along_the_way_of_a_task() -> None:
     assert all(earlier.rank < later.rank for earlier, later in pairwise(way))
 
 
+def test_an_attempt_that_is_delivered_without_end_never_moves_back_and_never_into_the_next_attempt() -> None:
+    places = [position(0, delivery, Status.STARTED) for delivery in (254, 255, 256, 300, 100_000)]
+    assert places == sorted(places)
+    assert places[-1] < position(1, 0, Status.SCHEDULED)
+
+
 steps = st.tuples(st.integers(0, 1000), st.integers(0, 255), st.sampled_from(list(Status)))
 
 
