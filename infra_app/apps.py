@@ -9,3 +9,10 @@ class InfraConfig(AppConfig):
     name = "infra_app"
     label = "infra_app"
     verbose_name = "Infrastructure"
+
+    def ready(self) -> None:
+        """Tell the pages of tasks and workers where workers run."""
+        from infra_app import for_workers
+        from tasks_app import worker_nodes
+
+        worker_nodes.register(for_workers.of_workers)

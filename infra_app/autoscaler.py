@@ -14,11 +14,11 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from infra_app import autoscale, nodes, ports
+from infra_app import autoscale, nodes, work
 from infra_app.autoscale import Rules, Seen
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind
-from infra_app.ports import Beat
+from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import MAX_REPLICAS, QUEUE
 from zenith_site.common.errors import InvalidInputError, Problem
@@ -71,7 +71,7 @@ def step() -> None:
     due = Q(decided_at=None) | Q(decided_at__lt=timezone.now() - timedelta(seconds=EVERY))
     turn = NodeGroup.objects.filter(due, autoscale=True, removed_at=None)
     ids = list(turn.order_by("decided_at").values_list("id", flat=True))
-    beats = ports.work().beats() if ids else {}
+    beats = work.beats() if ids else {}
     for group_id in ids:
         with transaction.atomic():
             group = turn.select_for_update(skip_locked=True).filter(pk=group_id).first()
@@ -104,7 +104,7 @@ def rules_of(group: NodeGroup) -> Rules:
 
 def look(group: NodeGroup, beats: dict[str, Beat]) -> Seen:
     """Return how a group and its queue stand. Raises redis.RedisError."""
-    pressure = ports.work().pressure(group.scale_queue)
+    pressure = work.pressure(group.scale_queue)
     mine = list(group.nodes.filter(status=NodeStatus.READY, desired=Desired.RUNNING).only("id", "name"))
     wanted = group.replicas
     if group.kind == GroupKind.CONTAINERS:

@@ -1,5 +1,6 @@
 """What can go wrong with hosts and nodes, as types."""
 
+from http import HTTPStatus
 from uuid import UUID
 
 from zenith_site.common.errors import ZenithError
@@ -12,12 +13,18 @@ class InfraError(ZenithError):
 class NoHostOnlineError(InfraError):
     """No Docker host is online, so there is nothing to deploy to and nothing to look at."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    #: Seconds.
+    retry_after = 5
+
     def __init__(self) -> None:
-        super().__init__("No Docker host is online.")
+        super().__init__("No Docker host is online. Nothing was changed.")
 
 
 class UnknownGroupError(InfraError):
     """There is no group of nodes with this id, or it was removed."""
+
+    status = HTTPStatus.NOT_FOUND
 
     def __init__(self, group_id: UUID | str) -> None:
         super().__init__(f"There is no group of nodes {str(group_id)[:100]!r}.")

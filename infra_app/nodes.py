@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from infra_app import placing, ports
+from infra_app import placing, work
 from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
@@ -332,7 +332,7 @@ def _of_containers(group: NodeGroup) -> bool:
 
 def _busy() -> Callable[[Node], int]:
     """Return what tells how many tasks a node's worker has."""
-    beats = ports.work().beats()
+    beats = work.beats()
 
     def count(node: Node) -> int:
         beat = beats.get(node.worker)

@@ -3,7 +3,7 @@
 What can be done here calls dispatch, as the pages and the API do.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -16,41 +16,10 @@ from tasks_app.dispatch.replay import Replay, discard, replay
 from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import shown_arguments
+from zenith_site.common.admin import ReadOnlyAdmin
+from zenith_site.common.masking import mask
 from zenith_site.common.callers import OPERATE, Caller, caller_of, known_caller, note
-from zenith_site.common.masking import mask, mask_json, mask_text
-
-if TYPE_CHECKING:
-    # Generic for the type checker only.
-    AnyModelAdmin = admin.ModelAdmin[Any]
-else:
-    AnyModelAdmin = admin.ModelAdmin
-
-
-class ReadOnlyAdmin(AnyModelAdmin):
-    """Shows rows that nobody may add, change or delete by hand."""
-
-    # Counting millions of rows costs more than the number is worth.
-    show_full_result_count = False
-    list_per_page = 50
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return a row to be looked at: in memory its secrets are hidden; nothing here writes it back."""
-        found = super().get_object(request, object_id, from_field)
-        if found is not None:
-            _hide_secrets(found)
-        return found
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody may."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
+from zenith_site.common.masking import mask_text
 
 
 @admin.register(Task)
@@ -60,6 +29,11 @@ class TaskAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "status", "queue", "worker", "created_at", "runtime")
     list_filter = ("status",)
     search_fields = ("=id", "=name", "=worker")
+
+    def hide_secrets(self, row: Any) -> None:
+        """Hide the arguments, too."""
+        super().hide_secrets(row)
+        row.args, row.kwargs = shown_arguments(row)
 
 
 @admin.register(TaskEvent)
@@ -147,6 +121,11 @@ class ReplayRunAdmin(ReadOnlyAdmin):
     list_display = ("id", "state", "replayed", "total", "first", "rate", "sent_by", "created_at", "reason")
     list_filter = ("state",)
 
+    def hide_secrets(self, row: Any) -> None:
+        """Hide the arguments, too."""
+        super().hide_secrets(row)
+        row.kwargs = mask(row.kwargs)
+
 
 admin.site.unregister(TaskResult)
 
@@ -154,20 +133,6 @@ admin.site.unregister(TaskResult)
 @admin.register(TaskResult)
 class MaskedTaskResultAdmin(ReadOnlyAdmin, TaskResultAdmin):
     """django-celery-results' own page, to look only: what is hidden on it must not be saved."""
-
-
-def _hide_secrets(row: Any) -> None:
-    """Hide in memory what a row of any of these models may tell."""
-    if isinstance(row, Task):
-        row.args, row.kwargs = shown_arguments(row)
-    elif isinstance(row, ReplayRun):
-        row.kwargs = mask(row.kwargs)
-    for name in ("error_message", "message", "traceback"):
-        if text := getattr(row, name, None):
-            setattr(row, name, mask_text(text))
-    for name in ("result", "task_args", "task_kwargs"):
-        if text := getattr(row, name, None):
-            setattr(row, name, mask_text(mask_json(text)))
 
 
 def _selection(chosen: QuerySet[DeadLetter]) -> Selection:

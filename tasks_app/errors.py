@@ -1,5 +1,7 @@
 """What can go wrong with tasks, workers and queues, beside what can with any request."""
 
+from http import HTTPStatus
+
 from zenith_site.common.errors import InvalidInputError, ZenithError
 
 
@@ -10,9 +12,14 @@ class InvalidDispatchError(InvalidInputError):
 class IdempotencyConflictError(ZenithError):
     """The Idempotency-Key was used before with another request."""
 
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    header = "Idempotency-Key"
+
 
 class WorkerUnknownError(ZenithError):
     """No worker of this name has been heard of lately."""
+
+    status = HTTPStatus.NOT_FOUND
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no worker {name[:100]!r}.")
@@ -21,16 +28,7 @@ class WorkerUnknownError(ZenithError):
 class WorkerSilentError(ZenithError):
     """A worker did not answer in time; it may still do what it was told."""
 
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(f"{name} did not answer within {seconds:g} s; it may still do it.")
-
-
-class RateLimitedError(ZenithError):
-    """The caller used up its share of the window."""
-
-    def __init__(self, retry_after: int, limit: int, window: int, policy: str = "triggers") -> None:
-        super().__init__(f"At most {limit} {policy} in {window} s; try again in {retry_after} s.")
-        self.retry_after = retry_after
-        self.limit = limit
-        self.window = window
-        self.policy = policy

@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
-from tasks_app.admin import ReadOnlyAdmin
 from zenith_site.auth.tokens import identity, new_raw
+from zenith_site.common.admin import ReadOnlyAdmin
 from zenith_site.common.callers import note
 from zenith_site.models import ApiToken, AuditEntry, Scope
 

@@ -14,11 +14,10 @@ class ZenithSiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what must be in place in every process."""
-        from zenith_site import bridges, celery, orphans, tracing  # noqa: F401 (Celery's application becomes the current one)
+        from zenith_site import celery, orphans, tracing  # noqa: F401 (Celery's application becomes the current one)
         from zenith_site.auth import audit
 
         orphans.connect()
-        bridges.connect()
         audit.connect()
         tracing.connect()
         # The signal comes once for each app that has models; after that of the last one all permissions are there.

@@ -31,17 +31,15 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
-from infra_app.errors import NoHostOnlineError, UnknownGroupError
-from tasks_app.dispatch.limits import Quota
-from tasks_app.errors import IdempotencyConflictError, RateLimitedError, WorkerSilentError, WorkerUnknownError
 from zenith_site.common.errors import (
     BrokerUnavailableError,
     InvalidInputError,
     InvalidQueryError,
-    StateConflictError,
+    RateLimitedError,
     ZenithError,
 )
 from zenith_site.common.jsonsafe import MAX_NAMED, escape
+from zenith_site.common.limits import Quota
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Seconds after which to ask again when the database or the broker is away.
@@ -228,8 +226,17 @@ def _culprit(found: Mapping[str, Any]) -> Culprit:
     return Culprit.model_validate({"header" if source == "header" else "parameter": name, "detail": detail})
 
 
+def _on_purpose(error: ZenithError) -> Answer:
+    """Return what an error says of itself. Raises it if it says nothing: no request should come to it."""
+    if error.status is None:
+        raise error
+    if error.header:
+        return _unprocessable([Culprit(header=error.header, detail=str(error))])
+    return Answer(error.status, str(error), headers={"Retry-After": str(error.retry_after)} if error.retry_after else {})
+
+
 def _limited(error: RateLimitedError) -> Answer:
-    quota = Quota(error.limit, error.window, remaining=0, reset_after=error.retry_after, policy=error.policy)
+    quota = Quota(error.limit, error.window, remaining=0, reset_after=error.retry_after or 0, policy=error.policy)
     headers = {"Retry-After": str(error.retry_after), **quota.headers()}
     return Answer(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 
@@ -247,15 +254,7 @@ _DETAILS: Final = {
 _ANSWERS: Final[dict[type[Exception], Any]] = {
     ValidationError: _misshapen,
     InvalidInputError: _invalid,
-    IdempotencyConflictError: lambda error: _unprocessable([Culprit(header="Idempotency-Key", detail=str(error))]),
     RateLimitedError: _limited,
-    StateConflictError: lambda error: Answer(HTTPStatus.CONFLICT, str(error)),
-    NoHostOnlineError: lambda error: Answer(
-        HTTPStatus.SERVICE_UNAVAILABLE, f"{error} Nothing was changed.", headers={"Retry-After": str(RETRY_AFTER)}
-    ),
-    UnknownGroupError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
-    WorkerUnknownError: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error)),
-    WorkerSilentError: lambda error: Answer(HTTPStatus.GATEWAY_TIMEOUT, str(error)),
     Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),
     PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."),
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
@@ -263,4 +262,6 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     RawPostDataException: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
     RequestDataTooBig: lambda _: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."),
     UnreadablePostError: lambda _: Answer(HTTPStatus.BAD_REQUEST, "The body broke off."),
+    # After its subclasses above, which say more.
+    ZenithError: _on_purpose,
 }

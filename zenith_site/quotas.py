@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from ninja.throttling import BaseThrottle
 
-from tasks_app.dispatch import limits
+from zenith_site.common import limits
 from zenith_site.common.callers import Caller
 from zenith_site.common.errors import ZenithError
 

@@ -4,7 +4,8 @@ import threading
 import time
 from typing import Final
 
-from infra_app.ports import Beat, work
+from infra_app import work
+from infra_app.work import Beat
 
 #: Seconds for which an answer is used again.
 FRESH: Final = 0.4
@@ -26,6 +27,6 @@ class Beats:
         """Return the newest heartbeats of all, by the worker's name."""
         with self._lock:
             if time.monotonic() - self._read_at > FRESH:
-                self._beats = work().beats()
+                self._beats = work.beats()
                 self._read_at = time.monotonic()
             return self._beats

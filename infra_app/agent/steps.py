@@ -21,7 +21,8 @@ from infra_app.agent.recipe import NotReachableError, container_spec
 from infra_app.errors import EngineRefusedError, EngineUnreachableError, NameTakenError
 from infra_app.gateway import ContainerState, Engine
 from infra_app.models import Node
-from infra_app.ports import Beat, work
+from infra_app import work
+from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
 from zenith_site.common.errors import ZenithError
 from zenith_site.common.masking import mask_text
@@ -240,7 +241,7 @@ class Hand:
         if time.monotonic() - self._told.get(node.id, float("-inf")) > TELL_AGAIN:
             self._told[node.id] = time.monotonic()
             try:
-                work().drain(node.worker)
+                work.drain(node.worker)
             except ZenithError as error:
                 logger.warning("%s could not be told to drain: %s", node.name, error)
             self._reached("drain told")

@@ -11,10 +11,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from infra_app import autoscaler, board, nodes, ports
+from infra_app import autoscaler, board, nodes, work
 from infra_app.autoscaler import Wish
 from infra_app.models import NodeGroup
-from infra_app.ports import QueuePressure
+from infra_app.work import QueuePressure
 from infra_app.shown import environment_of
 from infra_app.states import Desired, NodeStatus
 from infra_app.web.forms import AutoscaleForm, RunsForm, ScaleForm
@@ -147,6 +147,6 @@ def _present(group_id: UUID) -> NodeGroup:
 def _pressure(found: NodeGroup) -> QueuePressure | None:
     """Return how the queue stands that it follows; None where Redis does not say."""
     try:
-        return ports.work().pressure(found.scale_queue or found.queues[0])
+        return work.pressure(found.scale_queue or found.queues[0])
     except redis.RedisError:
         return None

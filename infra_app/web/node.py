@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from infra_app import log_stream, logs, ports
+from infra_app import log_stream, logs, work
 from infra_app.board import NodeRow
 from infra_app.log_stream import MAX_LINES, Entry
 from infra_app.logs import Lines
@@ -63,7 +63,7 @@ def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
         "environment": environment_of(found.group),
         "secrets": sorted(found.group.secrets),
         "traces": _traces(found),
-        "tasks": ports.work().tasks_of(found.worker, TASKS),
+        "tasks": work.tasks_of(found.worker, TASKS),
         "events": found.events.all()[:EVENTS],
         "topic": log_stream.topic(found.id),
     }

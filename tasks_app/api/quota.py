@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest
 
-from tasks_app.dispatch import limits
+from zenith_site.common import limits
 from zenith_site.common.callers import Caller
 
 

@@ -7,8 +7,7 @@ that nobody waits long for their locks.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -20,6 +19,7 @@ from django.utils import timezone
 from tasks_app.maintenance import expired, periods
 from tasks_app.models import DeadLetter
 from zenith_site.common.loops import repeat
+from zenith_site.common.retention import Rule, registered
 
 logger = logging.getLogger(__name__)
 
@@ -55,36 +55,9 @@ _FIGURES: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One kind of rows, and how long they are kept.
-
-    Attributes:
-        name: what they are called by people and in JSON.
-        sentence: which of them are removed.
-        prune: removes them, and yields how many rows after each transaction.
-        count: returns how many there are to remove now; None where nobody can say.
-    """
-
-    name: str
-    sentence: str
-    prune: Callable[[], Iterator[int]]
-    count: Callable[[], int] | None = None
-
-
 def rules() -> list[Rule]:
     """Return every rule, in the order to follow them: a task goes after its dead letter, a batch after its tasks."""
-    return [*_OWN, *_others]
-
-
-_others: list[Rule] = []
-
-
-def also(prune: Callable[[], int], count: Callable[[], int] | None = None, *, name: str = "", sentence: str = "") -> None:
-    """Have something of another app pruned, too; `prune` returns how many rows it removed."""
-    name = name or prune.__module__.rpartition(".")[2]
-    if all(rule.name != name for rule in _others):
-        _others.append(Rule(name, sentence, lambda: iter([prune()]), count))
+    return [*_OWN, *registered()]
 
 
 def run(stop: threading.Event) -> None:

@@ -16,15 +16,13 @@ from django.views.decorators.http import require_http_methods
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
-from tasks_app.errors import RateLimitedError
 from tasks_app.models import Task
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.web.views import come_again
-from zenith_site.common import jsonsafe
+from zenith_site.common import jsonsafe, limits
 from zenith_site.common.callers import DISPATCH, caller_of, note
-from zenith_site.common.errors import InvalidInputError, InvalidJSONError
+from zenith_site.common.errors import InvalidInputError, InvalidJSONError, RateLimitedError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
 from zenith_site.common.pages import answer, render_page

@@ -14,11 +14,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import catalog, ports
+from tasks_app import catalog, worker_nodes
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
-from tasks_app.ports import NodeSeen
+from tasks_app.worker_nodes import NodeSeen
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -194,7 +194,7 @@ class NodeOfTask:
 def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
     """Return the nodes that have or had the task, that of the newest run first."""
     workers = dict.fromkeys(worker for worker in (row.worker, *(run.worker for run in runs)) if worker)
-    found = ports.nodes().of_workers(workers)
+    found = worker_nodes.of_workers(workers)
     seen = [found[worker] for worker in workers if worker in found]
     return [NodeOfTask(node, node.died_at is not None and node.died_at > row.created_at) for node in seen]
 

@@ -7,11 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 
-from tasks_app.dispatch import limits
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.errors import RateLimitedError
 from tasks_app.web.context import outcomes_context, overview_context
+from zenith_site.common import limits
 from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
+from zenith_site.common.errors import RateLimitedError
 from zenith_site.common.pages import answer, render_page, wants_fragments
 
 #: What depends on the time that the Overview shows, and the dead letters, which nothing pushes.

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import ports
+from tasks_app import worker_nodes
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.queries import workers as queries
@@ -64,7 +64,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     view = queries.find(name)
     if view is None:
         raise Http404(f"There is no worker {name[:100]!r}; one that is gone is forgotten after five minutes.")
-    context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": ports.nodes().of_workers([name]).get(name)}
+    context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": worker_nodes.of_workers([name]).get(name)}
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 
 

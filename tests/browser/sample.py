@@ -26,7 +26,7 @@ from tests.database import Emptying
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Channel, Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
-from zenith_site.notify.rules import RULES
+from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.ids import new_id
@@ -229,11 +229,11 @@ def _heartbeats() -> None:
 def _notifications() -> None:
     """What the rules say of all this, and a queue that backed up and is well again."""
     now = datetime.now(UTC)
-    rules = {rule.kind: rule for rule in RULES}
+    by_kind = {rule.kind: rule for rule in rules()}
     behind = Condition("reports", "Queue reports backs up", "Its oldest task had waited for 5 m 2 s.", "/queues/of/reports/")
     with transaction.atomic():
-        report(rules[Kind.QUEUE_AGE], Look([behind]))
-        for rule in RULES:
+        report(by_kind[Kind.QUEUE_AGE], Look([behind]))
+        for rule in by_kind.values():
             report(rule, rule.look(frozenset()))
     Notification.objects.filter(kind=Kind.QUEUE_AGE).update(
         opened_at=now - timedelta(hours=3), last_seen_at=now - timedelta(minutes=160), count=2,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from limits import RateLimitItemPerSecond
 
-from tasks_app.dispatch import limits
-from tasks_app.dispatch.limits import Policy
 from tasks_app.models import Task
 from tests.browser.conftest import Visitor, Watch
+from zenith_site.common import limits
+from zenith_site.common.limits import Policy
 from zenith_site.env import Rate
 
 if TYPE_CHECKING:

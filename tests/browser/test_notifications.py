@@ -11,7 +11,7 @@ from tests.browser.conftest import Visitor
 from zenith_site.common.hints import changed
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind
-from zenith_site.notify.rules import RULES
+from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 def happen(*names: str) -> None:
     """Have workers vanish, as an engine would tell it."""
-    rule = next(rule for rule in RULES if rule.kind == Kind.WORKER_GONE)
+    rule = next(rule for rule in rules() if rule.kind == Kind.WORKER_GONE)
     with transaction.atomic():
         report(rule, Look([Condition(name, f"{name} is gone", "It vanished.", "/workers/") for name in names]))
     changed("notifications")

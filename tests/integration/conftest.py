@@ -53,8 +53,8 @@ def api(admin: User) -> ApiClient:
 @pytest.fixture
 def redis_away(settings: pytest.FixtureRequest) -> Iterator[None]:
     """Points the rate limiter and the login at a port where nothing listens."""
-    from tasks_app.dispatch import limits
     from zenith_site.auth import throttle
+    from zenith_site.common import limits
 
     settings.ZENITH_REDIS_URL = "redis://127.0.0.1:1/0"  # type: ignore[attr-defined]
     for cached in (limits._limiter, throttle.client):

@@ -12,9 +12,10 @@ import yaml
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from tasks_app.metrics import outcomes
 from tests.processes import REPOSITORY
 from tests.rollups import ended
-from zenith_site.metrics import outcomes, web
+from zenith_site.metrics import web
 from zenith_worker.wire import heartbeat, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,11 +13,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from tasks_app.dispatch import limits
-from tasks_app.errors import RateLimitedError
 from tasks_app.models import Batch, Task
 from tests.integration.conftest import ApiClient
+from zenith_site.common import limits
 from zenith_site.common.callers import Caller
+from zenith_site.common.errors import RateLimitedError
 from zenith_site.env import Rate
 
 PATH = "/tasks/trigger"

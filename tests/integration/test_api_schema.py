@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import ignored_auth
 
 from tests import stack as stacks
 from tests.processes import free_port
-from zenith_site.api import api
+from zenith_site.urls import api
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

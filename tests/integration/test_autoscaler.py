@@ -11,10 +11,10 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from infra_app import autoscaler, nodes, ports
+from infra_app import autoscaler, nodes, work
 from infra_app.autoscaler import Wish
 from infra_app.models import Node, NodeGroup
-from infra_app.ports import QueuePressure
+from infra_app.work import QueuePressure
 from infra_app.validation import Deployment
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tests.hosts import host, observed
@@ -41,10 +41,10 @@ def busy_group(**rules: Any) -> NodeGroup:
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """120 tasks wait, 1 ends a second."""
 
-    def pressure(self: object, queue: str) -> QueuePressure:
-        return QueuePressure(queue, 120, 100.0, None, 1.0, tuple(ports.work().beats()), False)
+    def pressure(queue: str) -> QueuePressure:
+        return QueuePressure(queue, 120, 100.0, None, 1.0, tuple(work.beats()), False)
 
-    monkeypatch.setattr(type(ports.work()), "pressure", pressure)
+    monkeypatch.setattr(work, "pressure", pressure)
 
 
 def test_a_decision_is_carried_out_and_said(late: None) -> None:
@@ -105,7 +105,7 @@ def test_what_is_seen_comes_from_the_queue_and_its_workers() -> None:
     group = busy_group()
     heartbeat.write("other@host", slots=3, busy=0, queues=["reports", "mail"])
     dispatch(Dispatch(task="analyze_text", data=["a", "b"], queue="reports"), Origin(source="api"))
-    seen = autoscaler.look(group, ports.work().beats())
+    seen = autoscaler.look(group, work.beats())
     assert (seen.replicas, seen.ready, seen.busy, seen.waiting, seen.consuming, seen.rate) == (1, 1, 1, 2, 4, 0)
 
 

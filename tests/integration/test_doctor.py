@@ -18,10 +18,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from infra_app.models import Host
+from tasks_app import doctor as work
 from tasks_app.maintenance import samples
 from tasks_app.models import Task
 from tests.waiting import eventually
-from zenith_site.doctor import place, servers, work
+from zenith_site.doctor import place, servers
 from zenith_site.doctor.registry import CHECKS, Level, run
 from zenith_site.tracing import environment
 from zenith_worker.wire import heartbeat, keys, stream

@@ -21,10 +21,11 @@ from infra_app.states import NodeStatus
 from tasks_app.analytics.lifetime import Lifetime
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.maintenance import periods, retention
+from tasks_app.metrics import outcomes, state
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
 from tasks_app.recording import recorder
 from tests.rollups import ended
-from zenith_site.metrics import collector, outcomes, state, web
+from zenith_site.metrics import collector, web
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event

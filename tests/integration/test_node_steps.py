@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from infra_app import ports
 from infra_app.agent.beats import Beats
 from infra_app.agent.names import container_name
 from infra_app.agent.steps import Hand
 from infra_app.errors import EngineRefusedError, EngineUnreachableError
 from infra_app.models import Host, Node, NodeGroup
-from infra_app.ports import Beat
+from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
 from tests.fake_engine import STARTED, FakeEngine
 from zenith_site.common.errors import StateConflictError
@@ -50,12 +49,11 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def work() -> Iterator[FakeWork]:
-    before = ports.work()
+def work(monkeypatch: pytest.MonkeyPatch) -> FakeWork:
     fake = FakeWork()
-    ports.fill(fake)  # type: ignore[arg-type]
-    yield fake
-    ports.fill(before)
+    monkeypatch.setattr("infra_app.work.beats", fake.beats)
+    monkeypatch.setattr("infra_app.work.drain", fake.drain)
+    return fake
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from zenith_site.notify import inbox
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Notification, Reading
-from zenith_site.notify.rules import RULES
+from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def person(vera: User) -> Client:
 
 def opened(count: int = 1, kind: Kind = Kind.WORKER_GONE) -> list[int]:
     """Open so many notifications; return their ids, the newest first."""
-    rule = next(rule for rule in RULES if rule.kind == kind)
+    rule = next(rule for rule in rules() if rule.kind == kind)
     with transaction.atomic():
         report(rule, Look([Condition(f"w{number:03}", f"w{number:03} is gone", "Why.", "/workers/") for number in range(count)]))
     return list(Notification.objects.filter(kind=kind).values_list("id", flat=True))

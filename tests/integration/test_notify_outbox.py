@@ -23,7 +23,7 @@ from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 from zenith_site.notify.outbox import LEASE, claim, send_next, settle
 from zenith_site.notify.routes import parse_routes, parse_throttle
-from zenith_site.notify.rules import RULES
+from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,7 +64,7 @@ def mail(settings: Any) -> Iterator[MailSink]:
 
 def look(holding: dict[str, str] | None = None, over: dict[str, str] | None = None, kind: Kind = Kind.DEAD_LETTER) -> None:
     """Decide that conditions hold (their titles by key), and that others are over."""
-    rule = next(rule for rule in RULES if rule.kind == kind)
+    rule = next(rule for rule in rules() if rule.kind == kind)
     found = [Condition(key, title, "no <answer> & more", f"/cause/{key}/") for key, title in (holding or {}).items()]
     Notification.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
     with transaction.atomic():

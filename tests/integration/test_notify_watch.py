@@ -25,7 +25,7 @@ from zenith_site.notify import inbox
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind, Severity
 from zenith_site.notify.models import Notification
-from zenith_site.notify.rules import RULES, Rule
+from zenith_site.notify.rules import Rule, rules
 from zenith_site.notify.watch import FORGOTTEN, Watch, report
 from zenith_worker.wire import clearing, heartbeat, keys, stream
 from zenith_worker.wire.states import Status
@@ -42,7 +42,7 @@ def empty_redis() -> None:
 
 def rule(kind: Kind, **changes: Any) -> Rule:
     """The rule of a kind, whose conditions count at once and are over at once."""
-    found = next(known for known in RULES if known.kind == kind)
+    found = next(known for known in rules() if known.kind == kind)
     return Rule(kind, found.severity, changes.pop("look", found.look), lasting=0.0, settles=changes.pop("settles", 0.0))
 
 

@@ -13,7 +13,7 @@ from infra_app.agent.plan import Do, Move, delay_after, falls_after, how_it_ende
 from infra_app.gateway import ContainerState
 from infra_app.models import Node, NodeGroup
 from infra_app.models.group import RestartPolicy
-from infra_app.ports import Beat
+from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

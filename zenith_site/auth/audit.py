@@ -23,8 +23,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from tasks_app.maintenance import retention
 from zenith_site.auth.address import client_address
+from zenith_site.common import retention
 from zenith_site.common.callers import known_caller
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def connect() -> None:
     signals.user_logged_in.connect(_logged_in, dispatch_uid="audit")
     signals.user_logged_out.connect(_logged_out, dispatch_uid="audit")
     signals.user_login_failed.connect(_login_failed, dispatch_uid="audit")
-    retention.also(prune, count, name="audit entries", sentence="older than ZENITH_AUDIT_DAYS")
+    retention.register("audit entries", "older than ZENITH_AUDIT_DAYS", prune, count)
 
 
 @sync_and_async_middleware

@@ -1,6 +1,8 @@
 """What can go wrong with any request to Zenith, as types that carry the culprit."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,17 @@ class Problem:
 
 
 class ZenithError(Exception):
-    """The base of every error that Zenith raises on purpose."""
+    """The base of every error that Zenith raises on purpose.
+
+    Attributes:
+        status: what the API answers with; None for what no request should come to, which is a bug there.
+        retry_after: seconds after which to ask again, if that may help.
+        header: the name of the request's header field that is to blame, if one is.
+    """
+
+    status: ClassVar[HTTPStatus | None] = None
+    retry_after: int | None = None
+    header: ClassVar[str] = ""
 
 
 class InvalidInputError(ZenithError):
@@ -37,6 +49,19 @@ class InvalidQueryError(InvalidInputError):
 class StateConflictError(ZenithError):
     """What was asked for is not possible in the state that things are in; nothing was changed."""
 
+    status = HTTPStatus.CONFLICT
+
 
 class BrokerUnavailableError(ZenithError):
     """The broker did not answer; what is committed is published when it returns."""
+
+
+class RateLimitedError(ZenithError):
+    """The caller used up its share of the window."""
+
+    def __init__(self, retry_after: int, limit: int, window: int, policy: str = "triggers") -> None:
+        super().__init__(f"At most {limit} {policy} in {window} s; try again in {retry_after} s.")
+        self.retry_after = retry_after
+        self.limit = limit
+        self.window = window
+        self.policy = policy

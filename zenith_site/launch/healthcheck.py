@@ -84,22 +84,11 @@ def _engine(arguments: list[str]) -> str:
         return ""
 
 
-def _agent(_: list[str]) -> str:
-    # Not through the models: loading every app takes seconds if many containers share a machine.
-    from django.db import DatabaseError, connection
+def _agent(arguments: list[str]) -> str:
+    from django.utils.module_loading import import_string
 
-    from infra_app.states import HOST_LOST_AFTER
-
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT extract(epoch FROM now() - seen_at) FROM infra_app_host WHERE name = %s", [settings.ZENITH_AGENT_HOST]
-            )
-            row = cursor.fetchone()
-    except DatabaseError:
-        return ""
-    online = row is not None and row[0] is not None and row[0] < HOST_LOST_AFTER
-    return "" if online else f"the agent of host {settings.ZENITH_AGENT_HOST} has not been heard of lately"
+    # By name: the ground knows no app.
+    return str(import_string("infra_app.agent.health.missed")(arguments))
 
 
 #: By the word that the command line of a role has and no other; under an init process that is the role itself.

@@ -2,6 +2,5 @@
 
 1. `web` answers: whoever may ask gets the text, which is made at most once a second.
 2. `collector` asks each source by itself, so one that is away takes only its own figures with it.
-3. `outcomes` (counters and histograms of what ended, out of PostgreSQL) `state` and `nodes` (how things stand now) are the same
-   whichever process is asked; only `http` counts what its own web process answered.
+3. The apps' sources (`sources`) say the same whichever process is asked; only `http` counts what its own web process answered.
 """

@@ -2,27 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from zenith_site.metrics import nodes, outcomes, state
+from zenith_site.metrics.sources import Source, sources
 from zenith_site.problems import UNAVAILABLE
 from zenith_site.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-Source = Callable[[], Iterable[Metric]]
-SOURCES: Final[dict[str, Source]] = {
-    "outcomes": outcomes.outcomes,
-    "tasks": state.tasks,
-    "workers": state.workers,
-    "queues": state.queues,
-    "recording": state.recording,
-    "nodes": nodes.nodes,
-}
 
 
 class ZenithCollector(Collector):
@@ -33,7 +22,7 @@ class ZenithCollector(Collector):
         up = GaugeMetricFamily("zenith_metrics_source_up", "0 where a source of figures did not answer.", labels=("source",))
         seconds = GaugeMetricFamily("zenith_metrics_source_seconds", "How long asking it took.", labels=("source",))
         yield InfoMetricFamily("zenith_build", "What runs here.", value={"version": VERSION})
-        for name, source in SOURCES.items():
+        for name, source in sources().items():
             started = time.perf_counter()
             found = _ask(name, source)
             up.add_metric((name,), found is not None)

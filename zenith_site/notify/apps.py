@@ -12,8 +12,8 @@ class NotifyConfig(AppConfig):
 
     def ready(self) -> None:
         """Have old notifications pruned with the rest."""
-        from tasks_app.maintenance import retention
+        from zenith_site.common import retention
         from zenith_site.notify import inbox
 
         bounds = "that ended before ZENITH_NOTIFICATION_DAYS, or beyond ZENITH_NOTIFICATION_MAX"
-        retention.also(inbox.prune, inbox.count_prunable, name="notifications", sentence=bounds)
+        retention.register("notifications", bounds, inbox.prune, inbox.count_prunable)

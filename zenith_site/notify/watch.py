@@ -20,7 +20,7 @@ from zenith_site.notify import outbox
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Notification
-from zenith_site.notify.rules import RULES, Rule
+from zenith_site.notify.rules import Rule, rules
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ _FORGET: Final = """
 class Watch:
     """What one engine has seen last; the truth stands in PostgreSQL."""
 
-    def __init__(self, rules: Sequence[Rule] = RULES) -> None:
-        self._rules = rules
-        self._lasting = {rule.kind: Lasting(LATE) for rule in rules}
+    def __init__(self, watched: Sequence[Rule] | None = None) -> None:
+        self._rules = rules() if watched is None else watched
+        self._lasting = {rule.kind: Lasting(LATE) for rule in self._rules}
 
     def look(self) -> None:
         """Look at every rule, also where one cannot be looked at. Raises the first redis.RedisError or django.db.Error."""

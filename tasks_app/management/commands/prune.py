@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.maintenance import retention
-from tasks_app.maintenance.retention import Rule
+from zenith_site.common.retention import Rule
 
 #: Exit statuses: nothing to remove, and input that cannot be accepted.
 NOTHING: Final = 1

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand
+from django.utils.module_loading import autodiscover_modules
 
-from zenith_site.doctor import place, servers, work
+from zenith_site.doctor import place, servers
 from zenith_site.doctor.registry import CHECKS, Level, Result, run
 
-#: Importing them registers their checks.
-MODULES: Final = (servers, work, place)
+#: Importing them registers their checks; apps have theirs in `doctor.py`.
+MODULES: Final = (servers, place)
 STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.ERROR: 2}
 _MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.WARNING: "!!", Level.ERROR: "XX"}
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take which checks to run."""
+        autodiscover_modules("doctor")
         parser.add_argument(
             "--only", action="append", choices=list(CHECKS), metavar="CHECK",
             help=f"run this one only; may be repeated: {', '.join(CHECKS)}",

@@ -1,33 +1,16 @@
 """`manage.py run_engine`: the loops behind the pages, until they are told to stop.
 
-Here and not in an app, since its parts come from the apps and from the site.
+Its parts come from the apps (zenith_site/common/engine.py).
 """
 
 import threading
 from argparse import ArgumentParser
-from typing import Any, Final
+from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from infra_app import autoscaler, upkeep
-from tasks_app.dispatch import relay, repair, replays
-from tasks_app.maintenance import retention, samples
-from tasks_app.recording import recorder
+from zenith_site.common.engine import loops
 from zenith_site.common.loops import stop_on_signals
-from zenith_site.notify import outbox, watch
-
-PARTS: Final = {
-    "recorder": recorder.run,
-    "relay": relay.run,
-    "reconciler": repair.run,
-    "replays": replays.run,
-    "retention": retention.run,
-    "samples": samples.run,
-    "placer": upkeep.run,
-    "autoscaler": autoscaler.run,
-    "notifications": watch.run,
-    "outbox": outbox.run,
-}
 
 
 class Command(BaseCommand):
@@ -44,15 +27,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the names of the parts to run."""
         parser.add_argument(
-            "--only", action="append", choices=sorted(PARTS), metavar="PART",
-            help=f"run this part only; may be repeated: {', '.join(sorted(PARTS))}",
+            "--only", action="append", choices=sorted(loops()), metavar="PART",
+            help=f"run this part only; may be repeated: {', '.join(sorted(loops()))}",
         )  # fmt: skip
 
     def handle(self, *args: Any, only: list[str] | None, **options: Any) -> None:
         """Run until SIGTERM or SIGINT; what is under way is finished first."""
         stop = threading.Event()
         stop_on_signals(stop)
-        threads = [threading.Thread(target=PARTS[name], args=(stop,), name=name) for name in only or sorted(PARTS)]
+        known = loops()
+        threads = [threading.Thread(target=known[name], args=(stop,), name=name) for name in only or sorted(known)]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):

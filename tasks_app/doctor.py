@@ -1,4 +1,4 @@
-"""Workers, engines, queues and Docker hosts: whether somebody does what has to be done, and with the right settings."""
+"""Workers, engines and queues: whether somebody does what has to be done, and with the right settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -7,7 +7,6 @@ import celery
 from celery import current_app
 from django.utils import timezone
 
-from infra_app.models import Host
 from tasks_app.control.workers import configurations
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
@@ -119,18 +118,6 @@ def consumers() -> Iterator[Finding]:
                 f"{queue.now.depth:,} messages wait in queue {queue.name}, and no worker takes from it",
                 f"celery -A zenith_site worker --queues {queue.name}",
             )
-
-
-@check("Docker hosts", POSTGRESQL)
-def hosts() -> Iterator[Finding]:
-    """Each known host's agent lives and reaches its engine."""
-    for host in Host.objects.all():
-        if not host.agent_online:
-            yield warning(
-                f"The agent of Docker host {host.name} gives no sign of life", "manage.py run_agent there; or forget the host"
-            )
-        elif host.engine_error:
-            yield error(f"The agent of {host.name} cannot reach its engine: {host.engine_error}", "systemctl status docker there")
 
 
 def settings_problems(whose: str, found: Mapping[str, Any]) -> Iterator[Finding]:

@@ -26,9 +26,8 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.errors import RateLimitedError
 from zenith_site.common.callers import Caller, Rate
-from zenith_site.common.errors import BrokerUnavailableError
+from zenith_site.common.errors import BrokerUnavailableError, RateLimitedError
 from zenith_worker.wire.keys import LIMIT
 
 #: Seconds that a request waits for Redis before it is told to come again.

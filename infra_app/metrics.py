@@ -7,6 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from infra_app.models import Host, Node
 from infra_app.states import NodeStatus
+from zenith_site.metrics.sources import register
 
 
 def nodes() -> Iterator[Metric]:
@@ -23,3 +24,6 @@ def nodes() -> Iterator[Metric]:
         if status is not NodeStatus.REMOVED:
             family.add_metric((status.value,), counts[status])
     yield family
+
+
+register("nodes", nodes)

@@ -1,0 +1,39 @@
+"""What people are told of hosts and nodes."""
+
+from django.conf import settings
+from django.urls import reverse
+from django.utils import timezone
+
+from infra_app.models import Host, Node
+from infra_app.states import NodeStatus
+from zenith_site.notify import decisions
+from zenith_site.notify.decisions import HostSeen, Look
+from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.rules import Rule, page, register
+
+
+def _nodes_failed(open_keys: frozenset[str]) -> Look:
+    failed = {
+        str(id_): (name, reason)
+        for id_, name, reason in Node.objects.filter(status=NodeStatus.FAILED).values_list("id", "name", "reason")
+    }
+    known = Node.objects.filter(id__in=open_keys).exclude(status=NodeStatus.REMOVED).values_list("id", "status")
+    now = {str(id_): str(NodeStatus(status).label).lower() for id_, status in known}
+    return decisions.nodes_failed(failed, now, open_keys, page("infra:node"))
+
+
+def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
+    now = timezone.now()
+    hosts = [
+        HostSeen(name, None if seen_at is None else (now - seen_at).total_seconds(), engine_error)
+        for name, seen_at, engine_error in Host.objects.values_list("name", "seen_at", "engine_error")
+    ]
+    return decisions.hosts_unreachable(
+        hosts, open_keys, lambda _: reverse("infra:nodes"), settings.ZENITH_NOTIFY_HOST_UNREACHABLE
+    )
+
+
+register(
+    Rule(Kind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, lasting=0.0),
+    Rule(Kind.HOST_UNREACHABLE, Severity.CRITICAL, _hosts_unreachable),
+)

@@ -1,0 +1,50 @@
+"""What the admin shows and nobody may change by hand."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from zenith_site.common.masking import mask_json, mask_text
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    AnyModelAdmin = admin.ModelAdmin[Any]
+else:
+    AnyModelAdmin = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(AnyModelAdmin):
+    """Shows rows that nobody may add, change or delete by hand."""
+
+    # Counting millions of rows costs more than the number is worth.
+    show_full_result_count = False
+    list_per_page = 50
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row to be looked at: in memory its secrets are hidden; nothing here writes it back."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            self.hide_secrets(found)
+        return found
+
+    def hide_secrets(self, row: Any) -> None:
+        """Hide in memory what a row may tell."""
+        for name in ("error_message", "message", "traceback"):
+            if text := getattr(row, name, None):
+                setattr(row, name, mask_text(text))
+        for name in ("result", "task_args", "task_kwargs"):
+            if text := getattr(row, name, None):
+                setattr(row, name, mask_text(mask_json(text)))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False

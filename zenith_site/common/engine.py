@@ -1,0 +1,22 @@
+"""The loops of the engine: each app registers its own in `engine_loops.py`, and `manage.py run_engine` runs them."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from django.utils.module_loading import autodiscover_modules
+
+#: Runs until the event is set.
+Loop = Callable[[threading.Event], None]
+_LOOPS: Final[dict[str, Loop]] = {}
+
+
+def register(name: str, loop: Loop) -> None:
+    """Have `run_engine` run this loop under this name, which `--only` takes."""
+    _LOOPS[name] = loop
+
+
+def loops() -> dict[str, Loop]:
+    """Return all loops by name. The first call imports every app's `engine_loops.py`, and with it what the loops need."""
+    autodiscover_modules("engine_loops")
+    return _LOOPS

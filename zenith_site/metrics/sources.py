@@ -1,0 +1,21 @@
+"""The sources of metrics: each app registers its own in `metrics`, a module or a package."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from django.utils.module_loading import autodiscover_modules
+from prometheus_client.core import Metric
+
+Source = Callable[[], Iterable[Metric]]
+_SOURCES: Final[dict[str, Source]] = {}
+
+
+def register(name: str, source: Source) -> None:
+    """Have a source asked for its figures; `name` says in the metrics whether it answered."""
+    _SOURCES[name] = source
+
+
+def sources() -> dict[str, Source]:
+    """Return all sources by name. The first call imports every app's `metrics`."""
+    autodiscover_modules("metrics")
+    return _SOURCES
