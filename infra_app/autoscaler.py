@@ -18,9 +18,9 @@ from infra_app import autoscale, nodes, work
 from infra_app.autoscale import Rules, Seen
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import MAX_REPLICAS, QUEUE
+from infra_app.work import Beat
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.hints import changed
 from zenith_site.common.loops import repeat

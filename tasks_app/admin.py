@@ -17,9 +17,8 @@ from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePaus
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import shown_arguments
 from zenith_site.common.admin import ReadOnlyAdmin
-from zenith_site.common.masking import mask
 from zenith_site.common.callers import OPERATE, Caller, caller_of, known_caller, note
-from zenith_site.common.masking import mask_text
+from zenith_site.common.masking import mask, mask_text
 
 
 @admin.register(Task)

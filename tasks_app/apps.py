@@ -19,4 +19,4 @@ class TasksConfig(AppConfig):
         from zenith_worker.wire import client
 
         client.configure(settings.ZENITH_REDIS_URL)
-        once.fill(idempotency.once)
+        once.register(idempotency.once)

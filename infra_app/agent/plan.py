@@ -12,8 +12,8 @@ from infra_app.agent.names import REVISION_LABEL
 from infra_app.gateway import ContainerState
 from infra_app.models import Node
 from infra_app.models.group import RestartPolicy
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
+from infra_app.work import Beat
 
 #: Seconds after which a container that ran has recovered: its next end is the first again.
 STEADY: Final = 60.0

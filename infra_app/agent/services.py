@@ -31,8 +31,8 @@ from infra_app.gateway.swarm import SERVICE_SECRETS_DIRECTORY, Service, ServiceS
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.models.group import GroupKind, RestartPolicy
 from infra_app.models.node import worker_name
-from infra_app.work import Beat
 from infra_app.states import NodeStatus
+from infra_app.work import Beat
 from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)

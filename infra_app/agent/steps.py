@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from infra_app import work
 from infra_app.agent import record
 from infra_app.agent.beats import Beats
 from infra_app.agent.names import HOST_LABEL, container_name
@@ -21,9 +22,8 @@ from infra_app.agent.recipe import NotReachableError, container_spec
 from infra_app.errors import EngineRefusedError, EngineUnreachableError, NameTakenError
 from infra_app.gateway import ContainerState, Engine
 from infra_app.models import Node
-from infra_app import work
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
+from infra_app.work import Beat
 from zenith_site.common.errors import ZenithError
 from zenith_site.common.masking import mask_text
 

@@ -14,10 +14,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from infra_app import autoscaler, board, nodes, work
 from infra_app.autoscaler import Wish
 from infra_app.models import NodeGroup
-from infra_app.work import QueuePressure
 from infra_app.shown import environment_of
 from infra_app.states import Desired, NodeStatus
 from infra_app.web.forms import AutoscaleForm, RunsForm, ScaleForm
+from infra_app.work import QueuePressure
 from zenith_site.common.callers import INFRA, VIEW, caller_of, note
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems

@@ -18,7 +18,6 @@ from tasks_app import catalog, worker_nodes
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
-from tasks_app.worker_nodes import NodeSeen
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -27,6 +26,7 @@ from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, read
+from tasks_app.worker_nodes import NodeSeen
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems

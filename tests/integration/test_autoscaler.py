@@ -14,8 +14,8 @@ from django.utils import timezone
 from infra_app import autoscaler, nodes, work
 from infra_app.autoscaler import Wish
 from infra_app.models import Node, NodeGroup
-from infra_app.work import QueuePressure
 from infra_app.validation import Deployment
+from infra_app.work import QueuePressure
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tests.hosts import host, observed
 from zenith_worker.wire import heartbeat, stream

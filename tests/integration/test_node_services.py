@@ -15,8 +15,8 @@ from infra_app.errors import EngineRefusedError
 from infra_app.gateway.seen import EngineInfo
 from infra_app.gateway.swarm import Service, ServiceSpec, ServiceTask
 from infra_app.models import Host, Node, NodeGroup
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
+from infra_app.work import Beat
 
 pytestmark = pytest.mark.django_db
 

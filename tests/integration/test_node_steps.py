@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +13,8 @@ from infra_app.agent.names import container_name
 from infra_app.agent.steps import Hand
 from infra_app.errors import EngineRefusedError, EngineUnreachableError
 from infra_app.models import Host, Node, NodeGroup
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
+from infra_app.work import Beat
 from tests.fake_engine import STARTED, FakeEngine
 from zenith_site.common.errors import StateConflictError
 

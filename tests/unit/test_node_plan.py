@@ -13,8 +13,8 @@ from infra_app.agent.plan import Do, Move, delay_after, falls_after, how_it_ende
 from infra_app.gateway import ContainerState
 from infra_app.models import Node, NodeGroup
 from infra_app.models.group import RestartPolicy
-from infra_app.work import Beat
 from infra_app.states import Desired, NodeStatus
+from infra_app.work import Beat
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STARTED = NOW - timedelta(seconds=30)

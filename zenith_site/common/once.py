@@ -1,4 +1,4 @@
-"""One request, one effect: what `Idempotency-Key` needs beside the table of keys, which tasks_app keeps and fills in here."""
+"""One request, one effect: what `Idempotency-Key` needs beside the table of keys, which an app keeps and registers here."""
 
 import hashlib
 import json
@@ -29,17 +29,17 @@ def digest(asked: Any) -> bytes:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
 
-class _Filled:
-    keeper: Keeper | None = None
+_keeper: Keeper | None = None
 
 
-def fill(keeper: Keeper) -> None:
-    """Take what keeps the keys; called once at start."""
-    _Filled.keeper = keeper
+def register(keeper: Keeper) -> None:
+    """Take what keeps the keys: the app that has their table says so in AppConfig.ready()."""
+    global _keeper
+    _keeper = keeper
 
 
 def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:
-    """Return what `act` returns, or what it returned when this key was used before; tasks_app/dispatch/idempotency.py does it."""
-    if _Filled.keeper is None:
-        raise RuntimeError("Nobody has called zenith_site.common.once.fill(); tasks_app does so at start.")
-    return _Filled.keeper(key, wanted, act)
+    """Return what `act` returns, or what it returned when this key was used before."""
+    if _keeper is None:
+        raise RuntimeError("No app has registered what keeps the keys.")
+    return _keeper(key, wanted, act)

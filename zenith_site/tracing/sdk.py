@@ -56,7 +56,7 @@ def set_up() -> None:
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    spans.fill(OpenTelemetry(provider))
+    spans.set_tracer(OpenTelemetry(provider))
     # It warns of every try; once it gives up on a batch it says so as an error.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     atexit.register(_flush, provider)

@@ -20,13 +20,13 @@ from redis.retry import Retry
 _LUA: Final = Path(__file__).parent / "lua"
 
 
-class _Configured:
-    url: str | None = None
+_url: str | None = None
 
 
 def configure(url: str) -> None:
     """Say where Zenith's Redis is, before anything asks for it: `redis://` or `rediss://`."""
-    _Configured.url = url
+    global _url
+    _url = url
 
 
 @cache
@@ -35,10 +35,10 @@ def client() -> "redis.Redis":
 
     One immediate retry: a pooled connection may have died while it was idle.
     """
-    if _Configured.url is None:
+    if _url is None:
         raise RuntimeError("Nobody has called zenith_worker.wire.client.configure(): where is Zenith's Redis?")
     return redis.Redis.from_url(
-        _Configured.url,
+        _url,
         socket_timeout=30,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), retries=1),

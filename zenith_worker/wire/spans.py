@@ -1,6 +1,6 @@
 """Where the spans of a trace begin and end, for code that does not know whether anybody traces.
 
-Nothing happens, and nothing is imported, until `zenith_site.tracing` fills in a tracer.
+Nothing happens, and nothing is imported, until `set_tracer` is called.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,13 +23,13 @@ class Tracer(Protocol):
         """Return the headers that carry the current span on."""
 
 
-class _Filled:
-    tracer: Tracer | None = None
+_tracer: Tracer | None = None
 
 
-def fill(tracer: Tracer | None) -> None:
+def set_tracer(tracer: Tracer | None) -> None:
     """Take the tracer of this process; called once at start."""
-    _Filled.tracer = tracer
+    global _tracer
+    _tracer = tracer
 
 
 @contextmanager
@@ -37,14 +37,14 @@ def span(
     name: str, kind: Kind = "internal", *, parent: Mapping[str, str] | None = None, **attributes: Attribute
 ) -> Iterator[None]:
     """Trace a block. `parent` are headers that carry a span of another process; in names, `__` stands for a dot."""
-    if _Filled.tracer is None:
+    if _tracer is None:
         yield
         return
     named = {key.replace("__", "."): value for key, value in attributes.items()}
-    with _Filled.tracer.span(name, kind, named, parent):
+    with _tracer.span(name, kind, named, parent):
         yield
 
 
 def carried() -> dict[str, str]:
     """Return the headers that carry the current span on; none where nobody traces."""
-    return _Filled.tracer.carried() if _Filled.tracer else {}
+    return _tracer.carried() if _tracer else {}
