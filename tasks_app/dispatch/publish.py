@@ -28,6 +28,7 @@ from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common.errors import BrokerUnavailableError
+from zenith_site.common.sql import statements
 from zenith_worker.wire import spans
 from zenith_worker.wire.states import Status, position
 
@@ -48,23 +49,9 @@ _DUE: Final = _LOCK.format(
     columns=ROW_COLUMNS,
     where="(status = 'SCHEDULED' AND not_before <= now()) OR (held AND status = 'RETRY' AND not_before <= now())",
 )
-# From one queue's name to the next in the index, so that a million tasks of a paused queue cost one step.
-PENDING_QUEUES: Final = """
-    WITH RECURSIVE pending (queue) AS (
-        SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
-        UNION ALL
-        SELECT (SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND queue > pending.queue)
-        FROM pending WHERE pending.queue IS NOT NULL
-    )
-    SELECT queue FROM pending
-    WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
-"""
-# What the attempt before left is cleared, as recording/reducer.py does for every new delivery.
-_MARK: Final = """
-    UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
-        held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''
-    WHERE id = ANY(%s)
-"""
+_SQL: Final = statements(__file__)
+PENDING_QUEUES: Final = _SQL["pending_queues"]
+_MARK: Final = _SQL["mark_queued"]
 
 
 def publish_batch(batch_id: UUID) -> int:

@@ -18,6 +18,7 @@ from tasks_app.maintenance import pauses, periods
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.loops import repeat
+from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.states import Status
@@ -29,22 +30,9 @@ NEWEST: Final = 1000
 #: Any number that no other advisory lock of this database uses ("sample" in ASCII).
 _LOCK: Final = 0x73616D706C65
 
-_LOAD: Final = """
-    INSERT INTO tasks_app_loadsample AS kept (minute, sampled_at, looks, workers, slots, busy)
-    SELECT date_trunc('minute', now()), now(), 1, %s, %s, %s
-    WHERE pg_try_advisory_xact_lock(%s) AND NOT EXISTS (
-        SELECT 1 FROM tasks_app_loadsample
-        WHERE minute >= now() - interval '2 minutes' AND sampled_at > now() - %s * interval '1 second')
-    ON CONFLICT (minute) DO UPDATE SET sampled_at = excluded.sampled_at, looks = kept.looks + 1,
-        workers = kept.workers + excluded.workers, slots = kept.slots + excluded.slots, busy = kept.busy + excluded.busy
-"""
-_QUEUES: Final = """
-    INSERT INTO tasks_app_queuesample (minute, queue, depth, unacknowledged, oldest_seconds)
-    SELECT date_trunc('minute', now()), row.queue, row.depth, row.unacknowledged, row.oldest_seconds
-    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS row (queue, depth, unacknowledged, oldest_seconds)
-    ON CONFLICT (queue, minute) DO UPDATE SET depth = excluded.depth, unacknowledged = excluded.unacknowledged,
-        oldest_seconds = excluded.oldest_seconds
-"""
+_SQL: Final = statements(__file__)
+_LOAD: Final = _SQL["sample_load"]
+_QUEUES: Final = _SQL["sample_queues"]
 
 
 @dataclass(frozen=True, slots=True)

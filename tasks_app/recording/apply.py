@@ -27,6 +27,7 @@ from tasks_app.recording.results import REVOKED_RESULT, write_results
 from tasks_app.recording.rollups import write_rollups
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
+from zenith_site.common.sql import statements
 from zenith_worker.wire.ids import canonical
 from zenith_worker.wire.states import TERMINAL, Status
 from zenith_worker.wire.stream import Event
@@ -44,47 +45,14 @@ _COLUMNS: Final = (
     "runtime",
 )  # fmt: skip
 
-_INSERT_BARE: Final = """
-    INSERT INTO tasks_app_task (id, name, queue, source, status, position, args, kwargs, worker,
-        error_type, error_message, created_at)
-    SELECT id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
-    FROM unnest(%s::uuid[], %s::float8[]) AS row (id, at) ORDER BY id
-    ON CONFLICT (id) DO NOTHING
-"""
+_SQL: Final = statements(__file__)
+_INSERT_BARE: Final = _SQL["insert_bare_tasks"]
 
-_UPDATE: Final = """
-    UPDATE tasks_app_task SET
-        status = row.status, position = row.position, worker = row.worker,
-        error_type = row.error_type, error_message = row.error_message,
-        not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
-        received_at = to_timestamp(row.received_at),
-        started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
-        runtime = row.runtime
-    FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
-        %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[])
-        AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
-            started_at, finished_at, runtime)
-    WHERE tasks_app_task.id = row.id
-"""
+_UPDATE: Final = _SQL["update_tasks"]
 
-# Only where the row still shows that step: a late report must not hold what was sent on meanwhile.
-_HOLD: Final = """
-    UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS row (id, position)
-    WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
-        AND tasks_app_task.status = 'RETRY'
-"""
+_HOLD: Final = _SQL["hold_retries"]
 
-_UPDATE_ORIGIN: Final = """
-    UPDATE tasks_app_task SET name = row.name, queue = row.queue,
-        priority = coalesce(tasks_app_task.priority, row.priority),
-        created_at = to_timestamp(row.created_at),
-        parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
-        args = coalesce(row.args, tasks_app_task.args),
-        kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::uuid[], %s::jsonb[],
-        %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
-    WHERE tasks_app_task.id = row.id
-"""
+_UPDATE_ORIGIN: Final = _SQL["update_origins"]
 
 
 def apply(events: Sequence[Event]) -> int | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db.backends.utils import CursorWrapper
 
+from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
@@ -13,18 +14,8 @@ from zenith_worker.wire.stream import Event
 _MOST: Final = 2**31 - 2
 _ENDS_A_RUN: Final = frozenset({Status.RETRY, Status.FAILURE, Status.REVOKED})
 
-_INSERT: Final = """
-    INSERT INTO tasks_app_attempt (task_id, attempt, delivery, worker, received_at, started_at,
-        finished_at, outcome, error_type, error_message, traceback)
-    SELECT task_id, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
-        to_timestamp(finished_at), outcome, error_type, error_message, traceback
-    FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
-        %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
-        WITH ORDINALITY AS row (task_id, attempt, delivery, worker, received_at, started_at,
-            finished_at, outcome, error_type, error_message, traceback, number)
-    ORDER BY number
-    ON CONFLICT (task_id, attempt, delivery) DO NOTHING
-"""
+_SQL: Final = statements(__file__)
+_INSERT: Final = _SQL["insert_attempts"]
 
 #: What Python prints between an exception and the one raised while it was handled.
 _CHAINED: Final = re.compile(

@@ -7,20 +7,12 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.fingerprint import fingerprint, normalise, own_frame
 from tasks_app.recording.reducer import TaskState
+from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
-# A task ends once, and its row is locked by whoever saw it end. The conflict is with a letter that
-# something else than this transaction wrote for the same end.
-_INSERT: Final = """
-    INSERT INTO tasks_app_deadletter (task_id, fingerprint, task_name, queue, error_type, message,
-        frame, created_at, state, resolved_by, note)
-    SELECT task_id, fingerprint, task_name, queue, error_type, message, frame, now(), 'OPEN', '', ''
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-        WITH ORDINALITY AS row (task_id, fingerprint, task_name, queue, error_type, message, frame, number)
-    ORDER BY number
-    ON CONFLICT (task_id) DO NOTHING
-"""
+_SQL: Final = statements(__file__)
+_INSERT: Final = _SQL["insert_dead_letters"]
 
 
 def write_dead_letters(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]]) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.arrays import column
+from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
 
 #: Any number that no other advisory lock of this database uses ("zenith" in ASCII).
@@ -32,21 +33,10 @@ class EventRow:
     message: str = ""
 
 
-_INSERT: Final = """
-    INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
-    SELECT row.task_id, row.status, row.position, to_timestamp(row.at), row.worker, row.message
-    FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::text[])
-        WITH ORDINALITY AS row (task_id, status, position, at, worker, message, number)
-    ORDER BY row.number
-    ON CONFLICT (task_id, position) DO NOTHING
-    RETURNING id, task_id, position
-"""
+_SQL: Final = statements(__file__)
+_INSERT: Final = _SQL["insert_events"]
 
-_CORRECT: Final = """
-    UPDATE tasks_app_taskevent AS step SET at = to_timestamp(row.at), worker = row.worker
-    FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::text[]) AS row (task_id, position, at, worker)
-    WHERE step.task_id = row.task_id AND step.position = row.position
-"""
+_CORRECT: Final = _SQL["correct_events"]
 
 
 def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:

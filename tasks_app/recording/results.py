@@ -7,24 +7,11 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.arrays import column
 from tasks_app.recording.reducer import TaskState
+from zenith_site.common.sql import statements
 from zenith_worker.wire.stream import NO_META, Event
 
-# DO UPDATE, not DO NOTHING: a row may exist already where the task's code called
-# `update_state()`. The task's own row is locked, so nobody else writes the same outcome.
-_INSERT: Final = """
-    INSERT INTO django_celery_results_taskresult
-        (task_id, task_name, status, worker, content_type, content_encoding, result, traceback,
-         meta, date_created, date_started, date_done)
-    SELECT task_id, task_name, status, worker, 'application/json', 'utf-8', result, traceback,
-        meta, to_timestamp(created), to_timestamp(started), to_timestamp(done)
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::float8[], %s::float8[], %s::float8[])
-        AS row (task_id, task_name, status, worker, result, traceback, meta, created, started, done)
-    ON CONFLICT (task_id) DO UPDATE SET
-        task_name = excluded.task_name, status = excluded.status, worker = excluded.worker,
-        result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
-        date_started = excluded.date_started, date_done = excluded.date_done
-"""
+_SQL: Final = statements(__file__)
+_INSERT: Final = _SQL["upsert_results"]
 
 #: What `AsyncResult.get()` raises for a task that no worker ever revoked itself.
 REVOKED_RESULT: Final = '{"exc_type": "TaskRevokedError", "exc_message": ["cancelled"], "exc_module": "celery.exceptions"}'

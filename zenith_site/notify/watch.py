@@ -16,6 +16,7 @@ from zenith_site.common.alone import alone
 from zenith_site.common.hints import changed
 from zenith_site.common.lasting import Lasting
 from zenith_site.common.loops import repeat
+from zenith_site.common.sql import statements
 from zenith_site.notify import outbox
 from zenith_site.notify.decisions import Condition, Look
 from zenith_site.notify.kinds import Kind
@@ -34,30 +35,10 @@ FORGOTTEN: Final = "Nothing more was heard of it for a day."
 #: Any number that no other advisory lock of this database uses ("notify" in ASCII); the kind is added.
 _LOCK: Final = 0x6E6F74696679
 
-# A condition that came back before it was over is counted; of one that just goes on, only the time is noted.
-_REPORT: Final = """
-    INSERT INTO notify_notification AS kept
-        (kind, key, severity, title, body, link, opened_at, last_seen_at, count, recovery)
-    SELECT %(kind)s, row.key, %(severity)s, row.title, row.body, row.link, now(), now(), row.count, ''
-    FROM unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(links)s::text[], %(counts)s::int[])
-        AS row (key, title, body, link, count)
-    ORDER BY row.key
-    ON CONFLICT (kind, key) WHERE recovered_at IS NULL DO UPDATE SET last_seen_at = now(),
-        count = greatest(excluded.count, kept.count + (kept.last_seen_at < now() - make_interval(secs => %(gap)s))::int)
-    RETURNING id, xmax = 0
-"""
-_RECOVER: Final = """
-    UPDATE notify_notification AS kept SET recovered_at = now(), recovery = row.recovery
-    FROM unnest(%(keys)s::text[], %(recoveries)s::text[]) AS row (key, recovery)
-    WHERE kept.kind = %(kind)s AND kept.key = row.key AND kept.recovered_at IS NULL
-        AND kept.last_seen_at <= now() - make_interval(secs => %(settles)s)
-    RETURNING kept.id
-"""
-_FORGET: Final = """
-    UPDATE notify_notification SET recovered_at = now(), recovery = %(recovery)s
-    WHERE kind = %(kind)s AND recovered_at IS NULL AND last_seen_at < now() - make_interval(secs => %(after)s)
-    RETURNING id
-"""
+_SQL: Final = statements(__file__)
+_REPORT: Final = _SQL["report_conditions"]
+_RECOVER: Final = _SQL["recover"]
+_FORGET: Final = _SQL["forget"]
 
 
 class Watch:

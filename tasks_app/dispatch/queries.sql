@@ -1,0 +1,16 @@
+-- pending_queues --
+-- From one queue's name to the next in the index, so that a million tasks of a paused queue cost one step.
+WITH RECURSIVE pending (queue) AS (
+    SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND queue > pending.queue)
+    FROM pending WHERE pending.queue IS NOT NULL
+)
+SELECT queue FROM pending
+WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
+
+-- mark_queued --
+-- What the attempt before left is cleared, as recording/reducer.py does for every new delivery.
+UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
+    held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''
+WHERE id = ANY(%s)

@@ -1,0 +1,96 @@
+-- insert_bare_tasks --
+-- Inserts rows for tasks that nobody announced.
+INSERT INTO tasks_app_task (id, name, queue, source, status, position, args, kwargs, worker,
+    error_type, error_message, created_at)
+SELECT id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
+FROM unnest(%s::uuid[], %s::float8[]) AS row (id, at) ORDER BY id
+ON CONFLICT (id) DO NOTHING
+
+-- update_tasks --
+-- Writes how tasks stand now.
+UPDATE tasks_app_task SET
+    status = row.status, position = row.position, worker = row.worker,
+    error_type = row.error_type, error_message = row.error_message,
+    not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
+    received_at = to_timestamp(row.received_at),
+    started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
+    runtime = row.runtime
+FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
+    %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[])
+    AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
+        started_at, finished_at, runtime)
+WHERE tasks_app_task.id = row.id
+
+-- hold_retries --
+-- Only where the row still shows that step: a late report must not hold what was sent on meanwhile.
+UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS row (id, position)
+WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
+    AND tasks_app_task.status = 'RETRY'
+
+-- update_origins --
+-- Writes what only the first report of a task tells that other code sent.
+UPDATE tasks_app_task SET name = row.name, queue = row.queue,
+    priority = coalesce(tasks_app_task.priority, row.priority),
+    created_at = to_timestamp(row.created_at),
+    parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
+    args = coalesce(row.args, tasks_app_task.args),
+    kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::uuid[], %s::jsonb[],
+    %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
+WHERE tasks_app_task.id = row.id
+
+-- insert_attempts --
+-- Keeps runs that went wrong; one reported twice is one row.
+INSERT INTO tasks_app_attempt (task_id, attempt, delivery, worker, received_at, started_at,
+    finished_at, outcome, error_type, error_message, traceback)
+SELECT task_id, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
+    to_timestamp(finished_at), outcome, error_type, error_message, traceback
+FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
+    %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
+    WITH ORDINALITY AS row (task_id, attempt, delivery, worker, received_at, started_at,
+        finished_at, outcome, error_type, error_message, traceback, number)
+ORDER BY number
+ON CONFLICT (task_id, attempt, delivery) DO NOTHING
+
+-- insert_dead_letters --
+-- A task ends once, and its row is locked by whoever saw it end. The conflict is with a letter that
+-- something else than this transaction wrote for the same end.
+INSERT INTO tasks_app_deadletter (task_id, fingerprint, task_name, queue, error_type, message,
+    frame, created_at, state, resolved_by, note)
+SELECT task_id, fingerprint, task_name, queue, error_type, message, frame, now(), 'OPEN', '', ''
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+    WITH ORDINALITY AS row (task_id, fingerprint, task_name, queue, error_type, message, frame, number)
+ORDER BY number
+ON CONFLICT (task_id) DO NOTHING
+
+-- insert_events --
+-- Inserts events in the order of their numbers; a step that was recorded before is left as it is.
+INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
+SELECT row.task_id, row.status, row.position, to_timestamp(row.at), row.worker, row.message
+FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::text[])
+    WITH ORDINALITY AS row (task_id, status, position, at, worker, message, number)
+ORDER BY row.number
+ON CONFLICT (task_id, position) DO NOTHING
+RETURNING id, task_id, position
+
+-- correct_events --
+-- Puts when and where of recorded steps right.
+UPDATE tasks_app_taskevent AS step SET at = to_timestamp(row.at), worker = row.worker
+FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::text[]) AS row (task_id, position, at, worker)
+WHERE step.task_id = row.task_id AND step.position = row.position
+
+-- upsert_results --
+-- DO UPDATE, not DO NOTHING: a row may exist already where the task's code called
+-- `update_state()`. The task's own row is locked, so nobody else writes the same outcome.
+INSERT INTO django_celery_results_taskresult
+    (task_id, task_name, status, worker, content_type, content_encoding, result, traceback,
+     meta, date_created, date_started, date_done)
+SELECT task_id, task_name, status, worker, 'application/json', 'utf-8', result, traceback,
+    meta, to_timestamp(created), to_timestamp(started), to_timestamp(done)
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::text[], %s::float8[], %s::float8[], %s::float8[])
+    AS row (task_id, task_name, status, worker, result, traceback, meta, created, started, done)
+ON CONFLICT (task_id) DO UPDATE SET
+    task_name = excluded.task_name, status = excluded.status, worker = excluded.worker,
+    result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
+    date_started = excluded.date_started, date_done = excluded.date_done

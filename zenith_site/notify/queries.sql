@@ -1,0 +1,25 @@
+-- report_conditions --
+-- A condition that came back before it was over is counted; of one that just goes on, only the time is noted.
+INSERT INTO notify_notification AS kept
+    (kind, key, severity, title, body, link, opened_at, last_seen_at, count, recovery)
+SELECT %(kind)s, row.key, %(severity)s, row.title, row.body, row.link, now(), now(), row.count, ''
+FROM unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(links)s::text[], %(counts)s::int[])
+    AS row (key, title, body, link, count)
+ORDER BY row.key
+ON CONFLICT (kind, key) WHERE recovered_at IS NULL DO UPDATE SET last_seen_at = now(),
+    count = greatest(excluded.count, kept.count + (kept.last_seen_at < now() - make_interval(secs => %(gap)s))::int)
+RETURNING id, xmax = 0
+
+-- recover --
+-- Closes notifications whose conditions are over.
+UPDATE notify_notification AS kept SET recovered_at = now(), recovery = row.recovery
+FROM unnest(%(keys)s::text[], %(recoveries)s::text[]) AS row (key, recovery)
+WHERE kept.kind = %(kind)s AND kept.key = row.key AND kept.recovered_at IS NULL
+    AND kept.last_seen_at <= now() - make_interval(secs => %(settles)s)
+RETURNING kept.id
+
+-- forget --
+-- Closes notifications of which nothing more was heard.
+UPDATE notify_notification SET recovered_at = now(), recovery = %(recovery)s
+WHERE kind = %(kind)s AND recovered_at IS NULL AND last_seen_at < now() - make_interval(secs => %(after)s)
+RETURNING id
