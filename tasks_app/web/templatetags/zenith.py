@@ -13,6 +13,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from zenith_site.common.masking import mask_text
+from zenith_site.common.navigation import sections
 from zenith_site.common.words import NOTHING, duration, size
 from zenith_worker.wire.states import Status
 
@@ -34,6 +35,9 @@ def icon(name: str) -> SafeString:
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
         static("vendor/tabler/sprite.svg"), name,
     )  # fmt: skip
+
+
+register.simple_tag(sections, name="navigation")
 
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)

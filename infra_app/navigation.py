@@ -1,0 +1,9 @@
+"""The pages of nodes and of what Docker hosts hold."""
+
+from zenith_site.common.navigation import Entry, Section, register
+
+register(
+    Entry("infra:nodes", "Nodes", "server-2", "n", Section.MACHINES, 30),
+    Entry("infra:inventory", "Inventory", "box", "i", Section.MACHINES, 40),
+    Entry("infra:network", "Network", "network", "k", Section.MACHINES, 50),
+)
