@@ -18,7 +18,12 @@ class NoHostOnlineError(InfraError):
     retry_after = 5
 
     def __init__(self) -> None:
-        super().__init__("No Docker host is online. Nothing was changed.")
+        super().__init__("No Docker host is online.")
+
+    @property
+    def detail(self) -> str:
+        """What a program is told: also that it may ask again."""
+        return f"{self} Nothing was changed."
 
 
 class UnknownGroupError(InfraError):

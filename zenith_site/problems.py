@@ -231,8 +231,8 @@ def _on_purpose(error: ZenithError) -> Answer:
     if error.status is None:
         raise error
     if error.header:
-        return _unprocessable([Culprit(header=error.header, detail=str(error))])
-    return Answer(error.status, str(error), headers={"Retry-After": str(error.retry_after)} if error.retry_after else {})
+        return _unprocessable([Culprit(header=error.header, detail=error.detail)])
+    return Answer(error.status, error.detail, headers={"Retry-After": str(error.retry_after)} if error.retry_after else {})
 
 
 def _limited(error: RateLimitedError) -> Answer:

@@ -25,7 +25,8 @@ from tasks_app.metrics import outcomes, state
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
 from tasks_app.recording import recorder
 from tests.rollups import ended
-from zenith_site.metrics import collector, web
+from zenith_site.metrics import web
+from zenith_site.metrics.sources import sources
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
@@ -282,7 +283,7 @@ def test_a_source_that_is_away_takes_only_its_own_figures_with_it(monkeypatch: p
         raise redis.ConnectionError("no route")
 
     ended(time.time(), succeeded=1)
-    monkeypatch.setitem(collector.SOURCES, "workers", away)
+    monkeypatch.setitem(sources(), "workers", away)
     found = samples()
     assert found["zenith_metrics_source_up", (("source", "workers"),)] == 0
     assert found["zenith_metrics_source_up", (("source", "outcomes"),)] == 1

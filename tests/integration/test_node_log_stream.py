@@ -9,6 +9,7 @@ import pytest
 from infra_app import log_stream
 from infra_app.log_stream import MAX_LENGTH, MAX_LINES, Line
 from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.keys import NODE_LOG_WATCHED
 
 BLOCK = 200
 
@@ -32,7 +33,7 @@ def test_who_is_watched_is_known(node: UUID) -> None:
 
 def test_watching_ends_unless_it_is_renewed(node: UUID) -> None:
     log_stream.watch(node)
-    left = log_stream._client().ttl(f"{log_stream._WATCHED}{node}")
+    left = log_stream._client().ttl(f"{NODE_LOG_WATCHED}{node}")
     assert 0 < left <= log_stream.WATCHED_FOR
 
 

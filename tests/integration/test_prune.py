@@ -19,6 +19,7 @@ from tasks_app.maintenance import expired, retention
 from tasks_app.models import Attempt, Batch, DeadLetter, IdempotencyKey, ReplayRun, Task, TaskEvent
 from tasks_app.models.replay_run import RunState
 from tests.rollups import ended
+from zenith_site.common.retention import Rule, registered
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -124,7 +125,7 @@ def test_a_dry_run_counts_and_removes_nothing() -> None:
     assert answer["dry_run"] is True
     assert answer["rows"] | {"figures": 0} == {
         "dead letters": 0, "tasks": 4, "batches": 0, "replays": 0, "figures": 0, "idempotency keys": 1,
-        **{rule.name: answer["rows"][rule.name] for rule in retention._others},
+        **{rule.name: answer["rows"][rule.name] for rule in registered()},
     }  # fmt: skip
     assert Task.objects.count() == 4
 
@@ -177,7 +178,7 @@ def test_a_row_that_somebody_holds_is_left_for_the_next_time() -> None:
 
 
 def test_the_engine_follows_the_same_rules_and_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_OWN", (retention.Rule("tasks", "", lambda: expired.tasks(MONTH, chunk=1)),))
+    monkeypatch.setattr(retention, "_OWN", (Rule("tasks", "", lambda: expired.tasks(MONTH, chunk=1)),))
     for _ in range(5):
         a_task(MONTH * 2)
     stop = threading.Event()

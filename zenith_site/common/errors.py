@@ -26,6 +26,11 @@ class ZenithError(Exception):
     retry_after: int | None = None
     header: ClassVar[str] = ""
 
+    @property
+    def detail(self) -> str:
+        """What the API says of it."""
+        return str(self)
+
 
 class InvalidInputError(ZenithError):
     """What was given cannot be accepted; nothing was changed.

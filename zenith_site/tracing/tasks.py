@@ -8,8 +8,8 @@ from celery.app.task import Task as CeleryTask
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
-from zenith_worker.wire import correlation, spans
-from zenith_worker.wire.headers import TRACEPARENT, TRACESTATE
+from zenith_worker.wire import spans
+from zenith_worker.wire.headers import REQUEST_HEADER, TRACEPARENT, TRACESTATE
 
 _OPEN: Final = "zenith_span"
 _CARRIERS: Final = (TRACEPARENT, TRACESTATE)
@@ -30,7 +30,8 @@ def _begin(task: CeleryTask[..., Any], **_: Any) -> None:
     span = spans.span(
         f"run {task.name}", "consumer", parent=parent, messaging__system="celery", messaging__operation__type="process",
         messaging__message__id=str(request.id), messaging__destination__name=str(delivery.get("routing_key") or ""),
-        zenith__task=task.name, zenith__attempt=(request.retries or 0) + 1, zenith__request_id=correlation.request_id.get(),
+        zenith__task=task.name, zenith__attempt=(request.retries or 0) + 1,
+        zenith__request_id=str(getattr(request, REQUEST_HEADER, None) or ""),
     )  # fmt: skip
     span.__enter__()
     setattr(request, _OPEN, span)
