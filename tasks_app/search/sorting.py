@@ -1,6 +1,6 @@
 """Sorting a list of tasks by a column that no index orders: among the newest that match, and no further.
 
-Newest first is the order that the indexes know, at any depth (walk.py). An index for every other column would be written
+Newest first is the order that the indexes know, at any depth (index_scan.py). An index for every other column would be written
 with each step of each task; so what is sorted by runtime, say, are the newest `SORTED_AMONG` tasks that match, and the list
 says so.
 """
