@@ -1,4 +1,4 @@
-"""The admin for tasks: to look, not to touch, since dispatch and tracking are the only writers.
+"""The admin for tasks: to look, not to touch, since dispatch and recording are the only writers.
 
 What can be done here calls dispatch, as the pages and the API do.
 """

@@ -15,7 +15,7 @@ DISPATCHED = ("page", "api", "command", "engine")
 class Task(models.Model):
     """One task. Its id is the Celery task id.
 
-    Written by dispatch/ (the intent) and tracking/ (everything after); nothing else changes it.
+    Written by dispatch/ (the intent) and recording/ (everything after); nothing else changes it.
     Its result and traceback live in django-celery-results' `TaskResult`, once.
     """
 
