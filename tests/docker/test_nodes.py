@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -180,7 +181,8 @@ def test_its_log_is_followed_while_somebody_reads(alpha: Lab) -> None:
 
 
 def printed(node: Node) -> list[str]:
-    """What was written to its standard output; its worker speaks on the other."""
+    """What was written to its standard output; its worker speaks on the other. Who reads says so again and again."""
+    log_stream.watch(node.pk)
     return [line.text for line in log_stream.read(node.pk) if line.stream == "stdout"]
 
 
@@ -213,7 +215,8 @@ def test_figures_and_what_the_host_holds_are_kept(alpha: Lab, api: Client) -> No
 
 
 def test_a_container_that_somebody_else_made_is_left_alone(alpha: Lab) -> None:
-    name = "zenith-somebody-elses"
+    # Not a name that another clone's tests use at the same time.
+    name = f"zenith-somebody-elses-{uuid4().hex[:8]}"
     docker("run", "--detach", "--name", name, "--entrypoint", "sleep", alpha.image, "300")
     try:
         group = alpha.deploy("aside")
