@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from zenith_site.common.errors import ZenithError
+from zenith_site.common.errors import RETRY_AFTER, ZenithError
 
 
 class InfraError(ZenithError):
@@ -14,8 +14,7 @@ class NoHostOnlineError(InfraError):
     """No Docker host is online, so there is nothing to deploy to and nothing to look at."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    #: Seconds.
-    retry_after = 5
+    retry_after = RETRY_AFTER
 
     def __init__(self) -> None:
         super().__init__("No Docker host is online.")

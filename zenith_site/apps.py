@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 
 
 class ZenithSiteConfig(AppConfig):
-    """The roof over tasks_app and infra_app."""
+    """The ground under tasks_app and infra_app."""
 
     name = "zenith_site"
     verbose_name = "Zenith"

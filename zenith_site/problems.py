@@ -32,6 +32,7 @@ from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
 from zenith_site.common.errors import (
+    RETRY_AFTER,
     BrokerUnavailableError,
     InvalidInputError,
     InvalidQueryError,
@@ -42,8 +43,6 @@ from zenith_site.common.jsonsafe import MAX_NAMED, escape
 from zenith_site.common.limits import Quota
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: Seconds after which to ask again when the database or the broker is away.
-RETRY_AFTER: Final = 5
 
 #: What it looks like when PostgreSQL or Redis is away, and not when a query or a command is wrong.
 UNAVAILABLE: Final[tuple[type[Exception], ...]] = (

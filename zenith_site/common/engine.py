@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from django.utils.module_loading import autodiscover_modules
@@ -16,6 +17,7 @@ def register(name: str, loop: Loop) -> None:
     _LOOPS[name] = loop
 
 
+@cache
 def loops() -> dict[str, Loop]:
     """Return all loops by name. The first call imports every app's `engine_loops.py`, and with it what the loops need."""
     autodiscover_modules("engine_loops")

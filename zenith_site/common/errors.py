@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, Final
+
+#: Seconds after which to ask again when a database, a broker or all Docker hosts are away.
+RETRY_AFTER: Final = 5
 
 
 @dataclass(frozen=True)

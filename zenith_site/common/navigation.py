@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from itertools import groupby
 from typing import Final
 
@@ -44,8 +45,9 @@ def register(*entries: Entry) -> None:
     _ENTRIES.extend(entries)
 
 
+@cache
 def sections() -> list[list[Entry]]:
-    """Return the entries of each section in their order. The first call imports every app's `navigation.py`."""
+    """Return the entries of each section in their order. The first call imports every app's `navigation.py`: each page asks."""
     autodiscover_modules("navigation")
     ordered = sorted(_ENTRIES, key=lambda entry: (entry.section, entry.place))
     return [list(entries) for _, entries in groupby(ordered, key=lambda entry: entry.section)]

@@ -1,6 +1,7 @@
 """The sources of metrics: each app registers its own in `metrics`, a module or a package."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final
 
 from django.utils.module_loading import autodiscover_modules
@@ -15,6 +16,7 @@ def register(name: str, source: Source) -> None:
     _SOURCES[name] = source
 
 
+@cache
 def sources() -> dict[str, Source]:
     """Return all sources by name. The first call imports every app's `metrics`."""
     autodiscover_modules("metrics")

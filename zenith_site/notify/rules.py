@@ -6,6 +6,7 @@ registers its own in `notification_rules.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from django.urls import reverse
@@ -41,6 +42,7 @@ def register(*rules: Rule) -> None:
     _RULES.extend(rules)
 
 
+@cache
 def rules() -> tuple[Rule, ...]:
     """Return all rules. The first call imports every app's `notification_rules.py`."""
     autodiscover_modules("notification_rules")
