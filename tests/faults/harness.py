@@ -434,10 +434,20 @@ class World:
                 "missing": sorted(missing)[:5],
                 "entries": self.redis.xlen("zenith:events"),
                 "messages": sum(self.redis.llen(key) for key in ("default", *(f"default\x06\x16{step}" for step in (3, 6, 9)))),
-                "unacknowledged": self.redis.hlen("unacked"),
+                "unacknowledged": self._unacknowledged(),
             }.items()
             if value
         }
+
+    def _unacknowledged(self) -> list[str]:
+        """Return for each message at a worker its task, who took it, and who says in the newest heartbeat to hold it."""
+        owners = self.redis.hgetall("zenith:taken")
+        beats = [json.loads(beat) for key in self.redis.scan_iter("zenith:worker:*") if (beat := self.redis.get(key))]
+        return [
+            f"{tag.decode()}: {json.loads(body)[0]['headers']['id']} of {owners.get(tag)}, named by "
+            f"{[beat['instance'] for beat in beats if tag.decode() in beat['tags']]}"
+            for tag, body in self.redis.hgetall("unacked").items()
+        ]
 
 
 def _without_tracebacks(text: str) -> str:
