@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -149,11 +150,11 @@ class Process:
         """Whether the process has not ended."""
         return self.popen.poll() is None
 
-    def news(self) -> str:
-        """Return the end of what was written since the last call."""
+    def news(self, telling: Callable[[str], str] = str) -> str:
+        """Return the end of what was written since the last call; `telling` takes out what tells nothing before that is cut."""
         text = self.output
         shown, self._shown = self._shown, len(text)
-        return text[shown:][-TAIL:]
+        return telling(text[shown:])[-TAIL:]
 
     def stop(self, number: int = signal.SIGTERM, *, within: float = 45.0) -> None:
         """End the process and its children: politely at first, for certain at last."""
