@@ -21,7 +21,7 @@ WANTED: Final[dict[str, tuple[Any, str]]] = {
     "task_reject_on_worker_lost": (True, "a task whose process dies is lost"),
     "worker_prefetch_multiplier": (1, "tasks wait at busy workers while others are idle"),
     "task_track_started": (True, "nobody sees what runs"),
-    "result_backend": ("tasks_app.worker_bridge.backend:ZenithBackend", "outcomes are not reported"),
+    "result_backend": ("tasks_app.worker_bridge.backend:LastingBackend", "outcomes are not reported"),
     "broker_transport": ("zenith_worker.wire.transport:Transport", "what a dead worker held comes back after hours only"),
     "task_serializer": ("json", "messages cannot be read by others"),
 }

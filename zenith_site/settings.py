@@ -254,7 +254,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A full Redis refuses commands over a connection that is in order; Celery ends the worker for that unless told to try again.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
-CELERY_RESULT_BACKEND = "tasks_app.worker_bridge.backend:ZenithBackend"
+CELERY_RESULT_BACKEND = "tasks_app.worker_bridge.backend:LastingBackend"
+CELERY_REDIS_BACKEND_USE_SSL = CELERY_BROKER_USE_SSL
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
@@ -266,6 +267,7 @@ CELERY_TASK_TRACK_STARTED = True
 CELERY_TASK_SOFT_TIME_LIMIT = 3300
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONSUMER = "zenith_worker.consumer:Consumer"
 # Within the ten seconds that `manage.py up` has to end everything, and leaving some for the servers.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_IMPORTS = ["tasks_app.builtin_tasks", *ZENITH_TASK_MODULES]

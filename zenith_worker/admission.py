@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from celery.exceptions import Ignore
+from celery import Task, states
 
 from zenith_worker.carried import carried
-from zenith_worker.errors import PoisonTaskError
+from zenith_worker.errors import NotNow, NotThisDelivery, PoisonTaskError
 from zenith_worker.reporting import with_redis_retries
+from zenith_worker.signals import origin
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.deliveries import last_crash
-from zenith_worker.wire.headers import DISPATCHED_HEADER, PERHAPS_SENT
+from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event, append
 
@@ -27,29 +29,62 @@ logger = logging.getLogger(__name__)
 MAX_CRASHES: Final = 3
 
 
-def admit(request: Any, ended_before: Callable[[str], bool]) -> None:
-    """Let the request's body run, or raise.
+def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
+    """Let the running request's body run, or raise.
 
     `ended_before` is asked of a task that may be a copy: whether it ended before this delivery.
 
-    Raises Ignore where another delivery runs or ran it or where it was cancelled, Reject where that
+    Raises NotThisDelivery where another delivery runs or ran it or where it was cancelled, Reject where that
     cannot be told now, PoisonTaskError where it killed its process too often.
     """
+    request = task.request
     if _may_be_a_copy(request) and ended_before(request.id):
         logger.warning("Task %s was delivered again after its end; it does not run again.", request.id)
-        raise Ignore
+        _return_part_again(task)
+        raise NotThisDelivery
     tag = (request.properties or {}).get("delivery_tag", "")
-    claim = with_redis_retries(lambda: claims.begin(request.id, attempt=request.retries, tag=tag))
+    claim = with_redis_retries(lambda: claims.begin(request.id, run=Run.of_request(request), tag=tag))
     if claim.verdict == Verdict.CANCELLED:
         with_redis_retries(lambda: append([_revoked(request)]))
+    if claim.verdict == Verdict.ENDED:
+        _return_part_again(task)
     if claim.verdict != Verdict.RUN:
         logger.warning("A delivery of task %s was dropped: %s.", request.id, claim.verdict.value)
-        raise Ignore
+        raise NotThisDelivery
+    if not task.acks_late:
+        with_redis_retries(lambda: append([_started(request)]))
     if claim.crashes >= MAX_CRASHES:
         reason = last_crash(request.id)
         raise PoisonTaskError(
             f"its worker process died {claim.crashes} times while running it" + (f"; last: {reason}" if reason else "")
         )
+
+
+#: Seconds between two looks whether a chord's body was sent, and after which the message is given back.
+_CHORD_LOOK_EVERY: Final = 1.0
+_CHORD_PATIENCE: Final = 60.0
+
+
+def _return_part_again(task: Task[..., Any]) -> None:
+    """Return an ended task's part of its chord once more: its worker may have died between its report and that.
+
+    The message stays unacknowledged until the chord's body was sent or waits for other parts: whoever is sending it holds a
+    lease of some seconds (Celery's `.c` key), and may have died, too. Raises Reject, which gives the message back, if that takes
+    too long.
+    """
+    request, backend = task.request, task.backend
+    if not (request.chord and request.group):
+        return
+    meta = backend.get_task_meta(request.id, cache=False)
+    if meta["status"] not in states.READY_STATES:
+        return  # forgotten: so is the chord
+    deadline = time.monotonic() + _CHORD_PATIENCE
+    while time.monotonic() < deadline:
+        backend.on_chord_part_return(request, meta["status"], meta["result"])
+        if not backend.sends_chord_body(request.group):
+            return
+        time.sleep(_CHORD_LOOK_EVERY)
+    raise NotNow(f"the chord {request.group} is being sent by somebody who does not come to an end", requeue=True)
 
 
 def _may_be_a_copy(request: Any) -> bool:
@@ -59,12 +94,22 @@ def _may_be_a_copy(request: Any) -> bool:
     Copies are made of messages that were delivered before or that a relay sent, and of retries,
     whose message leaves before the failed attempt is acknowledged.
     """
-    return bool(carried(request).number or request.retries or getattr(request, DISPATCHED_HEADER, 0) == PERHAPS_SENT)
+    copied = getattr(request, DISPATCHED_HEADER, 0) == PERHAPS_SENT or getattr(request, COPIES_HEADER, None)
+    return bool(carried(request).number or request.retries or copied)
+
+
+def _started(request: Any) -> Event:
+    """Return the step of a task that must not run again whatever happens: it is told before the body can do anything."""
+    return Event(
+        task_id=request.id, status=Status.STARTED, at=time.time(), **Run.of_request(request)._asdict(),
+        delivery=carried(request).number, worker=request.hostname or "", received_at=carried(request).received_at, early=True,
+        **origin(request),
+    )  # fmt: skip
 
 
 def _revoked(request: Any) -> Event:
     return Event(
-        task_id=request.id, status=Status.REVOKED, at=time.time(), attempt=request.retries,
+        task_id=request.id, status=Status.REVOKED, at=time.time(), **Run.of_request(request)._asdict(),
         delivery=carried(request).number, worker=request.hostname or "", received_at=carried(request).received_at,
         message="refused by its worker: it was cancelled",
     )  # fmt: skip

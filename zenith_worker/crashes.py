@@ -11,6 +11,7 @@ from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.deliveries import note_crash, put_back
 from zenith_worker.wire.instance import instance
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.stream import append
 
 logger = logging.getLogger(__name__)
@@ -19,35 +20,40 @@ logger = logging.getLogger(__name__)
 class CrashNotingRequest(Request):
     """Celery's request, which notes what a lost process died of before the message is put back."""
 
+    @property
+    def store_errors(self) -> bool:
+        """Whether Celery tells the backend of errors: always, since every end is accounted for; it minds what is to be stored."""
+        return True
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """Note the exit signal or status of a lost process; everything else is Celery's."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
-        if isinstance(error, WorkerLostError):
+        if isinstance(error, WorkerLostError) and self.task.acks_late and self.task.reject_on_worker_lost:
             _note_crash(self, str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """Hand back what a stopping worker cuts short; Celery may call that a retry, which it is not."""
-        hand_back(self.id, self.request_dict.get("retries") or 0)
+        hand_back(self.id, Run.of(self.request_dict))
         super()._announce_cancelled(emit_retry=False)
 
 
-def hand_back(task_id: str, attempt: int) -> None:
+def hand_back(task_id: str, run: Run) -> None:
     """Let go of a task that a stopping worker cuts short: its interruption does not count as a crash."""
     try:
-        if claims.release(task_id, attempt):
-            append([put_back(task_id, attempt, "its worker was stopped and handed it back")])
+        if claims.release(task_id, run):
+            append([put_back(task_id, run, "its worker was stopped and handed it back")])
     except redis.RedisError as error:
         logger.warning("Could not hand back task %s: %s", task_id, error)
 
 
 def _note_crash(request: Request, reason: str) -> None:
-    attempt = request.request_dict.get("retries") or 0
+    run = Run.of(request.request_dict)
     try:
         # Before the message is put back: another worker would refuse it as long as this one seems to run it.
-        if not with_redis_retries(lambda: claims.abandon(request.id, attempt, instance()), patience=30.0):
+        if not with_redis_retries(lambda: claims.abandon(request.id, run, instance()), patience=30.0):
             return  # it died between its report and the acknowledgement: nothing is left to run
         note_crash(request.id, reason)
-        append([put_back(request.id, attempt, f"its process died ({reason}); the message went back to its queue")])
+        append([put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")])
     except redis.RedisError:
         return  # the task is delivered again all the same

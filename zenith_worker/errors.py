@@ -1,6 +1,19 @@
 """What ends a task that its own code did not end. A task's error is stored with its class, so these names are public."""
 
+from celery.exceptions import Ignore, Reject
 from kombu.exceptions import EncodeError
+
+
+class NotThisDelivery(Ignore):
+    """Another delivery of the same task runs or ran it, or it was cancelled: this one ends without an outcome."""
+
+
+class NotNow(Reject):
+    """What must be known before the body runs cannot be told now: the message goes back to its queue."""
+
+
+class Replaced(Ignore):
+    """A task's body sent other tasks in its place."""
 
 
 class PoisonTaskError(Exception):

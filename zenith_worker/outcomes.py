@@ -1,15 +1,21 @@
 """A task's outcome as an event: what Celery tells a result backend, in the form in which the stream carries it."""
 
+import sys
 import time
+import traceback as tracebacks
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import states
+from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import EncodeError
 from kombu.utils import json
 
 from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
 from zenith_worker.signals import origin
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import NO_META, Event
 
@@ -25,34 +31,94 @@ OUTCOMES: Final = {
 }
 
 
-def outcome(
-    task_id: str, result: Any, state: str, traceback: str | None, request: Any, children: list[Any], *, largest: int
-) -> Event:
-    """Return the event of an outcome.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What Celery tells a result backend of one end.
 
-    `state` is one of OUTCOMES, `request` is Celery's as the task sees it, `children` are the tasks that it sent as tuples, and
-    `largest` is how many bytes of JSON a result may take. Raises ResultNotJSONError or ResultTooLargeError.
+    Attributes:
+        state: one of OUTCOMES.
+        value: what was returned or raised, as the backend encodes it.
+        error: the exception itself, where there is one.
+        request: Celery's as the task sees it; None where nobody knows one.
+        children: the tasks that it sent, as tuples.
     """
-    known = carried(request)
-    meta = json.dumps({"children": children}) if children else None
-    return Event(
-        task_id=task_id,
-        status=OUTCOMES[state],
-        at=time.time(),
-        attempt=getattr(request, "retries", None) or 0,
-        delivery=known.number,
-        worker=getattr(request, "hostname", None) or "",
-        received_at=known.received_at,
-        started_at=known.started_at,
-        not_before=known.retry_at if state == states.RETRY else None,
-        held=state == states.RETRY and known.held,
-        runtime=known.runtime,
-        result=encode_result(result, largest) if state == states.SUCCESS else _encode_error(result, largest),
-        traceback=_tail(traceback),
-        meta=None if meta == NO_META else meta,
-        **_error(result, state),
-        **origin(request),
-    )
+
+    task_id: str
+    state: str
+    value: Any
+    error: BaseException | None = None
+    traceback: str | None = None
+    request: Any = None
+    children: Sequence[Any] = ()
+
+    def event(self, largest: int, **about: Any) -> Event:
+        """Return the outcome's event; a result takes at most `largest` characters of JSON, and `about` are members more.
+
+        Raises ResultNotJSONError or ResultTooLargeError.
+        """
+        known, run = carried(self.request), Run.of_request(self.request)
+        meta = json.dumps({"children": self.children}) if self.children else None
+        members = {
+            "result": encode_result(self.value, largest) if self.state == states.SUCCESS else _encode_error(self.value, largest),
+            "traceback": _tail(self._real_traceback()),
+            "meta": None if meta == NO_META else meta,
+            **self._told(),
+            **origin(self.request),
+        }
+        return Event(
+            task_id=self.task_id,
+            status=OUTCOMES[self.state],
+            at=time.time(),
+            nesting=run.nesting,
+            attempt=run.attempt,
+            delivery=known.number,
+            worker=getattr(self.request, "hostname", None) or "",
+            received_at=known.received_at,
+            started_at=known.started_at,
+            not_before=known.retry_at if self.state == states.RETRY else None,
+            held=self.state == states.RETRY and known.held,
+            runtime=known.runtime,
+            **{**members, **about},
+        )
+
+    def _told(self) -> dict[str, str]:
+        """Return the error's type and message as Python prints them; nothing for a success."""
+        if self.state == states.SUCCESS:
+            return {}
+        error = _real(self.error)
+        if error is not None:
+            return {"error_type": type(error).__qualname__, "error_message": _text(error)[:MESSAGE_KEPT]}
+        if isinstance(self.error, UnpickleableExceptionWrapper):
+            return {"error_type": self.error.exc_cls_name, "error_message": _message(list(self.error.exc_args))}
+        if isinstance(self.value, dict) and "exc_type" in self.value:
+            return {"error_type": str(self.value["exc_type"]), "error_message": _message(self.value.get("exc_message"))}
+        return {}
+
+    def _real_traceback(self) -> str | None:
+        """Return the traceback; of an exception that Celery had to wrap with what caused it, which the wrapper lost."""
+        if isinstance(self.error, UnpickleableExceptionWrapper) and (error := _real(self.error)) is not None:
+            return "".join(tracebacks.format_exception(error))
+        return self.traceback
+
+
+def _real(error: BaseException | None) -> BaseException | None:
+    """Return the exception that was raised, for what Celery made of one that cannot be pickled; None where that is gone.
+
+    Celery tells the backend of it while it is handled, so Python still knows it.
+    """
+    if not isinstance(error, UnpickleableExceptionWrapper):
+        return error
+    raised = sys.exc_info()[1]
+    while raised is not None and type(raised).__name__ != error.exc_cls_name:
+        raised = raised.__cause__ or raised.__context__
+    return raised
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of somebody else's may raise anything when asked
+        return f"<{type(error).__qualname__}, which cannot be printed>"
 
 
 def encode_result(result: Any, largest: int) -> str:
@@ -79,18 +145,10 @@ def _encode_error(result: Any, largest: int) -> str:
     except EncodeError:
         if not isinstance(result, dict):
             return encode_result(str(result)[:MESSAGE_KEPT], largest)
-        return encode_result({**result, "exc_message": [_message(result)]}, largest)
+        return encode_result({**result, "exc_message": [_message(result.get("exc_message"))]}, largest)
 
 
-def _error(result: Any, status: str) -> dict[str, Any]:
-    """Return the error's type and message from the form in which Celery stores exceptions."""
-    if status == states.SUCCESS or not isinstance(result, dict):
-        return {}
-    return {"error_type": str(result.get("exc_type", "")), "error_message": _message(result)}
-
-
-def _message(error: dict[str, Any]) -> str:
-    message = error.get("exc_message")
+def _message(message: Any) -> str:
     parts = message if isinstance(message, list | tuple) else [message]
     return ", ".join(str(part) for part in parts if part is not None)[:MESSAGE_KEPT]
 

@@ -11,6 +11,7 @@ import redis
 from celery.exceptions import SoftTimeLimitExceeded
 
 from zenith_worker.wire import claims
+from zenith_worker.wire.claims import Stored
 from zenith_worker.wire.states import TERMINAL
 from zenith_worker.wire.stream import Event
 
@@ -19,17 +20,23 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
-def report(event: Event, *, tag: str) -> None:
-    """Report an outcome and let go of the task's claim; it is dropped where another worker holds that.
+def report(event: Event, *, tag: str, stored: Stored | None = None, long: bool = False) -> bool:
+    """Report an outcome, store its result and let go of the task's claim; return False where another worker holds that.
+
+    Then nothing was done, and nothing may follow from this outcome. With `long` the end is remembered for as long as a copy of
+    the message may wait.
 
     Until this returns, the task's message stays unacknowledged. It waits for Redis for as long as that
     takes: a worker can do nothing else without it, and a success given up would be told as a failure.
     """
-    if not with_redis_retries(lambda: claims.finish(event, tag=tag, ends=event.status in TERMINAL)):
+    ends = event.status in TERMINAL
+    counts = with_redis_retries(lambda: claims.finish(event, tag=tag, ends=ends, stored=stored, long=long))
+    if not counts:
         logger.warning(
             "The outcome of task %s (%s) is dropped: another worker took the task over, or it had ended.",
             event.task_id, event.status.value,
         )  # fmt: skip
+    return counts
 
 
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:

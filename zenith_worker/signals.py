@@ -12,22 +12,31 @@ task's outcome (outcomes.py), and for tasks that take longer the state reporter 
 import logging
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import redis
-from celery import signals
+from celery import current_task, signals, states
 from celery.app.task import Task as CeleryTask
+from celery.app.task import get_actual_ignore_result
+from celery.exceptions import Reject, Retry
 from celery.worker.request import Request
 
+from zenith_worker.canvas import comes_next
 from zenith_worker.carried import carried, stamp
-from zenith_worker.wire import correlation, stream
-from zenith_worker.wire.deliveries import count_delivery
-from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
+from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
+from zenith_worker.reporting import with_redis_retries
+from zenith_worker.wire import claims, correlation, stream
+from zenith_worker.wire.deliveries import count_delivery, put_back
+from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
+
+#: As ZenithTask.max_deliveries, for a task of another class.
+MAX_DELIVERIES: Final = 20
 
 
 @signals.before_task_publish.connect
@@ -35,18 +44,21 @@ def carry_trail_on(headers: dict[str, Any], **_: Any) -> None:
     """Let the message say where it comes from. What it was given at its dispatch counts for more: a relay may send it."""
     for name, value in correlation.carried().items():
         headers.setdefault(name, value)
+    if current_task and headers.get("id") in comes_next(current_task.request):
+        headers[COPIES_HEADER] = True
 
 
 @signals.after_task_publish.connect
 def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
     """Report a task that other code sent; retries and dispatched tasks are known already."""
-    if headers.get(DISPATCHED_HEADER) or headers.get("retries"):
+    if (headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")) or headers.get("retries"):
         return
     args, kwargs, _embed = body
     event = Event(
         task_id=headers["id"],
         status=Status.QUEUED,
         at=time.time(),
+        nesting=Run.of(headers).nesting,
         name=sender,
         queue=routing_key,
         args=list(args or ()),
@@ -63,8 +75,8 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
 @signals.task_received.connect
 def stamp_received(request: Request, **_: Any) -> None:
     """Note on the request when it came, and which delivery of its message this is."""
-    attempt = request.request_dict.get("retries") or 0
-    stamp(request.request_dict, count_delivery(request.id, attempt) if request.delivery_info["redelivered"] else 0)
+    run = Run.of(request.request_dict)
+    stamp(request.request_dict, count_delivery(request.id, run) if request.delivery_info["redelivered"] else 0)
     if request.eta is not None:
         _bound_backoff(request)
 
@@ -82,6 +94,41 @@ def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
     carried(task.request).start()
     correlation.task.set((task.request.id or "", task.name))
     correlation.request_id.set(getattr(task.request, REQUEST_HEADER, None) or "")
+
+
+@signals.task_retry.connect
+def report_silent_retry(sender: CeleryTask[..., Any], request: Any, reason: Retry, einfo: Any, **_: Any) -> None:
+    """Report a failed attempt of a task whose results are ignored: Celery tells no backend of it."""
+    if isinstance(sender, CeleryTask) and get_actual_ignore_result(sender, request) and not sender.store_errors_even_if_ignored:
+        sender.backend.mark_as_retry(request.id, reason.exc, einfo and einfo.traceback, request, store_result=False)
+
+
+@signals.task_postrun.connect
+def report_quiet_end(task: CeleryTask[..., Any], retval: Any, state: str, **_: Any) -> None:
+    """Report a body that ended without an outcome: Celery tells no backend of it.
+
+    Not a delivery that was refused before its body began.
+    """
+    if state == states.REJECTED and retval.requeue and not isinstance(retval, NotNow):
+        _report_rejection(task, retval)
+    if state == states.IGNORED and not isinstance(retval, NotThisDelivery) and not task.request.is_eager:
+        if isinstance(retval, Replaced):
+            task.backend.mark_as_replaced(task.request.id, str(retval), task.request)
+        else:
+            task.backend.mark_as_ignored(task.request.id, str(retval), task.request)
+
+
+def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
+    """Report that a body gave its message back; from a number of deliveries on it is not taken back but fails the task."""
+    request, run = task.request, Run.of_request(task.request)
+    deliveries = carried(request).number + 1
+    if deliveries >= getattr(task, "max_deliveries", MAX_DELIVERIES):
+        rejection.requeue = False
+        rejection.reason = f"rejected {deliveries} times; the last time: {rejection.reason}"
+        return
+    if with_redis_retries(lambda: claims.release(request.id, run)):
+        step = with_redis_retries(lambda: put_back(request.id, run, f"its body gave it back: {rejection.reason}"))
+        with_redis_retries(lambda: stream.append([step]))
 
 
 @signals.task_postrun.connect
@@ -105,6 +152,14 @@ def origin(request: Any) -> dict[str, Any]:
         "queue": delivery.get("routing_key") or "",
         "args": list(getattr(request, "args", None) or ()),
         "kwargs": dict(getattr(request, "kwargs", None) or {}),
-        "priority": delivery.get("priority"),
+        "priority": _priority(delivery.get("priority")),
         "parent_id": canonical(getattr(request, "parent_id", None)),
     }
+
+
+def _priority(value: Any) -> int | None:
+    """Return a priority as kombu takes it: any number, also as text, within 0 to 9; None for what is none."""
+    try:
+        return None if value is None else max(0, min(int(value), 9))
+    except (TypeError, ValueError, OverflowError):
+        return 0

@@ -23,6 +23,7 @@ from zenith_worker.carried import carried
 from zenith_worker.crashes import hand_back
 from zenith_worker.signals import origin
 from zenith_worker.wire import claims, heartbeat, pauses, stream
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
@@ -115,6 +116,9 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
             logger.warning("Could not write the heartbeat: %s", error)
+        except Exception:
+            # Whatever it is, such as sets that the event loop changes meanwhile: a worker that does not beat is taken for dead.
+            logger.exception("A heartbeat failed.")
         if stopped.wait(heartbeat.EVERY):
             return
 
@@ -169,7 +173,7 @@ def sign_off(sender: Any, **_: Any) -> None:
     """At the end of a stop on purpose, hand back what was reserved, and do not look dead but gone."""
     _stopped.set()
     for request in list(worker_state.reserved_requests):
-        hand_back(request.id, request.request_dict.get("retries") or 0)
+        hand_back(request.id, Run.of(request.request_dict))
     _say_goodbye(sender.hostname)
 
 
@@ -192,13 +196,14 @@ def _has_news(request: Request) -> bool:
 
 
 def _report(request: Request) -> Iterator[Event]:
-    headers = request.request_dict
+    run = Run.of(request.request_dict)
     received = carried(request).received_at or time.time()
     yield Event(
         task_id=request.id,
         status=_status(request),
         at=request.time_start or received,
-        attempt=headers.get("retries") or 0,
+        nesting=run.nesting,
+        attempt=run.attempt,
         delivery=carried(request).number,
         worker=request.hostname,
         received_at=received,

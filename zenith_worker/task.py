@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial, wraps
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -13,6 +14,7 @@ from kombu.exceptions import OperationalError
 
 from zenith_worker.admission import admit
 from zenith_worker.carried import carried
+from zenith_worker.errors import Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
@@ -40,6 +42,8 @@ class ZenithTask(Task):
     retry_backoff_base = BASE_SECONDS
     retry_backoff_cap = CAP_SECONDS
     drill = False
+    #: How often one message may be delivered without its body coming to an end, before the task is buried.
+    max_deliveries = 20
 
     def __init__(self) -> None:
         if self.time_limit:
@@ -53,7 +57,7 @@ class ZenithTask(Task):
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Let this delivery run only if it should; see admission.py for what is raised."""
         if not self.request.is_eager:
-            admit(self.request, self.ended_before)
+            admit(self, self.ended_before)
 
     def ended_before(self, task_id: str) -> bool:
         """Say whether a task ended before this delivery, so long ago that its claim forgot it: nobody here remembers.
@@ -66,12 +70,45 @@ class ZenithTask(Task):
         """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
         return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
 
+    def retry(
+        self, args: Any = None, kwargs: Any = None, exc: BaseException | None = None, throw: bool = True, eta: Any = None,
+        countdown: float | None = None, max_retries: int | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Send the next attempt as Celery does, and note that it was sent, or that there are to be no more."""
+        known = carried(self.request)
+        if max_retries is None:
+            max_retries = getattr(self.request, MAX_RETRIES_HEADER, None)
+        try:
+            answer = super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        except Retry as retry:
+            known.next_sent, known.retry_at = True, _due(retry.when)
+            raise
+        except (Ignore, Reject):
+            raise
+        except Exception:
+            known.gave_up = True
+            raise
+        known.next_sent, known.retry_at = True, _due(getattr(answer, "when", None))
+        return answer
+
+    def replace(self, sig: Any) -> Any:
+        """Send a signature in this task's place, as Celery does. Raises errors.Replaced, which ends this body."""
+        try:
+            return super().replace(sig)
+        except Ignore:
+            raise Replaced(f"replaced by {sig.name or sig.task}") from None
+
     @property
     def allowed_retries(self) -> int:
         """How many retries the running request may use."""
         asked = getattr(self.request, MAX_RETRIES_HEADER, None)
         allowed = self.max_retries if asked is None else asked
         return _ENDLESS if allowed is None else int(allowed)
+
+
+def _due(when: Any) -> float:
+    """Return the Unix time of a `Retry`'s due time, which is a time or a number of seconds from now."""
+    return float(when.timestamp()) if isinstance(when, datetime) else time.time() + (when or 0)
 
 
 def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +121,7 @@ def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., A
         except (Ignore, Reject, Retry):
             raise
         except Exception as error:
-            if task.request.called_directly:
+            if task.request.called_directly or carried(task.request).gave_up:
                 raise
             decision = decide(
                 retries=task.request.retries,

@@ -30,7 +30,7 @@ from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
-from zenith_worker.wire.states import OPEN, Status
+from zenith_worker.wire.states import OPEN, Status, delivery_of, nesting_of
 from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 #: Tasks cancelled in one transaction.
 CHUNK: Final = 1000
 _HERE: Final = Q(status__in=(Status.SCHEDULED, Status.PENDING)) | Q(status=Status.RETRY, held=True)
-_ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY)
+#: What has a message, or of a replaced task will have one.
+_ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY, Status.REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,6 @@ def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> tuple[int, set[UUID
 def _revoked(task: Task, reason: str) -> Event:
     """Return the step that ends a task, in the delivery that its row shows."""
     return Event(
-        task_id=str(task.id), status=Status.REVOKED, at=time.time(), attempt=task.attempt - 1,
-        delivery=(task.position >> 8) & 0xFF, message=reason,
+        task_id=str(task.id), status=Status.REVOKED, at=time.time(), nesting=nesting_of(task.position),
+        attempt=task.attempt - 1, delivery=delivery_of(task.position), message=reason,
     )  # fmt: skip

@@ -17,7 +17,8 @@ from django.conf import settings
 from kombu.messaging import Producer
 
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
-from zenith_worker.wire.states import Status, attempt_of
+from zenith_worker.wire.runs import Run
+from zenith_worker.wire.states import Status
 from zenith_worker.wire.time_limits import soft_limit
 
 #: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
@@ -28,7 +29,7 @@ ROOT_HEADER: Final = "root_id"
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
     expires_at, status, position, parent_id,
-    (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id)"""
+    (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id), acks_early"""
 
 
 class Row(NamedTuple):
@@ -48,11 +49,13 @@ class Row(NamedTuple):
     position: int
     parent_id: UUID | None
     headers: str | None
+    acks_early: bool
 
     @property
-    def attempt(self) -> int:
-        """The run (from 0) that a message sent now is for: after a failed one, the next."""
-        return attempt_of(self.position) + (self.status == Status.RETRY)
+    def run(self) -> Run:
+        """The run that a message sent now is for: after a failed one, the next."""
+        shown = Run.at(self.position)
+        return shown._replace(attempt=shown.attempt + (self.status == Status.RETRY))
 
 
 def queue_of(task_name: str) -> str:
@@ -74,7 +77,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     id_ = str(row.task_id)
     args, kwargs = json.loads(row.args), json.loads(row.kwargs)
     headers = {
-        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), "id": id_, "retries": row.attempt,
+        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), "id": id_, "retries": row.run.attempt,
         "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
     if perhaps_sent:

@@ -30,6 +30,7 @@ from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.sql import statements
 from zenith_worker.wire import spans
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status, position
 
 logger = logging.getLogger(__name__)
@@ -118,10 +119,14 @@ def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
 
 
 def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row], now: float) -> int | None:
-    by_attempt: dict[int, list[UUID]] = defaultdict(list)
+    by_run: dict[Run, list[UUID]] = defaultdict(list)
     for row in rows:
-        by_attempt[row.attempt].append(row.task_id)
-    for attempt, ids in by_attempt.items():
-        cursor.execute(_MARK, [position(attempt, 0, Status.QUEUED), now, ids])
-    events = [EventRow(row.task_id, status, position(row.attempt, 0, status), now) for row in rows for status in _steps(row)]
+        by_run[row.run].append(row.task_id)
+    for run, ids in by_run.items():
+        cursor.execute(_MARK, [position(run.attempt, 0, Status.QUEUED, run.nesting), now, ids])
+    events = [
+        EventRow(row.task_id, status, position(row.run.attempt, 0, status, row.run.nesting), now)
+        for row in rows
+        for status in _steps(row)
+    ]
     return max((event_id for event_id, _, _ in write_events(cursor, events)), default=None)

@@ -1,6 +1,8 @@
 """Sending again what got lost: tasks whose message exists nowhere (maintenance/reconciler.py finds them)."""
 
+import json
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,9 +16,12 @@ from tasks_app.maintenance.reconciler import Lost
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.deliveries import put_back
-from zenith_worker.wire.states import Status, position
+from zenith_worker.wire.states import Status, delivery_of
+from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
+
+_LOST: Final = "its worker died, and its message was acknowledged before it ran: it is not run again"
 
 _LOCK: Final = f"""
     SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
@@ -35,19 +40,32 @@ def resend(lost: Sequence[Lost]) -> int:
         rows = [Row(*values) for values in cursor.fetchall()]
         try:
             with current_app.producer_or_acquire() as producer:
-                failed = claims.failed_attempts([str(row.task_id) for row in rows])
+                failed = claims.failed_runs([str(row.task_id) for row in rows])
                 for row in rows:
                     if as_found[str(row.task_id)] != (row.status, row.position):
                         continue
-                    if (attempt := failed.get(str(row.task_id), -1)) >= row.attempt:
-                        # A message of that attempt would be refused: its report came, and the row was put back since.
-                        row = row._replace(status=Status.RETRY, position=position(attempt, 0, Status.RETRY))
+                    if row.acks_early and row.status == Status.STARTED:
+                        stream.append([_lost(row)])
+                        continue
+                    if (number := failed.get(str(row.task_id), -1)) >= row.run.number:
+                        # A message of that run would be refused: its report came, and the row was put back since.
+                        row = row._replace(status=Status.RETRY, position=(number << 16) | Status.RETRY.rank)
                     send_message(producer, row, again=True)
                     reason = f"it was {row.status}, but its message was nowhere; it was sent again"
-                    stream.append([put_back(str(row.task_id), row.attempt, reason)])
+                    stream.append([put_back(str(row.task_id), row.run, reason)])
                     sent += 1
         except (OperationalError, redis.RedisError) as error:
             raise BrokerUnavailableError(str(error)) from error
     if sent:
         logger.warning("%s tasks whose message was lost were sent again.", sent)
     return sent
+
+
+def _lost(row: Row) -> Event:
+    """Return the end of a task that was to run at most once (`acks_late=False`) and whose worker is gone."""
+    run, kind = row.run, "WorkerLostError"
+    return Event(
+        task_id=str(row.task_id), status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt,
+        delivery=delivery_of(row.position), error_type=kind, error_message=_LOST,
+        result=json.dumps({"exc_type": kind, "exc_message": [_LOST], "exc_module": "billiard.exceptions"}),
+    )  # fmt: skip

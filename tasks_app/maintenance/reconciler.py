@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Final
 
 from django.db.models import Count, Q
@@ -27,6 +28,7 @@ from zenith_site.common.lasting import Lasting
 from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.deliveries import put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ LAG_ALLOWED: Final = 5.0
 #: The same for a message whose worker is dead, and for one that a living worker does not name any more.
 DEATH_SETTLED_AFTER: Final = 4.0
 FORGOTTEN_AFTER: Final = 10.0
+#: The same for one whose task has ended, and which a living worker names all the same.
+ENDED_SETTLED_AFTER: Final = 60.0
 #: Seconds of age up to which a heartbeat tells what its worker holds.
 FRESH: Final = 6.0
 #: Seconds after the last look beyond which one tells nothing about the time between.
@@ -61,7 +65,12 @@ class Recoverer:
         """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
         owners = broker_queues.owners()
         gone = broker_queues.dead(owners.values())
-        lasting = self._abandoned.update([*self._of_dead(owners, gone), *self._forgotten(owners, gone)])
+        held = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
+        kept = {tag for tag, owner in owners.items() if owner not in gone and tag in held.get(owner, ())}
+        found = (self._of_dead(owners, gone), self._forgotten(owners, gone, held), self._of_ended(kept))
+        lasting = self._abandoned.update(chain.from_iterable(found))
+        for tag in (tag for tag, _ in lasting if tag in kept):
+            logger.error("A worker has held message %s for %.0f s after its task's end; it is dropped.", tag, ENDED_SETTLED_AFTER)
         return sum(self._put_back(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
 
     def _of_dead(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
@@ -69,9 +78,16 @@ class Recoverer:
             if owner in gone:
                 yield tag, DEATH_SETTLED_AFTER
 
-    def _forgotten(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+    def _of_ended(self, kept: set[str]) -> Iterator[tuple[str, float]]:
+        """Yield what living workers still hold of tasks that have ended: an acknowledgement that never comes."""
+        if not kept:
+            return
+        ids = {tag: id_ for tag, id_ in broker_queues.unacknowledged().items() if tag in kept}
+        ended = claims.has_ended(list(ids.values()))
+        yield from ((tag, ENDED_SETTLED_AFTER) for tag, id_ in ids.items() if id_ in ended)
+
+    def _forgotten(self, owners: dict[str, str], gone: set[str], held: dict[str, set[str]]) -> Iterator[tuple[str, float]]:
         """Yield what living workers took over a connection that they lost, or acknowledged in vain."""
-        held = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
         for tag, owner in owners.items():
             if owner not in gone and owner in held and tag not in held[owner]:
                 yield tag, FORGOTTEN_AFTER
@@ -80,11 +96,11 @@ class Recoverer:
         headers = broker_queues.put_back(tag, owner, unless_alive=dead)
         if headers is None:
             return False
-        attempt = headers.get("retries") or 0
+        run = Run.of(headers)
         if dead:
-            claims.abandon(headers["id"], attempt, owner)
+            claims.abandon(headers["id"], run, owner)
         reason = "its worker died" if dead else "its worker lost its connection and forgot it"
-        stream.append([put_back(headers["id"], attempt, f"{reason}; the message went back to its queue")])
+        stream.append([put_back(headers["id"], run, f"{reason}; the message went back to its queue")])
         logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)
         return True
 
@@ -123,22 +139,25 @@ class Searcher:
         suspects |= {task.id: task for task in self._queued() if task.id not in held}
         ended = claims.has_ended(list(suspects))
         missed = [(task, SETTLED_AFTER) for id_, task in suspects.items() if id_ not in ended]
-        self._queued_missed = [task for task, _ in missed if task.status == Status.QUEUED]
+        self._queued_missed = [task for task, _ in missed if task.status in (Status.QUEUED, Status.RETRY)]
         return [task for task, _ in self._missed.update(missed)]
 
     def _queued(self) -> list[Lost]:
-        """Return QUEUED tasks that their queue's lists do not hold, where there are too few messages.
+        """Return tasks that should wait in their queue and do not, where there are too few messages in it.
 
-        Counting is cheap; comparing a long queue message by message is not, and is done rarely.
+        Those are QUEUED, or failed and their back-off is over: the next attempt's message left when they failed. Counting is
+        cheap; comparing a long queue message by message is not, and is done rarely.
         """
         now = self._clock()
-        rows = Task.objects.filter(status=Status.QUEUED).order_by().values_list("queue").annotate(Count("id"))
+        overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
+        waits = Q(status=Status.QUEUED) | overdue
+        rows = Task.objects.filter(waits).order_by().values_list("queue").annotate(Count("id"))
         short = [queue for queue, count in rows if count > broker_queues.depth(queue)]
         if not short or now < self._next_listing:
             return self._queued_missed if short else []
         self._next_listing = now + LISTING_EVERY
         waiting = {id_ for queue in short for id_ in broker_queues.waiting_ids(queue)}
-        tasks = Task.objects.filter(status=Status.QUEUED, queue__in=short).values_list("id", "status", "position")
+        tasks = Task.objects.filter(waits, queue__in=short).values_list("id", "status", "position")
         return [Lost(str(id_), status, place) for id_, status, place in tasks if str(id_) not in waiting]
 
 
@@ -152,7 +171,6 @@ def _held() -> set[str]:
 
 
 def _active() -> list[Lost]:
-    """Return tasks that a worker should hold, and failed ones whose next attempt is overdue."""
-    overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
-    rows = Task.objects.filter(Q(status__in=(Status.RECEIVED, Status.STARTED)) | overdue)
+    """Return tasks that a worker should hold."""
+    rows = Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED))
     return [Lost(str(id_), status, place) for id_, status, place in rows.values_list("id", "status", "position")]

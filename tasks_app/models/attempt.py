@@ -15,7 +15,8 @@ class Attempt(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts", db_index=False)
-    attempt = models.PositiveIntegerField(help_text="Which run of the task, from 1.")
+    nesting = models.PositiveIntegerField(default=0, db_default=0, help_text="How often the task had replaced itself before.")
+    attempt = models.PositiveIntegerField(help_text="Which run of the task, from 1; counted anew after it replaced itself.")
     delivery = models.PositiveSmallIntegerField(default=0, help_text="How often this run's message had been handed out before.")
     worker = models.CharField(max_length=255, blank=True, default="")
     received_at = models.DateTimeField(null=True, blank=True)
@@ -32,7 +33,7 @@ class Attempt(models.Model):
         ordering = ("id",)
         constraints = (
             # recording/attempts.py: a run reported twice is one row; queries/attempts.py reads a task's by it.
-            models.UniqueConstraint(fields=("task", "attempt", "delivery"), name="attempt_once"),
+            models.UniqueConstraint(fields=("task", "nesting", "attempt", "delivery"), name="attempt_once"),
             models.CheckConstraint(condition=models.Q(attempt__gte=1), name="attempt_counts_from_one"),
             models.CheckConstraint(condition=models.Q(outcome__in=STATUSES), name="attempt_outcome_known"),
         )

@@ -53,6 +53,9 @@ class Task(models.Model):
     runtime = models.FloatField(null=True, blank=True, help_text="Seconds in the task's body.")
     # In RETRY: no message waits anywhere; dispatch/publish.py sends the next attempt's when it is due.
     held = models.BooleanField(default=False, db_default=False, help_text="Waits for its retry in PostgreSQL.")
+    acks_early = models.BooleanField(
+        default=False, db_default=False, help_text="Its message was acknowledged before its body began: it is never sent again."
+    )
     replay_of = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays", db_index=False,
         help_text="The dead task that this one was sent in place of.",

@@ -5,13 +5,17 @@ from datetime import datetime
 
 from tasks_app.models import Attempt, Task
 from zenith_site.common.masking import mask_text
-from zenith_worker.wire.states import TERMINAL, Status, delivery_of, position
+from zenith_worker.wire.states import TERMINAL, Status, delivery_of, nesting_of, position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One run of a task. `attempt` counts from 1, `delivery` how often it had been handed out before."""
+    """One run of a task.
 
+    `attempt` counts from 1, `delivery` how often it had been handed out before, `nesting` how often the task had replaced itself.
+    """
+
+    nesting: int = 0
     attempt: int
     delivery: int
     status: str
@@ -35,16 +39,16 @@ def attempts_of(task: Task) -> list[AttemptView]:
     """Return a task's runs, the newest first and without secrets, in one query; in none where no worker had it yet."""
     if task.position <= position(0, 0, Status.QUEUED):
         return []
-    kept = {(row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
+    kept = {(row.nesting, row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
     current = _from_task(task)
     if current is not None:
-        kept.setdefault((current.attempt, current.delivery), current)
+        kept.setdefault((current.nesting, current.attempt, current.delivery), current)
     return [view for _, view in sorted(kept.items(), reverse=True)]
 
 
 def _from_row(row: Attempt) -> AttemptView:
     return AttemptView(
-        attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
+        nesting=row.nesting, attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
         received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at,
         error_type=row.error_type, error_message=mask_text(row.error_message), traceback=mask_text(row.traceback),
     )  # fmt: skip
@@ -56,8 +60,8 @@ def _from_task(task: Task) -> AttemptView | None:
     if task.received_at is None and task.started_at is None:
         return None
     return AttemptView(
-        attempt=task.attempt, delivery=delivery_of(task.position), status=status, worker=task.worker,
-        received_at=task.received_at, started_at=task.started_at,
+        nesting=nesting_of(task.position), attempt=task.attempt, delivery=delivery_of(task.position), status=status,
+        worker=task.worker, received_at=task.received_at, started_at=task.started_at,
         finished_at=task.finished_at if status in TERMINAL else None,
         error_type=task.error_type, error_message=mask_text(task.error_message),
     )  # fmt: skip

@@ -71,7 +71,7 @@ def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list
         ended = run.finished_at if run.status in (*TERMINAL, Status.RETRY) else None
         for status, at in ((Status.RECEIVED, run.received_at), (Status.STARTED, run.started_at), (Status(run.status), ended)):
             if at is not None:
-                place = position(run.attempt - 1, run.delivery, status)
+                place = position(run.attempt - 1, run.delivery, status, run.nesting)
                 found.setdefault(place, Step(status, at, run.attempt, run.delivery))
     return [found[place] for place in sorted(found)]
 

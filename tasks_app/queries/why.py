@@ -90,7 +90,11 @@ def explain(task: Task, facts: Facts) -> str:
         case Status.FAILURE:
             return f"It gave up after attempt {task.attempt}: {task.error_type or 'the reason is not known'}."
         case Status.REVOKED:
-            return "It was cancelled before it finished."
+            return "It ended before it finished: it was cancelled, or will not run for the reason that its timeline gives."
+        case Status.IGNORED:
+            return "Its body raised Ignore: it ran, and there is no outcome."
+        case Status.REPLACED:
+            return "It sent other tasks in its place; the last of them brings its outcome."
 
 
 def _queued(task: Task, facts: Facts) -> str:

@@ -45,6 +45,10 @@ _COLUMNS: Final = (
     "runtime",
 )  # fmt: skip
 
+#: Characters of a name (of a task, a worker, an error) and of a queue's that a row holds.
+_NAME_KEPT: Final = 255
+_QUEUE_KEPT: Final = 100
+
 _SQL: Final = statements(__file__)
 _INSERT_BARE: Final = _SQL["insert_bare_tasks"]
 
@@ -71,6 +75,7 @@ def apply(events: Sequence[Event]) -> int | None:
         ended, corrected = _fold(states, by_task)
         _write_rows(cursor, states.values())
         _hold(cursor, [event for event in events if event.held])
+        _note_early(cursor, [event.task_id for event in events if event.early])
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
@@ -140,6 +145,12 @@ def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:
         cursor.execute(_HOLD, [[event.task_id for event in events], [event.position for event in events]])
 
 
+def _note_early(cursor: CursorWrapper, ids: Sequence[str]) -> None:
+    """Note whose message is acknowledged before the body begins, so that it is never sent again."""
+    if ids:
+        cursor.execute("UPDATE tasks_app_task SET acks_early = true WHERE id = ANY(%s::uuid[])", [list(ids)])
+
+
 def _columns(states: Sequence[TaskState], *names: str) -> list[str]:
     return [column(getattr(state, name) for state in states) for name in names]
 
@@ -177,9 +188,10 @@ def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
 
 
 def _make_storable(event: Event) -> None:
-    event.worker = storable_text(event.worker)
+    event.worker = storable_text(event.worker)[:_NAME_KEPT]
+    event.name, event.queue = storable_text(event.name)[:_NAME_KEPT], storable_text(event.queue)[:_QUEUE_KEPT]
     event.message = storable_text(event.message)
-    event.error_type = storable_text(event.error_type)[:255]
+    event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
     event.parent_id = canonical(event.parent_id)
     event.error_message = storable_text(event.error_message)
     if event.traceback is not None:

@@ -7,7 +7,7 @@ from typing import Final
 from django.db.backends.utils import CursorWrapper
 
 from zenith_site.common.sql import statements
-from zenith_worker.wire.states import Status
+from zenith_worker.wire.states import Status, nesting_of
 from zenith_worker.wire.stream import Event
 
 #: More attempts than any task has; PostgreSQL would refuse the whole batch for a number beyond its type.
@@ -36,6 +36,7 @@ def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
         _INSERT,
         [
             [event.task_id for event in failed],
+            [nesting_of(event.position) for event in failed],
             [min(event.attempt, _MOST) + 1 for event in failed],
             # As states.position() has it.
             [min(event.delivery, 0xFF) for event in failed],

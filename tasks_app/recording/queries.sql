@@ -41,16 +41,16 @@ WHERE tasks_app_task.id = row.id
 
 -- insert_attempts --
 -- Keeps runs that went wrong; one reported twice is one row.
-INSERT INTO tasks_app_attempt (task_id, attempt, delivery, worker, received_at, started_at,
+INSERT INTO tasks_app_attempt (task_id, nesting, attempt, delivery, worker, received_at, started_at,
     finished_at, outcome, error_type, error_message, traceback)
-SELECT task_id, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
+SELECT task_id, nesting, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
     to_timestamp(finished_at), outcome, error_type, error_message, traceback
-FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
+FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
     %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
-    WITH ORDINALITY AS row (task_id, attempt, delivery, worker, received_at, started_at,
+    WITH ORDINALITY AS row (task_id, nesting, attempt, delivery, worker, received_at, started_at,
         finished_at, outcome, error_type, error_message, traceback, number)
 ORDER BY number
-ON CONFLICT (task_id, attempt, delivery) DO NOTHING
+ON CONFLICT (task_id, nesting, attempt, delivery) DO NOTHING
 
 -- insert_dead_letters --
 -- A task ends once, and its row is locked by whoever saw it end. The conflict is with a letter that
@@ -84,13 +84,16 @@ WHERE step.task_id = row.task_id AND step.position = row.position
 -- `update_state()`. The task's own row is locked, so nobody else writes the same outcome.
 INSERT INTO django_celery_results_taskresult
     (task_id, task_name, status, worker, content_type, content_encoding, result, traceback,
-     meta, date_created, date_started, date_done)
-SELECT task_id, task_name, status, worker, 'application/json', 'utf-8', result, traceback,
-    meta, to_timestamp(created), to_timestamp(started), to_timestamp(done)
+     meta, task_args, task_kwargs, date_created, date_started, date_done)
+SELECT row.task_id, task_name, row.status, row.worker, 'application/json', 'utf-8', result, traceback,
+    meta, to_json(left(task.args::text, 1024))::text, to_json(left(task.kwargs::text, 1024))::text,
+    to_timestamp(created), to_timestamp(started), to_timestamp(done)
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::text[], %s::float8[], %s::float8[], %s::float8[])
     AS row (task_id, task_name, status, worker, result, traceback, meta, created, started, done)
+JOIN tasks_app_task AS task ON task.id = row.task_id::uuid
 ON CONFLICT (task_id) DO UPDATE SET
     task_name = excluded.task_name, status = excluded.status, worker = excluded.worker,
     result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
+    task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
     date_started = excluded.date_started, date_done = excluded.date_done

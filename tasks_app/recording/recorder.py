@@ -120,6 +120,7 @@ class Recorder:
                 events += stream.decode(entry.raw)
                 readable.append(entry)
             except UnreadableEntryError as error:
+                events += stream.salvage(entry.raw)
                 self._set_aside(entry, error)
         return readable, events
 
@@ -132,7 +133,18 @@ class Recorder:
                 newest = _apply(stream.decode(entry.raw)) or newest
                 stream.done([entry])
             except (DataError, IntegrityError, ValueError) as reason:
+                newest = self._salvage(entry) or newest
                 self._set_aside(entry, reason)
+        return newest
+
+    def _salvage(self, entry: Entry) -> int | None:
+        """Record of an entry that PostgreSQL refuses which tasks took which steps, one by one: any may be the culprit."""
+        newest = None
+        for event in stream.salvage(entry.raw):
+            try:
+                newest = _apply([stream.core(event)]) or newest
+            except (DataError, IntegrityError, ValueError) as error:
+                logger.error("A step of task %s could not be recorded at all: %s", event.task_id[:100], error)
         return newest
 
     def _set_aside(self, entry: Entry, reason: Exception) -> None:

@@ -64,7 +64,7 @@ def fold(state: TaskState, event: Event) -> bool:
         return False
     if newer != 0 and state.position:
         _start_delivery(state)
-    decides = newer != 0 or RANKS[event.status] > RANKS[state.status] or not state.position
+    decides = ends or newer != 0 or RANKS[event.status] > RANKS[state.status] or not state.position
     _fill_times(state, event, decides)
     if decides:
         state.status = event.status
@@ -103,6 +103,8 @@ def _learn(state: TaskState, event: Event) -> None:
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)
+    if event.nesting and state.name:
+        return  # the row shows what was asked for, not what the task sent in its place
     state.name = state.name or event.name
     state.queue = state.queue or event.queue
     state.args = state.args or event.args

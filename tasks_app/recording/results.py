@@ -8,6 +8,7 @@ from django.db.backends.utils import CursorWrapper
 from tasks_app.recording.arrays import column
 from tasks_app.recording.reducer import TaskState
 from zenith_site.common.sql import statements
+from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import NO_META, Event
 
 _SQL: Final = statements(__file__)
@@ -18,7 +19,8 @@ REVOKED_RESULT: Final = '{"exc_type": "TaskRevokedError", "exc_message": ["cance
 
 
 def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]]) -> None:
-    """Store the outcomes of tasks that this transaction saw end."""
+    """Store the outcomes of tasks that this transaction saw end, but not of those whose body wants none."""
+    ended = [(state, event) for state, event in ended if state.status != Status.IGNORED]
     if not ended:
         return
     cursor.execute(
@@ -26,7 +28,7 @@ def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]
         [
             column(state.id for state, _ in ended),
             column(state.name for state, _ in ended),
-            column(state.status.value for state, _ in ended),
+            column(event.result_status or state.status.value for state, event in ended),
             column(state.worker[:100] for state, _ in ended),
             column(event.result for _, event in ended),
             column(event.traceback for _, event in ended),

@@ -66,9 +66,12 @@ _MARK_LATE: Final = """
 
 
 def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
-    """Add what ended, and what failed and will run again (with the time), inside the transaction."""
+    """Add what ended, and what failed and will run again (with the time), inside the transaction.
+
+    A body that raised `Ignore` wants no outcome, and is in none of these figures.
+    """
     tallies: dict[Key, Tally] = {}
-    for state in ended:
+    for state in (state for state in ended if state.status != Status.IGNORED):
         _count_end(tallies.setdefault(_key(state, state.finished_at or 0.0), Tally()), state)
     for state, at in retried:
         tallies.setdefault(_key(state, at), Tally()).retried += 1

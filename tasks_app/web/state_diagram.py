@@ -1,8 +1,8 @@
 """The statuses of a task as a small diagram, the path that it took lit; laid out twice, for a wide and for a narrow screen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -89,6 +89,24 @@ NARROW: Final = Layout(
         Status.STARTED: (1, 1), Status.RETRY: (0, 1), Status.REVOKED: (0, 2), Status.SUCCESS: (1, 2), Status.FAILURE: (2, 2),
     },
 )  # fmt: skip
+#: Statuses that few tasks come into: each is drawn where a task did, in a row of their own (the rank in it is the column).
+RARE: Final = (Status.REPLACED, Status.IGNORED)
+
+
+def layouts(visited: Collection[Status]) -> tuple[Layout, Layout]:
+    """Return both layouts with room for the rare statuses among `visited`."""
+    rare = [status for status in RARE if status in visited]
+    return _with(WIDE, rare, first=4), _with(NARROW, rare, first=0)
+
+
+def _with(layout: Layout, rare: Sequence[Status], first: int) -> Layout:
+    if not rare:
+        return layout
+    row = 1 + max(row for _, row in layout.places.values())
+    places = {**layout.places, **{status: (first + RARE.index(status), row) for status in rare}}
+    return replace(layout, places=places, size=(layout.size[0], layout.size[1] + layout.pitch[1]))
+
+
 #: The ways that are always drawn; others only where the task went them.
 USUAL: Final[tuple[Way, ...]] = (
     (Status.SCHEDULED, Status.PENDING), (Status.PENDING, Status.QUEUED), (Status.QUEUED, Status.RECEIVED),
@@ -100,7 +118,7 @@ USUAL: Final[tuple[Way, ...]] = (
 def state_diagrams(course: Course) -> list[Diagram]:
     """Draw the path that a task took, in both layouts."""
     taken = set(_ways(course))
-    return [_draw(layout, course, taken) for layout in (WIDE, NARROW)]
+    return [_draw(layout, course, taken) for layout in layouts({step.status for step in course.steps})]
 
 
 def path_in_words(course: Course) -> str:
@@ -161,11 +179,11 @@ def _corners(layout: Layout, way: Way) -> list[Point]:
     if column == to_column and abs(row - to_row) == 1:
         down = to_row > row
         return [layout.side(source, 0.5, down), layout.side(target, 0.5, not down)]
-    if layout is WIDE and target in TERMINAL and column == to_column - 1:
+    if layout.name == WIDE.name and target in TERMINAL and column == to_column - 1:
         start, end = layout.side(source, 1, 0.5), layout.side(target, 0, 0.5)
         middle = (start[0] + end[0]) / 2
         return [start, (middle, start[1]), (middle, end[1]), end]
-    if way == (Status.RETRY, Status.QUEUED) and layout is WIDE:
+    if way == (Status.RETRY, Status.QUEUED) and layout.name == WIDE.name:
         start, end = layout.side(source, 0, 0.5), layout.side(target, 0.5, 1)
         return [start, (end[0], start[1]), end]
     return _around(layout, source, target)

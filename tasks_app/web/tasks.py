@@ -38,7 +38,7 @@ MOST_RUN_AGAIN: Final = 1000
 #: The tabs, in the order in which a task goes through them.
 TABS: Final = (
     Status.STARTED, Status.RECEIVED, Status.QUEUED, Status.PENDING, Status.SCHEDULED, Status.RETRY, Status.FAILURE,
-    Status.SUCCESS, Status.REVOKED,
+    Status.SUCCESS, Status.REVOKED, Status.REPLACED, Status.IGNORED,
 )  # fmt: skip
 COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
     ("id", lambda found: found.task.id),

@@ -1,55 +1,65 @@
-"""The result backend: outcomes go to the stream, and are read from PostgreSQL.
+"""Results that last: what Redis has forgotten, or never held, is read from PostgreSQL."""
 
-Celery calls a result backend for every outcome there is, in the pool's child processes and, for
-lost processes and hard time limits, in the worker's main process. That makes it the one place to
-report outcomes from. A success is in Redis *before* Celery acknowledges the message, so a task
-whose outcome got lost is always delivered again. A recorder writes the outcome to `TaskResult`;
-`AsyncResult(id).get()` reads it there, as with django-celery-results' own backend.
-"""
+import time
+from collections.abc import Collection, Iterator
+from typing import Any, Final
 
-from typing import Any
-
-from celery import states
-from celery.app.task import Context
+from celery import Celery, states
+from celery.backends.redis import ResultConsumer
 from django.conf import settings
 from django_celery_results.backends import DatabaseBackend
+from django_celery_results.models import TaskResult
 
-from zenith_worker.outcomes import OUTCOMES, outcome
-from zenith_worker.reporting import report
+from tasks_app.models import Task
+from zenith_worker.backend import ZenithBackend
+from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.states import Status
+
+#: Seconds between two looks into PostgreSQL for results that nobody publishes: those of tasks that Zenith dispatched.
+LOOK_EVERY: Final = 0.5
+#: What Celery calls a task that has not ended, by the status of its row.
+_STATES: Final = {Status.STARTED: states.STARTED, Status.RETRY: states.RETRY, Status.RECEIVED: states.RECEIVED}
 
 
-class ZenithBackend(DatabaseBackend):
-    """django-celery-results' backend, with writing left to the recorders."""
+class LastingConsumer(ResultConsumer):
+    """Celery's consumer of results, which also looks into PostgreSQL while it waits."""
 
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Context | None = None,
-        store_result: bool = True,
-        state: str = states.SUCCESS,
-    ) -> None:
-        """Report a success also where its result is ignored: the task is accounted for anyway."""
-        if not store_result or (request is not None and request.ignore_result):
-            self._report(task_id, None, state, None, request)
-        super().mark_as_done(task_id, result, request, store_result, state)
+    _looked = 0.0
 
-    def _store_result(
-        self,
-        task_id: str,
-        result: Any,
-        status: str,
-        traceback: str | None = None,
-        request: Context | None = None,
-        using: str | None = None,
-    ) -> Any:
-        if status in OUTCOMES:
-            self._report(task_id, result, status, traceback, request)
-        elif status != states.STARTED:  # the worker's state reporter tells what runs
-            super()._store_result(task_id, result, status, traceback, request, using)
-        return result
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Wait for a published result, for `timeout` seconds but not beyond the next look."""
+        super().drain_events(timeout=min(timeout or LOOK_EVERY, LOOK_EVERY))
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        for meta in self.backend.lasting_ends({*self._pending_results.concrete, *self._pending_results.weak}):
+            self.on_state_change(meta, None)
 
-    def _report(self, task_id: str, result: Any, status: str, traceback: str | None, request: Any) -> None:
-        children = self.current_task_children(request)
-        event = outcome(task_id, result, status, traceback, request, children, largest=settings.ZENITH_RESULT_MAX_BYTES)
-        report(event, tag=(getattr(request, "properties", None) or {}).get("delivery_tag", ""))
+
+class LastingBackend(ZenithBackend):
+    """Zenith's backend where Django is: `AsyncResult` falls back to django-celery-results' `TaskResult`."""
+
+    ResultConsumer = LastingConsumer
+
+    def __init__(self, *, app: Celery, url: str | None = None, **options: Any) -> None:
+        super().__init__(app=app, url=url or settings.ZENITH_REDIS_URL, **options)
+        self.largest_result = settings.ZENITH_RESULT_MAX_BYTES
+        self._rows = DatabaseBackend(app=app)
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        meta: dict[str, Any] = super()._get_task_meta_for(task_id)
+        return self.lasting_meta(task_id) if meta["status"] == states.PENDING else meta
+
+    def lasting_ends(self, task_ids: Collection[str]) -> Iterator[dict[str, Any]]:
+        """Yield what PostgreSQL knows of those tasks that have ended."""
+        found = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES) if task_ids else []
+        for row in found:
+            yield self._rows._get_task_meta_for(row.task_id)
+
+    def lasting_meta(self, task_id: str) -> dict[str, Any]:
+        """Return what PostgreSQL knows of a task, as Celery's backends do."""
+        meta: dict[str, Any] = self._rows._get_task_meta_for(task_id)
+        if meta["status"] == states.PENDING and (id_ := canonical(task_id)) is not None:
+            status = Task.objects.filter(pk=id_).values_list("status", flat=True).first()
+            meta["status"] = _STATES.get(Status(status), states.PENDING) if status else states.PENDING
+        return meta

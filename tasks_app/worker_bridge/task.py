@@ -5,11 +5,11 @@ from typing import Final
 from uuid import UUID
 
 import redis
-from celery.exceptions import Reject
 from django.db import DatabaseError
 
 from tasks_app.models import Task
 from zenith_site.common.loops import with_fresh_connection
+from zenith_worker.errors import NotNow
 from zenith_worker.task import ZenithTask
 from zenith_worker.wire.states import TERMINAL
 
@@ -27,6 +27,6 @@ class DatabaseTask(ZenithTask):
                 return Task.objects.filter(pk=UUID(task_id), status__in=TERMINAL).exists()
         except (DatabaseError, redis.RedisError) as error:
             time.sleep(REQUEUE_AFTER)
-            raise Reject(f"PostgreSQL cannot tell whether it ran: {error}", requeue=True) from error
+            raise NotNow(f"PostgreSQL cannot tell whether it ran: {error}", requeue=True) from error
         except ValueError:
             return False

@@ -60,19 +60,21 @@ def _everything_ended(connection: Connection, account: Account) -> Iterator[str]
     yield from _rows(
         connection, "not at its end",
         """SELECT id::text, name, status FROM tasks_app_task
-        WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED') AND NOT (id = ANY(%s::uuid[]))""",
+        WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED') AND NOT (id = ANY(%s::uuid[]))""",
         list(account.left),
     )  # fmt: skip
     yield from _rows(
         connection, "ended as its body does not",
         """SELECT id::text, name, status, error_type, error_message FROM tasks_app_task WHERE cancel_requested_at IS NULL AND (
-            (name IN ('faults.short', 'faults.long', 'faults.flaky', 'faults.noop') AND status = 'FAILURE')
+            (name IN ('faults.short', 'faults.long', 'faults.flaky', 'faults.noop', 'faults.body', 'faults.swap')
+                AND status IN ('FAILURE', 'IGNORED'))
+            OR (name = 'faults.ignored' AND status <> 'IGNORED')
             OR (name = 'faults.hopeless' AND (status = 'SUCCESS' OR error_type <> 'HopelessError')))""",
     )  # fmt: skip
     yield from _rows(
         connection, "succeeded and never ran to its end",
         """SELECT id::text, name FROM tasks_app_task AS task WHERE status = 'SUCCESS'
-        AND name IN ('faults.short', 'faults.long', 'faults.flaky')
+        AND name IN ('faults.short', 'faults.long', 'faults.flaky', 'faults.body', 'faults.swap')
         AND NOT EXISTS (SELECT FROM fault_run AS run WHERE run.task_id = task.id AND run.ended IS NOT NULL)""",
     )  # fmt: skip
 
@@ -122,13 +124,13 @@ def _steps_are_in_order(connection: Connection, wrong_clocks: Sequence[str]) -> 
     yield from _rows(
         connection, "does not have one end among its steps",
         """SELECT task.id::text, task.name, task.status, count(event.id) FROM tasks_app_task AS task
-        LEFT JOIN tasks_app_taskevent AS event ON event.task_id = task.id AND event.status IN ('SUCCESS', 'FAILURE', 'REVOKED')
-        WHERE task.status IN ('SUCCESS', 'FAILURE', 'REVOKED') GROUP BY task.id HAVING count(event.id) <> 1""",
+        LEFT JOIN tasks_app_taskevent AS event ON event.task_id = task.id AND event.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED')
+        WHERE task.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED') GROUP BY task.id HAVING count(event.id) <> 1""",
     )  # fmt: skip
     yield from _rows(
         connection, "has a status that its steps do not tell",
         """SELECT task.id::text, task.name, task.status, task.position FROM tasks_app_task AS task
-        WHERE task.status IN ('SUCCESS', 'FAILURE', 'REVOKED') AND NOT EXISTS (SELECT FROM tasks_app_taskevent AS event
+        WHERE task.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED') AND NOT EXISTS (SELECT FROM tasks_app_taskevent AS event
             WHERE event.task_id = task.id AND event.status = task.status AND event.position = task.position)""",
     )  # fmt: skip
     yield from _rows(

@@ -19,7 +19,7 @@ import django
 django.setup()
 
 import redis  # noqa: E402
-from celery import current_app  # noqa: E402
+from celery import chord, current_app  # noqa: E402
 from django.db import Error, connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
@@ -53,6 +53,17 @@ def sent(name: str, ids: list[str], kwargs: dict[str, Any] | None = None) -> dic
     return answer
 
 
+def canvas(chords: int, parts: int, others: dict[str, int]) -> dict[str, list[str]]:
+    """Send chords of short tasks, and other tasks by name; return the ids of the chords' bodies, and of all."""
+    task = current_app.signature
+    header = [task("faults.short") for _ in range(parts)]
+    sent_chords = [chord(header, task("faults.body"), app=current_app).apply_async() for _ in range(chords)]
+    bodies = [str(result.id) for result in sent_chords]
+    ids = [str(part.id) for result in sent_chords for part in result.parent]
+    ids += [str(current_app.send_task(name).id) for name, count in others.items() for _ in range(count)]
+    return {"bodies": bodies, "sent": [*bodies, *ids]}
+
+
 def cancelled(ids: list[str], force: bool = False) -> dict[str, int]:
     """Cancel tasks."""
     done = _surely(lambda: cancel([UUID(id_) for id_ in ids], by="the fault suite", force=force))
@@ -72,7 +83,7 @@ def _surely(attempt: Callable[[], Any]) -> Any:
             time.sleep(0.2)
 
 
-VERBS: dict[str, Callable[..., Any]] = {"dispatch": dispatched, "send": sent, "cancel": cancelled}
+VERBS: dict[str, Callable[..., Any]] = {"dispatch": dispatched, "send": sent, "cancel": cancelled, "canvas": canvas}
 
 
 def main() -> None:

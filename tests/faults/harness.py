@@ -328,6 +328,11 @@ class World:
         self._doubt()
         return list(answer["sent"])
 
+    def canvas(self) -> None:
+        """Send chords, and tasks that replace themselves or want no outcome; of all of them an end must be known."""
+        answer = self.ask("canvas", chords=2, parts=3, others={"faults.swap": 2, "faults.ignored": 2})
+        self.account.foreign.update(answer["sent"])
+
     def _doubt(self) -> None:
         """Of tasks that other code sent just before Redis was killed nobody may know, unless they were recorded in time."""
         for killed in self._redis_killed:
@@ -336,7 +341,7 @@ class World:
                     self.account.foreign.difference_update(ids)
                     self.account.unsure.update(ids)
 
-    def wave(self) -> None:
+    def wave(self, *, canvas: bool = False) -> None:
         """Dispatch one wave of mixed tasks, in any order."""
         parts: list[Callable[[], object]] = [
             lambda: self.dispatch("short", WAVE["short"]),
@@ -345,21 +350,25 @@ class World:
             lambda: self.dispatch("hopeless", WAVE["hopeless"], max_retries=1),
             lambda: self.dispatch("short", WAVE["later"], delay=self.rng.uniform(0.5, 4)),
             lambda: self.send("short", WAVE["foreign"]),
+            *([self.canvas] if canvas else []),
         ]
         self.rng.shuffle(parts)
         for part in parts:
             part()
 
     @contextmanager
-    def load(self, waves: int = 3) -> Iterator[None]:
-        """Dispatch waves of mixed tasks while the block runs; the last one is dispatched by its end."""
+    def load(self, waves: int = 3, *, canvas: bool = False) -> Iterator[None]:
+        """Dispatch waves of mixed tasks while the block runs; the last one is dispatched by its end.
+
+        With `canvas` there are chords and the like among them: other code sends those, so Redis must not lose what it had answered.
+        """
         failed: list[BaseException] = []
         pauses = [self.rng.uniform(0, 0.7) for _ in range(waves)]
 
         def work() -> None:
             try:
                 for pause in pauses:
-                    self.wave()
+                    self.wave(canvas=canvas)
                     time.sleep(pause)
             except BaseException as error:
                 failed.append(error)
@@ -442,7 +451,7 @@ class World:
         account = self.account
         open_ = self.query(
             """SELECT id::text, name, status, position, worker FROM tasks_app_task
-            WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED') AND NOT (id = ANY(%s::uuid[])) LIMIT 10""",
+            WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED') AND NOT (id = ANY(%s::uuid[])) LIMIT 10""",
             list(account.left),
         )
         known = {id_ for (id_,) in self.query("SELECT id::text FROM tasks_app_task")}

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 from celery import Task, shared_task
+from celery.exceptions import Ignore
 
 CREATE_TABLE = """
     CREATE TABLE IF NOT EXISTS fault_run (id uuid PRIMARY KEY, task_id uuid NOT NULL, attempt int NOT NULL,
@@ -111,6 +112,26 @@ def hopeless(self: Task) -> None:
     """Fail always."""
     with Noted(self):
         raise HopelessError("always")
+
+
+@shared_task(name="faults.body", bind=True)
+def body(self: Task, results: list[int]) -> int:
+    """Be the body of a chord."""
+    with Noted(self):
+        return sum(results)
+
+
+@shared_task(name="faults.swap", bind=True)
+def swap(self: Task) -> Any:
+    """Send another task in its own place."""
+    raise self.replace(short.s())
+
+
+@shared_task(name="faults.ignored", bind=True)
+def ignored(self: Task) -> None:
+    """Want no outcome."""
+    with Noted(self):
+        raise Ignore
 
 
 @shared_task(name="faults.noop")

@@ -10,7 +10,7 @@ from tests.waiting import eventually
 
 def test_all_engines_are_killed_and_stay_away_for_a_minute(world: World) -> None:
     world.begin("engines killed", engines=2)
-    with world.load(waves=4):
+    with world.load(waves=4, canvas=True):
         world.kill(*world.engines)
         world.wait(60, 62)
         engines = [world.launch_engine(), world.launch_engine()]
@@ -22,7 +22,7 @@ def test_all_engines_are_killed_and_stay_away_for_a_minute(world: World) -> None
 def test_a_recorder_is_killed_between_commit_and_acknowledgement(world: World) -> None:
     world.begin("recorder killed")
     victim = world.launch_saboteur("recorder", world.rng.randint(1, 3))
-    with world.load():
+    with world.load(canvas=True):
         # The other recorder may have read everything before it was up.
         assert eventually(lambda: not victim.runs or not world.dispatch("short", 20), within=60, every=1)
         assert "Traceback" not in victim.output, victim.output
@@ -35,7 +35,7 @@ def test_a_relay_is_killed_between_publication_and_marking(world: World) -> None
     engine = world.launch_engine("--only", "recorder", "--only", "reconciler")
     world.await_ready(engine)
     victim = world.launch_saboteur("relay")
-    with world.load():
+    with world.load(canvas=True):
         ids = world.dispatch("short", 200, delay=1.0)
         assert eventually(lambda: not victim.runs, within=60)
         assert "Traceback" not in victim.output, victim.output
@@ -48,7 +48,7 @@ def test_a_relay_is_killed_between_publication_and_marking(world: World) -> None
 
 def test_two_of_each_part_run_at_once(world: World) -> None:
     world.begin("two of each", engines=2)
-    with world.load(waves=5):
+    with world.load(waves=5, canvas=True):
         pass
     world.settle()
     world.check()
@@ -80,7 +80,7 @@ def test_everything_is_restarted_one_after_the_other_as_for_an_upgrade(world: Wo
     workers = [world.launch_worker(**gentle) for _ in range(2)]
     web, port = world.launch_web()
     world.await_ready(*workers)
-    with world.load(waves=6):
+    with world.load(waves=6, canvas=True):
         held = world.dispatch("long", 4, kwargs={"seconds": 8.0})
         eventually(lambda: world.statuses(held)["STARTED"] >= 2)
         successor = world.launch_engine()

@@ -22,7 +22,7 @@ def children(pid: int) -> list[psutil.Process]:
 def test_nothing_happens(world: World) -> None:
     """The case against which the others are read."""
     world.begin("nothing")
-    with world.load():
+    with world.load(canvas=True):
         pass
     world.settle()
     world.check()
@@ -30,7 +30,7 @@ def test_nothing_happens(world: World) -> None:
 
 def test_pool_processes_are_killed_in_their_tasks(world: World) -> None:
     world.begin("pool processes killed")
-    with world.load():
+    with world.load(canvas=True):
         for _ in range(3):
             world.wait(0.2, 0.8)
             world.rng.choice(children(world.rng.choice(world.workers).pid)).kill()
@@ -40,7 +40,7 @@ def test_pool_processes_are_killed_in_their_tasks(world: World) -> None:
 
 def test_a_worker_is_killed_with_tasks_reserved_and_running(world: World) -> None:
     world.begin("worker killed")
-    with world.load():
+    with world.load(canvas=True):
         victim = world.workers[0]
         held = world.dispatch("long", 6, kwargs={"seconds": 3.0})
         mine = "SELECT id::text FROM tasks_app_task WHERE id = ANY(%s::uuid[]) AND worker = %s AND position & 255 IN (4, 5)"
@@ -61,7 +61,7 @@ def test_a_worker_is_killed_with_tasks_reserved_and_running(world: World) -> Non
 def test_only_the_main_process_of_a_worker_is_killed(world: World) -> None:
     """Its pool's processes are orphans then, and may be running tasks: what they report still counts, once."""
     world.begin("worker's main process killed")
-    with world.load():
+    with world.load(canvas=True):
         victim = world.workers[0]
         held = world.dispatch("long", 6, kwargs={"seconds": 3.0})
         eventually(lambda: world.statuses(held)["STARTED"] >= 2)
@@ -77,7 +77,7 @@ def test_a_worker_is_cut_off_for_so_long_that_others_take_over(world: World) -> 
     """When it comes back its late outcomes do not count: each task succeeds once."""
     world.begin("worker cut off")
     victim, other = world.workers
-    with world.load(waves=2):
+    with world.load(waves=2, canvas=True):
         held = world.dispatch("long", 8, kwargs={"seconds": 2.0})
         eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))
         with world.paused(victim.pid):
@@ -97,7 +97,7 @@ def test_a_worker_has_a_clock_that_is_wrong(world: World) -> None:
     path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests' / 'faults' / 'wrong_clock'}"
     wrong = world.launch_worker(PYTHONPATH=path, FAULTS_CLOCK_OFF=off, listed=False)
     world.await_ready(wrong)
-    with world.load():
+    with world.load(canvas=True):
         pass
     world.settle()
     world.check(wrong_clocks=[wrong.name])
@@ -110,7 +110,7 @@ def test_workers_of_an_older_release_get_tasks_that_they_do_not_know(world: Worl
     world.begin("older release", workers=0)
     older = world.launch_worker(ZENITH_TASK_MODULES="tests.faults.tasks,tests.faults.older_tasks", listed=False)
     world.await_ready(older)
-    with world.load(waves=1):
+    with world.load(waves=1, canvas=True):
         changed = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"unit": "ms"})
         added = world.ask("send", name="faults.added", ids=[str(uuid4()) for _ in range(5)])
         known = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"seconds": 1.5})
@@ -126,7 +126,7 @@ def test_workers_of_an_older_release_get_tasks_that_they_do_not_know(world: Worl
 
 def test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish(world: World) -> None:
     world.begin("worker stopped")
-    with world.load():
+    with world.load(canvas=True):
         victim = world.workers[0]
         held = world.dispatch("long", 4, kwargs={"seconds": 12.0})
         eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))

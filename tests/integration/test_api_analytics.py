@@ -56,7 +56,7 @@ def test_the_stats_have_the_contracts_shape(reader: Client) -> None:
     assert answer["p50"] == pytest.approx(1.0, rel=0.42)
     assert answer["by_status"] == {
         "SCHEDULED": 0, "PENDING": 0, "QUEUED": 1, "RECEIVED": 0, "STARTED": 0, "RETRY": 0,
-        "SUCCESS": 8, "FAILURE": 2, "REVOKED": 1,
+        "SUCCESS": 8, "FAILURE": 2, "REVOKED": 1, "IGNORED": 0, "REPLACED": 0,
     }  # fmt: skip
     assert set(answer["by_status"]) == {status.value for status in Status}
     assert answer["window"] == "1h"

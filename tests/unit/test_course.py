@@ -10,7 +10,7 @@ import pytest
 from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.course import Course, course
-from tasks_app.web.state_diagram import NARROW, WIDE, path_in_words, state_diagrams
+from tasks_app.web.state_diagram import RARE, layouts, path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import MOST_ROWS, Timeline, timeline_drawing
 from zenith_worker.wire.states import Status, note_position, position
 
@@ -162,7 +162,7 @@ def test_the_statuses_that_were_passed_are_lit_and_where_it_is_stands_out(told: 
     for diagram in state_diagrams(took(*told)):
         assert {node.status for node in diagram.nodes if node.lit} == passed
         assert [node.status for node in diagram.nodes if node.current] == [told[-1][0]]
-        assert len(diagram.nodes) == len(Status)
+        assert len(diagram.nodes) == len(Status) - len(RARE)
 
 
 def test_only_the_ways_that_were_gone_are_lit() -> None:
@@ -194,8 +194,10 @@ def test_a_back_off_at_a_worker_goes_by_way_of_the_queue() -> None:
     assert sum(edge.lit for edge in wide.edges) == 4
 
 
-@pytest.mark.parametrize("layout", [WIDE, NARROW])
+@pytest.mark.parametrize("layout", layouts(set(Status)))
 def test_no_status_lies_outside_of_its_drawing(layout: Any) -> None:
+    assert set(layout.places) == set(Status)
+    assert len(set(layout.places.values())) == len(Status)
     for status in Status:
         x, y = layout.corner(status)
         assert 0 <= x <= layout.size[0] - layout.node[0]

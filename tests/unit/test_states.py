@@ -35,8 +35,15 @@ def test_whatever_is_open_can_be_revoked(status: Status) -> None:
     assert (Status.REVOKED in TRANSITIONS[status]) == (status in OPEN)
 
 
-def test_the_terminal_statuses_are_those_of_celery_and_no_more() -> None:
-    assert {status.value for status in TERMINAL} == {"SUCCESS", "FAILURE", "REVOKED"}
+def test_the_terminal_statuses_are_celerys_and_the_one_that_celery_calls_an_end_without_a_result() -> None:
+    assert {status.value for status in TERMINAL} == {"SUCCESS", "FAILURE", "REVOKED", "IGNORED"}
+
+
+def test_ranks_are_a_part_of_what_is_stored_and_never_change() -> None:
+    assert [status.value for status in Status] == [
+        "SCHEDULED", "PENDING", "QUEUED", "RECEIVED", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REPLACED",
+    ]  # fmt: skip
+    assert [status.rank for status in Status] == list(range(1, 12))
 
 
 def test_within_one_delivery_ranks_rise_along_the_way_of_a_task() -> None:

@@ -67,7 +67,12 @@ SENTENCES: list[tuple[Task, Facts, str]] = [
     (task(Status.RETRY, attempt=1), facts(), "Attempt 2 failed; attempt 3 of 4 starts now."),
     (task(Status.SUCCESS, runtime=0.25), facts(), "It returned after 250 ms."),
     (task(Status.FAILURE, attempt=3, error_type="ValueError"), facts(), "It gave up after attempt 4: ValueError."),
-    (task(Status.REVOKED), facts(), "It was cancelled before it finished."),
+    (
+        task(Status.REVOKED), facts(),
+        "It ended before it finished: it was cancelled, or will not run for the reason that its timeline gives.",
+    ),
+    (task(Status.IGNORED), facts(), "Its body raised Ignore: it ran, and there is no outcome."),
+    (task(Status.REPLACED), facts(), "It sent other tasks in its place; the last of them brings its outcome."),
     (task(Status.STARTED, cancel_requested_at=NOW), facts(), "Its cancellation was asked for"),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.keys import ALIVE, CLAIM, TAKEN, UNACKED, UNACKED_INDEX
+from zenith_worker.wire.runs import Run
 
 #: kombu's separator between a queue's name and a priority step.
 _SEPARATOR: Final = "\x06\x16"
@@ -175,9 +176,25 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
         message["properties"]["delivery_info"]["redelivered"] = True
     answer = script(
         _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
-        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), headers.get("retries") or 0,
+        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), Run.of(headers).number,
     )  # fmt: skip
     return headers if answer else None
+
+
+_PASS_ON: Final = load("queue_pass_on")
+
+
+def pass_on(tag: str, owner: str, more: dict[str, Any]) -> bool:
+    """Put a message that this worker holds to the end of its queue, with `more` headers; return False where it is not held.
+
+    Raises redis.RedisError.
+    """
+    held = client().hget(UNACKED, tag)
+    if not held:
+        return False
+    message, _exchange, queue = json.loads(held)
+    message["headers"].update(more)
+    return bool(script(_PASS_ON, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, _list_of(queue, message), json.dumps(message)))
 
 
 def _list_of(queue: str, message: dict[str, Any]) -> str:

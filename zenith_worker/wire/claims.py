@@ -22,6 +22,7 @@ from typing import Final
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.stream import Event, encode
 
 #: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
@@ -30,6 +31,15 @@ RUNNING_KEPT: Final = 120
 WAITING_KEPT: Final = 7 * 24 * 3600
 ENDED_KEPT: Final = 600
 CANCELLED_KEPT: Final = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What Celery's result backend is to hold: its key and value, and after how many seconds it forgets; None for never."""
+
+    key: bytes
+    value: bytes | str
+    expires: int | None
 
 
 class Verdict(StrEnum):
@@ -56,28 +66,30 @@ _ABANDON: Final = load("claim", "claim_abandon")
 _CANCEL: Final = load("claim", "claim_cancel")
 
 
-def begin(task_id: str, *, attempt: int, tag: str) -> Claim:
+def begin(task_id: str, *, run: Run, tag: str) -> Claim:
     """Claim a task for this process before its body runs. Raises redis.RedisError."""
     pid = os.getpid()
     while True:
-        answer = script(_BEGIN, CLAIM + task_id, attempt, instance(), tag, pid, RUNNING_KEPT, ALIVE)
+        answer = script(_BEGIN, CLAIM + task_id, run.number, instance(), tag, pid, RUNNING_KEPT, ALIVE)
         verdict, number = text(answer[0]), int(answer[1])
         if verdict != "sibling":
             return Claim(Verdict(verdict), number)
         # Held by another process of this worker: only this machine can tell whether it lives.
         if _lives(number):
             return Claim(Verdict.TAKEN)
-        script(_ABANDON, CLAIM + task_id, attempt, instance(), number, WAITING_KEPT)
+        script(_ABANDON, CLAIM + task_id, run.number, instance(), number, WAITING_KEPT)
 
 
-def finish(event: Event, *, tag: str, ends: bool) -> bool:
-    """Report an outcome and let go of the claim, in one step; return False where another holds it.
+def finish(event: Event, *, tag: str, ends: bool, stored: Stored | None = None, long: bool = False) -> bool:
+    """Report an outcome, store its result, wake who waits for that, and let go of the claim, in one step.
 
-    Raises redis.RedisError; then it may or may not have been reported, and can be again.
+    Returns False where another holds the claim; then nothing was done. With `long` the end is remembered for as long as a copy of
+    the message may wait in its queue. Raises redis.RedisError; then it may or may not have been done, and can be again.
     """
-    kept = ENDED_KEPT if ends else WAITING_KEPT
-    answer = script(_FINISH, CLAIM + event.task_id, event.attempt, instance(), tag, EVENTS, encode([event]), "EW"[not ends], kept)
-    return bool(answer)
+    kept = ENDED_KEPT if ends and not long else WAITING_KEPT
+    result = (stored.key, stored.value, stored.expires or 0) if stored else ()
+    about = (event.run.number, instance(), tag, EVENTS, encode([event]), "E" if ends else "W", kept)
+    return bool(script(_FINISH, CLAIM + event.task_id, *about, *result))
 
 
 def renew(task_ids: Iterable[str]) -> None:
@@ -88,21 +100,21 @@ def renew(task_ids: Iterable[str]) -> None:
         pipe.execute()
 
 
-def release(task_id: str, attempt: int) -> bool:
+def release(task_id: str, run: Run) -> bool:
     """Let go of a task that this worker hands back on purpose; return whether it is still to be run.
 
     Raises redis.RedisError.
     """
-    return bool(script(_RELEASE, CLAIM + task_id, attempt, instance()))
+    return bool(script(_RELEASE, CLAIM + task_id, run.number, instance()))
 
 
-def abandon(task_id: str, attempt: int, owner: str) -> bool:
+def abandon(task_id: str, run: Run, owner: str) -> bool:
     """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
 
     Any worker may take the task over; the count is kept however long it waits for that. Returns whether
     the attempt is still to be run: its outcome may be reported already. Raises redis.RedisError.
     """
-    return bool(script(_ABANDON, CLAIM + task_id, attempt, owner, 0, WAITING_KEPT))
+    return bool(script(_ABANDON, CLAIM + task_id, run.number, owner, 0, WAITING_KEPT))
 
 
 def cancel(task_id: str) -> Verdict:
@@ -115,9 +127,12 @@ def has_ended(task_ids: list[str]) -> set[str]:
     return {id_ for id_, (state, _) in _states(task_ids).items() if state == "E"}
 
 
-def failed_attempts(task_ids: list[str]) -> dict[str, int]:
-    """Return the newest failed attempt (from 0) of those tasks that wait for their next one. Raises redis.RedisError."""
-    return {id_: attempt for id_, (state, attempt) in _states(task_ids).items() if state == "W"}
+def failed_runs(task_ids: list[str]) -> dict[str, int]:
+    """Return the number (Run.number) of the newest run that failed, of those tasks that wait for their next one.
+
+    Raises redis.RedisError.
+    """
+    return {id_: run for id_, (state, run) in _states(task_ids).items() if state == "W"}
 
 
 def _states(task_ids: list[str]) -> dict[str, tuple[str, int]]:

@@ -7,6 +7,7 @@ import redis
 
 from zenith_worker.wire.client import client, command, text
 from zenith_worker.wire.keys import CRASH, DELIVERIES
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
@@ -14,12 +15,12 @@ from zenith_worker.wire.stream import Event
 _KEPT: Final = 7 * 24 * 3600
 
 
-def count_delivery(task_id: str, attempt: int) -> int:
-    """Count one more delivery of this attempt and return its number; 1 where Redis cannot tell.
+def count_delivery(task_id: str, run: Run) -> int:
+    """Count one more delivery of this run and return its number; 1 where Redis cannot tell.
 
     The first delivery is number 0 and is not counted: a message that comes again is marked so.
     """
-    key = _deliveries(task_id, attempt)
+    key = _deliveries(task_id, run)
     try:
         with client().pipeline(transaction=True) as pipe:
             pipe.incr(key)
@@ -29,16 +30,16 @@ def count_delivery(task_id: str, attempt: int) -> int:
         return 1
 
 
-def next_delivery(task_id: str, attempt: int) -> int:
-    """Return the number that the next delivery of this attempt will have. Raises redis.RedisError."""
-    return int(command("GET", _deliveries(task_id, attempt)) or 0) + 1
+def next_delivery(task_id: str, run: Run) -> int:
+    """Return the number that the next delivery of this run will have. Raises redis.RedisError."""
+    return int(command("GET", _deliveries(task_id, run)) or 0) + 1
 
 
-def put_back(task_id: str, attempt: int, reason: str) -> Event:
+def put_back(task_id: str, run: Run, reason: str) -> Event:
     """Return the step of a task whose message went back to its queue. Raises redis.RedisError."""
     return Event(
-        task_id=task_id, status=Status.QUEUED, at=time.time(), attempt=attempt,
-        delivery=next_delivery(task_id, attempt), message=reason,
+        task_id=task_id, status=Status.QUEUED, at=time.time(), nesting=run.nesting, attempt=run.attempt,
+        delivery=next_delivery(task_id, run), message=reason,
     )  # fmt: skip
 
 
@@ -55,5 +56,5 @@ def last_crash(task_id: str) -> str:
         return ""
 
 
-def _deliveries(task_id: str, attempt: int) -> str:
-    return f"{DELIVERIES}{task_id}:{attempt}"
+def _deliveries(task_id: str, run: Run) -> str:
+    return f"{DELIVERIES}{task_id}:{run.number}"

@@ -8,6 +8,10 @@ DISPATCHED_HEADER: Final = "zenith"
 PERHAPS_SENT: Final = 2
 #: How many retries the dispatch asked for.
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
+#: The message is sent by the end of another task, which may be reached twice; then it is sent twice, with the same id.
+COPIES_HEADER: Final = "zenith_copies"
+#: The names of the workers that gave the message back because they have no code for its task.
+REFUSED_HEADER: Final = "zenith_refused_by"
 #: Of a retry: its attempt (from 0), and for how many seconds it backs off.
 BACKOFF_HEADER: Final = "zenith_backoff"
 #: The id of the request that sent the task, or that sent the task which sent it.

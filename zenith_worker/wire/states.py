@@ -1,7 +1,8 @@
 """The life of a task: every status with its sentence, rank and exits.
 
-Celery's own state names, with two more for what Celery cannot see: SCHEDULED (held in
-PostgreSQL until it is due) and QUEUED (on the broker, not yet at a worker).
+Celery's own state names, with three more for what Celery cannot see: SCHEDULED (held in
+PostgreSQL until it is due), QUEUED (on the broker, not yet at a worker) and REPLACED (its body
+sent other tasks in its place, the last of which has its id and brings its outcome).
 """
 
 from enum import StrEnum
@@ -20,6 +21,9 @@ class Status(StrEnum):
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
     REVOKED = "REVOKED"
+    # Their ranks are part of positions that are stored: new ones come last.
+    IGNORED = "IGNORED"
+    REPLACED = "REPLACED"
 
     @property
     def label(self) -> str:
@@ -47,6 +51,8 @@ SENTENCES: Final[dict[Status, str]] = {
     Status.SUCCESS: "Returned; its result is stored.",
     Status.FAILURE: "Gave up after its last attempt.",
     Status.REVOKED: "Cancelled before it finished.",
+    Status.IGNORED: "Its body raised Ignore: it ended and wants no outcome.",
+    Status.REPLACED: "Its body sent other tasks in its place; one of them carries its id on.",
 }
 
 #: As text, for databases and command lines.
@@ -57,7 +63,7 @@ CHOICES: Final = [(status.value, status.label) for status in Status]
 RANKS: Final[dict[Status, int]] = {status: rank for rank, status in enumerate(Status, start=1)}
 
 #: A task in one of these never changes its status again.
-TERMINAL: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
+TERMINAL: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.IGNORED})
 
 #: Still to be accounted for.
 OPEN: Final = frozenset(Status) - TERMINAL
@@ -68,21 +74,38 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.PENDING: frozenset({Status.QUEUED, Status.REVOKED}),
     Status.QUEUED: frozenset({Status.RECEIVED, Status.STARTED, Status.REVOKED}),
     Status.RECEIVED: frozenset({Status.STARTED, Status.QUEUED, Status.REVOKED}),
-    Status.STARTED: frozenset({Status.SUCCESS, Status.RETRY, Status.FAILURE, Status.QUEUED, Status.REVOKED}),
+    Status.STARTED: frozenset(
+        {Status.SUCCESS, Status.RETRY, Status.FAILURE, Status.QUEUED, Status.REVOKED, Status.IGNORED, Status.REPLACED}
+    ),
     Status.RETRY: frozenset({Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.REVOKED}),
     Status.SUCCESS: frozenset(),
     Status.FAILURE: frozenset(),
     Status.REVOKED: frozenset(),
+    Status.IGNORED: frozenset(),
+    Status.REPLACED: frozenset({Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.FAILURE, Status.REVOKED}),
 }
 
 
-def position(attempt: int, delivery: int, status: Status) -> int:
+#: Bits of a position: delivery and rank take eight each, attempts stay below `_ATTEMPTS`.
+_ATTEMPTS: Final = 1 << 24
+_NESTINGS: Final = 1 << 16
+
+
+def run_number(nesting: int, attempt: int) -> int:
+    """Return a number that orders the runs of one task: by how often it replaced itself, then by attempt.
+
+    Both count from 0, and are Celery's `replaced_task_nesting` and `retries`.
+    """
+    return min(nesting, _NESTINGS - 1) * _ATTEMPTS + min(attempt, _ATTEMPTS - 1)
+
+
+def position(attempt: int, delivery: int, status: Status, nesting: int = 0) -> int:
     """Return a number that orders all events of one task, whatever order they arrive in.
 
-    `attempt` counts runs from 0 (Celery's `retries`), `delivery` counts how often the same
-    attempt's message was handed out again. Clocks play no part: workers' clocks may disagree.
+    `nesting` counts how often the task replaced itself, `attempt` counts runs from 0 (Celery's `retries`), `delivery` counts how
+    often the same attempt's message was handed out again. Clocks play no part: workers' clocks may disagree.
     """
-    return (attempt << 16) | (min(delivery, 0xFF) << 8) | status.rank
+    return (run_number(nesting, attempt) << 16) | (min(delivery, 0xFF) << 8) | status.rank
 
 
 def note_position(number: int) -> int:
@@ -90,9 +113,14 @@ def note_position(number: int) -> int:
     return -1 - number
 
 
+def nesting_of(position_: int) -> int:
+    """Return how often the task had replaced itself where this step belongs."""
+    return (max(0, position_) >> 16) // _ATTEMPTS
+
+
 def attempt_of(position_: int) -> int:
     """Return the attempt (from 0) that a position belongs to."""
-    return max(0, position_) >> 16
+    return (max(0, position_) >> 16) % _ATTEMPTS
 
 
 def delivery_of(position_: int) -> int:

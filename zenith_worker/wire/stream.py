@@ -19,13 +19,18 @@ from types import NoneType
 from typing import Any, Final, get_args, get_origin
 
 import redis
+from celery.utils.saferepr import saferepr
+from kombu.utils import json as kombu_json
 
 from zenith_worker.wire import recorder_stats
 from zenith_worker.wire.client import client, command, load, script, text
 from zenith_worker.wire.keys import EVENTS, RECORDER, RECORDER_STATS, UNREADABLE
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status, position
 
 GROUP: Final = "recorder"
+#: Characters kept of an argument that JSON cannot hold.
+_REPR_KEPT: Final = 1024
 #: Seconds: longer than the largest batch takes.
 RECORDER_NOTED: Final = 60
 #: Stands for every place.
@@ -43,6 +48,8 @@ class Event:
     task_id: str
     status: Status
     at: float
+    # How often the task had replaced itself: Celery's `replaced_task_nesting`.
+    nesting: int = 0
     attempt: int = 0
     delivery: int = 0
     worker: str = ""
@@ -50,6 +57,8 @@ class Event:
     received_at: float | None = None
     started_at: float | None = None
     not_before: float | None = None
+    # Of a STARTED: its message is acknowledged already (`acks_late=False`), so it must never run again.
+    early: bool = False
     # Of a RETRY: its worker sent no message; the next attempt waits in PostgreSQL (dispatch/publish.py).
     held: bool = False
     runtime: float | None = None
@@ -58,6 +67,8 @@ class Event:
     error_type: str = ""
     error_message: str = ""
     meta: str | None = None
+    # Celery's state of the result where it is another than the status: a task that never ran fails with its chain.
+    result_status: str = ""
     # Only for tasks that Zenith did not dispatch, whose row nobody has written yet.
     name: str = ""
     queue: str = ""
@@ -69,7 +80,12 @@ class Event:
     @property
     def position(self) -> int:
         """Where this step stands among all steps of its task."""
-        return position(self.attempt, self.delivery, self.status)
+        return position(self.attempt, self.delivery, self.status, self.nesting)
+
+    @property
+    def run(self) -> Run:
+        """Which run of its task this step belongs to."""
+        return Run(self.nesting, self.attempt)
 
 
 #: An event's `meta` if the task sent no other.
@@ -98,11 +114,41 @@ _BEYOND: Final = 253_402_300_800
 
 
 def encode(events: Iterable[Event]) -> bytes:
-    """Return events as the JSON that one stream entry carries; defaults are left out."""
+    """Return events as the JSON that one stream entry carries; defaults are left out.
+
+    Arguments are written as kombu writes a message's body, which knows dates, decimals, UUIDs and bytes. Of what came by another
+    serializer and is none of those, only its `repr` is told: an announcement must not fail, and others travel with it.
+    """
     rows = [
         {name: value for name, default in _DEFAULTS.items() if (value := getattr(event, name)) != default} for event in events
     ]
-    return json.dumps(rows, separators=(",", ":")).encode()
+    try:
+        text = _dumps(rows)
+    except (TypeError, ValueError, RecursionError):
+        text = _dumps([_described(row) for row in rows])
+    return text.encode()
+
+
+def _dumps(value: Any) -> str:
+    return str(kombu_json.dumps(value, separators=(",", ":")))
+
+
+def _described(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's row with the arguments that JSON cannot hold by what they look like."""
+    described = dict(row)
+    if "args" in row:
+        described["args"] = [_speakable(item) for item in row["args"]]
+    if "kwargs" in row:
+        described["kwargs"] = {str(name): _speakable(item) for name, item in row["kwargs"].items()}
+    return described
+
+
+def _speakable(value: Any) -> Any:
+    try:
+        _dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return saferepr(value, maxlen=_REPR_KEPT)
+    return value
 
 
 def decode(raw: bytes | None) -> list[Event]:
@@ -133,6 +179,46 @@ def _event(row: dict[str, Any]) -> Event:
         if name in _NUMBERS and not 0 <= value < _BEYOND:
             raise ValueError(f"{name} is out of range")
     return Event(**{**row, "status": Status(row["status"])})
+
+
+def salvage(raw: bytes | None) -> list[Event]:
+    """Return what can be told of the steps in an entry that cannot be read: which task, what became of it, and when.
+
+    An end that was reported must not be forgotten for an odd value beside it. Never raises.
+    """
+    try:
+        rows = json.loads(raw or b"")
+    except (ValueError, RecursionError):
+        return []
+    return [event for row in (rows if isinstance(rows, list) else []) if (event := _core(row)) is not None]
+
+
+_CORE: Final = ("task_id", "status", "at", "nesting", "attempt", "delivery", "result_status")
+_ODD: Final = "the rest of its report could not be kept"
+
+
+def _core(row: Any) -> Event | None:
+    if not isinstance(row, dict):
+        return None
+    try:
+        return _event(row)
+    except (ValueError, TypeError, KeyError):
+        pass
+    kept = {name: row[name] for name in _CORE if name in row}
+    texts = {name: row[name] for name in ("error_type", "error_message", "name", "queue") if isinstance(row.get(name), str)}
+    try:
+        event = _event({**texts, **kept})
+    except (ValueError, TypeError, KeyError):
+        return None
+    event.message = _ODD
+    return event
+
+
+def core(event: Event) -> Event:
+    """Return an event with nothing but which task took which step, and when."""
+    kept = Event(task_id=event.task_id, status=event.status, at=event.at, message=_ODD)
+    kept.nesting, kept.attempt, kept.delivery = event.nesting, event.attempt, event.delivery
+    return kept
 
 
 def append(events: Sequence[Event]) -> None:

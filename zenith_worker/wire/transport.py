@@ -96,14 +96,18 @@ class QoS(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Remove the note: the message is done with."""
-        self._transact(
-            ("ZREM", self._key(self.unacked_index_key), delivery_tag),
-            ("HDEL", self._key(self.unacked_key), delivery_tag),
-            ("HDEL", self._key(TAKEN), delivery_tag),
-            # An acknowledgement that gets lost means one more delivery, which is not run again.
-            wait=False,
-        )
-        virtual.QoS.ack(self, delivery_tag)
+        try:
+            self._transact(
+                ("ZREM", self._key(self.unacked_index_key), delivery_tag),
+                ("HDEL", self._key(self.unacked_key), delivery_tag),
+                ("HDEL", self._key(TAKEN), delivery_tag),
+                # An acknowledgement that gets lost means one more delivery, which is not run again.
+                wait=False,
+            )
+        finally:
+            # Also where it was lost for certain: kombu may go on over this channel, and this process must not claim for ever to
+            # hold the message. The reconciler then finds it forgotten.
+            virtual.QoS.ack(self, delivery_tag)
 
     def held(self) -> set[str]:
         """Return the delivery tags that this connection took and did not acknowledge yet; for any thread."""

@@ -1,4 +1,5 @@
--- The value of a claim (claims.py): state|attempt|instance|delivery tag|pid|crashes.
+-- The value of a claim (claims.py): state|run|instance|delivery tag|pid|crashes.
+-- The run is Run.number (runs.py), called `attempt` below: of a task that never replaced itself it is the attempt.
 -- state: R runs, W waits for its next attempt, E ended, C cancelled. Loaded in front of the scripts that look at claims.
 local function read_claim(value)
   if not value then return nil end

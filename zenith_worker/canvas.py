@@ -1,0 +1,56 @@
+"""What a canvas says of tasks that have not been sent yet: later steps of a chain, the body of a chord."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery import Celery
+
+#: Signatures that stand for several tasks: their own id is none of a task's.
+_COMPOUND = frozenset({"chain", "group", "chord"})
+
+
+def queue_of(app: Celery, name: str, options: Mapping[str, Any]) -> str:
+    """Return the queue that Celery's routing chooses for a task that is sent with these options."""
+    queue = app.amqp.router.route(dict(options), name)["queue"]
+    return str(getattr(queue, "name", queue))
+
+
+def origins(app: Celery, signature: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return, for each task of a signature that has an id, what the first report of it must tell (stream.Event)."""
+    return {str(part["options"]["task_id"]): _origin(app, part) for part in _tasks(signature)}
+
+
+def _tasks(signature: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    kind = signature.get("subtask_type")
+    if kind not in _COMPOUND:
+        if (signature.get("options") or {}).get("task_id"):
+            yield signature
+        return
+    kwargs = signature.get("kwargs") or {}
+    parts = [kwargs["body"]] if kind == "chord" and kwargs.get("body") else kwargs.get("tasks") or []
+    for part in parts:
+        yield from _tasks(part)
+
+
+def _origin(app: Celery, signature: Mapping[str, Any]) -> dict[str, Any]:
+    options = signature.get("options") or {}
+    # Of the options only those that routes look at: the others may hold signatures.
+    routed = {name: options[name] for name in ("queue", "exchange", "routing_key") if options.get(name)}
+    return {
+        "name": str(signature["task"]),
+        "queue": queue_of(app, str(signature["task"]), routed),
+        "args": list(signature.get("args") or ()),
+        "kwargs": dict(signature.get("kwargs") or {}),
+    }
+
+
+def comes_next(request: Any) -> set[str]:
+    """Return the ids of the tasks that a running task's end makes Celery send: its chain's next step and its chord's body.
+
+    They were given when the canvas was sent, so they are the same however often that end is reached.
+    """
+    chain = getattr(request, "chain", None) or []
+    following = [chain[-1]] if isinstance(chain, list) and chain else []
+    if chord := getattr(request, "chord", None):
+        following.append(chord)
+    return {str(part["options"]["task_id"]) for signature in following for part in _tasks(signature)}

@@ -1,0 +1,156 @@
+"""The worker's consumer: what comes over a queue and is no task that can run has an end all the same.
+
+Celery drops a message that it cannot read, and of some it dies: then the worker starts again and gets the same one. Here each
+such message fails its task, with the reason; where it names no task, the message itself is set aside for a person to look at.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery.app.task import Context
+from celery.exceptions import InvalidTaskError, NotRegistered
+from celery.utils.saferepr import saferepr
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport import virtual
+
+from zenith_worker.carried import stamp
+from zenith_worker.reporting import report, with_redis_retries
+from zenith_worker.wire import broker_queues, heartbeat, stream
+from zenith_worker.wire.headers import REFUSED_HEADER
+from zenith_worker.wire.instance import instance
+from zenith_worker.wire.runs import Run
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Entry, Event
+
+logger = logging.getLogger(__name__)
+
+#: Characters of a message's body that are kept with the failure.
+BODY_KEPT: Final = 2000
+#: What a body's third part may hold (celery.app.amqp).
+_EMBEDDED: Final = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
+#: Headers that Celery counts with, though anybody may write them.
+_COUNTS: Final = {"retries": "attempt", "replaced_task_nesting": "nesting"}
+
+
+class Consumer(CeleryConsumer):
+    """Celery's consumer, which buries what cannot be run."""
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """Return what takes a message: Celery's own handler, behind a look at what it takes for granted."""
+        handle = super().create_task_handler(*args, **options)
+        broken = (*self.connection_errors, *self.channel_errors)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                _repair(message)
+                _check(message)
+                handle(message)
+            except broken:
+                raise
+            except Exception as error:
+                self._bury(message, error)
+
+        return on_task_received
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Set aside what is no task's message."""
+        self._bury(message, ValueError("it is no task's message"))
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Fail a task whose message is not what Celery takes."""
+        self._bury(message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Fail a task whose message cannot be decoded."""
+        self._bury(message, exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Give back a task that this worker has no code for; fail it where it was refused before, or where nobody else is."""
+        name = str(message.headers.get("task"))
+        if self._gives_back(message):
+            logger.warning("Task %s (%s) goes back to its queue: this worker does not know it.", message.headers.get("id"), name)
+            return
+        logger.error("Task %s is of a kind that no worker of its queue knows: %r.", message.headers.get("id"), name)
+        message.reject_log_error(logger, self.connection_errors)
+        request = _context(message, self.hostname)
+        self.app.backend.mark_as_failure(str(request.id), NotRegistered(name), request=request)
+
+    def _gives_back(self, message: Any) -> bool:
+        headers, queue = message.headers, (message.delivery_info or {}).get("routing_key")
+        refused = headers.get(REFUSED_HEADER)
+        refused = refused if isinstance(refused, list) else []
+        others = {
+            beat.name for beat in with_redis_retries(heartbeat.read_all) if beat.online and queue in beat.queues
+        } - {self.hostname, *map(str, refused)}  # fmt: skip
+        if self.hostname in refused or not others:
+            return False
+        if with_redis_retries(
+            lambda: broker_queues.pass_on(message.delivery_tag, instance(), {REFUSED_HEADER: [*refused, self.hostname]})
+        ):
+            virtual.QoS.ack(message.channel.qos, message.delivery_tag)  # noted here only: it is no more in what this worker holds
+            return True
+        return False
+
+    def _bury(self, message: Any, error: Exception) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        id_ = headers.get("id")
+        logger.error("A message that cannot be run was taken from its queue: %s: %s [task=%s]", type(error).__name__, error, id_)
+        kept = saferepr(message.body, maxlen=BODY_KEPT)
+        if isinstance(id_, str) and id_:
+            report(_failure(headers, message.delivery_info or {}, error, kept, self.hostname), tag=str(message.delivery_tag))
+        else:
+            entry = Entry("0-0", json.dumps({"headers": saferepr(headers, maxlen=BODY_KEPT), "body": kept}).encode())
+            with_redis_retries(lambda: stream.set_aside(entry, f"a message that is no task's: {type(error).__name__}: {error}"))
+        message.reject_log_error(logger, self.connection_errors)
+
+
+def _repair(message: Any) -> None:
+    """Put right what Celery counts with without looking."""
+    if isinstance(message.headers, dict):
+        run = Run.of(message.headers)
+        for header, member in _COUNTS.items():
+            if header in message.headers:
+                message.headers[header] = getattr(run, member)
+
+
+def _check(message: Any) -> None:
+    """Raise InvalidTaskError for a body of Celery's protocol 2 that is none: parts of it are only looked at in the pool."""
+    if not (isinstance(message.headers, dict) and "task" in message.headers):
+        return  # protocol 1, or no task at all: Celery looks closely
+    body = message.payload
+    if isinstance(body, dict) and "args" in body:
+        return
+    match body:
+        case [list() | tuple(), dict(), dict() | None as embed]:
+            for name, kind in _EMBEDDED.items():
+                if not isinstance((embed or {}).get(name), kind | None):
+                    raise InvalidTaskError(f"its {name} is not what Celery puts there")
+        case _:
+            raise InvalidTaskError("its body is not a task's: arguments, named arguments, and what follows them")
+
+
+def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, kept: str, hostname: str) -> Event:
+    run = Run.of(headers)
+    kind = type(error).__name__
+    return Event(
+        task_id=headers["id"], status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt, worker=hostname,
+        message=f"its message cannot be run ({kind}: {error}); the body is kept below as its traceback",
+        error_type=kind, error_message=str(error), traceback=kept, name=str(headers.get("task") or ""),
+        result=json.dumps({"exc_type": kind, "exc_message": [str(error)], "exc_module": type(error).__module__}),
+        queue=str(delivery.get("routing_key") or ""),
+    )  # fmt: skip
+
+
+def _context(message: Any, hostname: str) -> Context:
+    """Return a request of Celery's for a message whose task nobody here knows, as far as it can be read."""
+    headers = dict(message.headers)
+    stamp(headers, 0)
+    try:
+        args, kwargs, embed = message.payload
+        headers.update(args=args, kwargs=kwargs, **(embed or {}))
+    except Exception:  # whatever is wrong with the body, the task is unknown first of all
+        headers.update(args=[], kwargs={})
+    return Context(headers, hostname=hostname, delivery_info=message.delivery_info, properties=message.properties)

@@ -1,0 +1,8 @@
+-- Puts a message that a worker holds to the end of its queue, changed; 0 if it does not hold it any more.
+-- KEYS: unacked. ARGV: tag, unacked_index, taken, owner, list to go to, message.
+if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
+redis.call('HDEL', ARGV[3], ARGV[1])
+redis.call('ZREM', ARGV[2], ARGV[1])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', ARGV[5], ARGV[6])
+return 1
