@@ -22,6 +22,7 @@ class Message:
     properties: dict[str, Any]
     args: list[Any]
     kwargs: dict[str, Any]
+    embed: dict[str, Any]
 
     @property
     def id(self) -> str:
@@ -36,5 +37,5 @@ def messages(queue: str = "default") -> list[Message]:
 
 
 def _message(envelope: dict[str, Any]) -> Message:
-    args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
-    return Message(envelope["headers"], envelope["properties"], args, kwargs)
+    args, kwargs, embed = json.loads(base64.b64decode(envelope["body"]))
+    return Message(envelope["headers"], envelope["properties"], args, kwargs, embed)

@@ -11,6 +11,7 @@ task's outcome (outcomes.py), and for tasks that take longer the state reporter 
 
 import logging
 import time
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from zenith_worker.canvas import comes_next
 from zenith_worker.carried import carried, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.reporting import with_redis_retries
-from zenith_worker.wire import claims, correlation, stream
+from zenith_worker.wire import claims, correlation, extras, stream
 from zenith_worker.wire.deliveries import count_delivery, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.ids import canonical
@@ -35,13 +36,16 @@ from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 
+#: The priority of the message that this thread is sending: Celery tells of it only before it was sent.
+_priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
 #: As ZenithTask.max_deliveries, for a task of another class.
 MAX_DELIVERIES: Final = 20
 
 
 @signals.before_task_publish.connect
-def carry_trail_on(headers: dict[str, Any], **_: Any) -> None:
+def carry_trail_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
     """Let the message say where it comes from. What it was given at its dispatch counts for more: a relay may send it."""
+    _priority_sent.set(properties.get("priority"))
     for name, value in correlation.carried().items():
         headers.setdefault(name, value)
     if current_task and headers.get("id") in comes_next(current_task.request):
@@ -53,17 +57,20 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
     """Report a task that other code sent; retries and dispatched tasks are known already."""
     if (headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")) or headers.get("retries"):
         return
-    args, kwargs, _embed = body
+    args, kwargs, embed = body
+    nesting = Run.of(headers).nesting
     event = Event(
         task_id=headers["id"],
         status=Status.QUEUED,
         at=time.time(),
-        nesting=Run.of(headers).nesting,
+        nesting=nesting,
         name=sender,
         queue=routing_key,
         args=list(args or ()),
         kwargs=dict(kwargs or {}),
         parent_id=canonical(headers.get("parent_id")),
+        priority=_priority(_priority_sent.get()),
+        extras=_with_call(extras.of_message(headers, embed), nesting, sender, args, kwargs),
     )
     try:
         stream.append([event])
@@ -147,13 +154,30 @@ def origin(request: Any) -> dict[str, Any]:
         return {}
     # A worker that does not know the task reports it with next to nothing of a request.
     delivery = getattr(request, "delivery_info", None) or {}
+    name = getattr(request, "task", None) or getattr(request, "name", None) or ""
+    args, kwargs = list(getattr(request, "args", None) or ()), dict(getattr(request, "kwargs", None) or {})
     return {
-        "name": getattr(request, "task", None) or getattr(request, "name", None) or "",
+        "name": name,
         "queue": delivery.get("routing_key") or "",
-        "args": list(getattr(request, "args", None) or ()),
-        "kwargs": dict(getattr(request, "kwargs", None) or {}),
+        "args": args,
+        "kwargs": kwargs,
         "priority": _priority(delivery.get("priority")),
         "parent_id": canonical(getattr(request, "parent_id", None)),
+        "extras": _with_call(extras.of_request(request), Run.of_request(request).nesting, name, args, kwargs),
+    }
+
+
+def _with_call(carried_on: dict[str, Any] | None, nesting: int, name: str, args: Any, kwargs: Any) -> dict[str, Any] | None:
+    """Return what a message carries; of a replacement also what it calls, for the row goes on showing what was asked for."""
+    if not nesting:
+        return carried_on
+    return {
+        "headers": {},
+        "embed": {},
+        **(carried_on or {}),
+        "task": name,
+        "args": list(args or ()),
+        "kwargs": dict(kwargs or {}),
     }
 
 

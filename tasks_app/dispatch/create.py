@@ -25,13 +25,13 @@ from tasks_app.dispatch.message import ROOT_HEADER, queue_of
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError
-from tasks_app.models import Batch
+from tasks_app.models import Batch, TaskMessage
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import Problem
 from zenith_site.common.once import digest, scoped
-from zenith_worker.wire import correlation, spans
+from zenith_worker.wire import correlation, extras, spans
 from zenith_worker.wire.ids import canonical, new_id
 from zenith_worker.wire.states import Status, position
 
@@ -199,14 +199,22 @@ class NewTask(NamedTuple):
     time_limit: int | None = None
     soft_time_limit: int | None = None
     expires_at: datetime | None = None
+    extras: dict[str, Any] | None = None
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
     """Insert the tasks of a new batch inside the open transaction; once it commits they are published."""
     with connection.cursor() as cursor:
         newest = _insert(cursor, batch, tasks)
+    TaskMessage.objects.bulk_create(TaskMessage(task_id=task.id, extras=task.extras) for task in tasks if task.extras)
     transaction.on_commit(lambda: live.poke(newest))
     transaction.on_commit(lambda: publish_batch(batch.id))
+
+
+def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Return, for each of these tasks whose message carried something, what that of a task in its place carries."""
+    kept = TaskMessage.objects.filter(task_id__in=task_ids).values_list("task_id", "extras")
+    return {task_id: new for task_id, old in kept if (new := extras.for_another(old)) is not None}
 
 
 def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:

@@ -16,6 +16,7 @@ from celery.app.amqp import task_message
 from django.conf import settings
 from kombu.messaging import Producer
 
+from tasks_app.models.task import DISPATCHED
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -29,7 +30,8 @@ ROOT_HEADER: Final = "root_id"
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
     expires_at, status, position, parent_id,
-    (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id), acks_early"""
+    (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id), acks_early, source,
+    (SELECT extras FROM tasks_app_taskmessage AS message WHERE message.task_id = tasks_app_task.id)"""
 
 
 class Row(NamedTuple):
@@ -50,6 +52,8 @@ class Row(NamedTuple):
     parent_id: UUID | None
     headers: str | None
     acks_early: bool
+    source: str
+    extras: str | None
 
     @property
     def run(self) -> Run:
@@ -73,14 +77,20 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     before it runs the task (zenith_worker/admission.py). `again` marks one that surely is, a delivery of
     its own on the timeline.
     """
-    template = _template(row.name, row.max_retries, row.time_limit, row.soft_time_limit)
+    extras = json.loads(row.extras) if row.extras else {}
+    name = extras.get("task", row.name)
+    template = _template(name, row.max_retries, row.time_limit, row.soft_time_limit)
     id_ = str(row.task_id)
-    args, kwargs = json.loads(row.args), json.loads(row.kwargs)
+    args = extras["args"] if "args" in extras else json.loads(row.args)
+    kwargs = extras["kwargs"] if "kwargs" in extras else json.loads(row.kwargs)
     headers = {
-        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), "id": id_, "retries": row.run.attempt,
-        "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
+        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), **extras.get("headers", {}), "id": id_,
+        "retries": row.run.attempt, "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
     }  # fmt: skip
-    if perhaps_sent:
+    if row.source not in DISPATCHED:
+        # Whoever sent it may wait for its result.
+        del headers[DISPATCHED_HEADER]
+    elif perhaps_sent:
         headers[DISPATCHED_HEADER] = PERHAPS_SENT
     if row.parent_id is not None:
         headers["parent_id"] = str(row.parent_id)
@@ -91,9 +101,9 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
         properties["priority"] = row.priority
     if again:
         properties["delivery_info"] = {"redelivered": True}
-    message = task_message(headers, properties, (args, kwargs, dict(template.body[2])), None)
+    message = task_message(headers, properties, (args, kwargs, {**template.body[2], **extras.get("embed", {})}), None)
     queue = current_app.amqp.queues[row.queue]
-    current_app.amqp.send_task_message(producer, row.name, message, queue=queue, retry=False)
+    current_app.amqp.send_task_message(producer, name, message, queue=queue, retry=False)
 
 
 @lru_cache(maxsize=1024)

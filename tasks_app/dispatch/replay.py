@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
+from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import DeadLetter, ReplayRun, Task
 from tasks_app.models.dead_letter import LetterState, Selection
@@ -113,7 +113,8 @@ def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin,
         by_name[letter.task_name].append(letter)
     done = []
     for name, dead in sorted(by_name.items()):
-        tasks = [_successor(letter.task, asked) for letter in dead]
+        carried = inherited([letter.task_id for letter in dead])
+        tasks = [_successor(letter.task, asked)._replace(extras=carried.get(letter.task_id)) for letter in dead]
         write_tasks(new_batch(name, len(tasks), origin), tasks)
         done += [Replacement(old.id, old.task_id, new.id) for old, new in zip(dead, tasks, strict=True)]
     return done

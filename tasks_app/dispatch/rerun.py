@@ -7,7 +7,7 @@ from celery import current_app
 from django.db import transaction
 
 from tasks_app import catalog
-from tasks_app.dispatch.create import NewTask, Origin, new_batch, write_tasks
+from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.models import DeadLetter, Task
@@ -48,6 +48,7 @@ def _copy(task: Task, origin: Origin) -> UUID:
         args=json.dumps(task.args), kwargs=json.dumps(task.kwargs), priority=task.priority, max_retries=task.max_retries,
         # Not its `expires_at`: whoever runs it again wants it now.
         replay_of=task.id, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
+        extras=inherited([task.id]).get(task.id),
     )  # fmt: skip
     write_tasks(new_batch(task.name, 1, origin), [new])
     return new.id

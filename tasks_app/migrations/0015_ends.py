@@ -4,6 +4,7 @@ Nothing is locked for long: constraints are added without a look at the rows and
 and the unique index is built before it takes the place of the old one.
 """
 
+import django.db.models.deletion
 from django.contrib.postgres.operations import (
     AddConstraintNotValid,
     AddIndexConcurrently,
@@ -69,6 +70,31 @@ class Migration(migrations.Migration):
             "attempt",
             "attempt",
             models.PositiveIntegerField(help_text="Which run of the task, from 1; counted anew after it replaced itself."),
+        ),
+        migrations.CreateModel(
+            "TaskMessage",
+            [
+                (
+                    "task",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="message",
+                        serialize=False,
+                        to="tasks_app.task",
+                    ),
+                ),
+                (
+                    "nesting",
+                    models.PositiveIntegerField(
+                        default=0, help_text="How often the task had replaced itself: the newest message is kept."
+                    ),
+                ),
+                (
+                    "extras",
+                    models.JSONField(help_text="Headers, what follows the task, and of a replacement its name and arguments."),
+                ),
+            ],
         ),
         migrations.SeparateDatabaseAndState(
             state_operations=[

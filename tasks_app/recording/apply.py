@@ -56,6 +56,8 @@ _UPDATE: Final = _SQL["update_tasks"]
 
 _HOLD: Final = _SQL["hold_retries"]
 
+_MESSAGES: Final = _SQL["keep_messages"]
+
 _UPDATE_ORIGIN: Final = _SQL["update_origins"]
 
 
@@ -76,6 +78,7 @@ def apply(events: Sequence[Event]) -> int | None:
         _write_rows(cursor, states.values())
         _hold(cursor, [event for event in events if event.held])
         _note_early(cursor, [event.task_id for event in events if event.early])
+        _keep_messages(cursor, [event for event in events if event.extras])
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
@@ -149,6 +152,14 @@ def _note_early(cursor: CursorWrapper, ids: Sequence[str]) -> None:
     """Note whose message is acknowledged before the body begins, so that it is never sent again."""
     if ids:
         cursor.execute("UPDATE tasks_app_task SET acks_early = true WHERE id = ANY(%s::uuid[])", [list(ids)])
+
+
+def _keep_messages(cursor: CursorWrapper, events: Sequence[Event]) -> None:
+    """Keep what messages carry, so that they can be sent again; of a task that replaced itself the newest one's."""
+    newest = {event.task_id: event for event in sorted(events, key=lambda event: event.nesting)}
+    if newest:
+        kept = [(id_, event.nesting, storable(event.extras)) for id_, event in sorted(newest.items())]
+        cursor.execute(_MESSAGES, [list(column) for column in zip(*kept, strict=True)])
 
 
 def _columns(states: Sequence[TaskState], *names: str) -> list[str]:

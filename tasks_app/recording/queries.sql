@@ -39,6 +39,12 @@ FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s
     %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
+-- keep_messages --
+-- Keeps what messages carry; a replacement's takes the place of its predecessor's.
+INSERT INTO tasks_app_taskmessage AS kept (task_id, nesting, extras)
+SELECT * FROM unnest(%s::uuid[], %s::int[], %s::jsonb[])
+ON CONFLICT (task_id) DO UPDATE SET nesting = excluded.nesting, extras = excluded.extras WHERE kept.nesting < excluded.nesting
+
 -- insert_attempts --
 -- Keeps runs that went wrong; one reported twice is one row.
 INSERT INTO tasks_app_attempt (task_id, nesting, attempt, delivery, worker, received_at, started_at,

@@ -124,7 +124,8 @@ def _steps_are_in_order(connection: Connection, wrong_clocks: Sequence[str]) -> 
     yield from _rows(
         connection, "does not have one end among its steps",
         """SELECT task.id::text, task.name, task.status, count(event.id) FROM tasks_app_task AS task
-        LEFT JOIN tasks_app_taskevent AS event ON event.task_id = task.id AND event.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED')
+        LEFT JOIN tasks_app_taskevent AS event ON event.task_id = task.id
+            AND event.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED')
         WHERE task.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED') GROUP BY task.id HAVING count(event.id) <> 1""",
     )  # fmt: skip
     yield from _rows(

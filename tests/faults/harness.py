@@ -360,7 +360,7 @@ class World:
     def load(self, waves: int = 3, *, canvas: bool = False) -> Iterator[None]:
         """Dispatch waves of mixed tasks while the block runs; the last one is dispatched by its end.
 
-        With `canvas` there are chords and the like among them: other code sends those, so Redis must not lose what it had answered.
+        With `canvas` there are chords and the like among them. Other code sends those: Redis must not lose what it had answered.
         """
         failed: list[BaseException] = []
         pauses = [self.rng.uniform(0, 0.7) for _ in range(waves)]

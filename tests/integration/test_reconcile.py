@@ -29,6 +29,7 @@ from tests.waiting import eventually
 from zenith_site.common.alone import alone
 from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
 from zenith_worker.wire.keys import CLAIM, TAKEN
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
@@ -348,7 +349,7 @@ def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_
     taken("one")
     claims.cancel(task_id)
     assert sum(looks(Recoverer(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 1  # type: ignore[arg-type]
-    assert claims.begin(task_id, attempt=0, tag="t").verdict == claims.Verdict.CANCELLED
+    assert claims.begin(task_id, run=Run(), tag="t").verdict == claims.Verdict.CANCELLED
 
 
 def test_a_message_that_another_worker_took_since_stays_there(clock: Clock) -> None:

@@ -76,6 +76,8 @@ class Event:
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
     parent_id: str | None = None
+    # What its message carries besides (extras.py); of a replacement also its name and arguments.
+    extras: dict[str, Any] | None = None
 
     @property
     def position(self) -> int:
@@ -135,7 +137,7 @@ def _dumps(value: Any) -> str:
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:
     """Return an event's row with the arguments that JSON cannot hold by what they look like."""
-    described = dict(row)
+    described = {name: value for name, value in row.items() if name != "extras" or _speakable(value) is value}
     if "args" in row:
         described["args"] = [_speakable(item) for item in row["args"]]
     if "kwargs" in row:

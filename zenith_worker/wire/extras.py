@@ -1,0 +1,66 @@
+"""What a task's message carries beside name, queue, priority and arguments: kept, so that it is the same when it is sent again.
+
+A task that other code sent may be followed by others (`link`, a chain), be part of a chord, expire, or carry headers of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: Of Celery's own headers (celery.app.amqp), those that another message of the same task must have as well.
+HEADERS: Final = (
+    "expires", "group", "group_index", "ignore_result", "root_id", "shadow", "stamped_headers", "stamps", "timelimit",
+    "replaced_task_nesting",
+)  # fmt: skip
+#: Those that say nothing of the task, or that whoever sends a message makes anew.
+_MADE_ANEW: Final = frozenset({
+    "argsrepr", "eta", "id", "kwargsrepr", "lang", "origin", "parent_id", "redelivered", "retries", "task",
+    # Zenith's own, but those that say where a task comes from.
+    "zenith", "zenith_backoff", "zenith_copies", "zenith_delivery", "zenith_received", "zenith_refused_by",
+})  # fmt: skip
+#: What follows a task: the third part of a message's body.
+EMBEDDED: Final = ("callbacks", "chain", "chord", "errbacks")
+#: What freezing gave to a signature: whoever sends it for another task must not use it again.
+_FROZEN: Final = frozenset({"chord", "group_id", "group_index", "parent_id", "reply_to", "root_id", "task_id"})
+
+
+def of_message(headers: Mapping[str, Any], embed: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a message carries, None where that is nothing; `embed` is the third part of its body."""
+    id_ = headers.get("id")
+    kept = {name: value for name, value in headers.items() if name not in _MADE_ANEW and _tells(name, value, id_)}
+    follows = {name: value for name in EMBEDDED if (value := (embed or {}).get(name))}
+    return {"headers": kept, "embed": follows} if kept or follows else None
+
+
+def of_request(request: Any) -> dict[str, Any] | None:
+    """Return the same of a request as a task sees it, where nobody saw the message being sent; its own headers are not known."""
+    headers = {name: getattr(request, name, None) for name in HEADERS}
+    return of_message({**headers, "id": getattr(request, "id", None)}, {name: getattr(request, name, None) for name in EMBEDDED})
+
+
+def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a new task that stands in for another one carries: it is followed by new tasks, and no part of a chord."""
+    headers = {name: extras["headers"][name] for name in ("ignore_result", "shadow", "timelimit") if name in extras["headers"]}
+    headers |= {name: value for name, value in extras["headers"].items() if name not in HEADERS}
+    embed = {name: _thawed(value) for name, value in extras["embed"].items() if name != "chord"}
+    return {"headers": headers, "embed": embed} if headers or embed else None
+
+
+def _tells(name: str, value: Any, id_: Any) -> bool:
+    if name == "root_id":
+        return value is not None and value != id_
+    if name == "timelimit":
+        return bool(value) and any(value)
+    # The first of a group has index 0.
+    return bool(value) or (name == "group_index" and value is not None)
+
+
+def _thawed(value: Any) -> Any:
+    """Return signatures without the ids that they were given when they were sent."""
+    if isinstance(value, list | tuple):
+        return [_thawed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    thawed = {name: _thawed(item) for name, item in value.items()}
+    if "task" in value and isinstance(value.get("options"), dict):
+        thawed["options"] = {name: _thawed(item) for name, item in value["options"].items() if name not in _FROZEN}
+    return thawed
