@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from celery import current_app
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tasks_app.errors import InvalidDispatchError
 from zenith_site.common import jsonsafe
+from zenith_site.common.application import import_tasks
 from zenith_site.common.errors import Problem
 from zenith_site.common.jsonsafe import escape
 
@@ -95,8 +95,7 @@ class CatalogEntry:
 @cache
 def entries() -> dict[str, CatalogEntry]:
     """Return every dispatchable task of this process's registry by its name, sorted."""
-    current_app.loader.import_default_modules()
-    tasks = {name: task for name, task in current_app.tasks.items() if not name.startswith("celery.")}
+    tasks = {name: task for name, task in import_tasks().tasks.items() if not name.startswith("celery.")}
     return {name: _entry(name, tasks[name]) for name in sorted(tasks)}
 
 

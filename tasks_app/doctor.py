@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import celery
-from celery import current_app
 from django.utils import timezone
 
 from tasks_app.control.workers import configurations
@@ -12,6 +11,7 @@ from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.models import LoadSample
 from tasks_app.queries import queues
+from zenith_site.common.application import celery_app
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
 from zenith_worker.wire import heartbeat, keys, stream
 
@@ -36,8 +36,8 @@ START_ENGINE: Final = "manage.py run_engine"
 @check("Celery's settings")
 def own_settings() -> Iterator[Finding]:
     """What this process would run with is what the guarantees need."""
-    yield from settings_problems("This process", {name: current_app.conf[name] for name in WANTED})
-    yield from timeout_problems("This process", current_app.conf)
+    yield from settings_problems("This process", {name: celery_app().conf[name] for name in WANTED})
+    yield from timeout_problems("This process", celery_app().conf)
 
 
 @check("workers", REDIS)
@@ -132,7 +132,7 @@ def settings_problems(whose: str, found: Mapping[str, Any]) -> Iterator[Finding]
 
 def timeout_problems(whose: str, found: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong with the time limits: a message must not count as forgotten while its task may run."""
-    limits = [found.get("task_time_limit"), *(getattr(task, "time_limit", None) for task in current_app.tasks.values())]
+    limits = [found.get("task_time_limit"), *(getattr(task, "time_limit", None) for task in celery_app().tasks.values())]
     longest = max([float(MAX_TIME_LIMIT), *(float(limit) for limit in limits if limit)])
     visibility = (found.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
     if not found.get("task_time_limit"):

@@ -4,6 +4,8 @@ import os
 
 from celery import Celery
 
+from zenith_site.common import application
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
 # Django's system checks import the URLs, and with them all pages and the API: a third of a worker's start, for nothing.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
@@ -11,3 +13,4 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 app = Celery("zenith", task_cls="tasks_app.worker_bridge.task:DatabaseTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["consumer"].add("zenith_worker.state_reporter:StateReporter")
+application.use(app)

@@ -15,10 +15,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from celery import current_app
 from celery.utils.time import rate
 
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_worker.wire import clearing
 from zenith_worker.wire.clearing import Outcome
@@ -182,7 +182,7 @@ def shut_down(name: str) -> None:
     try:
         _tell(beat, "ping")
     finally:
-        current_app.control.broadcast("shutdown", destination=[beat.name])
+        celery_app().control.broadcast("shutdown", destination=[beat.name])
 
 
 def _resize(name: str, command: str, slots: int) -> Told:
@@ -224,8 +224,8 @@ def _ask(command: str, arguments: dict[str, Any], names: Collection[str]) -> dic
     Over a connection of its own: kombu waits for answers on one that it keeps, and where that died while it was idle
     (Redis was restarted) it fails after the command was sent, which must not be sent twice.
     """
-    with current_app.connection_for_write() as connection:
-        answers = current_app.control.broadcast(
+    with celery_app().connection_for_write() as connection:
+        answers = celery_app().control.broadcast(
             command, arguments, destination=list(names), reply=True, timeout=PATIENCE, limit=len(names), connection=connection
         )
     return {name: said for answer in answers or () for name, said in answer.items()}

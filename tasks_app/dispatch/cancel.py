@@ -20,7 +20,6 @@ from typing import Final
 from uuid import UUID
 
 import redis
-from celery import current_app
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -28,6 +27,7 @@ from django.utils import timezone
 from tasks_app.models import Task
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
+from zenith_site.common.application import celery_app
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.states import OPEN, Status, delivery_of, nesting_of
@@ -89,7 +89,7 @@ def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
     # A task may be running before PostgreSQL is told so.
     running |= taken | set(Task.objects.filter(id__in=ids, status=Status.STARTED).values_list("id", flat=True))
     if force and running:
-        current_app.control.revoke([str(id_) for id_ in running], terminate=True, signal="SIGKILL")
+        celery_app().control.revoke([str(id_) for id_ in running], terminate=True, signal="SIGKILL")
     revoked = len(mine) + won
     return Cancelled(revoked, len(running), len(ids) - revoked - len(running))
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from celery import current_app
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
@@ -29,6 +28,7 @@ from tasks_app.models import Batch, TaskMessage
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
 from zenith_site.common.once import digest, scoped
 from zenith_worker.wire import correlation, extras, spans
@@ -174,14 +174,14 @@ def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
 
 def _root() -> dict[str, str]:
     """Return the header with the first of the tasks that sent each other, where a task's body dispatches: as Celery has it."""
-    running = current_app.current_worker_task
+    running = celery_app().current_worker_task
     root = (canonical(running.request.root_id) or canonical(running.request.id)) if running else None
     return {ROOT_HEADER: root} if root else {}
 
 
 def _parent() -> str | None:
     """Return the id of the task whose body dispatches, None outside of one."""
-    running = current_app.current_worker_task
+    running = celery_app().current_worker_task
     return canonical(running.request.id) if running else None
 
 

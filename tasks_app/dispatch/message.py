@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from celery import current_app
 from celery.app.amqp import task_message
 from django.conf import settings
 from kombu.messaging import Producer
 
 from tasks_app.models.task import DISPATCHED
+from zenith_site.common.application import celery_app
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -64,9 +64,9 @@ class Row(NamedTuple):
 
 def queue_of(task_name: str) -> str:
     """Return the queue that Celery's routing chooses for a task."""
-    task = current_app.tasks[task_name]
+    task = celery_app().tasks[task_name]
     options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-    queue = current_app.amqp.router.route(options, task_name)["queue"]
+    queue = celery_app().amqp.router.route(options, task_name)["queue"]
     return str(getattr(queue, "name", queue))
 
 
@@ -102,17 +102,17 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     if again:
         properties["delivery_info"] = {"redelivered": True}
     message = task_message(headers, properties, (args, kwargs, {**template.body[2], **extras.get("embed", {})}), None)
-    queue = current_app.amqp.queues[row.queue]
-    current_app.amqp.send_task_message(producer, name, message, queue=queue, retry=False)
+    queue = celery_app().amqp.queues[row.queue]
+    celery_app().amqp.send_task_message(producer, name, message, queue=queue, retry=False)
 
 
 @lru_cache(maxsize=1024)
 def _template(name: str, max_retries: int | None, time_limit: int | None, soft_time_limit: int | None) -> Any:
     """Return a message of this task as Celery makes it, without ids and arguments."""
-    task = current_app.tasks.get(name)
+    task = celery_app().tasks.get(name)
     hard = time_limit or getattr(task, "time_limit", None)
     soft = soft_time_limit or getattr(task, "soft_time_limit", None)
-    message = current_app.amqp.create_task_message(
+    message = celery_app().amqp.create_task_message(
         "",
         name,
         ignore_result=bool(task and task.ignore_result),

@@ -19,7 +19,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import redis
-from celery import current_app
 from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import BatchPublishError, OperationalError
@@ -27,6 +26,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.sql import statements
 from zenith_worker.wire import spans
@@ -111,7 +111,7 @@ def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
     Raises BrokerUnavailableError; then perhaps some were sent.
     """
     try:
-        with current_app.producer_or_acquire() as producer, producer.batch():
+        with celery_app().producer_or_acquire() as producer, producer.batch():
             for row in rows:
                 send_message(producer, row, perhaps_sent=perhaps_sent)
     except (OperationalError, BatchPublishError, redis.RedisError) as error:

@@ -3,7 +3,6 @@
 import json
 from uuid import UUID
 
-from celery import current_app
 from django.db import transaction
 
 from tasks_app import catalog
@@ -12,6 +11,7 @@ from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire.ids import new_id
 
@@ -44,7 +44,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
 def _copy(task: Task, origin: Origin) -> UUID:
     known = task.name in catalog.entries()
     new = NewTask(
-        id=new_id(), queue=task.queue or (queue_of(task.name) if known else current_app.conf.task_default_queue),
+        id=new_id(), queue=task.queue or (queue_of(task.name) if known else celery_app().conf.task_default_queue),
         args=json.dumps(task.args), kwargs=json.dumps(task.kwargs), priority=task.priority, max_retries=task.max_retries,
         # Not its `expires_at`: whoever runs it again wants it now.
         replay_of=task.id, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import redis
-from celery import current_app
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.maintenance.reconciler import Lost
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.deliveries import put_back
@@ -39,7 +39,7 @@ def resend(lost: Sequence[Lost]) -> int:
         cursor.execute(_LOCK, [list(as_found)])
         rows = [Row(*values) for values in cursor.fetchall()]
         try:
-            with current_app.producer_or_acquire() as producer:
+            with celery_app().producer_or_acquire() as producer:
                 failed = claims.failed_runs([str(row.task_id) for row in rows])
                 for row in rows:
                     if as_found[str(row.task_id)] != (row.status, row.position):

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from celery import current_app
 from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks_app.maintenance import pauses, periods
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
+from zenith_site.common.application import celery_app
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -94,7 +94,7 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
 
     A queue that nobody consumes is known by the tasks that wait in it. One query of four small parts.
     """
-    names = {current_app.conf.task_default_queue}
+    names = {celery_app().conf.task_default_queue}
     names.update(name for beat in beats for name in (*beat.queues, *beat.withheld))
     since = timezone.now().timestamp() // 60 * 60 - 3600
     used = (

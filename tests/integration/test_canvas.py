@@ -32,7 +32,9 @@ PATIENCE = 30
 
 @pytest.fixture(scope="module")
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    for stack in stacks.running(tmp_path_factory.mktemp("canvas"), ZENITH_TASK_MODULES="tests.canvas_tasks"):
+    for stack in stacks.running(
+        tmp_path_factory.mktemp("canvas"), ZENITH_TASK_MODULES="tests.canvas_tasks,tests.hijacking_tasks"
+    ):
         stack.engine()
         stack.worker("canvas@tests", concurrency=2)
         yield stack
@@ -374,6 +376,26 @@ def test_a_message_that_names_no_task_is_set_aside() -> None:
     eventually(lambda: stream.unreadable_count() == 1)
     assert tasks.add.delay(1).get(timeout=PATIENCE) == 1
     stream.client().delete(UNREADABLE)
+
+
+# --- Applications ---
+
+
+def test_a_module_with_an_application_of_its_own_takes_nothing_away() -> None:
+    from celery import current_app as current
+
+    from tests import hijacking_tasks
+    from zenith_site.common.application import celery_app, stay_current
+
+    assert current.main == "theirs"
+    try:
+        parent = run("hijack.parent", data=5)
+        child = AsyncResult(parent, app=celery_app()).get(timeout=PATIENCE)
+    finally:
+        stay_current()
+    assert ended(child).status == "SUCCESS"
+    assert hijacking_tasks.theirs.tasks["hijack.elsewhere"]
+    assert not Task.objects.filter(name="hijack.elsewhere").exists()
 
 
 # --- Delivery policy ---
