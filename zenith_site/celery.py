@@ -3,7 +3,9 @@
 import os
 
 from celery import Celery
+from django.conf import settings
 
+from zenith_site import celery_config
 from zenith_site.common import application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
@@ -12,5 +14,6 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("zenith", task_cls="tasks_app.worker_bridge.task:DatabaseTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(celery_config.load(settings.ZENITH_CELERY_CONFIG))
 app.steps["consumer"].add("zenith_worker.state_reporter:StateReporter")
 application.use(app)

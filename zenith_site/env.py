@@ -145,6 +145,18 @@ class Environment:
                 self._refuse(name, module, "comma-separated Python modules, such as shop.tasks,billing.tasks")
         return modules
 
+    def module(self, name: str) -> str:
+        """The dotted name of one Python module; empty where none is set."""
+        module = self.text(name)
+        if module and not MODULE.match(module):
+            self._refuse(name, module, "a Python module, such as shop.celeryconfig")
+        return module
+
+    def unset(self, name: str, reason: str) -> None:
+        """Refuse a variable that another program reads and that would undo what is set here; its value may hold a password."""
+        if value := self.text(name):
+            raise WrongSetting(f"{name}={without_password(value)!r} is not accepted: {reason}.")
+
     def rate(self, name: str, default: str) -> Rate:
         """A rate such as `5/60s`, `100/m` or `1000/1h`."""
         return self.parsed(name, default, parse_rate, ACCEPTED_RATE)

@@ -242,11 +242,14 @@ CHANNEL_LAYERS = {
 }
 
 ZENITH_TASK_MODULES = env.modules("ZENITH_TASK_MODULES")
+ZENITH_CELERY_CONFIG = env.module("ZENITH_CELERY_CONFIG")
 # A task that returns more JSON than this fails with a clear error.
 ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 
 # --- Celery; ARCHITECTURE.md says which failure each of these prevents ------------------------------------------------
 
+for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
+    env.unset(name, "Celery would use it in place of REDIS_URL; unset it")
 CELERY_BROKER_URL = ZENITH_REDIS_URL
 CELERY_BROKER_TRANSPORT = "zenith_worker.wire.transport:Transport"
 CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if ZENITH_REDIS_URL.startswith("rediss:") else None

@@ -12,6 +12,7 @@ task's outcome (outcomes.py), and for tasks that take longer the state reporter 
 import logging
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from celery import current_task, signals, states
 from celery.app.task import Task as CeleryTask
 from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Reject, Retry
+from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 
 from zenith_worker.canvas import comes_next
@@ -36,6 +38,12 @@ from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 
+#: As Celery cuts what it shows of arguments (celery.app.amqp).
+_REPR_MAXSIZE: Final = 1024
+#: Characters of it that are compared with what the value itself looks like.
+_COMPARED: Final = 400
+#: Stands for the names of named arguments that are hidden.
+HIDDEN_KWARGS: Final = "…"
 #: The priority of the message that this thread is sending: Celery tells of it only before it was sent.
 _priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
 #: As ZenithTask.max_deliveries, for a task of another class.
@@ -59,6 +67,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
         return
     args, kwargs, embed = body
     nesting = Run.of(headers).nesting
+    call = _Call(sender, list(args or ()), dict(kwargs or {}), headers.get("argsrepr"), headers.get("kwargsrepr"))
     event = Event(
         task_id=headers["id"],
         status=Status.QUEUED,
@@ -66,11 +75,11 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
         nesting=nesting,
         name=sender,
         queue=routing_key,
-        args=list(args or ()),
-        kwargs=dict(kwargs or {}),
+        args=call.shown_args,
+        kwargs=call.shown_kwargs,
         parent_id=canonical(headers.get("parent_id")),
         priority=_priority(_priority_sent.get()),
-        extras=_with_call(extras.of_message(headers, embed), nesting, sender, args, kwargs),
+        extras=call.extras(extras.of_message(headers, embed), nesting),
     )
     try:
         stream.append([event])
@@ -156,29 +165,70 @@ def origin(request: Any) -> dict[str, Any]:
     delivery = getattr(request, "delivery_info", None) or {}
     name = getattr(request, "task", None) or getattr(request, "name", None) or ""
     args, kwargs = list(getattr(request, "args", None) or ()), dict(getattr(request, "kwargs", None) or {})
+    call = _Call(name, args, kwargs, getattr(request, "argsrepr", None), getattr(request, "kwargsrepr", None))
     return {
         "name": name,
         "queue": delivery.get("routing_key") or "",
-        "args": args,
-        "kwargs": kwargs,
+        "args": call.shown_args,
+        "kwargs": call.shown_kwargs,
         "priority": _priority(delivery.get("priority")),
         "parent_id": canonical(getattr(request, "parent_id", None)),
-        "extras": _with_call(extras.of_request(request), Run.of_request(request).nesting, name, args, kwargs),
+        "extras": call.extras(extras.of_request(request), Run.of_request(request).nesting),
     }
 
 
-def _with_call(carried_on: dict[str, Any] | None, nesting: int, name: str, args: Any, kwargs: Any) -> dict[str, Any] | None:
-    """Return what a message carries; of a replacement also what it calls, for the row goes on showing what was asked for."""
-    if not nesting:
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a message calls, and how its sender wants that shown: `argsrepr` and `kwargsrepr` are Celery's way to hide secrets."""
+
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    argsrepr: Any
+    kwargsrepr: Any
+
+    @property
+    def _hides_args(self) -> bool:
+        return bool(self.args) and _hides(self.argsrepr, self.args)
+
+    @property
+    def _hides_kwargs(self) -> bool:
+        return bool(self.kwargs) and _hides(self.kwargsrepr, self.kwargs)
+
+    @property
+    def shown_args(self) -> list[Any]:
+        """The arguments as they may be shown."""
+        return [self.argsrepr] if self._hides_args else self.args
+
+    @property
+    def shown_kwargs(self) -> dict[str, Any]:
+        """The named arguments as they may be shown."""
+        return {HIDDEN_KWARGS: self.kwargsrepr} if self._hides_kwargs else self.kwargs
+
+    def extras(self, carried_on: dict[str, Any] | None, nesting: int) -> dict[str, Any] | None:
+        """Return what the message carries, with the call itself where the task's row does not tell that.
+
+        It does not where arguments are hidden, nor of a replacement: the row goes on showing what was asked for.
+        """
+        kept = carried_on or {"headers": {}, "embed": {}}
+        if nesting:
+            return {**kept, "task": self.name, "args": self.args, "kwargs": self.kwargs}
+        if self._hides_args or self._hides_kwargs:
+            shown = {"argsrepr": self.argsrepr, "kwargsrepr": self.kwargsrepr}
+            return {**kept, "headers": {**kept["headers"], **shown}, "args": self.args, "kwargs": self.kwargs}
         return carried_on
-    return {
-        "headers": {},
-        "embed": {},
-        **(carried_on or {}),
-        "task": name,
-        "args": list(args or ()),
-        "kwargs": dict(kwargs or {}),
-    }
+
+
+def _hides(shown: Any, value: Any) -> bool:
+    """Return whether a sender wants another text shown than Celery makes of the value itself.
+
+    A message that went through JSON has lists for tuples and texts for keys: those differences count for nothing.
+    """
+    return isinstance(shown, str) and _essence(shown) != _essence(saferepr(value, _REPR_MAXSIZE))
+
+
+def _essence(shown: str) -> str:
+    return "".join(character for character in shown[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
 
 
 def _priority(value: Any) -> int | None:

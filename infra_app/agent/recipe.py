@@ -62,6 +62,7 @@ def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> d
     """Return a worker's variables; secrets are named by the file that holds each."""
     ours = {
         "ZENITH_TASK_MODULES": ",".join(settings.ZENITH_TASK_MODULES),
+        "ZENITH_CELERY_CONFIG": settings.ZENITH_CELERY_CONFIG,
         "ZENITH_MASK_KEYS": ",".join(settings.ZENITH_MASK_KEYS),
         "ZENITH_MASK_STORED": str(settings.ZENITH_MASK_STORED).lower(),
         # Not a place to keep anything: the root file system cannot be written.

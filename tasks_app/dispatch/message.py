@@ -84,8 +84,9 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     args = extras["args"] if "args" in extras else json.loads(row.args)
     kwargs = extras["kwargs"] if "kwargs" in extras else json.loads(row.kwargs)
     headers = {
-        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"), **extras.get("headers", {}), "id": id_,
-        "retries": row.run.attempt, "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
+        **template.headers, ROOT_HEADER: id_, **json.loads(row.headers or "{}"),
+        "argsrepr": repr(args)[:REPR_KEPT], "kwargsrepr": repr(kwargs)[:REPR_KEPT],
+        **extras.get("headers", {}), "id": id_, "retries": row.run.attempt,
     }  # fmt: skip
     if row.source not in DISPATCHED:
         # Whoever sent it may wait for its result.

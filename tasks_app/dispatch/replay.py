@@ -19,14 +19,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError
-from tasks_app.models import DeadLetter, ReplayRun, Task
+from tasks_app.models import DeadLetter, ReplayRun, Task, TaskMessage
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
@@ -98,8 +98,13 @@ def replay(asked: Replay, origin: Origin) -> Replayed:
 
 
 def matching(which: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
-    """Return the letters that a replay means: what is still open, or with `forced` all of the selection."""
-    return which.query() if forced else which.query().filter(state=LetterState.OPEN)
+    """Return the letters that a replay means: what is still open, or with `forced` all of the selection.
+
+    Not those of tasks whose arguments are not JSON: their messages cannot be made again.
+    """
+    opaque = Exists(TaskMessage.objects.filter(task=OuterRef("task"), extras__opaque=True))
+    meant = which.query().exclude(opaque)
+    return meant if forced else meant.filter(state=LetterState.OPEN)
 
 
 def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin, limit: int = AT_ONCE) -> list[Replacement]:
@@ -114,7 +119,7 @@ def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin,
     done = []
     for name, dead in sorted(by_name.items()):
         carried = inherited([letter.task_id for letter in dead])
-        tasks = [_successor(letter.task, asked)._replace(extras=carried.get(letter.task_id)) for letter in dead]
+        tasks = [_successor(letter.task, asked, carried.get(letter.task_id)) for letter in dead]
         write_tasks(new_batch(name, len(tasks), origin), tasks)
         done += [Replacement(old.id, old.task_id, new.id) for old, new in zip(dead, tasks, strict=True)]
     return done
@@ -134,7 +139,7 @@ def discard(which: Selection, note: str, origin: Origin) -> int:
         raise InvalidInputError(*problems)
     with transaction.atomic():
         # In the order in which a replay locks them, too: two at once never wait in a circle.
-        meant = matching(which).select_for_update().order_by("id").values_list("id", flat=True)
+        meant = which.query().filter(state=LetterState.OPEN).select_for_update().order_by("id").values_list("id", flat=True)
         return DeadLetter.objects.filter(id__in=list(meant)).update(
             state=LetterState.DISCARDED, resolved_at=timezone.now(), note=note,
             resolved_by=origin.sent_by[:200],
@@ -162,24 +167,30 @@ def _start_run(asked: Replay, origin: Origin, total: int) -> ReplayRun:
     )  # fmt: skip
 
 
-def _successor(dead: Task, asked: Replay) -> NewTask:
-    args, kwargs = _edited(dead, asked)
+def _successor(dead: Task, asked: Replay, extras: dict[str, Any] | None) -> NewTask:
+    args, kwargs = dead.args, dead.kwargs
+    if extras and "args" in extras:
+        # Hidden from whoever looks at the task: so they stay.
+        real_args, real_kwargs = _edited(dead.name, extras["args"], extras["kwargs"], asked)
+        extras = {**extras, "args": real_args, "kwargs": real_kwargs}
+    else:
+        args, kwargs = _edited(dead.name, args, kwargs, asked)
     return NewTask(
         id=new_id(), queue=dead.queue, args=json.dumps(args), kwargs=json.dumps(kwargs),
         priority=dead.priority, max_retries=dead.max_retries, replay_of=dead.id,
         # Not its `expires_at`: whoever replays it wants it now.
-        time_limit=dead.time_limit, soft_time_limit=dead.soft_time_limit,
+        time_limit=dead.time_limit, soft_time_limit=dead.soft_time_limit, extras=extras,
     )  # fmt: skip
 
 
-def _edited(dead: Task, asked: Replay) -> tuple[list[Any], dict[str, Any]]:
+def _edited(name: str, args: list[Any], kwargs: dict[str, Any], asked: Replay) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of the new task.
 
     An edited argument that was sent by position keeps its place; it would be given twice otherwise.
     """
-    args = list(dead.args) if asked.args is None else list(asked.args)
-    kwargs = dict(dead.kwargs)
-    entry = catalog.entries().get(dead.name) if asked.kwargs else None
+    args = list(args) if asked.args is None else list(asked.args)
+    kwargs = dict(kwargs)
+    entry = catalog.entries().get(name) if asked.kwargs else None
     places = _places(entry)
     for name, value in asked.kwargs.items():
         place = places.get(name, len(args))
@@ -225,7 +236,7 @@ def _check_edits(meant: QuerySet[DeadLetter], asked: Replay, total: int) -> None
     for letter in meant.select_related("task").iterator(chunk_size=AT_ONCE):
         entry = catalog.entries().get(letter.task_name)
         if entry is not None:
-            found |= dict.fromkeys(entry.problems(*_edited(letter.task, asked)))
+            found |= dict.fromkeys(entry.problems(*_edited(letter.task_name, letter.task.args, letter.task.kwargs, asked)))
         if len(found) >= jsonsafe.MAX_NAMED:
             break
     if found:

@@ -9,7 +9,7 @@ from tasks_app import catalog
 from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
-from tasks_app.models import DeadLetter, Task
+from tasks_app.models import DeadLetter, Task, TaskMessage
 from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
@@ -32,6 +32,8 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
             raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
         if not task.name:
             raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+        if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():
+            raise StateConflictError("Its arguments are not JSON: its message cannot be made again.")
         letters = DeadLetter.objects.filter(task=task)
         letter = letters.first()
         if letter is not None and (forced or letter.state == LetterState.OPEN):

@@ -21,7 +21,9 @@ from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 
-_LOST: Final = "its worker died, and its message was acknowledged before it ran: it is not run again"
+_EARLY: Final = "its worker died, and its message was acknowledged before it ran: it is not run again"
+_OPAQUE: Final = "its message was lost, and cannot be made again: its arguments are not JSON"
+_UNSEEN: Final = "its message was lost, and nobody ever saw what it was"
 
 _LOCK: Final = f"""
     SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
@@ -44,8 +46,8 @@ def resend(lost: Sequence[Lost]) -> int:
                 for row in rows:
                     if as_found[str(row.task_id)] != (row.status, row.position):
                         continue
-                    if row.acks_early and row.status == Status.STARTED:
-                        stream.append([_lost(row)])
+                    if reason := _reason_not_to(row):
+                        stream.append([_lost(row, reason)])
                         continue
                     if (number := failed.get(str(row.task_id), -1)) >= row.run.number:
                         # A message of that run would be refused: its report came, and the row was put back since.
@@ -61,11 +63,22 @@ def resend(lost: Sequence[Lost]) -> int:
     return sent
 
 
-def _lost(row: Row) -> Event:
-    """Return the end of a task that was to run at most once (`acks_late=False`) and whose worker is gone."""
-    run, kind = row.run, "WorkerLostError"
+def _reason_not_to(row: Row) -> str:
+    """Return why a lost task cannot, or must not, be sent again; empty where nothing speaks against it."""
+    extras = json.loads(row.extras or "{}")
+    if row.acks_early and row.status == Status.STARTED:
+        return _EARLY
+    if extras.get("opaque"):
+        return _OPAQUE
+    # Of a task that replaced itself the row shows what was asked for, not what runs in its place.
+    return _UNSEEN if not row.name or (row.run.nesting and "task" not in extras) else ""
+
+
+def _lost(row: Row, reason: str) -> Event:
+    """Return the end of a task that was lost and is not sent again."""
+    run, kind = row.run, "WorkerLostError" if reason == _EARLY else "MessageLostError"
     return Event(
         task_id=str(row.task_id), status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt,
-        delivery=delivery_of(row.position), error_type=kind, error_message=_LOST,
-        result=json.dumps({"exc_type": kind, "exc_message": [_LOST], "exc_module": "billiard.exceptions"}),
+        delivery=delivery_of(row.position), error_type=kind, error_message=reason,
+        result=json.dumps({"exc_type": kind, "exc_message": [reason], "exc_module": "celery.exceptions"}),
     )  # fmt: skip

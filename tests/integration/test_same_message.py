@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import threading
 import uuid
 from typing import Any
 
 import pytest
 from celery import chain, chord, signature
+from celery.app.task import Context
+from kombu.utils import json as kombu_json
 
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, replay
@@ -22,6 +25,8 @@ from tasks_app.recording.apply import apply
 from tasks_app.recording.recorder import Recorder
 from tests import canvas_tasks as tasks
 from tests.broker import Message, messages
+from zenith_site.common.errors import StateConflictError
+from zenith_worker.signals import origin
 from zenith_worker.wire import stream
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
@@ -130,3 +135,54 @@ def test_the_replay_of_a_chords_part_is_no_part_of_it() -> None:
     after = taken()
     assert not after.embed.get("chord")
     assert not after.headers.get("group")
+
+
+# --- Arguments that are hidden, and those that nobody can send again ---
+
+SECRET = "hunter2-is-the-password"
+
+
+def test_arguments_that_their_sender_hides_are_not_shown_and_are_sent_again_as_they_were() -> None:
+    tasks.ran.apply_async((SECRET,), {"key": SECRET}, argsrepr="('***',)", kwargsrepr="{'key': '***'}")
+    before = taken()
+    after = sent_again()
+    assert (after.args, after.kwargs) == (before.args, before.kwargs) == ([SECRET], {"key": SECRET})
+    row = Task.objects.get()
+    assert (row.args, row.kwargs) == (["('***',)"], {"…": "{'key': '***'}"})
+    dead = died(after)
+    replay(Replay(which=Selection(task_ids=[dead])), Origin(source="api"))
+    again = taken()
+    assert (again.args, again.kwargs) == (before.args, before.kwargs)
+    assert SECRET not in str(Task.objects.values("args", "kwargs"))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [((1, 2),), ([{"deep": (1, [2, {"x": None}])}],), ("a" * 3000,), ("it's", 'a "quote"'), (AT,), ({1: 2},), (True, None, 1.5)],
+)
+def test_arguments_that_nobody_hides_are_shown_as_they_are(args: tuple[Any, ...]) -> None:
+    tasks.ran.apply_async(args)
+    recorded()
+    row = Task.objects.get()
+    assert not isinstance(row.args[0], str) or row.args[0] == args[0]
+    message = taken()
+    # As its worker would report it, who has seen the message only.
+    decoded = kombu_json.loads(json.dumps(message.args))
+    seen = origin(Context({**message.headers, "args": decoded, "kwargs": message.kwargs}))
+    assert seen["args"] == decoded
+
+
+def test_what_is_not_json_is_kept_by_its_looks_and_not_sent_again() -> None:
+    sent = Event(task_id=str(uuid.uuid4()), status=Status.QUEUED, at=1.8e9, name="canvas.ran", queue="default", args=[object()])
+    stream.append([sent])
+    recorded()
+    row = Task.objects.get()
+    assert row.args[0].startswith("<object object")
+    assert resend([Lost(str(row.id), row.status, row.position)]) == 0
+    recorded()
+    row.refresh_from_db()
+    assert (row.status, row.error_type) == ("FAILURE", "MessageLostError")
+    assert replay(Replay(which=Selection(task_ids=[row.id])), Origin(source="api")).passed_over == 1
+    with pytest.raises(StateConflictError, match="not JSON"):
+        run_again(row.id, Origin(source="api"))
+    assert messages() == []

@@ -42,7 +42,9 @@ def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
     headers = {name: extras["headers"][name] for name in ("ignore_result", "shadow", "timelimit") if name in extras["headers"]}
     headers |= {name: value for name, value in extras["headers"].items() if name not in HEADERS}
     embed = {name: _thawed(value) for name, value in extras["embed"].items() if name != "chord"}
-    return {"headers": headers, "embed": embed} if headers or embed else None
+    # Arguments that are hidden; a replacement's are not those that were asked for.
+    call = {} if "task" in extras else {name: extras[name] for name in ("args", "kwargs") if name in extras}
+    return {"headers": headers, "embed": embed, **call} if headers or embed or call else None
 
 
 def _tells(name: str, value: Any, id_: Any) -> bool:

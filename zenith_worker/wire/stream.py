@@ -131,13 +131,20 @@ def encode(events: Iterable[Event]) -> bytes:
     return text.encode()
 
 
+#: What is known of a message whose arguments JSON cannot hold: it cannot be sent again.
+OPAQUE: Final = {"headers": {}, "embed": {}, "opaque": True}
+
+
 def _dumps(value: Any) -> str:
     return str(kombu_json.dumps(value, separators=(",", ":")))
 
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:
     """Return an event's row with the arguments that JSON cannot hold by what they look like."""
-    described = {name: value for name, value in row.items() if name != "extras" or _speakable(value) is value}
+    described = {name: value for name, value in row.items() if name != "extras"}
+    if "args" in row or "kwargs" in row:
+        # What it was called with is known by its looks only.
+        described["extras"] = OPAQUE
     if "args" in row:
         described["args"] = [_speakable(item) for item in row["args"]]
     if "kwargs" in row:
