@@ -54,14 +54,14 @@ class Stack:
 
     def start(self, name: str, *command: str, **changes: str) -> Process:
         """Start a process; its name tells its log from others'."""
-        process = Process(name, list(command), self.directory / f"{name}.log", environment(**self._changes, **changes))
+        process = Process(name, list(command), self.directory / f"{name}.log", environment(**{**self._changes, **changes}))
         self.processes.append(process)
         return process
 
-    def worker(self, name: str, *options: str, concurrency: int = 2) -> Process:
+    def worker(self, name: str, *options: str, concurrency: int = 2, **changes: str) -> Process:
         """Start a worker and wait until it beats and, a moment later, listens to remote control."""
         command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
-        process = self.start(name, *command)
+        process = self.start(name, *command, **changes)
         pid = process.popen.pid
         self._ready(process, lambda: any((beat.name, beat.pid) == (name, pid) for beat in heartbeat.read_all()) and answers(name))
         return process

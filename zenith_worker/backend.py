@@ -10,10 +10,11 @@ Results and the counters of chords are Celery's own, in Redis, for as long as `r
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
+import redis
 from celery import states
 from celery.backends.redis import RedisBackend
 from celery.exceptions import TaskRevokedError
@@ -128,11 +129,18 @@ class ZenithBackend(RedisBackend):
             return result
         if _in_chain.get():
             return self._skip(task_id, result, state, traceback, request)
-        if state == states.STARTED and _nobody_waits(request):
-            return result  # the worker's state reporter tells what runs
+        if state == states.STARTED:
+            return self._store_started(task_id, result, request)
         if request is not None and getattr(request, "id", None) == task_id:
             carried(request).told = (state, result)
         return super()._store_result(task_id, result, state, traceback=traceback, request=request, **options)
+
+    def _store_started(self, task_id: str, result: Any, request: Any) -> Any:
+        """Store that a task runs, for who asks for its state; a Redis that is away or full must not fail it for that."""
+        if not _nobody_waits(request):
+            with suppress(redis.RedisError):
+                claims.store(self._stored(Outcome(task_id=task_id, state=states.STARTED, value=result), request))
+        return result
 
     def _skip(self, task_id: str, result: Any, state: str, traceback: str | None, request: Any) -> Any:
         """Tell a later task of a chain that it will not run: for who waits, it failed as the one before did."""

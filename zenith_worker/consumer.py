@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: Characters of a message's body that are kept with the failure.
 BODY_KEPT: Final = 2000
+#: Seconds that others have for taking a task that this worker does not know, unless they are all busy, and between two looks.
+OTHERS_HAVE: Final = 10.0
+REFUSED_FOR: Final = 2.0
 #: What a body's third part may hold (celery.app.amqp).
 _EMBEDDED: Final = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
 #: Headers that Celery counts with, though anybody may write them.
@@ -68,31 +71,36 @@ class Consumer(CeleryConsumer):
         self._bury(message, exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Give back a task that this worker has no code for; fail it where it was refused before, or where nobody else is."""
-        name = str(message.headers.get("task"))
-        if self._gives_back(message):
-            logger.warning("Task %s (%s) goes back to its queue: this worker does not know it.", message.headers.get("id"), name)
-            return
-        logger.error("Task %s is of a kind that no worker of its queue knows: %r.", message.headers.get("id"), name)
-        message.reject_log_error(logger, self.connection_errors)
-        request = _context(message, self.hostname)
-        self.app.backend.mark_as_failure(str(request.id), NotRegistered(name), request=request)
+        """Leave a task that this worker has no code for to another one; fail it where there is none, or none takes it."""
+        id_, name = message.headers.get("id"), str(message.headers.get("task"))
+        refusals = _refusals(message)
+        others = [beat for beat in self._other_consumers(message) if beat.name not in refusals]
+        if not others or (self._refused_long_ago(refusals) and all(beat.busy < beat.slots for beat in others)):
+            logger.error("Task %s is of a kind that no worker of its queue knows: %r.", id_, name)
+            message.reject_log_error(logger, self.connection_errors)
+            request = _context(message, self.hostname)
+            self.app.backend.mark_as_failure(str(id_), NotRegistered(name), request=request)
+        elif self.hostname in refusals:
+            # The others have had no chance yet: it is held for a moment, so that it does not go round and round.
+            self.timer.call_after(REFUSED_FOR, self._pass_on, (message, refusals))
+        else:
+            logger.warning("Task %s (%s) goes back to its queue: this worker does not know it.", id_, name)
+            self._pass_on(message, {**refusals, self.hostname: time.time()})
 
-    def _gives_back(self, message: Any) -> bool:
-        headers, queue = message.headers, (message.delivery_info or {}).get("routing_key")
-        refused = headers.get(REFUSED_HEADER)
-        refused = refused if isinstance(refused, list) else []
-        others = {
-            beat.name for beat in with_redis_retries(heartbeat.read_all) if beat.online and queue in beat.queues
-        } - {self.hostname, *map(str, refused)}  # fmt: skip
-        if self.hostname in refused or not others:
-            return False
-        if with_redis_retries(
-            lambda: broker_queues.pass_on(message.delivery_tag, instance(), {REFUSED_HEADER: [*refused, self.hostname]})
-        ):
-            virtual.QoS.ack(message.channel.qos, message.delivery_tag)  # noted here only: it is no more in what this worker holds
-            return True
-        return False
+    def _other_consumers(self, message: Any) -> list[heartbeat.WorkerBeat]:
+        queue = (message.delivery_info or {}).get("routing_key")
+        beats = with_redis_retries(heartbeat.read_all)
+        return [beat for beat in beats if beat.online and queue in beat.queues and beat.name != self.hostname]
+
+    def _refused_long_ago(self, refusals: dict[str, float]) -> bool:
+        return time.time() - refusals.get(self.hostname, time.time()) > OTHERS_HAVE
+
+    def _pass_on(self, message: Any, refusals: dict[str, float]) -> None:
+        tag = message.delivery_tag
+        passed = with_redis_retries(lambda: broker_queues.pass_on(tag, instance(), {REFUSED_HEADER: refusals}))
+        # Noted here only: what was passed on is no more among what this worker holds.
+        if passed:
+            virtual.QoS.ack(message.channel.qos, tag)
 
     def _bury(self, message: Any, error: Exception) -> None:
         headers = message.headers if isinstance(message.headers, dict) else {}
@@ -114,6 +122,13 @@ def _repair(message: Any) -> None:
         for header, member in _COUNTS.items():
             if header in message.headers:
                 message.headers[header] = getattr(run, member)
+
+
+def _refusals(message: Any) -> dict[str, float]:
+    """Return which workers gave a message back because they do not know its task, and when first (Unix time, their clocks)."""
+    found = message.headers.get(REFUSED_HEADER)
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name): float(at) for name, at in pairs if isinstance(at, int | float)}
 
 
 def _check(message: Any) -> None:

@@ -205,6 +205,7 @@ def _make_storable(event: Event) -> None:
     event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
     event.parent_id = canonical(event.parent_id)
     event.error_message = storable_text(event.error_message)
+    event.priority = None if event.priority is None else max(0, min(int(event.priority), 9))
     if event.traceback is not None:
         event.traceback = storable_text(event.traceback)
     if settings.ZENITH_MASK_STORED:

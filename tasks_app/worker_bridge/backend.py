@@ -46,8 +46,9 @@ class LastingBackend(ZenithBackend):
         self.largest_result = settings.ZENITH_RESULT_MAX_BYTES
         self._rows = DatabaseBackend(app=app)
 
-    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        meta: dict[str, Any] = super()._get_task_meta_for(task_id)
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+        """Return what is known of a task: by Redis, else by PostgreSQL. Raises django.db.Error where that is away."""
+        meta: dict[str, Any] = super().get_task_meta(task_id, cache)
         return self.lasting_meta(task_id) if meta["status"] == states.PENDING else meta
 
     def lasting_ends(self, task_ids: Collection[str]) -> Iterator[dict[str, Any]]:

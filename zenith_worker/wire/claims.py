@@ -92,6 +92,14 @@ def finish(event: Event, *, tag: str, ends: bool, stored: Stored | None = None, 
     return bool(script(_FINISH, CLAIM + event.task_id, *about, *result))
 
 
+_STORE: Final = load("result_store")
+
+
+def store(stored: Stored) -> None:
+    """Store a state of a task that does not end it, and wake who waits for it. Raises redis.RedisError."""
+    script(_STORE, text(stored.key), stored.value, stored.expires or 0)
+
+
 def renew(task_ids: Iterable[str]) -> None:
     """Keep the claims of tasks that this worker runs; one nobody renews runs out. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:

@@ -10,7 +10,7 @@ PERHAPS_SENT: Final = 2
 MAX_RETRIES_HEADER: Final = "zenith_max_retries"
 #: The message is sent by the end of another task, which may be reached twice; then it is sent twice, with the same id.
 COPIES_HEADER: Final = "zenith_copies"
-#: The names of the workers that gave the message back because they have no code for its task.
+#: Which workers gave the message back because they have no code for its task, and when first.
 REFUSED_HEADER: Final = "zenith_refused_by"
 #: Of a retry: its attempt (from 0), and for how many seconds it backs off.
 BACKOFF_HEADER: Final = "zenith_backoff"

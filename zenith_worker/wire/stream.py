@@ -203,6 +203,7 @@ def salvage(raw: bytes | None) -> list[Event]:
 
 
 _CORE: Final = ("task_id", "status", "at", "nesting", "attempt", "delivery", "result_status")
+_RUNS: Final = ("nesting", "attempt", "delivery")
 _ODD: Final = "the rest of its report could not be kept"
 
 
@@ -214,6 +215,7 @@ def _core(row: Any) -> Event | None:
     except (ValueError, TypeError, KeyError):
         pass
     kept = {name: row[name] for name in _CORE if name in row}
+    kept |= {name: min(row[name], _BEYOND - 1) for name in _RUNS if type(row.get(name)) is int}
     texts = {name: row[name] for name in ("error_type", "error_message", "name", "queue") if isinstance(row.get(name), str)}
     try:
         event = _event({**texts, **kept})
