@@ -198,7 +198,7 @@ def find(task_id: str) -> TaskWithResult | None:
         key = UUID(task_id)
     except ValueError:
         return None
-    return next(with_results(Task.objects.select_related("batch").filter(id=key)), None)
+    return next(with_results(Task.objects.select_related("batch", "message").filter(id=key)), None)
 
 
 def status_counts() -> dict[Status, int]:

@@ -17,8 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from tasks_app import catalog, worker_nodes
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
-from tasks_app.models import Task, TaskMessage
-from tasks_app.models.task import DISPATCHED
+from tasks_app.models import Task
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -57,7 +56,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "diagrams": state_diagrams(found.course),
         "timeline": timeline_drawing(found.course, row.not_before),
         "arguments_json": _arguments(row),
-        "opaque": row.source not in DISPATCHED and TaskMessage.objects.filter(task=row, extras__opaque=True).exists(),
+        "opaque": hasattr(row, "message") and bool(row.message.extras.get("opaque")),
         "result_json": _pretty(found.found.result) if row.status == Status.SUCCESS and found.found.result is not None else "",
         "curl": _curl(request, row),
         "nodes": _nodes(row, found.attempts),

@@ -60,10 +60,15 @@ def test_a_list_shows_new_rows_without_being_asked(visitor: Visitor, site: Site)
 def test_rows_that_arrive_glow_and_move_nothing(visitor: Visitor, site: Site) -> None:
     run_some(1)
     page = gallery(visitor, site, width=360)
-    # At rest: a box that is just being replaced would take the scrolling with it.
-    page.wait_for_load_state("networkidle")
-    assert page.locator(".table-box").evaluate("box => { box.scrollLeft = 40; return box.scrollLeft; }") == 40
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def scrolls() -> bool:
+        """Scroll the box; whether it stays, which one that is just being replaced does not."""
+        page.locator(".table-box").evaluate("box => { box.scrollLeft = 40; }")
+        page.wait_for_load_state("networkidle")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return bool(page.locator(".table-box").evaluate("box => box.scrollLeft") == 40)
+
+    assert eventually(scrolls)
     run_some(2)
     wait_for_rows(page, 3)
     assert page.locator(".table-box").evaluate("box => box.scrollLeft") == 40

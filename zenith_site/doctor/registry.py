@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from django.utils.module_loading import autodiscover_modules
+
 from zenith_site.problems import UNAVAILABLE
 
 POSTGRESQL: Final = "PostgreSQL"
@@ -83,6 +85,7 @@ def warning(what: str, fix: str) -> Finding:
 
 def run(names: Iterable[str] = ()) -> list[Result]:
     """Run these checks, or all; first of all those that tell whether the servers answer, which the others need."""
+    autodiscover_modules("doctor")
     wanted = set(names) or set(CHECKS)
     away: set[str] = set()
     results = []
