@@ -10,7 +10,7 @@ from bench.apart import end, run_apart
 from bench.processes import BenchError
 from bench.report import print_json, print_reports, progress
 
-BENCHMARKS = ("tracking", "bulk", "latency", "footprint", "lists", "pages", "reconcile", "prune", "nodes", "soak")
+BENCHMARKS = ("tracking", "bulk", "latency", "results", "footprint", "lists", "pages", "reconcile", "prune", "nodes", "soak")
 
 
 def main() -> int:

@@ -1,4 +1,7 @@
-"""Celery alone: no Django, no result, no tracking. `BENCH_DELIVERY=late` takes Zenith's delivery settings."""
+"""Celery alone: no Django, no tracking, and no results unless BENCH_RESULTS says where they go.
+
+`BENCH_DELIVERY=late` takes Zenith's delivery settings.
+"""
 
 import os
 
@@ -7,7 +10,8 @@ from celery import Celery
 app = Celery("bare", broker=os.environ["BENCH_BROKER"])
 app.conf.update(
     imports=["bench.tasks", "tasks_app.builtin_tasks"],
-    task_ignore_result=True,
+    task_ignore_result="BENCH_RESULTS" not in os.environ,
+    result_backend=os.environ.get("BENCH_RESULTS"),
     broker_connection_retry_on_startup=True,
 )
 if os.environ.get("BENCH_DELIVERY") == "late":
