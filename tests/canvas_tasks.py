@@ -115,6 +115,11 @@ def tell(self: Any, state: str) -> str:
     return "in the end"
 
 
+@shared_task(name="canvas.with_meta", bind=True)
+def with_meta(self: Any) -> None:
+    self.request.meta = {"mine": [1]}
+
+
 @shared_task(name="canvas.replace", bind=True)
 def replace(self: Any, kind: str, *numbers: float) -> Any:
     signatures = {

@@ -57,7 +57,9 @@ class Outcome:
         Raises ResultNotJSONError or ResultTooLargeError.
         """
         known, run = carried(self.request), Run.of_request(self.request)
-        meta = json.dumps({"children": self.children}) if self.children else None
+        # As django-celery-results has it: a body may set `request.meta`.
+        own = getattr(self.request, "meta", None)
+        meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None
         members = {
             "result": encode_result(self.value, largest) if self.state == states.SUCCESS else _encode_error(self.value, largest),
             "traceback": _tail(self._real_traceback()),
@@ -78,6 +80,7 @@ class Outcome:
             not_before=known.retry_at if self.state == states.RETRY else None,
             held=self.state == states.RETRY and known.held,
             runtime=known.runtime,
+            periodic_task_name=str(getattr(self.request, "periodic_task_name", None) or ""),
             **{**members, **about},
         )
 
@@ -99,6 +102,13 @@ class Outcome:
         if isinstance(self.error, UnpickleableExceptionWrapper) and (error := _real(self.error)) is not None:
             return "".join(tracebacks.format_exception(error))
         return self.traceback
+
+
+def _json(meta: dict[str, Any]) -> str:
+    try:
+        return str(json.dumps(meta))
+    except (TypeError, ValueError, RecursionError):
+        return str(json.dumps({"children": meta["children"]}))
 
 
 def _real(error: BaseException | None) -> BaseException | None:

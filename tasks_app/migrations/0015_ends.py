@@ -66,6 +66,11 @@ class Migration(migrations.Migration):
             "nesting",
             models.PositiveIntegerField(default=0, db_default=0, help_text="How often the task had replaced itself before."),
         ),
+        migrations.AddField(
+            "attempt",
+            "due_at",
+            models.DateTimeField(blank=True, help_text="When the next run was to begin, where another was to follow.", null=True),
+        ),
         migrations.AlterField(
             "attempt",
             "attempt",

@@ -12,7 +12,8 @@ from zenith_worker.wire.states import TERMINAL, Status, delivery_of, nesting_of,
 class AttemptView:
     """One run of a task.
 
-    `attempt` counts from 1, `delivery` how often it had been handed out before, `nesting` how often the task had replaced itself.
+    `attempt` counts from 1, `delivery` how often it had been handed out before, `nesting` how often the task had replaced itself;
+    `due_at` is when the next one was to begin.
     """
 
     nesting: int = 0
@@ -23,6 +24,7 @@ class AttemptView:
     received_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    due_at: datetime | None = None
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
@@ -49,7 +51,7 @@ def attempts_of(task: Task) -> list[AttemptView]:
 def _from_row(row: Attempt) -> AttemptView:
     return AttemptView(
         nesting=row.nesting, attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
-        received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at,
+        received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at, due_at=row.due_at,
         error_type=row.error_type, error_message=mask_text(row.error_message), traceback=mask_text(row.traceback),
     )  # fmt: skip
 

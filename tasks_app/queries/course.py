@@ -4,7 +4,7 @@ Events tell most of it. What the runs know besides (a short run is one report, a
 Steps go by position, whatever the clocks say; where two clocks disagree, a stretch is as short as nothing, never negative.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -53,11 +53,11 @@ class Course:
         return sum(span.seconds for span in self.spans if span.status == status)
 
 
-def course(task: Task, events: Iterable[TaskEvent], attempts: Iterable[AttemptView], now: datetime) -> Course:
+def course(task: Task, events: Iterable[TaskEvent], attempts: Sequence[AttemptView], now: datetime) -> Course:
     """Put a task's steps together; what it is in still lasts until `now`."""
     steps = _steps(events, attempts)
     due = task.not_before if steps and steps[-1].attempt == task.attempt else None
-    return Course(steps, _spans(_with_backoffs(steps, due), task.finished_at or now))
+    return Course(steps, _spans(_with_backoffs(steps, _due_times(steps, attempts, due)), task.finished_at or now))
 
 
 def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list[Step]:
@@ -76,18 +76,30 @@ def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list
     return [found[place] for place in sorted(found)]
 
 
-def _with_backoffs(steps: Sequence[Step], due: datetime | None) -> list[Step]:
+def _due_times(steps: Sequence[Step], attempts: Iterable[AttemptView], due: datetime | None) -> dict[tuple[int, int], datetime]:
+    """Return, by attempt and delivery, when the next attempt was due; `due` is that of the newest, whose run may not be kept."""
+    newest = max(((step.attempt, step.delivery) for step in steps if step.status == Status.RETRY), default=None)
+    known = {newest: due} if newest and due else {}
+    return known | {(run.attempt, run.delivery): run.due_at for run in attempts if run.status == Status.RETRY and run.due_at}
+
+
+def _with_backoffs(steps: Sequence[Step], dues: Mapping[tuple[int, int], datetime]) -> list[Step]:
     """Let a back-off last until the next attempt was due, or where nobody knows when that was, until it started.
 
-    A short back-off is spent at a worker, which has received the next attempt's message already.
+    A short back-off is spent at a worker, which has received the next attempt's message already. Where it was received later than
+    it was due, its message waited in the queue like any other.
     """
-    moved = list(steps)
+    told = list(steps[:1])
     for index, (before, step) in enumerate(pairwise(steps), start=1):
+        due = dues.get((before.attempt, before.delivery))
         if before.status == Status.RETRY and step.status == Status.RECEIVED:
             started = steps[index + 1].at if index + 1 < len(steps) else None
-            until = due if due is not None and step.attempt == steps[-1].attempt else started
-            moved[index] = replace(step, at=max(step.at, min(filter(None, (until, started)), default=step.at)))
-    return moved
+            step = replace(step, at=max(step.at, min(filter(None, (due or started, started)), default=step.at)))
+        taken = step.status in (Status.RECEIVED, Status.STARTED)
+        if before.status == Status.RETRY and taken and due is not None and before.at < due < step.at:
+            told.append(replace(before, status=Status.QUEUED, at=due))
+        told.append(step)
+    return told
 
 
 def _spans(steps: Sequence[Step], now: datetime) -> list[Span]:

@@ -44,6 +44,7 @@ def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
             [event.received_at for event in failed],
             [event.started_at for event in failed],
             [event.at for event in failed],
+            [event.not_before for event in failed],
             [event.status.value for event in failed],
             [event.error_type for event in failed],
             [event.error_message for event in failed],

@@ -48,13 +48,13 @@ ON CONFLICT (task_id) DO UPDATE SET nesting = excluded.nesting, extras = exclude
 -- insert_attempts --
 -- Keeps runs that went wrong; one reported twice is one row.
 INSERT INTO tasks_app_attempt (task_id, nesting, attempt, delivery, worker, received_at, started_at,
-    finished_at, outcome, error_type, error_message, traceback)
+    finished_at, due_at, outcome, error_type, error_message, traceback)
 SELECT task_id, nesting, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
-    to_timestamp(finished_at), outcome, error_type, error_message, traceback
+    to_timestamp(finished_at), to_timestamp(due_at), outcome, error_type, error_message, traceback
 FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
-    %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
+    %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
     WITH ORDINALITY AS row (task_id, nesting, attempt, delivery, worker, received_at, started_at,
-        finished_at, outcome, error_type, error_message, traceback, number)
+        finished_at, due_at, outcome, error_type, error_message, traceback, number)
 ORDER BY number
 ON CONFLICT (task_id, nesting, attempt, delivery) DO NOTHING
 
@@ -90,16 +90,16 @@ WHERE step.task_id = row.task_id AND step.position = row.position
 -- `update_state()`. The task's own row is locked, so nobody else writes the same outcome.
 INSERT INTO django_celery_results_taskresult
     (task_id, task_name, status, worker, content_type, content_encoding, result, traceback,
-     meta, task_args, task_kwargs, date_created, date_started, date_done)
+     meta, periodic_task_name, task_args, task_kwargs, date_created, date_started, date_done)
 SELECT row.task_id, task_name, row.status, row.worker, 'application/json', 'utf-8', result, traceback,
-    meta, to_json(left(task.args::text, 1024))::text, to_json(left(task.kwargs::text, 1024))::text,
+    meta, periodic_task_name, to_json(left(task.args::text, 1024))::text, to_json(left(task.kwargs::text, 1024))::text,
     to_timestamp(created), to_timestamp(started), to_timestamp(done)
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::text[], %s::float8[], %s::float8[], %s::float8[])
-    AS row (task_id, task_name, status, worker, result, traceback, meta, created, started, done)
+    %s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[])
+    AS row (task_id, task_name, status, worker, result, traceback, meta, periodic_task_name, created, started, done)
 JOIN tasks_app_task AS task ON task.id = row.task_id::uuid
 ON CONFLICT (task_id) DO UPDATE SET
     task_name = excluded.task_name, status = excluded.status, worker = excluded.worker,
     result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
-    task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
+    periodic_task_name = excluded.periodic_task_name, task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
     date_started = excluded.date_started, date_done = excluded.date_done

@@ -33,6 +33,7 @@ def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]
             column(event.result for _, event in ended),
             column(event.traceback for _, event in ended),
             column(event.meta or NO_META for _, event in ended),
+            column(event.periodic_task_name[:255] or None for _, event in ended),
             column(state.created_at for state, _ in ended),
             column(state.started_at for state, _ in ended),
             column(state.finished_at for state, _ in ended),

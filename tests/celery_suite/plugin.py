@@ -1,8 +1,8 @@
 """A pytest plugin that Celery's integration suite runs under (`-p tests.celery_suite.plugin`): its app is Zenith's.
 
-Transport, consumer and result backend come from the configuration that expectations.py writes beside the suite. What a
-configuration cannot say is said here: the class of tasks, with automatic retries off, and the worker's state reporter. A test that
-takes too long fails, so that one that waits for ever does not stop the others.
+Transport and consumer come from the configuration that source.py writes beside the suite. What a configuration cannot say is said
+here: the result backend, the class of tasks, with automatic retries off, and the worker's state reporter. A test that takes too
+long fails, so that one that waits for ever does not stop the others.
 """
 
 from __future__ import annotations

@@ -146,6 +146,14 @@ def test_a_dispatched_task_leaves_no_result_in_redis() -> None:
     assert waiting.backend.get(waiting.backend.get_key_for_task(task_id)) is None
 
 
+def test_what_celery_results_stores_besides_is_stored_here_too() -> None:
+    result = tasks.with_meta.apply_async(headers={"periodic_task_name": "nightly"})
+    ended(result.id)
+    stored = TaskResult.objects.get(task_id=result.id)
+    assert (stored.periodic_task_name, stored.meta) == ("nightly", '{"mine": [1], "children": []}')
+    assert TaskResult.objects.get(task_id=ended(tasks.add.delay(1).id).id).periodic_task_name is None
+
+
 # --- Ends without a result ---
 
 

@@ -207,3 +207,31 @@ def test_no_status_lies_outside_of_its_drawing(layout: Any) -> None:
 def test_the_path_is_also_said_in_words() -> None:
     assert path_in_words(took(*PLAIN)) == "Pending, Queued, Received, Started, Success"
     assert path_in_words(took()) == "nothing is known yet"
+
+
+def run_again_at(due: float) -> AttemptView:
+    """The first run of RETRIED, after which the next one was due then."""
+    return AttemptView(
+        attempt=1,
+        delivery=0,
+        status=Status.RETRY,
+        worker="w",
+        received_at=None,
+        started_at=at(1),
+        finished_at=at(5),
+        due_at=at(due),
+    )
+
+
+def test_a_back_off_ends_where_the_next_attempt_was_due_and_waiting_in_the_queue_is_painted_as_that() -> None:
+    told: list[Told] = [
+        (Status.STARTED, 1), (Status.RETRY, 5), (Status.RECEIVED, 36, 1), (Status.STARTED, 37, 1), (Status.FAILURE, 40, 1),
+    ]  # fmt: skip
+    assert spent(took(*told, runs=[run_again_at(5.5)])) == [
+        (Status.STARTED, 4), (Status.RETRY, 0.5), (Status.QUEUED, 30.5), (Status.RECEIVED, 1), (Status.STARTED, 3),
+    ]  # fmt: skip
+    # The newest attempt's due time stands on the row.
+    assert spent(took(*told, not_before=at(5.5)))[1:3] == [(Status.RETRY, 0.5), (Status.QUEUED, 30.5)]
+    # It was received early and held at its worker until it was due: that is back-off, to the end.
+    held: list[Told] = [(Status.STARTED, 1), (Status.RETRY, 5), (Status.RECEIVED, 6, 1), (Status.STARTED, 20, 1)]
+    assert spent(took(*held, runs=[run_again_at(19)], now=30))[1] == (Status.RETRY, 14)

@@ -67,6 +67,8 @@ class Event:
     error_type: str = ""
     error_message: str = ""
     meta: str | None = None
+    # The entry of beat's schedule that sent it.
+    periodic_task_name: str = ""
     # Celery's state of the result where it is another than the status: a task that never ran fails with its chain.
     result_status: str = ""
     # Only for tasks that Zenith did not dispatch, whose row nobody has written yet.
