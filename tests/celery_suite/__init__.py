@@ -1,1 +1,0 @@
-"""Celery's own integration suite, run against Zenith's worker: one witness that nobody here wrote."""
