@@ -12,6 +12,7 @@ from celery import current_app
 from kombu import Connection, Consumer, Message, Queue
 
 from zenith_worker.wire import stream, transport
+from zenith_worker.wire.keys import TAKEN
 
 
 @pytest.fixture
@@ -50,6 +51,28 @@ class Worker:
         """Wait for the next message; return all that came."""
         self.connection.drain_events(timeout=10)
         return self.taken
+
+
+def test_a_message_whose_acknowledgement_is_lost_is_not_claimed_to_be_held(queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its worker would name it for ever, and nobody could put it back."""
+    with current_app.connection_for_read() as connection:
+        worker = Worker(connection, queue)
+        connection.Producer().publish({"number": 1}, routing_key=queue)
+        qos = worker.consumer.channel.qos
+        with monkeypatch.context() as lost:
+            acknowledge = qos.ack
+            lost.setattr(qos, "ack", lambda tag: None)
+            assert worker.take() == [{"number": 1}]
+            (tag,) = qos.held()
+            lost.setattr(qos, "_transact", _refuse)
+            with pytest.raises(redis.ConnectionError):
+                acknowledge(tag)
+        assert qos.held() == set()
+        stream.client().delete("unacked", "unacked_index", TAKEN)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise redis.ConnectionError("refused")
 
 
 def test_a_message_whose_note_is_refused_comes_again_once_there_is_room(queue: str) -> None:

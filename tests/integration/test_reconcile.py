@@ -15,6 +15,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance.reconciler import (
     DEATH_SETTLED_AFTER,
+    ENDED_SETTLED_AFTER,
     FORGOTTEN_AFTER,
     LATE,
     LISTING_EVERY,
@@ -332,6 +333,30 @@ def test_a_living_worker_loses_what_it_forgot(clock: Clock) -> None:
     assert sum(looks(recoverer, clock, FORGOTTEN_AFTER - PASS)) == 0  # type: ignore[arg-type]
     assert sum(looks(recoverer, clock, 3 * PASS)) == 1  # type: ignore[arg-type]
     assert [message.id for message in messages()] == [task_id]
+
+
+def test_what_a_living_worker_goes_on_holding_of_an_ended_task_is_dropped(clock: Clock) -> None:
+    """An acknowledgement that never comes: the worker names the message for ever, and it takes one of its places."""
+    (task_id,) = sent()
+    tag = taken("one", beats=True, names=True)
+    recoverer = Recoverer(clock)
+    looks(recoverer, clock, ENDED_SETTLED_AFTER + PASS)
+    assert stream.client().hexists(keys.UNACKED, tag), "its task has not ended"
+    stream.client().set(CLAIM + task_id, "E|0|||0|0")
+    looks(recoverer, clock, ENDED_SETTLED_AFTER - PASS)
+    assert stream.client().hexists(keys.UNACKED, tag), "it may still be acknowledged"
+    beat("one", tags=[tag])
+    looks(recoverer, clock, 3 * PASS)
+    assert not stream.client().exists(keys.UNACKED, keys.UNACKED_INDEX, TAKEN)
+    assert messages() == []
+
+
+def test_a_retry_whose_message_waits_in_a_long_queue_is_not_lost(clock: Clock) -> None:
+    here, gone = sent(2)
+    for task_id in (here, gone):
+        moves(task_id, Status.RETRY, not_before=time.time() - SETTLED_AFTER - 5)
+    loses(gone)
+    assert lost_after(clock, SETTLED_AFTER + 2 * LISTING_EVERY) == {gone}
 
 
 @pytest.mark.parametrize("claim", ["E|0|||0|0", "W|0|||0|0", "R|1|two|t|1|0"])
