@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import celery
 from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.result import AsyncResult
@@ -154,6 +155,17 @@ def reject_for_good() -> None:
 @shared_task(name="canvas.ran")
 def ran(*_: Any, **__: Any) -> str:
     return "ran"
+
+
+class TheirTask(celery.Task):
+    """A base class of an application's own, which knows nothing of Zenith."""
+
+
+@shared_task(name="canvas.on_their_base", base=TheirTask, autoretry_for=(ValueError,), retry_backoff=False, default_retry_delay=0)
+def on_their_base(log: str) -> int:
+    if note(log) < 3:
+        raise ValueError("not yet")
+    return 3
 
 
 @shared_task(name="canvas.tell_types")

@@ -196,7 +196,7 @@ class ZenithBackend(RedisBackend):
 def _heed_retries(event: Event, known: Carried) -> None:
     """Let an outcome say whether another attempt follows: a body may send one and go on, or raise `Retry` and send none."""
     follows = known.next_sent or known.held
-    if event.status == Status.RETRY and not follows:
+    if event.status == Status.RETRY and known.minded and not follows:
         event.status, event.error_type = Status.FAILURE, event.error_type or "Retry"
         event.error_message = event.error_message or "raised by hand: no next attempt was sent"
     elif follows and event.status in (Status.SUCCESS, Status.FAILURE):

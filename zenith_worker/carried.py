@@ -26,6 +26,7 @@ class Carried:
         started_clock: the same by a steady clock.
         retry_at: when the next attempt is due.
         held: the next attempt waits in PostgreSQL; no message was sent for it.
+        minded: the task is of Zenith's class, which notes the two below.
         next_sent: the message of the next attempt was sent.
         gave_up: the body asked for another attempt and was refused, since there were enough.
         told: the state and its meta that the body itself stored last, by `update_state`.
@@ -38,6 +39,7 @@ class Carried:
     started_clock: float | None = None
     retry_at: float | None = None
     held: bool = False
+    minded: bool = False
     next_sent: bool = False
     gave_up: bool = False
     told: tuple[str, Any] | None = None

@@ -56,6 +56,7 @@ class ZenithTask(Task):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Let this delivery run only if it should; see admission.py for what is raised."""
+        carried(self.request).minded = True
         if not self.request.is_eager:
             admit(self, self.ended_before)
 

@@ -315,6 +315,13 @@ def test_a_retry_raised_by_hand_ends(log: str) -> None:
     assert (row.status, row.error_type, runs(log)) == ("FAILURE", "Retry", 1)
 
 
+def test_a_task_whose_base_class_is_an_applications_own_keeps_its_rules(log: str) -> None:
+    result = tasks.on_their_base.delay(log)
+    assert result.get(timeout=PATIENCE) == 3
+    row = ended(result.id)
+    assert (row.status, row.attempt, runs(log)) == ("SUCCESS", 3, 3)
+
+
 # --- Errors ---
 
 
