@@ -11,8 +11,8 @@ from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.course import Course, course
 from tasks_app.web.state_diagram import RARE, layouts, path_in_words, state_diagrams
-from tasks_app.web.timeline_drawing import MOST_ROWS, Timeline, timeline_drawing
-from zenith_worker.wire.states import Status, note_position, position
+from tasks_app.web.timeline_drawing import MOST_ROWS, WORDS, Timeline, timeline_drawing
+from zenith_worker.wire.states import OPEN, Status, note_position, position
 
 START = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 Told = tuple[Status, float] | tuple[Status, float, int] | tuple[Status, float, int, int]
@@ -235,3 +235,10 @@ def test_a_back_off_ends_where_the_next_attempt_was_due_and_waiting_in_the_queue
     # It was received early and held at its worker until it was due: that is back-off, to the end.
     held: list[Told] = [(Status.STARTED, 1), (Status.RETRY, 5), (Status.RECEIVED, 6, 1), (Status.STARTED, 20, 1)]
     assert spent(took(*held, runs=[run_again_at(19)], now=30))[1] == (Status.RETRY, 14)
+
+
+def test_time_in_every_status_that_lasts_is_drawn() -> None:
+    assert set(WORDS) == OPEN
+    told: list[Told] = [(Status.QUEUED, 0), (Status.STARTED, 1), (Status.REPLACED, 2), (Status.SUCCESS, 9)]
+    bars = [bar for row in drawn(took(*told)).rows for bar in row.bars]
+    assert (Status.REPLACED, WORDS[Status.REPLACED]) in [(bar.status, bar.title) for bar in bars]
