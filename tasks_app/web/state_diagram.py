@@ -89,21 +89,21 @@ NARROW: Final = Layout(
         Status.STARTED: (1, 1), Status.RETRY: (0, 1), Status.REVOKED: (0, 2), Status.SUCCESS: (1, 2), Status.FAILURE: (2, 2),
     },
 )  # fmt: skip
-#: Statuses that few tasks come into: each is drawn where a task did, in a row of their own (the rank in it is the column).
+#: Statuses that few tasks come into: each is drawn where a task did, in a row of their own.
 RARE: Final = (Status.REPLACED, Status.IGNORED)
 
 
 def layouts(visited: Collection[Status]) -> tuple[Layout, Layout]:
     """Return both layouts with room for the rare statuses among `visited`."""
     rare = [status for status in RARE if status in visited]
-    return _with(WIDE, rare, first=4), _with(NARROW, rare, first=0)
+    return _with(WIDE, rare, columns=(3, 5)), _with(NARROW, rare, columns=(0, 1))
 
 
-def _with(layout: Layout, rare: Sequence[Status], first: int) -> Layout:
+def _with(layout: Layout, rare: Sequence[Status], columns: tuple[int, int]) -> Layout:
     if not rare:
         return layout
     row = 1 + max(row for _, row in layout.places.values())
-    places = {**layout.places, **{status: (first + RARE.index(status), row) for status in rare}}
+    places = {**layout.places, **{status: (columns[RARE.index(status)], row) for status in rare}}
     return replace(layout, places=places, size=(layout.size[0], layout.size[1] + layout.pitch[1]))
 
 
