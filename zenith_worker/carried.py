@@ -8,10 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.states import Status
 
-_RECEIVED: Final = "zenith_received"
-_NUMBER: Final = "zenith_delivery"
 _CARRIED: Final = "zenith_carried"
 
 
@@ -57,7 +56,7 @@ class Carried:
 
 def stamp(headers: dict[str, Any], number: int) -> None:
     """Write into a message's headers that it was received now, and which delivery it is."""
-    headers[_RECEIVED], headers[_NUMBER] = time.time(), number
+    headers[RECEIVED_HEADER], headers[DELIVERY_HEADER] = time.time(), number
 
 
 def carried(request: Any) -> Carried:
@@ -67,6 +66,6 @@ def carried(request: Any) -> Carried:
     found: Carried | None = getattr(request, _CARRIED, None)
     if found is None:
         headers = getattr(request, "request_dict", None) or vars(request)
-        found = Carried(headers.get(_RECEIVED), headers.get(_NUMBER) or 0)
+        found = Carried(headers.get(RECEIVED_HEADER), headers.get(DELIVERY_HEADER) or 0)
         setattr(request, _CARRIED, found)
     return found

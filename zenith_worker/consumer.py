@@ -97,10 +97,9 @@ class Consumer(CeleryConsumer):
 
     def _pass_on(self, message: Any, refusals: dict[str, float]) -> None:
         tag = message.delivery_tag
-        passed = with_redis_retries(lambda: broker_queues.pass_on(tag, instance(), {REFUSED_HEADER: refusals}))
-        # Noted here only: what was passed on is no more among what this worker holds.
-        if passed:
-            virtual.QoS.ack(message.channel.qos, tag)
+        with_redis_retries(lambda: broker_queues.pass_on(tag, instance(), {REFUSED_HEADER: refusals}))
+        # Noted here only: whether passed on now or given back by another before, this worker no longer holds it.
+        virtual.QoS.ack(message.channel.qos, tag)
 
     def _bury(self, message: Any, error: Exception) -> None:
         headers = message.headers if isinstance(message.headers, dict) else {}

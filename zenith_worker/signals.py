@@ -29,7 +29,7 @@ from zenith_worker.carried import carried, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims, correlation, extras, stream
-from zenith_worker.wire.deliveries import count_delivery, put_back
+from zenith_worker.wire.deliveries import MAX_DELIVERIES, count_delivery, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.ids import canonical
 from zenith_worker.wire.runs import Run
@@ -46,8 +46,6 @@ _COMPARED: Final = 400
 HIDDEN_KWARGS: Final = "…"
 #: The priority of the message that this thread is sending: Celery tells of it only before it was sent.
 _priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
-#: As ZenithTask.max_deliveries, for a task of another class.
-MAX_DELIVERIES: Final = 20
 
 
 @signals.before_task_publish.connect

@@ -17,6 +17,7 @@ from zenith_worker.carried import carried
 from zenith_worker.errors import Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
+from zenith_worker.wire.deliveries import MAX_DELIVERIES
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.time_limits import soft_limit
@@ -33,6 +34,7 @@ class ZenithTask(Task):
         no_retry_for: exceptions that another attempt would not mend.
         retry_backoff_base: longest back-off in seconds before the first retry; it doubles for each one after.
         retry_backoff_cap: longest back-off in seconds before any retry.
+        max_deliveries: how often one message may be delivered without its body coming to an end, before the task is buried.
         drill: whether this task only exists to try out failures.
     """
 
@@ -42,8 +44,7 @@ class ZenithTask(Task):
     retry_backoff_base = BASE_SECONDS
     retry_backoff_cap = CAP_SECONDS
     drill = False
-    #: How often one message may be delivered without its body coming to an end, before the task is buried.
-    max_deliveries = 20
+    max_deliveries = MAX_DELIVERIES
 
     def __init__(self) -> None:
         if self.time_limit:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event, UnreadableEntryError, decode, encode
+from zenith_worker.wire.stream import OPAQUE, Event, UnreadableEntryError, decode, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -38,6 +38,20 @@ def test_events_survive_the_stream_unchanged(written: list[Event]) -> None:
 def test_what_is_left_at_its_default_costs_nothing_on_the_wire() -> None:
     raw = encode([Event(task_id="t", status=Status.STARTED, at=1.5)])
     assert json.loads(raw) == [{"task_id": "t", "status": "STARTED", "at": 1.5}]
+
+
+def test_one_that_is_not_json_leaves_those_that_travel_with_it_as_they_are() -> None:
+    extras = {"headers": {"shadow": "known as"}, "embed": {}}
+    innocent = Event(task_id="innocent", status=Status.PENDING, at=1.5, args=[1, {"a": 2}], kwargs={"b": 3}, extras=extras)
+    odd = Event(task_id="odd", status=Status.PENDING, at=1.5, args=[object(), 4], kwargs={}, extras=extras)
+
+    first, second = decode(encode([innocent, odd]))
+
+    assert first == innocent
+    assert second.extras == OPAQUE
+    assert second.args is not None
+    assert "object object" in second.args[0]
+    assert second.args[1] == 4
 
 
 GOOD = {"task_id": "t", "status": "STARTED", "at": 1.5}

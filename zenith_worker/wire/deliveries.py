@@ -11,6 +11,8 @@ from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
 
+#: How often one message may be delivered without its body coming to an end, where its task says nothing else.
+MAX_DELIVERIES: Final = 20
 #: Seconds.
 _KEPT: Final = 7 * 24 * 3600
 

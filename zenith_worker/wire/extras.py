@@ -6,6 +6,15 @@ A task that other code sent may be followed by others (`link`, a chain), be part
 from collections.abc import Mapping
 from typing import Any, Final
 
+from zenith_worker.wire.headers import (
+    BACKOFF_HEADER,
+    COPIES_HEADER,
+    DELIVERY_HEADER,
+    DISPATCHED_HEADER,
+    RECEIVED_HEADER,
+    REFUSED_HEADER,
+)  # fmt: skip
+
 #: Of Celery's own headers (celery.app.amqp), those that another message of the same task must have as well.
 HEADERS: Final = (
     "expires", "group", "group_index", "ignore_result", "root_id", "shadow", "stamped_headers", "stamps", "timelimit",
@@ -15,7 +24,7 @@ HEADERS: Final = (
 _MADE_ANEW: Final = frozenset({
     "argsrepr", "eta", "id", "kwargsrepr", "lang", "origin", "parent_id", "redelivered", "retries", "task",
     # Zenith's own, but those that say where a task comes from.
-    "zenith", "zenith_backoff", "zenith_copies", "zenith_delivery", "zenith_received", "zenith_refused_by",
+    DISPATCHED_HEADER, BACKOFF_HEADER, COPIES_HEADER, DELIVERY_HEADER, RECEIVED_HEADER, REFUSED_HEADER,
 })  # fmt: skip
 #: What follows a task: the third part of a message's body.
 EMBEDDED: Final = ("callbacks", "chain", "chord", "errbacks")

@@ -14,6 +14,9 @@ COPIES_HEADER: Final = "zenith_copies"
 REFUSED_HEADER: Final = "zenith_refused_by"
 #: Of a retry: its attempt (from 0), and for how many seconds it backs off.
 BACKOFF_HEADER: Final = "zenith_backoff"
+#: Of a delivery, stamped by the worker that received it: how many came before, and when it came.
+DELIVERY_HEADER: Final = "zenith_delivery"
+RECEIVED_HEADER: Final = "zenith_received"
 #: The id of the request that sent the task, or that sent the task which sent it.
 REQUEST_HEADER: Final = "zenith_request_id"
 TRACEPARENT: Final = "traceparent"

@@ -129,7 +129,7 @@ def encode(events: Iterable[Event]) -> bytes:
     try:
         text = _dumps(rows)
     except (TypeError, ValueError, RecursionError):
-        text = _dumps([_described(row) for row in rows])
+        text = _dumps([row if _is_json(row) else _described(row) for row in rows])
     return text.encode()
 
 
@@ -155,11 +155,15 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _speakable(value: Any) -> Any:
+    return value if _is_json(value) else saferepr(value, maxlen=_REPR_KEPT)
+
+
+def _is_json(value: Any) -> bool:
     try:
         _dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return saferepr(value, maxlen=_REPR_KEPT)
-    return value
+        return False
+    return True
 
 
 def decode(raw: bytes | None) -> list[Event]:
