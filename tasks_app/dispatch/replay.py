@@ -103,8 +103,13 @@ def matching(which: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
     Not those of tasks whose arguments are not JSON: their messages cannot be made again.
     """
     opaque = Exists(TaskMessage.objects.filter(task=OuterRef("task"), extras__opaque=True))
-    meant = which.query().exclude(opaque)
-    return meant if forced else meant.filter(state=LetterState.OPEN)
+    meant = which.query() if forced else open_letters(which)
+    return meant.exclude(opaque)
+
+
+def open_letters(which: Selection) -> QuerySet[DeadLetter]:
+    """Return the letters of a selection that nobody has decided about: those that can be discarded."""
+    return which.query().filter(state=LetterState.OPEN)
 
 
 def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin, limit: int = AT_ONCE) -> list[Replacement]:
@@ -139,7 +144,7 @@ def discard(which: Selection, note: str, origin: Origin) -> int:
         raise InvalidInputError(*problems)
     with transaction.atomic():
         # In the order in which a replay locks them, too: two at once never wait in a circle.
-        meant = which.query().filter(state=LetterState.OPEN).select_for_update().order_by("id").values_list("id", flat=True)
+        meant = open_letters(which).select_for_update().order_by("id").values_list("id", flat=True)
         return DeadLetter.objects.filter(id__in=list(meant)).update(
             state=LetterState.DISCARDED, resolved_at=timezone.now(), note=note,
             resolved_by=origin.sent_by[:200],

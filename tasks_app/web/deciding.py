@@ -6,13 +6,14 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, discard, matching, replay, stop_run
-from tasks_app.models import ReplayRun
+from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, discard, matching, open_letters, replay, stop_run
+from tasks_app.models import DeadLetter, ReplayRun
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
 from zenith_site.common.callers import OPERATE, Caller, caller_of, note
@@ -22,6 +23,11 @@ from zenith_site.common.pages import answer, ask
 
 #: Groups that one action takes: more than a page has.
 MOST_GROUPS: Final = 100
+#: Why a question has nothing to ask.
+NONE: Final = {
+    "Replay": "none of these dead letters is open and has arguments that can be sent again.",
+    "Discard": "none of these dead letters is open.",
+}
 #: What a question passes on, so that its answer means the same letters.
 MEANT: Final = ("id", "group", "task", "error", "age", "all")
 
@@ -71,7 +77,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
             note(request, replayed=done, runs=[str(run.id) for run in runs])
             messages.success(request, _said(done, runs))
             return answer(request, "tasks:dead_letters")
-    return _ask(request, form, chosen, "Replay", "{} sent again, as a new task each.")
+    return _ask(request, form, [matching(which) for which in chosen], "Replay", "{} sent again, as a new task each.")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -86,7 +92,8 @@ def discard_letters(request: HttpRequest) -> HttpResponse:
         note(request, discarded=count)
         messages.success(request, f"{count:,} discarded.")
         return answer(request, "tasks:dead_letters")
-    return _ask(request, form, chosen, "Discard", "{} discarded. The tasks and their errors stay.", danger=True)
+    meant = [open_letters(which) for which in chosen]
+    return _ask(request, form, meant, "Discard", "{} discarded. The tasks and their errors stay.", danger=True)
 
 
 @require_POST
@@ -101,14 +108,14 @@ def stop(request: HttpRequest, run_id: UUID) -> HttpResponse:
 
 
 def _ask(
-    request: HttpRequest, form: forms.Form, chosen: list[Selection], verb: str, sentence: str, *, danger: bool = False
+    request: HttpRequest, form: forms.Form, meant: list[QuerySet[DeadLetter]], verb: str, sentence: str, *, danger: bool = False
 ) -> HttpResponse:
-    count = sum(matching(which).count() for which in chosen)
+    count = sum(letters.count() for letters in meant)
     if not count:
-        messages.info(request, "None of these dead letters is open.")
+        messages.info(request, f"There is nothing to {verb.lower()}: {NONE[verb]}")
         return answer(request, "tasks:dead_letters")
     letters = "1 dead letter" if count == 1 else f"{count:,} dead letters"
-    of_groups = f" of {len(chosen)} groups" if len(chosen) > 1 else ""
+    of_groups = f" of {len(meant)} groups" if len(meant) > 1 else ""
     named = [(name, value) for name in MEANT for value in _sent(request).getlist(name)]
     return ask(
         request, form, title=f"{verb} dead letters?",

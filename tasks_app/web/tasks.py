@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tasks_app import catalog
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import discard, matching
+from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
@@ -225,7 +225,7 @@ def _ended_among(ids: Sequence[UUID]) -> set[UUID]:
 
 
 def _dead_among(ids: Sequence[UUID]) -> set[UUID]:
-    return set(matching(Selection(task_ids=tuple(ids))).values_list("task_id", flat=True))
+    return set(open_letters(Selection(task_ids=tuple(ids))).values_list("task_id", flat=True))
 
 
 def _dead_ids(chosen: TaskFilter, most: int) -> list[UUID]:
@@ -252,7 +252,7 @@ def _run_again(ids: Sequence[UUID], caller: Caller) -> str:
         except StateConflictError:
             continue
     passed = len(ids) - sent
-    return f"{sent:,} sent again." + (f" {passed:,} had been before, and were left alone." if passed else "")
+    return f"{sent:,} sent again." + (f" {passed:,} left alone: they had been before, or cannot be." if passed else "")
 
 
 def _discard(ids: Sequence[UUID], caller: Caller) -> str:

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task
+from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task, TaskMessage
 from tasks_app.recording.apply import apply
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
@@ -114,6 +114,18 @@ def test_selected_letters_are_discarded_with_a_note(person: Client) -> None:
     ids = dead(3)
     person.post("/dead-letters/discard/", {"id": [str(ids[0]), str(ids[1])], "note": "Known."})
     assert DeadLetter.objects.filter(state="DISCARDED", note="Known.").count() == 2
+
+
+def test_letters_whose_arguments_are_opaque_are_discarded_but_not_replayed(person: Client) -> None:
+    [opaque, _] = dead(2)
+    TaskMessage.objects.update_or_create(task_id=opaque, defaults={"extras": {"opaque": True}})
+    chosen = {"id": [str(opaque)]}
+    assert "has arguments that can be sent again" in person.get("/dead-letters/replay/", chosen, follow=True).content.decode()
+    assert "Replay 1 dead letter" in person.get("/dead-letters/replay/", {"all": "1"}).content.decode()
+    assert "Discard 1 dead letter" in person.get("/dead-letters/discard/", chosen).content.decode()
+    assert "Discard 2 dead letters" in person.get("/dead-letters/discard/", {"all": "1"}).content.decode()
+    person.post("/dead-letters/discard/", chosen)
+    assert DeadLetter.objects.get(state="DISCARDED").task_id == opaque
 
 
 def test_a_selection_of_nothing_means_none_of_them(person: Client) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, Task
+from tasks_app.models import DeadLetter, Task, TaskMessage
 from tasks_app.recording.apply import apply
 from tasks_app.search.sorting import COLUMNS
 from zenith_site.models import AuditEntry
@@ -134,7 +134,7 @@ def test_ended_tasks_are_run_again_once(person: Client) -> None:
     end(ids[0], Status.SUCCESS, result="1")
     body = {"id": [str(id_) for id_ in ids]}
     assert "1 sent again." in person.post("/tasks/act/again/", body, follow=True).content.decode()
-    assert "1 had been before" in person.post("/tasks/act/again/", body, follow=True).content.decode()
+    assert "1 left alone: they had been before" in person.post("/tasks/act/again/", body, follow=True).content.decode()
     assert Task.objects.filter(replay_of=ids[0]).count() == 1
 
 
@@ -142,6 +142,17 @@ def test_dead_letters_of_the_selection_are_discarded(person: Client) -> None:
     ids = sent(2)
     end(ids[0], Status.FAILURE, error_type="X", error_message="no", result='{"exc_type": "X"}')
     person.post("/tasks/act/discard/", {"id": [str(id_) for id_ in ids]})
+    assert DeadLetter.objects.get().state == "DISCARDED"
+
+
+def test_an_opaque_dead_letter_of_the_selection_is_discarded_and_not_run_again(person: Client) -> None:
+    [opaque] = sent(1)
+    end(opaque, Status.FAILURE, error_type="X", error_message="no", result='{"exc_type": "X"}')
+    TaskMessage.objects.update_or_create(task_id=opaque, defaults={"extras": {"opaque": True}})
+    body = {"id": [str(opaque)]}
+    assert person.post("/tasks/act/again/", body, follow=True).status_code == 200
+    assert not Task.objects.exclude(replay_of=None)
+    person.post("/tasks/act/discard/", body)
     assert DeadLetter.objects.get().state == "DISCARDED"
 
 
