@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -40,10 +41,7 @@ def second_engine(networks: None, image: str) -> Iterator[str]:
     """A second Docker engine on this machine, with the project's image; stopped again where it did not run before."""
     tool = next((folder / TOOL for folder in REPOSITORY.parents if (folder / TOOL).exists()), None)
     if tool is None:
-        reason = f"there is no {TOOL} beside the clone to start a second engine"
-        if "docker" in os.environ.get("ZENITH_REQUIRE", ""):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"there is no {TOOL} beside the clone to start a second engine")
     run(str(tool), "up", within=120)
     run("sh", "-c", f"docker save {image} | DOCKER_HOST={SECOND_ENGINE} docker load", within=300)
     yield str(tool)
@@ -63,8 +61,9 @@ def two(lab: Lab, second_engine: str) -> Iterator[Lab]:
 @pytest.fixture
 def swarm(two: Lab) -> Iterator[None]:
     """Both engines in one swarm, which the first one manages."""
-    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
-        pytest.skip("this machine's engine is in a swarm already, which is left alone")
+    leave_swarms()
+    if swarm_state(FIRST_ENGINE) != "inactive":
+        missing("this machine's engine is in a swarm of somebody else's, which is left alone")
     docker("swarm", "init", "--advertise-addr", FIRST_ADDRESS, "--listen-addr", f"{FIRST_ADDRESS}:2377")
     try:
         token = docker("swarm", "join-token", "--quiet", "worker")
@@ -72,10 +71,32 @@ def swarm(two: Lab) -> Iterator[None]:
         eventually(lambda: two.host("first").swarm_manager and two.host("second").swarm_node_id, within=60)
         yield
     finally:
-        for engine in (SECOND_ENGINE, FIRST_ENGINE):
-            run("docker", "--host", engine, "swarm", "leave", "--force")
+        leave_swarms()
         # Docker makes it with a swarm, and forgets it.
         docker("network", "rm", "docker_gwbridge")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip what this machine cannot do, or fail where Docker is required."""
+    if "docker" in os.environ.get("ZENITH_REQUIRE", ""):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def leave_swarms() -> None:
+    """Let both engines leave the swarm of this test, which a run that was killed leaves them in.
+
+    The second engine is there for these tests only; the first one's swarm is this test's where it has the address that is.
+    """
+    if swarm_state(SECOND_ENGINE) != "inactive":
+        run("docker", "--host", SECOND_ENGINE, "swarm", "leave", "--force")
+    if swarm_state(FIRST_ENGINE, "{{.Swarm.NodeAddr}}") == FIRST_ADDRESS:
+        run("docker", "--host", FIRST_ENGINE, "swarm", "leave", "--force")
+
+
+def swarm_state(engine: str, field: str = "{{.Swarm.LocalNodeState}}") -> str:
+    """Return what an engine says of the swarm that it is in: `inactive` where it is in none."""
+    return run("docker", "--host", engine, "info", "--format", field)
 
 
 def test_nodes_spread_over_two_hosts_and_both_work(two: Lab) -> None:
