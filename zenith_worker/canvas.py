@@ -5,14 +5,10 @@ from typing import Any
 
 from celery import Celery
 
+from zenith_worker.wire.routing import queue_of
+
 #: Signatures that stand for several tasks: their own id is none of a task's.
 _COMPOUND = frozenset({"chain", "group", "chord"})
-
-
-def queue_of(app: Celery, name: str, options: Mapping[str, Any]) -> str:
-    """Return the queue that Celery's routing chooses for a task that is sent with these options."""
-    queue = app.amqp.router.route(dict(options), name)["queue"]
-    return str(getattr(queue, "name", queue))
 
 
 def origins(app: Celery, signature: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,7 @@ from zenith_worker.wire import claims, correlation, extras, stream
 from zenith_worker.wire.deliveries import MAX_DELIVERIES, count_delivery, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Event
@@ -76,7 +77,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
         args=call.shown_args,
         kwargs=call.shown_kwargs,
         parent_id=canonical(headers.get("parent_id")),
-        priority=_priority(_priority_sent.get()),
+        priority=priority_of(_priority_sent.get()),
         extras=call.extras(extras.of_message(headers, embed), nesting),
     )
     try:
@@ -169,7 +170,7 @@ def origin(request: Any) -> dict[str, Any]:
         "queue": delivery.get("routing_key") or "",
         "args": call.shown_args,
         "kwargs": call.shown_kwargs,
-        "priority": _priority(delivery.get("priority")),
+        "priority": priority_of(delivery.get("priority")),
         "parent_id": canonical(getattr(request, "parent_id", None)),
         "extras": call.extras(extras.of_request(request), Run.of_request(request).nesting),
     }
@@ -227,11 +228,3 @@ def _hides(shown: Any, value: Any) -> bool:
 
 def _essence(shown: str) -> str:
     return "".join(character for character in shown[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
-
-
-def _priority(value: Any) -> int | None:
-    """Return a priority as kombu takes it: any number, also as text, within 0 to 9; None for what is none."""
-    try:
-        return None if value is None else max(0, min(int(value), 9))
-    except (TypeError, ValueError, OverflowError):
-        return 0

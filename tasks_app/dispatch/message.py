@@ -17,6 +17,7 @@ from kombu.messaging import Producer
 
 from tasks_app.models.task import DISPATCHED
 from zenith_site.common.application import celery_app
+from zenith_worker.wire import routing
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -66,8 +67,7 @@ def queue_of(task_name: str) -> str:
     """Return the queue that Celery's routing chooses for a task."""
     task = celery_app().tasks[task_name]
     options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-    queue = celery_app().amqp.router.route(options, task_name)["queue"]
-    return str(getattr(queue, "name", queue))
+    return routing.queue_of(celery_app(), task_name, options)
 
 
 def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, again: bool = False) -> None:

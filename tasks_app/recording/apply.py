@@ -29,6 +29,7 @@ from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
 from zenith_site.common.sql import statements
 from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 from zenith_worker.wire.stream import Event
 
@@ -205,7 +206,7 @@ def _make_storable(event: Event) -> None:
     event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
     event.parent_id = canonical(event.parent_id)
     event.error_message = storable_text(event.error_message)
-    event.priority = None if event.priority is None else max(0, min(int(event.priority), 9))
+    event.priority = priority_of(event.priority)
     if event.traceback is not None:
         event.traceback = storable_text(event.traceback)
     if settings.ZENITH_MASK_STORED:

@@ -43,6 +43,7 @@ def second_engine(networks: None, image: str) -> Iterator[str]:
     if tool is None:
         missing(f"there is no {TOOL} beside the clone to start a second engine")
     run(str(tool), "up", within=120)
+    leave_swarms()
     run("sh", "-c", f"docker save {image} | DOCKER_HOST={SECOND_ENGINE} docker load", within=300)
     yield str(tool)
     run(str(tool), "down", within=90)
@@ -61,7 +62,6 @@ def two(lab: Lab, second_engine: str) -> Iterator[Lab]:
 @pytest.fixture
 def swarm(two: Lab) -> Iterator[None]:
     """Both engines in one swarm, which the first one manages."""
-    leave_swarms()
     if swarm_state(FIRST_ENGINE) != "inactive":
         missing("this machine's engine is in a swarm of somebody else's, which is left alone")
     docker("swarm", "init", "--advertise-addr", FIRST_ADDRESS, "--listen-addr", f"{FIRST_ADDRESS}:2377")

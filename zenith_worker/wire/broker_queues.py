@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.keys import ALIVE, CLAIM, TAKEN, UNACKED, UNACKED_INDEX
+from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
 
 #: kombu's separator between a queue's name and a priority step.
@@ -203,11 +204,11 @@ def _list_of(queue: str, message: dict[str, Any]) -> str:
 
 def _step_of(message: dict[str, Any]) -> int:
     """Return the step of the message's priority, which kombu rounds down."""
-    return max(item for item in PRIORITY_STEPS if item <= max(0, min(_priority_of(message), 9)))
+    return max(item for item in PRIORITY_STEPS if item <= _priority_of(message))
 
 
 def _priority_of(message: dict[str, Any]) -> int:
-    return int((message.get("properties") or {}).get("priority") or 0)
+    return priority_of((message.get("properties") or {}).get("priority")) or 0
 
 
 def _envelope(body: bytes | str) -> dict[str, Any]:
