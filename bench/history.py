@@ -35,7 +35,7 @@ _LETTERS = """
         CASE WHEN decided THEN created_at END, CASE WHEN decided THEN 'ada' ELSE '' END, ''
     FROM (
         SELECT *, ascii(substr(id::text, 36)) %% 5 AS step, substr(id::text, 35, 1) IN ('0', '1') AS decided
-        FROM tasks_app_task WHERE status = 'FAILURE' ORDER BY id DESC LIMIT %(letters)s) AS failed
+        FROM tasks_app_task WHERE status = 'FAILURE' ORDER BY created_at DESC LIMIT %(letters)s) AS failed
     ORDER BY id
 """
 _MINUTES = """

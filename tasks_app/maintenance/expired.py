@@ -1,8 +1,7 @@
 """What is kept for ZENITH_RETENTION_DAYS and then removed: finished tasks with all that belongs to them, batches, replays.
 
-No index on the end of a task is needed, which every task would pay for: ids are time-ordered, so tasks that ended long ago
-lie at the beginning of the primary key. Tasks of other programs, whose ids may be anything, have an index of their own. What
-lies there and stays (open tasks, those that took very long, those with a dead letter) is stepped over.
+No index on the end of a task is needed, which every task would pay for: tasks that ended long ago lie at the beginning of the
+index by creation. What lies there and stays (open tasks, those that took very long, those with a dead letter) is stepped over.
 
 Each chunk is one transaction. It locks rows that nobody changes any more, and leaves alone what somebody holds.
 """
@@ -16,19 +15,18 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from tasks_app.models.task import DISPATCHED
+from tasks_app.models.places import OLDEST
 
 #: Tasks removed in one transaction, with some ten rows each.
 CHUNK: Final = 500
 
 # A task with a dead letter stays: the letter would be worth nothing without it, and has a retention of its own.
-_OVER: Final = """finished_at < %(before)s AND NOT EXISTS (SELECT FROM tasks_app_deadletter WHERE task_id = tasks_app_task.id)"""
-_OURS: Final = "id < %(boundary)s AND source = ANY(%(dispatched)s)"
-_FOREIGN: Final = "source <> ALL(%(dispatched)s)"
-_NEXT: Final = """
-    SELECT id FROM tasks_app_task WHERE {kind} AND {over} AND id > %(after)s
-    ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
-"""
+_OVER: Final = """created_at < %(before)s AND finished_at < %(before)s
+    AND NOT EXISTS (SELECT FROM tasks_app_deadletter WHERE task_id = tasks_app_task.id)"""
+_NEXT: Final = f"""
+    SELECT created_at, id FROM tasks_app_task WHERE (created_at, id) > (%(after_at)s, %(after_id)s) AND {_OVER}
+    ORDER BY created_at, id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 -- no input is in it
 _DELETES: Final = (
     "DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%s)",
     "DELETE FROM tasks_app_attempt WHERE task_id = ANY(%s)",
@@ -49,7 +47,7 @@ _RUNS: Final = """
     DELETE FROM tasks_app_replayrun USING gone WHERE tasks_app_replayrun.id = gone.id
 """
 _COUNTS: Final = {
-    "tasks": f"SELECT count(*) FROM tasks_app_task WHERE (({_OURS}) OR {_FOREIGN}) AND {_OVER}",  # noqa: S608
+    "tasks": f"SELECT count(*) FROM tasks_app_task WHERE {_OVER}",  # noqa: S608 -- no input is in it
     "batches": f"SELECT count(*) FROM tasks_app_batch WHERE {_EMPTY_BATCH}",  # noqa: S608
     "runs": "SELECT count(*) FROM tasks_app_replayrun WHERE finished_at < %(before)s",
 }
@@ -57,18 +55,16 @@ _COUNTS: Final = {
 
 def tasks(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
     """Remove tasks that ended before `max_age`, with all that belongs to them; yield how many after each transaction."""
-    for kind in (_OURS, _FOREIGN):
-        after = UUID(int=0)
-        query = _NEXT.format(kind=kind, over=_OVER)
-        while True:
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(query, {**_parameters(max_age), "after": after, "chunk": chunk})
-                ids = [id_ for (id_,) in cursor.fetchall()]
-                _remove(cursor, ids)
-            if not ids:
-                break
-            after = ids[-1]
-            yield len(ids)
+    after_at, after_id = OLDEST
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_NEXT, {**_parameters(max_age), "after_at": after_at, "after_id": after_id, "chunk": chunk})
+            places = cursor.fetchall()
+            _remove(cursor, [id_ for _, id_ in places])
+        if not places:
+            break
+        after_at, after_id = places[-1]
+        yield len(places)
 
 
 def batches(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
@@ -108,4 +104,4 @@ def _parameters(max_age: timedelta) -> dict[str, Any]:
     before = timezone.now() - max_age
     # A UUIDv7 begins with the milliseconds of its time.
     boundary = UUID(int=int(before.timestamp() * 1000) << 80)
-    return {"before": before, "boundary": boundary, "dispatched": list(DISPATCHED)}
+    return {"before": before, "boundary": boundary}

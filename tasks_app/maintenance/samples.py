@@ -101,7 +101,7 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
         QueueSample.objects.filter(minute__gte=datetime.fromtimestamp(since, tz=UTC)).order_by().values_list("queue").distinct()
     )
     waiting = [
-        Task.objects.filter(status=status).order_by("-id").values_list("queue")[:NEWEST]
+        Task.objects.filter(status=status).order_by("-created_at").values_list("queue")[:NEWEST]
         for status in (Status.PENDING, Status.QUEUED)
     ]
     paused = QueuePause.objects.order_by().values_list("queue")

@@ -64,7 +64,7 @@ class Task(models.Model):
     parent_id = models.UUIDField(null=True, blank=True, help_text="The task that sent this one while it ran.")
 
     class Meta:
-        ordering = ("-id",)
+        ordering = ("-created_at", "-id")
         permissions = (("dispatch_task", "Can dispatch tasks"), ("operate_task", "Can operate tasks, queues and workers"))
         constraints = (
             models.CheckConstraint(condition=Q(status__in=STATUSES), name="task_status_known"),
@@ -74,14 +74,15 @@ class Task(models.Model):
             ),
         )
         indexes = (
+            # search/index_scan.py: all, newest first; maintenance/expired.py: oldest first. By creation and not by id: those of
+            # other programs' tasks, and of what a canvas sends, do not follow the time. The same in the next ones.
+            models.Index(fields=("created_at", "id"), name="task_newest"),
             # search/index_scan.py: some statuses, newest first; queries/counters.py: how many.
-            models.Index(fields=("status", "id"), name="task_by_status"),
+            models.Index(fields=("status", "created_at", "id"), name="task_status_newest"),
             # search/index_scan.py: names, queues, or both, in some statuses, newest first; and which there are.
-            models.Index(fields=("name", "queue", "status", "id"), name="task_by_name"),
+            models.Index(fields=("name", "queue", "status", "created_at", "id"), name="task_name_newest"),
             # search/index_scan.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
-            models.Index(fields=("worker", "id"), name="task_by_worker", condition=~Q(worker="")),
-            # search/index_scan.py: tasks of other programs, whose ids do not follow the time. Small: no dispatched one is in it.
-            models.Index(fields=("source", "id"), name="task_external", condition=~Q(source__in=DISPATCHED)),
+            models.Index(fields=("worker", "created_at", "id"), name="task_worker_newest", condition=~Q(worker="")),
             # search/planner.py: argument values. Written once for each task, when it ends.
             GinIndex(
                 fields=("args", "kwargs"),
@@ -100,7 +101,9 @@ class Task(models.Model):
             # queries/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
             # queries/lineage.py, search/conditions.py: what a task sent, newest first. Small: few tasks send others.
-            models.Index(fields=("parent_id", "id"), name="task_parent", condition=Q(parent_id__isnull=False)),
+            models.Index(
+                fields=("parent_id", "created_at", "id"), name="task_child_newest", condition=Q(parent_id__isnull=False)
+            ),
             # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
             models.Index(
                 fields=("id",),

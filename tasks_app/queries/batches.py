@@ -12,7 +12,8 @@ from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.models import Batch, Task
-from tasks_app.queries.tasks import Cursor, decode_cursor, encode_cursor
+from tasks_app.models.places import Place
+from tasks_app.queries.tasks import Cursor
 from tasks_app.search.parameters import FilterText
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
@@ -73,10 +74,11 @@ class BatchFilter(BaseModel):
         if self.task:
             query = query.filter(task_name=self.task)
         if self.cursor:
-            query = query.filter(id__lt=decode_cursor(self.cursor))
+            query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
         found = list(query[: self.limit + 1])
         batches = found[: self.limit]
-        following = self.model_copy(update={"cursor": encode_cursor(batches[-1].id)}) if len(found) > self.limit else None
+        more = len(found) > self.limit
+        following = self.model_copy(update={"cursor": Place(batches[-1].created_at, batches[-1].id).cursor}) if more else None
         return BatchPage(_with_progress(batches), following)
 
     def query_string(self) -> str:

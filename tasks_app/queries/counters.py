@@ -38,7 +38,7 @@ _LETTERS: Final = "SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE 
 # Each along an index of its own. Dead letters are few, since they are pruned.
 _EDGES: Final = f"""
     SELECT (SELECT json_object_agg(status, count) FROM ({_OPEN}) AS counted (status, count)),
-        (SELECT queued_at FROM tasks_app_task WHERE status = 'QUEUED' ORDER BY id LIMIT 1),
+        (SELECT queued_at FROM tasks_app_task WHERE status = 'QUEUED' ORDER BY created_at LIMIT 1),
         (SELECT not_before FROM tasks_app_task WHERE status = 'SCHEDULED' ORDER BY not_before LIMIT 1),
         count(*), count(DISTINCT fingerprint), count(*) FILTER (WHERE created_at > now() - interval '1 hour')
     FROM (SELECT fingerprint, created_at FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %s) AS letter

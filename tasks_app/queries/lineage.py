@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import CharField, Count, QuerySet, Value
+from django.db.models import CharField, Count, DateTimeField, QuerySet, Value
 from django.db.models.functions import Cast
 
 from tasks_app.models import Task
@@ -23,6 +24,7 @@ class Relative:
     id: UUID
     status: str = ""
     name: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class Lineage:
 def lineage(task: Task) -> Lineage:
     """Return a task's relatives, and how far its batch is, in one query."""
     found: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
-    for kind, id_, status, name in _parts(task):
-        found[kind].append(Relative(id_, status, name))
+    for kind, *relative in _parts(task):
+        found[kind].append(Relative(*relative))
     unknown = Relative(task.parent_id) if task.parent_id else None
-    children = sorted(found["child"], key=lambda one: one.id, reverse=True)
+    children = sorted(found["child"], key=lambda one: (one.created_at, one.id), reverse=True)
     counts = {Status(one.status): int(one.name) for one in found["batch"]}
     return Lineage(
         replay_of=next(iter(found["before"]), None),
@@ -60,11 +62,11 @@ def lineage(task: Task) -> Lineage:
     )
 
 
-def _parts(task: Task) -> QuerySet[Task, tuple[str, UUID, str, str]]:
-    """Return (kind, id, status, name) of the relatives; of the batch, a count for each status in the place of the name."""
+def _parts(task: Task) -> QuerySet[Task, Any]:
+    """Return (kind, id, status, name, created_at) of the relatives; of the batch, for each status a count in the name's place."""
     parts = [
         _part("after", Task.objects.filter(replay_of=task).order_by("id")[:SHOWN]),
-        _part("child", Task.objects.filter(parent_id=task.id).order_by("-id")[: SHOWN + 1]),
+        _part("child", Task.objects.filter(parent_id=task.id).order_by("-created_at", "-id")[: SHOWN + 1]),
         _part("before", Task.objects.filter(replays=task).order_by()),
     ]
     if task.parent_id:
@@ -73,13 +75,13 @@ def _parts(task: Task) -> QuerySet[Task, tuple[str, UUID, str, str]]:
         rows = (
             Task.objects.filter(batch=task.batch_id).order_by().annotate(kind=Value("batch")).values("kind", "batch_id", "status")
         )
-        counted = rows.annotate(count=Cast(Count("id"), CharField()))
-        parts.append(counted.values_list("kind", "batch_id", "status", "count"))
+        counted = rows.annotate(count=Cast(Count("id"), CharField()), at=Cast(Value(None), DateTimeField()))
+        parts.append(counted.values_list("kind", "batch_id", "status", "count", "at"))
     return parts[0].union(*parts[1:], all=True)
 
 
-def _part(kind: str, rows: QuerySet[Task]) -> QuerySet[Task, tuple[str, UUID, str, str]]:
-    return rows.annotate(kind=Value(kind)).values_list("kind", "id", "status", "name")
+def _part(kind: str, rows: QuerySet[Task]) -> QuerySet[Task, Any]:
+    return rows.annotate(kind=Value(kind)).values_list("kind", "id", "status", "name", "created_at")
 
 
 def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[Relative]]:

@@ -1,7 +1,5 @@
 """The list of tasks, and one task, with their results."""
 
-import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tasks_app.models import Task
+from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.search import planner
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
@@ -41,12 +40,12 @@ def _understood(text: str) -> str:
 
 def _known_cursor(cursor: str) -> str:
     if cursor:
-        decode_cursor(cursor)
+        Place.of_cursor(cursor)
     return cursor
 
 
 QueryText = Annotated[FilterText, AfterValidator(_understood)]
-Cursor = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{21}[AQgw])?$"), AfterValidator(_known_cursor)]
+Cursor = Annotated[str, Field(pattern=CURSOR_PATTERN), AfterValidator(_known_cursor)]
 #: An order or, as forms send it, nothing.
 Sort = Annotated[
     str,
@@ -61,13 +60,13 @@ class TaskPage:
     """Some tasks, in the filter's order, and the filter that continues after them, if there are more.
 
     `searched_to`: where the search stopped before the page was full, because it had looked at enough
-    rows; the id of the last of them. `following` goes on from there.
+    rows; the place of the last of them. `following` goes on from there.
     `more_unsorted`: whether older ones match as well, which an order other than newest first did not look at.
     """
 
     tasks: "list[TaskWithResult]"
     following: "TaskFilter | None"
-    searched_to: UUID | None = None
+    searched_to: Place | None = None
     more_unsorted: bool = False
 
 
@@ -96,33 +95,34 @@ class TaskFilter(BaseModel):
 
         `bare`: without arguments and results, which may be a megabyte each; one query less.
         """
-        before = decode_cursor(self.cursor) if self.cursor else None
+        before = Place.of_cursor(self.cursor) if self.cursor else None
         search = self.search()
         if self.sort:
             return self._sorted(search, before, bare)
         if search == Search():
             return self._any(before, bare)
         walked = planner.find(search, before, self.limit + 1)
-        ids = walked.ids[: self.limit]
+        places = walked.places[: self.limit]
         # With one more than asked for, the walk's own end does not matter.
-        end = walked.reached if len(walked.ids) <= self.limit else ids[-1]
-        tasks = _newest_first(bare).filter(id__in=ids)
+        end = walked.reached if len(walked.places) <= self.limit else places[-1]
+        tasks = _newest_first(bare).filter(id__in=[place.id for place in places])
         return TaskPage(_shown(tasks, bare), self._after(end) if end else None, walked.reached)
 
-    def _any(self, before: UUID | None, bare: bool) -> TaskPage:
+    def _any(self, before: Place | None, bare: bool) -> TaskPage:
         query = _newest_first(bare)
-        tasks = list((query.filter(id__lt=before) if before else query)[: self.limit + 1])
-        following = self._after(tasks[self.limit - 1].id) if len(tasks) > self.limit else None
+        tasks = list((query.filter(older(before)) if before else query)[: self.limit + 1])
+        following = self._after(_place(tasks[self.limit - 1])) if len(tasks) > self.limit else None
         return TaskPage(_shown(tasks[: self.limit], bare), following)
 
-    def _sorted(self, search: Search, after: UUID | None, bare: bool) -> TaskPage:
+    def _sorted(self, search: Search, after: Place | None, bare: bool) -> TaskPage:
         """Return a page of the newest that match, sorted; it goes on after the task that the page before ended with."""
         walked = planner.find(search, None, SORTED_AMONG + 1)
         ids = in_order(walked.ids[:SORTED_AMONG], self.sort)
-        start = ids.index(after) + 1 if after in ids else 0
+        start = ids.index(after.id) + 1 if after and after.id in ids else 0
         chosen = ids[start : start + self.limit]
         found = {shown.task.id: shown for shown in _shown(_newest_first(bare).filter(id__in=chosen), bare)}
-        following = self._after(chosen[-1]) if start + self.limit < len(ids) else None
+        last = found.get(chosen[-1]) if chosen else None
+        following = self._after(_place(last.task)) if last and start + self.limit < len(ids) else None
         more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
         return TaskPage([found[id_] for id_ in chosen if id_ in found], following, more_unsorted=more)
 
@@ -144,12 +144,12 @@ class TaskFilter(BaseModel):
         search = self.search()
         search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
         found: list[UUID] = []
-        before: UUID | None = None
+        before: Place | None = None
         while len(found) < most:
             walked = planner.find(search, before, min(most - len(found), MAX_LIMIT))
             found += walked.ids
-            before = walked.reached or (walked.ids[-1] if walked.ids else None)
-            if before is None or (walked.reached is None and len(walked.ids) < MAX_LIMIT):
+            before = walked.reached or (walked.places[-1] if walked.places else None)
+            if before is None or (walked.reached is None and len(walked.places) < MAX_LIMIT):
                 break
         return found
 
@@ -161,8 +161,8 @@ class TaskFilter(BaseModel):
         """Return the URL's query for this filter; defaults are left out."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
-    def _after(self, id_: UUID) -> "TaskFilter":
-        return self.model_copy(update={"cursor": encode_cursor(id_)})
+    def _after(self, place: Place) -> "TaskFilter":
+        return self.model_copy(update={"cursor": place.cursor})
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,12 @@ def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
 
 
 def _newest_first(bare: bool) -> QuerySet[Task]:
-    query = Task.objects.order_by("-id")
+    query = Task.objects.order_by("-created_at", "-id")
     return query.defer("args", "kwargs") if bare else query
+
+
+def _place(task: Task) -> Place:
+    return Place(task.created_at, task.id)
 
 
 def _shown(tasks: Iterable[Task], bare: bool) -> list[TaskWithResult]:
@@ -240,14 +244,3 @@ def _value(text: str | None) -> Any:
         return mask(json.loads(text))
     except ValueError:
         return mask_text(text)
-
-
-def encode_cursor(task_id: UUID) -> str:
-    return base64.urlsafe_b64encode(task_id.bytes).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str) -> UUID:
-    try:
-        return UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        raise ValueError("is not a cursor that an earlier page gave") from None

@@ -10,6 +10,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tasks_app.models import MinuteRollup, Task
+from tasks_app.models.places import Place
 from tasks_app.search.parser import Choice, Search
 from tasks_app.search.planner import find
 from zenith_worker.wire import heartbeat, pauses
@@ -59,7 +60,7 @@ def gather(task: Task) -> Facts:
     if task.status != Status.QUEUED or paused:
         return Facts(now=now, workers=workers, paused=paused)
     waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
-    ahead = len(find(waiting, task.id, MAX_COUNTED + 1).ids)
+    ahead = len(find(waiting, Place(task.created_at, task.id), MAX_COUNTED + 1).ids)
     ended = MinuteRollup.objects.filter(queue=task.queue, minute__gt=now - WINDOW).aggregate(
         done=Sum("succeeded", default=0) + Sum("failed", default=0)
     )

@@ -91,7 +91,7 @@ def find(name: str) -> WorkerView | None:
 
 def tasks_of(name: str, limit: int) -> list[Task]:
     """Return a worker's newest tasks, those that it has now first, without arguments. Two queries."""
-    mine = Task.objects.filter(worker=name).defer("args", "kwargs").order_by("-id")
+    mine = Task.objects.filter(worker=name).defer("args", "kwargs").order_by("-created_at", "-id")
     held = list(mine.filter(status__in=(Status.STARTED, Status.RECEIVED))[:limit])
     ended = mine.exclude(id__in=[task.id for task in held])[: limit - len(held)]
     return [*held, *ended]

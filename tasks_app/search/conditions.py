@@ -28,9 +28,9 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
         )
     for number, word in enumerate(search.words):
         yield _turned(_word(word.value, f"word{number}"), word.unwanted)
-    if search.since:
+    if search.since and "created_at" not in but:
         yield Condition("task.created_at >= %(since)s", {"since": search.since})
-    if search.until:
+    if search.until and "created_at" not in but:
         yield Condition("task.created_at <= %(until)s", {"until": search.until})
     if search.ended_since:
         yield Condition("task.finished_at >= %(ended_since)s", {"ended_since": search.ended_since})

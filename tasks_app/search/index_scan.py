@@ -1,28 +1,31 @@
 """Walking the tasks from the newest to the oldest along an index, and never further than a page may cost.
 
-A list is read from *streams*: each walks one index in the order of the ids, for given values of its
+A list is read from *streams*: each walks one index in the order of places (models/places.py), for given values of its
 leading columns, so a thousand tasks among millions are found without touching the others. What no
 index answers (`condition`) is looked at row by row, and at `REACH` rows at most. A page that was not
 filled by then ends there, short or even empty, and says where the walk goes on.
 
-The queries order by all columns of the index they mean, and compare whole rows. Ordered by id alone,
-PostgreSQL may prefer to walk the primary key until it has enough rows, which never ends for a value
+The queries order by all columns of the index they mean, and compare whole rows. Ordered by place alone,
+PostgreSQL may prefer to walk all tasks until it has enough rows, which never ends for a value
 that only old rows have.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
 
+from tasks_app.models.places import NEWEST, OLDEST, Place
+
 #: Rows that one page may look at, all its streams together.
 REACH: Final = 20_000
 #: Of one stream, where there are many.
 MIN_REACH: Final = 200
-FIRST_ID: Final = UUID(int=0)
-LAST_ID: Final = UUID(int=2**128 - 1)
+#: What a place consists of, in this order.
+_PLACE: Final = ("created_at", "id")
+_NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,14 @@ class Condition:
 class Stream:
     """Tasks along one index, for each of these values of its leading columns.
 
-    `partial` repeats the condition of a partial index. Only ids from `first` up to, but not with, `last`.
+    `partial` repeats the condition of a partial index. Only places from `first` up to, but not with, `last`.
     """
 
     columns: tuple[str, ...] = ()
     keys: Sequence[tuple[str, ...]] = ((),)
     partial: str = "true"
-    first: UUID = FIRST_ID
-    last: UUID = LAST_ID
+    first: Place = OLDEST
+    last: Place = NEWEST
 
 
 @dataclass(frozen=True)
@@ -58,38 +61,43 @@ class Index:
 
 @dataclass(frozen=True)
 class Walked:
-    """Ids that match, newest first. `reached`: how far the walk went; None where it came to the end."""
+    """The places of tasks that match, newest first. `reached`: how far the walk went; None where it came to the end."""
 
-    ids: list[UUID]
-    reached: UUID | None = None
+    places: list[Place]
+    reached: Place | None = None
+
+    @property
+    def ids(self) -> list[UUID]:
+        """The tasks' ids, in the same order."""
+        return [place.id for place in self.places]
 
 
-def walk(streams: Sequence[Stream], condition: Condition, before: UUID, wanted: int, reach: int = REACH) -> Walked:
-    """Return up to `wanted` matching ids below `before`, in one query."""
-    streams = [stream for stream in streams if stream.keys]
+def walk(streams: Sequence[Stream], condition: Condition, before: Place, wanted: int, reach: int = REACH) -> Walked:
+    """Return the places of up to `wanted` matching tasks, all before `before`, in one query."""
+    streams = [replace(stream, last=min(stream.last, before)) for stream in streams if stream.keys]
     if not streams:
         return Walked([])
-    values: dict[str, Any] = {**condition.values, "before": before, "wanted": wanted}
+    values: dict[str, Any] = {**condition.values, "wanted": wanted}
     each = max(MIN_REACH, reach // sum(len(stream.keys) for stream in streams))
     # Where nothing is to be looked at, the index alone answers.
     values["each"] = wanted if condition.sql == "true" else each
     found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
-    query = f"(SELECT DISTINCT id, false FROM ({found}) AS found ORDER BY id DESC LIMIT %(wanted)s)"  # noqa: S608 -- built here
+    query = f"(SELECT DISTINCT created_at, id, false FROM ({found}) AS found {_NEWEST_FIRST} LIMIT %(wanted)s)"  # noqa: S608 -- built here
     if condition.sql != "true":
         query += f" UNION ALL ({_end(streams, values)})"
     rows = _rows(query, values)
-    ids = sorted((id_ for id_, is_end in rows if not is_end), reverse=True)
-    reached = next((id_ for id_, is_end in rows if is_end), None)
+    places = sorted((Place(*place) for *place, is_end in rows if not is_end), reverse=True)
+    reached = next((Place(*place) for *place, is_end in rows if is_end), None)
     if reached is None:
-        return Walked(ids)
+        return Walked(places)
     # Below the point that the least of the streams came to, another may have matches that were not looked at.
-    sure = [id_ for id_ in ids if id_ >= reached]
+    sure = [place for place in places if place >= reached]
     return Walked(sure, None if len(sure) == wanted else reached)
 
 
 def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
     """Return the stream that has the fewest tasks; where several have `most` or more, the first of these."""
-    values: dict[str, Any] = {"before": LAST_ID, "most": most}
+    values: dict[str, Any] = {"most": most}
     counts = " UNION ALL ".join(
         f"""SELECT {number} AS number, (SELECT count(*) FROM (SELECT FROM {_keys(stream, number, values)}, LATERAL (
             {_along(stream, number, values, "task.id")} LIMIT %(most)s) AS walked LIMIT %(most)s) AS counted) AS size"""  # noqa: S608
@@ -101,21 +109,21 @@ def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
 
 def _matching(stream: Stream, number: int, condition: Condition, values: dict[str, Any]) -> str:
     return f"""
-        SELECT matching.id FROM {_keys(stream, number, values)}, LATERAL (
-            SELECT task.id FROM ({_along(stream, number, values, "*")} LIMIT %(each)s) AS task
+        SELECT matching.created_at, matching.id FROM {_keys(stream, number, values)}, LATERAL (
+            SELECT task.created_at, task.id FROM ({_along(stream, number, values, "*")} LIMIT %(each)s) AS task
             WHERE {condition.sql} LIMIT %(wanted)s
         ) AS matching
     """  # noqa: S608 -- put together from this package's own texts; values are parameters
 
 
 def _end(streams: Sequence[Stream], values: dict[str, Any]) -> str:
-    """Return the query for the newest id at which a stream's reach ended; no row where all came to their ends."""
+    """Return the query for the newest place at which a stream's reach ended; no row where all came to their ends."""
     ends = " UNION ALL ".join(
-        f"""SELECT ending.id FROM {_keys(stream, number, values)}, LATERAL (
-            {_along(stream, number, values, "task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
+        f"""SELECT ending.created_at, ending.id FROM {_keys(stream, number, values)}, LATERAL (
+            {_along(stream, number, values, "task.created_at, task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
         for number, stream in enumerate(streams)
     )
-    return f"SELECT id, true FROM ({ends}) AS ending ORDER BY id DESC LIMIT 1"  # noqa: S608
+    return f"SELECT created_at, id, true FROM ({ends}) AS ending {_NEWEST_FIRST} LIMIT 1"  # noqa: S608
 
 
 def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
@@ -130,15 +138,21 @@ def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
 
 def _along(stream: Stream, number: int, values: dict[str, Any], selected: str) -> str:
     """Return the query that walks one key's rows, newest first."""
-    values[f"first{number}"], values[f"last{number}"] = stream.first, min(stream.last, values["before"])
-    own = ", ".join(f"task.{column}" for column in (*stream.columns, "id"))
+    columns = (*stream.columns, *_PLACE)
+    own = ", ".join(f"task.{column}" for column in columns)
     key = "".join(f"key.{column}, " for column in stream.columns)
-    order = ", ".join(f"task.{column} DESC" for column in (*stream.columns, "id"))
+    order = ", ".join(f"task.{column} DESC" for column in columns)
+    first, last = (_bound(name, number, place, values) for name, place in (("first", stream.first), ("last", stream.last)))
     return f"""
         SELECT {selected} FROM tasks_app_task AS task
-        WHERE {stream.partial} AND ({own}) < ({key}%(last{number})s::uuid) AND ({own}) >= ({key}%(first{number})s::uuid)
+        WHERE {stream.partial} AND ({own}) < ({key}{last}) AND ({own}) >= ({key}{first})
         ORDER BY {order}
     """  # noqa: S608
+
+
+def _bound(name: str, number: int, place: Place, values: dict[str, Any]) -> str:
+    values[f"{name}_at{number}"], values[f"{name}_id{number}"] = place
+    return f"%({name}_at{number})s::timestamptz, %({name}_id{number})s::uuid"
 
 
 def distinct(*indexes: Index) -> list[list[tuple[str, ...]] | None]:
@@ -169,13 +183,15 @@ def _skipping(index: Index, number: int) -> str:
     """  # noqa: S608 -- names of columns
 
 
-def newest(condition: Condition, before: UUID, wanted: int) -> list[UUID]:
+def newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
     """Return the newest of the tasks that meet a condition that an index answers with a few thousand rows at most."""
+    values: dict[str, Any] = {**condition.values, "wanted": wanted}
     query = f"""
-        WITH chosen AS MATERIALIZED (SELECT task.id FROM tasks_app_task AS task WHERE {condition.sql})
-        SELECT id FROM chosen WHERE id < %(before)s ORDER BY id DESC LIMIT %(wanted)s
+        WITH chosen AS MATERIALIZED (SELECT task.created_at, task.id FROM tasks_app_task AS task WHERE {condition.sql})
+        SELECT created_at, id FROM chosen WHERE (created_at, id) < ({_bound("last", 0, before, values)})
+        {_NEWEST_FIRST} LIMIT %(wanted)s
     """  # noqa: S608
-    return [row[0] for row in _rows(query, {**condition.values, "before": before, "wanted": wanted})]
+    return [Place(*row) for row in _rows(query, values)]
 
 
 def fewest(conditions: Sequence[Condition], most: int) -> list[UUID] | None:

@@ -7,14 +7,12 @@ few, argument values are usually rare (a GIN index knows them), errors only lie 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
+from tasks_app.models.places import NEWEST, OLDEST, Place
 from tasks_app.search.conditions import as_id, conditions, joined, named, probes
 from tasks_app.search.index_scan import (
-    FIRST_ID,
-    LAST_ID,
     REACH,
     Condition,
     Index,
@@ -44,10 +42,11 @@ MAX_PROBES: Final = 3
 FIRST_REACH: Final = 1_000
 #: What to walk, and the conditions that are left to look at.
 _Streams = tuple[list[Stream], list[Condition]]
-#: How far the time in an id and `created_at` may lie apart: a dispatch of many takes a while.
+#: How far the clocks of who sends a task and of who runs it may lie apart.
 SLACK: Final = timedelta(minutes=1)
-# In the partial index's own words; `source = 'external'` would let PostgreSQL walk the primary key instead.
-_EXTERNAL: Final = "NOT (task.source IN ('page', 'api', 'command', 'engine'))"
+#: What the bounds of every walk answer.
+CREATION: Final = frozenset({"created_at"})
+# In the partial index's own words.
 _WORKER: Final = "NOT (task.worker = '')"
 _PAIRS: Final = Index(("name", "queue"), MAX_PAIRS)
 _WORKERS: Final = Index(("worker",), MAX_WORKERS, _WORKER)
@@ -61,12 +60,12 @@ class _Known:
     workers: list[tuple[str, ...]] | None
 
 
-def find(search: Search, before: UUID | None, wanted: int) -> Walked:
-    """Return the ids of up to `wanted` tasks, newest first, all below `before`.
+def find(search: Search, before: Place | None, wanted: int) -> Walked:
+    """Return the places of up to `wanted` tasks, newest first, all before `before`.
 
     The number of queries depends on what kinds of terms there are, never on how many tasks.
     """
-    below = before or LAST_ID
+    below = before or NEWEST
     if search.ids or search.batches or search.parents:
         few = [*conditions(search), *named(search)]
         return Walked(newest(joined(few), below, wanted))
@@ -99,25 +98,31 @@ def _known(search: Search) -> _Known:
     return _Known(found.get(_PAIRS), found.get(_WORKERS))
 
 
-def _walk(search: Search, chosen: _Streams, before: UUID, wanted: int, reach: int) -> Walked:
+def _walk(search: Search, chosen: _Streams, before: Place, wanted: int, reach: int) -> Walked:
     streams, rest = chosen
-    # Nothing ends before it was created.
-    until = min((moment for moment in (search.until, search.ended_until) if moment), default=None)
-    if search.since or until:
-        first, last = _id_at(search.since, -SLACK, FIRST_ID), _id_at(until, SLACK, LAST_ID)
-        streams = [Stream(stream.columns, stream.keys, stream.partial, first, last) for stream in streams]
-        # Other programs' ids say nothing about when.
-        outside = ((FIRST_ID, first), (last, LAST_ID))
-        streams += [Stream(("source",), [("external",)], _EXTERNAL, *span) for span in outside if span[0] != span[1]]
-        rest = list(conditions(search))
-    return walk(streams, joined(rest), before, wanted, reach)
+    first, last = OLDEST, NEWEST
+    if search.since:
+        first = Place.first_at(search.since)
+    if search.until:
+        last = Place.last_at(search.until)
+    if search.ended_until:
+        # Nothing ends before it was created.
+        last = min(last, _slack_after(search.ended_until))
+    return walk([replace(stream, first=first, last=last) for stream in streams], joined(rest), before, wanted, reach)
 
 
-def _together(ended: Sequence[UUID], still_open: Walked, wanted: int) -> Walked:
-    ids = sorted({*still_open.ids, *ended}, reverse=True)[:wanted]
+def _slack_after(moment: datetime) -> Place:
+    try:
+        return Place.last_at(moment + SLACK)
+    except OverflowError:
+        return NEWEST
+
+
+def _together(ended: Sequence[Place], still_open: Walked, wanted: int) -> Walked:
+    places = sorted({*still_open.places, *ended}, reverse=True)[:wanted]
     if still_open.reached is None:
-        return Walked(ids)
-    sure = [id_ for id_ in ids if id_ >= still_open.reached]
+        return Walked(places)
+    sure = [place for place in places if place >= still_open.reached]
     return Walked(sure, None if len(sure) == wanted else still_open.reached)
 
 
@@ -133,7 +138,7 @@ def _streams(search: Search, known: _Known) -> _Streams:
     if any(not error.unwanted for error in search.errors):
         statuses &= set(WITH_ERROR)
     elif words:
-        return _word_streams(words[0], search, known), [*conditions(search)]
+        return _word_streams(words[0], search, known), [*conditions(search, but=CREATION)]
     base, covered = _base(search, statuses, known)
     if any(not worker.unwanted for worker in search.workers):
         workers = _workers(search, known)
@@ -141,7 +146,7 @@ def _streams(search: Search, known: _Known) -> _Streams:
             chosen = shortest([base, Stream(("worker",), workers, _WORKER)])
             covered = covered if chosen is base else set()
             base = chosen
-    return [base], [*conditions(search, but=covered)]
+    return [base], [*conditions(search, but=covered | CREATION)]
 
 
 def _base(search: Search, statuses: set[Status], known: _Known) -> tuple[Stream, set[str]]:
@@ -165,7 +170,7 @@ def _word_streams(word: Choice, search: Search, known: _Known) -> list[Stream]:
     keys = [key for key in known.workers if word.value.casefold() in key[0].casefold()]
     found.append(Stream(("worker",), keys, _WORKER))
     if id_ := as_id(word.value):
-        found.append(Stream(first=id_, last=UUID(int=min(id_.int + 1, LAST_ID.int))))
+        found.append(Stream(partial=f"task.id = '{id_}'"))
     return found
 
 
@@ -192,14 +197,3 @@ def _fits(value: str, choices: Iterable[Choice]) -> bool:
 
 def _matches(value: str, pattern: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value, re.DOTALL) is not None
-
-
-def _id_at(moment: datetime | None, slack: timedelta, otherwise: UUID) -> UUID:
-    """Return the first id (UUIDv7) that could be made at a moment."""
-    if moment is None:
-        return otherwise
-    try:
-        milliseconds = (moment + slack - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    except OverflowError:
-        return otherwise
-    return UUID(int=min(max(0, milliseconds), 2**48 - 1) << 80)

@@ -18,7 +18,7 @@ SORTED_AMONG: Final = 1_000
 #: What can be sorted by, and the column that says it; a `-` in front sorts downwards.
 COLUMNS: Final = {
     "name": "name", "status": "status", "queue": "queue", "worker": "worker", "attempts": "position", "runtime": "runtime",
-    "created": "id",
+    "created": "created_at",
 }  # fmt: skip
 #: The lists' own order.
 NEWEST_FIRST: Final = "-created"
@@ -35,4 +35,4 @@ def in_order(ids: Collection[UUID], sort: str) -> list[UUID]:
     """Return these tasks' ids in an order, in one query; what has no value comes last, and equals newest first."""
     column = F(COLUMNS[sort.removeprefix("-")])
     order = column.desc(nulls_last=True) if sort.startswith("-") else column.asc(nulls_last=True)
-    return list(Task.objects.filter(id__in=ids).order_by(order, "-id").values_list("id", flat=True))
+    return list(Task.objects.filter(id__in=ids).order_by(order, "-created_at", "-id").values_list("id", flat=True))

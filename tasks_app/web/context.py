@@ -31,7 +31,7 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
     return {
         "workers": workers,
         "counts": counts(workers),
-        "tasks": list(Task.objects.defer("args", "kwargs").order_by("-id")[:STREAM_LENGTH]),
+        "tasks": list(Task.objects.defer("args", "kwargs").order_by("-created_at", "-id")[:STREAM_LENGTH]),
         "sparks": hour or sparks.last_hour(),
     }
 
