@@ -12,7 +12,7 @@ from typing import Any
 import celery
 from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
-from celery.result import AsyncResult
+from celery.result import AsyncResult, allow_join_result
 
 
 def note(log: str) -> int:
@@ -75,8 +75,10 @@ def chord_inside(count: int) -> str:
 
 @shared_task(name="canvas.read_parent", bind=True)
 def read_parent(self: Any, result: Any) -> list[Any]:
-    parent = AsyncResult(self.request.parent_id)
-    return [parent.state, parent.result]
+    # A callback is sent before its parent's end is stored, here as on stock Celery.
+    with allow_join_result():
+        value = AsyncResult(self.request.parent_id).get(timeout=20)
+    return [AsyncResult(self.request.parent_id).state, value]
 
 
 @shared_task(name="canvas.quiet_failure", ignore_result=True, max_retries=0)

@@ -31,7 +31,6 @@ from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims, correlation, extras, stream
 from zenith_worker.wire.deliveries import MAX_DELIVERIES, count_delivery, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
-from zenith_worker.wire.ids import canonical
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -76,7 +75,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
         queue=routing_key,
         args=call.shown_args,
         kwargs=call.shown_kwargs,
-        parent_id=canonical(headers.get("parent_id")),
+        parent_id=_id(headers.get("parent_id")),
         priority=priority_of(_priority_sent.get()),
         extras=call.extras(extras.of_message(headers, embed), nesting),
     )
@@ -171,7 +170,7 @@ def origin(request: Any) -> dict[str, Any]:
         "args": call.shown_args,
         "kwargs": call.shown_kwargs,
         "priority": priority_of(delivery.get("priority")),
-        "parent_id": canonical(getattr(request, "parent_id", None)),
+        "parent_id": _id(getattr(request, "parent_id", None)),
         "extras": call.extras(extras.of_request(request), Run.of_request(request).nesting),
     }
 
@@ -228,3 +227,8 @@ def _hides(shown: Any, value: Any) -> bool:
 
 def _essence(shown: str) -> str:
     return "".join(character for character in shown[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
+
+
+def _id(value: Any) -> str | None:
+    """Return an id of a task; None for what is none. It comes from a message, which may hold anything."""
+    return value if isinstance(value, str) and value else None

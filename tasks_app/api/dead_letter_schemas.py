@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.api.schemas import read_id
+from tasks_app.api.schemas import TaskId, read_id
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
@@ -170,7 +170,7 @@ class GroupAnswer(BaseModel):
 class DeadLetterAnswer(BaseModel):
     """One dead letter."""
 
-    task_id: UUID
+    task_id: TaskId
     task_type: str
     queue: str
     group: str
@@ -213,7 +213,7 @@ def _members(found: Letter) -> Mapping[str, Any]:
     """Return what lists show. The values come from the database: none is checked again."""
     letter, task = found.letter, found.letter.task
     return {
-        "task_id": task.id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
+        "task_id": task.celery_id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
         "error_type": letter.error_type, "error_message": mask_text(task.error_message), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,

@@ -109,7 +109,7 @@ def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
 def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
     """Return the dead letter of the task with this id, with its arguments and its traceback."""
     caller_of(request, VIEW)
-    found = dead_letters.find(_key(task_id))
+    found = dead_letters.find(task_id)
     if found is None:
         raise Http404(f"Task {task_id[:100]!r} has no dead letter.")
     return DeadLetterDetail.of(found)

@@ -1,12 +1,12 @@
 """The events of all tasks for programs: after one, before one, or the newest."""
 
 from datetime import datetime
-from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Query, Router
 from pydantic import BaseModel, Field
 
+from tasks_app.api.schemas import TaskId
 from tasks_app.models import TaskEvent
 from tasks_app.queries.events import EventFilter, EventPage
 from zenith_site.common.callers import VIEW, caller_of
@@ -21,7 +21,7 @@ class EventAnswer(BaseModel):
     """One step of one task."""
 
     id: int = Field(description="Ids follow the order in which the steps became known; some numbers are left out.")
-    task_id: UUID
+    task_id: TaskId
     task_type: str
     queue: str
     status: Status
@@ -34,7 +34,7 @@ class EventAnswer(BaseModel):
     def of(cls, event: TaskEvent) -> "EventAnswer":
         """Return the answer for an event."""
         return cls.model_construct(
-            id=event.id, task_id=event.task_id, task_type=event.task.name, queue=event.task.queue,
+            id=event.id, task_id=event.task.celery_id, task_type=event.task.name, queue=event.task.queue,
             status=Status(event.status), attempt=event.attempt, worker=event.worker or None, at=event.at,
             message=mask_text(event.message),
         )  # fmt: skip

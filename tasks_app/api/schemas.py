@@ -9,15 +9,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.queries.tasks import TaskWithResult
+from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.states import Status
 
 
 def read_id(value: Any) -> Any:
-    """Read an id: strict models take JSON's text for nothing else."""
-    try:
-        return UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("must be the id of a task") from None
+    """Read a task's id, which may be any text, as the key of its row."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be the id of a task")
+    return key_meant(value)
 
 
 def _moment(value: Any) -> Any:
@@ -94,10 +94,16 @@ class TriggerAnswer(BaseModel):
         return cls(triggered=len(done.ids), ids=done.ids, batch_id=done.batch_id)
 
 
+#: What the schema says of a task's id.
+TaskId = Annotated[
+    str, Field(description="Celery's id: a UUID of every task that Zenith dispatches; other programs may take any text.")
+]
+
+
 class TaskAnswer(BaseModel):
     """One task."""
 
-    task_id: UUID
+    task_id: TaskId
     task_type: str = Field(description="The task's name.")
     status: Status = Field(description=" ".join(f"`{status}`: {status.sentence}" for status in Status))
     data: Any = Field(description="The task's first argument.")
@@ -120,7 +126,8 @@ def task_members(found: TaskWithResult) -> dict[str, Any]:
     """Return the values of a TaskAnswer. They come from the database: none is checked again."""
     task = found.task
     return {
-        "task_id": task.id, "task_type": task.name, "status": Status(task.status), "data": found.data, "result": found.result,
-        "error": found.error, "attempts": found.attempts, "worker": task.worker or None, "created_at": task.created_at,
-        "started_at": task.started_at, "finished_at": task.finished_at, "processing_time": task.runtime,
+        "task_id": task.celery_id, "task_type": task.name, "status": Status(task.status), "data": found.data,
+        "result": found.result, "error": found.error, "attempts": found.attempts, "worker": task.worker or None,
+        "created_at": task.created_at, "started_at": task.started_at, "finished_at": task.finished_at,
+        "processing_time": task.runtime,
     }  # fmt: skip

@@ -27,7 +27,7 @@ from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
 from tasks_app.models import Task
 from tasks_app.queries.detail import detail
-from tasks_app.queries.tasks import TaskFilter, open_among
+from tasks_app.queries.tasks import TaskFilter, named, open_among
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.errors import StateConflictError
@@ -183,10 +183,10 @@ def _detail(task_id: str) -> TaskDetailAnswer:
 
 
 def _task(task_id: str) -> Task:
-    try:
-        return Task.objects.defer("args", "kwargs").get(id=UUID(task_id))
-    except (ValueError, Task.DoesNotExist):
-        raise _unknown(task_id) from None
+    found = named(task_id).defer("args", "kwargs").first()
+    if found is None:
+        raise _unknown(task_id)
+    return found
 
 
 def _status(task: Task) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks_app.api.schemas import TaskId
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, Told
 from tasks_app.errors import WorkerUnknownError
@@ -25,7 +25,7 @@ _STATES: Final = " ".join(f"`{state.value}`: {state.sentence}" for state in Work
 class CurrentTaskAnswer(BaseModel):
     """A task that a worker has reserved or runs."""
 
-    task_id: UUID
+    task_id: TaskId
     task_type: str
     queue: str
     status: Status
@@ -36,7 +36,7 @@ class CurrentTaskAnswer(BaseModel):
     def of(cls, task: CurrentTask) -> "CurrentTaskAnswer":
         """Return the answer for a task."""
         return cls.model_construct(
-            task_id=task.id, task_type=task.name, queue=task.queue, status=task.status, attempt=task.attempt,
+            task_id=task.celery_id, task_type=task.name, queue=task.queue, status=task.status, attempt=task.attempt,
             started_at=task.started_at,
         )  # fmt: skip
 

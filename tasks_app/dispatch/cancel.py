@@ -89,7 +89,8 @@ def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
     # A task may be running before PostgreSQL is told so.
     running |= taken | set(Task.objects.filter(id__in=ids, status=Status.STARTED).values_list("id", flat=True))
     if force and running:
-        celery_app().control.revoke([str(id_) for id_ in running], terminate=True, signal="SIGKILL")
+        texts = [task.celery_id for task in Task.objects.filter(id__in=running).only("id", "text_id")]
+        celery_app().control.revoke(texts, terminate=True, signal="SIGKILL")
     revoked = len(mine) + won
     return Cancelled(revoked, len(running), len(ids) - revoked - len(running))
 
@@ -101,9 +102,9 @@ def _sent_all_the_same(here: Sequence[Task]) -> set[UUID]:
     either, and these tasks are not kept waiting for it.
     """
     now = timezone.now()
-    due = [task.id for task in here if task.status == Status.PENDING or (task.not_before and task.not_before <= now)]
+    due = [task for task in here if task.status == Status.PENDING or (task.not_before and task.not_before <= now)]
     try:
-        return {id_ for id_ in due if claims.cancel(str(id_)) != Verdict.CANCELLED}
+        return {task.id for task in due if claims.cancel(task.celery_id) != Verdict.CANCELLED}
     except redis.RedisError as error:
         logger.warning("Redis could not be asked about %s tasks that are cancelled: %s", len(due), error)
         return set()
@@ -111,7 +112,7 @@ def _sent_all_the_same(here: Sequence[Task]) -> set[UUID]:
 
 def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> tuple[int, set[UUID]]:
     """Revoke what does not run; return how many those are, and what runs."""
-    verdicts = {task.id: claims.cancel(str(task.id)) for task in tasks}
+    verdicts = {task.id: claims.cancel(task.celery_id) for task in tasks}
     won = [task for task in tasks if verdicts[task.id] == Verdict.CANCELLED]
     if won:
         live.poke(apply([_revoked(task, reason) for task in won]))
@@ -121,6 +122,6 @@ def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> tuple[int, set[UUID
 def _revoked(task: Task, reason: str) -> Event:
     """Return the step that ends a task, in the delivery that its row shows."""
     return Event(
-        task_id=str(task.id), status=Status.REVOKED, at=time.time(), nesting=nesting_of(task.position),
+        task_id=task.celery_id, status=Status.REVOKED, at=time.time(), nesting=nesting_of(task.position),
         attempt=task.attempt - 1, delivery=delivery_of(task.position), message=reason,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
 from zenith_site.common.once import digest, scoped
 from zenith_worker.wire import correlation, extras, spans
-from zenith_worker.wire.ids import canonical, new_id
+from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
@@ -175,14 +175,14 @@ def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
 def _root() -> dict[str, str]:
     """Return the header with the first of the tasks that sent each other, where a task's body dispatches: as Celery has it."""
     running = celery_app().current_worker_task
-    root = (canonical(running.request.root_id) or canonical(running.request.id)) if running else None
+    root = (running.request.root_id or running.request.id) if running else None
     return {ROOT_HEADER: root} if root else {}
 
 
 def _parent() -> str | None:
-    """Return the id of the task whose body dispatches, None outside of one."""
+    """Return the key of the task whose body dispatches, None outside of one."""
     running = celery_app().current_worker_task
-    return canonical(running.request.id) if running else None
+    return str(key_of(running.request.id)) if running and running.request.id else None
 
 
 class NewTask(NamedTuple):

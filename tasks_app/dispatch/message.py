@@ -29,7 +29,7 @@ REPR_KEPT: Final = 1024
 ROOT_HEADER: Final = "root_id"
 
 #: What a query selects to make a Row of, in this order.
-ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
+ROW_COLUMNS: Final = """id, text_id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
     expires_at, status, position, parent_id,
     (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id), acks_early, source,
     (SELECT extras FROM tasks_app_taskmessage AS message WHERE message.task_id = tasks_app_task.id)"""
@@ -38,7 +38,8 @@ ROW_COLUMNS: Final = """id, name, queue, args, kwargs, priority, max_retries, ti
 class Row(NamedTuple):
     """What publishing needs of a task's row. Django leaves jsonb as text on a raw cursor."""
 
-    task_id: UUID
+    key: UUID
+    text_id: str
     name: str
     queue: str
     args: str
@@ -55,6 +56,11 @@ class Row(NamedTuple):
     acks_early: bool
     source: str
     extras: str | None
+
+    @property
+    def task_id(self) -> str:
+        """The id by which Celery knows it."""
+        return self.text_id or str(self.key)
 
     @property
     def run(self) -> Run:
@@ -80,7 +86,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     extras = json.loads(row.extras) if row.extras else {}
     name = extras.get("task", row.name)
     template = _template(name, row.max_retries, row.time_limit, row.soft_time_limit)
-    id_ = str(row.task_id)
+    id_ = row.task_id
     args = extras["args"] if "args" in extras else json.loads(row.args)
     kwargs = extras["kwargs"] if "kwargs" in extras else json.loads(row.kwargs)
     headers = {

@@ -121,11 +121,11 @@ def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
 def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row], now: float) -> int | None:
     by_run: dict[Run, list[UUID]] = defaultdict(list)
     for row in rows:
-        by_run[row.run].append(row.task_id)
+        by_run[row.run].append(row.key)
     for run, ids in by_run.items():
         cursor.execute(_MARK, [position(run.attempt, 0, Status.QUEUED, run.nesting), now, ids])
     events = [
-        EventRow(row.task_id, status, position(row.run.attempt, 0, status, row.run.nesting), now)
+        EventRow(row.key, status, position(row.run.attempt, 0, status, row.run.nesting), now)
         for row in rows
         for status in _steps(row)
     ]

@@ -35,26 +35,26 @@ def resend(lost: Sequence[Lost]) -> int:
 
     Raises BrokerUnavailableError; then perhaps some were sent, and the rest is found again.
     """
-    as_found = {task.id: (task.status, task.position) for task in lost}
+    as_found = {task.key: (task.status, task.position) for task in lost}
     sent = 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK, [list(as_found)])
         rows = [Row(*values) for values in cursor.fetchall()]
         try:
             with celery_app().producer_or_acquire() as producer:
-                failed = claims.failed_runs([str(row.task_id) for row in rows])
+                failed = claims.failed_runs([row.task_id for row in rows])
                 for row in rows:
-                    if as_found[str(row.task_id)] != (row.status, row.position):
+                    if as_found[row.key] != (row.status, row.position):
                         continue
                     if reason := _reason_not_to(row):
                         stream.append([_lost(row, reason)])
                         continue
-                    if (number := failed.get(str(row.task_id), -1)) >= row.run.number:
+                    if (number := failed.get(row.task_id, -1)) >= row.run.number:
                         # A message of that run would be refused: its report came, and the row was put back since.
                         row = row._replace(status=Status.RETRY, position=(number << 16) | Status.RETRY.rank)
                     send_message(producer, row, again=True)
                     reason = f"it was {row.status}, but its message was nowhere; it was sent again"
-                    stream.append([put_back(str(row.task_id), row.run, reason)])
+                    stream.append([put_back(row.task_id, row.run, reason)])
                     sent += 1
         except (OperationalError, redis.RedisError) as error:
             raise BrokerUnavailableError(str(error)) from error
@@ -78,7 +78,7 @@ def _lost(row: Row, reason: str) -> Event:
     """Return the end of a task that was lost and is not sent again."""
     run, kind = row.run, "WorkerLostError" if reason == _EARLY else "MessageLostError"
     return Event(
-        task_id=str(row.task_id), status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt,
+        task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt,
         delivery=delivery_of(row.position), error_type=kind, error_message=reason,
         result=json.dumps({"exc_type": kind, "exc_message": [reason], "exc_module": "celery.exceptions"}),
     )  # fmt: skip

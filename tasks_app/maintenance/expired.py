@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from tasks_app.models.places import OLDEST
+from tasks_app.models.task import result_id
 
 #: Tasks removed in one transaction, with some ten rows each.
 CHUNK: Final = 500
@@ -24,14 +25,13 @@ CHUNK: Final = 500
 _OVER: Final = """created_at < %(before)s AND finished_at < %(before)s
     AND NOT EXISTS (SELECT FROM tasks_app_deadletter WHERE task_id = tasks_app_task.id)"""
 _NEXT: Final = f"""
-    SELECT created_at, id FROM tasks_app_task WHERE (created_at, id) > (%(after_at)s, %(after_id)s) AND {_OVER}
+    SELECT created_at, id, text_id FROM tasks_app_task WHERE (created_at, id) > (%(after_at)s, %(after_id)s) AND {_OVER}
     ORDER BY created_at, id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608 -- no input is in it
 _DELETES: Final = (
     "DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%s)",
     "DELETE FROM tasks_app_attempt WHERE task_id = ANY(%s)",
     "DELETE FROM tasks_app_taskmessage WHERE task_id = ANY(%s)",
-    "DELETE FROM django_celery_results_taskresult WHERE task_id = ANY(%s::text[])",
     "UPDATE tasks_app_task SET replay_of_id = NULL WHERE replay_of_id = ANY(%s)",
     "DELETE FROM tasks_app_task WHERE id = ANY(%s)",
 )
@@ -60,10 +60,10 @@ def tasks(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_NEXT, {**_parameters(max_age), "after_at": after_at, "after_id": after_id, "chunk": chunk})
             places = cursor.fetchall()
-            _remove(cursor, [id_ for _, id_ in places])
+            _remove(cursor, [id_ for _, id_, _ in places], [result_id(id_, text_id) for _, id_, text_id in places])
         if not places:
             break
-        after_at, after_id = places[-1]
+        after_at, after_id, _ = places[-1]
         yield len(places)
 
 
@@ -94,8 +94,9 @@ def _repeat(query: str, max_age: timedelta, chunk: int) -> Iterator[int]:
         yield removed
 
 
-def _remove(cursor: CursorWrapper, ids: list[UUID]) -> None:
+def _remove(cursor: CursorWrapper, ids: list[UUID], results: list[str]) -> None:
     if ids:
+        cursor.execute("DELETE FROM django_celery_results_taskresult WHERE task_id = ANY(%s)", [results])
         for query in _DELETES:
             cursor.execute(query, [ids])
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Final
+from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from tasks_app.models import Task
@@ -107,8 +108,9 @@ class Recoverer:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A task whose message is nowhere, as its row was read."""
+    """A task whose message is nowhere, as its row was read. `id` is the one by which Celery knows it."""
 
+    key: UUID
     id: str
     status: str
     position: int
@@ -157,8 +159,7 @@ class Searcher:
             return self._queued_missed if short else []
         self._next_listing = now + LISTING_EVERY
         waiting = {id_ for queue in short for id_ in broker_queues.waiting_ids(queue)}
-        tasks = Task.objects.filter(waits, queue__in=short).values_list("id", "status", "position")
-        return [Lost(str(id_), status, place) for id_, status, place in tasks if str(id_) not in waiting]
+        return [task for task in _suspects(Task.objects.filter(waits, queue__in=short)) if task.id not in waiting]
 
 
 def _held() -> set[str]:
@@ -172,5 +173,9 @@ def _held() -> set[str]:
 
 def _active() -> list[Lost]:
     """Return tasks that a worker should hold."""
-    rows = Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED))
-    return [Lost(str(id_), status, place) for id_, status, place in rows.values_list("id", "status", "position")]
+    return _suspects(Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED)))
+
+
+def _suspects(tasks: QuerySet[Task]) -> list[Lost]:
+    rows = tasks.values_list("id", "text_id", "status", "position")
+    return [Lost(key, text_id or str(key), status, place) for key, text_id, status, place in rows]

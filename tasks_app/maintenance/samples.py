@@ -21,6 +21,7 @@ from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
 
 #: Seconds between two looks.
@@ -116,9 +117,9 @@ def queues_now(names: list[str]) -> list[QueueNow]:
     """
     waiting = broker_queues.waiting(names)
     held = broker_queues.unacknowledged_by_queue()
-    oldest = {id_ for state in waiting.values() for id_ in state.oldest_ids}
-    queued = dict(Task.objects.filter(id__in=oldest).values_list("id", "queued_at")) if oldest else {}
-    at_of = {str(id_): at for id_, at in queued.items() if at is not None}
+    oldest = {id_: key_of(id_) for state in waiting.values() for id_ in state.oldest_ids}
+    queued = dict(Task.objects.filter(id__in=oldest.values()).values_list("id", "queued_at")) if oldest else {}
+    at_of = {id_: at for id_, key in oldest.items() if (at := queued.get(key)) is not None}
     return [
         QueueNow(
             name, waiting[name].depths, held.get(name, 0),

@@ -10,16 +10,26 @@ from zenith_worker.wire.states import CHOICES, OPEN, STATUSES, TERMINAL, Status,
 
 #: Where a task can come from that Zenith dispatched; see Origin in dispatch/create.py.
 DISPATCHED = ("page", "api", "command", "engine")
+#: Characters of an id that django-celery-results' `TaskResult` holds.
+_LONGEST_RESULT_ID = 255
+
+
+def result_id(key: object, text_id: str) -> str:
+    """Return the id of a task's `TaskResult`: Celery's, so that AsyncResult finds it, or the row's key where that is too long."""
+    return text_id if 0 < len(text_id) <= _LONGEST_RESULT_ID else str(key)
 
 
 class Task(models.Model):
-    """One task. Its id is the Celery task id.
+    """One task. Its id is the Celery task id where that is a UUID, else made from it (zenith_worker/wire/ids.py).
 
     Written by dispatch/ (the intent) and recording/ (everything after); nothing else changes it.
     Its result and traceback live in django-celery-results' `TaskResult`, once.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    text_id = models.TextField(
+        blank=True, default="", db_default="", editable=False, help_text="Celery's id, where it is no UUID as Celery writes one."
+    )
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=100)
     status = models.CharField(max_length=9, choices=CHOICES)
@@ -116,6 +126,11 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
+
+    @property
+    def celery_id(self) -> str:
+        """The id by which Celery knows it: any text, for other programs' tasks."""
+        return self.text_id or str(self.id)
 
     @property
     def attempt(self) -> int:

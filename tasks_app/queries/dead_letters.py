@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
@@ -16,6 +15,7 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.queries.lineage import Relative, replays_of
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.masking import mask_text
+from zenith_worker.wire.ids import keys_of
 
 _MOST: Final = 2**63 - 1
 #: Hours that the small drawing of a group covers.
@@ -169,9 +169,9 @@ def _group(row: Mapping[str, Any]) -> Group:
     return Group(**{**values, "message": mask_text(values["message"])}, hours=hours)
 
 
-def find(task_id: UUID) -> Letter | None:
+def find(task_id: str) -> Letter | None:
     """Return the dead letter of one task, in two queries; None where it has none."""
-    letter = DeadLetter.objects.select_related("task").filter(task_id=task_id).first()
+    letter = DeadLetter.objects.select_related("task").filter(task_id__in=keys_of(task_id)).order_by("-task__text_id").first()
     return None if letter is None else _with_replays([letter])[0]
 
 

@@ -97,7 +97,7 @@ class EventFilter(BaseModel):
         return (
             TaskEvent.objects.filter(**bounds, **chosen)
             .select_related("task")
-            .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue")
+            .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue", "task__text_id")
         )
 
 

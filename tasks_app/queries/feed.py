@@ -34,6 +34,7 @@ class FeedEvent:
     at: datetime
     parent_id: UUID | None = None
     replay_of_id: UUID | None = None
+    text_id: str = ""
 
     def concerns(self, ids: Collection[str]) -> bool:
         """Return whether this is a step of one of these tasks, of one that they sent, or of one that was sent in their place."""
@@ -42,7 +43,7 @@ class FeedEvent:
     def as_json(self) -> dict[str, Any]:
         """Return the members that the contract gives a task in a TASK_UPDATE frame."""
         return {
-            "task_id": str(self.task_id),
+            "task_id": self.text_id or str(self.task_id),
             "name": self.name,
             "status": self.status,
             "attempt": attempt_of(self.position) + 1,
@@ -104,7 +105,7 @@ def since(after: int) -> list[FeedEvent] | None:
     """Return the events after `after`, oldest first; None where they are too many."""
     columns = (
         "id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at",
-        "task__parent_id", "task__replay_of_id",
+        "task__parent_id", "task__replay_of_id", "task__text_id",
     )  # fmt: skip
     rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
     found = [FeedEvent(*row) for row in rows]

@@ -25,6 +25,12 @@ class Relative:
     status: str = ""
     name: str = ""
     created_at: datetime | None = None
+    text_id: str = ""
+
+    @property
+    def celery_id(self) -> str:
+        """The id by which Celery knows it."""
+        return self.text_id or str(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ def lineage(task: Task) -> Lineage:
 
 
 def _parts(task: Task) -> QuerySet[Task, Any]:
-    """Return (kind, id, status, name, created_at) of the relatives; of the batch, for each status a count in the name's place."""
+    """Return the kind of each relative, and what a Relative holds; of the batch, for each status a count in the name's place."""
     parts = [
         _part("after", Task.objects.filter(replay_of=task).order_by("id")[:SHOWN]),
         _part("child", Task.objects.filter(parent_id=task.id).order_by("-created_at", "-id")[: SHOWN + 1]),
@@ -75,13 +81,13 @@ def _parts(task: Task) -> QuerySet[Task, Any]:
         rows = (
             Task.objects.filter(batch=task.batch_id).order_by().annotate(kind=Value("batch")).values("kind", "batch_id", "status")
         )
-        counted = rows.annotate(count=Cast(Count("id"), CharField()), at=Cast(Value(None), DateTimeField()))
-        parts.append(counted.values_list("kind", "batch_id", "status", "count", "at"))
+        counted = rows.annotate(count=Cast(Count("id"), CharField()), at=Cast(Value(None), DateTimeField()), text=Value(""))
+        parts.append(counted.values_list("kind", "batch_id", "status", "count", "at", "text"))
     return parts[0].union(*parts[1:], all=True)
 
 
 def _part(kind: str, rows: QuerySet[Task]) -> QuerySet[Task, Any]:
-    return rows.annotate(kind=Value(kind)).values_list("kind", "id", "status", "name", "created_at")
+    return rows.annotate(kind=Value(kind)).values_list("kind", "id", "status", "name", "created_at", "text_id")
 
 
 def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[Relative]]:

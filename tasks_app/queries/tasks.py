@@ -15,12 +15,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from tasks_app.models import Task
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
+from tasks_app.models.task import result_id
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.search import planner
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.search.parser import Search, parse
 from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
 from zenith_site.common.masking import mask, mask_text
+from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
@@ -193,12 +195,13 @@ class TaskWithResult:
 
 
 def find(task_id: str) -> TaskWithResult | None:
-    """Return one task with its result, or None for an id that names none."""
-    try:
-        key = UUID(task_id)
-    except ValueError:
-        return None
-    return next(with_results(Task.objects.select_related("batch", "message").filter(id=key)), None)
+    """Return one task with its result, by Celery's id or the row's key; None for a text that names none."""
+    return next(with_results(named(task_id).select_related("batch", "message")[:1]), None)
+
+
+def named(task_id: str) -> QuerySet[Task]:
+    """Return the task with an id, Celery's or the row's key; first the one that has this very id."""
+    return Task.objects.filter(id__in=keys_of(task_id)).order_by("-text_id")
 
 
 def status_counts() -> dict[Status, int]:
@@ -217,10 +220,10 @@ def open_among(ids: Sequence[UUID]) -> set[UUID]:
 def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
     """Yield the tasks, each with its result, which one query fetches for all of them."""
     tasks = list(tasks)
-    succeeded = [str(task.id) for task in tasks if task.status == Status.SUCCESS]
+    succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
     results = dict(TaskResult.objects.filter(task_id__in=succeeded).values_list("task_id", "result"))
     for task in tasks:
-        yield TaskWithResult(task, _value(results.get(str(task.id))))
+        yield TaskWithResult(task, _value(results.get(result_id(task.id, task.text_id))))
 
 
 def _newest_first(bare: bool) -> QuerySet[Task]:

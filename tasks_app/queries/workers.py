@@ -48,6 +48,7 @@ class CurrentTask:
     status: Status
     attempt: int
     started_at: datetime | None
+    celery_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def _views(beats: Iterable[WorkerBeat]) -> list[WorkerView]:
     tasks: dict[str, list[CurrentTask]] = defaultdict(list)
     # Few tasks are in these two statuses: no more than all workers have slots, and as many reserved.
     held = Task.objects.filter(status__in=(Status.STARTED, Status.RECEIVED), worker__in=[beat.name for beat in found])
-    fields = ("id", "name", "queue", "status", "position", "started_at", "worker")
+    fields = ("id", "text_id", "name", "queue", "status", "position", "started_at", "worker")
     for task in held.only(*fields).order_by("id")[:MAX_TASKS]:
-        tasks[task.worker].append(CurrentTask(task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at))
+        shown = (task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at, task.celery_id)
+        tasks[task.worker].append(CurrentTask(*shown))
     return [WorkerView(beat, tasks[beat.name]) for beat in found]

@@ -28,20 +28,20 @@ from tasks_app.recording.rollups import write_rollups
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
 from zenith_site.common.sql import statements
-from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 from zenith_worker.wire.stream import Event
 
 _SELECT: Final = """
-    SELECT id::text, name, queue, source, status, position, worker, error_type, error_message,
+    SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
         date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
         date_part('epoch', received_at), date_part('epoch', started_at),
         date_part('epoch', finished_at), runtime
     FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE
 """
 _COLUMNS: Final = (
-    "id", "name", "queue", "source", "status", "position", "worker", "error_type",
+    "id", "text_id", "name", "queue", "source", "status", "position", "worker", "error_type",
     "error_message", "created_at", "not_before", "queued_at", "received_at", "started_at", "finished_at",
     "runtime",
 )  # fmt: skip
@@ -65,8 +65,7 @@ _UPDATE_ORIGIN: Final = _SQL["update_origins"]
 def apply(events: Sequence[Event]) -> int | None:
     """Apply reported steps in one transaction; return the id of the newest event written, if any.
 
-    Raises django.db.Error where PostgreSQL is away or refuses a value, and ValueError for an id that
-    is no canonical UUID; then nothing was changed.
+    Raises django.db.Error where PostgreSQL is away or refuses a value; then nothing was changed.
     """
     for event in events:
         _make_storable(event)
@@ -93,10 +92,9 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
     missing = by_task.keys() - states.keys()
     if missing:
         first_seen = [min(step.received_at or step.at for step in by_task[id_]) for id_ in missing]
-        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), first_seen])
+        texts = [next((step.text_id for step in by_task[id_] if step.text_id), "") for id_ in missing]
+        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), texts, first_seen])
         states |= _select(cursor, missing)
-        if strange := missing - states.keys():
-            raise ValueError(f"not the way a task's id is written: {min(strange)[:100]!r}")
     return states
 
 
@@ -200,11 +198,14 @@ def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
 
 
 def _make_storable(event: Event) -> None:
+    key = str(key_of(event.task_id))
+    if key != event.task_id:
+        event.task_id, event.text_id = key, storable_text(event.task_id)
     event.worker = storable_text(event.worker)[:_NAME_KEPT]
     event.name, event.queue = storable_text(event.name)[:_NAME_KEPT], storable_text(event.queue)[:_QUEUE_KEPT]
     event.message = storable_text(event.message)
     event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
-    event.parent_id = canonical(event.parent_id)
+    event.parent_id = str(key_of(event.parent_id)) if event.parent_id else None
     event.error_message = storable_text(event.error_message)
     event.priority = priority_of(event.priority)
     if event.traceback is not None:

@@ -1,9 +1,9 @@
 -- insert_bare_tasks --
 -- Inserts rows for tasks that nobody announced.
-INSERT INTO tasks_app_task (id, name, queue, source, status, position, args, kwargs, worker,
+INSERT INTO tasks_app_task (id, text_id, name, queue, source, status, position, args, kwargs, worker,
     error_type, error_message, created_at)
-SELECT id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
-FROM unnest(%s::uuid[], %s::float8[]) AS row (id, at) ORDER BY id
+SELECT id, text_id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
+FROM unnest(%s::uuid[], %s::text[], %s::float8[]) AS row (id, text_id, at) ORDER BY id
 ON CONFLICT (id) DO NOTHING
 
 -- update_tasks --
@@ -94,10 +94,10 @@ INSERT INTO django_celery_results_taskresult
 SELECT row.task_id, task_name, row.status, row.worker, 'application/json', 'utf-8', result, traceback,
     meta, periodic_task_name, to_json(left(task.args::text, 1024))::text, to_json(left(task.kwargs::text, 1024))::text,
     to_timestamp(created), to_timestamp(started), to_timestamp(done)
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[])
-    AS row (task_id, task_name, status, worker, result, traceback, meta, periodic_task_name, created, started, done)
-JOIN tasks_app_task AS task ON task.id = row.task_id::uuid
+    AS row (key, task_id, task_name, status, worker, result, traceback, meta, periodic_task_name, created, started, done)
+JOIN tasks_app_task AS task ON task.id = row.key
 ON CONFLICT (task_id) DO UPDATE SET
     task_name = excluded.task_name, status = excluded.status, worker = excluded.worker,
     result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,

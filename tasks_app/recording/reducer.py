@@ -25,6 +25,7 @@ class TaskState:
     """The part of a task's row that reported steps may change. Times are Unix time in seconds."""
 
     id: str
+    text_id: str = ""
     name: str = ""
     queue: str = ""
     source: str = EXTERNAL

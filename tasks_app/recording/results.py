@@ -5,6 +5,7 @@ from typing import Final
 
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.models.task import result_id
 from tasks_app.recording.arrays import column
 from tasks_app.recording.reducer import TaskState
 from zenith_site.common.sql import statements
@@ -27,6 +28,7 @@ def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]
         _INSERT,
         [
             column(state.id for state, _ in ended),
+            column(result_id(state.id, state.text_id) for state, _ in ended),
             column(state.name for state, _ in ended),
             column(event.result_status or state.status.value for state, event in ended),
             column(state.worker[:100] for state, _ in ended),

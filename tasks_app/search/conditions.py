@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from tasks_app import catalog
 from tasks_app.search.index_scan import Condition
 from tasks_app.search.parser import Argument, Choice, Search
+from zenith_worker.wire.ids import keys_of
 
 
 def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
@@ -54,9 +54,7 @@ def _choice_conditions(column: str, choices: Sequence[Choice]) -> Iterator[Condi
 
 def _word(text: str, name: str) -> Condition:
     sql, values = f"({_ERROR} LIKE %({name})s) OR lower(task.worker) LIKE %({name})s", {name: _containing(text)}
-    if id_ := as_id(text):
-        return Condition(f"({sql} OR task.id = %({name}_id)s)", {**values, f"{name}_id": id_})
-    return Condition(f"({sql})", values)
+    return Condition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_of(text))})
 
 
 def _argument(argument: Argument, number: int) -> Condition:
@@ -138,11 +136,3 @@ def _pattern(text: str) -> str:
 
 def _containing(text: str) -> str:
     return f"%{_SPECIAL.sub(_ESCAPED, text.lower())}%"
-
-
-def as_id(text: str) -> UUID | None:
-    """Return the id that a text is, None where it is none."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_date, parse_datetime
 
+from zenith_worker.wire.ids import as_uuid, keys_of
 from zenith_worker.wire.states import STATUSES, Status
 
 #: More terms than this are no search that somebody typed.
@@ -101,9 +102,9 @@ def parse(text: str, now: datetime) -> Search:
         arguments=tuple(Argument(term.key.partition(".")[2], term.value, term.unwanted) for term in by_key.get("args", [])),
         errors=_choices(by_key.get("error", [])),
         words=_choices(by_key.get("", [])),
-        ids=_ids(by_key.get("id", [])),
+        ids=_task_ids(by_key.get("id", [])),
         batches=_ids(by_key.get("batch", [])),
-        parents=_ids(by_key.get("parent", [])),
+        parents=_task_ids(by_key.get("parent", [])),
         since=_moment(by_key.get("since", []), now, max),
         until=_moment(by_key.get("until", []), now, min),
         ended_since=_moment(by_key.get("ended_since", []), now, max),
@@ -163,12 +164,16 @@ def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
     return frozenset(wanted - {Status(term.value.upper()) for term in terms if term.unwanted})
 
 
+def _task_ids(terms: list[_Term]) -> tuple[UUID, ...]:
+    """Return the keys of the tasks that are named: Celery takes any text for an id."""
+    return tuple(dict.fromkeys(key for term in terms for key in sorted(keys_of(term.value))))
+
+
 def _ids(terms: list[_Term]) -> tuple[UUID, ...]:
     def read(term: _Term) -> UUID:
-        try:
-            return UUID(term.value)
-        except ValueError:
-            raise ValueError(f"{term.key}:{term.value!r} is no id, such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
+        if (found := as_uuid(term.value)) is None:
+            raise ValueError(f"{term.key}:{term.value!r} is no id, such as 01890a5d-ac96-774b-bcce-b302099a8057")
+        return found
 
     return tuple(dict.fromkeys(map(read, terms)))
 

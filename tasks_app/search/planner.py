@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tasks_app.models.places import NEWEST, OLDEST, Place
-from tasks_app.search.conditions import as_id, conditions, joined, named, probes
+from tasks_app.search.conditions import conditions, joined, named, probes
 from tasks_app.search.index_scan import (
     REACH,
     Condition,
@@ -25,6 +25,7 @@ from tasks_app.search.index_scan import (
     walk,
 )
 from tasks_app.search.parser import Choice, Search
+from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, Status
 
 #: The only statuses in which a row has an error; every new attempt clears it.
@@ -169,8 +170,7 @@ def _word_streams(word: Choice, search: Search, known: _Known) -> list[Stream]:
         return [Stream()]
     keys = [key for key in known.workers if word.value.casefold() in key[0].casefold()]
     found.append(Stream(("worker",), keys, _WORKER))
-    if id_ := as_id(word.value):
-        found.append(Stream(partial=f"task.id = '{id_}'"))
+    found += [Stream(partial=f"task.id = '{key}'") for key in sorted(keys_of(word.value))]
     return found
 
 

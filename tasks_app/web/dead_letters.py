@@ -26,7 +26,7 @@ GROUP_COLUMNS: Final[list[tuple[str, Callable[[Group], Any]]]] = [
     for name in ("fingerprint", "task_name", "error_type", "message", "frame", "count", "open", "first_at", "last_at")
 ]
 LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
-    ("task_id", lambda found: found.letter.task_id),
+    ("task_id", lambda found: found.letter.task.celery_id),
     ("task_name", lambda found: found.letter.task_name),
     ("queue", lambda found: found.letter.queue),
     ("error_type", lambda found: found.letter.error_type),

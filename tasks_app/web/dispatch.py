@@ -5,7 +5,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django import forms
 from django.contrib import messages
@@ -19,6 +18,7 @@ from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.models import Task
 from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.tasks import named
 from tasks_app.web.views import come_again
 from zenith_site.common import jsonsafe, limits
 from zenith_site.common.callers import DISPATCH, caller_of, note
@@ -201,10 +201,10 @@ def _like(request: HttpRequest) -> Task | None:
     """Return the task that the form is to be filled in like."""
     if not (wanted := request.GET.get("like")):
         return None
-    try:
-        return Task.objects.get(id=UUID(wanted))
-    except (ValueError, Task.DoesNotExist):
-        raise Http404("There is no such task to repeat.") from None
+    like = named(wanted).first()
+    if like is None:
+        raise Http404("There is no such task to repeat.")
+    return like
 
 
 def _initial(entry: CatalogEntry, like: Task | None) -> dict[str, Any]:

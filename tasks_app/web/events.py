@@ -24,7 +24,7 @@ FILTERS: Final = ("task", "status", "queue", "worker")
 COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
     ("id", lambda event: event.id),
     ("at", lambda event: event.at),
-    ("task_id", lambda event: event.task_id),
+    ("task_id", lambda event: event.task.celery_id),
     ("task_name", lambda event: event.task.name),
     ("queue", lambda event: event.task.queue),
     ("status", lambda event: event.status),

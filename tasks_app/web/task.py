@@ -10,6 +10,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
@@ -21,6 +22,7 @@ from tasks_app.models import Task
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
+from tasks_app.queries.tasks import named
 from tasks_app.web.cursor import live
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
@@ -74,6 +76,16 @@ class EditForm(forms.Form):
     )
     args = ListField(required=False, label="Arguments by place", help_text="A JSON list.")
     kwargs = ObjectField(required=False, label="Arguments by name", help_text="A JSON object.")
+
+
+@require_safe
+def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
+    """Lead to the page of the task that Celery knows by an id, which may be any text."""
+    caller_of(request, VIEW)
+    key = named(celery_id).values_list("id", flat=True).first()
+    if key is None:
+        raise Http404("There is no such task.")
+    return redirect("tasks:task", key)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -41,7 +41,7 @@ TABS: Final = (
     Status.SUCCESS, Status.REVOKED, Status.REPLACED, Status.IGNORED,
 )  # fmt: skip
 COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
-    ("id", lambda found: found.task.id),
+    ("id", lambda found: found.task.celery_id),
     ("name", lambda found: found.task.name),
     ("status", lambda found: found.task.status),
     ("queue", lambda found: found.task.queue),

@@ -15,6 +15,7 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/", task.task, name="task"),
     path("tasks/<uuid:task_id>/edit/", task.edit_task, name="edit"),
     path("tasks/<uuid:task_id>/now/", task.send_now, name="send_now"),
+    path("tasks/by-id/<path:celery_id>/", task.by_id, name="by_id"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
     path("dead-letters/replay/", deciding.replay_letters, name="replay_letters"),

@@ -12,7 +12,7 @@ from django_celery_results.models import TaskResult
 
 from tasks_app.models import Task
 from zenith_worker.backend import ZenithBackend
-from zenith_worker.wire.ids import canonical
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
 
 #: Seconds between two looks into PostgreSQL for results that nobody publishes: those of tasks that Zenith dispatched.
@@ -60,7 +60,7 @@ class LastingBackend(ZenithBackend):
     def lasting_meta(self, task_id: str) -> dict[str, Any]:
         """Return what PostgreSQL knows of a task, as Celery's backends do."""
         meta: dict[str, Any] = self._rows._get_task_meta_for(task_id)
-        if meta["status"] == states.PENDING and (id_ := canonical(task_id)) is not None:
-            status = Task.objects.filter(pk=id_).values_list("status", flat=True).first()
+        if meta["status"] == states.PENDING:
+            status = Task.objects.filter(pk=key_of(task_id)).values_list("status", flat=True).first()
             meta["status"] = _STATES.get(Status(status), states.PENDING) if status else states.PENDING
         return meta

@@ -2,7 +2,6 @@
 
 import time
 from typing import Final
-from uuid import UUID
 
 import redis
 from django.db import DatabaseError
@@ -11,6 +10,7 @@ from tasks_app.models import Task
 from zenith_site.common.loops import with_fresh_connection
 from zenith_worker.errors import NotNow
 from zenith_worker.task import ZenithTask
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import TERMINAL
 
 #: Seconds to wait before a message is put back because PostgreSQL cannot be asked about it.
@@ -24,9 +24,7 @@ class DatabaseTask(ZenithTask):
         """Ask PostgreSQL; only what may be a copy costs this query."""
         try:
             with with_fresh_connection():
-                return Task.objects.filter(pk=UUID(task_id), status__in=TERMINAL).exists()
+                return Task.objects.filter(pk=key_of(task_id), status__in=TERMINAL).exists()
         except (DatabaseError, redis.RedisError) as error:
             time.sleep(REQUEUE_AFTER)
             raise NotNow(f"PostgreSQL cannot tell whether it ran: {error}", requeue=True) from error
-        except ValueError:
-            return False

@@ -10,7 +10,7 @@ from tests.processes import REPOSITORY, TAIL
 from tests.waiting import PATIENCE
 
 
-def docker(*arguments: str, within: float = 60.0, given: str = "") -> str:
+def docker(*arguments: str, within: float = 120.0, given: str = "") -> str:
     """Run `docker` in the clone and return what it prints; fails with what it said when it fails."""
     return run("docker", *arguments, within=within, given=given)
 

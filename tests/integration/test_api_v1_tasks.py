@@ -189,7 +189,7 @@ def test_named_tasks_are_cancelled(client: Client) -> None:
     ("body", "expected"),
     [
         ({}, [""]), ({"ids": [str(NOBODY)], "filter": {"q": "x"}}, [""]), ({"filter": {}}, ["/filter"]), ({"ids": []}, ["/ids"]),
-        ({"ids": ["x"]}, ["/ids/0"]), ({"filter": {"q": "colour:red"}}, ["/filter/q"]),
+        ({"ids": [7]}, ["/ids/0"]), ({"ids": [""]}, ["/ids/0"]), ({"filter": {"q": "colour:red"}}, ["/filter/q"]),
         ({"filter": {"status": "DONE"}}, ["/filter/status"]),
     ],
 )  # fmt: skip

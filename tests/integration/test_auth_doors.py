@@ -78,6 +78,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
+    "tasks/by-id/<path:celery_id>/": {"get": PAGE},
     "tasks/<uuid:task_id>/edit/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/now/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "dispatch/": {"get": DISPATCH_PAGE, "post": DISPATCH_PAGE},
@@ -209,7 +210,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<uuid:run_id>": UUID_, "<slug:fingerprint>": "none",
-        "<int:token_id>": "0",
+        "<int:token_id>": "0", "<path:celery_id>": UUID_,
         "<str:name>": "nobody", "<path:name>": "nowhere", "<slug:command>": "grow",
         "<task_id>": UUID_, "<node_id>": UUID_, "<group_id>": UUID_, "<verb>": "drain",
         "<uuid:node_id>": UUID_, "<uuid:group_id>": UUID_,

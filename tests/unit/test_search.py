@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.search.parser import Argument, Choice, Search, parse
+from zenith_worker.wire.ids import key_of, keys_of
 from zenith_worker.wire.states import Status
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -40,7 +41,9 @@ MEANT: list[tuple[str, dict[str, Any]]] = [
     ("-", {"words": (Choice("-"),)}),
     ("12:30", {"words": (Choice("12:30"),)}),
     (f"id:{ID} batch:{ID} parent:{ID}", {"ids": (ID,), "batches": (ID,), "parents": (ID,)}),
-    (f"id:{ID} id:{ID.hex}", {"ids": (ID,)}),
+    (f"id:{ID} id:{ID}", {"ids": (ID,)}),
+    (f"id:{ID.hex}", {"ids": tuple(sorted(keys_of(ID.hex)))}),
+    ("id:7 parent:nightly", {"ids": (key_of("7"),), "parents": (key_of("nightly"),)}),
     ("since:1h", {"since": NOW - timedelta(hours=1)}),
     ("since:1h since:15m", {"since": NOW - timedelta(minutes=15)}),
     ("until:2w", {"until": NOW - timedelta(weeks=2)}),
@@ -68,9 +71,7 @@ REFUSED = [
     ("status:", "'status' needs a value"),
     ('name:""', "'name' needs a value"),
     ('""', "needs a value"),
-    ("id:7", "id:'7' is no id"),
     ("batch:x", "batch:'x' is no id"),
-    ("parent:x", "parent:'x' is no id"),
     (f"-parent:{ID}", "'parent' cannot be turned around"),
     ("since:yesterday", "since:'yesterday' is no time"),
     ("since:1y", "is no time"),

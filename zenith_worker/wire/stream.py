@@ -50,6 +50,8 @@ class Event:
     at: float
     # How often the task had replaced itself: Celery's `replaced_task_nesting`.
     nesting: int = 0
+    # Celery's id, where the recorder has put the row's key (ids.py) in its place.
+    text_id: str = ""
     attempt: int = 0
     delivery: int = 0
     worker: str = ""
@@ -233,7 +235,7 @@ def _core(row: Any) -> Event | None:
 
 def core(event: Event) -> Event:
     """Return an event with nothing but which task took which step, and when."""
-    kept = Event(task_id=event.task_id, status=event.status, at=event.at, message=_ODD)
+    kept = Event(task_id=event.task_id, text_id=event.text_id, status=event.status, at=event.at, message=_ODD)
     kept.nesting, kept.attempt, kept.delivery = event.nesting, event.attempt, event.delivery
     return kept
 

@@ -4,13 +4,13 @@ import json
 import os
 from argparse import ArgumentParser
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.models import Task
+from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.states import OPEN
 
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take ids or a filter."""
-        parser.add_argument("ids", nargs="*", type=UUID, metavar="ID", help="tasks to cancel")
+        parser.add_argument("ids", nargs="*", type=key_meant, metavar="ID", help="tasks to cancel")
         parser.add_argument("--task", help="all open tasks of this name")
         parser.add_argument("--queue", help="all open tasks on this queue")
         parser.add_argument("--status", type=str.upper, choices=sorted(OPEN), help="all tasks in this status")

@@ -5,7 +5,6 @@ import os
 import sys
 from argparse import ArgumentParser
 from typing import Any, Final
-from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -14,6 +13,7 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, matching, replay
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models.dead_letter import Selection
+from zenith_worker.wire.ids import key_meant
 
 #: Exit statuses: nothing to replay, and input that cannot be accepted.
 NOTHING: Final = 1
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take which letters are meant, and how to replay them."""
-        parser.add_argument("ids", nargs="*", metavar="ID", type=UUID, help="ids of dead tasks")
+        parser.add_argument("ids", nargs="*", metavar="ID", type=key_meant, help="ids of dead tasks")
         parser.add_argument("--group", default="", metavar="FP", help="those of one group, by its fingerprint")
         parser.add_argument("--all", action="store_true", help="all that are open")
         parser.add_argument("--task", default="", help="only those of tasks of this name")

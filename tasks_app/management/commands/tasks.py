@@ -40,8 +40,7 @@ class Command(BaseCommand):
         for item in page.tasks:
             task = item.task
             runtime = "" if task.runtime is None else f"{task.runtime:.3f} s"
-            self.stdout.write(
-                f"{task.id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}  {runtime:>10}  {item.error or ''}".rstrip()
-            )
+            what = f"{task.celery_id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}"
+            self.stdout.write(f"{what}  {runtime:>10}  {item.error or ''}".rstrip())
         if not page.tasks:
             self.stdout.write("No task matches. `manage.py dispatch analyze_text` starts one.")

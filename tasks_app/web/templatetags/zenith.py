@@ -21,6 +21,8 @@ register = template.Library()
 register.filter(duration)
 register.filter(size)
 
+#: Characters of an id that is not shortened.
+_SHORT: Final = 20
 #: Characters of JSON that are coloured; more of it is left plain, since the marks make it several times as long.
 COLOURED: Final = 20_000
 _JSON_TOKEN: Final = re.compile(
@@ -130,10 +132,10 @@ def compact(number: int) -> str:
 
 
 @register.filter
-def short_id(id_: UUID) -> str:
+def short_id(id_: UUID | str) -> str:
     """Shorten an id to its start (the time) and its end (where the ids of one batch differ)."""
     text = str(id_)
-    return f"{text[:8]}…{text[-7:]}"
+    return text if len(text) <= _SHORT else f"{text[:8]}…{text[-7:]}"
 
 
 @register.filter
