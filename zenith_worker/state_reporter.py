@@ -18,7 +18,7 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from zenith_worker import consumers, memory
+from zenith_worker import consumers, memory, prefetch
 from zenith_worker.carried import carried
 from zenith_worker.crashes import hand_back
 from zenith_worker.signals import origin
@@ -155,6 +155,9 @@ def _about(consumer: Any, number: int) -> heartbeat.About:
         processed=sum(worker_state.total_count.values()),
         autoscale=(scaler.min_concurrency, scaler.max_concurrency) if scaler else None,
         withheld=consumers.withheld(),
+        prefetch=prefetch.limit_of(consumer),
+        limited=prefetch.limited(consumer),
+        not_yet=prefetch.not_yet(consumer),
     )
 
 

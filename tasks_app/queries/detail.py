@@ -27,7 +27,7 @@ class TaskDetail:
 
 
 def detail(task_id: str) -> TaskDetail | None:
-    """Return one task, in nine queries at most; None for an id that names none."""
+    """Return one task, in ten queries at most; None for an id that names none."""
     found = tasks.find(task_id)
     if found is None:
         return None

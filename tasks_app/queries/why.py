@@ -2,25 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import redis
-from django.db.models import Sum
 from django.utils import timezone
 
-from tasks_app.models import MinuteRollup, Task
+from tasks_app.models import Task
 from tasks_app.models.places import Place
-from tasks_app.search.parser import Choice, Search
-from tasks_app.search.planner import find
-from zenith_worker.wire import heartbeat, pauses
-from zenith_worker.wire.heartbeat import WorkerBeat
+from tasks_app.queries.estimate import Estimate, estimate, work_before
+from tasks_app.search.planner import waiting_before
+from zenith_worker.wire import broker_queues, heartbeat, pauses
+from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status
 
 #: Queued tasks counted before it is said that there are more.
 MAX_COUNTED: Final = 10_000
-#: Over which the speed of a queue is measured.
-WINDOW: Final = timedelta(minutes=5)
+#: Tasks that wait in a worker for their time, for each of its slots, from which on it is said that they have grown many.
+MANY_NOT_YET: Final = 10
+#: Seconds from which on a wait is told.
+SHORTEST_WAIT: Final = 0.5
+#: Workers of which it is said why they do not take it.
+MOST_REASONS: Final = 2
 _NEEDS_WORKERS: Final = (Status.PENDING, Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.RETRY)
 
 
@@ -32,18 +35,20 @@ class Facts:
         workers: those heard of lately; None where Redis does not answer.
         paused: whether the queue is paused.
         ahead: older tasks that wait in the same queue, up to MAX_COUNTED + 1.
-        per_second: tasks of that queue that ended per second.
+        wait: how long it will take until it begins; None where nobody can know.
+        holder: the worker that has its message in its memory, for a rate limit or an ETA: Celery has not reserved it yet.
     """
 
     now: datetime
     workers: Sequence[WorkerBeat] | None = ()
     paused: bool = False
     ahead: int = 0
-    per_second: float = 0.0
+    wait: Estimate | None = None
+    holder: WorkerBeat | None = None
 
 
 def why(task: Task) -> str:
-    """Return the sentence, from three queries at most and the workers' heartbeats."""
+    """Return the sentence, from four queries at most and the workers' heartbeats."""
     return explain(task, gather(task))
 
 
@@ -53,18 +58,27 @@ def gather(task: Task) -> Facts:
     if task.status not in _NEEDS_WORKERS:
         return Facts(now=now)
     try:
-        workers: list[WorkerBeat] | None = heartbeat.read_all()
+        workers = heartbeat.read_all()
         paused = task.queue in pauses.read()
+        holder = _holder(task, workers)
     except redis.RedisError:
-        workers, paused = None, False
-    if task.status != Status.QUEUED or paused:
-        return Facts(now=now, workers=workers, paused=paused)
-    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
-    ahead = len(find(waiting, Place(task.created_at, task.id), MAX_COUNTED + 1).ids)
-    ended = MinuteRollup.objects.filter(queue=task.queue, minute__gt=now - WINDOW).aggregate(
-        done=Sum("succeeded", default=0) + Sum("failed", default=0)
-    )
-    return Facts(now=now, workers=workers, ahead=ahead, per_second=ended["done"] / WINDOW.total_seconds())
+        return Facts(now=now, workers=None)
+    if task.status != Status.QUEUED or paused or holder:
+        return Facts(now=now, workers=workers, paused=paused, holder=holder)
+    before = waiting_before(Place(task.created_at, task.id), task.queue, MAX_COUNTED + 1)
+    ahead = sum((before or {}).values())
+    serving = _serving(task, workers)
+    wait = estimate(work_before(before, serving, now)) if before is not None and ahead <= MAX_COUNTED and serving else None
+    return Facts(now=now, workers=workers, ahead=ahead, wait=wait)
+
+
+def _holder(task: Task, workers: Sequence[WorkerBeat]) -> WorkerBeat | None:
+    """Return the worker in whose memory a queued task waits. Raises redis.RedisError."""
+    keeping = [worker for worker in workers if worker.online and (worker.limited or worker.not_yet)]
+    if task.status != Status.QUEUED or not keeping:
+        return None
+    mine = {tag for tag, id_ in broker_queues.unacknowledged().items() if id_ == task.celery_id}
+    return next((worker for worker in keeping if mine.intersection(worker.tags)), None)
 
 
 def explain(task: Task, facts: Facts) -> str:
@@ -81,7 +95,7 @@ def explain(task: Task, facts: Facts) -> str:
         case Status.QUEUED:
             return _queued(task, facts)
         case Status.RECEIVED:
-            return _at_worker(task, facts, "has reserved it, and runs other tasks first")
+            return _reserved(task, facts)
         case Status.STARTED:
             return _at_worker(task, facts, f"has been running it for {_span(_since(task.started_at, facts.now))}")
         case Status.RETRY:
@@ -101,15 +115,70 @@ def explain(task: Task, facts: Facts) -> str:
 def _queued(task: Task, facts: Facts) -> str:
     if facts.workers is None:
         return f"It waits in the queue {task.queue}; the broker does not answer, so nobody knows which workers are there."
-    serving = [worker for worker in facts.workers if worker.online and task.queue in worker.queues]
+    if facts.holder is not None:
+        return _held(task, facts.holder)
+    serving = _serving(task, facts.workers)
     if not serving:
         return f"No worker consumes the queue {task.queue}."
-    if facts.ahead == 0:
-        free = any(worker.busy < worker.slots for worker in serving)
-        return f"It is the next in the queue {task.queue}" + ("." if free else "; every worker there is busy.")
-    more = "more than " if facts.ahead > MAX_COUNTED else ""
-    wait = f", about {_span(facts.ahead / facts.per_second)}" if facts.per_second else ""
-    return f"It waits behind {more}{min(facts.ahead, MAX_COUNTED):,} others in the queue {task.queue}{wait}."
+    reasons = [reason for worker in serving if (reason := _takes_none(worker) or _takes_too_many(worker))]
+    return " ".join([_place_in_queue(task, facts, serving), *reasons[:MOST_REASONS]])
+
+
+def _held(task: Task, worker: WorkerBeat) -> str:
+    limited = next((kind for kind in worker.limited if kind.name == task.name), None)
+    if limited is not None:
+        return f"{worker.name} has it; {limited.number:,} of its kind {_waits(limited)}."
+    return f"{worker.name} has it, and holds it until its time: whoever sent it gave it an ETA or a countdown."
+
+
+def _place_in_queue(task: Task, facts: Facts, serving: Sequence[WorkerBeat]) -> str:
+    wait = ""
+    if facts.wait is not None and facts.wait.seconds >= SHORTEST_WAIT:
+        wait = f", {'at least' if facts.wait.at_least else 'about'} {_span(facts.wait.seconds)}"
+    if facts.ahead:
+        more = "more than " if facts.ahead > MAX_COUNTED else ""
+        return f"It waits behind {more}{min(facts.ahead, MAX_COUNTED):,} others in the queue {task.queue}{wait}."
+    free = any(worker.busy < worker.slots for worker in serving)
+    return f"It is the next in the queue {task.queue}" + ("." if free else f"; every worker there is busy{wait}.")
+
+
+def _takes_none(worker: WorkerBeat) -> str:
+    """Say why a worker with free slots takes no message: others that wait in its memory use its prefetch up. Empty if it does."""
+    if not worker.prefetch or len(worker.tags) < worker.prefetch or worker.busy >= worker.slots:
+        return ""
+    free = worker.slots - worker.busy
+    slots = "1 free slot" if free == 1 else f"{free} free slots"
+    told = f"{worker.name} has {slots}, but takes no more messages than the {worker.prefetch:,} that it holds"
+    if not worker.limited:
+        return f"{told}."
+    kind = worker.limited[0]
+    return f"{told}: {kind.number:,} of {kind.name} {_waits(kind)}."
+
+
+def _takes_too_many(worker: WorkerBeat) -> str:
+    """Say that a worker takes messages that others could run, because of those that wait in its memory for their time."""
+    waiting = sum(kind.number for kind in worker.not_yet)
+    if not worker.prefetch or waiting < MANY_NOT_YET * max(1, worker.slots):
+        return ""
+    return (
+        f"{worker.name} holds {waiting:,} tasks that wait for their ETA, most of them {worker.not_yet[0].name}:"
+        f" each raises its prefetch, which is {worker.prefetch:,} by now, so it takes messages that others could run."
+    )
+
+
+def _waits(kind: Waiting) -> str:
+    words = "waits there for its" if kind.number == 1 else "wait there for their"
+    return f"{words} rate limit" + (f" of {kind.rate}" if kind.rate else "")
+
+
+def _serving(task: Task, workers: Sequence[WorkerBeat]) -> list[WorkerBeat]:
+    return [worker for worker in workers if worker.online and task.queue in worker.queues]
+
+
+def _reserved(task: Task, facts: Facts) -> str:
+    said = _at_worker(task, facts, "has reserved it, and runs other tasks first")
+    worker = next((beat for beat in facts.workers or () if beat.name == task.worker and beat.online), None)
+    return " ".join(filter(None, (said, _takes_too_many(worker) if worker else "")))
 
 
 def _retrying(task: Task, facts: Facts) -> str:
@@ -119,7 +188,7 @@ def _retrying(task: Task, facts: Facts) -> str:
     said = f"Attempt {task.attempt} failed{error}; {starts}."
     if facts.workers is None:
         return said
-    serving = [worker for worker in facts.workers if worker.online and task.queue in worker.queues]
+    serving = _serving(task, facts.workers)
     if not serving:
         return f"{said} No worker consumes its queue {task.queue}."
     free = sum(max(0, worker.slots - worker.busy) for worker in serving)

@@ -107,6 +107,17 @@ def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
     return candidates[number]
 
 
+def counts(stream: Stream, most: int) -> list[tuple[tuple[str, ...], int]]:
+    """Return how many tasks a stream has for each of its keys, `most` at most of each; one query."""
+    if not stream.keys:
+        return []
+    values: dict[str, Any] = {"most": most}
+    columns = ", ".join(f"key.{column}" for column in stream.columns)
+    query = f"""SELECT {columns}, counted.size FROM {_keys(stream, 0, values)}, LATERAL (
+        SELECT count(*) AS size FROM ({_along(stream, 0, values, "1")} LIMIT %(most)s) AS walked) AS counted"""  # noqa: S608
+    return [(tuple(key), size) for *key, size in _rows(query, values)]
+
+
 def _matching(stream: Stream, number: int, condition: Condition, values: dict[str, Any]) -> str:
     return f"""
         SELECT matching.created_at, matching.id FROM {_keys(stream, number, values)}, LATERAL (

@@ -18,6 +18,7 @@ from tasks_app.search.index_scan import (
     Index,
     Stream,
     Walked,
+    counts,
     distinct,
     fewest,
     newest,
@@ -86,6 +87,19 @@ def find(search: Search, before: Place | None, wanted: int) -> Walked:
     unfinished = _open(search)
     still_open = _walk(unfinished, _streams(unfinished, known), below, wanted, REACH)
     return _together(newest(joined(matching), below, wanted), still_open, wanted)
+
+
+def waiting_before(place: Place, queue: str, most: int) -> dict[str, int] | None:
+    """Return how many tasks of each name wait in a queue before a place, `most` at most of each; two queries.
+
+    None where there are too many names to tell them apart.
+    """
+    [pairs] = distinct(_PAIRS)
+    if pairs is None:
+        return None
+    keys = [(name, of, Status.QUEUED) for name, of in pairs if of == queue]
+    found = counts(Stream(("name", "queue", "status"), keys, last=place), most)
+    return {name: size for (name, *_), size in found if size}
 
 
 def _known(search: Search) -> _Known:

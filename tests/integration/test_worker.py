@@ -15,8 +15,10 @@ from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
 
 from tasks_app.builtin_tasks import analyze_text, drill_sleep
+from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
+from tasks_app.queries.why import why
 from tests import stack as stacks
 from tests.broker import messages
 from tests.stack import Gate, Stack, answers
@@ -369,3 +371,37 @@ def test_a_task_in_a_worker_that_is_told_to_stop_ends_first(stack: Stack, tmp_pa
     eventually(lambda: Task.objects.filter(id=task_id, status="STARTED").exists())
     process.stop()
     assert ended(task_id).status == "SUCCESS"
+
+
+# --- Why a task waits though slots are free ---
+
+
+def test_tasks_that_wait_in_a_workers_memory_are_named_where_they_keep_others_waiting(stack: Stack) -> None:
+    worker = stack.worker("held@tests", "-Q", "held", concurrency=1)
+    later = [call("sample.echo", queue="held", countdown=3600) for _ in range(12)]
+    says(later[0], "held@tests has it, and holds it until its time: whoever sent it gave it an ETA or a countdown.")
+
+    current_app.control.rate_limit("sample.echo", "1/h", destination=["held@tests"], reply=True, timeout=20)
+    ended(call("sample.echo", queue="held"))
+    reserved = call("sample.echo", queue="held")
+    says(reserved, "held@tests has it; 1 of its kind waits there for its rate limit of 1/h.")
+    (behind,) = run("drill_sleep", data=0.01, queue="held")
+    says(
+        behind,
+        "held@tests has 1 free slot, but takes no more messages than the 13 that it holds:"
+        " 1 of sample.echo waits there for its rate limit of 1/h.",
+    )
+    cancel([UUID(id_) for id_ in (*later, reserved, behind)], by="the test")
+    worker.stop()
+    # What waits for its time would do so at the next worker as well.
+    stream.client().delete("held", *(f"held\x06\x16{step}" for step in (3, 6, 9)))
+
+
+def says(task_id: str, sentence: str) -> None:
+    """Wait until the task's page gives this reason."""
+    eventually(lambda: sentence in (said(task_id) or ""), but=lambda: (said(task_id), heartbeat.read_all()))
+
+
+def said(task_id: str) -> str | None:
+    task = Task.objects.filter(id=task_id).first()
+    return why(task) if task else None

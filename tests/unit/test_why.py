@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tasks_app.models import Task
+from tasks_app.queries.estimate import Estimate
 from tasks_app.queries.why import MAX_COUNTED, Facts, explain
-from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status, position
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -44,8 +45,36 @@ SENTENCES: list[tuple[Task, Facts, str]] = [
     (task(Status.QUEUED), facts(workers=[worker(busy=1)]), "It is the next in the queue reports."),
     (task(Status.QUEUED), facts(workers=[worker()], ahead=1240), "It waits behind 1,240 others in the queue reports."),
     (
-        task(Status.QUEUED), facts(workers=[worker()], ahead=1240, per_second=31.0),
+        task(Status.QUEUED), facts(workers=[worker()], ahead=1240, wait=Estimate(40.0)),
         "It waits behind 1,240 others in the queue reports, about 40 s.",
+    ),
+    (
+        task(Status.QUEUED), facts(workers=[worker()], wait=Estimate(300.0, at_least=True)),
+        "It is the next in the queue reports; every worker there is busy, at least 5 min.",
+    ),
+    (
+        task(Status.QUEUED),
+        facts(workers=[worker(busy=0, prefetch=2, tags=("a", "b"), limited=(Waiting("shop.sync", 2, "10/m"),))]),
+        "It is the next in the queue reports. w1@host has 2 free slots, but takes no more messages than the 2 that it holds:"
+        " 2 of shop.sync wait there for their rate limit of 10/m.",
+    ),
+    (task(Status.QUEUED), facts(workers=[worker(busy=1, prefetch=2, tags=("a",))]), "It is the next in the queue reports."),
+    (
+        task(Status.QUEUED), facts(workers=[worker()], holder=worker()),
+        "w1@host has it, and holds it until its time: whoever sent it gave it an ETA or a countdown.",
+    ),
+    (
+        task(Status.QUEUED), facts(workers=[worker(prefetch=1204, not_yet=(Waiting("shop.later", 1200),))]),
+        "w1@host holds 1,200 tasks that wait for their ETA, most of them shop.later: each raises its prefetch, which is 1,204",
+    ),
+    (
+        task(Status.RECEIVED, worker="w1@host"), facts(workers=[worker(prefetch=24, not_yet=(Waiting("shop.later", 20),))]),
+        "w1@host has reserved it, and runs other tasks first. w1@host holds 20 tasks that wait for their ETA",
+    ),
+    (
+        task(Status.QUEUED, name="shop.sync"),
+        facts(workers=[worker()], holder=worker(limited=(Waiting("shop.sync", 1, "1/h"),))),
+        "w1@host has it; 1 of its kind waits there for its rate limit of 1/h.",
     ),
     (task(Status.QUEUED), facts(workers=[worker()], ahead=MAX_COUNTED + 1), "behind more than 10,000 others"),
     (task(Status.RECEIVED, worker="w1@host"), facts(workers=[worker()]), "w1@host has reserved it, and runs other tasks first."),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import celery
 
@@ -27,6 +27,14 @@ DEAD_AFTER: Final = 12.0
 KEPT: Final = 300.0
 
 
+class Waiting(NamedTuple):
+    """A kind of tasks that wait in a worker's memory, how many there are, and their rate limit where they wait for that."""
+
+    name: str
+    number: int
+    rate: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerBeat:
     """A worker as its newest heartbeat describes it; one of an older version leaves out what it does not know.
@@ -39,6 +47,8 @@ class WorkerBeat:
         autoscale: the fewest and the most slots, where it was started with `--autoscale`.
         withheld: queues that it will consume again once they are not paused any more.
         clock: Unix time in seconds when it beat, by its own clock.
+        prefetch: how many messages it takes at once, those that run included; 0 for as many as there are.
+        limited, not_yet: what it holds that waits for a rate limit, and for an ETA; the kinds with the most tasks.
     """
 
     name: str
@@ -59,6 +69,9 @@ class WorkerBeat:
     autoscale: tuple[int, int] | None = None
     withheld: tuple[str, ...] = ()
     clock: float | None = None
+    prefetch: int | None = None
+    limited: tuple[Waiting, ...] = ()
+    not_yet: tuple[Waiting, ...] = ()
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -86,6 +99,9 @@ class About:
     processed: int | None = None
     autoscale: tuple[int, int] | None = None
     withheld: Sequence[str] = ()
+    prefetch: int | None = None
+    limited: Sequence[Waiting] = ()
+    not_yet: Sequence[Waiting] = ()
 
 
 def write(
@@ -104,6 +120,7 @@ def write(
         "tags": list(tags), "pool": about.pool, "python": platform.python_version(),
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
+        "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet,
     }  # fmt: skip
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(WORKERS, name)
@@ -148,4 +165,6 @@ def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
     known: dict[str, Any] = {
         member: tuple(value) if isinstance(value, list) else value for member, value in values.items() if member in _MEMBERS
     }
+    for member in ("limited", "not_yet"):
+        known[member] = tuple(Waiting(*kind) for kind in known.get(member, ()))
     return WorkerBeat(name=name, heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)
