@@ -243,6 +243,8 @@ CHANNEL_LAYERS = {
 
 ZENITH_TASK_MODULES = env.modules("ZENITH_TASK_MODULES")
 ZENITH_CELERY_CONFIG = env.module("ZENITH_CELERY_CONFIG")
+# How often one message may be delivered without its task's body coming to an end; then the task is buried.
+ZENITH_MAX_DELIVERIES = env.integer("ZENITH_MAX_DELIVERIES", 20, minimum=2, maximum=10_000)
 # A task that returns more JSON than this fails with a clear error.
 ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 

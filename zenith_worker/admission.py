@@ -17,7 +17,7 @@ from zenith_worker.reporting import with_redis_retries
 from zenith_worker.signals import origin
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
-from zenith_worker.wire.deliveries import last_crash
+from zenith_worker.wire.deliveries import last_crash, reached
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -38,6 +38,8 @@ def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
     cannot be told now, PoisonTaskError where it killed its process too often.
     """
     request = task.request
+    if carried(request).number:
+        with_redis_retries(lambda: reached(request.id, Run.of_request(request)))
     if _may_be_a_copy(request) and ended_before(request.id):
         logger.warning("Task %s was delivered again after its end; it does not run again.", request.id)
         _return_part_again(task)

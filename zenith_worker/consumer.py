@@ -17,8 +17,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.transport import virtual
 
 from zenith_worker.carried import stamp
+from zenith_worker.errors import DeliveredTooOftenError
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import broker_queues, heartbeat, stream
+from zenith_worker.wire.deliveries import lost, most_deliveries
 from zenith_worker.wire.headers import REFUSED_HEADER
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import Run
@@ -50,9 +52,13 @@ class Consumer(CeleryConsumer):
             try:
                 _repair(message)
                 _check(message)
+                self._bound_deliveries(message)
                 handle(message)
             except broken:
                 raise
+            except DeliveredTooOftenError as error:
+                logger.error("Task %s is buried: %s.", message.headers["id"], error)
+                self._fail(message, error)
             except Exception as error:
                 self._bury(message, error)
 
@@ -77,15 +83,23 @@ class Consumer(CeleryConsumer):
         others = [beat for beat in self._other_consumers(message) if beat.name not in refusals]
         if not others or (self._refused_long_ago(refusals) and all(beat.busy < beat.slots for beat in others)):
             logger.error("Task %s is of a kind that no worker of its queue knows: %r.", id_, name)
-            message.reject_log_error(logger, self.connection_errors)
-            request = _context(message, self.hostname)
-            self.app.backend.mark_as_failure(str(id_), NotRegistered(name), request=request)
+            self._fail(message, NotRegistered(name))
         elif self.hostname in refusals:
             # The others have had no chance yet: it is held for a moment, so that it does not go round and round.
             self.timer.call_after(REFUSED_FOR, self._pass_on, (message, refusals))
         else:
             logger.warning("Task %s (%s) goes back to its queue: this worker does not know it.", id_, name)
             self._pass_on(message, {**refusals, self.hostname: time.time()})
+
+    def _bound_deliveries(self, message: Any) -> None:
+        """Raise DeliveredTooOftenError for a message with which processes die before they get as far as the task's body."""
+        id_ = message.headers.get("id") if isinstance(message.headers, dict) else None
+        if not (isinstance(id_, str) and (message.delivery_info or {}).get("redelivered")):
+            return
+        run = Run.of(message.headers)
+        times = with_redis_retries(lambda: lost(id_, run))
+        if times >= most_deliveries(self.app.tasks.get(message.headers.get("task")) or self.app.Task):
+            raise DeliveredTooOftenError(f"{times} processes that had taken its message died before its body could begin")
 
     def _other_consumers(self, message: Any) -> list[heartbeat.WorkerBeat]:
         queue = (message.delivery_info or {}).get("routing_key")
@@ -100,6 +114,11 @@ class Consumer(CeleryConsumer):
         with_redis_retries(lambda: broker_queues.pass_on(tag, instance(), {REFUSED_HEADER: refusals}))
         # Noted here only: whether passed on now or given back by another before, this worker no longer holds it.
         virtual.QoS.ack(message.channel.qos, tag)
+
+    def _fail(self, message: Any, error: Exception) -> None:
+        """Fail the task of a message that can be read, with its arguments kept, so that it can be sent again."""
+        message.reject_log_error(logger, self.connection_errors)
+        self.app.backend.mark_as_failure(str(message.headers["id"]), error, request=_context(message, self.hostname))
 
     def _bury(self, message: Any, error: Exception) -> None:
         headers = message.headers if isinstance(message.headers, dict) else {}

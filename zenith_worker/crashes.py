@@ -9,7 +9,7 @@ from celery.worker.request import Request
 
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
-from zenith_worker.wire.deliveries import note_crash, put_back
+from zenith_worker.wire.deliveries import note_crash, note_lost, put_back
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.stream import append
@@ -54,6 +54,7 @@ def _note_crash(request: Request, reason: str) -> None:
         if not with_redis_retries(lambda: claims.abandon(request.id, run, instance()), patience=30.0):
             return  # it died between its report and the acknowledgement: nothing is left to run
         note_crash(request.id, reason)
+        note_lost(request.id, run)
         append([put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")])
     except redis.RedisError:
         return  # the task is delivered again all the same

@@ -20,6 +20,10 @@ class PoisonTaskError(Exception):
     """A task killed its worker process too often to be tried again."""
 
 
+class DeliveredTooOftenError(Exception):
+    """A message was lost again and again with the processes that took it, before its task's body could begin."""
+
+
 class ResultTooLargeError(EncodeError):
     """A task returned more JSON than is stored."""
 

@@ -29,7 +29,7 @@ from zenith_worker.carried import carried, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims, correlation, extras, stream
-from zenith_worker.wire.deliveries import MAX_DELIVERIES, count_delivery, put_back
+from zenith_worker.wire.deliveries import count_delivery, most_deliveries, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
@@ -136,9 +136,10 @@ def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
     """Report that a body gave its message back; from a number of deliveries on it is not taken back but fails the task."""
     request, run = task.request, Run.of_request(task.request)
     deliveries = carried(request).number + 1
-    if deliveries >= getattr(task, "max_deliveries", MAX_DELIVERIES):
+    if deliveries >= most_deliveries(task):
         rejection.requeue = False
         rejection.reason = f"rejected {deliveries} times; the last time: {rejection.reason}"
+        rejection.args = (rejection.reason, False)
         return
     if with_redis_retries(lambda: claims.release(request.id, run)):
         step = with_redis_retries(lambda: put_back(request.id, run, f"its body gave it back: {rejection.reason}"))

@@ -17,7 +17,6 @@ from zenith_worker.carried import carried
 from zenith_worker.errors import Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
-from zenith_worker.wire.deliveries import MAX_DELIVERIES
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.time_limits import soft_limit
@@ -34,7 +33,8 @@ class ZenithTask(Task):
         no_retry_for: exceptions that another attempt would not mend.
         retry_backoff_base: longest back-off in seconds before the first retry; it doubles for each one after.
         retry_backoff_cap: longest back-off in seconds before any retry.
-        max_deliveries: how often one message may be delivered without its body coming to an end, before the task is buried.
+        max_deliveries: how often one message may be delivered without its body coming to an end, before the task is buried;
+            None for the setting of that name.
         drill: whether this task only exists to try out failures.
     """
 
@@ -44,7 +44,7 @@ class ZenithTask(Task):
     retry_backoff_base = BASE_SECONDS
     retry_backoff_cap = CAP_SECONDS
     drill = False
-    max_deliveries = MAX_DELIVERIES
+    max_deliveries: int | None = None
 
     def __init__(self) -> None:
         if self.time_limit:

@@ -27,7 +27,7 @@ from django.utils import timezone
 from tasks_app.models import Task
 from zenith_site.common.lasting import Lasting
 from zenith_worker.wire import broker_queues, claims, stream
-from zenith_worker.wire.deliveries import put_back
+from zenith_worker.wire.deliveries import note_lost, put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
@@ -100,6 +100,7 @@ class Recoverer:
         run = Run.of(headers)
         if dead:
             claims.abandon(headers["id"], run, owner)
+            note_lost(headers["id"], run)
         reason = "its worker died" if dead else "its worker lost its connection and forgot it"
         stream.append([put_back(headers["id"], run, f"{reason}; the message went back to its queue")])
         logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)

@@ -16,6 +16,7 @@ from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import DeadLetter, Task, TaskEvent
 from tests import canvas_tasks as tasks
 from tests import hijacking_tasks
@@ -23,8 +24,9 @@ from tests import stack as stacks
 from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_site.common.application import celery_app, stay_current
-from zenith_worker.wire import stream
+from zenith_worker.wire import deliveries, stream
 from zenith_worker.wire.keys import UNREADABLE
+from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import TERMINAL
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,7 +40,9 @@ PATIENCE = 30
 @pytest.fixture(scope="module")
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for stack in stacks.running(
-        tmp_path_factory.mktemp("canvas"), ZENITH_TASK_MODULES="tests.canvas_tasks,tests.hijacking_tasks"
+        tmp_path_factory.mktemp("canvas"),
+        ZENITH_TASK_MODULES="tests.canvas_tasks,tests.hijacking_tasks",
+        ZENITH_MAX_DELIVERIES="6",
     ):
         stack.engine()
         stack.worker("canvas@tests", concurrency=2)
@@ -253,6 +257,38 @@ def test_a_rejected_message_comes_back_at_once(log: str) -> None:
 def test_a_message_rejected_for_good_is_a_failure_that_says_so() -> None:
     row = ended(tasks.reject_for_good.delay().id)
     assert (row.status, row.error_type) == ("FAILURE", "Reject")
+
+
+def test_a_body_that_gives_its_message_back_for_ever_is_stopped_by_the_setting(log: str) -> None:
+    row = ended(tasks.reject.delay(log, 10**6).id)
+    assert (row.status, row.error_type, runs(log)) == ("FAILURE", "Reject", 6)
+    assert "rejected 6 times" in row.error_message
+
+
+def delivered_again(*, lost: int) -> str:
+    """Send a message that was lost so often with whoever took it; return its task's id."""
+    id_ = str(uuid.uuid4())
+    for _ in range(lost):
+        deliveries.note_lost(id_, Run(0, 0))
+    with celery_app().producer_or_acquire() as producer:
+        message = celery_app().amqp.create_task_message(id_, "canvas.add", (1, 2), {})
+        message.properties["delivery_info"] = {"redelivered": True}
+        celery_app().amqp.send_task_message(producer, "canvas.add", message)
+    return id_
+
+
+def test_a_message_whose_takers_die_before_its_body_begins_is_buried_with_its_arguments() -> None:
+    id_ = delivered_again(lost=6)
+    row = ended(id_)
+    assert (row.status, row.error_type, row.args) == ("FAILURE", "DeliveredTooOftenError", [1, 2])
+    again = run_again(row.id, Origin(source="api"))
+    assert ended(str(again)).status == "SUCCESS"
+
+
+def test_a_message_that_reaches_its_body_begins_to_count_anew() -> None:
+    id_ = delivered_again(lost=5)
+    assert ended(id_).status == "SUCCESS"
+    assert deliveries.lost(id_, Run(0, 0)) == 0
 
 
 # --- Arguments ---

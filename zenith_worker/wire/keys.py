@@ -14,6 +14,8 @@ RECORDER_STATS: Final = "zenith:recorder"
 CLAIM: Final = "zenith:claim:"
 #: + task id: attempt: how often its message was delivered again.
 DELIVERIES: Final = "zenith:deliveries:"
+#: + task id: attempt: how often its message was lost with a process before its body could begin.
+LOST: Final = "zenith:lost:"
 #: + task id: what its process died of the last time.
 CRASH: Final = "zenith:crash:"
 
