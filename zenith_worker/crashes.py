@@ -1,18 +1,21 @@
 """What a worker notes of a task whose process died, or which it hands back because it is stopped."""
 
 import logging
+import time
 from typing import Any
 
 import redis
 from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 
+from zenith_worker.carried import carried
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.deliveries import note_crash, note_lost, put_back
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import Run
-from zenith_worker.wire.stream import append
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Event, append
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,15 @@ class CrashNotingRequest(Request):
         super()._announce_cancelled(emit_retry=False)
 
 
+def _started(request: Request, run: Run) -> Event:
+    """Return the step that began the run: a process may die before anybody looked."""
+    known = carried(request)
+    return Event(
+        task_id=request.id, status=Status.STARTED, at=request.time_start or known.received_at or time.time(), **run._asdict(),
+        delivery=known.number, worker=request.hostname, received_at=known.received_at,
+    )  # fmt: skip
+
+
 def hand_back(task_id: str, run: Run) -> None:
     """Let go of a task that a stopping worker cuts short: its interruption does not count as a crash."""
     try:
@@ -55,6 +67,7 @@ def _note_crash(request: Request, reason: str) -> None:
             return  # it died between its report and the acknowledgement: nothing is left to run
         note_crash(request.id, reason)
         note_lost(request.id, run)
-        append([put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")])
+        back = put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")
+        append([_started(request, run), back])
     except redis.RedisError:
         return  # the task is delivered again all the same

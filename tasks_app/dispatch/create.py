@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch import idempotency
-from tasks_app.dispatch.message import ROOT_HEADER, queue_of
+from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER, queue_of
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.errors import InvalidDispatchError
@@ -168,15 +168,20 @@ def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
     """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(), headers={**_root(), **correlation.carried()},
+        user_id=origin.user_id, created_at=timezone.now(), headers={**_senders(), **correlation.carried()},
     )  # fmt: skip
 
 
-def _root() -> dict[str, str]:
-    """Return the header with the first of the tasks that sent each other, where a task's body dispatches: as Celery has it."""
+def _senders() -> dict[str, str]:
+    """Return, where a task's body dispatches, the headers with that task and with the first of those that sent each other.
+
+    As Celery has them: ids of any text.
+    """
     running = celery_app().current_worker_task
-    root = (running.request.root_id or running.request.id) if running else None
-    return {ROOT_HEADER: root} if root else {}
+    if not (running and running.request.id):
+        return {}
+    id_ = jsonsafe.storable_text(running.request.id)
+    return {PARENT_HEADER: id_, ROOT_HEADER: jsonsafe.storable_text(running.request.root_id or "") or id_}
 
 
 def _parent() -> str | None:

@@ -27,6 +27,8 @@ from zenith_worker.wire.time_limits import soft_limit
 REPR_KEPT: Final = 1024
 #: Celery's header with the first of the tasks that sent each other; a batch that a task sent keeps it.
 ROOT_HEADER: Final = "root_id"
+#: The same with the task that sent this one.
+PARENT_HEADER: Final = "parent_id"
 
 #: What a query selects to make a Row of, in this order.
 ROW_COLUMNS: Final = """id, text_id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
@@ -100,7 +102,7 @@ def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, ag
     elif perhaps_sent:
         headers[DISPATCHED_HEADER] = PERHAPS_SENT
     if row.parent_id is not None:
-        headers["parent_id"] = str(row.parent_id)
+        headers[PARENT_HEADER] = headers.get(PARENT_HEADER) or str(row.parent_id)
     if row.expires_at is not None:
         headers["expires"] = row.expires_at.isoformat()
     properties = {**template.properties, "correlation_id": id_}

@@ -1,9 +1,11 @@
-"""Every run of one task: those that went wrong, and the one that its row shows."""
+"""Every run of one task: those that went wrong, those that were lost with their worker, and the one that its row shows."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks_app.models import Attempt, Task
+from tasks_app.models import Attempt, Task, TaskEvent
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire.states import TERMINAL, Status, delivery_of, nesting_of, position
 
@@ -13,7 +15,7 @@ class AttemptView:
     """One run of a task.
 
     `attempt` counts from 1, `delivery` how often it had been handed out before, `nesting` how often the task had replaced itself;
-    `due_at` is when the next one was to begin.
+    `due_at` is when the next one was to begin. One that was lost is QUEUED again: `error_message` says why.
     """
 
     nesting: int = 0
@@ -37,15 +39,38 @@ class AttemptView:
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
 
-def attempts_of(task: Task) -> list[AttemptView]:
-    """Return a task's runs, the newest first and without secrets, in one query; in none where no worker had it yet."""
+def attempts_of(task: Task, events: Iterable[TaskEvent] = ()) -> list[AttemptView]:
+    """Return a task's runs, the newest first and without secrets, in one query; in none where no worker had it yet.
+
+    `events` are the task's, which tell of the runs that were lost with a process or a worker: nobody reported their end.
+    """
     if task.position <= position(0, 0, Status.QUEUED):
         return []
-    kept = {(row.nesting, row.attempt, row.delivery): _from_row(row) for row in Attempt.objects.filter(task=task)}
-    current = _from_task(task)
-    if current is not None:
-        kept.setdefault((current.nesting, current.attempt, current.delivery), current)
+    views = [_from_row(row) for row in Attempt.objects.filter(task=task)]
+    if (current := _from_task(task)) is not None:
+        views.append(current)
+    kept: dict[tuple[int, int, int], AttemptView] = {}
+    for view in (*views, *_lost(events)):
+        kept.setdefault((view.nesting, view.attempt, view.delivery), view)
     return [view for _, view in sorted(kept.items(), reverse=True)]
+
+
+def _lost(events: Iterable[TaskEvent]) -> Iterator[AttemptView]:
+    """Yield the deliveries that a worker had and whose message went back to its queue."""
+    told: dict[tuple[int, int, int], dict[Status, TaskEvent]] = defaultdict(dict)
+    for event in events:
+        if event.position >= 0:  # below stand notes
+            key = (nesting_of(event.position), event.attempt, delivery_of(event.position))
+            told[key][Status(event.status)] = event
+    for (nesting, attempt, delivery), steps in told.items():
+        back = told.get((nesting, attempt, delivery + 1), {}).get(Status.QUEUED)
+        received, started = steps.get(Status.RECEIVED), steps.get(Status.STARTED)
+        if back is not None and (last := started or received) is not None:
+            yield AttemptView(
+                nesting=nesting, attempt=attempt, delivery=delivery, status=Status.QUEUED, worker=last.worker,
+                received_at=received.at if received else None, started_at=started.at if started else None, finished_at=back.at,
+                error_message=mask_text(back.message),
+            )  # fmt: skip
 
 
 def _from_row(row: Attempt) -> AttemptView:

@@ -32,5 +32,6 @@ def detail(task_id: str) -> TaskDetail | None:
     if found is None:
         return None
     task = found.task
-    events, runs = list(timeline(task)), attempts_of(task)
+    events = list(timeline(task))
+    runs = attempts_of(task, events)
     return TaskDetail(found, events, runs, course(task, events, runs, timezone.now()), lineage(task), why(task))

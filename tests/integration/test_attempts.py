@@ -106,6 +106,31 @@ def test_the_running_attempt_is_listed_first_and_in_one_query(django_assert_num_
     assert views[1].seconds == pytest.approx(1, abs=0.01)
 
 
+def test_each_delivery_that_was_lost_is_a_run_with_an_end_of_its_own() -> None:
+    task = queued()
+    now, died = time.time(), "its process died (signal 9); the message went back to its queue"
+    for delivery in range(2):
+        at = {"attempt": 0, "delivery": delivery, "worker": f"w{delivery}@host"}
+        apply([Event(task_id=str(task.id), status=Status.STARTED, at=now + delivery, received_at=now, **at)])
+        back = {"status": Status.QUEUED, "at": now + delivery + 0.5, "message": died}
+        apply([Event(task_id=str(task.id), attempt=0, delivery=delivery + 1, **back)])
+    apply([Event(task_id=str(task.id), status=Status.RECEIVED, at=now + 3, delivery=2, worker="w2@host")])
+    task.refresh_from_db()
+    views = attempts_of(task, TaskEvent.objects.filter(task=task))
+    assert [(view.delivery, view.status, view.worker, view.error_message) for view in views] == [
+        (2, "RECEIVED", "w2@host", ""), (1, "QUEUED", "w1@host", died), (0, "QUEUED", "w0@host", died)
+    ]  # fmt: skip
+    assert [view.seconds for view in views] == [None, pytest.approx(0.5, abs=0.01), pytest.approx(0.5, abs=0.01)]
+
+
+def test_a_message_that_nobody_had_when_it_was_sent_again_is_no_run() -> None:
+    task = queued()
+    apply([Event(task_id=str(task.id), status=Status.QUEUED, at=time.time(), delivery=1, message="its message was nowhere")])
+    apply([Event(task_id=str(task.id), status=Status.RECEIVED, at=time.time(), delivery=1, worker="w1@host")])
+    task.refresh_from_db()
+    assert [view.delivery for view in attempts_of(task, TaskEvent.objects.filter(task=task))] == [1]
+
+
 def test_the_attempt_that_succeeded_is_listed_too() -> None:
     task = queued()
     succeed(task.id)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -247,7 +247,7 @@ def test_the_admin_decides_about_those_that_are_chosen(admin: Any, action: str, 
 
 def test_a_failure_in_the_middle_of_a_batch_leaves_no_letter_behind() -> None:
     task = queued()
-    broken = Event(task_id="no id", status=Status.SUCCESS, at=time.time())
-    with pytest.raises(Exception, match="no id"), transaction.atomic():
+    broken = Event(task_id="broken", status=Status.SUCCESS, at=time.time(), meta="\x00")
+    with pytest.raises(DataError, match="NUL"), transaction.atomic():
         apply([failure(task), broken])
     assert not DeadLetter.objects.exists()

@@ -29,6 +29,7 @@ from tests.processes import REPOSITORY
 from tests.stack import environment
 from tests.waiting import eventually
 from zenith_worker.wire import stream
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -222,18 +223,19 @@ def inside_of(task_id: str, root_id: str | None = None) -> Iterator[None]:
     [
         (ID, None, ID, ID),
         (ID, OTHER, ID, OTHER),
-        (ID.upper(), "x\x00", ID, ID),
-        ("nightly", OTHER, None, OTHER),
-        ("nightly", "nightly", None, None),
+        (ID.upper(), "x\x00", ID.upper(), "x\ufffd"),
+        ("nightly", OTHER, "nightly", OTHER),
+        ("nightly", "nightly", "nightly", "nightly"),
     ],
 )
-def test_what_a_task_dispatches_says_who_sent_it(task_id: str, root_id: str | None, parent: str | None, root: str | None) -> None:
+def test_what_a_task_dispatches_says_who_sent_it(task_id: str, root_id: str | None, parent: str, root: str) -> None:
     with inside_of(task_id, root_id):
         done = dispatch(sleeps(2), API)
-    for id_, message in zip(done.ids, messages(), strict=True):
+    assert [message.id for message in messages()] == [str(id_) for id_ in done.ids]
+    for message in messages():
         assert message.headers["parent_id"] == parent
-        assert message.headers["root_id"] == (root or str(id_))
-    assert {str(known) for known in Task.objects.values_list("parent_id", flat=True)} == {str(parent)}
+        assert message.headers["root_id"] == root
+    assert set(Task.objects.values_list("parent_id", flat=True)) == {key_of(task_id)}
 
 
 def test_what_a_task_runs_again_was_sent_by_it_too() -> None:

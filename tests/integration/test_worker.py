@@ -18,6 +18,7 @@ from tasks_app.builtin_tasks import analyze_text, drill_sleep
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
+from tasks_app.queries.attempts import attempts_of
 from tasks_app.queries.why import why
 from tests import stack as stacks
 from tests.broker import messages
@@ -291,6 +292,8 @@ def test_a_task_that_kills_every_process_is_buried_with_the_reason() -> None:
     task = ended(task_id, within=60)
     assert (task.status, task.error_type) == ("FAILURE", "PoisonTaskError")
     assert "died 3 times" in task.error_message
+    lost = attempts_of(task, TaskEvent.objects.filter(task=task))[1:]
+    assert [(run.status, run.worker, "its process died" in run.error_message) for run in lost] == [("QUEUED", WORKER, True)] * 3
     with pytest.raises(Exception, match="died 3 times"):
         AsyncResult(task_id).get(timeout=10)
     # The next task finds a pool that works.
