@@ -238,7 +238,7 @@ class World:
 
     def run(self, *command: str) -> None:
         """Run a program to its end."""
-        subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=60)
+        subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=300)
 
     def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
         changes = {"PGAPPNAME": name, **changes}
