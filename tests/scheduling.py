@@ -1,7 +1,7 @@
 """A pytest plugin: which tests run beside each other under pytest-xdist, and in which order.
 
 A file is a unit, run by one process from end to end, so that its module's fixtures are made once. Those in a browser share one,
-for the sake of one running site. Units that take long begin first.
+for the sake of one running site; of tests/witness each test is one. Units that take long begin first.
 
 Order is drawn by pytest-randomly, whose seed is printed: `--randomly-seed=…` draws the same again.
 """
@@ -18,11 +18,13 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 #: A directory whose files are one unit, and one that is not: of the pages, with data of their own.
 SHARED = "tests/browser"
 APART = "tests/browser/test_pages.py"
+#: A directory of which each test is a unit of its own.
+SINGLE = "tests/witness"
 #: Fixtures that lead to processes of Zenith's own.
 PROCESS_FIXTURES = {"module_database", "process_environment", "only_world"}
 #: What begins first: what takes long, and of that what is waited for by others (docker/conftest.py: `networks`).
 FIRST = (
-    "tests/docker/test_hosts", "tests/browser/test_pages", "tests/browser", "tests/faults/test_servers",
+    "tests/docker/test_hosts", "tests/browser/test_pages", "tests/witness", "tests/browser", "tests/faults/test_servers",
     "tests/faults/test_engines", "tests/docker/test_compose", "tests/faults", "tests/docker", "tests/integration/test_api_schema",
     "tests/integration/test_up",
 )  # fmt: skip
@@ -31,6 +33,8 @@ FIRST = (
 def unit_of(nodeid: str) -> str:
     """Return the unit that a test belongs to."""
     path = nodeid.partition("::")[0]
+    if str(PurePosixPath(path).parent) == SINGLE:
+        return nodeid
     return SHARED if str(PurePosixPath(path).parent) == SHARED and path != APART else path
 
 
