@@ -132,7 +132,7 @@ def test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish(world: Wo
         eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))
         with world.measured("stopped within"):
             victim.popen.send_signal(signal.SIGTERM)
-            victim.popen.wait(20)
+            victim.popen.wait(60)
         world.kill(victim)
     world.settle()
     world.check()
