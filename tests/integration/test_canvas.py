@@ -25,6 +25,7 @@ from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_site.common.application import celery_app, stay_current
 from zenith_worker.wire import deliveries, stream
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.keys import UNREADABLE
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import TERMINAL
@@ -132,6 +133,21 @@ def test_a_callback_reads_its_parents_result() -> None:
     assert result.get(timeout=PATIENCE) == 3
     child = eventually(lambda: Task.objects.filter(name="canvas.read_parent", status="SUCCESS").first())
     assert AsyncResult(str(child.id)).get(timeout=PATIENCE) == ["SUCCESS", 3]
+
+
+@pytest.mark.parametrize("id_", ["order-17", "a/b c?", "0C5B7B9E-5D2B-4B0C-9D1E-0A1B2C3D4E5F"])
+def test_a_task_whose_id_is_any_text_runs_like_others(id_: str) -> None:
+    assert tasks.add.apply_async((1, 2), task_id=id_).get(timeout=PATIENCE) == 3
+    row = ended(str(key_of(id_)))
+    assert (row.celery_id, row.status, TaskResult.objects.get(task_id=id_).status) == (id_, "SUCCESS", "SUCCESS")
+    assert steps(str(row.id))[0] == "QUEUED"
+
+
+def test_parts_and_body_of_a_chord_may_have_any_id() -> None:
+    header = [tasks.add.s(number).set(task_id=f"part {number}") for number in range(3)]
+    assert chord(header, tasks.total.s().set(task_id="the whole")).delay().get(timeout=PATIENCE) == 3
+    for id_ in ("part 0", "part 1", "part 2", "the whole"):
+        assert ended(str(key_of(id_))).status == "SUCCESS"
 
 
 def test_what_redis_has_forgotten_postgresql_still_knows() -> None:
