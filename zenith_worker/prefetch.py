@@ -12,7 +12,7 @@ from celery.worker.request import Request
 from zenith_worker.wire.heartbeat import Waiting
 
 #: Kinds of tasks that a heartbeat names of each sort, those with the most tasks.
-MOST_KINDS: Final = 5
+MOST_KINDS: Final = 20
 
 
 def limit_of(consumer: Any) -> int:

@@ -123,8 +123,8 @@ class TaskFilter(BaseModel):
         start = ids.index(after.id) + 1 if after and after.id in ids else 0
         chosen = ids[start : start + self.limit]
         found = {shown.task.id: shown for shown in _shown(_newest_first(bare).filter(id__in=chosen), bare)}
-        last = found.get(chosen[-1]) if chosen else None
-        following = self._after(_place(last.task)) if last and start + self.limit < len(ids) else None
+        places = {place.id: place for place in walked.places}
+        following = self._after(places[chosen[-1]]) if start + self.limit < len(ids) else None
         more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
         return TaskPage([found[id_] for id_ in chosen if id_ in found], following, more_unsorted=more)
 

@@ -11,7 +11,8 @@ from django.utils import timezone
 from tasks_app.models import Task
 from tasks_app.models.places import Place
 from tasks_app.queries.estimate import Estimate, estimate, work_before
-from tasks_app.search.planner import waiting_before
+from tasks_app.search.parser import Choice, Search
+from tasks_app.search.planner import find, waiting_before
 from zenith_worker.wire import broker_queues, heartbeat, pauses
 from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status
@@ -66,15 +67,22 @@ def gather(task: Task) -> Facts:
     if task.status != Status.QUEUED or paused or holder:
         return Facts(now=now, workers=workers, paused=paused, holder=holder)
     before = waiting_before(Place(task.created_at, task.id), task.queue, MAX_COUNTED + 1)
-    ahead = sum((before or {}).values())
+    ahead = sum(before.values()) if before is not None else _counted_before(task)
     serving = _serving(task, workers)
     wait = estimate(work_before(before, serving, now)) if before is not None and ahead <= MAX_COUNTED and serving else None
     return Facts(now=now, workers=workers, ahead=ahead, wait=wait)
 
 
+def _counted_before(task: Task) -> int:
+    """Count what waits before a task where there are too many names to tell its kinds apart."""
+    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
+    return len(find(waiting, Place(task.created_at, task.id), MAX_COUNTED + 1).places)
+
+
 def _holder(task: Task, workers: Sequence[WorkerBeat]) -> WorkerBeat | None:
     """Return the worker in whose memory a queued task waits. Raises redis.RedisError."""
-    keeping = [worker for worker in workers if worker.online and (worker.limited or worker.not_yet)]
+    # Asking the broker means reading all that workers hold: only where one says that such tasks wait in its memory.
+    keeping = [beat for beat in workers if beat.online and any(kind.name == task.name for kind in (*beat.limited, *beat.not_yet))]
     if task.status != Status.QUEUED or not keeping:
         return None
     mine = {tag for tag, id_ in broker_queues.unacknowledged().items() if id_ == task.celery_id}

@@ -10,6 +10,8 @@ from django.utils import timezone
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task
 from tasks_app.queries.why import why
+from tasks_app.search import planner
+from tasks_app.search.index_scan import Index
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.states import Status
 
@@ -78,6 +80,14 @@ def test_what_runs_for_longer_than_usual_makes_it_a_lower_bound() -> None:
     at_worker("drill_sleep", Status.STARTED, started=300)
     [task] = queued()
     assert why(task) == "It is the next in the queue slow; every worker there is busy, at least 5 min."
+
+
+def test_what_is_before_it_is_counted_also_where_there_are_too_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "_PAIRS", Index(("name", "queue"), 0))
+    ran("drill_sleep", 60.0)
+    worker()
+    *_, last = queued(count=4)
+    assert why(last) == "It waits behind 3 others in the queue slow."
 
 
 def test_other_queues_and_later_tasks_are_not_before_it() -> None:
