@@ -7,6 +7,8 @@ from typing import Final
 
 from django.db import connection
 
+from zenith_site.common.sql import statements
+
 STEP: Final = 300
 STEPS: Final = 12
 
@@ -28,20 +30,7 @@ class Sparks:
     failed: list[float] = field(default_factory=_nothing)
 
 
-# `step` counts from 0, the oldest.
-_HOUR: Final = """
-    SELECT 'busy', {step}, sum(busy)::float8 / sum(looks)
-    FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) GROUP BY 2
-    UNION ALL
-    SELECT 'waiting', {step}, avg(depth)::float8
-    FROM (SELECT minute, sum(depth) AS depth FROM tasks_app_queuesample
-        WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS queues
-    GROUP BY 2
-    UNION ALL
-    SELECT unnest(ARRAY['retried', 'failed']), step, unnest(ARRAY[retried, failed])::float8
-    FROM (SELECT {step} AS step, sum(retried) AS retried, sum(failed) AS failed
-        FROM tasks_app_minuterollup WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS ended
-""".format(step=f"((date_part('epoch', minute)::bigint - %(since)s) / {STEP})::int")  # noqa: S608 -- our own words
+_LAST_HOUR: Final = statements(__file__)["last_hour"]
 
 
 def condensed(values: Sequence[float]) -> list[float]:
@@ -55,7 +44,7 @@ def last_hour() -> Sparks:
     since = int(time.time()) // STEP * STEP - (STEPS - 1) * STEP
     found = Sparks()
     with connection.cursor() as cursor:
-        cursor.execute(_HOUR, {"since": since})
+        cursor.execute(_LAST_HOUR, {"since": since, "length": STEP})
         for name, step, value in cursor.fetchall():
             if step < STEPS:
                 getattr(found, name)[step] = value

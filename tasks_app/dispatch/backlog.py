@@ -6,24 +6,12 @@ from typing import Final
 from django.db import connection
 
 from tasks_app.dispatch.publish import PENDING_QUEUES
+from zenith_site.common.sql import statements
 
 #: Tasks are counted up to this for each queue and each kind.
 COUNTED: Final = 10_000
 
-_NOT_PAUSED: Final = "queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))"
-_BACKLOG: Final = f"""
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FROM (
-        SELECT created_at AS since FROM ({PENDING_QUEUES}) AS waiting CROSS JOIN LATERAL (
-            SELECT created_at FROM tasks_app_task
-            WHERE status = 'PENDING' AND queue = waiting.queue ORDER BY id LIMIT %(most)s) AS left_behind
-        UNION ALL
-        (SELECT not_before FROM tasks_app_task
-            WHERE status = 'SCHEDULED' AND not_before <= now() AND {_NOT_PAUSED} LIMIT %(most)s)
-        UNION ALL
-        (SELECT not_before FROM tasks_app_task
-            WHERE status = 'RETRY' AND held AND not_before <= now() AND {_NOT_PAUSED} LIMIT %(most)s)
-    ) AS due
-"""  # noqa: S608 -- no input is in it
+_BACKLOG: Final = statements(__file__)["backlog"].format(pending_queues=PENDING_QUEUES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,3 +14,19 @@ WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queue
 UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
     held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''
 WHERE id = ANY(%s)
+
+-- backlog --
+-- What is due and not on the broker, up to so many for each queue and each kind; {pending_queues} is the statement above.
+SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FROM (
+    SELECT created_at AS since FROM ({pending_queues}) AS waiting CROSS JOIN LATERAL (
+        SELECT created_at FROM tasks_app_task
+        WHERE status = 'PENDING' AND queue = waiting.queue ORDER BY id LIMIT %(most)s) AS left_behind
+    UNION ALL
+    (SELECT not_before FROM tasks_app_task
+        WHERE status = 'SCHEDULED' AND not_before <= now()
+            AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause)) LIMIT %(most)s)
+    UNION ALL
+    (SELECT not_before FROM tasks_app_task
+        WHERE status = 'RETRY' AND held AND not_before <= now()
+            AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause)) LIMIT %(most)s)
+) AS due

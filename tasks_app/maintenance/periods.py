@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
+from zenith_site.common.sql import statements
 
 MINUTE: Final = 60
 FIVE_MINUTES: Final = 300
@@ -45,33 +46,18 @@ def histogram_sum(column: str) -> str:
     return "ARRAY[" + ", ".join(f"coalesce(sum({column}[{number}]), 0)::bigint" for number in range(1, BUCKETS + 1)) + "]"
 
 
-_SUMS: Final = ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *map(histogram_sum, _HISTOGRAMS)])
-_COLUMNS: Final = ", ".join([*_COUNTS, *_HISTOGRAMS])
-_PUT: Final = ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS))
-# GROUPING SETS give the rows for one queue and for all beside those for a task; the last one also where nothing ended.
+_SQL: Final = statements(__file__)
+_FILLED_IN: Final = {
+    "columns": ", ".join([*_COUNTS, *_HISTOGRAMS]),
+    "sums": ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *map(histogram_sum, _HISTOGRAMS)]),
+    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS)),
+    "quarter": QUARTER,
+}
 _OF_MINUTES: Final = {
-    seconds: f"""
-    INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
-    SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {_SUMS}
-    FROM unnest(%s::timestamptz[]) AS period
-    LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{seconds} seconds'
-    GROUP BY GROUPING SETS ((period, name, queue), (period, queue), (period))
-    HAVING (count(queue) > 0 OR grouping(name) + grouping(queue) = 2) AND grouping(name) + grouping(queue) >= {finest}
-    ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
-"""  # noqa: S608 -- names of columns and numbers
+    seconds: _SQL["sum_minutes"].format(seconds=seconds, finest=finest, **_FILLED_IN)
     for seconds, finest in ((FIVE_MINUTES, 1), (QUARTER, 0))
 }
-_OF_QUARTERS: Final = {
-    seconds: f"""
-    INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {_COLUMNS})
-    SELECT {seconds}, scope, period, name, queue, {_SUMS}
-    FROM unnest(%s::timestamptz[]) AS period
-    JOIN tasks_app_periodrollup ON seconds = {QUARTER} AND start >= period AND start < period + interval '{seconds} seconds'
-    GROUP BY scope, period, name, queue
-    ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {_PUT}
-"""  # noqa: S608
-    for seconds in (THREE_HOURS, DAY)
-}
+_OF_QUARTERS: Final = {seconds: _SQL["sum_quarters"].format(seconds=seconds, **_FILLED_IN) for seconds in (THREE_HOURS, DAY)}
 # Scope 2 is all tasks and queues: a row for each period.
 _NEWEST: Final = "SELECT extract(epoch FROM max(start))::bigint FROM tasks_app_periodrollup WHERE seconds = %s AND scope = 2"
 _OLDEST_MINUTE: Final = "SELECT extract(epoch FROM min(minute))::bigint FROM tasks_app_minuterollup"

@@ -15,3 +15,23 @@ SELECT date_trunc('minute', now()), row.queue, row.depth, row.unacknowledged, ro
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS row (queue, depth, unacknowledged, oldest_seconds)
 ON CONFLICT (queue, minute) DO UPDATE SET depth = excluded.depth, unacknowledged = excluded.unacknowledged,
     oldest_seconds = excluded.oldest_seconds
+
+-- sum_minutes --
+-- Sums up periods of {seconds} seconds from their minutes. GROUPING SETS give the rows for one queue (scope 1) and for all (2)
+-- beside those for a task (0); the last one also where nothing ended.
+INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
+SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {sums}
+FROM unnest(%s::timestamptz[]) AS period
+LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{seconds} seconds'
+GROUP BY GROUPING SETS ((period, name, queue), (period, queue), (period))
+HAVING (count(queue) > 0 OR grouping(name) + grouping(queue) = 2) AND grouping(name) + grouping(queue) >= {finest}
+ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {excluded}
+
+-- sum_quarters --
+-- Sums up periods of {seconds} seconds from the shorter ones of {quarter}.
+INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
+SELECT {seconds}, scope, period, name, queue, {sums}
+FROM unnest(%s::timestamptz[]) AS period
+JOIN tasks_app_periodrollup ON seconds = {quarter} AND start >= period AND start < period + interval '{seconds} seconds'
+GROUP BY scope, period, name, queue
+ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {excluded}

@@ -7,6 +7,7 @@ from typing import Final
 from django.db import connection
 from django.utils import timezone
 
+from zenith_site.common.sql import statements
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import OPEN, Status
 
@@ -29,26 +30,16 @@ class Counts:
 
 #: Rows are counted up to this where somebody asks every few seconds.
 COUNTED: Final = 100_000
-_OPEN: Final = """
-    SELECT wanted.status, (SELECT count(*) FROM (
-        SELECT FROM tasks_app_task WHERE status = wanted.status LIMIT %s) AS counted)
-    FROM unnest(%s::text[]) AS wanted (status)
-"""
+_SQL: Final = statements(__file__)
+_BY_STATUS: Final = _SQL["count_by_status"]
+_OVERVIEW: Final = _SQL["overview_counts"].format(count_by_status=_BY_STATUS)
 _LETTERS: Final = "SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %s) AS counted"
-# Each along an index of its own. Dead letters are few, since they are pruned.
-_EDGES: Final = f"""
-    SELECT (SELECT json_object_agg(status, count) FROM ({_OPEN}) AS counted (status, count)),
-        (SELECT queued_at FROM tasks_app_task WHERE status = 'QUEUED' ORDER BY created_at LIMIT 1),
-        (SELECT not_before FROM tasks_app_task WHERE status = 'SCHEDULED' ORDER BY not_before LIMIT 1),
-        count(*), count(DISTINCT fingerprint), count(*) FILTER (WHERE created_at > now() - interval '1 hour')
-    FROM (SELECT fingerprint, created_at FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %s) AS letter
-"""  # noqa: S608 -- nothing but our own words
 
 
 def counts(workers: list[WorkerBeat]) -> Counts:
     """Count in one query, which does not look at finished tasks."""
     with connection.cursor() as cursor:
-        cursor.execute(_EDGES, [COUNTED, sorted(OPEN), COUNTED])
+        cursor.execute(_OVERVIEW, {"most": COUNTED, "statuses": sorted(OPEN)})
         by_status, queued_at, due_at, dead, dead_kinds, dead_lately = cursor.fetchone()
     return Counts(
         running=by_status[Status.STARTED],
@@ -67,7 +58,7 @@ def counts(workers: list[WorkerBeat]) -> Counts:
 def open_tasks() -> dict[str, int]:
     """Return how many tasks are in each status that is not the end, up to COUNTED each. One query, along an index."""
     with connection.cursor() as cursor:
-        cursor.execute(_OPEN, [COUNTED, sorted(OPEN)])
+        cursor.execute(_BY_STATUS, {"most": COUNTED, "statuses": sorted(OPEN)})
         return dict(cursor.fetchall())
 
 

@@ -21,6 +21,7 @@ from django.db.models import F, Sum
 from tasks_app.analytics.window import Span
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
+from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
 from zenith_worker.wire.broker_queues import Message
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
@@ -105,12 +106,9 @@ class DepthPoint:
     oldest_seconds: float | None
 
 
-_HISTORY: Final = """
-    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
-    FROM tasks_app_queuesample
-    WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
-    GROUP BY 1
-"""
+_SQL: Final = statements(__file__)
+_HISTORY: Final = _SQL["queue_history"]
+_HELD: Final = _SQL["held_in_queues"]
 
 
 def history(name: str, span: Span) -> list[DepthPoint]:
@@ -136,13 +134,6 @@ def _views(names: list[str], beats: Sequence[WorkerBeat]) -> list[QueueView]:
         )
         for now in queues_now(names)
     ]  # fmt: skip
-
-
-_HELD: Final = """
-    SELECT wanted.queue, (SELECT count(*) FROM (
-        SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
-    FROM unnest(%s::text[]) AS wanted (queue)
-"""
 
 
 def _held(names: list[str]) -> dict[str, int]:

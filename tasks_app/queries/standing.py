@@ -6,6 +6,7 @@ from typing import Final
 import redis
 from django.db import connection
 
+from zenith_site.common.sql import statements
 from zenith_worker.wire import heartbeat
 
 #: Where counting stops; the navigation then says that there are more.
@@ -31,14 +32,7 @@ class Standing:
     queues: int | None
 
 
-# Along the indexes task_by_status and letter_open, and no further than the limit.
-_COUNT: Final = """
-    SELECT
-        (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status = 'STARTED' LIMIT %(most)s) AS counted),
-        (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status IN ('PENDING', 'QUEUED', 'RECEIVED') LIMIT %(most)s)
-            AS counted),
-        (SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS counted)
-"""
+_COUNT: Final = statements(__file__)["nav_counts"]
 
 
 def standing() -> Standing:

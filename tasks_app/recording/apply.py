@@ -33,13 +33,7 @@ from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 from zenith_worker.wire.stream import Event
 
-_SELECT: Final = """
-    SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
-        date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
-        date_part('epoch', received_at), date_part('epoch', started_at),
-        date_part('epoch', finished_at), runtime
-    FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE
-"""
+#: Of lock_tasks.
 _COLUMNS: Final = (
     "id", "text_id", "name", "queue", "source", "status", "position", "worker", "error_type",
     "error_message", "created_at", "not_before", "queued_at", "received_at", "started_at", "finished_at",
@@ -51,6 +45,8 @@ _NAME_KEPT: Final = 255
 _QUEUE_KEPT: Final = 100
 
 _SQL: Final = statements(__file__)
+_LOCK: Final = _SQL["lock_tasks"]
+
 _INSERT_BARE: Final = _SQL["insert_bare_tasks"]
 
 _UPDATE: Final = _SQL["update_tasks"]
@@ -99,7 +95,7 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
 
 
 def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
-    cursor.execute(_SELECT, [column(ids)])
+    cursor.execute(_LOCK, [column(ids)])
     states = (TaskState(**dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
     found = {state.id: state for state in states}
     for state in found.values():

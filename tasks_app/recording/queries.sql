@@ -103,3 +103,36 @@ ON CONFLICT (task_id) DO UPDATE SET
     result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
     periodic_task_name = excluded.periodic_task_name, task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
     date_started = excluded.date_started, date_done = excluded.date_done
+
+-- add_to_minute --
+-- Adds what one batch counted to one minute of one task on one queue; histograms bucket by bucket.
+INSERT INTO tasks_app_minuterollup AS kept
+    (minute, name, queue, succeeded, failed, revoked, retried, runtime_seconds,
+     runtime_histogram, waiting_seconds, waiting_histogram)
+VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (minute, name, queue) DO UPDATE SET
+    succeeded = kept.succeeded + excluded.succeeded,
+    failed = kept.failed + excluded.failed,
+    revoked = kept.revoked + excluded.revoked,
+    retried = kept.retried + excluded.retried,
+    runtime_seconds = kept.runtime_seconds + excluded.runtime_seconds,
+    runtime_histogram = (
+        SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
+        FROM unnest(kept.runtime_histogram, excluded.runtime_histogram) WITH ORDINALITY AS pair (mine, theirs, number)),
+    waiting_seconds = kept.waiting_seconds + excluded.waiting_seconds,
+    waiting_histogram = (
+        SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
+        FROM unnest(kept.waiting_histogram, excluded.waiting_histogram) WITH ORDINALITY AS pair (mine, theirs, number))
+
+-- mark_late --
+-- DO UPDATE and not DO NOTHING: who takes the mark away waits for this transaction, and then sees what it counted.
+INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), now())
+ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
+
+-- lock_tasks --
+-- In order of their ids: no deadlocks.
+SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
+    date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
+    date_part('epoch', received_at), date_part('epoch', started_at),
+    date_part('epoch', finished_at), runtime
+FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE

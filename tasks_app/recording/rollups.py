@@ -13,6 +13,7 @@ from typing import Final
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.reducer import TaskState
+from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
 
 #: Upper bounds in seconds; one more bucket holds everything above.
@@ -36,33 +37,13 @@ class Tally:
 
 Key = tuple[int, str, str]
 
-_ADD: Final = """(
-            SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
-            FROM unnest(kept.{0}, excluded.{0}) WITH ORDINALITY AS pair (mine, theirs, number))"""
-_UPSERT: Final = f"""
-    INSERT INTO tasks_app_minuterollup AS kept
-        (minute, name, queue, succeeded, failed, revoked, retried, runtime_seconds,
-         runtime_histogram, waiting_seconds, waiting_histogram)
-    VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (minute, name, queue) DO UPDATE SET
-        succeeded = kept.succeeded + excluded.succeeded,
-        failed = kept.failed + excluded.failed,
-        revoked = kept.revoked + excluded.revoked,
-        retried = kept.retried + excluded.retried,
-        runtime_seconds = kept.runtime_seconds + excluded.runtime_seconds,
-        runtime_histogram = {_ADD.format("runtime_histogram")},
-        waiting_seconds = kept.waiting_seconds + excluded.waiting_seconds,
-        waiting_histogram = {_ADD.format("waiting_histogram")}
-"""  # noqa: S608 -- names of columns
+_SQL: Final = statements(__file__)
+_ADD: Final = _SQL["add_to_minute"]
+_MARK_LATE: Final = _SQL["mark_late"]
 
 #: Seconds of a period that is summed up once it is over (periods.py), and after its end from when its minutes count as late.
 PERIOD: Final = 900
 LATE_AFTER: Final = 600.0
-# DO UPDATE and not DO NOTHING: who takes the mark away waits for this transaction, and then sees what it counted.
-_MARK_LATE: Final = """
-    INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), now())
-    ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
-"""
 
 
 def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
@@ -78,7 +59,7 @@ def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: It
     # In one order everywhere, so that two recorders never wait for each other in a circle.
     for (minute, name, queue), tally in sorted(tallies.items()):
         cursor.execute(
-            _UPSERT,
+            _ADD,
             [
                 minute, name, queue, tally.succeeded, tally.failed, tally.revoked, tally.retried,
                 tally.runtime_seconds, tally.runtimes, tally.waiting_seconds, tally.waits,

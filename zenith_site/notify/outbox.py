@@ -24,6 +24,7 @@ from django.db.models.functions import Coalesce, Now
 
 from zenith_site.common.hints import changed
 from zenith_site.common.loops import repeat
+from zenith_site.common.sql import statements
 from zenith_site.notify import channels
 from zenith_site.notify.channels import SendError
 from zenith_site.notify.kinds import Channel, Kind, Severity
@@ -45,23 +46,10 @@ TRIED_FOR: Final = timedelta(days=1)
 #: Any number that no other advisory lock of this database uses ("outbox" in ASCII).
 _LOCK: Final = 0x6F7574626F78
 
-_TELL: Final = """
-    INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
-    SELECT id, channel, 'opened', 'waiting', now(), now(), 0, ''
-    FROM unnest(%s::bigint[]) AS id CROSS JOIN unnest(%s::text[]) AS channel
-    ON CONFLICT DO NOTHING
-"""
-_SKIP: Final = """
-    UPDATE notify_delivery SET state = 'skipped'
-    WHERE notification_id = ANY(%s) AND step = 'opened' AND state = 'waiting' AND message IS NULL
-"""
-# After _SKIP, what still waits has been tried at least once and may have arrived.
-_TELL_END: Final = """
-    INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
-    SELECT notification_id, channel, 'recovered', 'waiting', now(), now(), 0, '' FROM notify_delivery
-    WHERE notification_id = ANY(%s) AND step = 'opened' AND state IN ('waiting', 'sent')
-    ON CONFLICT DO NOTHING
-"""
+_SQL: Final = statements(__file__)
+_TELL: Final = _SQL["tell_opened"]
+_SKIP: Final = _SQL["skip_opened"]
+_TELL_END: Final = _SQL["tell_recovered"]
 
 
 def tell_opened(cursor: Any, kind: Kind, severity: Severity, ids: Sequence[int]) -> None:

@@ -23,3 +23,22 @@ RETURNING kept.id
 UPDATE notify_notification SET recovered_at = now(), recovery = %(recovery)s
 WHERE kind = %(kind)s AND recovered_at IS NULL AND last_seen_at < now() - make_interval(secs => %(after)s)
 RETURNING id
+
+-- tell_opened --
+-- One message for each notification and channel.
+INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
+SELECT id, channel, 'opened', 'waiting', now(), now(), 0, ''
+FROM unnest(%s::bigint[]) AS id CROSS JOIN unnest(%s::text[]) AS channel
+ON CONFLICT DO NOTHING
+
+-- skip_opened --
+-- Of what is over before anybody was told, nobody is.
+UPDATE notify_delivery SET state = 'skipped'
+WHERE notification_id = ANY(%s) AND step = 'opened' AND state = 'waiting' AND message IS NULL
+
+-- tell_recovered --
+-- After skip_opened, what still waits has been tried at least once and may have arrived.
+INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
+SELECT notification_id, channel, 'recovered', 'waiting', now(), now(), 0, '' FROM notify_delivery
+WHERE notification_id = ANY(%s) AND step = 'opened' AND state IN ('waiting', 'sent')
+ON CONFLICT DO NOTHING

@@ -1,0 +1,22 @@
+-- load --
+-- How busy the workers were, step by step, each a range of the index: over a month it takes half the time of grouping all minutes.
+SELECT start, found.* FROM unnest(%(starts)s::bigint[]) AS start CROSS JOIN LATERAL (
+    SELECT sum(workers)::float8 / sum(looks), sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
+    FROM tasks_app_loadsample
+    WHERE minute >= to_timestamp(greatest(start, %(since)s)) AND minute < to_timestamp(least(start + %(step)s, %(until)s))
+) AS found
+
+-- last_hour --
+-- Means of busy slots and waiting messages, counts of what was retried and what failed; steps count from 0, the oldest.
+SELECT 'busy', ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::int, sum(busy)::float8 / sum(looks)
+FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) GROUP BY 2
+UNION ALL
+SELECT 'waiting', ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::int, avg(depth)::float8
+FROM (SELECT minute, sum(depth) AS depth FROM tasks_app_queuesample
+    WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS queues
+GROUP BY 2
+UNION ALL
+SELECT unnest(ARRAY['retried', 'failed']), step, unnest(ARRAY[retried, failed])::float8
+FROM (SELECT ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::int AS step,
+        sum(retried) AS retried, sum(failed) AS failed
+    FROM tasks_app_minuterollup WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS ended

@@ -1,0 +1,17 @@
+"""The tasks' part of the JSON API."""
+
+from tasks_app.api import analytics, batches, catalogue, dead_letters, events, queues, tasks, v1_tasks, workers
+from zenith_site.common.api_routers import register
+
+register(
+    ("", tasks.router),
+    ("", analytics.stats_router),
+    ("/api/v1/tasks", v1_tasks.router),
+    ("/api/v1/batches", batches.router),
+    ("/api/v1/dead-letters", dead_letters.router),
+    ("/api/v1/catalogue", catalogue.router),
+    ("/api/v1/analytics", analytics.router),
+    ("/api/v1/workers", workers.router),
+    ("/api/v1/queues", queues.router),
+    ("/api/v1/events", events.router),
+)
