@@ -1,4 +1,4 @@
-"""Celery's and kombu's integration suites end on Zenith as they are expected to; what does not pass is listed, and why."""
+"""The suites of Celery, kombu and django-celery-results end on Zenith as expected; what does not pass is listed, and why."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests.processes import REPOSITORY, tethered
+from tests.servers import SEED
 from tests.waiting import PATIENCE
 from tests.witness.expectations import NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
 from tests.witness.source import suite_of
@@ -25,11 +26,15 @@ pytestmark = pytest.mark.witness
 WITHIN = 600
 #: Whether everything runs, also what waits for minutes by its own time-outs: `make test-long`.
 LONG = os.environ.get("ZENITH_WITNESS") == "long"
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_WITNESS")
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_WITNESS", SEED)
 OPTIONS = (
-    "-q", "-c", "pytest.ini", "--rootdir", ".", "--tb", "short", "-W", "ignore", "-p", "no:django", "-p", "no:randomly",
-    "-p", "no:xdist", "-p", "no:cacheprovider", "-p", "celery.contrib.pytest", "-p", "tests.witness.plugin",
+    "-q", "-c", "pytest.ini", "--rootdir", ".", "--tb", "short", "-W", "ignore", "-p", "no:randomly", "-p", "no:xdist",
+    "-p", "no:cacheprovider",
 )  # fmt: skip
+PLUGINS = {
+    "plugin": ("-p", "no:django", "-p", "celery.contrib.pytest", "-p", "tests.witness.plugin"),
+    "lasting": ("-p", "tests.servers", "--ds", "tests.settings", "-p", "tests.witness.lasting"),
+}
 
 
 @pytest.fixture
@@ -44,22 +49,22 @@ def server(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> None:
     suite, report = suite_of(part.package), tmp_path / "report.xml"
-    chosen = [f"t/integration/{name}" for name in part.tests]
+    chosen = [f"{part.directory}/{name}" for name in part.tests]
     passed_over = [] if LONG else [name for name in (*ONLY_WHEN_LONG, *NOT_EXPECTED) if name.partition("::")[0] in part.files]
-    deselected = [option for name in passed_over for option in ("--deselect", f"t/integration/{name}")]
+    deselected = [option for name in passed_over for option in ("--deselect", f"{part.directory}/{name}")]
     address = f"redis://127.0.0.1:{server}/0"
     inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
     environment = {
         **inherited, "TEST_BROKER": address, "TEST_BACKEND": address, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": server,
         "REDIS_6379_TCP": server, "PYTHONPATH": f"{suite}{os.pathsep}{REPOSITORY}",
     }  # fmt: skip
-    command = ("-m", "pytest", *chosen, *OPTIONS, f"--junitxml={report}", *deselected)
+    command = ("-m", "pytest", *chosen, *OPTIONS, *PLUGINS[part.plugin], f"--junitxml={report}", *deselected)
     done = subprocess.run(
         tethered(sys.executable, *command), cwd=suite, env=environment, capture_output=True, text=True, check=False,
         timeout=WITHIN * PATIENCE * (5 if LONG else 1),
     )  # fmt: skip
     assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
-    failed, passed = _read(report)
+    failed, passed = _read(report, part.directory)
     expected = {name for name in failed | passed if any(fnmatchcase(name, pattern) for pattern in map(_literal, NOT_EXPECTED))}
     assert not failed - expected, f"{sorted(failed - expected)}\n{done.stdout[-12_000:]}"
     assert not passed & expected, "these pass, and are listed as if they did not"
@@ -71,11 +76,11 @@ def _literal(name: str) -> str:
     return name.replace("[", "[[]") + ("" if "[" in name else "*")
 
 
-def _read(report: Path) -> tuple[set[str], set[str]]:
-    """Return the tests that failed, and those that passed, by their names below t/integration."""
+def _read(report: Path, directory: str) -> tuple[set[str], set[str]]:
+    """Return the tests that failed, and those that passed, by their names below a directory."""
     failed, passed = set(), set()
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 -- pytest wrote it
-        file, _, scope = case.attrib["classname"].removeprefix("t.integration.").partition(".")
+        file, _, scope = case.attrib["classname"].removeprefix(directory.replace("/", ".") + ".").partition(".")
         name = "::".join(filter(None, (f"{file}.py", scope.replace(".", "::"), case.attrib["name"])))
         kinds = {child.tag for child in case}
         if kinds & {"failure", "error"}:
