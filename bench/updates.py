@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from zenith_worker.wire.stream import Event
+    from zenith_worker.wire.events import Event
 
 EACH_SECOND = 200
 #: Entries a second, each with the updates of so much time.
@@ -56,9 +56,9 @@ class Updates:
 
     def _others(self) -> Iterator[Event]:
         """Half of an entry's updates are tasks that start, half are those that started before and end."""
+        from zenith_worker.wire.events import Event
         from zenith_worker.wire.ids import new_id
         from zenith_worker.wire.states import Status
-        from zenith_worker.wire.stream import Event
 
         now, worker = time.time(), "w1@zen-01"
         for number in range(EACH_SECOND // ENTRIES // 2):
@@ -73,8 +73,8 @@ class Updates:
                 yield Event(task_id=ended, status=Status.SUCCESS, at=now, worker=worker, runtime=0.5, result="1")
 
     def _watched_steps(self, second: int) -> Iterator[Event]:
+        from zenith_worker.wire.events import Event
         from zenith_worker.wire.states import Status
-        from zenith_worker.wire.stream import Event
 
         now, worker = time.time(), "w2@zen-01"
         if second:

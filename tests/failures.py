@@ -7,9 +7,9 @@ from typing import Any
 
 from tasks_app.models import Task
 from tasks_app.recording.apply import apply
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status, position
-from zenith_worker.wire.stream import Event
 
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/zenith/tasks_app/base.py", line 70, in run

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 NAME, QUEUE, ARGS, KWARGS = "billing.charge", "payments", [41, "EUR"], {"customer": "c-17"}
 PARENT = "0193a5b2-5c3e-7d10-8a4f-3f2b1c0d9e8f"

@@ -18,10 +18,11 @@ from zenith_worker.signals import origin
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.deliveries import last_crash, reached
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event, append
+from zenith_worker.wire.stream import append
 
 logger = logging.getLogger(__name__)
 

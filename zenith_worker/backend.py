@@ -26,9 +26,9 @@ from zenith_worker.outcomes import OUTCOMES, Outcome
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Stored, Verdict
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 #: The task whose result is stored already, while Celery does the rest of what its end means.
 _stored: Final[ContextVar[str]] = ContextVar("stored", default="")

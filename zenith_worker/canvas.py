@@ -12,7 +12,7 @@ _COMPOUND = frozenset({"chain", "group", "chord"})
 
 
 def origins(app: Celery, signature: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return, for each task of a signature that has an id, what the first report of it must tell (stream.Event)."""
+    """Return, for each task of a signature that has an id, what the first report of it must tell (events.Event)."""
     return {str(part["options"]["task_id"]): _origin(app, part) for part in _tasks(signature)}
 
 

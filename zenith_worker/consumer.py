@@ -21,11 +21,12 @@ from zenith_worker.errors import DeliveredTooOftenError
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import broker_queues, heartbeat, stream
 from zenith_worker.wire.deliveries import lost, most_deliveries
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import REFUSED_HEADER
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Entry, Event
+from zenith_worker.wire.stream import Entry
 
 logger = logging.getLogger(__name__)
 

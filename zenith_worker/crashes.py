@@ -12,10 +12,11 @@ from zenith_worker.carried import carried
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.deliveries import note_crash, note_lost, put_back
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event, append
+from zenith_worker.wire.stream import append
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from kombu.utils import json
 from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
 from zenith_worker.signals import origin
+from zenith_worker.wire.events import NO_META, Event
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import NO_META, Event
 
 #: What is kept of an exception's message and of its traceback's end, in characters.
 MESSAGE_KEPT: Final = 10_000

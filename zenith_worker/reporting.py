@@ -12,8 +12,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Stored
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import TERMINAL
-from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

@@ -30,11 +30,11 @@ from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims, correlation, extras, stream
 from zenith_worker.wire.deliveries import count_delivery, most_deliveries, put_back
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from zenith_worker.carried import carried
 from zenith_worker.crashes import hand_back
 from zenith_worker.signals import origin
 from zenith_worker.wire import claims, heartbeat, pauses, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from tasks_app.recording.apply import apply
 from zenith_site.common.application import celery_app
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import OPEN, Status, delivery_of, nesting_of
-from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

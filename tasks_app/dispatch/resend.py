@@ -16,8 +16,8 @@ from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.deliveries import put_back
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, delivery_of
-from zenith_worker.wire.stream import Event
 
 logger = logging.getLogger(__name__)
 

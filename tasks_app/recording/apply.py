@@ -28,10 +28,10 @@ from tasks_app.recording.rollups import write_rollups
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
 from zenith_site.common.sql import statements
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
-from zenith_worker.wire.stream import Event
 
 #: Of lock_tasks.
 _COLUMNS: Final = (

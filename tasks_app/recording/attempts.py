@@ -7,8 +7,8 @@ from typing import Final
 from django.db.backends.utils import CursorWrapper
 
 from zenith_site.common.sql import statements
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, nesting_of
-from zenith_worker.wire.stream import Event
 
 #: More attempts than any task has; PostgreSQL would refuse the whole batch for a number beyond its type.
 _MOST: Final = 2**31 - 2

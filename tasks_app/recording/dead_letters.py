@@ -8,8 +8,8 @@ from django.db.backends.utils import CursorWrapper
 from tasks_app.fingerprint import fingerprint, normalise, own_frame
 from tasks_app.recording.reducer import TaskState
 from zenith_site.common.sql import statements
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 _SQL: Final = statements(__file__)
 _INSERT: Final = _SQL["insert_dead_letters"]

@@ -26,7 +26,8 @@ from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from zenith_site.common.loops import Pause, with_fresh_connection
 from zenith_worker.wire import spans, stream
-from zenith_worker.wire.stream import Entry, Event, UnreadableEntryError
+from zenith_worker.wire.events import Event, UnreadableEntryError, core, decode, salvage
+from zenith_worker.wire.stream import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -117,10 +118,10 @@ class Recorder:
         readable, events = [], []
         for entry in entries:
             try:
-                events += stream.decode(entry.raw)
+                events += decode(entry.raw)
                 readable.append(entry)
             except UnreadableEntryError as error:
-                events += stream.salvage(entry.raw)
+                events += salvage(entry.raw)
                 self._set_aside(entry, error)
         return readable, events
 
@@ -130,7 +131,7 @@ class Recorder:
         newest = None
         for entry in entries:
             try:
-                newest = _apply(stream.decode(entry.raw)) or newest
+                newest = _apply(decode(entry.raw)) or newest
                 stream.done([entry])
             except (DataError, IntegrityError, ValueError) as reason:
                 newest = self._salvage(entry) or newest
@@ -140,9 +141,9 @@ class Recorder:
     def _salvage(self, entry: Entry) -> int | None:
         """Record of an entry that PostgreSQL refuses which tasks took which steps, one by one: any may be the culprit."""
         newest = None
-        for event in stream.salvage(entry.raw):
+        for event in salvage(entry.raw):
             try:
-                newest = _apply([stream.core(event)]) or newest
+                newest = _apply([core(event)]) or newest
             except (DataError, IntegrityError, ValueError) as error:
                 logger.error("A step of task %s could not be recorded at all: %s", event.task_id[:100], error)
         return newest

@@ -14,8 +14,8 @@ Should two deliveries of one task both end, the first to be recorded stands.
 from dataclasses import dataclass
 from typing import Any
 
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
-from zenith_worker.wire.stream import Event
 
 EXTERNAL = "external"
 

@@ -9,8 +9,8 @@ from tasks_app.models.task import result_id
 from tasks_app.recording.arrays import column
 from tasks_app.recording.reducer import TaskState
 from zenith_site.common.sql import statements
+from zenith_worker.wire.events import NO_META, Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import NO_META, Event
 
 _SQL: Final = statements(__file__)
 _INSERT: Final = _SQL["upsert_results"]

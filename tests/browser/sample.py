@@ -29,9 +29,9 @@ from zenith_site.notify.models import Delivery, DeliveryState, Notification, Ste
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 #: Name, queue, arguments by name, usual seconds.
 KINDS: list[tuple[str, str, dict[str, Any], float]] = [

@@ -15,8 +15,8 @@ from tasks_app.queries import events as listing
 from tasks_app.recording.apply import apply
 from tests.failures import queued
 from tests.integration.conftest import ApiClient
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 PATH = "/api/v1/events"
 

@@ -18,8 +18,8 @@ from tasks_app.queries.attempts import attempts_of
 from tasks_app.recording.apply import apply
 from tests.failures import failure, queued, succeed
 from zenith_worker.wire.client import client as redis_client
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, position
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db
 

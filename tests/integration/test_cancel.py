@@ -32,10 +32,10 @@ from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_worker.wire import claims, keys, stream
 from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.keys import CLAIM
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

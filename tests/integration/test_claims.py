@@ -15,10 +15,10 @@ import pytest
 
 from zenith_worker.wire import claims, keys, stream
 from zenith_worker.wire.claims import Claim, Verdict, begin, cancel, finish
+from zenith_worker.wire.events import Event, decode
 from zenith_worker.wire.keys import CLAIM
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 RUN, TAKEN, ENDED, CANCELLED = (Claim(verdict) for verdict in (Verdict.RUN, Verdict.TAKEN, Verdict.ENDED, Verdict.CANCELLED))
 
@@ -66,7 +66,7 @@ def report(task: str, status: Status = Status.SUCCESS, *, attempt: int = 0, tag:
 def reports() -> list[tuple[str, int]]:
     """What a recorder would read."""
     entries = stream.client().xrange(keys.EVENTS)
-    return [(event.status.value, event.attempt) for _, values in entries for event in stream.decode(values[b"e"])]
+    return [(event.status.value, event.attempt) for _, values in entries for event in decode(values[b"e"])]
 
 
 def belongs_to(task: str, owner: str, pid: int, *, attempt: int = 0, crashes: int = 0) -> None:

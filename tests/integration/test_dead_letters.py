@@ -21,8 +21,8 @@ from tasks_app.queries.lineage import lineage
 from tasks_app.recording.apply import apply
 from tests.failures import fail, failure, queued, succeed
 from tests.waiting import eventually
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db
 

@@ -26,6 +26,7 @@ from zenith_site.doctor import place, servers
 from zenith_site.doctor.registry import CHECKS, Level, run
 from zenith_site.tracing import environment
 from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -226,7 +227,7 @@ def test_this_projects_own_settings_are_right() -> None:
 
 def test_recorders_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     stream.note_recorder("here")
-    stream.append([stream.Event(task_id="x", status=Status.QUEUED, at=0.0)])
+    stream.append([Event(task_id="x", status=Status.QUEUED, at=0.0)])
     monkeypatch.setattr(work, "LATE", -1.0)
     level, what, fix = only("recorders")
     assert (level, "behind" in what, "--only recorder" in fix) == (Level.WARNING, True, True)

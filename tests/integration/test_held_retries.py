@@ -18,9 +18,9 @@ from tests.failures import failure, queued
 from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_worker.wire.client import client
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status, position
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

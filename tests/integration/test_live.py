@@ -24,8 +24,8 @@ from tests import stack as stacks
 from tests.processes import free_port
 from tests.stack import Stack
 from zenith_site.common import hints
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -16,8 +16,8 @@ from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready, statuses, until_closed
 from zenith_site.common.errors import InvalidQueryError
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

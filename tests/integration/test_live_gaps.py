@@ -20,9 +20,9 @@ from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ask, heard, ready
 from tests.waiting import eventually
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,9 +19,9 @@ from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ready, sleeps
 from zenith_site.slow_readers import SlowReaders
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

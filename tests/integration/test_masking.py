@@ -17,8 +17,8 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task, TaskEvent
 from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -28,8 +28,8 @@ from tests.rollups import ended
 from zenith_site.metrics import web
 from zenith_site.metrics.sources import sources
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = 24 * 3600

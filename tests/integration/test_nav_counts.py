@@ -13,8 +13,8 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.queries.standing import Standing, standing
 from tasks_app.recording.apply import apply
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,8 +18,8 @@ from tasks_app.models.places import Place
 from tasks_app.queries import lineage, workers
 from tasks_app.queries.tasks import TaskFilter
 from tasks_app.recording.apply import apply
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db
 

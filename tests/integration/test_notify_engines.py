@@ -19,8 +19,8 @@ from tests.waiting import eventually
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PORT = free_port()

@@ -28,8 +28,8 @@ from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 from zenith_site.notify.watch import FORGOTTEN, Watch, report
 from zenith_worker.wire import clearing, heartbeat, keys, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = Origin(source="api")

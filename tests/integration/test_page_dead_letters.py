@@ -15,8 +15,8 @@ from django.utils import timezone
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import Attempt, DeadLetter, ReplayRun, Task, TaskMessage
 from tasks_app.recording.apply import apply
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

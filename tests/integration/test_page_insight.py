@@ -23,8 +23,8 @@ from tasks_app.web.charts import Series, Unit, chart
 from tasks_app.web.outcome_charts import MEASURES, measured
 from tests.rollups import ended as counted
 from zenith_worker.wire import stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from tasks_app.models import LoadSample, QueueSample
 from tasks_app.recording.apply import apply
 from tests.rollups import ended
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

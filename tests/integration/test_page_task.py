@@ -20,8 +20,8 @@ from tasks_app.models import Task
 from tasks_app.recording.apply import apply
 from tests.hosts import host, observed
 from zenith_site.models import AuditEntry
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -29,10 +29,10 @@ from tests.broker import messages
 from tests.waiting import eventually
 from zenith_site.common.alone import alone
 from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
+from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.keys import CLAIM, TAKEN
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,7 +156,7 @@ def test_nothing_is_concluded_while_recorders_lag(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
     entry = f"{int(time.time() * 1000) - 60_000}-0"
-    stream.client().xadd(keys.EVENTS, {"e": stream.encode([])}, id=entry)
+    stream.client().xadd(keys.EVENTS, {"e": encode([])}, id=entry)
     searcher = Searcher(clock)
     assert not any(looks(searcher, clock, 3 * SETTLED_AFTER))
     stream.client().delete(keys.EVENTS)
@@ -242,7 +242,7 @@ def test_what_is_lost_is_sent_again_once_with_the_reason_on_its_timeline(clock: 
     (message,) = messages()
     assert (message.id, message.headers["retries"], message.properties["delivery_info"]["redelivered"]) == (task_id, 0, True)
     (entry,) = stream.client().xrange(keys.EVENTS)
-    (event,) = stream.decode(entry[1][b"e"])
+    (event,) = decode(entry[1][b"e"])
     assert (event.status, event.delivery) == (Status.QUEUED, 1)
     assert "its message was nowhere" in event.message
 

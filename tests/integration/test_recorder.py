@@ -27,9 +27,9 @@ from tests.database import end_other_connections
 from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, TICK, arrivals, histories
 from tests.waiting import eventually
 from zenith_worker.wire import keys, stream
+from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -320,7 +320,7 @@ def test_any_order_any_duplication_and_any_batches_end_in_the_same_rows(data: st
         size = data.draw(st.integers(1, len(arrived)))
         batch, arrived = arrived[:size], arrived[size:]
         # As from the stream: apply may change what it is given.
-        apply(stream.decode(stream.encode(batch)))
+        apply(decode(encode(batch)))
 
     task = Task.objects.get(id=task_id)
     for name in ("name", "queue", "source", "status", "position", "priority", "worker", "error_type", "error_message", "runtime"):

@@ -28,8 +28,8 @@ from tests.broker import Message, messages
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.signals import origin
 from zenith_worker.wire import stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

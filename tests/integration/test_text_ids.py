@@ -30,10 +30,10 @@ from tests.broker import messages
 from zenith_site.common.application import celery_app
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

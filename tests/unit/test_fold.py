@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tasks_app.recording.reducer import EXTERNAL, TaskState, fold
 from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, arrivals, histories
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import TERMINAL, Status, position
-from zenith_worker.wire.stream import Event
 
 
 def fresh(history: list[Event]) -> TaskState:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zenith_worker.wire.events import OPAQUE, Event, UnreadableEntryError, decode, encode
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import OPAQUE, Event, UnreadableEntryError, decode, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -13,6 +13,7 @@ from django.conf import settings
 from tasks_app.recording.apply import apply
 from tasks_app.worker_bridge.backend import LastingBackend
 from zenith_worker.wire import stream
+from zenith_worker.wire.events import decode
 
 
 class RecordedBackend(LastingBackend):
@@ -35,6 +36,6 @@ class RecordedBackend(LastingBackend):
     def _record(self, task_id: str) -> None:
         # What a recorder does, but for a fresh connection: the test's own is in a transaction.
         entries = stream.read("witness", count=100, block=0)
-        apply([event for entry in entries for event in stream.decode(entry.raw)])
+        apply([event for entry in entries for event in decode(entry.raw)])
         stream.done(entries)
         self.client.delete(self.get_key_for_task(task_id))

@@ -20,10 +20,10 @@ from enum import StrEnum
 from typing import Final
 
 from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
 from zenith_worker.wire.runs import Run
-from zenith_worker.wire.stream import Event, encode
 
 #: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
 #: for its next attempt, after the task's end, and after its cancellation.

@@ -6,10 +6,10 @@ from typing import Any, Final
 import redis
 
 from zenith_worker.wire.client import client, command, text
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.keys import CRASH, DELIVERIES, LOST
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
-from zenith_worker.wire.stream import Event
 
 #: How often one message may be delivered without its body coming to an end, where neither its task nor a setting says another.
 MAX_DELIVERIES: Final = 20
