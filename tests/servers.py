@@ -29,7 +29,10 @@ from zenith_site.embedded import EmbeddedServers
 from zenith_site.embedded.state import DATABASE, PORTS_FILE, ensure_secret
 
 # Of whatever the shell has set, only these reach the tests.
-KEPT = {"ZENITH_REQUIRE", "ZENITH_SCREENSHOTS", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT", "ZENITH_SCHEMA_EXAMPLES"}
+KEPT = {
+    "ZENITH_REQUIRE", "ZENITH_SCREENSHOTS", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT", "ZENITH_SCHEMA_EXAMPLES",
+    "ZENITH_WITNESS",
+}  # fmt: skip
 OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "OTEL_")
 #: Where the first process under pytest-xdist left the cluster that the workers copy.
 SEED = "TESTS_SEED"

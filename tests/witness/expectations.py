@@ -1,4 +1,8 @@
-"""What of the suites runs, in parts beside each other, and which of their tests are not expected to pass, and why."""
+"""What of the suites runs, in parts beside each other, and which of their tests are not expected to pass, and why.
+
+Of Celery's, `test_backend.py`, `test_cache_backend.py`, `test_database_backend.py` and `test_backend_leak_in_fixture_teardown.py`
+are not among them: they are about other backends and brokers.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ class Part(NamedTuple):
     at_least: int
     directory: str = "t/integration"
     plugin: str = "plugin"
+    only_when_long: bool = False
 
     @property
     def files(self) -> set[str]:
@@ -27,6 +32,12 @@ class Part(NamedTuple):
 
 _CANVAS = "test_canvas.py::"
 _LASTING = "test_database.py::test_DatabaseBackend"
+# The first one makes workers in its own process, after which nothing may wait for a result until another is started.
+_REST = (
+    "test_worker.py", "test_beat.py", "test_connection_recovery.py", "test_events_state_memory_leak.py", "test_loader.py",
+    "test_logfile_format.py", "test_mem_leak_in_exception_handling.py", "test_request_backend_down.py", "test_security.py",
+    "test_serialization.py", "test_upgrade.py",
+)  # fmt: skip
 PARTS = (
     Part("celery", "chords", (f"{_CANVAS}test_chord",), 55),
     Part("celery", "chains", (f"{_CANVAS}test_link_error", f"{_CANVAS}test_chain", f"{_CANVAS}test_result_set"), 40),
@@ -41,6 +52,7 @@ PARTS = (
     ),
     Part("celery", "tasks", ("test_tasks.py",), 40),
     Part("celery", "results and workers", ("test_redis_backend.py", "test_group_chains.py", "test_inspect.py"), 35),
+    Part("celery", "beat, commands and recovery", _REST, 50, only_when_long=True),
     Part("kombu", "transport", ("test_redis.py", "test_redis_brpop_qos.py"), 90),
     Part("django_celery_results", "results that last", (_LASTING,), 4, "t/unit/backends", "lasting"),
 )
