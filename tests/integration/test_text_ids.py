@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from datetime import timedelta
@@ -28,7 +29,7 @@ from tasks_app.recording.recorder import Recorder
 from tests import canvas_tasks as tasks
 from tests.broker import messages
 from zenith_site.common.application import celery_app
-from zenith_worker.wire import claims, stream
+from zenith_worker.wire import broker_queues, claims, keys, stream
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
@@ -132,6 +133,16 @@ def test_what_got_lost_is_sent_again_under_the_same_id() -> None:
     assert resend([Lost(task.id, task.celery_id, task.status, task.position)]) == 1
     (message,) = messages()
     assert (message.id, message.headers["root_id"], message.properties["correlation_id"]) == ("order-17",) * 3
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_its_message_is_known_by_it_while_it_waits_and_while_a_worker_holds_it(id_: str) -> None:
+    task = sent(id_)
+    assert list(broker_queues.waiting_ids(task.queue)) == [id_]
+    assert broker_queues.waiting([task.queue])[task.queue].oldest_ids == (id_,)
+    (raw,) = stream.client().lrange(task.queue, 0, -1)
+    stream.client().hset(keys.UNACKED, "a tag", json.dumps([json.loads(raw), "", task.queue]))
+    assert broker_queues.unacknowledged() == {"a tag": id_}
 
 
 def test_its_child_knows_it() -> None:
