@@ -15,6 +15,7 @@ from django.utils import timezone
 from infra_app import nodes, placing
 from infra_app.models import Node, NodeGroup, NodeSample
 from infra_app.states import NodeStatus
+from zenith_site.common.faults import contained
 from zenith_site.common.loops import repeat
 
 EVERY: Final = 1.0
@@ -29,10 +30,15 @@ def run(stop: threading.Event) -> None:
 
     def step() -> bool:
         nonlocal pruned_at
-        placed, removed = placing.place_waiting(), nodes.remove_drained()
+        placed = removed = 0
+        with contained("placer", "nodes that wait for a host"):
+            placed = placing.place_waiting()
+        with contained("placer", "nodes that are drained"):
+            removed = nodes.remove_drained()
         if time.monotonic() - pruned_at >= _PRUNE_EVERY:
             pruned_at = time.monotonic()
-            prune()
+            with contained("placer", "what is too old"):
+                prune()
         return bool(placed or removed)
 
     repeat(stop, "placer", step, every=EVERY)

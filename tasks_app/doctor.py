@@ -47,6 +47,11 @@ def workers() -> Iterator[Finding]:
     online = [beat for beat in beats if beat.online]
     if not online:
         yield warning("No worker is online", "celery -A zenith_site worker --queues default")
+    for bad in heartbeat.unreadable():
+        yield warning(
+            f"The heartbeat of worker {bad.name} cannot be read, and is passed over: {bad.reason}",
+            "find out who writes to Zenith's Redis; a worker of Zenith's replaces it within seconds",
+        )
     for beat in beats:
         if not beat.online:
             yield warning(

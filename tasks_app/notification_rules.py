@@ -18,7 +18,7 @@ from zenith_site.notify.decisions import Failures, Look
 from zenith_site.notify.kinds import Kind, Severity
 from zenith_site.notify.rules import Rule, page, register
 from zenith_worker.wire import clearing, stream
-from zenith_worker.wire.heartbeat import read_all
+from zenith_worker.wire.heartbeat import read_all, unreadable
 
 #: Causes of failures that one look takes up; a storm of different errors is not hundreds of notifications at once.
 MAX_CAUSES: Final = 50
@@ -66,6 +66,14 @@ def _stream_behind(open_keys: frozenset[str]) -> Look:
     return decisions.stream_behind(stream.lag(), reverse("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
 
 
+def _set_aside(open_keys: frozenset[str]) -> Look:
+    found = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
+    newest = stream.newest_unreadable()
+    if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
+        found["A report of a worker"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
+    return decisions.set_aside(found, open_keys, reverse("tasks:events"))
+
+
 def _tasks_of_worker(name: str) -> str:
     # The page of a worker that is gone is, too, after five minutes; what it ran stays.
     return reverse("tasks:list") + "?" + urlencode({"q": f'worker:"{name}"'})
@@ -76,4 +84,5 @@ register(
     Rule(Kind.WORKER_GONE, Severity.WARNING, _workers_gone),
     Rule(Kind.QUEUE_AGE, Severity.WARNING, _queues_behind),
     Rule(Kind.STREAM_LAG, Severity.CRITICAL, _stream_behind),
+    Rule(Kind.SET_ASIDE, Severity.WARNING, _set_aside, lasting=0.0),
 )

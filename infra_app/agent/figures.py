@@ -64,7 +64,7 @@ class Gauge:
     def run(self, stop: threading.Event) -> None:
         """Read until stopped."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="figures") as self._pool:
-            repeat(stop, "The figures", self._look, every=READ_EVERY)
+            repeat(stop, "agent figures", self._look, every=READ_EVERY)
 
     def _look(self) -> None:
         try:

@@ -96,7 +96,7 @@ class Logs:
 
     def run(self, stop: threading.Event) -> None:
         """Look until stopped."""
-        repeat(stop, "The logs", self._look, every=LOOK_EVERY)
+        repeat(stop, "agent logs", self._look, every=LOOK_EVERY)
         for follower in self._followers.values():
             follower.close()
 

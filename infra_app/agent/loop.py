@@ -84,7 +84,7 @@ class Loop:
         """Run until stopped; what is under way is finished first."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="node") as pool:
             self._submit = pool.submit
-            repeat(stop, "the agent", self._tick, every=TICK)
+            repeat(stop, "agent loop", self._tick, every=TICK)
 
     def touch(self, node_id: UUID) -> None:
         """Look at a node soon; from any thread."""

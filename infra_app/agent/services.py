@@ -65,7 +65,7 @@ class Services:
 
     def run(self, stop: threading.Event) -> None:
         """Look until stopped."""
-        repeat(stop, "The services", self._look, every=LOOK_EVERY)
+        repeat(stop, "agent services", self._look, every=LOOK_EVERY)
 
     def _look(self) -> None:
         info = self._info()

@@ -50,7 +50,7 @@ class Survey:
 
     def run(self, stop: threading.Event) -> None:
         """Look until stopped."""
-        repeat(stop, "The inventory", self._look, every=TICK)
+        repeat(stop, "agent survey", self._look, every=TICK)
 
     def changed(self, event: EngineEvent) -> None:
         """Look again once it has settled; from any thread."""

@@ -22,12 +22,15 @@ from infra_app.gateway import Engine
 from infra_app.gateway.swarm import Swarm
 from infra_app.models import Host
 from infra_app.states import HOST_BEAT
-from zenith_site.common import hints
+from zenith_site.common import faults, hints
+from zenith_site.common.loops import keep_running
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two tries for a lease that another agent has.
 TRY_EVERY: Final = 1.0
+#: Seconds after an error that nobody foresaw.
+AFTER_FAULT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ class Agent:
                 logger.warning("The agent waits for the database: %s", error)
             except LeaseLostError:
                 logger.warning("Host %s was taken over by another agent, or removed.", self.name)
+            except Exception as error:
+                faults.note("agent", error)
+                stop.wait(AFTER_FAULT)
             # With it goes the lock, should this agent still have it.
             connection.close()
             stop.wait(TRY_EVERY)
@@ -94,11 +100,14 @@ class _Tenure:
             "loop": self._loop.run, "probe": self._probe.run, "events": self._listener.run, "figures": self._gauge.run,
             "logs": self._logs.run, "survey": self._survey.run, "services": self._services.run,
         }  # fmt: skip
-        threads = [threading.Thread(target=_closing(part), args=(self._over,), name=name) for name, part in parts.items()]
+        threads = [
+            threading.Thread(target=keep_running, args=(self._over, f"agent {name}", part), name=name)
+            for name, part in parts.items()
+        ]
         for thread in threads:
             thread.start()
         try:
-            while not stop.wait(HOST_BEAT) and all(thread.is_alive() for thread in threads):
+            while not stop.wait(HOST_BEAT):
                 self._lease.renew(self._host.pk, **self._probe.news())
         finally:
             self._over.set()
@@ -107,15 +116,3 @@ class _Tenure:
                 thread.join()
         self._lease.release(self._host.pk)
         hints.changed("nodes")
-
-
-def _closing(part: Callable[[threading.Event], None]) -> Callable[[threading.Event], None]:
-    """Return a part that leaves no database connection open when its thread ends."""
-
-    def run(stop: threading.Event) -> None:
-        try:
-            part(stop)
-        finally:
-            connection.close()
-
-    return run

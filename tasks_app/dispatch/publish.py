@@ -11,6 +11,7 @@ case from others, so what it sends says `perhaps_sent`, and the worker asks Post
 Nothing is sent to a queue that is paused: its tasks stay as they are until it is resumed.
 """
 
+import json
 import logging
 import time
 from collections import defaultdict
@@ -26,10 +27,13 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
+from zenith_site.common import faults
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
+from zenith_site.common.faults import is_away
 from zenith_site.common.sql import statements
-from zenith_worker.wire import spans
+from zenith_worker.wire import spans, stream
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status, position
 
@@ -49,6 +53,10 @@ _OF_QUEUE: Final = _LOCK.format(columns=ROW_COLUMNS, where="queue = %s AND statu
 _DUE: Final = _LOCK.format(
     columns=ROW_COLUMNS,
     where="(status = 'SCHEDULED' AND not_before <= now()) OR (held AND status = 'RETRY' AND not_before <= now())",
+)
+_ONE: Final = _LOCK.format(
+    columns=ROW_COLUMNS,
+    where="id = %s AND (status = 'PENDING' OR not_before <= now() AND (status = 'SCHEDULED' OR held AND status = 'RETRY'))",
 )
 _SQL: Final = statements(__file__)
 PENDING_QUEUES: Final = _SQL["pending_queues"]
@@ -86,6 +94,42 @@ def _pending_queues() -> list[str]:
 
 
 def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = False) -> int:
+    """Publish what a query finds and locks. Where one of the messages cannot be made, its task fails, and the others are sent."""
+    try:
+        return _publish_all(query, parameters, perhaps_sent)
+    except Exception as error:
+        if is_away(error):
+            raise
+        logger.warning("%s; each of these tasks is sent by itself.", error)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        rows = [Row(*values) for values in cursor.fetchall()]
+    for row in rows:
+        _publish_one(row)
+    return len(rows)
+
+
+def _publish_one(row: Row) -> None:
+    try:
+        _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
+    except Exception as error:
+        if is_away(error):
+            raise
+        faults.note("relay", error, f"task {row.task_id}")
+        stream.append([_unsendable(row, error)])
+
+
+def _unsendable(row: Row, error: Exception) -> Event:
+    """Return the end of a task of which no message can be made."""
+    reason = f"its message cannot be made: {type(error).__name__}: {error}"[:1000]
+    return Event(
+        task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=row.run.nesting, attempt=row.run.attempt,
+        error_type="UnsendableError", error_message=reason,
+        result=json.dumps({"exc_type": "UnsendableError", "exc_message": [reason], "exc_module": "zenith"}),
+    )  # fmt: skip
+
+
+def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
         rows = [Row(*values) for values in cursor.fetchall()]

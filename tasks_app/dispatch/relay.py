@@ -12,4 +12,4 @@ LOOK_EVERY: Final = 0.5
 
 def run(stop: threading.Event) -> None:
     """Publish due tasks until `stop` is set."""
-    repeat(stop, "The relay", publish_due, every=LOOK_EVERY)
+    repeat(stop, "relay", publish_due, every=LOOK_EVERY)

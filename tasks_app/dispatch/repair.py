@@ -26,7 +26,7 @@ def run(stop: threading.Event) -> None:
             if is_alone:
                 repair(recoverer, searcher)
 
-    repeat(stop, "The reconciler", once, every=PASS_EVERY)
+    repeat(stop, "reconciler", once, every=PASS_EVERY)
 
 
 def repair(recoverer: Recoverer, searcher: Searcher) -> None:

@@ -21,6 +21,8 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
+from zenith_site.common import faults
+from zenith_site.common.faults import is_away
 from zenith_site.common.loops import repeat
 from zenith_worker.wire.states import Status
 
@@ -32,7 +34,7 @@ LOOK_EVERY: Final = 0.5
 
 def run(stop: threading.Event) -> None:
     """Work off runs until `stop` is set."""
-    repeat(stop, "The replays", step, every=LOOK_EVERY)
+    repeat(stop, "replays", step, every=LOOK_EVERY)
 
 
 def step() -> bool:
@@ -42,12 +44,24 @@ def step() -> bool:
         found = due.select_for_update(skip_locked=True).order_by("next_at").first()
         if found is None:
             return False
-        if found.state == RunState.WATCHING:
-            _watch(found)
-        else:
-            _go_on(found)
+        try:
+            with transaction.atomic():
+                _take_further(found)
+        except Exception as error:
+            if is_away(error):
+                raise
+            faults.note("replays", error, f"run {found.id}")
+            found.refresh_from_db()
+            _end(found, RunState.STOPPED, f"It met an error that nobody foresaw: {type(error).__name__}: {error}"[:300])
         found.save()
     return True
+
+
+def _take_further(run: ReplayRun) -> None:
+    if run.state == RunState.WATCHING:
+        _watch(run)
+    else:
+        _go_on(run)
 
 
 def _watch(run: ReplayRun) -> None:

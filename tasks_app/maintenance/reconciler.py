@@ -25,12 +25,15 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from tasks_app.models import Task
+from zenith_site.common.faults import contained
 from zenith_site.common.lasting import Lasting
 from zenith_worker.wire import broker_queues, claims, stream
+from zenith_worker.wire.broker_queues import NotAMessageError
 from zenith_worker.wire.deliveries import note_lost, put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,17 @@ class Recoverer:
         lasting = self._abandoned.update(chain.from_iterable(found))
         for tag in (tag for tag, _ in lasting if tag in kept):
             logger.error("A worker has held message %s for %.0f s after its task's end; it is dropped.", tag, ENDED_SETTLED_AFTER)
-        return sum(self._put_back(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
+        return sum(self._recover(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
+
+    def _recover(self, tag: str, owner: str, *, dead: bool) -> bool:
+        """Put a message back; what is none is set aside, so that it is not met again at every look."""
+        with contained("reconciler", f"message {tag[:100]}"):
+            try:
+                return self._put_back(tag, owner, dead=dead)
+            except NotAMessageError as error:
+                stream.set_aside(Entry("0-0", error.raw), f"a message that a worker held: {error}")
+                broker_queues.drop(tag)
+        return False
 
     def _of_dead(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
         for tag, owner in owners.items():

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from tasks_app.maintenance import expired, periods
 from tasks_app.models import DeadLetter
+from zenith_site.common.faults import contained
 from zenith_site.common.loops import repeat
 from zenith_site.common.retention import Rule, registered
 
@@ -62,23 +63,30 @@ def rules() -> list[Rule]:
 
 def run(stop: threading.Event) -> None:
     """Prune every hour until `stop` is set."""
-    repeat(stop, "Pruning", partial(_prune, stop), every=LOOK_EVERY)
+    repeat(stop, "retention", partial(_prune, stop), every=LOOK_EVERY)
 
 
 def _prune(stop: threading.Event | None = None) -> None:
     """Follow every rule, working half of the time only: nothing here is urgent, and others want the disk."""
     stop = stop or threading.Event()
     for rule in rules():
-        removed, started = 0, time.monotonic()
-        for rows in rule.prune():
-            removed += rows
-            if stop.wait(min(1.0, time.monotonic() - started)):
-                return
-            started = time.monotonic()
-        if removed:
-            logger.info("Pruned: %s rows of %s.", removed, rule.name)
+        with contained("retention", rule.name):
+            _follow(rule, stop)
+        if stop.is_set():
+            return
     # Nobody needs a connection that idles for an hour.
     connection.close()
+
+
+def _follow(rule: Rule, stop: threading.Event) -> None:
+    removed, started = 0, time.monotonic()
+    for rows in rule.prune():
+        removed += rows
+        if stop.wait(min(1.0, time.monotonic() - started)):
+            return
+        started = time.monotonic()
+    if removed:
+        logger.info("Pruned: %s rows of %s.", removed, rule.name)
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tasks_app.maintenance import pauses, periods
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.application import celery_app
+from zenith_site.common.faults import contained
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -62,11 +63,12 @@ class QueueNow:
 
 def run(stop: threading.Event) -> None:
     """Look, and sum up what is over, until `stop` is set."""
-    repeat(stop, "Sampling", _once, every=LOOK_EVERY)
+    repeat(stop, "samples", _once, every=LOOK_EVERY)
 
 
 def _once() -> bool:
-    take()
+    with contained("samples", "load and queues"):
+        take()
     return periods.sum_up()
 
 

@@ -21,6 +21,7 @@ from tasks_app.search import planner
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.search.parser import Search, parse
 from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
+from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
 from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
@@ -244,6 +245,6 @@ def _value(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return mask(json.loads(text))
-    except ValueError:
+        return mask(bounded(json.loads(text)))
+    except (ValueError, RecursionError):
         return mask_text(text)

@@ -19,11 +19,9 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
-import redis
-from django.db import DatabaseError, DataError, IntegrityError
-
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
+from zenith_site.common.faults import is_away
 from zenith_site.common.loops import Pause, with_fresh_connection
 from zenith_worker.wire import spans, stream
 from zenith_worker.wire.events import Event, UnreadableEntryError, core, decode, salvage
@@ -66,10 +64,12 @@ class Recorder:
                 while not self._stop.is_set():
                     self.step()
                     self._pause.reset()
-            except (redis.RedisError, DatabaseError) as error:
+            except Exception as error:
+                if not is_away(error):
+                    raise
                 # What was read and not removed is claimed back from ourselves, too.
                 self._next_claim = 0.0
-                self._pause.after("The recorder", error)
+                self._pause.after("recorder", error)
 
     def step(self, block: float = BLOCK) -> int:
         """Handle what is there, waiting up to `block` seconds; return how many entries."""
@@ -108,7 +108,9 @@ class Recorder:
         """Apply a batch and remove it from the stream."""
         try:
             newest = _apply(events)
-        except (DataError, IntegrityError, ValueError) as error:
+        except Exception as error:
+            if is_away(error):
+                raise
             newest = self._handle_singly(readable, error)
         else:
             stream.done(readable)
@@ -126,14 +128,16 @@ class Recorder:
         return readable, events
 
     def _handle_singly(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Find the entry that PostgreSQL refuses, so that it alone is set aside."""
+        """Find the entry that cannot be applied, whatever it raises, so that it alone is set aside."""
         logger.warning("A batch of %s entries was refused (%s); trying each.", len(entries), error)
         newest = None
         for entry in entries:
             try:
                 newest = _apply(decode(entry.raw)) or newest
                 stream.done([entry])
-            except (DataError, IntegrityError, ValueError) as reason:
+            except Exception as reason:
+                if is_away(reason):
+                    raise
                 newest = self._salvage(entry) or newest
                 self._set_aside(entry, reason)
         return newest
@@ -144,7 +148,9 @@ class Recorder:
         for event in salvage(entry.raw):
             try:
                 newest = _apply([core(event)]) or newest
-            except (DataError, IntegrityError, ValueError) as error:
+            except Exception as error:
+                if is_away(error):
+                    raise
                 logger.error("A step of task %s could not be recorded at all: %s", event.task_id[:100], error)
         return newest
 

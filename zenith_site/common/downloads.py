@@ -13,6 +13,8 @@ from uuid import UUID
 
 from django.http import HttpRequest, StreamingHttpResponse
 
+from zenith_site.common.jsonsafe import bounded
+
 Row = TypeVar("Row")
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
@@ -74,7 +76,9 @@ def _plain(value: Any) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Enum):
         return value.value
-    return str(value) if isinstance(value, UUID) else value
+    if isinstance(value, UUID):
+        return str(value)
+    return bounded(value)
 
 
 def _cell(value: Any) -> Any:

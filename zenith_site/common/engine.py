@@ -1,14 +1,12 @@
 """The loops of the engine: each app registers its own in `engine_loops.py`, and `manage.py run_engine` runs them."""
 
-import threading
-from collections.abc import Callable
 from functools import cache
 from typing import Final
 
 from django.utils.module_loading import autodiscover_modules
 
-#: Runs until the event is set.
-Loop = Callable[[threading.Event], None]
+from zenith_site.common.loops import Loop
+
 _LOOPS: Final[dict[str, Loop]] = {}
 
 

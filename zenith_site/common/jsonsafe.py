@@ -16,6 +16,9 @@ from zenith_site.common.errors import InvalidJSONError, Problem
 
 SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
+#: Levels beyond which what other code has sent is not kept any more, and what stands in their place.
+STORED_DEPTH: Final = 200
+TOO_DEEP: Final = "… nested too deeply to be kept"
 #: How many culprits are named; one is enough to refuse, thousands help nobody.
 MAX_NAMED: Final = 20
 _UNSAFE_INTEGER: Final = f"integers must lie within ±{SAFE_INTEGER}"
@@ -123,20 +126,24 @@ def storable_text(text: str) -> str:
 def storable(value: Any) -> str:
     """Return a value as JSON text that jsonb accepts, whatever it holds.
 
-    Used for what other code has sent already: it must be shown, it can no longer be refused.
+    Used for what other code has sent already: it must be shown, it can no longer be refused. What lies deeper than STORED_DEPTH
+    is left out.
     """
-    return json.dumps(_storable(value), allow_nan=False, default=repr)
+    return json.dumps(bounded(value), allow_nan=False, default=repr)
 
 
-def _storable(value: Any) -> Any:
+def bounded(value: Any, levels: int = STORED_DEPTH) -> Any:
+    """Return a value that everything which shows or stores it can take: so many levels, and text that is Unicode."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
+    if isinstance(value, dict | list | tuple) and not levels:
+        return TOO_DEEP
     if isinstance(value, dict):
-        return {storable_text(str(key)): _storable(item) for key, item in value.items()}
+        return {storable_text(str(key)): bounded(item, levels - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
+        return [bounded(item, levels - 1) for item in value]
     return value
 
 

@@ -4,15 +4,19 @@ import logging
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
-import redis
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 
-from zenith_site.common.errors import BrokerUnavailableError
+from zenith_site.common import faults
 
 logger = logging.getLogger(__name__)
+
+#: Seconds of the longest pause after something that nobody foresaw.
+LONGEST_PAUSE: Final = 30.0
 
 
 def stop_on_signals(stop: threading.Event) -> None:
@@ -32,6 +36,10 @@ def stop_on_signals(stop: threading.Event) -> None:
     threading.Thread(target=await_signal, name="signals", daemon=True).start()
 
 
+#: Runs until the event is set.
+Loop = Callable[[threading.Event], None]
+
+
 class Pause:
     """A growing wait between tries, said once per outage and once when it is over."""
 
@@ -44,6 +52,10 @@ class Pause:
         """Wait after `error`: a tenth of a second at first, then twice as long each time."""
         if not self._seconds:
             logger.warning("%s waits: %s", who, str(error).strip() or type(error).__name__)
+        self.once_more()
+
+    def once_more(self) -> None:
+        """Wait, twice as long as the last time."""
         self._seconds = min(max(self._seconds * 2, 0.1), self._longest)
         self._stop.wait(self._seconds)
 
@@ -67,10 +79,10 @@ def with_fresh_connection() -> Iterator[None]:
         raise
 
 
-def repeat(stop: threading.Event, who: str, step: Callable[[], object], *, every: float) -> None:
+def repeat(stop: threading.Event, part: str, step: Callable[[], object], *, every: float) -> None:
     """Call `step` until `stop` is set: at once again while it finds something to do, else after `every` seconds.
 
-    A database or broker that is away is waited out; `who` names the loop in the log.
+    A database or broker that is away is waited out. `part` names the loop in the log, as `keep_running` knows it.
     """
     pause = Pause(stop)
     while not stop.is_set():
@@ -80,5 +92,29 @@ def repeat(stop: threading.Event, who: str, step: Callable[[], object], *, every
                     pass
             pause.reset()
             stop.wait(every)
-        except (DatabaseError, redis.RedisError, BrokerUnavailableError) as error:
-            pause.after(who, error)
+        except Exception as error:
+            if not faults.is_away(error):
+                raise
+            pause.after(part, error)
+
+
+def keep_running(stop: threading.Event, part: str, loop: Loop) -> None:
+    """Run a loop until `stop` is set: whatever ends it before is a fault, after which it begins anew, later each time.
+
+    So what one loop meets holds up no other one, and a process ends only when it is told to.
+    """
+    pause = Pause(stop, longest=LONGEST_PAUSE)
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            loop(stop)
+        except Exception as error:
+            faults.note(part, error)
+        else:
+            if not stop.is_set():
+                faults.note(part, RuntimeError("it ended without being told to"))
+        finally:
+            connection.close()
+        if time.monotonic() - began > 2 * LONGEST_PAUSE:
+            pause = Pause(stop, longest=LONGEST_PAUSE)
+        pause.once_more()

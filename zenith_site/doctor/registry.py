@@ -1,5 +1,6 @@
 """The checks, and running them."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +9,8 @@ from typing import Final
 from django.utils.module_loading import autodiscover_modules
 
 from zenith_site.problems import UNAVAILABLE
+
+logger = logging.getLogger(__name__)
 
 POSTGRESQL: Final = "PostgreSQL"
 REDIS: Final = "Redis"
@@ -109,3 +112,6 @@ def _run(item: Check, away: set[str]) -> Result:
     except UNAVAILABLE as failed:
         said = " ".join(str(failed).split()) or type(failed).__name__
         return Result(item.name, (error(f"could not be checked: {said}", "look at the findings above, then run this again"),))
+    except Exception as bug:
+        logger.debug("The check failed", exc_info=True)
+        return Result(item.name, (error(f"could not be checked: {type(bug).__name__}: {bug}", "report it: the check has a bug"),))

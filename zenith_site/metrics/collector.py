@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from zenith_site.metrics import own
 from zenith_site.metrics.sources import Source, sources
 from zenith_site.problems import UNAVAILABLE
 from zenith_site.version import VERSION
@@ -22,7 +23,7 @@ class ZenithCollector(Collector):
         up = GaugeMetricFamily("zenith_metrics_source_up", "0 where a source of figures did not answer.", labels=("source",))
         seconds = GaugeMetricFamily("zenith_metrics_source_seconds", "How long asking it took.", labels=("source",))
         yield InfoMetricFamily("zenith_build", "What runs here.", value={"version": VERSION})
-        for name, source in sources().items():
+        for name, source in {"faults": own.faults_of_parts, **sources()}.items():
             started = time.perf_counter()
             found = _ask(name, source)
             up.add_metric((name,), found is not None)
@@ -38,4 +39,7 @@ def _ask(name: str, source: Source) -> list[Metric] | None:
         return list(source())
     except UNAVAILABLE as error:
         logger.warning("No metrics of %s: %s", name, str(error).strip() or type(error).__name__)
+        return None
+    except Exception:
+        logger.exception("No metrics of %s", name)
         return None

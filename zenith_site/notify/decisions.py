@@ -166,3 +166,18 @@ def hosts_unreachable(hosts: Iterable[HostSeen], open_keys: AbstractSet[str], li
             continue
         over.pop(host.name, None)
     return Look(holding, over)
+
+
+def faults(found: Mapping[str, tuple[str, str]], open_keys: AbstractSet[str], link: str) -> Look:
+    """A fault holds while its part had one lately: by part, what was passed over and what it met."""
+    holding = [
+        Condition(part, f"{part} fails", f"{f'It passed over {item}. ' if item else ''}{error}", link)
+        for part, (item, error) in sorted(found.items())
+    ]
+    return Look(holding, dict.fromkeys(open_keys - found.keys(), "It has met no further error."))
+
+
+def set_aside(found: Mapping[str, str], open_keys: AbstractSet[str], link: str) -> Look:
+    """What was set aside holds while it is new, or there: by what it is, and why."""
+    holding = [Condition(what, f"{what} was set aside", why, link) for what, why in sorted(found.items())]
+    return Look(holding, dict.fromkeys(open_keys - found.keys(), "Nothing more of it was set aside."))

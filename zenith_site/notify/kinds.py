@@ -38,6 +38,8 @@ class Kind(StrEnum):
     STREAM_LAG = "stream-lag"
     NODE_FAILED = "node-failed"
     HOST_UNREACHABLE = "host-unreachable"
+    FAULT = "fault"
+    SET_ASIDE = "set-aside"
 
     @property
     def label(self) -> str:
@@ -57,6 +59,8 @@ _LABELS: Final = {
     Kind.STREAM_LAG: "Recorder behind",
     Kind.NODE_FAILED: "Node failed",
     Kind.HOST_UNREACHABLE: "Host unreachable",
+    Kind.FAULT: "Zenith fails",
+    Kind.SET_ASIDE: "Set aside",
 }
 _SENTENCES: Final = {
     Kind.DEAD_LETTER: "Tasks gave up for a cause that is new, or that had been quiet.",
@@ -65,6 +69,8 @@ _SENTENCES: Final = {
     Kind.STREAM_LAG: "What workers report is not recorded: pages show old news.",
     Kind.NODE_FAILED: "A worker node could not be started, or ends again and again.",
     Kind.HOST_UNREACHABLE: "The agent of a Docker host is silent, or cannot reach its engine.",
+    Kind.FAULT: "A part of Zenith met an error that nobody foresaw; it tries again, and the others go on.",
+    Kind.SET_ASIDE: "A report or a heartbeat could not be read, and was set aside.",
 }
 
 

@@ -22,6 +22,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
+from zenith_site.common import faults
 from zenith_site.common.hints import changed
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
@@ -83,7 +84,7 @@ class Claim:
 
 def run(stop: threading.Event) -> None:
     """Send what is due until `stop` is set."""
-    repeat(stop, "The outbox", send_next, every=LOOK_EVERY)
+    repeat(stop, "outbox", send_next, every=LOOK_EVERY)
 
 
 def send_next() -> bool:
@@ -95,6 +96,10 @@ def send_next() -> bool:
         channels.send(claimed.channel, claimed.message)
     except SendError as error:
         settle(claimed, error)
+    except Exception as error:
+        # A channel's own fault: tried again later, as if the receiver had failed.
+        faults.note("outbox", error, f"a message by {claimed.channel.label}")
+        settle(claimed, SendError(f"{type(error).__name__}: {error}"))
     else:
         settle(claimed)
     changed("notifications")

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import redis
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 
 from zenith_site.common.alone import alone
+from zenith_site.common.faults import contained
 from zenith_site.common.hints import changed
 from zenith_site.common.lasting import Lasting
 from zenith_site.common.loops import repeat
@@ -49,12 +49,13 @@ class Watch:
         self._lasting = {rule.kind: Lasting(LATE) for rule in self._rules}
 
     def look(self) -> None:
-        """Look at every rule, also where one cannot be looked at. Raises the first redis.RedisError or django.db.Error."""
+        """Look at every rule, also where one cannot be looked at. Raises the first error that says that a server is away."""
         failed: list[Exception] = []
         for rule in self._rules:
             try:
-                self._look_at(rule)
-            except (DatabaseError, redis.RedisError) as error:
+                with contained("notifications", f"the rule for {rule.kind}"):
+                    self._look_at(rule)
+            except Exception as error:
                 failed.append(error)
         if failed:
             raise failed[0]
@@ -80,7 +81,7 @@ class Watch:
 def run(stop: threading.Event) -> None:
     """Look until `stop` is set."""
     watch = Watch()
-    repeat(stop, "The watch for notifications", watch.look, every=LOOK_EVERY)
+    repeat(stop, "notifications", watch.look, every=LOOK_EVERY)
 
 
 def report(rule: Rule, look: Look) -> bool:

@@ -95,7 +95,7 @@ def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
     """Return up to `limit` messages of a queue that workers hold. Raises redis.RedisError."""
     held: list[tuple[str, Any]] = []
     for tag, body in client().hscan_iter(UNACKED, count=_PAGE):
-        envelope, _exchange, routed_to = json.loads(body)
+        envelope, routed_to = _held(body)
         if routed_to == queue:
             held.append((text(tag), envelope))
         if len(held) >= limit:
@@ -109,7 +109,7 @@ def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
 
 def unacknowledged_by_queue() -> dict[str, int]:
     """Return how many messages workers hold of each queue. Raises redis.RedisError."""
-    return Counter(json.loads(body)[2] for _, body in client().hscan_iter(UNACKED, count=_PAGE))
+    return Counter(queue for _, body in client().hscan_iter(UNACKED, count=_PAGE) if (queue := _held(body)[1]))
 
 
 _SWEEP: Final = load("claim", "queue_sweep")
@@ -162,24 +162,45 @@ def dead(instances: Iterable[str]) -> set[str]:
 _PUT_BACK: Final = load("claim", "queue_put_back")
 
 
+class NotAMessageError(ValueError):
+    """What is noted under a delivery tag is no message of kombu's; `raw` is what stands there."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__("what is noted for it is no message of kombu's")
+        self.raw = raw
+
+
 def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, Any] | None:
     """Put one message of a dead worker back at the head of its queue, and return its headers.
 
     Returns None where there is none, where its owner beats again, and where its attempt is over:
     then only the acknowledgement got lost, and the message is dropped. With `unless_alive` false
-    also a living owner loses it: one that forgot it. Raises redis.RedisError.
+    also a living owner loses it: one that forgot it. Raises redis.RedisError or NotAMessageError.
     """
-    held = client().hget(UNACKED, tag)
-    message, _exchange, queue = json.loads(held) if held else ({"headers": {}}, "", "")
-    headers: dict[str, Any] = message["headers"]
+    held: Any = client().hget(UNACKED, tag)
+    message, queue = _held(held) if held else ({"headers": {}}, "")
+    headers: dict[str, Any] = message.get("headers", {})
     if held:
+        if not headers.get("id") or not queue:
+            raise NotAMessageError(held)
         headers["redelivered"] = True
-        message["properties"]["delivery_info"]["redelivered"] = True
+        properties = message.setdefault("properties", {})
+        info = properties.get("delivery_info")
+        properties["delivery_info"] = {**(info if isinstance(info, dict) else {}), "redelivered": True}
     answer = script(
         _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
         _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), Run.of(headers).number,
     )  # fmt: skip
     return headers if answer else None
+
+
+def drop(tag: str) -> None:
+    """Forget what is noted under a delivery tag. Raises redis.RedisError."""
+    with client().pipeline(transaction=True) as pipe:
+        pipe.hdel(UNACKED, tag)
+        pipe.zrem(UNACKED_INDEX, tag)
+        pipe.hdel(TAKEN, tag)
+        pipe.execute()
 
 
 _PASS_ON: Final = load("queue_pass_on")
@@ -214,10 +235,25 @@ def _priority_of(message: dict[str, Any]) -> int:
 def _envelope(body: bytes | str) -> dict[str, Any]:
     """Return a message as kombu wrote it; empty for what is none of kombu's."""
     try:
-        envelope = json.loads(body)
-    except ValueError:
+        return _checked(json.loads(body))
+    except (ValueError, RecursionError):
         return {}
-    return envelope if isinstance(envelope, dict) else {}
+
+
+def _held(body: bytes | str) -> tuple[dict[str, Any], str]:
+    """Return a message that a worker holds, and its queue; empty for what is none of kombu's."""
+    try:
+        envelope, _exchange, queue = json.loads(body)
+    except (ValueError, TypeError, RecursionError):
+        return {}, ""
+    return _checked(envelope), queue if isinstance(queue, str) else ""
+
+
+def _checked(envelope: Any) -> dict[str, Any]:
+    if not isinstance(envelope, dict):
+        return {}
+    parts = (envelope.get("headers", {}), envelope.get("properties", {}))
+    return envelope if all(isinstance(part, dict | None) for part in parts) else {}
 
 
 def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> Message:
@@ -232,5 +268,5 @@ def _task_id(body: bytes | str) -> str | None:
     found = _TASK_ID.search(body if isinstance(body, bytes) else body.encode())
     try:
         return str(json.loads(found[1])) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -72,8 +72,8 @@ def load(*names: str) -> str:
 
 
 def text(value: bytes | str) -> str:
-    """Return a name or an id as Redis answers it, which depends on the protocol, as text."""
-    return value.decode() if isinstance(value, bytes) else value
+    """Return a name or an id as Redis answers it, which depends on the protocol, as text, whatever somebody wrote there."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 @cache

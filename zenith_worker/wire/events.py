@@ -18,6 +18,8 @@ from zenith_worker.wire.states import Status, position
 
 #: Characters kept of an argument that JSON cannot hold.
 _REPR_KEPT: Final = 1024
+#: Levels of nesting up to which arguments are told as they are: far less than what recorders and pages can take.
+MAX_DEPTH: Final = 150
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,9 +111,32 @@ def encode(events: Iterable[Event]) -> bytes:
     ]
     try:
         text = _dumps(rows)
+        told = not _may_be_deep(text) or all(map(_is_tellable, rows))
     except (TypeError, ValueError, RecursionError):
-        text = _dumps([row if _is_json(row) else _described(row) for row in rows])
+        told = False
+    if not told:
+        text = _dumps([row if _is_tellable(row) else _described(row) for row in rows])
     return text.encode()
+
+
+def nested_deeper(value: Any, levels: int) -> bool:
+    """Return whether lists and objects lie within each other more than so many levels deep; it takes no stack to tell."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for held in layer
+            if isinstance(held, dict | list | tuple)
+            for item in (held.values() if isinstance(held, dict) else held)
+        ]
+        if not layer:
+            return False
+    return True
+
+
+def _may_be_deep(text: str) -> bool:
+    # A sure no in almost every case, at the price of a search.
+    return text.count("[") + text.count("{") > MAX_DEPTH
 
 
 #: What is known of a message whose arguments JSON cannot hold: it cannot be sent again.
@@ -124,9 +149,9 @@ def _dumps(value: Any) -> str:
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:
     """Return an event's row with the arguments that JSON cannot hold by what they look like."""
-    described = {name: value for name, value in row.items() if name != "extras"}
-    if "args" in row or "kwargs" in row:
-        # What it was called with is known by its looks only.
+    described = dict(row)
+    if row.keys() & {"args", "kwargs", "extras"}:
+        # What it was called with, or what is to follow it, is known by its looks only.
         described["extras"] = OPAQUE
     if "args" in row:
         described["args"] = [_speakable(item) for item in row["args"]]
@@ -136,10 +161,14 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _speakable(value: Any) -> Any:
-    return value if _is_json(value) else saferepr(value, maxlen=_REPR_KEPT)
+    # Some levels less: it lies within others.
+    return value if _is_tellable(value, MAX_DEPTH - 4) else saferepr(value, maxlen=_REPR_KEPT)
 
 
-def _is_json(value: Any) -> bool:
+def _is_tellable(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether JSON holds a value, nested no deeper than what everybody can read."""
+    if nested_deeper(value, levels):
+        return False
     try:
         _dumps(value)
     except (TypeError, ValueError, RecursionError):

@@ -8,14 +8,15 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import celery
+import redis
 
-from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, WORKER, WORKERS
 
@@ -89,6 +90,13 @@ class WorkerBeat:
         return self.heartbeat_age >= DEAD_AFTER
 
 
+class Unreadable(NamedTuple):
+    """A heartbeat that is none, and what is wrong with it."""
+
+    name: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What a worker tells of itself beside what it does; WorkerBeat explains the members."""
@@ -141,30 +149,89 @@ _DROP: Final = load("worker_drop")
 
 
 def read_all() -> list[WorkerBeat]:
-    """Return every worker heard of lately, by name. Raises redis.RedisError."""
-    names = sorted(text(name) for name in client().smembers(WORKERS))
+    """Return every worker heard of lately, by name; what cannot be read is left to `unreadable`. Raises redis.RedisError."""
+    return [found for found in _read() if isinstance(found, WorkerBeat)]
+
+
+def unreadable() -> list[Unreadable]:
+    """Return the heartbeats that no worker of Zenith's can have written, by name. Raises redis.RedisError."""
+    return [found for found in _read() if isinstance(found, Unreadable)]
+
+
+def _read() -> list[WorkerBeat | Unreadable]:
+    # Bytes, or text: that depends on the protocol.
+    names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(WORKERS))
     if not names:
         return []
     with client().pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.get(WORKER + name)
-            pipe.pttl(WORKER + name)
-        answers = pipe.execute()
-    pairs = list(zip(names, answers[::2], answers[1::2], strict=True))
-    for name in (name for name, body, _ in pairs if body is None):
-        script(_DROP, WORKERS, name, WORKER + name)
-    return [_beat(name, body, left) for name, body, left in pairs if body is not None]
+            pipe.get(WORKER.encode() + name)
+            pipe.pttl(WORKER.encode() + name)
+        answers = pipe.execute(raise_on_error=False)
+    found = list(zip(names, answers[::2], answers[1::2], strict=True))
+    for name in (name for name, body, _ in found if body is None):
+        script(_DROP, WORKERS, name, WORKER.encode() + name)
+    return [_beat(name, body, left) for name, body, left in found if body is not None]
 
 
-_MEMBERS: Final = {item.name for item in fields(WorkerBeat)} - {"name", "heartbeat_age"}
+def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:
+    """Return a heartbeat, checked as everything that other processes write."""
+    try:
+        if isinstance(body, redis.ResponseError):
+            raise TypeError(str(body))
+        values = json.loads(body)
+        # A worker of another version may know more, or less.
+        known = {member: check(values[member]) for member, check in _MEMBERS.items() if values.get(member) is not None}
+        return WorkerBeat(name=_text(name.decode()), heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return Unreadable(name.decode(errors="replace").replace("\x00", "\ufffd"), f"{type(error).__name__}: {error}"[:200])
 
 
-def _beat(name: str, body: bytes, left_ms: int) -> WorkerBeat:
-    values: dict[str, Any] = json.loads(body)
-    # A worker of another version may know more, or less.
-    known: dict[str, Any] = {
-        member: tuple(value) if isinstance(value, list) else value for member, value in values.items() if member in _MEMBERS
-    }
-    for member in ("limited", "not_yet"):
-        known[member] = tuple(Waiting(*kind) for kind in known.get(member, ()))
-    return WorkerBeat(name=name, heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)
+def _text(value: Any) -> str:
+    if type(value) is not str or "\x00" in value:
+        raise TypeError(f"{value!r:.50} is no text that can be stored")
+    value.encode()
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _BEYOND:
+        raise TypeError(f"{value!r:.50} is no count")
+    return value
+
+
+def _moment(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < _BEYOND:
+        raise TypeError(f"{value!r:.50} is no time")
+    return float(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _listed(value)))
+
+
+def _listed(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError(f"{value!r:.50} is no list")
+    return value
+
+
+def _range(value: Any) -> tuple[int, int]:
+    fewest, most = map(_count, _listed(value))
+    return fewest, most
+
+
+def _waiting(value: Any) -> tuple[Waiting, ...]:
+    return tuple(Waiting(_text(name), _count(number), *map(_text, rate)) for name, number, *rate in map(_listed, _listed(value)))
+
+
+#: After every count and time that can be meant; also keeps out NaN and infinities.
+_BEYOND: Final = 2**53
+_MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("version", "instance", "pool", "python"), _text),
+    **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
+    **dict.fromkeys(("started_at", "clock"), _moment),
+    **dict.fromkeys(("queues", "held", "tags", "withheld"), _texts),
+    **dict.fromkeys(("limited", "not_yet"), _waiting),
+    "autoscale": _range,
+}

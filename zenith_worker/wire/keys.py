@@ -31,6 +31,10 @@ TAKEN: Final = "zenith:taken"
 #: The set of paused queues.
 PAUSED: Final = "zenith:paused"
 
+#: Hashes by part of Zenith: its newest fault, and how many it has had.
+FAULTS: Final = "zenith:faults"
+FAULT_COUNTS: Final = "zenith:fault-counts"
+
 #: Prefixes of the sliding windows for callers, and of those for logins by account and by address.
 LIMIT: Final = "zenith:limit"
 LOGIN_ACCOUNT: Final = "zenith:login:account:"

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 
@@ -98,15 +98,34 @@ def length() -> int:
 def lag() -> float:
     """Return for how many seconds the oldest entry has waited, by Redis' clock. Raises redis.RedisError."""
     oldest = client().xrange(EVENTS, count=1)
-    if not oldest:
-        return 0.0
-    seconds, micros = client().time()
-    return max(0.0, seconds + micros / 1e6 - int(text(oldest[0][0] or "0").partition("-")[0]) / 1000)
+    return _age(oldest[0][0]) if oldest else 0.0
 
 
 def unreadable_count() -> int:
     """Return how many entries were set aside."""
     return int(client().xlen(UNREADABLE))
+
+
+class SetAside(NamedTuple):
+    """An entry that was set aside: seconds since then by Redis' clock, and why."""
+
+    age: float
+    reason: str
+
+
+def newest_unreadable() -> SetAside | None:
+    """Return the entry that was set aside last, if any is kept. Raises redis.RedisError."""
+    newest = client().xrevrange(UNREADABLE, count=1)
+    if not newest:
+        return None
+    id_, members = newest[0]
+    reason: Any = (members or {}).get(b"reason", b"")
+    return SetAside(_age(id_), text(reason))
+
+
+def _age(entry_id: bytes | str | None) -> float:
+    seconds, micros = client().time()
+    return max(0.0, seconds + micros / 1e6 - int(text(entry_id or "0").partition("-")[0]) / 1000)
 
 
 def note_recorder(place: str) -> None:

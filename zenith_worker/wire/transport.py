@@ -12,9 +12,13 @@ knows whose they were when a worker dies. Kombu's own bookkeeping names no owner
 A message that was taken out of its queue, and of which Redis then refuses the note because its memory or
 its disk is full, is in no place but this process. It is put back as soon as Redis accepts it; kombu drops it.
 
+What somebody put into a queue's list and is no message at all is set aside with the reason; it ends kombu's worker.
+
 Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
 """
 
+import json
+import logging
 import threading
 from contextlib import suppress
 from time import time
@@ -27,8 +31,12 @@ from kombu.utils.json import dumps
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from zenith_worker.wire.client import text
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import TAKEN
+from zenith_worker.wire.stream import Entry, set_aside
+
+logger = logging.getLogger(__name__)
 
 
 class _Line:
@@ -133,10 +141,35 @@ class QoS(kombu_redis.QoS):
         return f"{self.channel.global_keyprefix}{key}"
 
 
+class UnreadableMessageError(ValueError):
+    """What lay in a queue is no message of kombu's."""
+
+
+class Message(virtual.Message):
+    """Kombu's message, which says of one that cannot be read that it cannot."""
+
+    def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+        try:
+            make: Any = super().__init__
+            make(payload, channel=channel, **options)
+            _check(self.delivery_tag, self.delivery_info["exchange"], self.delivery_info["routing_key"])
+        except Exception as error:
+            raise UnreadableMessageError(f"{type(error).__name__}: {error}") from error
+
+
+def _check(*texts: Any) -> None:
+    """Raise TypeError for what kombu takes for text without looking, and could not be written to Redis."""
+    for item in texts:
+        if not isinstance(item, str):
+            raise TypeError(f"{item!r:.50} is no text")
+        item.encode()
+
+
 class Channel(kombu_redis.Channel):
     """Kombu's channel, which keeps its client instead of making one for every command."""
 
     QoS = QoS
+    Message = Message
     _kept: Any = None
     #: kombu gives up pipelining where any retry is configured, since a pipeline may be sent twice by
     #: it; the one below never retries.
@@ -168,7 +201,9 @@ class Channel(kombu_redis.Channel):
     def _create_client(self, asynchronous: bool = False) -> Any:
         create: Any = super()._create_client
         if asynchronous:
-            return create(asynchronous=True)
+            taking = create(asynchronous=True)
+            taking.set_response_callback("BRPOP", _taken)
+            return taking
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = create()
         return self._kept
@@ -178,3 +213,34 @@ class Transport(kombu_redis.Transport):
     """Kombu's Redis transport with the channel above."""
 
     Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        deliver: Any = super()._deliver
+        try:
+            deliver(message, queue)
+        except UnreadableMessageError as error:
+            _set_aside(queue, dumps(message).encode(), error)
+
+
+def _taken(answer: Any, **_: Any) -> Any:
+    """Return what Redis answered to BRPOP, as redis-py does; nothing where it is no message, which is set aside."""
+    if not answer:
+        return None
+    queue, raw = answer
+    try:
+        if not isinstance(json.loads(raw), dict):
+            raise TypeError("it is no object")
+    except (ValueError, TypeError, RecursionError) as error:
+        _set_aside(text(queue), raw, error)
+        return None
+    return queue, raw
+
+
+def _set_aside(queue: str, raw: bytes, error: Exception) -> None:
+    reason = f"it lay in queue {queue[:100]} and is no message: {type(error).__name__}: {error}"
+    logger.error("Something was set aside: %s", reason)
+    try:
+        set_aside(Entry("0-0", raw), reason)
+    except redis.RedisError as away:
+        # It was taken by what took it: nobody can put it anywhere.
+        logger.error("It is lost, as Redis is away: %s [%r]", away, raw[:1000])

@@ -10,11 +10,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from zenith_site.common.engine import loops
-from zenith_site.common.loops import stop_on_signals
+from zenith_site.common.loops import keep_running, stop_on_signals
 
 
 class Command(BaseCommand):
-    """Run the parts of the engine, each in a thread; any number of engines may run."""
+    """Run the parts of the engine, each in a thread; any number of engines may run.
+
+    A part that fails begins anew, while the others go on.
+    """
 
     help = (
         "Publish due tasks, record what workers report, repair what died or got lost, place and scale "
@@ -36,12 +39,11 @@ class Command(BaseCommand):
         stop = threading.Event()
         stop_on_signals(stop)
         known = loops()
-        threads = [threading.Thread(target=known[name], args=(stop,), name=name) for name in only or sorted(known)]
+        threads = [
+            threading.Thread(target=keep_running, args=(stop, name, known[name]), name=name) for name in only or sorted(known)
+        ]
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
-            if not stop.wait(1.0) and not all(thread.is_alive() for thread in threads):
-                stop.set()  # a part died of a bug: end all, so that the supervisor starts anew
         for thread in threads:
             thread.join()
         self.stdout.write("engine stopped")
