@@ -25,6 +25,7 @@ from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.faults import contained
 from zenith_site.common.hints import changed
 from zenith_site.common.loops import repeat
+from zenith_worker.wire.queue_names import why_reserved
 
 #: Seconds between two decisions on a group.
 EVERY: Final = 5.0
@@ -123,6 +124,8 @@ def _check(wish: Wish) -> None:
     problems = []
     if wish.scale_queue and not QUEUE.fullmatch(wish.scale_queue):
         problems.append(Problem("/scale_queue", "must be 1 to 100 printable ASCII characters, neither comma nor space"))
+    elif wish.scale_queue and (reason := why_reserved(wish.scale_queue)):
+        problems.append(Problem("/scale_queue", reason))
     for name, least, most in (
         ("min_replicas", 0, MAX_REPLICAS),
         ("max_replicas", 1, MAX_REPLICAS),

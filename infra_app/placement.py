@@ -1,7 +1,8 @@
 """Where a node goes: a pure decision over what it needs and what each host has left.
 
-A host must fit (be online, in the region, have the labels, not be cordoned, have room). Among those that fit the one with
-the fewest nodes of the same group is taken, so that a group spreads; then the one with most left; then by name.
+A host must fit (be online, in the region or in none, have the labels, not be cordoned, have room). Among those that fit one that
+states the region goes first; then the one with the fewest nodes of the same group, so that a group spreads; then the one with
+most left; then by name.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ class Wish:
 
     Attributes:
         host: only the host of this name; empty for any.
-        region: only hosts of this region; empty for any.
+        region: only hosts of this region, and those of which nobody said where they are; empty for any.
         labels: only hosts that have all of these.
     """
 
@@ -77,7 +78,10 @@ def choose(wish: Wish, rooms: Sequence[Room]) -> Room | Nowhere:
     conditions: tuple[tuple[Callable[[Room], bool], str], ...] = (
         (lambda room: wish.host in ("", room.host), f"There is no host {wish.host}."),
         (lambda room: room.online, f"Host {wish.host} is unreachable." if wish.host else "No Docker host is online."),
-        (lambda room: wish.region in ("", room.region), f"No host that could take it is in region {wish.region}."),
+        (
+            lambda room: not wish.region or room.region in ("", wish.region),
+            f"No host that could take it is in region {wish.region}.",
+        ),
         (lambda room: wish.labels.items() <= room.labels.items(), f"No host that could take it has the labels {labels}."),
         (lambda room: not room.cordoned, "Every host that could take it is cordoned."),
     )
@@ -89,7 +93,7 @@ def choose(wish: Wish, rooms: Sequence[Room]) -> Room | Nowhere:
     roomy = [room for room in fitting if room.holds(wish)]
     if not roomy:
         return Nowhere(_too_small(wish, fitting))
-    return min(roomy, key=lambda room: (room.alike, -room.share_free, room.host))
+    return min(roomy, key=lambda room: (wish.region not in ("", room.region), room.alike, -room.share_free, room.host))
 
 
 def _too_small(wish: Wish, rooms: Sequence[Room]) -> str:

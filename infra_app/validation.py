@@ -16,6 +16,7 @@ from infra_app.models.group import GroupKind, RestartPolicy
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.jsonsafe import escape
 from zenith_site.common.masking import MASK
+from zenith_worker.wire.queue_names import why_reserved
 
 MAX_NAME: Final = 50
 MAX_REPLICAS: Final = 100
@@ -147,6 +148,8 @@ def _queue_problems(queues: tuple[str, ...]) -> Iterator[Problem]:
     for index, queue in enumerate(queues):
         if not QUEUE.fullmatch(queue):
             yield Problem(f"/queues/{index}", "must be 1 to 100 printable ASCII characters, neither comma nor space")
+        elif reason := why_reserved(queue):
+            yield Problem(f"/queues/{index}", reason)
         elif queue in queues[:index]:
             yield Problem(f"/queues/{index}", f"{queue!r} is named twice")
 

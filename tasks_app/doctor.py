@@ -14,6 +14,7 @@ from tasks_app.queries import queues
 from zenith_site.common.application import celery_app
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
 from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire.queue_names import why_reserved
 
 #: What a setting of Celery must be, and what happens otherwise.
 WANTED: Final[dict[str, tuple[Any, str]]] = {
@@ -116,8 +117,14 @@ def samples() -> Iterator[Finding]:
 
 @check("queues", POSTGRESQL, REDIS)
 def consumers() -> Iterator[Finding]:
-    """Whatever waits has somebody who takes it."""
+    """Whatever waits has somebody who takes it, and every queue can be read."""
     for queue in queues.queues():
+        if queue.now.unreadable:
+            yield warning(
+                f"Queue {queue.name!r} cannot be read, and nothing is sent to it: Redis holds no list under its name",
+                why_reserved(queue.name)
+                or f"redis-cli TYPE {queue.name!r}; remove that key, or give one of the two another name",
+            )
         if queue.now.depth and not queue.consumers and not queue.pause:
             yield warning(
                 f"{queue.now.depth:,} messages wait in queue {queue.name}, and no worker takes from it",

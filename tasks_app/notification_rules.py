@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import Count, Max
@@ -11,6 +10,7 @@ from django.utils import timezone
 
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.web.links import tasks_with
 from zenith_site.common.masking import mask_text
 from zenith_site.common.words import duration
 from zenith_site.notify import decisions
@@ -76,7 +76,7 @@ def _set_aside(open_keys: frozenset[str]) -> Look:
 
 def _tasks_of_worker(name: str) -> str:
     # The page of a worker that is gone is, too, after five minutes; what it ran stays.
-    return reverse("tasks:list") + "?" + urlencode({"q": f'worker:"{name}"'})
+    return tasks_with("worker", name)
 
 
 register(

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
+from django.urls import register_converter
 
 
 class ZenithSiteConfig(AppConfig):
@@ -16,7 +17,9 @@ class ZenithSiteConfig(AppConfig):
         """Connect what must be in place in every process."""
         from zenith_site import celery, orphans, tracing  # noqa: F401 (Celery's application becomes the current one)
         from zenith_site.auth import audit
+        from zenith_site.common.names_in_urls import NameConverter
 
+        register_converter(NameConverter, "name")
         orphans.connect()
         audit.connect()
         tracing.connect()

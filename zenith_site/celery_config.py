@@ -7,6 +7,7 @@ guarantees rest on it, is refused by name, and so is a name that Celery does not
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 from celery.app.defaults import NAMESPACES, flatten
 
 from zenith_site.env import WrongSetting
+from zenith_worker.wire.queue_names import why_reserved
 
 #: What is Zenith's own: settings by name, and by the beginning of their names.
 OWNED: Final = frozenset({
@@ -36,6 +38,9 @@ def load(module: str) -> dict[str, Any]:
     settings = {name: value for name, value in vars(found).items() if _is_setting(found, name, value)}
     for name in settings:
         _check(module, name)
+    for queue in _queues(settings):
+        if reason := why_reserved(queue):
+            raise WrongSetting(f"ZENITH_CELERY_CONFIG={module!r} is not accepted: {reason}")
     return settings
 
 
@@ -44,6 +49,20 @@ def _is_setting(module: ModuleType, name: str, value: Any) -> bool:
     if name.startswith("_") or isinstance(value, ModuleType | type):
         return False
     return name in _KNOWN or not callable(value)
+
+
+def _queues(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the queues that these settings name, as far as they can be read: a route may be a function."""
+    if "task_default_queue" in settings:
+        yield str(settings["task_default_queue"])
+    for queue in settings.get("task_queues") or ():
+        yield str(getattr(queue, "name", queue))
+    routes = settings.get("task_routes") or ()
+    for route in routes if isinstance(routes, list | tuple) else (routes,):
+        for _, chosen in route.items() if isinstance(route, Mapping) else ():
+            queue = chosen.get("queue") if isinstance(chosen, Mapping) else chosen
+            if queue is not None:
+                yield str(getattr(queue, "name", queue))
 
 
 def _check(module: str, name: str) -> None:

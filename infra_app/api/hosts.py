@@ -38,14 +38,14 @@ def list_hosts(request: HttpRequest) -> list[HostAnswer]:
     return [HostAnswer.of(host, host.node_count) for host in hosts.with_counts()]  # type: ignore[attr-defined]
 
 
-@router.get("/{name}", response=HostAnswer, summary="Show one Docker host", operation_id="show_host")
+@router.get("/{name:name}", response=HostAnswer, summary="Show one Docker host", operation_id="show_host")
 def show_host(request: HttpRequest, name: str) -> HostAnswer:
     """Return the host of this name."""
     caller_of(request, VIEW)
     return _found(name)
 
 
-@router.patch("/{name}", response=HostAnswer, summary="Change a Docker host", operation_id="change_host")
+@router.patch("/{name:name}", response=HostAnswer, summary="Change a Docker host", operation_id="change_host")
 def change_host(request: HttpRequest, name: str, body: HostRequest) -> HostAnswer:
     """Cordon it, or change its region or labels. Nodes that run on it stay; drain them to have it empty."""
     caller_of(request, INFRA)
@@ -54,7 +54,7 @@ def change_host(request: HttpRequest, name: str, body: HostRequest) -> HostAnswe
     return _found(name)
 
 
-@router.delete("/{name}", response=ForgetAnswer, summary="Forget a Docker host", operation_id="forget_host")
+@router.delete("/{name:name}", response=ForgetAnswer, summary="Forget a Docker host", operation_id="forget_host")
 def forget_host(request: HttpRequest, name: str) -> ForgetAnswer:
     """Count a host that does not come back as gone: its nodes count as removed, and those that were wanted are made elsewhere.
 

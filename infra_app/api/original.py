@@ -37,7 +37,7 @@ def deploy(
 ) -> Any:
     """Start containers that each run a Celery worker of this project; 503 when no Docker host is online.
 
-    Answers once the nodes are wanted. A node that no host has room for waits for one, and `message` says so.
+    Answers once the nodes are wanted. A node that no host takes waits for one, and `message` says so and why.
     """
     caller = caller_of(request, INFRA)
     asked = body or DeployRequest()

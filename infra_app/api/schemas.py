@@ -145,6 +145,8 @@ def _deployed(group: NodeGroup, nodes: list[Node]) -> str:
     if ready == len(nodes):
         return f"{group.name} runs: {ready} of {len(nodes)} ready."
     waiting = next((node.reason for node in nodes if node.reason), "")
+    if not any(node.host_id for node in nodes):
+        return f"{group.name} is waiting for a host. {waiting}".rstrip()
     return f"{group.name} is being started: {ready} of {len(nodes)} ready.{' ' + waiting if waiting else ''}"
 
 

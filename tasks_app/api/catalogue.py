@@ -41,7 +41,7 @@ def list_catalogue(request: HttpRequest) -> list[TaskKindAnswer]:
     return [TaskKindAnswer.of(entry) for entry in catalog.entries().values()]
 
 
-@router.get("/{name}", response=TaskKindAnswer, summary="Show one kind of task", operation_id="show_catalogue_entry")
+@router.get("/{name:name}", response=TaskKindAnswer, summary="Show one kind of task", operation_id="show_catalogue_entry")
 def show_entry(request: HttpRequest, name: str) -> TaskKindAnswer:
     """Return the task of this name."""
     caller_of(request, VIEW)

@@ -105,7 +105,7 @@ def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
     return RunAnswer.of(run)
 
 
-@router.get("/{task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
+@router.get("/{name:task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
 def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
     """Return the dead letter of the task with this id, with its arguments and its traceback."""
     caller_of(request, VIEW)

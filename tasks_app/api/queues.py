@@ -1,7 +1,6 @@
 """Queues for programs: how long they are, what waits in them, and pause, resume, purge."""
 
 from datetime import datetime
-from typing import Final
 
 from django.http import Http404, HttpRequest
 from ninja import Query, Router
@@ -14,13 +13,12 @@ from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.queries import queues
 from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
-from zenith_site.common.errors import StateConflictError
+from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
+from zenith_worker.wire.queue_names import LONGEST, why_reserved
 
 router = Router(tags=["queues"])
-
-_LONGEST_NAME: Final = 100
 
 
 class PauseAnswer(BaseModel):
@@ -43,6 +41,9 @@ class QueueAnswer(BaseModel):
 
     name: str
     depth: int = Field(ge=0, description="Messages that wait on the broker, of every priority.")
+    unreadable: bool = Field(
+        description="Whether something that is no queue has its place in Redis: then nobody knows its depth."
+    )
     by_priority: list[DepthAnswer]
     unacknowledged: int = Field(ge=0, description="Messages that workers hold.")
     held: int = Field(
@@ -66,7 +67,7 @@ class QueueAnswer(BaseModel):
         """Return the answer for a queue."""
         now, pause = view.now, view.pause
         return cls.model_construct(
-            name=view.name, depth=now.depth, unacknowledged=now.unacknowledged, held=view.held,
+            name=view.name, depth=now.depth, unreadable=now.unreadable, unacknowledged=now.unacknowledged, held=view.held,
             by_priority=[
                 DepthAnswer.model_construct(priority=step, depth=depth)
                 for step, depth in zip(PRIORITY_STEPS, now.depths, strict=True)
@@ -169,26 +170,20 @@ def list_queues(request: HttpRequest) -> list[QueueAnswer]:
     return [QueueAnswer.of(view) for view in queues.queues()]
 
 
-@router.get("/{name}", response=QueueAnswer, summary="Show one queue", operation_id="show_queue")
-def show_queue(request: HttpRequest, name: str) -> QueueAnswer:
-    """Return one queue at this moment."""
-    caller_of(request, VIEW)
-    return _answer(name)
-
-
-@router.get("/{name}/messages", response=MessagesAnswer, summary="Look into a queue", operation_id="peek_queue")
+@router.get("/{name:name}/messages", response=MessagesAnswer, summary="Look into a queue", operation_id="peek_queue")
 def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesAnswer:
     """Return the messages that are next, and those that workers hold. Nothing is taken."""
     caller_of(request, VIEW)
     refuse_unknown(request, PeekQuery)
-    _checked(name)
+    if reason := why_reserved(_checked(name)):
+        raise InvalidInputError(Problem("/queue", reason))
     return MessagesAnswer.model_construct(
         waiting=[MessageAnswer.of(message) for message in queues.peek(name, chosen.limit)],
         unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, chosen.limit)],
     )
 
 
-@router.get("/{name}/history", response=HistoryAnswer, summary="Show how long a queue was", operation_id="queue_history")
+@router.get("/{name:name}/history", response=HistoryAnswer, summary="Show how long a queue was", operation_id="queue_history")
 def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> HistoryAnswer:
     """Return its depth, what workers held, and the oldest one's age in each step of a window."""
     caller_of(request, VIEW)
@@ -198,7 +193,7 @@ def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> Hi
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
-@router.post("/{name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue")
+@router.post("/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue")
 def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> QueueAnswer:
     """Send nothing to it any more, and have no worker take from it; it lasts until it is resumed.
 
@@ -211,7 +206,7 @@ def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> 
     return _answer(name)
 
 
-@router.post("/{name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue")
+@router.post("/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue")
 def resume(request: HttpRequest, name: str) -> QueueAnswer:
     """End its pause; what was held back is sent. 409 where it is not paused."""
     caller_of(request, OPERATE)
@@ -221,7 +216,7 @@ def resume(request: HttpRequest, name: str) -> QueueAnswer:
     return QueueAnswer.of(queues.view(name))
 
 
-@router.post("/{name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue")
+@router.post("/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue")
 def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> PurgeAnswer:
     """Revoke what waits in a queue and remove its messages: each task ends as REVOKED, with an event that says who did it.
 
@@ -239,6 +234,14 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
     )
 
 
+# A name takes slashes, so this stands behind the routes that go on after it.
+@router.get("/{name:name}", response=QueueAnswer, summary="Show one queue", operation_id="show_queue")
+def show_queue(request: HttpRequest, name: str) -> QueueAnswer:
+    """Return one queue at this moment."""
+    caller_of(request, VIEW)
+    return _answer(name)
+
+
 def _answer(name: str) -> QueueAnswer:
     found = queues.find(_checked(name))
     if found is None:
@@ -254,10 +257,10 @@ def _known(name: str) -> str:
 
 def _checked(name: str) -> str:
     """Return a name that a queue can have. Raises Http404."""
-    if not (0 < len(name) <= _LONGEST_NAME and name.isprintable() and name.isascii()):
+    if not 0 < len(name) <= LONGEST:
         raise _unknown(name)
     return name
 
 
 def _unknown(name: str) -> Http404:
-    return Http404(f"There is no queue {name[:_LONGEST_NAME]!r}.")
+    return Http404(f"There is no queue {name[:LONGEST]!r}.")

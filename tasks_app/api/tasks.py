@@ -66,7 +66,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
 
 
 @router.get(
-    "/task-status/{task_id}",
+    "/task-status/{name:task_id}",
     response=TaskAnswer,
     summary="Show one task",
     operation_id="task_status",

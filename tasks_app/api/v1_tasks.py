@@ -95,31 +95,8 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     return CancelAnswer.of(done, matched=done.revoked + done.running, more=more)
 
 
-@router.get(
-    "/{task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND),
-)  # fmt: skip
-def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
-    """Return the task with its timeline, its runs, its relatives, and why it is where it is."""
-    caller_of(request, VIEW)
-    return _detail(task_id)
-
-
-@router.patch(
-    "/{task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-)  # fmt: skip
-def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
-    """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""
-    caller = caller_of(request, OPERATE)
-    task = _task(task_id)
-    if edit(task.id, body.to_changes(), by=caller.name) is None:
-        raise StateConflictError(f"Only a scheduled task that nobody cancelled can be changed; this one is {_status(task)}.")
-    return _detail(task_id)
-
-
 @router.post(
-    "/{task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
+    "/{name:task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
     openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
@@ -133,7 +110,7 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
 
 
 @router.post(
-    "/{task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
+    "/{name:task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
     openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )  # fmt: skip
 def retry_task(
@@ -161,6 +138,30 @@ def retry_task(
         return RetryAnswer(task_id=new, replay_of=key)
 
     return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, asked, act))
+
+
+# An id takes slashes, so these stand behind the routes that go on after it.
+@router.get(
+    "/{name:task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
+    """Return the task with its timeline, its runs, its relatives, and why it is where it is."""
+    caller_of(request, VIEW)
+    return _detail(task_id)
+
+
+@router.patch(
+    "/{name:task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)  # fmt: skip
+def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
+    """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""
+    caller = caller_of(request, OPERATE)
+    task = _task(task_id)
+    if edit(task.id, body.to_changes(), by=caller.name) is None:
+        raise StateConflictError(f"Only a scheduled task that nobody cancelled can be changed; this one is {_status(task)}.")
+    return _detail(task_id)
 
 
 def _matching(body: CancelMany) -> tuple[list[UUID], bool]:

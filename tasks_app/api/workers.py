@@ -181,14 +181,85 @@ def clear_workers(request: HttpRequest) -> ClearedAnswer:
     return ClearedAnswer(cleared=cleared, holding=holding)
 
 
-@router.delete("/{name}", response=ClearedAnswer, summary="Clear a worker that is gone", operation_id="clear_worker")
+@router.post("/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker")
+def ping(request: HttpRequest, name: str) -> ControlAnswer:
+    """Ask whether it answers, and how fast."""
+    return _control(request, lambda: control.ping(name))
+
+
+@router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker")
+def grow(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
+    """Add slots to a worker's pool; 409 where its pool has a fixed size, or scales by itself."""
+    return _control(request, lambda: control.grow(name, (body or SlotsRequest()).slots))
+
+
+@router.post("/{name:name}/shrink", response=ControlAnswer, summary="Take slots away", operation_id="shrink_worker")
+def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
+    """Take slots from a worker's pool, busy ones once their task is over; 409 where its pool cannot."""
+    return _control(request, lambda: control.shrink(name, (body or SlotsRequest()).slots))
+
+
+@router.post("/{name:name}/autoscale", response=ControlAnswer, summary="Change the bounds", operation_id="autoscale_worker")
+def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
+    """Change between how many slots a worker scales by itself; 409 where it was started without `--autoscale`."""
+    return _control(request, lambda: control.autoscale(name, body.minimum, body.maximum))
+
+
+@router.post("/{name:name}/add-queue", response=ControlAnswer, summary="Consume a queue", operation_id="add_worker_queue")
+def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
+    """Have a worker take messages from one more queue, until it is started anew."""
+    return _control(request, lambda: control.add_queue(name, body.queue))
+
+
+@router.post(
+    "/{name:name}/cancel-queue", response=ControlAnswer, summary="Stop consuming a queue", operation_id="cancel_worker_queue"
+)
+def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
+    """Have a worker take no more messages from a queue, until it is started anew; 409 where it does not."""
+    return _control(request, lambda: control.cancel_queue(name, body.queue))
+
+
+@router.post("/{name:name}/time-limit", response=ControlAnswer, summary="Limit a task's time", operation_id="limit_worker_time")
+def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> ControlAnswer:
+    """Set a task's time limits on a worker, until it is started anew. Limits that a message brings along count more."""
+    return _control(request, lambda: control.limit_time(name, body.task, body.soft, body.hard))
+
+
+@router.post("/{name:name}/rate-limit", response=ControlAnswer, summary="Limit a task's rate", operation_id="limit_worker_rate")
+def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> ControlAnswer:
+    """Set how often a worker starts a task, until it is started anew."""
+    return _control(request, lambda: control.limit_rate(name, body.task, body.rate))
+
+
+@router.post("/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker")
+def drain(request: HttpRequest, name: str) -> ControlAnswer:
+    """Have a worker take nothing more and finish what it has: it is `draining`, then `drained`. It goes on running."""
+    return _control(request, lambda: control.drain(name))
+
+
+@router.post("/{name:name}/restart-pool", response=ControlAnswer, summary="Restart the pool", operation_id="restart_worker_pool")
+def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
+    """Replace a worker's processes, each once its task is over; 409 where its pool is not prefork."""
+    return _control(request, lambda: control.restart_pool(name))
+
+
+@router.post("/{name:name}/shut-down", response=ShutdownAnswer, summary="Shut a worker down", operation_id="shut_down_worker")
+def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
+    """Have a worker end as by SIGTERM: it finishes its tasks, or hands them back. It is gone from the list then."""
+    caller_of(request, OPERATE)
+    control.shut_down(name)
+    return ShutdownAnswer(worker=name)
+
+
+# A name takes slashes, so these stand behind the routes that go on after it.
+@router.delete("/{name:name}", response=ClearedAnswer, summary="Clear a worker that is gone", operation_id="clear_worker")
 def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
     """Take one off the list; 409 where it was heard of within twelve seconds, or its tasks were not given back yet."""
     control.clear(name, caller_of(request, OPERATE).name)
     return ClearedAnswer(cleared=[name], holding=[])
 
 
-@router.get("/{name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
+@router.get("/{name:name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
 def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
     """Return the worker of this name, such as `celery@host`."""
     caller_of(request, VIEW)
@@ -196,74 +267,6 @@ def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
     if found is None:
         raise WorkerUnknownError(name)
     return WorkerAnswer.of(found)
-
-
-@router.post("/{name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker")
-def ping(request: HttpRequest, name: str) -> ControlAnswer:
-    """Ask whether it answers, and how fast."""
-    return _control(request, lambda: control.ping(name))
-
-
-@router.post("/{name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker")
-def grow(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
-    """Add slots to a worker's pool; 409 where its pool has a fixed size, or scales by itself."""
-    return _control(request, lambda: control.grow(name, (body or SlotsRequest()).slots))
-
-
-@router.post("/{name}/shrink", response=ControlAnswer, summary="Take slots away", operation_id="shrink_worker")
-def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
-    """Take slots from a worker's pool, busy ones once their task is over; 409 where its pool cannot."""
-    return _control(request, lambda: control.shrink(name, (body or SlotsRequest()).slots))
-
-
-@router.post("/{name}/autoscale", response=ControlAnswer, summary="Change the bounds", operation_id="autoscale_worker")
-def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
-    """Change between how many slots a worker scales by itself; 409 where it was started without `--autoscale`."""
-    return _control(request, lambda: control.autoscale(name, body.minimum, body.maximum))
-
-
-@router.post("/{name}/add-queue", response=ControlAnswer, summary="Consume a queue", operation_id="add_worker_queue")
-def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
-    """Have a worker take messages from one more queue, until it is started anew."""
-    return _control(request, lambda: control.add_queue(name, body.queue))
-
-
-@router.post("/{name}/cancel-queue", response=ControlAnswer, summary="Stop consuming a queue", operation_id="cancel_worker_queue")
-def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
-    """Have a worker take no more messages from a queue, until it is started anew; 409 where it does not."""
-    return _control(request, lambda: control.cancel_queue(name, body.queue))
-
-
-@router.post("/{name}/time-limit", response=ControlAnswer, summary="Limit a task's time", operation_id="limit_worker_time")
-def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> ControlAnswer:
-    """Set a task's time limits on a worker, until it is started anew. Limits that a message brings along count more."""
-    return _control(request, lambda: control.limit_time(name, body.task, body.soft, body.hard))
-
-
-@router.post("/{name}/rate-limit", response=ControlAnswer, summary="Limit a task's rate", operation_id="limit_worker_rate")
-def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> ControlAnswer:
-    """Set how often a worker starts a task, until it is started anew."""
-    return _control(request, lambda: control.limit_rate(name, body.task, body.rate))
-
-
-@router.post("/{name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker")
-def drain(request: HttpRequest, name: str) -> ControlAnswer:
-    """Have a worker take nothing more and finish what it has: it is `draining`, then `drained`. It goes on running."""
-    return _control(request, lambda: control.drain(name))
-
-
-@router.post("/{name}/restart-pool", response=ControlAnswer, summary="Restart the pool", operation_id="restart_worker_pool")
-def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
-    """Replace a worker's processes, each once its task is over; 409 where its pool is not prefork."""
-    return _control(request, lambda: control.restart_pool(name))
-
-
-@router.post("/{name}/shut-down", response=ShutdownAnswer, summary="Shut a worker down", operation_id="shut_down_worker")
-def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
-    """Have a worker end as by SIGTERM: it finishes its tasks, or hands them back. It is gone from the list then."""
-    caller_of(request, OPERATE)
-    control.shut_down(name)
-    return ShutdownAnswer(worker=name)
 
 
 def _control(request: HttpRequest, tell: Callable[[], Told]) -> ControlAnswer:

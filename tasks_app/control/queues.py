@@ -9,6 +9,7 @@ A pause is a row in PostgreSQL, so it outlasts every restart. From then on
 What a worker had reserved by then runs. What is being sent at the moment of the pause still goes out, and waits on the broker.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ from tasks_app.models import QueuePause, Task
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_worker.wire import broker_queues
+from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.states import Status
 
 MAX_NOTE: Final = 1000
@@ -45,7 +47,7 @@ def pause(queue: str, *, by: str, note: str = "") -> bool:
     Raises InvalidInputError, django.db.Error, or redis.RedisError: then the pause is stored, and the workers
     follow once Redis is back.
     """
-    problems = list(jsonsafe.problems(note, "/note"))
+    problems = [*_name_problems(queue), *jsonsafe.problems(note, "/note")]
     if len(note) > MAX_NOTE:
         problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
     if problems:
@@ -76,8 +78,10 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
     """Revoke up to `limit` tasks that wait in a queue, the oldest first, and remove their messages.
 
     Each ends as REVOKED with an event that names `by`. A message whose task PostgreSQL does not know yet
-    stays where it is. Raises django.db.Error or redis.RedisError; what is done by then stays done.
+    stays where it is. Raises InvalidInputError, or django.db.Error or redis.RedisError; what is done by then stays done.
     """
+    if problems := list(_name_problems(queue)):
+        raise InvalidInputError(*problems)
     total = Cancelled(0, 0, 0)
     newest = None
     while limit > 0:
@@ -90,3 +94,8 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
         newest = ids[-1]
         limit -= len(ids)
     return Purged(total.revoked, total.running, broker_queues.sweep(queue), count_waiting(queue))
+
+
+def _name_problems(queue: str) -> Iterator[Problem]:
+    if reason := why_reserved(queue):
+        yield Problem("/queue", reason)

@@ -33,6 +33,7 @@ from zenith_site.common.errors import Problem
 from zenith_site.common.once import digest, scoped
 from zenith_worker.wire import correlation, extras, spans
 from zenith_worker.wire.ids import key_of, new_id
+from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
@@ -275,6 +276,8 @@ def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]
     """Yield what is wrong with where a task is to go; None is always right."""
     if queue is not None and not (0 < len(queue) <= MAX_QUEUE and queue.isprintable() and queue.isascii()):
         yield Problem("/queue", f"must be 1 to {MAX_QUEUE} printable ASCII characters")
+    elif queue is not None and (reason := why_reserved(queue)):
+        yield Problem("/queue", reason)
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
         yield Problem("/priority", f"must lie between 0 and {MAX_PRIORITY}")
 

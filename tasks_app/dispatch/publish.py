@@ -32,7 +32,7 @@ from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.faults import is_away
 from zenith_site.common.sql import statements
-from zenith_worker.wire import spans, stream
+from zenith_worker.wire import broker_queues, spans, stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status, position
@@ -132,7 +132,7 @@ def _unsendable(row: Row, error: Exception) -> Event:
 def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows = [Row(*values) for values in cursor.fetchall()]
+        rows = _sendable([Row(*values) for values in cursor.fetchall()])
         if not rows:
             return 0
         # Before the first message leaves: a worker may have received it before the last one is sent.
@@ -142,6 +142,15 @@ def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> i
         newest = _mark_queued(cursor, rows, now)
     live.poke(newest)
     return len(rows)
+
+
+def _sendable(rows: Sequence[Row]) -> Sequence[Row]:
+    """Leave out what goes to a queue that takes no message, which would keep all others from being sent; `doctor` names it."""
+    try:
+        closed = broker_queues.closed(row.queue for row in rows) if rows else set()
+    except redis.RedisError as error:
+        raise BrokerUnavailableError(str(error)) from error
+    return [row for row in rows if row.queue not in closed]
 
 
 def _steps(row: Row) -> tuple[Status, ...]:

@@ -14,6 +14,7 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.queue_names import why_reserved
 
 
 def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | None:
@@ -32,6 +33,8 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
             raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
         if not task.name:
             raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+        if task.queue and (reason := why_reserved(task.queue)):
+            raise StateConflictError(reason)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():
             raise StateConflictError("Its arguments are not JSON: its message cannot be made again.")
         letters = DeadLetter.objects.filter(task=task)

@@ -14,7 +14,7 @@ from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.maintenance.reconciler import Lost
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
-from zenith_worker.wire import claims, stream
+from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.deliveries import put_back
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, delivery_of
@@ -43,8 +43,9 @@ def resend(lost: Sequence[Lost]) -> int:
         try:
             with celery_app().producer_or_acquire() as producer:
                 failed = claims.failed_runs([row.task_id for row in rows])
+                closed = broker_queues.closed(row.queue for row in rows)
                 for row in rows:
-                    if as_found[row.key] != (row.status, row.position):
+                    if as_found[row.key] != (row.status, row.position) or row.queue in closed:
                         continue
                     if reason := _reason_not_to(row):
                         stream.append([_lost(row, reason)])

@@ -168,7 +168,7 @@ class Searcher:
         overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
         waits = Q(status=Status.QUEUED) | overdue
         rows = Task.objects.filter(waits).order_by().values_list("queue").annotate(Count("id"))
-        short = [queue for queue, count in rows if count > broker_queues.depth(queue)]
+        short = [queue for queue, count in rows if (depth := broker_queues.depth(queue)) is not None and count > depth]
         if not short or now < self._next_listing:
             return self._queued_missed if short else []
         self._next_listing = now + LISTING_EVERY

@@ -18,11 +18,13 @@ from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.application import celery_app
 from zenith_site.common.faults import contained
+from zenith_site.common.jsonsafe import storable_text
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.queue_names import LONGEST
 from zenith_worker.wire.states import Status
 
 #: Seconds between two looks.
@@ -42,13 +44,14 @@ class QueueNow:
     """A queue as the broker has it at this moment.
 
     `oldest_at` is since when the oldest waiting message's task is on the broker; None where none waits
-    or PostgreSQL does not know its task.
+    or PostgreSQL does not know its task. `unreadable`: a key of it holds no list, so nobody knows what waits.
     """
 
     name: str
     depths: tuple[int, ...]
     unacknowledged: int
     oldest_at: datetime | None
+    unreadable: bool = False
 
     @property
     def depth(self) -> int:
@@ -81,7 +84,7 @@ def take() -> bool:
         cursor.execute(_LOAD, [*load, _LOCK, 0.8 * LOOK_EVERY])
         if not cursor.rowcount:
             return False
-        now = queues_now(known_queues(beats))
+        now = [queue for queue in queues_now(known_queues(beats)) if len(queue.name) <= LONGEST and not queue.unreadable]
         cursor.execute(
             _QUEUES,
             [
@@ -97,8 +100,6 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
 
     A queue that nobody consumes is known by the tasks that wait in it. One query of four small parts.
     """
-    names = {celery_app().conf.task_default_queue}
-    names.update(name for beat in beats for name in (*beat.queues, *beat.withheld))
     since = timezone.now().timestamp() // 60 * 60 - 3600
     used = (
         QueueSample.objects.filter(minute__gte=datetime.fromtimestamp(since, tz=UTC)).order_by().values_list("queue").distinct()
@@ -108,8 +109,11 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
         for status in (Status.PENDING, Status.QUEUED)
     ]
     paused = QueuePause.objects.order_by().values_list("queue")
-    names.update(row[0] for row in paused.union(used, *waiting))
-    return sorted(names - {""})
+    # Of a task whose queue nobody has told, it is empty.
+    names = {row[0] for row in paused.union(used, *waiting)} - {""}
+    consumed = {name for beat in beats for name in (*beat.queues, *beat.withheld)}
+    names |= {name for name in consumed if storable_text(name) == name}
+    return sorted(names | {celery_app().conf.task_default_queue})
 
 
 def queues_now(names: list[str]) -> list[QueueNow]:
@@ -125,7 +129,7 @@ def queues_now(names: list[str]) -> list[QueueNow]:
     return [
         QueueNow(
             name, waiting[name].depths, held.get(name, 0),
-            min((at_of[id_] for id_ in waiting[name].oldest_ids if id_ in at_of), default=None),
+            min((at_of[id_] for id_ in waiting[name].oldest_ids if id_ in at_of), default=None), waiting[name].unreadable,
         )
         for name in names
     ]  # fmt: skip

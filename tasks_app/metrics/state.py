@@ -68,7 +68,7 @@ def queues() -> Iterator[Metric]:
     """Yield what waits where. Raises redis.RedisError or django.db.Error."""
     beats = [beat for beat in read_all() if beat.online]
     paused = set(QueuePause.objects.values_list("queue", flat=True))
-    found = _bounded([_queue(now, beats, paused) for now in queues_now(known_queues(beats))])
+    found = _bounded([_queue(now, beats, paused) for now in queues_now(known_queues(beats)) if not now.unreadable])
     yield _by_queue("zenith_queue_depth", "Messages that wait on the broker.", ((item.name, item.depth) for item in found))
     yield _by_queue(
         "zenith_queue_unacknowledged", "Messages that workers hold.", ((item.name, item.unacknowledged) for item in found)

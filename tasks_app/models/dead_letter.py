@@ -41,7 +41,7 @@ class DeadLetter(models.Model):
     task = models.OneToOneField(Task, on_delete=models.CASCADE, related_name="dead_letter")
     fingerprint = models.CharField(max_length=32)
     task_name = models.CharField(max_length=255)
-    queue = models.CharField(max_length=100)
+    queue = models.CharField(max_length=255)
     error_type = models.CharField(max_length=255)
     message = models.CharField(max_length=500, blank=True, default="")
     frame = models.CharField(max_length=255, blank=True, default="")

@@ -12,7 +12,7 @@ class Rollup(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     name = models.CharField(max_length=255)
-    queue = models.CharField(max_length=100)
+    queue = models.CharField(max_length=255)
     succeeded = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
     revoked = models.PositiveIntegerField(default=0)

@@ -25,7 +25,7 @@ class QueueSample(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     minute = models.DateTimeField()
-    queue = models.CharField(max_length=100)
+    queue = models.CharField(max_length=255)
     depth = models.PositiveIntegerField(help_text="Messages that waited on the broker.")
     unacknowledged = models.PositiveIntegerField(help_text="Messages that workers held.")
     oldest_seconds = models.FloatField(null=True, help_text="How long the oldest waiting one had waited.")

@@ -31,7 +31,7 @@ class Task(models.Model):
         blank=True, default="", db_default="", editable=False, help_text="Celery's id, where it is no UUID as Celery writes one."
     )
     name = models.CharField(max_length=255)
-    queue = models.CharField(max_length=100)
+    queue = models.CharField(max_length=255)
     status = models.CharField(max_length=9, choices=CHOICES)
     # states.position() of the newest event that shaped this row: an older one never moves it back.
     position = models.BigIntegerField(default=0)

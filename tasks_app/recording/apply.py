@@ -40,9 +40,8 @@ _COLUMNS: Final = (
     "runtime",
 )  # fmt: skip
 
-#: Characters of a name (of a task, a worker, an error) and of a queue's that a row holds.
+#: Characters of a name (of a task, a worker, a queue, an error) that a row holds.
 _NAME_KEPT: Final = 255
-_QUEUE_KEPT: Final = 100
 
 _SQL: Final = statements(__file__)
 _LOCK: Final = _SQL["lock_tasks"]
@@ -198,7 +197,7 @@ def _make_storable(event: Event) -> None:
     if key != event.task_id:
         event.task_id, event.text_id = key, storable_text(event.task_id)
     event.worker = storable_text(event.worker)[:_NAME_KEPT]
-    event.name, event.queue = storable_text(event.name)[:_NAME_KEPT], storable_text(event.queue)[:_QUEUE_KEPT]
+    event.name, event.queue = storable_text(event.name)[:_NAME_KEPT], storable_text(event.queue)[:_NAME_KEPT]
     event.message = storable_text(event.message)
     event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
     event.parent_id = str(key_of(event.parent_id)) if event.parent_id else None

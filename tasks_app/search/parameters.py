@@ -19,8 +19,10 @@ def storable(text: str) -> str:
     return text
 
 
+#: Characters of a filter: room for the longest name, 255 of them, with each one escaped in a search.
+MAX_TEXT: Final = 600
 #: A form sends every field, the empty ones too.
-FilterText = Annotated[str, Field(max_length=200), AfterValidator(storable)]
+FilterText = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
 #: A status or, as forms send it, nothing.
 FilterStatus = Annotated[
     Status | None,

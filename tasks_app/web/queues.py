@@ -110,7 +110,11 @@ def purge(request: HttpRequest, name: str) -> HttpResponse:
     caller = caller_of(request, OPERATE)
     _found(name)
     if request.method == "POST":
-        done = control.purge(name, by=caller.name)
+        try:
+            done = control.purge(name, by=caller.name)
+        except InvalidInputError as error:
+            messages.warning(request, "; ".join(problem.detail for problem in error.problems))
+            return answer(request, _url(name))
         note(request, queue=name, revoked=done.revoked, messages_removed=done.removed)
         changed("queues")
         left = f" {done.remaining:,} are left: purge it again." if done.remaining else ""
@@ -129,7 +133,7 @@ def _url(name: str) -> str:
 
 
 def _found(name: str) -> QueueView:
-    found = queries.find(name) if name.isprintable() and len(name) <= 100 else None
+    found = queries.find(name)
     if found is None:
         raise Http404(f"There is no queue {name[:100]!r}.")
     return found

@@ -20,6 +20,7 @@ from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
+from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
@@ -162,9 +163,9 @@ def _suggestions() -> list[str]:
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return [
         *(f"status:{status.value}" for status in TABS),
-        *(f"name:{name}" for name in sorted(catalog.entries())),
-        *(f"queue:{queue}" for queue in queues[:MOST_SUGGESTED]),
-        *(f"worker:{worker.name}" for worker in workers[:MOST_SUGGESTED]),
+        *(f"name:{quoted(name)}" for name in sorted(catalog.entries())),
+        *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
+        *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
         *(f"since:{span}" for span in ("15m", "1h", "1d", "7d")),
         *("error:", "args.", "batch:", "parent:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
     ]

@@ -124,7 +124,16 @@ def test_who_finds_no_room_is_accepted_and_told(api: ApiClient) -> None:
     host(cordoned=True)
     answer = deploy(api("infra"), {"name": "a"})
     assert answer.status_code == 202
-    assert answer.json()["message"].endswith("Every host that could take it is cordoned.")
+    assert answer.json()["message"] == "a is waiting for a host. Every host that could take it is cordoned."
+
+
+def test_a_host_of_which_nobody_said_where_it_is_takes_nodes_of_any_region(api: ApiClient) -> None:
+    host("zen-01", region="us")
+    client = api("infra")
+    waiting = deploy(client, {"name": "a", "region": "eu"}).json()
+    assert waiting["message"] == "a is waiting for a host. No host that could take it is in region eu."
+    host("zen-02")
+    assert deploy(client, {"name": "b", "region": "eu"}).json()["nodes"][0]["host"] == "zen-02"
 
 
 def test_the_inventory_is_what_the_hosts_that_are_online_hold(api: ApiClient) -> None:

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from kombu import Queue
 
 from zenith_site.celery_config import load
 from zenith_site.env import Environment, WrongSetting
@@ -36,6 +37,23 @@ def test_routes_queues_serializers_and_schedules_are_anybodys_choice(module: Mod
     }  # fmt: skip
     helpers = {"os": sys, "_private": 1, "helper": lambda: None, "Queue": Environment}
     assert config(module, **mine, **helpers) == mine
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task_default_queue": "unacked"}, {"task_queues": [Queue("default"), Queue("unacked")]},
+        {"task_routes": {"shop.*": {"queue": "unacked"}}}, {"task_routes": [{"shop.*": "unacked"}]},
+    ],
+)  # fmt: skip
+def test_a_route_to_a_key_that_is_no_queue_is_refused(module: ModuleType, settings: dict[str, Any]) -> None:
+    with pytest.raises(WrongSetting, match="No queue may be called 'unacked'"):
+        config(module, **settings)
+
+
+def test_routes_that_cannot_be_read_are_taken_as_they_are(module: ModuleType) -> None:
+    mine: dict[str, Any] = {"task_routes": ["shop.routes.choose", {"a": {"routing_key": "x"}}], "task_queues": {"mail": {}}}
+    assert config(module, **mine) == mine
 
 
 @pytest.mark.parametrize("name", ["broker_url", "broker_transport_options", "result_backend", "imports", "redis_socket_timeout"])

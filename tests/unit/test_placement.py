@@ -24,6 +24,8 @@ def room(host: str, cpus: float = 4, memory_mb: int = 4096, alike: int = 0, **mo
         (ONE, [room("a", cpus=0.9), room("b", memory_mb=511), room("c", cpus=1, memory_mb=512)], "c"),
         (ONE, [room("a", online=False), room("b", cordoned=True), room("c", cpus=1)], "c"),
         (Wish(1, 512, region="eu"), [room("a"), room("b", region="us"), room("c", region="eu", cpus=1)], "c"),
+        (Wish(1, 512, region="eu"), [room("a", cpus=1), room("b", region="us")], "a"),
+        (Wish(1, 512, region="eu"), [room("a"), room("b", region="eu", alike=3)], "b"),
         (Wish(1, 512, labels={"disk": "ssd"}), [room("a"), room("b", labels={"disk": "ssd", "rack": "7"})], "b"),
         (Wish(1, 512, host="b"), [room("a"), room("b", alike=9)], "b"),
         (Wish(0.1, 64), [room("a", cpus=0.1 + 0.2 - 0.2)], "a"),
@@ -42,7 +44,7 @@ def test_a_node_goes_where_it_fits_fewest_of_its_group_are_and_most_is_left(wish
         (ONE, [room("a", online=False)], "No Docker host is online."),
         (Wish(1, 512, host="z"), [room("a")], "There is no host z."),
         (Wish(1, 512, host="a"), [room("a", online=False), room("b")], "Host a is unreachable."),
-        (Wish(1, 512, region="eu"), [room("a")], "No host that could take it is in region eu."),
+        (Wish(1, 512, region="eu"), [room("a", region="us")], "No host that could take it is in region eu."),
         (Wish(1, 512, labels={"disk": "ssd"}), [room("a")], "No host that could take it has the labels disk=ssd."),
         (ONE, [room("a", cordoned=True)], "Every host that could take it is cordoned."),
         (

@@ -24,7 +24,7 @@ class Notification(models.Model):
     severity = models.CharField(max_length=8, choices=list(zip(SEVERITIES, SEVERITIES, strict=True)))
     title = models.CharField(max_length=300)
     body = models.CharField(max_length=1000, blank=True, default="")
-    link = models.CharField(max_length=1000, help_text="The page of its cause, as a path of this site.")
+    link = models.TextField(help_text="The page of its cause, as a path of this site.")
     opened_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     count = models.PositiveIntegerField(default=1, help_text="How many failures, or how often it came back before it was over.")

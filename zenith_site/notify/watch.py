@@ -99,7 +99,7 @@ def report(rule: Rule, look: Look) -> bool:
 def _opened(cursor: Any, rule: Rule, holding: Sequence[Condition]) -> list[int]:
     if not holding:
         return []
-    rows = [(item.key, item.title[:300], item.body[:1000], item.link[:1000], item.count) for item in holding]
+    rows = [(item.key[:255], item.title[:300], item.body[:1000], item.link, item.count) for item in holding]
     keys, titles, bodies, links, counts = (list(column) for column in zip(*rows, strict=True))
     cursor.execute(
         _REPORT,

@@ -1,6 +1,7 @@
 """Looking into kombu's Redis keys: what waits in a queue, and what workers hold unacknowledged.
 
-The shapes are kombu's (kombu/transport/redis.py): a queue is one list for each priority step.
+The shapes are kombu's (kombu/transport/redis.py): a queue is one list for each priority step. Anybody may have put something else
+under such a key (`SET mail x`): such a queue is unreadable, which is told and raises nothing.
 """
 
 import json
@@ -10,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import redis
+
 from zenith_worker.wire.client import client, load, script, text
-from zenith_worker.wire.keys import ALIVE, CLAIM, TAKEN, UNACKED, UNACKED_INDEX
+from zenith_worker.wire.keys import ALIVE, CLAIM, PRIORITY_SEPARATOR, TAKEN, UNACKED, UNACKED_INDEX
+from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import Run
 
-#: kombu's separator between a queue's name and a priority step.
-_SEPARATOR: Final = "\x06\x16"
 #: kombu's priority steps, each with a list of its own; the lowest number is taken first.
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 _PAGE: Final = 1000
@@ -26,23 +28,41 @@ _TASK_ID: Final = re.compile(rb'"id": ?("(?:[^"\\]|\\.)*")')
 
 def keys_of(queue: str) -> list[str]:
     """Return the lists that hold a queue's messages, one for each priority step."""
-    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in PRIORITY_STEPS]
+    return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in PRIORITY_STEPS]
 
 
-def depth(queue: str) -> int:
-    """Return how many messages wait in a queue. Raises redis.RedisError."""
+def depth(queue: str) -> int | None:
+    """Return how many messages wait in a queue; None where it is unreadable. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:
         for key in keys_of(queue):
             pipe.llen(key)
-        return sum(pipe.execute())
+        lengths = _answers(pipe)
+    return None if _UNREADABLE in lengths else sum(lengths)
+
+
+def closed(queues: Iterable[str]) -> set[str]:
+    """Return those of these queues that take no message: of a reserved name, or unreadable. Raises redis.RedisError."""
+    names = sorted(set(queues))
+    with client().pipeline(transaction=False) as pipe:
+        for key in (key for name in names for key in keys_of(name)):
+            pipe.type(key)
+        types = iter(pipe.execute())
+    return {
+        name for name in names
+        if not {text(next(types)) for _ in PRIORITY_STEPS} <= {"list", "none"} or why_reserved(name)
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in a queue: how many in the list of each priority step, and the oldest task of each."""
+    """What waits in a queue: how many in the list of each priority step, and the oldest task of each.
+
+    `unreadable`: something that is no list has the key of one of them.
+    """
 
     depths: tuple[int, ...]
     oldest_ids: tuple[str, ...]
+    unreadable: bool = False
 
 
 def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
@@ -51,12 +71,14 @@ def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
         for key in (key for queue in queues for key in keys_of(queue)):
             pipe.llen(key)
             pipe.lindex(key, -1)
-        answers = iter(pipe.execute())
+        answers = iter(_answers(pipe))
     found = {}
     for queue in queues:
-        pairs = [(int(next(answers)), next(answers)) for _ in PRIORITY_STEPS]
-        ids = (_task_id(body) for _, body in pairs if body)
-        found[queue] = Waiting(tuple(depth for depth, _ in pairs), tuple(filter(None, ids)))
+        pairs = [(next(answers), next(answers)) for _ in PRIORITY_STEPS]
+        readable = [pair for pair in pairs if _UNREADABLE not in pair]
+        ids = (_task_id(body) for _, body in readable if body)
+        depths = tuple(0 if depth is _UNREADABLE else int(depth) for depth, _ in pairs)
+        found[queue] = Waiting(depths, tuple(filter(None, ids)), unreadable=len(readable) < len(pairs))
     return found
 
 
@@ -83,7 +105,7 @@ def peek(queue: str, limit: int) -> list[Message]:
     with client().pipeline(transaction=False) as pipe:
         for key in keys_of(queue):
             pipe.lrange(key, -limit, -1)
-        pages = pipe.execute()
+        pages = [() if page is _UNREADABLE else page for page in _answers(pipe)]
     return [
         _message(_envelope(body), step, position=place)
         for step, page in zip(PRIORITY_STEPS, pages, strict=True)
@@ -94,7 +116,7 @@ def peek(queue: str, limit: int) -> list[Message]:
 def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
     """Return up to `limit` messages of a queue that workers hold. Raises redis.RedisError."""
     held: list[tuple[str, Any]] = []
-    for tag, body in client().hscan_iter(UNACKED, count=_PAGE):
+    for tag, body in _unacknowledged():
         envelope, routed_to = _held(body)
         if routed_to == queue:
             held.append((text(tag), envelope))
@@ -109,7 +131,7 @@ def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
 
 def unacknowledged_by_queue() -> dict[str, int]:
     """Return how many messages workers hold of each queue. Raises redis.RedisError."""
-    return Counter(queue for _, body in client().hscan_iter(UNACKED, count=_PAGE) if (queue := _held(body)[1]))
+    return Counter(queue for _, body in _unacknowledged() if (queue := _held(body)[1]))
 
 
 _SWEEP: Final = load("claim", "queue_sweep")
@@ -119,7 +141,7 @@ _SWEPT_AT_ONCE: Final = 500
 def sweep(queue: str) -> int:
     """Remove the messages of tasks that are cancelled or over; return how many. Raises redis.RedisError."""
     dropped = 0
-    for key in keys_of(queue):
+    for key in () if queue in closed([queue]) else keys_of(queue):
         left = int(client().llen(key))
         while left > 0:
             dropped += int(script(_SWEEP, key, min(_SWEPT_AT_ONCE, left), CLAIM))
@@ -132,7 +154,7 @@ def waiting_ids(queue: str) -> Iterator[str]:
 
     Messages that move while the pages are read may be missed; look again before acting on that.
     """
-    for key in keys_of(queue):
+    for key in () if depth(queue) is None else keys_of(queue):
         start = 0
         while page := client().lrange(key, start, start + _PAGE - 1):
             yield from filter(None, map(_task_id, page))
@@ -141,8 +163,7 @@ def waiting_ids(queue: str) -> Iterator[str]:
 
 def unacknowledged() -> dict[str, str]:
     """Return delivery tag → task id of everything that workers hold. Raises redis.RedisError."""
-    pairs = client().hscan_iter(UNACKED, count=_PAGE)
-    return {text(tag): id_ for tag, body in pairs if (id_ := _task_id(body))}
+    return {text(tag): id_ for tag, body in _unacknowledged() if (id_ := _task_id(body))}
 
 
 def owners() -> dict[str, str]:
@@ -217,6 +238,34 @@ def pass_on(tag: str, owner: str, more: dict[str, Any]) -> bool:
     message, _exchange, queue = json.loads(held)
     message["headers"].update(more)
     return bool(script(_PASS_ON, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, _list_of(queue, message), json.dumps(message)))
+
+
+#: Stands in answers for what is under a key of another type.
+_UNREADABLE: Final = object()
+
+
+def _answers(pipe: Any) -> list[Any]:
+    """Run a pipeline; in the place of an answer that there is none of, since a key is no list, stands _UNREADABLE."""
+    return [_UNREADABLE if _is_wrong_type(answer) else _raised(answer) for answer in pipe.execute(raise_on_error=False)]
+
+
+def _is_wrong_type(answer: Any) -> bool:
+    return isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE")
+
+
+def _raised(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _unacknowledged() -> Iterator[tuple[Any, Any]]:
+    """Yield delivery tag and message of everything that workers hold; nothing where a queue has taken the place of it."""
+    try:
+        yield from client().hscan_iter(UNACKED, count=_PAGE)
+    except redis.ResponseError as error:
+        if not _is_wrong_type(error):
+            raise
 
 
 def _list_of(queue: str, message: dict[str, Any]) -> str:

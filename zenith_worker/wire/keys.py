@@ -2,6 +2,9 @@
 
 from typing import Final
 
+#: What the names of all keys of Zenith's begin with.
+PREFIX: Final = "zenith:"
+
 #: The stream of events, and the stream of entries that nobody could read or apply.
 EVENTS: Final = "zenith:events"
 UNREADABLE: Final = "zenith:events:unreadable"
@@ -47,3 +50,5 @@ NODE_LOG: Final = "zenith:node-log:"
 #: kombu's own (kombu/transport/redis.py): a hash of delivery tag → [message, exchange, routing key]; when each was taken.
 UNACKED: Final = "unacked"
 UNACKED_INDEX: Final = "unacked_index"
+#: It stands between a queue's name and a priority step in the name of a list.
+PRIORITY_SEPARATOR: Final = "\x06\x16"

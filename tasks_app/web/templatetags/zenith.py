@@ -12,7 +12,9 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from tasks_app.web import links
 from zenith_site.common.masking import mask_text
+from zenith_site.common.names_in_urls import as_segment
 from zenith_site.common.navigation import sections
 from zenith_site.common.words import NOTHING, duration, size
 from zenith_worker.wire.states import Status
@@ -20,6 +22,7 @@ from zenith_worker.wire.states import Status
 register = template.Library()
 register.filter(duration)
 register.filter(size)
+register.simple_tag(links.tasks_with)
 
 #: Characters of an id that is not shortened.
 _SHORT: Final = 20
@@ -92,6 +95,12 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
 def css_id(url_name: str) -> str:
     """Return the name of a URL as a part of an element's id."""
     return url_name.replace(":", "-").replace("_", "-")
+
+
+@register.filter
+def name_id(name: str) -> str:
+    """Return the name of a worker or a queue as a part of an element's id, which has no spaces; no two names have the same."""
+    return as_segment(name)
 
 
 @register.filter

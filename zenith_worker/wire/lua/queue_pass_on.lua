@@ -1,6 +1,9 @@
 -- Puts a message that a worker holds to the end of its queue, changed; 0 if it does not hold it any more.
 -- KEYS: unacked. ARGV: tag, unacked_index, taken, owner, list to go to, message.
 if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
+-- What is removed below cannot go where something else than a list is: the worker goes on holding it.
+local kind = redis.call('TYPE', ARGV[5]).ok
+if kind ~= 'list' and kind ~= 'none' then return 0 end
 redis.call('HDEL', ARGV[3], ARGV[1])
 redis.call('ZREM', ARGV[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end

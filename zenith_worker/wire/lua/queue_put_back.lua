@@ -4,6 +4,9 @@
 -- the task's claim, the message's attempt.
 if redis.call('EXISTS', ARGV[5]) == 1 then return 0 end
 if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
+-- What is removed below cannot go where something else than a list is: the worker goes on holding it.
+local kind = redis.call('TYPE', ARGV[6]).ok
+if kind ~= 'list' and kind ~= 'none' then return 0 end
 redis.call('HDEL', ARGV[3], ARGV[1])
 redis.call('ZREM', ARGV[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end

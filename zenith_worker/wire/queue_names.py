@@ -1,0 +1,48 @@
+"""Which names a queue must not have: a queue is a key of Redis with its name, and these keys hold something else.
+
+A message that is sent to `unacked` or to `zenith:events` would put a list in the place of kombu's hash or of Zenith's stream,
+after which no command on that key works. Whoever lets people name a queue asks here.
+"""
+
+from typing import Final
+
+from zenith_worker.wire import keys
+
+#: Characters of a queue's name: as many as AMQP allows, and as many as PostgreSQL's columns hold.
+LONGEST: Final = 255
+#: What begins with one of these, and whose it is.
+_PREFIXES: Final = {
+    keys.PREFIX: "Zenith's own keys",
+    "_kombu.binding.": "kombu's table of bindings",
+    "celeryev.": "Celery's events",
+    "celery-task-meta-": "Celery's results",
+    "celery-taskset-meta-": "Celery's results",
+    "asgi__": "the channel layer",
+    "asgispecific.": "the channel layer",
+}
+_SUFFIXES: Final = {".pidbox": "the mailboxes of Celery's remote control"}
+_WHOLE: Final = {
+    keys.UNACKED: "kombu's messages that workers hold",
+    keys.UNACKED_INDEX: "kombu's messages that workers hold",
+    "unacked_mutex": "kombu's lock",
+    "celeryev": "Celery's events",
+}
+
+
+def why_reserved(name: str) -> str | None:
+    """Return in a sentence why no queue may be called so; None for a name that a queue may have."""
+    if not name:
+        return "A queue needs a name."
+    if keys.PRIORITY_SEPARATOR in name:
+        return f"No queue may be called {name[:100]!r}: kombu separates a queue's name from a priority by \\x06\\x16."
+    if owner := _owner(name):
+        return f"No queue may be called {name[:100]!r}: a queue is a key in Redis, and this one belongs to {owner}."
+    return None
+
+
+def _owner(name: str) -> str | None:
+    if owner := _WHOLE.get(name):
+        return owner
+    found = (owner for prefix, owner in _PREFIXES.items() if name.startswith(prefix))
+    ends = (owner for suffix, owner in _SUFFIXES.items() if name.endswith(suffix))
+    return next(found, None) or next(ends, None)
