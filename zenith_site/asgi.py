@@ -17,15 +17,14 @@ from django.conf import settings  # noqa: E402
 from tasks_app.web.consumers import MAX_FRAME  # noqa: E402
 from tasks_app.web.routing import websocket_urlpatterns  # noqa: E402
 from zenith_site.auth.sockets import SocketAuth  # noqa: E402
-from zenith_site.body_limit import BodyLimit  # noqa: E402
-from zenith_site.frame_limit import limit_frames  # noqa: E402
+from zenith_site.server_limits import Limits, limit_server  # noqa: E402
 from zenith_site.slow_readers import SlowReaders  # noqa: E402
 
-limit_frames(MAX_FRAME)
+limit_server(Limits(body=settings.DATA_UPLOAD_MAX_MEMORY_SIZE, frame=MAX_FRAME))
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(_http, settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+        "http": _http,
         "websocket": SlowReaders(SocketAuth(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -12,6 +12,9 @@ HEADERS: Final = {
     # No page asks for any of these, so none that is smuggled in may either.
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # A cache in front knows nothing of tokens in X-API-Key: it would give one caller's answer to the next. Static files come with
+    # a Cache-Control of their own.
+    "Cache-Control": "no-store",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import kombu.exceptions
 import redis.exceptions
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import (
     Http404,
@@ -87,6 +87,9 @@ class Answer(NamedTuple):
     detail: str
     errors: Iterable[Culprit] = ()
     headers: Mapping[str, str] = {}
+
+
+TOO_LARGE: Final = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads.")
 
 
 def register(api: NinjaAPI) -> None:
@@ -172,7 +175,12 @@ class ProblemMiddleware(MiddlewareMixin):
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer what no view caught (Django's handler500): a database that is away is no bug."""
+    """Answer what no view caught (Django's handler500): a database that is away is no bug, nor is a form that cannot be read.
+
+    Django reads the form of a request also to answer that there is nothing at its address.
+    """
+    if isinstance(sys.exception(), SuspiciousOperation):
+        return HttpResponse(loader.get_template("400.html").render(), status=HTTPStatus.BAD_REQUEST)
     if not isinstance(sys.exception(), UNAVAILABLE):
         return defaults.server_error(request)
     page = loader.get_template("503.html").render()
@@ -259,7 +267,7 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
     # Somebody read a form from the body before: it was none of JSON.
     RawPostDataException: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
-    RequestDataTooBig: lambda _: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads."),
+    RequestDataTooBig: lambda _: TOO_LARGE,
     UnreadablePostError: lambda _: Answer(HTTPStatus.BAD_REQUEST, "The body broke off."),
     # After its subclasses above, which say more.
     ZenithError: _on_purpose,

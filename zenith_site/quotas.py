@@ -1,8 +1,10 @@
-"""Rate limits at the API's edge: every read of a program is counted here, and every answer says what is left.
+"""Rate limits at the API's edge: every read of a program and every refusal is counted here, and every answer says what is left.
 
 Triggers are counted by the operations themselves (tasks_app/api/quota.py), once the body is read.
 """
 
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
 
 from django.http import HttpRequest
@@ -12,13 +14,25 @@ from ninja.throttling import BaseThrottle
 
 from zenith_site.common import limits
 from zenith_site.common.callers import Caller
-from zenith_site.common.errors import ZenithError
+from zenith_site.common.errors import BrokerUnavailableError, ZenithError
 
 _READING: Final = frozenset({"GET", "HEAD"})
+#: Answers to what a caller should not have sent.
+_REFUSALS: Final = frozenset(
+    {
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
 
 
-class ReadLimit(BaseThrottle):
-    """Counts the reads of whoever the API has authenticated; what is open to all (`/health`) is not counted."""
+class EdgeLimit(BaseThrottle):
+    """Counts the reads of whoever the API has authenticated, and stops whose other requests were refused too often.
+
+    What is open to all (`/health`) is not counted.
+    """
 
     def allow_request(self, request: HttpRequest) -> bool:
         """Return whether the request may go on; if not, `request.refusal` is the error to answer with.
@@ -26,10 +40,13 @@ class ReadLimit(BaseThrottle):
         django-ninja hands errors raised in here to nobody.
         """
         caller = getattr(request, "auth", None)
-        if not isinstance(caller, Caller) or request.method not in _READING:
+        if not isinstance(caller, Caller):
             return True
         try:
-            request.quota = limits.count_read(caller)  # type: ignore[attr-defined]
+            if request.method in _READING:
+                request.quota = limits.count_read(caller)  # type: ignore[attr-defined]
+            else:
+                _require_refusals_left(caller)
         except ZenithError as error:
             request.refusal = error  # type: ignore[attr-defined]
             return False
@@ -40,9 +57,24 @@ class QuotaMiddleware(MiddlewareMixin):
     """Adds the header fields of the quota that was counted for a request to its answer, also to one that failed."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Return the response, with `RateLimit` and `RateLimit-Policy` where something was counted."""
+        """Return the response, with `RateLimit` and `RateLimit-Policy` where something was counted; a refusal is counted now."""
+        if response.status_code in _REFUSALS:
+            _count_refusal(request)
         quota = getattr(request, "quota", None)
         if isinstance(quota, limits.Quota):
             for name, value in quota.headers().items():
                 response.headers.setdefault(name, value)
         return response
+
+
+def _require_refusals_left(caller: Caller) -> None:
+    # If Redis is away, that is for the operation to say: many can do without it.
+    with suppress(BrokerUnavailableError):
+        limits.require_refusals_left(caller)
+
+
+def _count_refusal(request: HttpRequest) -> None:
+    caller = getattr(request, "auth", None)
+    if isinstance(caller, Caller) and not hasattr(request, "quota"):
+        with suppress(ZenithError):
+            request.quota = limits.count_refusal(caller)  # type: ignore[attr-defined]

@@ -287,6 +287,7 @@ CELERY_DB_REUSE_MAX = 1_000_000
 
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
+ZENITH_REFUSAL_RATE_LIMIT = env.rate("ZENITH_REFUSAL_RATE_LIMIT", "60/60s")
 # Beside those that zenith_site/common/masking.py always masks.
 ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
 ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)

@@ -27,7 +27,8 @@ from infra_app.errors import UnknownGroupError
 from infra_app.models import NodeGroup
 from infra_app.states import NodeStatus
 from infra_app.validation import MAX_REPLICAS
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
 
 router = Router(tags=["nodes"])
 
@@ -97,10 +98,12 @@ def show_group(request: HttpRequest, group_id: str) -> GroupAnswer:
     return _found(group_id)
 
 
-@router.patch("/{group_id}", response=GroupAnswer, summary="Change what a group runs", operation_id="change_group")
+@router.patch(
+    "/{group_id}", response=GroupAnswer, summary="Change what a group runs", operation_id="change_group", auth=requires(INFRA)
+)
 def change_group(request: HttpRequest, group_id: str, body: ChangeRequest) -> GroupAnswer:
     """Change image, queues, limits or environment; the containers of its nodes are replaced."""
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     changes: dict[str, Any] = body.model_dump(exclude_none=True)
     if "queues" in changes:
         changes["queues"] = tuple(changes["queues"])
@@ -109,19 +112,19 @@ def change_group(request: HttpRequest, group_id: str, body: ChangeRequest) -> Gr
     return _found(group_id)
 
 
-@router.delete("/{group_id}", response=ActAnswer, summary="Remove a group", operation_id="remove_group")
+@router.delete("/{group_id}", response=ActAnswer, summary="Remove a group", operation_id="remove_group", auth=requires(INFRA))
 def remove_group(request: HttpRequest, group_id: str) -> ActAnswer:
     """Remove all its nodes, and the group with them. What runs on them is handed back to its queue."""
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     removed = nodes.remove_group(_key(group_id), caller.name)
     note(request, group=str(group_id), nodes=len(removed))
     return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in removed], refused=[])
 
 
-@router.post("/{group_id}/scale", response=ScaleAnswer, summary="Scale a group", operation_id="scale_group")
+@router.post("/{group_id}/scale", response=ScaleAnswer, summary="Scale a group", operation_id="scale_group", auth=requires(INFRA))
 def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> ScaleAnswer:
     """Have it run so many nodes. Autoscaling, where it is on, goes on from there."""
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     scaled = nodes.scale(_key(group_id), body.replicas, caller.name)
     note(request, group=scaled.group.name, before=scaled.before, replicas=body.replicas)
     return ScaleAnswer.model_construct(
@@ -130,10 +133,15 @@ def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> Scal
     )  # fmt: skip
 
 
-@router.put("/{group_id}/autoscale", response=GroupAnswer, summary="Autoscale a group", operation_id="autoscale_group")
+@router.put(
+    "/{group_id}/autoscale",
+    response=GroupAnswer,
+    summary="Autoscale a group",
+    operation_id="autoscale_group",
+    auth=requires(INFRA),
+)
 def autoscale_group(request: HttpRequest, group_id: str, body: AutoscaleRequest) -> GroupAnswer:
     """Have its size follow a queue; `decision` of the group says what was decided last, and why."""
-    caller_of(request, INFRA)
     group = autoscaler.configure(_key(group_id), Wish(**body.model_dump()))
     note(request, group=group.name, autoscale=group.autoscale, dry_run=group.dry_run, most=group.max_replicas)
     return _found(group_id)

@@ -8,7 +8,8 @@ from infra_app import forgetting, hosts
 from infra_app.api.schemas import Body, HostAnswer, Labels, Region
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
 
 router = Router(tags=["nodes"])
 
@@ -45,22 +46,25 @@ def show_host(request: HttpRequest, name: str) -> HostAnswer:
     return _found(name)
 
 
-@router.patch("/{name:name}", response=HostAnswer, summary="Change a Docker host", operation_id="change_host")
+@router.patch(
+    "/{name:name}", response=HostAnswer, summary="Change a Docker host", operation_id="change_host", auth=requires(INFRA)
+)
 def change_host(request: HttpRequest, name: str, body: HostRequest) -> HostAnswer:
     """Cordon it, or change its region or labels. Nodes that run on it stay; drain them to have it empty."""
-    caller_of(request, INFRA)
     hosts.change(_host(name), HostChanges(cordoned=body.cordoned, region=body.region, labels=body.labels))
     note(request, host=name, **body.model_dump(exclude_none=True))
     return _found(name)
 
 
-@router.delete("/{name:name}", response=ForgetAnswer, summary="Forget a Docker host", operation_id="forget_host")
+@router.delete(
+    "/{name:name}", response=ForgetAnswer, summary="Forget a Docker host", operation_id="forget_host", auth=requires(INFRA)
+)
 def forget_host(request: HttpRequest, name: str) -> ForgetAnswer:
     """Count a host that does not come back as gone: its nodes count as removed, and those that were wanted are made elsewhere.
 
     409 where its agent lives, or a group may run on it only.
     """
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     loss = forgetting.forget(_host(name), caller.name)
     note(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
     return ForgetAnswer(host=name, removed=loss.removed, replaced=loss.replaced)

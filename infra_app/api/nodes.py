@@ -22,7 +22,8 @@ from infra_app.api.schemas import (
 from infra_app.models import Node
 from infra_app.states import NodeStatus
 from infra_app.waiting import wait_for
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
 from zenith_site.common.errors import InvalidQueryError, Problem, StateConflictError
 from zenith_site.common.paging import refuse_unknown
 
@@ -83,10 +84,10 @@ def list_nodes(request: HttpRequest, chosen: Query[NodeFilter]) -> list[NodeAnsw
     return [NodeAnswer.of(node) for node, _ in zip(shown, range(chosen.limit), strict=False)]
 
 
-@router.post("/act", response=ActAnswer, summary="Act on many nodes", operation_id="act_on_nodes")
+@router.post("/act", response=ActAnswer, summary="Act on many nodes", operation_id="act_on_nodes", auth=requires(INFRA))
 def act_on_many(request: HttpRequest, body: ActRequest) -> ActAnswer:
     """Have nodes drained, stopped, started, restarted or removed; those where it is not possible are named with the reason."""
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     outcome = nodes.act(body.verb, body.ids, caller.name)
     note(request, verb=body.verb, nodes=len(outcome.done))
     known = {node.id for node in outcome.done} | {item.node.id for item in outcome.refused}
@@ -130,13 +131,15 @@ def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> Lin
         raise InvalidQueryError(Problem("after", str(error))) from None
 
 
-@router.post("/{node_id}/{verb}", response=NodeAnswer, summary="Act on one node", operation_id="act_on_node")
+@router.post(
+    "/{node_id}/{verb}", response=NodeAnswer, summary="Act on one node", operation_id="act_on_node", auth=requires(INFRA)
+)
 def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[WaitQuery]) -> NodeAnswer:
     """Have it drained, stopped, started, restarted or removed; 409 where that is not possible now.
 
     Answers once it is wanted; its host's agent makes it so.
     """
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     node = _node(node_id)
     outcome = nodes.act(verb, [node.id], caller.name)
     if outcome.refused:

@@ -10,7 +10,8 @@ from infra_app import nodes, sight
 from infra_app.api.schemas import Container, DeployAnswer, DeployRequest, Thing
 from infra_app.models import NodeGroup
 from infra_app.waiting import wait_for
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 
 router = Router(tags=["infrastructure"])
@@ -27,7 +28,7 @@ class DeployQuery(BaseModel):
     wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Seconds to wait at most until all its nodes are ready.")
 
 
-@router.post("/deploy", response={202: DeployAnswer}, summary="Deploy worker nodes", operation_id="deploy")
+@router.post("/deploy", response={202: DeployAnswer}, summary="Deploy worker nodes", operation_id="deploy", auth=requires(INFRA))
 def deploy(
     request: HttpRequest,
     response: HttpResponse,
@@ -39,7 +40,7 @@ def deploy(
 
     Answers once the nodes are wanted. A node that no host takes waits for one, and `message` says so and why.
     """
-    caller = caller_of(request, INFRA)
+    caller = known_caller(request)
     asked = body or DeployRequest()
 
     def act() -> DeployAnswer:

@@ -115,7 +115,6 @@ def _piece(found: Node, after: str) -> HttpResponse:
         lines = Lines([], "", kept=True)
     response = HttpResponse(render_to_string("nodes/_log_blocks.html", {"blocks": _blocks(lines.entries)}))
     response["X-Log-After"] = lines.after
-    response["Cache-Control"] = "no-store"
     return response
 
 
@@ -124,7 +123,6 @@ def _file(found: Node) -> HttpResponse:
     text = "".join(f"{entry.at} {entry.text}\n" if entry.at else f"{entry.text}\n" for entry in entries)
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{found.name}.log"'
-    response["Cache-Control"] = "no-store"
     return response
 
 

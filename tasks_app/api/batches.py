@@ -13,7 +13,8 @@ from tasks_app.api.task_schemas import CancelAnswer, CancelOne
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.queries import batches
 from tasks_app.queries.batches import BatchDetail, BatchFilter, Progress
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.states import Status
@@ -85,11 +86,11 @@ def show_batch(request: HttpRequest, batch_id: str) -> BatchDetailAnswer:
 
 @router.post(
     "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel what is left of a batch", operation_id="cancel_batch",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+    openapi_extra=problems(HTTPStatus.NOT_FOUND), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel its open tasks. What runs goes on to its end, unless `force` kills it."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     batch = _batch(batch_id).progress.batch
     ids = batches.open_ids(batch.id)
     done = cancel(ids, by=caller.name, force=bool(body and body.force))

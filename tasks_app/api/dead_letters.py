@@ -24,7 +24,8 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.models import ReplayRun
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter
-from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, known_caller, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
@@ -52,7 +53,9 @@ def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[Dead
     return [GroupAnswer.of(group) for group in page.groups]
 
 
-@router.post("/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters")
+@router.post(
+    "/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters", auth=requires(OPERATE)
+)
 def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, idempotency_key: IdempotencyKey = None) -> Any:
     """Send a new task in the place of each dead one.
 
@@ -60,7 +63,7 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
     ids). `first`, `rate` and a thousand letters or more make a run that the engine works off.
     A `forced` one can be sent again without end, so it counts as a trigger.
     """
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     _refuse_strange(body)
     if body.forced:
         admit_trigger(request, caller)
@@ -75,10 +78,16 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
     return answer_once(request, response, caller, idempotency_key, body, act)
 
 
-@router.post("/discard", response=DiscardAnswer, summary="Discard dead letters", operation_id="discard_dead_letters")
+@router.post(
+    "/discard",
+    response=DiscardAnswer,
+    summary="Discard dead letters",
+    operation_id="discard_dead_letters",
+    auth=requires(OPERATE),
+)
 def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
     """Leave it at that, with a note. Only what is open is discarded."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     _refuse_strange(body)
     discarded = replaying.discard(body.selection(), body.note, _origin(caller))
     note(request, discarded=discarded)
@@ -94,10 +103,16 @@ def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
     return RunAnswer.of(_run(run_id))
 
 
-@router.post("/runs/{run_id}/stop", response=RunAnswer, summary="Stop a replay of many", operation_id="stop_replay_run")
+@router.post(
+    "/runs/{run_id}/stop",
+    response=RunAnswer,
+    summary="Stop a replay of many",
+    operation_id="stop_replay_run",
+    auth=requires(OPERATE),
+)
 def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """End it before its time; what it replayed goes on."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     run = _run(run_id)
     if not replaying.stop_run(run.id, _origin(caller)):
         raise StateConflictError("It has ended already.")

@@ -12,7 +12,8 @@ from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.queries import queues
 from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
@@ -193,36 +194,41 @@ def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> Hi
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
-@router.post("/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue")
+@router.post(
+    "/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue", auth=requires(OPERATE)
+)
 def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> QueueAnswer:
     """Send nothing to it any more, and have no worker take from it; it lasts until it is resumed.
 
     Its tasks wait in PostgreSQL, its messages on the broker; what workers had reserved runs. Workers follow
     within two seconds. 409 where it is paused already.
     """
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     if not control.pause(_checked(name), by=caller.name, note=(body or PauseRequest()).note):
         raise StateConflictError(f"The queue {name!r} is paused already.")
     return _answer(name)
 
 
-@router.post("/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue")
+@router.post(
+    "/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue", auth=requires(OPERATE)
+)
 def resume(request: HttpRequest, name: str) -> QueueAnswer:
     """End its pause; what was held back is sent. 409 where it is not paused."""
-    caller_of(request, OPERATE)
     if not control.resume(_checked(name)):
         raise StateConflictError(f"The queue {name!r} is not paused.")
     # By now nobody may know the queue any more.
     return QueueAnswer.of(queues.view(name))
 
 
-@router.post("/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue")
+@router.post(
+    "/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue", auth=requires(OPERATE)
+)
 def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> PurgeAnswer:
     """Revoke what waits in a queue and remove its messages: each task ends as REVOKED, with an event that says who did it.
 
     Scheduled tasks, and failed ones that wait for their next attempt, stay.
     """
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     queue = _known(name)
     if body and body.dry_run:
         waiting = control.count_waiting(queue)

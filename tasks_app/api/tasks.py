@@ -8,7 +8,8 @@ from tasks_app.api.schemas import TaskAnswer, TriggerAnswer, TriggerRequest
 from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.queries import tasks
 from tasks_app.queries.tasks import TaskFilter
-from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import DISPATCH, VIEW, caller_of, known_caller, note
 from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
 
@@ -20,6 +21,7 @@ router = Router(tags=["tasks"])
     response=TriggerAnswer,
     summary="Dispatch tasks",
     operation_id="trigger",
+    auth=requires(DISPATCH),
 )
 def trigger(
     request: HttpRequest,
@@ -33,7 +35,7 @@ def trigger(
     same request can be sent again within a day: it gets the first one's answer, marked with
     `Idempotent-Replayed: true`, and nothing is dispatched twice.
     """
-    caller = caller_of(request, DISPATCH)
+    caller = known_caller(request)
     admit_trigger(request, caller)
     done = dispatch(
         (body or TriggerRequest()).to_dispatch(),

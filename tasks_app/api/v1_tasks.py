@@ -28,7 +28,8 @@ from tasks_app.dispatch.schedule import edit
 from tasks_app.models import Task
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, known_caller, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
@@ -39,7 +40,7 @@ router = Router(tags=["tasks"])
 
 @router.post(
     "", response={201: DispatchAnswer}, summary="Dispatch tasks", operation_id="dispatch_tasks",
-    openapi_extra=problems(HTTPStatus.TOO_MANY_REQUESTS),
+    openapi_extra=problems(HTTPStatus.TOO_MANY_REQUESTS), auth=requires(DISPATCH),
 )  # fmt: skip
 def dispatch_tasks(
     request: HttpRequest, response: HttpResponse, body: DispatchRequest, idempotency_key: IdempotencyKey = None
@@ -48,7 +49,7 @@ def dispatch_tasks(
 
     Counts as one trigger against the caller's rate limit.
     """
-    caller = caller_of(request, DISPATCH)
+    caller = known_caller(request)
     admit_trigger(request, caller)
     asked = [one.to_dispatch() for one in body.dispatches]
 
@@ -81,10 +82,10 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     return [TaskSummary.of(found) for found in page.tasks]
 
 
-@router.post("/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks")
+@router.post("/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks", auth=requires(OPERATE))
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the named tasks, or the open ones that match. `dry_run` only counts them."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     ids, more = (list(dict.fromkeys(body.ids)), False) if body.ids else _matching(body)
     if body.dry_run:
         open_ones = len(open_among(ids))
@@ -97,11 +98,11 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
 
 @router.post(
     "/{name:task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel it for good. What runs goes on to its end (but is not tried again), unless `force` kills it."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     task = _task(task_id)
     done = cancel([task.id], by=caller.name, force=bool(body and body.force))
     if done == Cancelled(0, 0, 1):
@@ -111,7 +112,7 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
 
 @router.post(
     "/{name:task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def retry_task(
     request: HttpRequest,
@@ -124,7 +125,7 @@ def retry_task(
 
     A dead letter that it left is replayed by this. It is done once, unless it is `forced`, which counts as a trigger.
     """
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     asked = body or RetryRequest()
     if asked.forced:
         admit_trigger(request, caller)
@@ -153,11 +154,11 @@ def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
 
 @router.patch(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
     """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""
-    caller = caller_of(request, OPERATE)
+    caller = known_caller(request)
     task = _task(task_id)
     if edit(task.id, body.to_changes(), by=caller.name) is None:
         raise StateConflictError(f"Only a scheduled task that nobody cancelled can be changed; this one is {_status(task)}.")

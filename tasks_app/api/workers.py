@@ -1,6 +1,5 @@
 """Workers for programs: what they are and do, and Celery's remote control."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, Told
 from tasks_app.errors import WorkerUnknownError
 from tasks_app.queries import workers
 from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
-from zenith_site.common.callers import OPERATE, VIEW, caller_of
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller
 from zenith_worker.wire.states import Status
 
 router = Router(tags=["workers"])
@@ -174,88 +174,141 @@ def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
     return [WorkerAnswer.of(view) for view in workers.workers()]
 
 
-@router.delete("", response=ClearedAnswer, summary="Clear workers that are gone", operation_id="clear_workers")
+@router.delete(
+    "", response=ClearedAnswer, summary="Clear workers that are gone", operation_id="clear_workers", auth=requires(OPERATE)
+)
 def clear_workers(request: HttpRequest) -> ClearedAnswer:
     """Take every worker off the list that was not heard of for twelve seconds and whose tasks were given to others."""
-    cleared, holding = control.clear_all(caller_of(request, OPERATE).name)
+    cleared, holding = control.clear_all(known_caller(request).name)
     return ClearedAnswer(cleared=cleared, holding=holding)
 
 
-@router.post("/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker")
+@router.post(
+    "/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker", auth=requires(OPERATE)
+)
 def ping(request: HttpRequest, name: str) -> ControlAnswer:
     """Ask whether it answers, and how fast."""
-    return _control(request, lambda: control.ping(name))
+    return ControlAnswer.of(control.ping(name))
 
 
-@router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker")
+@router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker", auth=requires(OPERATE))
 def grow(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
     """Add slots to a worker's pool; 409 where its pool has a fixed size, or scales by itself."""
-    return _control(request, lambda: control.grow(name, (body or SlotsRequest()).slots))
-
-
-@router.post("/{name:name}/shrink", response=ControlAnswer, summary="Take slots away", operation_id="shrink_worker")
-def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
-    """Take slots from a worker's pool, busy ones once their task is over; 409 where its pool cannot."""
-    return _control(request, lambda: control.shrink(name, (body or SlotsRequest()).slots))
-
-
-@router.post("/{name:name}/autoscale", response=ControlAnswer, summary="Change the bounds", operation_id="autoscale_worker")
-def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
-    """Change between how many slots a worker scales by itself; 409 where it was started without `--autoscale`."""
-    return _control(request, lambda: control.autoscale(name, body.minimum, body.maximum))
-
-
-@router.post("/{name:name}/add-queue", response=ControlAnswer, summary="Consume a queue", operation_id="add_worker_queue")
-def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
-    """Have a worker take messages from one more queue, until it is started anew."""
-    return _control(request, lambda: control.add_queue(name, body.queue))
+    return ControlAnswer.of(control.grow(name, (body or SlotsRequest()).slots))
 
 
 @router.post(
-    "/{name:name}/cancel-queue", response=ControlAnswer, summary="Stop consuming a queue", operation_id="cancel_worker_queue"
+    "/{name:name}/shrink", response=ControlAnswer, summary="Take slots away", operation_id="shrink_worker", auth=requires(OPERATE)
+)
+def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
+    """Take slots from a worker's pool, busy ones once their task is over; 409 where its pool cannot."""
+    return ControlAnswer.of(control.shrink(name, (body or SlotsRequest()).slots))
+
+
+@router.post(
+    "/{name:name}/autoscale",
+    response=ControlAnswer,
+    summary="Change the bounds",
+    operation_id="autoscale_worker",
+    auth=requires(OPERATE),
+)
+def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
+    """Change between how many slots a worker scales by itself; 409 where it was started without `--autoscale`."""
+    return ControlAnswer.of(control.autoscale(name, body.minimum, body.maximum))
+
+
+@router.post(
+    "/{name:name}/add-queue",
+    response=ControlAnswer,
+    summary="Consume a queue",
+    operation_id="add_worker_queue",
+    auth=requires(OPERATE),
+)
+def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
+    """Have a worker take messages from one more queue, until it is started anew."""
+    return ControlAnswer.of(control.add_queue(name, body.queue))
+
+
+@router.post(
+    "/{name:name}/cancel-queue",
+    response=ControlAnswer,
+    summary="Stop consuming a queue",
+    operation_id="cancel_worker_queue",
+    auth=requires(OPERATE),
 )
 def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
     """Have a worker take no more messages from a queue, until it is started anew; 409 where it does not."""
-    return _control(request, lambda: control.cancel_queue(name, body.queue))
+    return ControlAnswer.of(control.cancel_queue(name, body.queue))
 
 
-@router.post("/{name:name}/time-limit", response=ControlAnswer, summary="Limit a task's time", operation_id="limit_worker_time")
+@router.post(
+    "/{name:name}/time-limit",
+    response=ControlAnswer,
+    summary="Limit a task's time",
+    operation_id="limit_worker_time",
+    auth=requires(OPERATE),
+)
 def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> ControlAnswer:
     """Set a task's time limits on a worker, until it is started anew. Limits that a message brings along count more."""
-    return _control(request, lambda: control.limit_time(name, body.task, body.soft, body.hard))
+    return ControlAnswer.of(control.limit_time(name, body.task, body.soft, body.hard))
 
 
-@router.post("/{name:name}/rate-limit", response=ControlAnswer, summary="Limit a task's rate", operation_id="limit_worker_rate")
+@router.post(
+    "/{name:name}/rate-limit",
+    response=ControlAnswer,
+    summary="Limit a task's rate",
+    operation_id="limit_worker_rate",
+    auth=requires(OPERATE),
+)
 def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> ControlAnswer:
     """Set how often a worker starts a task, until it is started anew."""
-    return _control(request, lambda: control.limit_rate(name, body.task, body.rate))
+    return ControlAnswer.of(control.limit_rate(name, body.task, body.rate))
 
 
-@router.post("/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker")
+@router.post(
+    "/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker", auth=requires(OPERATE)
+)
 def drain(request: HttpRequest, name: str) -> ControlAnswer:
     """Have a worker take nothing more and finish what it has: it is `draining`, then `drained`. It goes on running."""
-    return _control(request, lambda: control.drain(name))
+    return ControlAnswer.of(control.drain(name))
 
 
-@router.post("/{name:name}/restart-pool", response=ControlAnswer, summary="Restart the pool", operation_id="restart_worker_pool")
+@router.post(
+    "/{name:name}/restart-pool",
+    response=ControlAnswer,
+    summary="Restart the pool",
+    operation_id="restart_worker_pool",
+    auth=requires(OPERATE),
+)
 def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
     """Replace a worker's processes, each once its task is over; 409 where its pool is not prefork."""
-    return _control(request, lambda: control.restart_pool(name))
+    return ControlAnswer.of(control.restart_pool(name))
 
 
-@router.post("/{name:name}/shut-down", response=ShutdownAnswer, summary="Shut a worker down", operation_id="shut_down_worker")
+@router.post(
+    "/{name:name}/shut-down",
+    response=ShutdownAnswer,
+    summary="Shut a worker down",
+    operation_id="shut_down_worker",
+    auth=requires(OPERATE),
+)
 def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
     """Have a worker end as by SIGTERM: it finishes its tasks, or hands them back. It is gone from the list then."""
-    caller_of(request, OPERATE)
     control.shut_down(name)
     return ShutdownAnswer(worker=name)
 
 
 # A name takes slashes, so these stand behind the routes that go on after it.
-@router.delete("/{name:name}", response=ClearedAnswer, summary="Clear a worker that is gone", operation_id="clear_worker")
+@router.delete(
+    "/{name:name}",
+    response=ClearedAnswer,
+    summary="Clear a worker that is gone",
+    operation_id="clear_worker",
+    auth=requires(OPERATE),
+)
 def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
     """Take one off the list; 409 where it was heard of within twelve seconds, or its tasks were not given back yet."""
-    control.clear(name, caller_of(request, OPERATE).name)
+    control.clear(name, known_caller(request).name)
     return ClearedAnswer(cleared=[name], holding=[])
 
 
@@ -267,8 +320,3 @@ def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
     if found is None:
         raise WorkerUnknownError(name)
     return WorkerAnswer.of(found)
-
-
-def _control(request: HttpRequest, tell: Callable[[], Told]) -> ControlAnswer:
-    caller_of(request, OPERATE)
-    return ControlAnswer.of(tell())

@@ -34,7 +34,7 @@ BAD_FILTER: Final = 4400
 NOT_AUTHENTICATED: Final = 4401
 FORBIDDEN: Final = 4403
 #: For a message in fragments. A frame over MAX_FRAME never gets here: daphne closes with 1009,
-#: which an application may not do itself (zenith_site/frame_limit.py).
+#: which an application may not do itself (zenith_site/server_limits/frames.py).
 TOO_BIG: Final = 4413
 MAX_FRAME: Final = 64 * 1024
 #: Seconds that the first frame waits for one of the client's, which may be a RESUME.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.test import Client
 
 from tests.integration.conftest import ApiClient
-from zenith_site.body_limit import BodyLimit
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -65,44 +62,3 @@ def test_programs_get_a_problem_when_the_database_is_away(database_away: None) -
         assert response.status_code == 503
         assert response.headers["Content-Type"] == "application/problem+json"
         assert int(response.headers["Retry-After"]) > 0
-
-
-class Recorder:
-    """An ASGI client that sends these chunks and keeps what comes back."""
-
-    def __init__(self, *chunks: bytes) -> None:
-        self.chunks = list(chunks)
-        self.sent: list[Any] = []
-
-    async def receive(self) -> Any:
-        return {"type": "http.request", "body": self.chunks.pop(0), "more_body": bool(self.chunks)}
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-
-
-async def reader(scope: Any, receive: Any, send: Any) -> None:
-    """Reads its whole body before it answers, as Django does."""
-    while (await receive())["more_body"]:
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-
-
-@pytest.mark.parametrize(
-    ("headers", "chunks", "status"),
-    [
-        ([], [b"x" * 10], 200),
-        ([], [b"x" * 6, b"x" * 4], 200),
-        ([], [b"x" * 6, b"x" * 5, b"x" * 1000], 413),
-        ([(b"content-length", b"11")], [b""], 413),
-        ([(b"content-length", b"9" * 30)], [b""], 413),
-        ([(b"content-length", b"10")], [b"x" * 10], 200),
-    ],
-)
-async def test_a_body_is_refused_before_it_is_stored(headers: Any, chunks: list[bytes], status: int) -> None:
-    recorder = Recorder(*chunks)
-    await BodyLimit(reader, 10)({"headers": headers}, recorder.receive, recorder.send)
-    assert recorder.sent[0]["status"] == status
-    if status == 413:
-        assert (b"content-type", b"application/problem+json") in recorder.sent[0]["headers"]
-        assert len(recorder.chunks) <= 1

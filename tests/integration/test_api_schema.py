@@ -73,7 +73,8 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def module_port(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    limits = {"ZENITH_RATE_LIMIT": "1000000/1s", "ZENITH_READ_RATE_LIMIT": "1000000/1s"}
+    names = ("ZENITH_RATE_LIMIT", "ZENITH_READ_RATE_LIMIT", "ZENITH_REFUSAL_RATE_LIMIT")
+    limits = dict.fromkeys(names, "1000000/1s")
     for stack in stacks.running(tmp_path_factory.mktemp("schema"), **limits):
         port = free_port()
         stack.web(port)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from http.cookies import SimpleCookie
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -26,7 +26,11 @@ from django.utils import timezone
 from tasks_app.web.routing import websocket_urlpatterns
 from zenith_site.auth.sockets import SocketAuth
 from zenith_site.auth.tokens import create_token
+from zenith_site.env import Rate
 from zenith_site.models import ApiToken, AuditEntry
+
+if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
 
 UUID_ = str(UUID(int=0))
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -269,7 +273,9 @@ def everybody(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Visitors
 
 
 @pytest.fixture
-def visitors(everybody: Visitors, db: None) -> Visitors:
+def visitors(everybody: Visitors, db: None, settings: SettingsWrapper) -> Visitors:
+    # They are refused more often than anybody may be.
+    settings.ZENITH_REFUSAL_RATE_LIMIT = Rate(1_000_000, 1)
     return everybody
 
 
@@ -290,6 +296,11 @@ def is_let_in(response: Any) -> bool:
     return response.status_code not in (401, 403) and not to_login and (response.status_code < 500 or response.status_code == 503)
 
 
+def may_not_be_kept(response: Any) -> bool:
+    """Whether caches may not keep an answer: none of them knows that it was for one caller only."""
+    return "no-store" in response.headers["Cache-Control"]
+
+
 @pytest.mark.parametrize("route", OTHERS)
 def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, visitors: Visitors) -> None:
     assert route in DOORS, f"say in DOORS who may use {route!r}"
@@ -300,6 +311,7 @@ def test_every_route_is_in_the_table_and_answers_as_it_says(route: str, visitors
             wanted = expected[who]
             found = f"{method} /{route} as {who}: {response.status_code}"
             assert is_let_in(response) if wanted is None else response.status_code == wanted, found
+            assert may_not_be_kept(response), found
 
 
 @pytest.mark.parametrize("route", [route for route in OTHERS if route not in ANY_METHOD])
@@ -320,6 +332,7 @@ def test_the_admin_sends_everybody_else_away(route: str, visitors: Visitors) -> 
     for who in ("anonymous", "viewer", "operator", "read"):
         response = visitors.client(who).get(path)
         assert response.status_code in (302, 404, 405), f"{path} as {who}"
+        assert may_not_be_kept(response), f"{path} as {who}"
         if response.status_code == 302:
             assert response.headers["Location"].startswith(("/admin/", "/login/"))
 
@@ -335,7 +348,9 @@ def test_the_admin_sends_everybody_else_away(route: str, visitors: Visitors) -> 
     ],
 )
 def test_the_admin_lets_the_role_admin_in(model: str, status: int, visitors: Visitors) -> None:
-    assert visitors.client("admin").get(f"/admin/{model}/").status_code == status
+    response = visitors.client("admin").get(f"/admin/{model}/")
+    assert response.status_code == status
+    assert may_not_be_kept(response)
 
 
 MUTATING = [

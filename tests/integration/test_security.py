@@ -96,6 +96,10 @@ def test_static_files_are_told_about_too(client: Client) -> None:
     assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
+def test_static_files_may_be_kept(client: Client) -> None:
+    assert "public" in client.get("/static/css/base.css").headers["Cache-Control"]
+
+
 @pytest.mark.parametrize("path", [path for path in PATHS if "no/such" not in path])
 def test_no_page_needs_what_the_policy_forbids(client: Client, path: str) -> None:
     page = client.get(path).content.decode()

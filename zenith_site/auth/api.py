@@ -1,4 +1,9 @@
-"""How the API learns who asks: a token in a header, else the session of a person."""
+"""How the API learns who asks, and whether they may: a token in a header, else the session of a person.
+
+An operation that changes something names its permission in its route (`auth=requires(DISPATCH)`), so that it is checked before
+the body is read: reading one of several megabytes is work that is done for nobody who may not ask for it. Operations that only
+read ask `caller_of` (zenith_site/common/callers.py), as pages do.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,32 +24,51 @@ class ApiKey(APIKeyHeader):
 
     param_name = "X-API-Key"
 
+    def __init__(self, permission: str | None = None) -> None:
+        super().__init__()
+        self.permission = permission
+
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
         """Return the token's caller; None without the field."""
-        return None if key is None else _caller(request, key)
+        return None if key is None else _admit(request, _caller(request, key), self.permission)
 
 
 class Bearer(HttpBearer):
     """The field `Authorization: Bearer TOKEN`."""
 
+    def __init__(self, permission: str | None = None) -> None:
+        super().__init__()
+        self.permission = permission
+
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
         """Return the token's caller."""
-        return _caller(request, token)
+        return _admit(request, _caller(request, token), self.permission)
 
 
 class Session(SessionAuth):
     """A person's session, with Django's CSRF check on what changes anything."""
+
+    def __init__(self, permission: str | None = None) -> None:
+        super().__init__()
+        self.permission = permission
 
     def __call__(self, request: HttpRequest) -> Caller | None:
         """Return the person; a stranger is asked to log in before any CSRF token is."""
         if not request.user.is_authenticated:
             return None
         super().__call__(request)
-        return Caller.person(request.user)
+        return _admit(request, Caller.person(request.user), self.permission)
 
 
-#: In this order: a token that is given decides, even where there is a session too.
-ANY_OF: Final = (ApiKey(), Bearer(), Session())
+def requires(permission: str | None) -> tuple[ApiKey, Bearer, Session]:
+    """Return what lets callers in who have a permission (None: any caller); `auth` of an operation takes it.
+
+    In this order: a token that is given decides, even where there is a session too.
+    """
+    return ApiKey(permission), Bearer(permission), Session(permission)
+
+
+ANY_OF: Final = requires(None)
 
 
 def for_callers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -63,6 +87,14 @@ def for_callers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
         return redirect_to_login(request.get_full_path())
 
     return guarded
+
+
+def _admit(request: HttpRequest, caller: Caller, permission: str | None) -> Caller:
+    """Return the caller. Raises PermissionDenied for one who may not; the request then knows who that was."""
+    request.auth = caller  # type: ignore[attr-defined]
+    if permission is not None:
+        caller.require(permission)
+    return caller
 
 
 def _caller(request: HttpRequest, raw: str) -> Caller:

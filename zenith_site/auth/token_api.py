@@ -17,9 +17,10 @@ from django.utils import timezone
 from ninja import Router, Status
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from zenith_site.auth.api import requires
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
-from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, caller_of, note
+from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, caller_of, known_caller, note
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
@@ -116,6 +117,7 @@ def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     openapi_extra=documented(HTTPStatus.CONFLICT),
     summary="Make a token",
     operation_id="create_token",
+    auth=requires(OWN_TOKENS),
 )
 def create(
     request: HttpRequest, response: HttpResponse, body: TokenRequest, idempotency_key: IdempotencyKey = None
@@ -124,7 +126,7 @@ def create(
 
     It gets no scope that you (or the token that you use) lack.
     """
-    caller = caller_of(request, OWN_TOKENS)
+    caller = known_caller(request)
     shown = []
 
     def act() -> TokenAnswer:
@@ -161,10 +163,11 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
     openapi_extra=documented(HTTPStatus.NOT_FOUND),
     summary="Revoke a token",
     operation_id="revoke_token",
+    auth=requires(OWN_TOKENS),
 )
 def revoke(request: HttpRequest, token_id: str) -> Status[None]:
     """Make it open nothing any more; sockets that it opened are closed. It stays in the list."""
-    revoke_token(request, caller_of(request, OWN_TOKENS), token_id)
+    revoke_token(request, known_caller(request), token_id)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 

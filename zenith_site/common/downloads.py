@@ -44,7 +44,6 @@ def download(
     parts = _csv(names, records) if kind == "csv" else _json(names, records)
     response = StreamingHttpResponse(parts, content_type=FORMATS[kind])
     response["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
-    response["Cache-Control"] = "no-store"
     return response
 
 

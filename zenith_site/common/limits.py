@@ -3,7 +3,8 @@
 Two policies, each counted per caller. `triggers` counts requests that send new work: a dispatch
 through the API, the button on the page, and a replay that is forced. What decides about tasks that
 exist (cancel, retry, replay, discard) is not counted: it cannot be done twice. `reads` counts what
-programs read, generously.
+programs read, generously. `refusals` counts what could not be accepted and was counted as neither: reading a body
+to find that it is wrong is work, too.
 
 The window moves with the clock: whatever its length of time is laid over the log of requests, it
 never holds more than the limit. A script inside Redis looks and counts in one step, so two web
@@ -39,6 +40,7 @@ class Policy(StrEnum):
 
     TRIGGERS = "triggers"
     READS = "reads"
+    REFUSALS = "refusals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,21 @@ def count_read(caller: Caller) -> Quota:
     return _count(Policy.READS, settings.ZENITH_READ_RATE_LIMIT, caller.key)
 
 
-def _count(policy: Policy, rate: Rate, key: str) -> Quota:
+def count_refusal(caller: Caller) -> Quota:
+    """Count one refused request of this caller, at most ZENITH_REFUSAL_RATE_LIMIT; raises as `check` does."""
+    return _count(Policy.REFUSALS, settings.ZENITH_REFUSAL_RATE_LIMIT, caller.key)
+
+
+def require_refusals_left(caller: Caller) -> None:
+    """Raise RateLimitedError if this caller's refusals have reached their limit, or BrokerUnavailableError; count nothing."""
+    _count(Policy.REFUSALS, settings.ZENITH_REFUSAL_RATE_LIMIT, caller.key, look=True)
+
+
+def _count(policy: Policy, rate: Rate, key: str, *, look: bool = False) -> Quota:
+    """Count one request, or only look whether one more would be accepted."""
     item = RateLimitItemPerSecond(rate.count, rate.seconds, namespace=policy.value)
     try:
-        accepted = _limiter().hit(item, key)
+        accepted = _limiter().test(item, key) if look else _limiter().hit(item, key)
         reset_at, remaining = _limiter().get_window_stats(item, key)
     except redis.RedisError as error:
         raise BrokerUnavailableError(f"the rate limit cannot be read: {error}") from error

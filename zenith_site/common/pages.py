@@ -56,7 +56,6 @@ def render_page(
         else:
             response = HttpResponse(html, status=status)
         response["ETag"] = etag
-        response["Cache-Control"] = "no-store"
     patch_vary_headers(response, ["HX-Request"])
     return response
 

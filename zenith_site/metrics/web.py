@@ -43,7 +43,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         if time.monotonic() - made_at > KEPT:
             text = encode(registry)
             _Memory.answers[content_type] = (time.monotonic(), text)
-    return HttpResponse(text, content_type=content_type, headers={"Cache-Control": "no-store"})
+    return HttpResponse(text, content_type=content_type)
 
 
 def _may_ask(request: HttpRequest) -> bool:

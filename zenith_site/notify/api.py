@@ -7,7 +7,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from zenith_site.common.callers import VIEW, caller_of, note
+from zenith_site.auth.api import requires
+from zenith_site.common.callers import VIEW, caller_of, known_caller, note
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.notify import inbox
 from zenith_site.notify.inbox import MAX_LIMIT, NotificationFilter
@@ -98,10 +99,12 @@ def list_notifications(
     return [NotificationAnswer.of(found) for found in page.notifications]
 
 
-@router.post("/read", response=ReadAnswer, summary="Mark notifications as read", operation_id="read_notifications")
+@router.post(
+    "/read", response=ReadAnswer, summary="Mark notifications as read", operation_id="read_notifications", auth=requires(VIEW)
+)
 def read_notifications(request: HttpRequest, body: ReadRequest) -> ReadAnswer:
     """Mark them as read by the token's user. Twice is once; ids that are not there count for nothing."""
-    caller = caller_of(request, VIEW)
+    caller = known_caller(request)
     marked = inbox.mark_read(caller.user, body.ids)
     note(request, read=marked)
     return ReadAnswer(read=marked, unread=inbox.unread_by(caller.user).count())

@@ -6,15 +6,11 @@ stranger cannot fill the memory. Daphne has no option for it; autobahn reads its
 where they are set there.
 """
 
-import sys
+from daphne.ws_protocol import WebSocketProtocol
 
 
 def limit_frames(size: int) -> None:
-    """Let daphne, where it runs this process, close sockets with 1009 whose frames are over `size` bytes."""
-    if "daphne" not in sys.modules:
-        return
-    from daphne.ws_protocol import WebSocketProtocol
-
+    """Let daphne close sockets with 1009 whose frames are over `size` bytes."""
     WebSocketProtocol.maxFramePayloadSize = size
     # Of a message in many frames; holds for what is sent, too, so it leaves room for a large update.
     WebSocketProtocol.maxMessagePayloadSize = 256 * size
