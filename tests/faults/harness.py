@@ -149,6 +149,7 @@ class World:
 
     def kill_postgres(self) -> None:
         """End PostgreSQL as a power cut would, all its processes at once."""
+        self.account.sent_twice = True
         assert self.servers.postgres
         pid = self.servers.postgres_pid
         assert pid
