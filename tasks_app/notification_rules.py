@@ -59,7 +59,8 @@ def _queues_behind(open_keys: frozenset[str]) -> Look:
         .values_list("queue", "oldest_seconds")
     )
     paused = frozenset(QueuePause.objects.values_list("queue", flat=True))
-    return decisions.queues_behind(dict(newest), paused, open_keys, page("tasks:queue"), settings.ZENITH_NOTIFY_QUEUE_AGE)
+    links = page("tasks:queue"), reverse("tasks:queues")
+    return decisions.queues_behind(dict(newest), paused, open_keys, *links, settings.ZENITH_NOTIFY_QUEUE_AGE)
 
 
 def _stream_behind(open_keys: frozenset[str]) -> Look:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,11 +11,12 @@ from tasks_app.api.analytics_schemas import SpanAnswer
 from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.queries import queues
-from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueView
+from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueFilter, QueueView
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
+from zenith_site.common.described import linked
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
-from zenith_site.common.paging import refuse_unknown
+from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
 from zenith_worker.wire.queue_names import LONGEST, why_reserved
 
@@ -164,11 +165,17 @@ class PurgeAnswer(BaseModel):
     remaining: int = Field(ge=0, description=f"Tasks that still wait: one call revokes {MAX_PURGED:,} at most. Call again.")
 
 
-@router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues")
-def list_queues(request: HttpRequest) -> list[QueueAnswer]:
-    """Return every queue that is consumed, paused, waited in, or was in use within the hour; by name."""
+@router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=linked())
+def list_queues(request: HttpRequest, response: HttpResponse, chosen: Query[QueueFilter]) -> list[QueueAnswer]:
+    """Return one page of the queues that are consumed, paused, waited in, or were in use within the hour; by name.
+
+    The field `Link: <…>; rel="next"` leads to the next page where there is one.
+    """
     caller_of(request, VIEW)
-    return [QueueAnswer.of(view) for view in queues.queues()]
+    refuse_unknown(request, QueueFilter)
+    page = chosen.page()
+    link_next(request, response, page.following)
+    return [QueueAnswer.of(view) for view in page.queues]
 
 
 @router.get("/{name:name}/messages", response=MessagesAnswer, summary="Look into a queue", operation_id="peek_queue")

@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlencode
 
 from django.db import connection
 from django.db.models import F, Sum
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.analytics.window import Span
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
+from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
 from zenith_worker.wire.broker_queues import Message
@@ -60,10 +63,55 @@ class QueueView:
         return 60 * self.now.depth / (self.rate_out - self.rate_in)
 
 
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """Some queues, the filter that continues after them, if there are more, and how many match in all."""
+
+    queues: list[QueueView]
+    following: "QueueFilter | None"
+    matching: int
+
+
+class QueueFilter(BaseModel):
+    """Which queues to list. Owns the query and the links, for the page and the API alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
+    cursor: FilterText = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    q: FilterText = Field(default="", description="Only queues with this text in their name, in any case.")
+
+    def page(self) -> QueuePage:
+        """Return the queues by name; eight queries at most. Raises redis.RedisError."""
+        beats = [beat for beat in read_all() if beat.online]
+        names = self._matching(beats)
+        left = [name for name in names if name > self.cursor] if self.cursor else names
+        following = self.model_copy(update={"cursor": left[self.limit - 1]}) if len(left) > self.limit else None
+        return QueuePage(_views(queues_now(left[: self.limit]), beats), following, len(names))
+
+    def longest(self, number: int) -> QueuePage:
+        """Return a page by its number, from 1, the queues that hold most first. Raises redis.RedisError.
+
+        Every queue's length is asked for, in one round trip; the rest only of those on the page.
+        """
+        beats = [beat for beat in read_all() if beat.online]
+        ranked = sorted(queues_now(self._matching(beats)), key=lambda now: (-now.depth - now.unacknowledged, now.name))
+        start = (number - 1) * self.limit
+        following = self if len(ranked) > start + self.limit else None
+        return QueuePage(_views(ranked[start : start + self.limit], beats), following, len(ranked))
+
+    def query_string(self) -> str:
+        """Return the filter as a URL's query."""
+        return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
+
+    def _matching(self, beats: Sequence[WorkerBeat]) -> list[str]:
+        return [name for name in known_queues(beats) if self.q.casefold() in name.casefold()]
+
+
 def queues() -> list[QueueView]:
     """Return every queue that is known, by name; eight queries at most. Raises redis.RedisError."""
     beats = [beat for beat in read_all() if beat.online]
-    return _views(known_queues(beats), beats)
+    return _views(queues_now(known_queues(beats)), beats)
 
 
 def find(name: str) -> QueueView | None:
@@ -71,12 +119,12 @@ def find(name: str) -> QueueView | None:
     beats = [beat for beat in read_all() if beat.online]
     # Whoever takes from it knows it; asking the tables is for the others.
     known = any(name in beat.queues for beat in beats) or name in known_queues(beats)
-    return _views([name], beats)[0] if known else None
+    return _views(queues_now([name]), beats)[0] if known else None
 
 
 def view(name: str) -> QueueView:
     """Return one queue, whether anybody knows it or not. Raises redis.RedisError."""
-    return _views([name], [beat for beat in read_all() if beat.online])[0]
+    return _views(queues_now([name]), [beat for beat in read_all() if beat.online])[0]
 
 
 def is_known(name: str) -> bool:
@@ -119,7 +167,8 @@ def history(name: str, span: Span) -> list[DepthPoint]:
     return [DepthPoint(datetime.fromtimestamp(start, tz=UTC), *found.get(start, (None, None, None))) for start in span.starts()]
 
 
-def _views(names: list[str], beats: Sequence[WorkerBeat]) -> list[QueueView]:
+def _views(looked: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[QueueView]:
+    names = [now.name for now in looked]
     consumers: dict[str, list[WorkerBeat]] = defaultdict(list)
     for beat in beats:
         for queue in beat.queues:
@@ -132,7 +181,7 @@ def _views(names: list[str], beats: Sequence[WorkerBeat]) -> list[QueueView]:
             now, held.get(now.name, 0), pauses.get(now.name), [beat.name for beat in consumers[now.name]],
             sum(beat.slots for beat in consumers[now.name]), *rates[now.name],
         )
-        for now in queues_now(names)
+        for now in looked
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -13,15 +14,19 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from tasks_app.analytics.window import Preset, SteppedWindow
 from tasks_app.control import queues as control
 from tasks_app.queries import queues as queries
-from tasks_app.queries.queues import QueueView
+from tasks_app.queries.queues import QueueFilter, QueueView
+from tasks_app.search.parameters import MAX_TEXT
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.hints import changed
+from zenith_site.common.jsonsafe import storable_text
 from zenith_site.common.pages import answer, ask, confirm, render_page
 
 PEEKED: Final = 20
+#: Queues of a page, which an open one asks for every three seconds.
+PAGE: Final = 50
 COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
     ("name", lambda view: view.name),
     ("depth", lambda view: view.now.depth),
@@ -38,12 +43,18 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 
 @require_safe
 def queue_list(request: HttpRequest) -> HttpResponseBase:
-    """Every queue that has messages, tasks, or a worker."""
+    """The queues that have messages, tasks, or a worker, the longest first, a page at a time; the files have all."""
     caller_of(request, VIEW)
-    views = queries.queues()
     if kind := wanted(request):
-        return download(kind, "queues", COLUMNS, views)
-    return render_page(request, "queues/queues.html", {"queues": views}, fragments=["queues/_queues.html"])
+        return download(kind, "queues", COLUMNS, queries.queues())
+    q, number = request.GET.get("q", "").strip()[:MAX_TEXT], _page_number(request)
+    page = QueueFilter(limit=PAGE, q=storable_text(q)).longest(number)
+    context = {
+        "queues": page.queues, "matching": page.matching, "q": q,
+        "first_url": _list_url(q, 1) if number > 1 else "",
+        "next_url": _list_url(q, number + 1) if page.following else "",
+    }  # fmt: skip
+    return render_page(request, "queues/queues.html", context, fragments=["queues/_queues.html"])
 
 
 @require_safe
@@ -126,6 +137,16 @@ def purge(request: HttpRequest, name: str) -> HttpResponse:
         request, title=f"Purge {name}?", action=reverse("tasks:purge_queue", args=[name]), button=f"Revoke {tasks}",
         sentence=f"{tasks} that wait in it end as revoked, and its messages are removed. Scheduled tasks stay.", back=_url(name),
     )  # fmt: skip
+
+
+def _page_number(request: HttpRequest) -> int:
+    """Return which page is asked for; what is no such number counts as the first."""
+    text = request.GET.get("page", "")
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _list_url(q: str, number: int) -> str:
+    return "?" + urlencode({name: value for name, value in (("q", q), ("page", number if number > 1 else "")) if value})
 
 
 def _url(name: str) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from zenith_site.notify.decisions import (
+    OTHER_QUEUES,
     Failures,
     HostSeen,
     dead_letters,
@@ -97,9 +98,29 @@ def test_a_worker_that_somebody_cleared_is_over_unless_it_is_back() -> None:
 def test_a_queue_backs_up_while_its_oldest_task_waits_too_long(
     oldest: dict[str, float | None], paused: set[str], open_keys: set[str], holding: list[str], over: dict[str, str]
 ) -> None:
-    look = queues_behind(oldest, paused, open_keys, page, after=300)
+    look = queues_behind(oldest, paused, open_keys, page, "/all/", after=300)
     assert [condition.key for condition in look.holding] == holding
     assert look.over == over
+
+
+def test_of_many_queues_that_back_up_twenty_are_named_and_one_notification_counts_the_rest() -> None:
+    ages: dict[str, float | None] = {f"tenant-{number:04}": 300.0 + number for number in range(1500)}
+    first = queues_behind(ages, set(), set(), page, "/all/", after=300)
+    assert [condition.key for condition in first.holding] == [*(f"tenant-{number}" for number in range(1480, 1500)), OTHER_QUEUES]
+    others = first.holding[-1]
+    assert (others.title, others.link, others.count) == ("1,480 more queues back up", "/all/", 1480)
+    assert "tenant-1479" in others.body
+
+
+def test_queues_that_are_named_stay_named_while_they_back_up_and_the_rest_is_over_once_all_are() -> None:
+    open_keys = {f"tenant-{number}" for number in range(20)} | {OTHER_QUEUES}
+    ages: dict[str, float | None] = {f"tenant-{number}": 400.0 + number for number in range(21)}
+    look = queues_behind(ages, set(), open_keys, page, "/all/", after=300)
+    assert {condition.key for condition in look.holding} == open_keys
+    look = queues_behind({**ages, "tenant-3": 1.0}, set(), open_keys, page, "/all/", after=300)
+    assert {condition.key for condition in look.holding} == open_keys - {"tenant-3", OTHER_QUEUES} | {"tenant-20"}
+    assert look.over.keys() == {"tenant-3", OTHER_QUEUES}
+    assert queues_behind({}, set(), open_keys, page, "/all/", after=300).over == {}
 
 
 @pytest.mark.parametrize(("lag", "holds"), [(0.0, False), (29.9, False), (30.0, True), (7200.0, True)])

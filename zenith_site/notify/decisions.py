@@ -3,14 +3,20 @@
 What is neither said to hold nor to be over stays as it is: of a worker that nobody has heard of for long, nothing new is known.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from zenith_site.common.words import duration
 
 Link = Callable[[str], str]
+
+#: Queues that back up and are named one by one.
+MAX_QUEUES: Final = 20
+#: The key of the notification about all others.
+OTHER_QUEUES: Final = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +105,49 @@ def workers_gone(
 
 
 def queues_behind(
-    oldest: Mapping[str, float | None], paused: AbstractSet[str], open_keys: AbstractSet[str], link: Link, after: float
+    oldest: Mapping[str, float | None],
+    paused: AbstractSet[str],
+    open_keys: AbstractSet[str],
+    link: Link,
+    others: str,
+    after: float,
 ) -> Look:
     """A queue backs up whose oldest task has waited for `after` seconds; a paused one does as somebody wanted.
 
+    With a queue for each customer, one cause is not thousands of notifications: beside `MAX_QUEUES` that are named, those that
+    are open first, there is one for all others.
+
     Args:
         oldest: for how many seconds the oldest task of each queue has waited, None where none waits; empty where nobody looked.
+        others: the page of all queues.
     """
     behind = {name: age for name, age in oldest.items() if age is not None and age >= after and name not in paused}
+    ranked = sorted(behind, key=lambda name: (name not in open_keys, -behind[name], name))
     holding = [
         Condition(
-            name, f"Queue {name} backs up", f"Its oldest task had waited for {duration(age)} when this was noticed.",
+            name, f"Queue {name} backs up", f"Its oldest task had waited for {duration(behind[name])} when this was noticed.",
             link(name),
         )
-        for name, age in sorted(behind.items())
+        for name in sorted(ranked[:MAX_QUEUES])
     ]  # fmt: skip
     over = dict.fromkeys(open_keys & paused, "It is paused.")
-    for name in open_keys - behind.keys() - paused:
+    if rest := ranked[MAX_QUEUES:]:
+        holding.append(_others_behind([(name, behind[name]) for name in rest], others))
+    elif oldest and OTHER_QUEUES in open_keys:
+        over[OTHER_QUEUES] = f"No more than {MAX_QUEUES} queues back up, each with a notification of its own."
+    for name in open_keys - behind.keys() - paused - {OTHER_QUEUES}:
         if name in oldest:
             over[name] = f"Nothing in it waits for {duration(after)} any more."
         elif oldest:
             over[name] = "Nobody uses it any more."
     return Look(holding, over)
+
+
+def _others_behind(rest: Sequence[tuple[str, float]], link: str) -> Condition:
+    name, age = max(rest, key=lambda pair: pair[1])
+    queues = "1 more queue backs up" if len(rest) == 1 else f"{len(rest):,} more queues back up"
+    body = f"In one of them, {name}, the oldest task had waited for {duration(age)} when this was noticed."
+    return Condition(OTHER_QUEUES, queues, body, link, len(rest))
 
 
 def stream_behind(lag: float, link: str, after: float) -> Look:
