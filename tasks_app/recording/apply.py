@@ -217,4 +217,4 @@ def _mask(event: Event) -> None:
     if event.traceback is not None:
         event.traceback = mask_text(event.traceback)
     if event.result is not None:
-        event.result = mask_json(event.result) if event.status == Status.SUCCESS else mask_text(event.result)
+        event.result = mask_json(event.result)

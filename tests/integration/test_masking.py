@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 SECRET = "hunter2-never-shown"
 HARMLESS = "harmless-and-shown"
 TOLD = f"cannot log in with password={SECRET} at {HARMLESS}"
+LOG = f'POST https://x/cb?token={SECRET}&n=1 {{"password": ["{SECRET}"]}}'
 TRACEBACK = f'Traceback (most recent call last):\n  File "/app/run.py", line 3, in run\n    raise X\nX: {TOLD}\n'
 
 
 def task(name: str = "tests.sample_tasks.log_in") -> str:
     """Dispatch a task with secrets in its arguments, by position and by name."""
-    kwargs = {"options": {"api_key": SECRET, "region": HARMLESS}, "token": SECRET}
+    kwargs = {"options": {"api_key": SECRET, "region": HARMLESS}, "token": SECRET, "broker": f"amqp://user:{SECRET}@host"}
     created = dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}), Origin(source="api"))
     Task.objects.filter(id=created.ids[0]).update(name=name, args=[{"password": SECRET, "user": HARMLESS}], kwargs=kwargs)
     return str(created.ids[0])
@@ -44,7 +45,7 @@ def end(task_id: str, status: Status, **more: Any) -> None:
 @pytest.fixture
 def succeeded(db: None) -> str:
     task_id = task()
-    end(task_id, Status.SUCCESS, result=json.dumps({"session": {"access_token": SECRET}, "greeting": HARMLESS}))
+    end(task_id, Status.SUCCESS, result=json.dumps({"session": {"access_token": SECRET}, "log": LOG, "greeting": HARMLESS}))
     return task_id
 
 
@@ -82,7 +83,9 @@ def test_the_api(api: ApiClient, succeeded: str, failed: str, path: str) -> None
 def test_what_the_api_shows_keeps_its_shape(api: ApiClient, succeeded: str) -> None:
     shown = api("read").get(f"/task-status/{succeeded}").json()
     assert shown["data"] == {"password": "***", "user": HARMLESS}
-    assert shown["result"] == {"session": {"access_token": "***"}, "greeting": HARMLESS}
+    assert shown["result"] == {
+        "session": {"access_token": "***"}, "log": 'POST https://x/cb?token=***&n=1 {"password": ***}', "greeting": HARMLESS,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks/{failed}/", "/tasks/{succeeded}/"])
@@ -161,9 +164,10 @@ def test_by_default_outcomes_are_stored_as_they_are(succeeded: str, failed: str)
 def test_outcomes_are_stored_without_secrets_where_that_is_asked_for(settings: Any, db: None) -> None:
     settings.ZENITH_MASK_STORED = True
     for task_id, status, more in (
-        (task(), Status.SUCCESS, {"result": json.dumps({"access_token": SECRET, "greeting": HARMLESS})}),
+        (task(), Status.SUCCESS, {"result": json.dumps({"access_token": SECRET, "log": LOG, "greeting": HARMLESS})}),
         (task(), Status.FAILURE, {
-            "error_type": "X", "error_message": TOLD, "traceback": TRACEBACK, "result": json.dumps({"exc_message": [TOLD]}),
+            "error_type": "X", "error_message": TOLD, "traceback": TRACEBACK,
+            "result": json.dumps({"exc_message": [TOLD, {"password": SECRET}]}),
         }),
         (task(), Status.RETRY, {"error_type": "X", "error_message": TOLD, "traceback": TRACEBACK}),
     ):  # fmt: skip

@@ -35,7 +35,7 @@ class ReadOnlyAdmin(AnyModelAdmin):
                 setattr(row, name, mask_text(text))
         for name in ("result", "task_args", "task_kwargs"):
             if text := getattr(row, name, None):
-                setattr(row, name, mask_text(mask_json(text)))
+                setattr(row, name, mask_json(text))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""
