@@ -16,15 +16,29 @@ from django.conf import settings  # noqa: E402
 
 from tasks_app.web.consumers import MAX_FRAME  # noqa: E402
 from tasks_app.web.routing import websocket_urlpatterns  # noqa: E402
+from zenith_site.auth.socket_limit import SocketLimit  # noqa: E402
 from zenith_site.auth.sockets import SocketAuth  # noqa: E402
 from zenith_site.server_limits import Limits, limit_server  # noqa: E402
 from zenith_site.slow_readers import SlowReaders  # noqa: E402
 
-limit_server(Limits(body=settings.DATA_UPLOAD_MAX_MEMORY_SIZE, frame=MAX_FRAME))
+limit_server(
+    Limits(
+        body=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        header_timeout=settings.ZENITH_HEADER_TIMEOUT,
+        body_timeout=settings.ZENITH_BODY_TIMEOUT,
+        frame=MAX_FRAME,
+        frames=settings.ZENITH_SOCKET_FRAME_LIMIT,
+    )
+)
+_sockets = SocketLimit(
+    URLRouter(websocket_urlpatterns),
+    for_user=settings.ZENITH_SOCKETS_PER_USER,
+    for_process=settings.ZENITH_SOCKETS_PER_PROCESS,
+)
 
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "websocket": SlowReaders(SocketAuth(URLRouter(websocket_urlpatterns))),
+        "websocket": SlowReaders(SocketAuth(_sockets)),
     }
 )

@@ -89,6 +89,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+TOO_SLOW: Final = Answer(HTTPStatus.REQUEST_TIMEOUT, "The request did not come to its end in time.")
 TOO_LARGE: Final = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads.")
 
 

@@ -288,6 +288,13 @@ CELERY_DB_REUSE_MAX = 1_000_000
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
 ZENITH_REFUSAL_RATE_LIMIT = env.rate("ZENITH_REFUSAL_RATE_LIMIT", "60/60s")
+# How long a connection may keep the server waiting, in seconds (zenith_site/server_limits), and how many WebSockets there may be
+# (zenith_site/auth/socket_limit.py).
+ZENITH_HEADER_TIMEOUT = env.integer("ZENITH_HEADER_TIMEOUT", 20, minimum=1, maximum=600)
+ZENITH_BODY_TIMEOUT = env.integer("ZENITH_BODY_TIMEOUT", 120, minimum=1, maximum=3600)
+ZENITH_SOCKETS_PER_USER = env.integer("ZENITH_SOCKETS_PER_USER", 50, minimum=1, maximum=100_000)
+ZENITH_SOCKETS_PER_PROCESS = env.integer("ZENITH_SOCKETS_PER_PROCESS", 1000, minimum=1, maximum=100_000)
+ZENITH_SOCKET_FRAME_LIMIT = env.rate("ZENITH_SOCKET_FRAME_LIMIT", "60/10s")
 # Beside those that zenith_site/common/masking.py always masks.
 ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
 ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tasks_app.metrics import outcomes
 from tests.processes import REPOSITORY
 from tests.rollups import ended
+from zenith_site.common import faults
 from zenith_site.metrics import web
 from zenith_worker.wire import heartbeat, stream
 
@@ -41,6 +42,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     monkeypatch.setattr(outcomes, "lifetime", outcomes.Lifetime())
     ended(time.time(), succeeded=1, failed=1, retried=1, runs=(0.1,), waits=(0.1,))
     heartbeat.write("w@alerts", slots=1, busy=0, queues=["default"])
+    faults.note("relay", ValueError())
     client = Client()
     client.get("/login/")
     names: dict[str, set[str]] = {}

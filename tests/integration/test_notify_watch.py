@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from infra_app import nodes
@@ -302,10 +302,10 @@ def test_the_constraint_keeps_a_second_open_one_out() -> None:
 
 def test_a_rule_that_cannot_be_looked_at_does_not_stop_the_others() -> None:
     def broken(_: frozenset[str]) -> Look:
-        raise DatabaseError("away")
+        raise OperationalError("away")
 
     watch = Watch([rule(Kind.QUEUE_AGE, look=broken), rule(Kind.STREAM_LAG, look=lambda _: made(["s"]))])
-    with pytest.raises(DatabaseError):
+    with pytest.raises(OperationalError):
         watch.look()
     assert Notification.objects.get().key == "s"
 

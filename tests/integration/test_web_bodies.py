@@ -162,6 +162,15 @@ def test_a_chunked_body_without_end_is_refused_at_the_limit(web: Web) -> None:
     assert web.ask("GET", "/login/")[0] == 200
 
 
+def test_a_body_in_very_many_pieces_is_refused(web: Web) -> None:
+    with web.connect() as connection:
+        connection.sendall(head("Transfer-Encoding: chunked"))
+        with suppress(ConnectionError):
+            for _ in range(20):
+                connection.sendall(b"1\r\nx\r\n" * 10_000)
+        assert read_answer(connection)[0] == 413
+
+
 def test_who_sends_all_before_reading_hears_that_it_was_too_much(web: Web) -> None:
     body = b"x" * (LIMIT + MIB)
     assert web.ask("POST", "/no/such", body)[0] == 413

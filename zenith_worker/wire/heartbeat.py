@@ -188,8 +188,10 @@ def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:
 
 
 def _text(value: Any) -> str:
-    if type(value) is not str or "\x00" in value:
-        raise TypeError(f"{value!r:.50} is no text that can be stored")
+    if type(value) is not str:
+        raise TypeError(f"{value!r:.50} is no text")
+    if "\x00" in value:
+        raise ValueError("NUL characters cannot be stored")
     value.encode()
     return value
 
@@ -207,7 +209,19 @@ def _moment(value: Any) -> float:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(map(_text, _listed(value)))
+    """Return a list's texts, without those that PostgreSQL cannot hold: a queue may have such a name, and its worker others."""
+    texts = _listed(value)
+    if not all(type(item) is str for item in texts):
+        raise TypeError(f"{value!r:.50} is no list of texts")
+    return tuple(filter(_is_storable, texts))
+
+
+def _is_storable(item: str) -> bool:
+    try:
+        _text(item)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(value: Any) -> list[Any]:
