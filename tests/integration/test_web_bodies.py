@@ -71,6 +71,11 @@ def web(module_web: tuple[stacks.Stack, Web], transactional_db: None) -> Iterato
     print(stack.news())  # noqa: T201 (pytest shows it for a failed test only)
 
 
+@pytest.fixture
+def stack(module_web: tuple[stacks.Stack, Web], transactional_db: None) -> stacks.Stack:
+    return module_web[0]
+
+
 def head(*fields: str, method: str = "POST", path: str = "/no/such") -> bytes:
     return "\r\n".join((f"{method} {path} HTTP/1.1", "Host: localhost", *fields, "", "")).encode()
 
@@ -194,3 +199,20 @@ def test_a_refused_body_is_not_taken_for_the_next_request(web: Web) -> None:
             received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.startswith(b"HTTP/1.1 413 ")
     assert received.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("path", ["/broken", "/broken?after=a+line"])
+def test_an_answer_that_breaks_ends_and_does_not_look_whole(stack: stacks.Stack, path: str) -> None:
+    port = free_port()
+    process = stack.start("broken", "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "tests.broken_answer:application")
+    web = Web(process, port)
+    eventually(lambda: _answers(web))
+    with pytest.raises((http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionError)):
+        web.ask("GET", path)
+    assert web.ask("GET", "/login/")[0] == 200
+
+
+def _answers(web: Web) -> bool:
+    with suppress(OSError):
+        return web.ask("GET", "/login/")[0] == 200
+    return False

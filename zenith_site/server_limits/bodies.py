@@ -1,4 +1,4 @@
-"""A request whose body ends at a limit, and which leaves the forms in it to Django.
+"""A request whose body ends at a limit, and which leaves the forms in it to Django; an answer that breaks comes to an end.
 
 Twisted would keep a body of any size on disk, and parse the forms in it in the event loop, whoever sent them and wherever to:
 a form of 10 MiB with very many parts held up all other requests for 20 s and took 1.2 GB. Django parses in a thread, and stops
@@ -48,6 +48,16 @@ class BoundedRequest(WebRequest):
         """Pass the request on to the application, unless it was refused."""
         if self._left >= 0:
             super().requestReceived(command, path, version)
+
+    def handle_exception(self, exception: Exception) -> None:
+        """End an answer that broke after it had begun: daphne would leave its client waiting for ever.
+
+        The connection is closed before the answer's end, so that nobody takes what has come for all of it.
+        """
+        if self._response_started:
+            self.loseConnection()
+        else:
+            super().handle_exception(exception)
 
     def _refuse(self) -> None:
         self._left = -1
