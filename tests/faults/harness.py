@@ -141,7 +141,7 @@ class World:
 
     def end(self, process: Process) -> None:
         """Stop a process as a deployment does, and wait until it has ended by itself."""
-        process.stop(within=30)
+        process.stop(within=90)
         for among in (self.workers, self.engines, self.others):
             if process in among:
                 among.remove(process)

@@ -22,6 +22,8 @@ from zenith_worker.wire.runs import Run
 #: kombu's priority steps, each with a list of its own; the lowest number is taken first.
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 _PAGE: Final = 1000
+#: Stands for the run of a worker where nobody can tell which.
+NOBODY: Final = "nobody"
 # The id stands in the message's headers; a text of JSON, as it is written there. To read all of a message costs far more.
 _TASK_ID: Final = re.compile(rb'"id": ?("(?:[^"\\]|\\.)*")')
 
@@ -167,8 +169,15 @@ def unacknowledged() -> dict[str, str]:
 
 
 def owners() -> dict[str, str]:
-    """Return delivery tag → the run of a worker that took it. Raises redis.RedisError."""
-    return {text(tag): text(owner) for tag, owner in client().hgetall(TAKEN).items()}
+    """Return delivery tag → the run of a worker that took it. Raises redis.RedisError.
+
+    What is no text names no worker of ours: then nobody holds the message, which is noted, so that it can be put back.
+    """
+    found: dict[Any, Any] = client().hgetall(TAKEN)
+    nobodys = {tag: NOBODY for tag, owner in found.items() if text(owner).encode() != owner}
+    if nobodys:
+        client().hset(TAKEN, mapping=nobodys)
+    return {text(tag): text(owner) for tag, owner in {**found, **nobodys}.items()}
 
 
 def dead(instances: Iterable[str]) -> set[str]:
