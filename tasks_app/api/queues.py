@@ -15,10 +15,10 @@ from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueFilt
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
 from zenith_site.common.described import linked
-from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
+from zenith_site.common.errors import StateConflictError
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
-from zenith_worker.wire.queue_names import LONGEST, why_reserved
+from zenith_worker.wire.queue_names import LONGEST
 
 router = Router(tags=["queues"])
 
@@ -183,8 +183,7 @@ def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesA
     """Return the messages that are next, and those that workers hold. Nothing is taken."""
     caller_of(request, VIEW)
     refuse_unknown(request, PeekQuery)
-    if reason := why_reserved(_checked(name)):
-        raise InvalidInputError(Problem("/queue", reason))
+    control.refuse_reserved(_checked(name))
     return MessagesAnswer.model_construct(
         waiting=[MessageAnswer.of(message) for message in queues.peek(name, chosen.limit)],
         unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, chosen.limit)],

@@ -9,7 +9,6 @@ A pause is a row in PostgreSQL, so it outlasts every restart. From then on
 What a worker had reserved by then runs. What is being sent at the moment of the pause still goes out, and waits on the broker.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +46,8 @@ def pause(queue: str, *, by: str, note: str = "") -> bool:
     Raises InvalidInputError, django.db.Error, or redis.RedisError: then the pause is stored, and the workers
     follow once Redis is back.
     """
-    problems = [*_name_problems(queue), *jsonsafe.problems(note, "/note")]
+    refuse_reserved(queue)
+    problems = list(jsonsafe.problems(note, "/note"))
     if len(note) > MAX_NOTE:
         problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
     if problems:
@@ -80,8 +80,7 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
     Each ends as REVOKED with an event that names `by`. A message whose task PostgreSQL does not know yet
     stays where it is. Raises InvalidInputError, or django.db.Error or redis.RedisError; what is done by then stays done.
     """
-    if problems := list(_name_problems(queue)):
-        raise InvalidInputError(*problems)
+    refuse_reserved(queue)
     total = Cancelled(0, 0, 0)
     newest = None
     while limit > 0:
@@ -96,6 +95,7 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
     return Purged(total.revoked, total.running, broker_queues.sweep(queue), count_waiting(queue))
 
 
-def _name_problems(queue: str) -> Iterator[Problem]:
+def refuse_reserved(queue: str) -> None:
+    """Raise InvalidInputError where a queue may not have this name, since a key that holds something else has it."""
     if reason := why_reserved(queue):
-        yield Problem("/queue", reason)
+        raise InvalidInputError(Problem("/queue", reason))

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from celery.utils.time import rate
 
+from tasks_app.control.queues import refuse_reserved
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
@@ -24,7 +25,6 @@ from zenith_worker.wire import clearing
 from zenith_worker.wire.clearing import Outcome
 from zenith_worker.wire.control import STOP_CONSUMING
 from zenith_worker.wire.heartbeat import DEAD_AFTER, WorkerBeat, read_all
-from zenith_worker.wire.queue_names import why_reserved
 
 #: Seconds that a worker has to answer.
 PATIENCE: Final = 2.0
@@ -98,7 +98,7 @@ def autoscale(name: str, minimum: int, maximum: int) -> Told:
 def add_queue(name: str, queue: str) -> Told:
     """Have it take messages from one more queue."""
     _check_queue(queue)
-    _check_not_reserved(queue)
+    refuse_reserved(queue)
     return _tell(_alive(name), "add_consumer", queue=queue)
 
 
@@ -241,8 +241,3 @@ def _check_range(pointer: str, value: float, lowest: float, highest: float) -> N
 def _check_queue(queue: str) -> None:
     if not (0 < len(queue) <= _QUEUE_LENGTH and queue.isprintable() and queue.isascii()):
         raise InvalidInputError(Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters"))
-
-
-def _check_not_reserved(queue: str) -> None:
-    if reason := why_reserved(queue):
-        raise InvalidInputError(Problem("/queue", reason))

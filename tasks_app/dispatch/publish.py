@@ -11,7 +11,6 @@ case from others, so what it sends says `perhaps_sent`, and the worker asks Post
 Nothing is sent to a queue that is paused: its tasks stay as they are until it is resumed.
 """
 
-import json
 import logging
 import time
 from collections import defaultdict
@@ -24,6 +23,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import BatchPublishError, OperationalError
 
+from tasks_app.dispatch.failures import failure
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
@@ -33,7 +33,6 @@ from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.faults import is_away
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues, spans, stream
-from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import Run
 from zenith_worker.wire.states import Status, position
 
@@ -104,29 +103,19 @@ def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = Fals
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
         rows = [Row(*values) for values in cursor.fetchall()]
-    for row in rows:
-        _publish_one(row)
-    return len(rows)
+    return sum(map(_publish_one, rows))
 
 
-def _publish_one(row: Row) -> None:
+def _publish_one(row: Row) -> int:
+    """Publish the message of one task; return whether it was sent, as a number. What cannot be sent counts as nothing to do."""
     try:
-        _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
+        return _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
     except Exception as error:
         if is_away(error):
             raise
         faults.note("relay", error, f"task {row.task_id}")
-        stream.append([_unsendable(row, error)])
-
-
-def _unsendable(row: Row, error: Exception) -> Event:
-    """Return the end of a task of which no message can be made."""
-    reason = f"its message cannot be made: {type(error).__name__}: {error}"[:1000]
-    return Event(
-        task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=row.run.nesting, attempt=row.run.attempt,
-        error_type="UnsendableError", error_message=reason,
-        result=json.dumps({"exc_type": "UnsendableError", "exc_message": [reason], "exc_module": "zenith"}),
-    )  # fmt: skip
+        stream.append([failure(row, "UnsendableError", f"its message cannot be made: {type(error).__name__}: {error}"[:1000])])
+        return 0
 
 
 def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,14 +9,14 @@ import redis
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
+from tasks_app.dispatch.failures import failure
 from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
 from tasks_app.maintenance.reconciler import Lost
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.deliveries import put_back
-from zenith_worker.wire.events import Event
-from zenith_worker.wire.states import Status, delivery_of
+from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ def resend(lost: Sequence[Lost]) -> int:
                     if as_found[row.key] != (row.status, row.position) or row.queue in closed:
                         continue
                     if reason := _reason_not_to(row):
-                        stream.append([_lost(row, reason)])
+                        stream.append([failure(row, "WorkerLostError" if reason == _EARLY else "MessageLostError", reason)])
                         continue
                     if (number := failed.get(row.task_id, -1)) >= row.run.number:
                         # A message of that run would be refused: its report came, and the row was put back since.
@@ -73,13 +72,3 @@ def _reason_not_to(row: Row) -> str:
         return _OPAQUE
     # Of a task that replaced itself the row shows what was asked for, not what runs in its place.
     return _UNSEEN if not row.name or (row.run.nesting and "task" not in extras) else ""
-
-
-def _lost(row: Row, reason: str) -> Event:
-    """Return the end of a task that was lost and is not sent again."""
-    run, kind = row.run, "WorkerLostError" if reason == _EARLY else "MessageLostError"
-    return Event(
-        task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt,
-        delivery=delivery_of(row.position), error_type=kind, error_message=reason,
-        result=json.dumps({"exc_type": kind, "exc_message": [reason], "exc_module": "celery.exceptions"}),
-    )  # fmt: skip

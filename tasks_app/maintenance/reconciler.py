@@ -110,13 +110,15 @@ class Recoverer:
         headers = broker_queues.put_back(tag, owner, unless_alive=dead)
         if headers is None:
             return False
-        run = Run.of(headers)
-        if dead:
-            claims.abandon(headers["id"], run, owner)
-            note_lost(headers["id"], run)
+        run, id_ = Run.of(headers), headers.get("id")
         reason = "its worker died" if dead else "its worker lost its connection and forgot it"
-        stream.append([put_back(headers["id"], run, f"{reason}; the message went back to its queue")])
-        logger.warning("The message of task %s went back to its queue: %s.", headers["id"], reason)
+        logger.warning("The message of task %s went back to its queue: %s.", id_ or "?", reason)
+        if not isinstance(id_, str):
+            return True
+        if dead:
+            claims.abandon(id_, run, owner)
+            note_lost(id_, run)
+        stream.append([put_back(id_, run, f"{reason}; the message went back to its queue")])
         return True
 
 

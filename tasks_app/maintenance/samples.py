@@ -18,7 +18,6 @@ from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.application import celery_app
 from zenith_site.common.faults import contained
-from zenith_site.common.jsonsafe import storable_text
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -111,8 +110,7 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
     paused = QueuePause.objects.order_by().values_list("queue")
     # Of a task whose queue nobody has told, it is empty.
     names = {row[0] for row in paused.union(used, *waiting)} - {""}
-    consumed = {name for beat in beats for name in (*beat.queues, *beat.withheld)}
-    names |= {name for name in consumed if storable_text(name) == name}
+    names.update(name for beat in beats for name in (*beat.queues, *beat.withheld))
     return sorted(names | {celery_app().conf.task_default_queue})
 
 

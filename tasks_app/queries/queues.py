@@ -81,6 +81,11 @@ class QueueFilter(BaseModel):
     cursor: FilterText = Field(default="", description="Where to go on; taken from the `Link` of a page.")
     q: FilterText = Field(default="", description="Only queues with this text in their name, in any case.")
 
+    def all(self) -> list[QueueView]:
+        """Return every queue that matches, by name; eight queries at most. Raises redis.RedisError."""
+        beats = [beat for beat in read_all() if beat.online]
+        return _views(queues_now(self._matching(beats)), beats)
+
     def page(self) -> QueuePage:
         """Return the queues by name; eight queries at most. Raises redis.RedisError."""
         beats = [beat for beat in read_all() if beat.online]
@@ -110,8 +115,7 @@ class QueueFilter(BaseModel):
 
 def queues() -> list[QueueView]:
     """Return every queue that is known, by name; eight queries at most. Raises redis.RedisError."""
-    beats = [beat for beat in read_all() if beat.online]
-    return _views(queues_now(known_queues(beats)), beats)
+    return QueueFilter().all()
 
 
 def find(name: str) -> QueueView | None:

@@ -9,7 +9,6 @@ from typing import Final
 from uuid import UUID
 
 from tasks_app.models import Task
-from zenith_site.common.jsonsafe import storable_text
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.states import Status
 
@@ -105,8 +104,7 @@ def _views(beats: Iterable[WorkerBeat]) -> list[WorkerView]:
         return []
     tasks: dict[str, list[CurrentTask]] = defaultdict(list)
     # Few tasks are in these two statuses: no more than all workers have slots, and as many reserved.
-    names = [storable_text(beat.name) for beat in found]
-    held = Task.objects.filter(status__in=(Status.STARTED, Status.RECEIVED), worker__in=names)
+    held = Task.objects.filter(status__in=(Status.STARTED, Status.RECEIVED), worker__in=[beat.name for beat in found])
     fields = ("id", "text_id", "name", "queue", "status", "position", "started_at", "worker")
     for task in held.only(*fields).order_by("id")[:MAX_TASKS]:
         shown = (task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at, task.celery_id)

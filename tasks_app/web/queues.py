@@ -43,12 +43,13 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 
 @require_safe
 def queue_list(request: HttpRequest) -> HttpResponseBase:
-    """The queues that have messages, tasks, or a worker, the longest first, a page at a time; the files have all."""
+    """The queues that have messages, tasks, or a worker, the longest first, a page at a time; files have all that match."""
     caller_of(request, VIEW)
+    q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
+    chosen = QueueFilter(limit=PAGE, q=q)
     if kind := wanted(request):
-        return download(kind, "queues", COLUMNS, queries.queues())
-    q, number = request.GET.get("q", "").strip()[:MAX_TEXT], _page_number(request)
-    page = QueueFilter(limit=PAGE, q=storable_text(q)).longest(number)
+        return download(kind, "queues", COLUMNS, chosen.all())
+    page = chosen.longest(number)
     context = {
         "queues": page.queues, "matching": page.matching, "q": q,
         "first_url": _list_url(q, 1) if number > 1 else "",

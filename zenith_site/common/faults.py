@@ -101,7 +101,7 @@ def recent() -> list[Fault]:
 def counts() -> dict[str, int]:
     """Return how many faults each part has had since Redis was emptied. Raises redis.RedisError."""
     found: dict[bytes, bytes] = client().hgetall(FAULT_COUNTS)  # type: ignore[assignment]
-    return {text(part): int(count) for part, count in sorted(found.items()) if count.isdigit()}
+    return {text(part): int(count) for part, count in sorted(found.items()) if count.isdigit() and len(count) < 16}
 
 
 def _read(raw: bytes) -> Fault | None:

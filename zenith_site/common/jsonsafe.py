@@ -16,7 +16,8 @@ from zenith_site.common.errors import InvalidJSONError, Problem
 
 SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
-#: Levels beyond which what other code has sent is not kept any more, and what stands in their place.
+#: Levels beyond which what other code has sent is neither kept nor shown, and what stands in their place. No worker tells of more
+#: (wire/events.py: MAX_DEPTH), so what is sent again is whole.
 STORED_DEPTH: Final = 200
 TOO_DEEP: Final = "… nested too deeply to be kept"
 #: How many culprits are named; one is enough to refuse, thousands help nobody.

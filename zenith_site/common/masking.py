@@ -19,18 +19,16 @@ from django.conf import settings
 
 from zenith_site.common import secret_values
 from zenith_site.common.errors import Problem
+from zenith_site.common.jsonsafe import STORED_DEPTH, TOO_DEEP
 from zenith_site.common.secret_scanner import find_secrets
 
 MASK: Final = secret_values.MASK
-#: Stands in place of what lies deeper in a value than anything the API takes.
-TOO_DEEP: Final = "..."
 #: Always hidden; ZENITH_MASK_KEYS adds more. `max_tokens` is no secret, which is why `token` stands at the end.
 PATTERNS: Final = (
     "*password*", "*passwd*", "*passphrase*", "pwd", "*secret*", "*token", "tokens", "*apikey*", "*accesskey*",
     "*privatekey*", "*authorization*", "*credential*", "*cookie*", "*sessionid",
 )  # fmt: skip
 
-_MAX_DEPTH: Final = 100
 _OPTION: Final = re.compile(r"-[\w.-]+")
 _NOT_WORD: Final = re.compile(r"[^0-9a-z*]+")
 _PUNCTUATION: Final = bytes(set(range(128)) - set((string.digits + string.ascii_lowercase).encode()))
@@ -48,9 +46,9 @@ def is_secret(name: str) -> bool:
 def mask(value: Any) -> Any:
     """Return a JSON value with its secrets hidden: under a secret's name at any depth, and in strings.
 
-    Null stays null. What lies deeper than a hundred levels is replaced by a marker.
+    Null stays null. What lies deeper than STORED_DEPTH is replaced by a marker.
     """
-    return _masked(value, _MAX_DEPTH)
+    return _masked(value, STORED_DEPTH)
 
 
 def _masked(value: Any, levels: int) -> Any:
@@ -87,7 +85,7 @@ def mask_problems(value: Any, pointer: str) -> Iterator[Problem]:
 
     Whoever edits what was shown and sends it back must not put the mask where the secret was.
     """
-    for where in _masked_places(value, pointer, _MAX_DEPTH):
+    for where in _masked_places(value, pointer, STORED_DEPTH):
         yield Problem(where, f"{MASK!r} is shown in place of a secret: send the secret, or leave the argument as it was")
 
 

@@ -209,14 +209,15 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
     """
     held: Any = client().hget(UNACKED, tag)
     message, queue = _held(held) if held else ({"headers": {}}, "")
-    headers: dict[str, Any] = message.get("headers", {})
+    if held and not (queue and message.get("properties")):
+        raise NotAMessageError(held)
+    # Of Celery's protocol 1 they are empty: the id stands in the body.
+    headers: dict[str, Any] = message.get("headers") or {}
     if held:
-        if not headers.get("id") or not queue:
-            raise NotAMessageError(held)
         headers["redelivered"] = True
-        properties = message.setdefault("properties", {})
-        info = properties.get("delivery_info")
-        properties["delivery_info"] = {**(info if isinstance(info, dict) else {}), "redelivered": True}
+        message["headers"] = headers
+        info = message["properties"].get("delivery_info")
+        message["properties"]["delivery_info"] = {**(info if isinstance(info, dict) else {}), "redelivered": True}
     answer = script(
         _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
         _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), Run.of(headers).number,
