@@ -92,7 +92,8 @@ class _Tenure:
 
     def run(self, stop: threading.Event) -> None:
         """Work until stopped or until the lease is lost."""
-        self._probe.look()
+        with faults.contained("agent probe", "the first look"):
+            self._probe.look()
         self._lease.renew(self._host.pk, **self._probe.news())
         hints.changed("nodes")
         logger.warning("Agent of host %s.", self._host.name)

@@ -5,19 +5,36 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from infra_app.agent.figures import Gauge
 from infra_app.agent.lease import Lease
+from infra_app.agent.listen import Listener
+from infra_app.agent.logs import Logs
+from infra_app.agent.loop import Loop
+from infra_app.agent.probe import Probe
+from infra_app.agent.services import Services
+from infra_app.agent.survey import Survey
 from infra_app.agent.tenure import Agent
 from infra_app.gateway import Connection, Engine
 from infra_app.models import Host
 from tests.conftest import REPOSITORY
 from tests.waiting import eventually
+from zenith_site.common import faults
+from zenith_worker.wire import keys, stream
 
 pytestmark = pytest.mark.processes
+
+#: What an agent does at once, each in a thread of its own.
+PARTS: tuple[type, ...] = (Gauge, Listener, Logs, Loop, Probe, Services, Survey)
+
+
+class UnforeseenError(Exception):
+    """What no code of Zenith's knows."""
 
 
 @pytest.mark.parametrize(
@@ -65,6 +82,37 @@ def test_without_an_engine_the_host_says_why_and_the_agent_goes_on() -> None:
     assert not thread.is_alive()
     host.refresh_from_db()
     assert (host.agent_online, host.agent_id) == (False, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_part_of_an_agent_begins_anew_while_all_others_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: Counter[str] = Counter()
+
+    def fails_twice(stop: threading.Event) -> None:
+        part = threading.current_thread().name
+        began[part] += 1
+        if began[part] <= 2:
+            raise UnforeseenError
+        stop.wait()
+
+    def fails(_: Probe) -> None:
+        raise UnforeseenError
+
+    for part in PARTS:
+        monkeypatch.setattr(part, "run", lambda _, stop: fails_twice(stop))
+    # With it every tenure begins.
+    monkeypatch.setattr(Probe, "look", fails)
+    stream.client().delete(keys.FAULT_COUNTS, keys.FAULTS)
+    stop, engine = threading.Event(), Engine(Connection("unix:///nowhere.sock"))
+    agent = threading.Thread(target=Agent("alpha", engine, {"address": "unix:///nowhere.sock"}).run, args=(stop,))
+    agent.start()
+    try:
+        eventually(lambda: sorted(began.values()) == [3] * len(PARTS), but=faults.counts)
+    finally:
+        stop.set()
+        agent.join(20)
+    assert not agent.is_alive()
+    assert faults.counts() == {f"agent {part}": 3 if part == "probe" else 2 for part in began}
 
 
 @pytest.mark.django_db(transaction=True)
