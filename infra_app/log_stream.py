@@ -30,6 +30,11 @@ MAX_LINES: Final = 10_000
 MAX_LENGTH: Final = 8_000
 
 _BLOCK: Final = 500
+#: Shown in place of an entry that is no line.
+UNREADABLE: Final = "… an entry that is no line of a log"
+STREAMS: Final = ("stdout", "stderr")
+#: RFC 3339, or empty where the time is not known.
+_AT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}(Z|[+-][0-9:]{5}))?")
 _ID: Final = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
@@ -103,7 +108,11 @@ def newest_at(node: UUID) -> str:
 
 
 def _entry(id_: str, fields: dict[str, str]) -> Entry:
-    return Entry(id=id_, at=fields["t"], stream=fields["s"], text=fields["m"])
+    """Return an entry as a line. What no agent wrote is one, too, so that readers go on behind it."""
+    at, stream, said = (fields.get(name) for name in ("t", "s", "m"))
+    if at is None or not _AT.fullmatch(at) or stream not in STREAMS or said is None:
+        return Entry(id=id_, at="", stream="stderr", text=UNREADABLE)
+    return Entry(id=id_, at=at, stream=stream, text=said[:MAX_LENGTH])
 
 
 @cache

@@ -1,11 +1,11 @@
 """What people are told of hosts and nodes."""
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils import timezone
 
 from infra_app.models import Host, Node
 from infra_app.states import NodeStatus
+from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import HostSeen, Look
 from zenith_site.notify.kinds import Kind, Severity
@@ -29,7 +29,7 @@ def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
         for name, seen_at, engine_error in Host.objects.values_list("name", "seen_at", "engine_error")
     ]
     return decisions.hosts_unreachable(
-        hosts, open_keys, lambda _: reverse("infra:nodes"), settings.ZENITH_NOTIFY_HOST_UNREACHABLE
+        hosts, open_keys, lambda _: page_path("infra:nodes"), settings.ZENITH_NOTIFY_HOST_UNREACHABLE
     )
 
 

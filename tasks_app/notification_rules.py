@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db.models import Count, Max
-from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.web.links import tasks_with
 from zenith_site.common.masking import mask_text
+from zenith_site.common.site_paths import page_path
 from zenith_site.common.words import duration
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Failures, Look
@@ -59,12 +59,12 @@ def _queues_behind(open_keys: frozenset[str]) -> Look:
         .values_list("queue", "oldest_seconds")
     )
     paused = frozenset(QueuePause.objects.values_list("queue", flat=True))
-    links = page("tasks:queue"), reverse("tasks:queues")
+    links = page("tasks:queue"), page_path("tasks:queues")
     return decisions.queues_behind(dict(newest), paused, open_keys, *links, settings.ZENITH_NOTIFY_QUEUE_AGE)
 
 
 def _stream_behind(open_keys: frozenset[str]) -> Look:
-    return decisions.stream_behind(stream.lag(), reverse("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
+    return decisions.stream_behind(stream.lag(), page_path("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
 
 
 def _set_aside(open_keys: frozenset[str]) -> Look:
@@ -72,7 +72,7 @@ def _set_aside(open_keys: frozenset[str]) -> Look:
     newest = stream.newest_unreadable()
     if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
         found["A report or a message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
-    return decisions.set_aside(found, open_keys, reverse("tasks:events"))
+    return decisions.set_aside(found, open_keys, page_path("tasks:events"))
 
 
 def _tasks_of_worker(name: str) -> str:

@@ -166,7 +166,7 @@ def _answers(port: int) -> bool:
     try:
         asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         asking.request("GET", "/login/")
-        return asking.getresponse().status == 200
+        return asking.getresponse().status < 400
     except OSError:
         return False
 

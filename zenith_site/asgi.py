@@ -20,6 +20,7 @@ from zenith_site.auth.socket_limit import SocketLimit  # noqa: E402
 from zenith_site.auth.sockets import SocketAuth  # noqa: E402
 from zenith_site.server_limits import Limits, limit_server  # noqa: E402
 from zenith_site.slow_readers import SlowReaders  # noqa: E402
+from zenith_site.sub_path import SubPath  # noqa: E402
 
 limit_server(
     Limits(
@@ -38,7 +39,7 @@ _sockets = SocketLimit(
 
 application = ProtocolTypeRouter(
     {
-        "http": _http,
-        "websocket": SlowReaders(SocketAuth(_sockets)),
+        "http": SubPath(_http),
+        "websocket": SlowReaders(SubPath(SocketAuth(_sockets))),
     }
 )

@@ -25,6 +25,30 @@ MAIL = re.compile(r"^[^@\s,<>]+@[^@\s,<>]+$")
 HOST = re.compile(r"^(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
 
 
+#: Nothing in it needs quoting, so that it reads the same in a proxy's configuration, a cookie and a pattern.
+SUB_PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a site is reached.
+
+    Attributes:
+        origin: scheme, host and port.
+        host: as Django's ALLOWED_HOSTS takes it.
+        path: what all paths begin with, without a slash at its end; empty for a host of its own.
+    """
+
+    origin: str
+    host: str
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end."""
+        return self.origin + self.path
+
+
 class WrongSetting(SystemExit):
     """A value that cannot be used.
 
@@ -186,6 +210,20 @@ class Environment:
         if parts is None or parts.scheme not in schemes or not (parts.netloc or parts.query):
             self._refuse(name, without_password(value), f"an address such as {example}")
         return value
+
+    def site(self, name: str, *, example: str) -> Site | None:
+        """Where this site is reached; None where that is not set."""
+        value = self.text(name)
+        if not value:
+            return None
+        parts = _split(value)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            self._refuse(name, without_password(value), f"an address such as {example}")
+        path = parts.path.rstrip("/")
+        if parts.query or parts.fragment or not SUB_PATH.match(path) or {".", ".."} & set(path.split("/")):
+            self._refuse(name, value, f"an address such as {example} or {example}/zenith")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return Site(f"{parts.scheme}://{parts.netloc.lower()}", host, path)
 
     def webhook(self, name: str, *, example: str) -> str:
         """An address to post to, also through NAME_FILE; it may be a secret as a whole, and is refused without being shown."""

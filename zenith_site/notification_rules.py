@@ -1,8 +1,7 @@
 """What people are told of Zenith itself."""
 
-from django.urls import reverse
-
 from zenith_site.common import faults
+from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Look
 from zenith_site.notify.kinds import Kind, Severity
@@ -11,7 +10,7 @@ from zenith_site.notify.rules import Rule, register
 
 def _faults(open_keys: frozenset[str]) -> Look:
     found = {fault.part: (fault.item, fault.error) for fault in faults.recent()}
-    return decisions.faults(found, open_keys, reverse("notifications"))
+    return decisions.faults(found, open_keys, page_path("notifications"))
 
 
 register(Rule(Kind.FAULT, Severity.CRITICAL, _faults, lasting=0.0, settles=faults.RECENT))

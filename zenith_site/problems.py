@@ -146,7 +146,7 @@ def unavailable() -> Answer:
 
 def is_for_program(request: HttpRequest) -> bool:
     """Whether the answer is read by a program: people's browsers ask for HTML by name."""
-    if request.path.startswith("/api/"):
+    if request.path_info.startswith("/api/"):
         return True
     if "HX-Request" in request.headers:
         return False

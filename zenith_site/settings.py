@@ -4,6 +4,7 @@ docs/configuration.md explains the variables, `.env.example` lists them.
 """
 
 import os
+import re
 import socket
 import ssl
 import sys
@@ -71,14 +72,21 @@ ZENITH_ADMIN_PASSWORD = env.secret("ZENITH_ADMIN_PASSWORD")
 
 # --- Hosts, HTTPS -----------------------------------------------------------------------------------------------------
 
+# Where people reach the site; its path, if it has one, is what every path of the site begins with.
+_public = env.site("ZENITH_PUBLIC_URL", example="https://zenith.example.com")
+FORCE_SCRIPT_NAME = _public.path if _public and _public.path else None
+_root = FORCE_SCRIPT_NAME or ""
 # The loopback names stay in the list: `manage.py up` and health probes ask there whatever the public name is.
-ALLOWED_HOSTS = list(dict.fromkeys([*env.hosts("ZENITH_ALLOWED_HOSTS"), "localhost", "127.0.0.1", "[::1]"]))
-CSRF_TRUSTED_ORIGINS = env.origins("ZENITH_CSRF_TRUSTED_ORIGINS")
+_hosts = [*env.hosts("ZENITH_ALLOWED_HOSTS"), *([_public.host] if _public else [])]
+ALLOWED_HOSTS = list(dict.fromkeys([*_hosts, "localhost", "127.0.0.1", "[::1]"]))
+_origins = [*env.origins("ZENITH_CSRF_TRUSTED_ORIGINS"), *([_public.origin] if _public else [])]
+CSRF_TRUSTED_ORIGINS = list(dict.fromkeys(_origins))
 ZENITH_HTTPS = env.boolean("ZENITH_HTTPS", default=PRODUCTION)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ZENITH_HTTPS
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_root}/"
 SECURE_SSL_REDIRECT = ZENITH_HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [rf"^{re.escape(f'{_root}/'.lstrip('/'))}(health|ready|metrics)$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ZENITH_HTTPS else None
 # How many proxies in front append to X-Forwarded-For; zenith_site/auth/address.py reads it.
 ZENITH_TRUSTED_PROXIES = env.integer("ZENITH_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
@@ -141,9 +149,8 @@ ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["zenith_site.auth.permissions.EverybodyMayLook"]
-LOGIN_URL = "/login/"
-LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "/login/"
+LOGIN_URL = LOGOUT_REDIRECT_URL = "login"
+LOGIN_REDIRECT_URL = "tasks:overview"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -198,7 +205,7 @@ CONTENT_SECURITY_POLICY = {
 
 # --- Static files -----------------------------------------------------------------------------------------------------
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{_root}/static/"
 STATIC_ROOT = BASE_DIR / Path(env.text("ZENITH_STATIC_ROOT", str(ZENITH_DATA_DIR / "static"))).expanduser()
 STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
 STORAGES = {
@@ -342,10 +349,7 @@ ZENITH_WORKER_NAME = env.text("ZENITH_WORKER_NAME", "zenith@%h")
 # --- Notifications: docs/notifications.md -----------------------------------------------------------------------------
 
 # Where messages say that this site is.
-ZENITH_PUBLIC_URL = (
-    env.url("ZENITH_PUBLIC_URL", schemes=("http", "https"), example="https://zenith.example.com")
-    or next(iter(CSRF_TRUSTED_ORIGINS), f"http://{ZENITH_HOST}:{ZENITH_PORT}")
-).rstrip("/")
+ZENITH_PUBLIC_URL = _public.url if _public else next(iter(CSRF_TRUSTED_ORIGINS), f"http://{ZENITH_HOST}:{ZENITH_PORT}")
 _DAY = 24 * 3600
 ZENITH_NOTIFY_QUIET = env.integer("ZENITH_NOTIFY_QUIET", 6 * 3600, minimum=60, maximum=30 * _DAY)
 # A worker is forgotten five minutes after its last heartbeat.

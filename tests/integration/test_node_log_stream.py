@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from infra_app import log_stream
-from infra_app.log_stream import MAX_LENGTH, MAX_LINES, Line
+from infra_app.log_stream import MAX_LENGTH, MAX_LINES, UNREADABLE, Line
 from zenith_worker.wire.ids import new_id
-from zenith_worker.wire.keys import NODE_LOG_WATCHED
+from zenith_worker.wire.keys import NODE_LOG, NODE_LOG_WATCHED
 
 BLOCK = 200
 
@@ -69,3 +69,23 @@ def test_old_lines_make_room_and_long_ones_are_cut(node: UUID) -> None:
     kept = log_stream.read(node, limit=MAX_LINES + BLOCK)
     assert MAX_LINES <= len(kept) <= MAX_LINES + BLOCK
     assert kept[-1].text == "x" * MAX_LENGTH
+
+
+def test_an_entry_that_is_no_line_is_shown_as_one_and_readers_go_on_behind_it(node: UUID) -> None:
+    garbage: list[dict[str, str]] = [
+        {"x": "y"},
+        {"t": "yesterday", "s": "stderr", "m": "m"},
+        {"t": "", "s": "elsewhere", "m": "m"},
+    ]
+    for fields in garbage:
+        log_stream._client().xadd(f"{NODE_LOG}{node}", fields)
+    log_stream.append(node, lines(1))
+    entries = log_stream.read(node)
+    assert [entry.text for entry in entries] == [UNREADABLE] * len(garbage) + ["line 0"]
+    assert log_stream.read(node, after=entries[2].id) == [entries[3]]
+
+
+def test_a_line_that_somebody_else_made_too_long_is_cut(node: UUID) -> None:
+    log_stream._client().xadd(f"{NODE_LOG}{node}", {"t": "", "s": "stdout", "m": "x" * (MAX_LENGTH + 1)})
+    (entry,) = log_stream.read(node)
+    assert len(entry.text) == MAX_LENGTH

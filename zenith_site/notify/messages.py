@@ -7,8 +7,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.urls import reverse
 
+from zenith_site.common.site_paths import page_path
 from zenith_site.common.words import duration
 from zenith_site.notify.kinds import Kind
 from zenith_site.notify.models import Notification, Step
@@ -47,7 +47,7 @@ class Message:
             return [f"This is a test of this channel, sent by `manage.py notify --test` of {public_url('/')}."]
         told = [_paragraph(notification) for notification in self.notifications[:MOST_NAMED]]
         if (left := len(self.notifications) - MOST_NAMED) > 0:
-            told.append(f"… and {left} more: {public_url(reverse('notifications'))}")
+            told.append(f"… and {left} more: {public_url(page_path('notifications'))}")
         return told
 
     @property
@@ -69,7 +69,7 @@ class Message:
 
 
 def public_url(path: str) -> str:
-    """Return the address of a page of this site, as people outside reach it."""
+    """Return the address of a page, as people outside reach it; `path` begins below the site's root."""
     return settings.ZENITH_PUBLIC_URL + path
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from django.urls import reverse
 from django.utils.module_loading import autodiscover_modules
 
+from zenith_site.common.site_paths import page_path
 from zenith_site.notify.decisions import Link, Look
 from zenith_site.notify.kinds import Kind, Severity
 
@@ -51,4 +51,4 @@ def rules() -> tuple[Rule, ...]:
 
 def page(name: str) -> Link:
     """Return what leads from a key to its page."""
-    return lambda key: reverse(name, args=[key])
+    return lambda key: page_path(name, key)

@@ -45,7 +45,7 @@ def tracing_middleware(
 
 
 def _is_quiet(request: HttpRequest) -> bool:
-    return request.path in _QUIET or request.path.startswith(settings.STATIC_URL)
+    return request.path_info in _QUIET or request.path.startswith(settings.STATIC_URL)
 
 
 def _span(request: HttpRequest) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.web import links
+from zenith_site.common import site_paths
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
 from zenith_site.common.navigation import sections
@@ -182,6 +183,12 @@ def _url(name: str, *args: object) -> str:
         return reverse(name, args=args)
     except NoReverseMatch:
         return ""
+
+
+@register.simple_tag
+def site_root() -> str:
+    """Return what comes before a path that is not made by `url`."""
+    return site_paths.site_root()
 
 
 @register.simple_tag
