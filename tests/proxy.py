@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import os
-import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.processes import tethered
+from tests.processes import listens, tethered
+from tests.programs import program
 from tests.waiting import eventually
 
 CONFIG = """
@@ -52,18 +49,6 @@ http {{
 """
 
 
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
-
-
-def needs_nginx() -> None:
-    """Skip the test where there is no nginx, unless ZENITH_REQUIRE names it."""
-    if not shutil.which("nginx", path=_PATH):
-        reason = "no nginx is installed"
-        if "nginx" in os.environ.get("ZENITH_REQUIRE", "").split(","):
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
 @contextmanager
 def nginx(directory: Path, port: int, web: int, path: str) -> Iterator[ssl.SSLContext]:
     """Run nginx at `https://localhost:PORT/PATH/` in front of a web process' port; yield what trusts its certificate.
@@ -73,25 +58,21 @@ def nginx(directory: Path, port: int, web: int, path: str) -> Iterator[ssl.SSLCo
     certificate = _certify(directory)
     config = directory / "nginx.conf"
     config.write_text(CONFIG.format(directory=directory, port=port, web=web, path=path))
-    program = shutil.which("nginx", path=_PATH)
-    assert program
     log = directory / "nginx.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tethered(program, "-c", str(config), "-p", str(directory)), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            tethered(program("nginx"), "-c", str(config), "-p", str(directory)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
     try:
-        eventually(lambda: process.poll() is not None or _listens(port), but=log.read_text)
+        eventually(lambda: process.poll() is not None or listens(port), but=log.read_text)
         assert process.poll() is None, log.read_text()
         yield ssl.create_default_context(cafile=certificate)
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _certify(directory: Path) -> Path:

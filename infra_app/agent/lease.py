@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from infra_app.models import Host
+from zenith_site.common.sessions import require_own_session
 
 #: With the host's number, a lock that nothing else of this database uses ("host" in ASCII).
 _LOCK: Final = 0x686F7374
@@ -38,7 +39,11 @@ class Lease:
         self._about = dict(about)
 
     def take(self) -> Host | None:
-        """Return the host's row, made at the first time; None while another agent has it. Raises django.db.Error."""
+        """Return the host's row, made at the first time; None while another agent has it.
+
+        Raises django.db.Error and SharedSessionError.
+        """
+        require_own_session()
         host, _ = Host.every.get_or_create(name=self.name, defaults={"address": self._about["address"]})
         with connection.cursor() as cursor:
             cursor.execute(_KEEPALIVE)

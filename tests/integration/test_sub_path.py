@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from tasks_app.models import Task
 from tests import stack as stacks
 from tests.processes import free_port
-from tests.proxy import needs_nginx, nginx
+from tests.proxy import nginx
 from zenith_site.auth.tokens import create_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +46,6 @@ class Site:
 
 @pytest.fixture(scope="module")
 def module_site(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[stacks.Stack, Site]]:
-    needs_nginx()
     directory: Path = tmp_path_factory.mktemp("site")
     port, web = free_port(), free_port()
     url = f"https://localhost:{port}{ROOT}"

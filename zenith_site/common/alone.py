@@ -5,13 +5,16 @@ from contextlib import contextmanager
 
 from django.db import connection
 
+from zenith_site.common.sessions import require_own_session
+
 
 @contextmanager
 def alone(lock: int) -> Iterator[bool]:
     """Yield whether no other process is inside with the same number; the lock ends with the block or the connection.
 
-    It holds no table, so the block may be long and read what it likes.
+    It holds no table, so the block may be long and read what it likes. Raises SharedSessionError.
     """
+    require_own_session()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
         is_alone: bool = cursor.fetchone()[0]

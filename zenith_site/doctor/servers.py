@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import OperationalError, connection
 
 from zenith_site import schema
+from zenith_site.common.sessions import REMEDY, has_own_session
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
 from zenith_site.env import without_password
 from zenith_worker.wire import heartbeat
@@ -66,6 +67,13 @@ def migrations() -> Iterator[Finding]:
         yield error(f"{len(missing)} migrations are not applied, the first of them {missing[0]}", "manage.py migrate")
 
 
+@check("PostgreSQL's sessions", POSTGRESQL)
+def sessions() -> Iterator[Finding]:
+    """No pooler in transaction mode stands before it."""
+    if not has_own_session():
+        yield error("PgBouncer or another pooler shares PostgreSQL's sessions, so engines and agents do not start work", REMEDY)
+
+
 @check("PostgreSQL's settings", POSTGRESQL)
 def postgresql_settings() -> Iterator[Finding]:
     """What is committed stays, and there is room for connections."""
@@ -83,7 +91,7 @@ def postgresql_settings() -> Iterator[Finding]:
     if used > FULL * most:
         yield warning(
             f"{used} of {most} connections to PostgreSQL are in use",
-            f"ALTER SYSTEM SET max_connections = {2 * most}; and restart it, or put PgBouncer in front",
+            f"ALTER SYSTEM SET max_connections = {2 * most}; and restart it, or put PgBouncer with pool_mode = session in front",
         )
 
 
