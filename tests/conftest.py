@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import programs
+
 if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
     from tests.database import Emptying
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-REQUIRABLE = {"browser", "docker", "js"}
+REQUIRABLE = {"browser", "docker", "js"} | programs.NAMES
 #: The headless shell comes first: it draws the same pages with a fifth of the processor time, because it has no window to draw.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 

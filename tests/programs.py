@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+NAMES = frozenset({"nginx", "pgbouncer"})
 #: Debian keeps servers where only root looks.
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 

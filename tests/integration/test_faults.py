@@ -320,7 +320,14 @@ def test_what_lies_under_an_owner_that_is_no_text_goes_back() -> None:
     assert stream.client().llen("default") == 1
 
 
-@pytest.mark.parametrize("raw", [b"not json", b"[]", b"[1,2,3]", b'[{}, "", "default"]', b'[{"headers": []}, "", "default"]'])
+SURROGATE = rb"\ud800"
+NO_MESSAGES = [
+    b"not json", b"[]", b"[1,2,3]", b'[{}, "", "default"]', b'[{"headers": []}, "", "default"]',
+    b'[{"headers": {"id": "x"}, "properties": {"priority": 0}}, "", "' + SURROGATE + b'"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", NO_MESSAGES)
 def test_what_a_dead_worker_held_and_is_no_message_is_set_aside(raw: bytes) -> None:
     stream.client().hset(keys.UNACKED, "tag", raw)
     stream.client().zadd(keys.UNACKED_INDEX, {"tag": 1})
@@ -330,6 +337,15 @@ def test_what_a_dead_worker_held_and_is_no_message_is_set_aside(raw: bytes) -> N
     recover()
     assert not stream.client().exists(keys.UNACKED, keys.TAKEN, keys.UNACKED_INDEX)
     assert stream.unreadable_count() == 1
+
+
+def test_a_message_whose_id_is_half_a_surrogate_pair_goes_back_to_its_queue() -> None:
+    envelope = b'[{"headers": {"id": "' + SURROGATE + b'"}, "properties": {"priority": 0}}, "", "default"]'
+    stream.client().hset(keys.UNACKED, "tag", envelope)
+    stream.client().hset(keys.TAKEN, "tag", "an instance that is gone")
+    recover()
+    assert stream.client().llen("default") == 1
+    assert faults.counts() == {}
 
 
 def test_a_message_of_celerys_first_protocol_goes_back_to_its_queue() -> None:

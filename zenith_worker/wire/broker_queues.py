@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import redis
 
-from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.client import client, is_text, load, script, text
 from zenith_worker.wire.keys import ALIVE, CLAIM, PRIORITY_SEPARATOR, TAKEN, UNACKED, UNACKED_INDEX
 from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.routing import priority_of
@@ -305,7 +305,9 @@ def _held(body: bytes | str) -> tuple[dict[str, Any], str]:
         envelope, _exchange, queue = json.loads(body)
     except (ValueError, TypeError, RecursionError):
         return {}, ""
-    return _checked(envelope), queue if isinstance(queue, str) else ""
+    if not isinstance(queue, str) or not is_text(queue):
+        return {}, ""
+    return _checked(envelope), queue
 
 
 def _checked(envelope: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.retry import Retry
 
 _LUA: Final = Path(__file__).parent / "lua"
@@ -27,6 +28,18 @@ def configure(url: str) -> None:
     """Say where Zenith's Redis is, before anything asks for it: `redis://` or `rediss://`."""
     global _url
     _url = url
+
+
+class _Packer(HiredisRespSerializer):
+    """Writes also text that is none (`is_text`), as Python does: a task's id may be any."""
+
+    def pack(self, *words: Any) -> Any:
+        """Return a command as bytes."""
+        try:
+            return super().pack(*words)
+        except UnicodeEncodeError:
+            told: list[Any] = [word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in words]
+            return super().pack(*told)
 
 
 @cache
@@ -42,6 +55,7 @@ def client() -> "redis.Redis":
         socket_timeout=30,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), retries=1),
+        command_packer=_Packer(),
     )
 
 
@@ -69,6 +83,15 @@ def script(source: str, key: str, *arguments: Any) -> Any:
 def load(*names: str) -> str:
     """Return the Lua of these files in lua/, one after the other."""
     return "\n".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be told to anybody else: JSON may hold halves of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def text(value: bytes | str) -> str:
