@@ -4,20 +4,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw
 from zenith_site.common.admin import ReadOnlyAdmin
 from zenith_site.common.callers import note
+from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.models import ApiToken, AuditEntry, Scope
 
 if TYPE_CHECKING:
@@ -128,11 +131,28 @@ class PeopleAdmin(PeopleModelAdmin):
 
 @admin.register(AuditEntry)
 class AuditAdmin(ReadOnlyAdmin):
-    """Who did what, newest first."""
+    """Who did what, and who was refused what, newest first; `?format=csv` or `json` is the same as a file."""
 
-    list_display = ("at", "username", "token", "address", "action", "path", "status", "detail")
+    list_display = ("at", "username", "token", "address", "action", "path", "status", "count", "detail")
     search_fields = ("=username", "=action", "=address", "path")
-    list_filter = ("at",)
+    list_filter = ("at", ("refusal", admin.EmptyFieldListFilter))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Return the page, or what it shows as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied("The audit log takes the permission to view it.")
+        audit_list.settle()
+        kind = wanted(request)
+        asked = request.GET.copy()
+        asked.pop("format", None)
+        if kind is None:
+            return super().changelist_view(request, {**(extra_context or {}), "file_query": asked.urlencode()})
+        request.GET = asked  # type: ignore[assignment]
+        try:
+            entries = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters as error:
+            raise BadRequest("The list cannot be filtered like that.") from error
+        return download(kind, "audit-log", audit_list.COLUMNS, entries[:MOST].iterator())
 
 
 def _is_superuser(request: HttpRequest) -> bool:

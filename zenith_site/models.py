@@ -68,14 +68,22 @@ class ApiToken(models.Model):
 
     def is_valid(self, now: datetime) -> bool:
         """Whether the token opens anything at this time."""
-        expired = self.expires_at is not None and self.expires_at <= now
-        return self.user.is_active and self.revoked_at is None and not expired
+        return not self.why_invalid(now)
+
+    def why_invalid(self, now: datetime) -> str:
+        """Return why the token opens nothing at this time, as a sentence; an empty text where it does."""
+        if self.revoked_at is not None:
+            return "The token is revoked."
+        if self.expires_at is not None and self.expires_at <= now:
+            return "The token has expired."
+        return "" if self.user.is_active else "The token's user is not active."
 
 
 class AuditEntry(models.Model):
-    """Something that somebody did. Written by zenith_site/auth/audit.py, and changed by nobody.
+    """Something that somebody did, or was refused. Written by zenith_site/auth/audit.py, and changed by nobody.
 
-    What it names may be gone by the time that it is read, so it holds text and no foreign key.
+    Only the count of a refusal grows, until its minute is over (zenith_site/auth/refusals.py).
+    What an entry names may be gone by the time that it is read, so it holds text and no foreign key.
     """
 
     at = models.DateTimeField(default=timezone.now, editable=False)
@@ -85,7 +93,11 @@ class AuditEntry(models.Model):
     address = models.GenericIPAddressField(null=True, blank=True)
     action = models.CharField(max_length=200, help_text="Such as `POST /tasks/trigger` or `login`.")
     path = models.CharField(max_length=500, blank=True, default="")
-    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Of the HTTP answer.")
+    status = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Of the HTTP answer, or the close code of a WebSocket."
+    )
+    count = models.PositiveIntegerField(default=1, db_default=1, help_text="How many refusals the entry tells of.")
+    refusal = models.UUIDField(null=True, blank=True, editable=False)
     detail = models.JSONField(default=dict, blank=True)
 
     class Meta:
@@ -93,6 +105,10 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit log"
         ordering = ("-id",)
         default_permissions = ("view",)
+        constraints = (
+            # One entry, however often its count is written.
+            models.UniqueConstraint(fields=("refusal",), condition=Q(refusal__isnull=False), name="audit_entry_refusal"),
+        )
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.username or 'somebody'}: {self.action}"

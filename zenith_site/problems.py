@@ -31,6 +31,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
+from zenith_site.common.callers import refuse
 from zenith_site.common.errors import (
     RETRY_AFTER,
     BrokerUnavailableError,
@@ -107,6 +108,7 @@ def respond(request: HttpRequest, error: Any) -> HttpResponse:
     if isinstance(error, UNAVAILABLE):
         return render(unavailable())
     answer = next(make(error) for kind, make in _ANSWERS.items() if isinstance(error, kind))
+    refuse(request, answer.detail)
     return render(answer)
 
 
@@ -120,7 +122,9 @@ def from_http_error(request: HttpRequest, error: Any) -> HttpResponse:
     status = HTTPStatus(error.status_code)
     if status == HTTPStatus.UNAUTHORIZED:
         detail = error.message if error.message != "Unauthorized" else _HOW_TO_AUTHENTICATE
+        refuse(request, "Neither a token nor a session was sent.")
         return render(Answer(status, detail, headers={"WWW-Authenticate": 'Bearer realm="zenith"'}))
+    refuse(request, error.message)
     return render(Answer(status, error.message))
 
 
@@ -186,6 +190,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return defaults.server_error(request)
     page = loader.get_template("503.html").render()
     return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=dict(unavailable().headers))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer who may not (Django's handler403); the audit log hears why."""
+    refuse(request, str(exception))
+    return defaults.permission_denied(request, exception)
 
 
 def _body(answer: Answer) -> dict[str, Any]:

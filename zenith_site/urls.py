@@ -34,4 +34,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", api.urls),
 ]
 
+handler403 = "zenith_site.problems.permission_denied"
 handler500 = "zenith_site.problems.server_error"

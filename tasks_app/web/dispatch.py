@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -21,7 +22,7 @@ from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.tasks import named
 from tasks_app.web.views import come_again
 from zenith_site.common import jsonsafe, limits
-from zenith_site.common.callers import DISPATCH, caller_of, note
+from zenith_site.common.callers import DISPATCH, caller_of, note, refuse
 from zenith_site.common.errors import InvalidInputError, InvalidJSONError, RateLimitedError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
@@ -126,6 +127,7 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
         except InvalidInputError as error:
             _place(arguments, options, error)
         except RateLimitedError as error:
+            refuse(request, str(error), HTTPStatus.TOO_MANY_REQUESTS)
             messages.info(request, come_again(error))
     wrong = posted and "preview" not in context
     return render_page(

@@ -1,5 +1,6 @@
 """The pages' views: load, authorise, one call, answer."""
 
+from http import HTTPStatus
 from typing import Final
 
 from django.contrib import messages
@@ -10,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.web.context import outcomes_context, overview_context
 from zenith_site.common import limits
-from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note
+from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note, refuse
 from zenith_site.common.errors import RateLimitedError
 from zenith_site.common.pages import answer, render_page, wants_fragments
 
@@ -34,6 +35,7 @@ def run(request: HttpRequest) -> HttpResponse:
     try:
         limits.count_trigger(caller)
     except RateLimitedError as error:
+        refuse(request, str(error), HTTPStatus.TOO_MANY_REQUESTS)
         messages.info(request, come_again(error))
         return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))

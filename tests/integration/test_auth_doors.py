@@ -132,6 +132,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/dead-letters/runs/<run_id>": {"get": READ_API},
     "api/v1/dead-letters/runs/<run_id>/stop": {"post": OPERATE_API},
     "api/v1/dead-letters/<name:task_id>": {"get": READ_API},
+    "api/v1/audit-entries": {"get": INFRA_API},
     "api/v1/tokens": {"get": OWN_TOKENS_API, "post": (OWN_TOKENS_API, {"name": "new", "scopes": ["read"]})},
     "api/v1/tokens/<token_id>": {"delete": OWN_TOKENS_API},
     "api/v1/tasks": {"get": READ_API, "post": (DISPATCH_API, {"dispatches": [{"task": "analyze_text"}]})},

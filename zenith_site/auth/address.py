@@ -12,11 +12,16 @@ def client_address(request: HttpRequest | None) -> str | None:
     `X-Forwarded-For` counts only as far as ZENITH_TRUSTED_PROXIES reaches: each proxy appends whom
     it was called by, so what stands further left is whatever the client made up.
     """
-    if request is None:
-        return None
-    hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    return (
+        None if request is None else address_of(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+    )
+
+
+def address_of(peer: str, forwarded: str) -> str | None:
+    """Return the client's address, given that of who connected and the value of `X-Forwarded-For`."""
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
     proxies = settings.ZENITH_TRUSTED_PROXIES
-    address = hops[-min(proxies, len(hops))] if proxies and hops else request.META.get("REMOTE_ADDR", "")
+    address = hops[-min(proxies, len(hops))] if proxies and hops else peer
     try:
         found = ip_address(address)
     except ValueError:

@@ -15,8 +15,8 @@ from ninja.errors import AuthenticationError, HttpError
 from ninja.security import APIKeyHeader, HttpBearer, SessionAuth
 
 from zenith_site import problems
-from zenith_site.auth.tokens import authenticate_token, caller_for
-from zenith_site.common.callers import Caller
+from zenith_site.auth.tokens import caller_for, look_up
+from zenith_site.common.callers import Caller, refuse
 
 
 class ApiKey(APIKeyHeader):
@@ -102,8 +102,10 @@ def _caller(request: HttpRequest, raw: str) -> Caller:
 
     Raises AuthenticationError for one that opens nothing.
     """
-    token = authenticate_token(raw.strip())
-    if token is None:
+    token, why = look_up(raw.strip())
+    if token is None or why:
+        request.refused_token = token  # type: ignore[attr-defined]
+        refuse(request, why)
         raise AuthenticationError(message="This token is unknown, expired or revoked.")
     request.user = token.user
     request.api_token = token  # type: ignore[attr-defined]

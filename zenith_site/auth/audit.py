@@ -3,18 +3,21 @@
 1. `AuditMiddleware` writes an entry after every request of a known caller that may change something
    (any method but GET, HEAD, OPTIONS and TRACE) and was answered with success. No view can forget it; a view adds
    numbers and ids with `note()` (zenith_site/common/callers.py).
-2. Logins, failed ones too, and logouts come through Django's signals.
-3. Entries are pruned after ZENITH_AUDIT_DAYS.
+2. Refusals (401, 403, 429) are counted, and many of one kind are one entry (zenith_site/auth/refusals.py).
+3. Logins, failed ones too, and logouts come through Django's signals.
+4. Entries are pruned after ZENITH_AUDIT_DAYS.
 
 An entry never holds a body, a header or anything that somebody typed into a password's place.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user_model, signals
@@ -23,16 +26,25 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from zenith_site.auth import refusals, throttle
 from zenith_site.auth.address import client_address
 from zenith_site.common import retention
 from zenith_site.common.callers import known_caller
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import AnonymousUser, User
+
+    from zenith_site.models import ApiToken
 
 logger = logging.getLogger(__name__)
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: What is a refusal, and why where the view does not say.
+_REFUSED: Final = {
+    HTTPStatus.UNAUTHORIZED: "A right token is lacking.",
+    HTTPStatus.FORBIDDEN: "This may not be done with the session or token that was sent.",
+    HTTPStatus.TOO_MANY_REQUESTS: "It was asked too often.",
+}
 #: Entries looked at in one transaction of the pruning.
 _CHUNK: Final = 1000
 # The log is in the order of time, but for moments: the oldest entries have the lowest ids, and no index on the time is needed.
@@ -61,19 +73,33 @@ def audit_middleware(
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:
             response = cast(HttpResponseBase, await get_response(request))
-            if _may_have_changed_something(request, response):
-                await sync_to_async(record)(request, response)
+            if write_it := _what_to_write(request, response):
+                await sync_to_async(write_it)(request, response)
             return response
 
         return middleware
 
     def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
         response = cast(HttpResponseBase, get_response(request))
-        if _may_have_changed_something(request, response):
-            record(request, response)
+        if write_it := _what_to_write(request, response):
+            write_it(request, response)
         return response
 
     return middleware_in_a_thread
+
+
+def _what_to_write(request: HttpRequest, response: HttpResponseBase) -> Callable[[HttpRequest, HttpResponseBase], None] | None:
+    if _refused_with(request, response) is not None:
+        return record_refusal
+    return record if _may_have_changed_something(request, response) else None
+
+
+def _refused_with(request: HttpRequest, response: HttpResponseBase) -> int | None:
+    """Return the status that the request was refused with, if it was."""
+    if response.status_code in _REFUSED:
+        return response.status_code
+    _, meant = getattr(request, "refused", ("", None))
+    return int(meant) if meant in _REFUSED else None
 
 
 def _may_have_changed_something(request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -101,6 +127,58 @@ def record(request: HttpRequest, response: HttpResponseBase) -> None:
         status=response.status_code,
         detail={**_of_the_admin(request), **getattr(request, "audit", {})},
     )
+
+
+def record_refusal(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Count a request that was refused; writes at most one entry for many."""
+    status = HTTPStatus(_refused_with(request, response) or response.status_code)
+    why, _ = getattr(request, "refused", (_REFUSED[status], None))
+    match = request.resolver_match
+    token = getattr(request, "api_token", None) or getattr(request, "refused_token", None)
+    user = token.user if token else request.user if request.user.is_authenticated else None
+    address = client_address(request)
+    refusals.record(
+        refusals.Refusal(
+            caller=_caller_key(token, user, address),
+            action=f"{request.method} /{match.route if match else ''}",
+            status=status,
+            why=why,
+            path=request.path,
+            address=address,
+            **_named(token, user),
+        )
+    )
+
+
+def record_closed_socket(scope: Mapping[str, Any], address: str | None, token: "ApiToken | None", code: int, why: str) -> None:
+    """Count a WebSocket that was closed because its caller may not have it (or not any more)."""
+    caller = scope.get("caller")
+    user = token.user if token else caller.user if caller else None
+    refusals.record(
+        refusals.Refusal(
+            caller=_caller_key(token, user, address),
+            action="WebSocket",
+            status=code,
+            why=why,
+            path=scope["path"],
+            address=address,
+            **_named(token, user),
+        )
+    )
+
+
+def _caller_key(token: "ApiToken | None", user: "User | AnonymousUser | None", address: str | None) -> str:
+    if token is not None:
+        return f"token:{token.pk}"
+    return f"user:{user.pk}" if user is not None else f"from:{throttle.network(address)}"
+
+
+def _named(token: "ApiToken | None", user: "User | AnonymousUser | None") -> dict[str, Any]:
+    return {
+        "user_id": user.pk if user else None,
+        "username": user.get_username() if user else "",
+        "token": str(token) if token else "",
+    }
 
 
 def write(
@@ -137,6 +215,8 @@ def write(
 
 def prune() -> int:
     """Remove entries older than ZENITH_AUDIT_DAYS, the oldest first; return how many."""
+    with suppress(redis.RedisError):
+        refusals.settle()
     removed = 0
     with connection.cursor() as cursor:
         while True:

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 
 from zenith_site.auth import throttle
 from zenith_site.auth.address import client_address
+from zenith_site.common.callers import refuse
 
 
 class ThrottledLoginForm(AuthenticationForm):
@@ -29,6 +30,8 @@ class ThrottledLoginForm(AuthenticationForm):
         address = client_address(self.request)
         self.wait = throttle.attempt(account, address)
         if self.wait:
+            if self.request is not None:
+                refuse(self.request, "Several logins had failed.")
             raise ValidationError(f"There were several failed logins. Please try again in {self.wait} seconds.", code="throttled")
         cleaned = super().clean()
         throttle.succeeded(account, address)

@@ -15,6 +15,8 @@ from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, VIE
 
 #: List, create and revoke one's own tokens. No row of Django's stands for it, since nobody has to be given it.
 OWN_TOKENS: Final = "zenith_site.own_tokens"
+#: Read the audit log, as its page in the admin asks too.
+READ_AUDIT: Final = "zenith_site.view_auditentry"
 EVERYBODY: Final = frozenset({VIEW, OWN_TOKENS})
 
 _VIEWER: Final = (VIEW,)
@@ -25,7 +27,7 @@ _ADMIN: Final = (
     ADMINISTER,
     *(f"auth.{verb}_{model}" for model in ("user", "group") for verb in ("add", "change", "delete", "view")),
     *(f"zenith_site.{verb}_apitoken" for verb in ("add", "change", "delete", "view")),
-    "zenith_site.view_auditentry",
+    READ_AUDIT,
     *(f"tasks_app.view_{model}" for model in ("taskevent", "batch", "attempt", "deadletter", "replayrun", "minuterollup")),
     "django_celery_results.view_taskresult",
 )

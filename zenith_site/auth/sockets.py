@@ -6,7 +6,7 @@ send a token and no cookie: for them the Origin says nothing.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from channels.auth import AuthMiddlewareStack
@@ -15,12 +15,25 @@ from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.http.request import validate_host
 
-from zenith_site.auth.tokens import authenticate_token, caller_for
+from zenith_site.auth.address import address_of
+from zenith_site.auth.audit import record_closed_socket
+from zenith_site.auth.tokens import caller_for, look_up
 from zenith_site.auth.watch import Door, watch
 from zenith_site.common.callers import Caller
+from zenith_site.models import ApiToken
 
 Scoped = MutableMapping[str, Any]
 Application = Callable[[Scoped, Any, Any], Awaitable[None]]
+
+
+NOT_AUTHENTICATED: Final = 4401
+#: Close codes that say that somebody may not have the socket, and why where nothing else is known.
+REFUSED: Final = {
+    NOT_AUTHENTICATED: "Neither a token nor a session was sent.",
+    4403: "The caller may not look at tasks.",
+    4429: "Too many sockets are open.",
+}
+_NO_TOKEN: Final = "There is no token, and a session counts only from a page of this site."  # noqa: S105 -- a sentence
 
 
 class SocketAuth:
@@ -41,21 +54,34 @@ class SocketAuth:
         if raw is None and is_own_origin(headers):
             await self.with_session(scope, receive, send)
             return
-        token = await database_sync_to_async(authenticate_token)(raw) if raw is not None else None
-        caller, door = (caller_for(token), Door("token", str(token.pk))) if token else (None, None)
-        await self._pass_on(scope, receive, send, caller, door)
+        token, why = await database_sync_to_async(look_up)(raw) if raw is not None else (None, _NO_TOKEN)
+        caller, door = (caller_for(token), Door("token", str(token.pk))) if token and not why else (None, None)
+        await self._pass_on(scope, receive, send, caller, door, token=token, why=why)
 
     async def _for_a_person(self, scope: Scoped, receive: Any, send: Any) -> None:
         user, key = scope["user"], scope["session"].session_key
         caller, door = (Caller.person(user), Door("session", key)) if user.is_authenticated else (None, None)
         await self._pass_on(scope, receive, send, caller, door)
 
-    async def _pass_on(self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, door: Door | None) -> None:
+    async def _pass_on(
+        self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, door: Door | None,
+        token: ApiToken | None = None, why: str = "",
+    ) -> None:  # fmt: skip
         async def access_ended() -> None:
             if door is not None:
                 await watch().ended(door)
 
-        await self.application({**scope, "caller": caller, "access_ended": access_ended}, receive, send)
+        async def send_and_tell(message: dict[str, Any]) -> None:
+            code = message.get("code")
+            # Whoever was let in and is shown out later, as after a logout, was not refused anything.
+            shown_out = caller is not None and code == NOT_AUTHENTICATED
+            if message["type"] == "websocket.close" and code in REFUSED and not shown_out:
+                address = address_of((scope.get("client") or ("",))[0], _forwarded(scope))
+                await database_sync_to_async(record_closed_socket)(known, address, token, code, why or REFUSED[code])
+            await send(message)
+
+        known = {**scope, "caller": caller, "access_ended": access_ended}
+        await self.application(known, receive, send_and_tell)
 
 
 def is_own_origin(headers: dict[str, str]) -> bool:
@@ -74,6 +100,10 @@ def is_own_origin(headers: dict[str, str]) -> bool:
     host = f"[{hostname}]" if ":" in hostname else hostname
     same = bool(parts.netloc) and parts.netloc.lower() == headers.get("host", "").lower()
     return same and validate_host(host, settings.ALLOWED_HOSTS)
+
+
+def _forwarded(scope: Scoped) -> str:
+    return ",".join(value.decode("latin1") for name, value in scope["headers"] if name == b"x-forwarded-for")
 
 
 def _raw_token(headers: dict[str, str]) -> str | None:

@@ -88,10 +88,10 @@ def client() -> "redis.Redis":
 
 def _keys(account: str, address: str | None) -> tuple[str, str]:
     digest = hashlib.sha256(account.casefold().encode("utf-8", "surrogatepass")).hexdigest()
-    return LOGIN_ACCOUNT + digest, LOGIN_ADDRESS + _network(address)
+    return LOGIN_ACCOUNT + digest, LOGIN_ADDRESS + network(address)
 
 
-def _network(address: str | None) -> str:
+def network(address: str | None) -> str:
     """Return what counts as one address: of IPv6 the first half, since that much belongs to a single customer."""
     if address is None:
         return "unknown"

@@ -102,6 +102,15 @@ def known_caller(request: HttpRequest) -> Caller:
     return known if isinstance(known, Caller) else Caller.person(cast("User", request.user))
 
 
+def refuse(request: HttpRequest, why: str, status: int | None = None) -> None:
+    """Say why the request is refused, without a secret; the audit log tells it. The first reason stays.
+
+    `status` is for a page that answers with another than it means, such as a redirect with a message.
+    """
+    if not hasattr(request, "refused"):
+        request.refused = (why, status)  # type: ignore[attr-defined]
+
+
 def note(request: HttpRequest, **details: Any) -> None:
     """Add what was done, in numbers and ids and never a secret, to the entry that the audit log gets for this request."""
     request.audit = {**getattr(request, "audit", {}), **details}  # type: ignore[attr-defined]

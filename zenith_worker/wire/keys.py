@@ -42,6 +42,8 @@ FAULT_COUNTS: Final = "zenith:fault-counts"
 LIMIT: Final = "zenith:limit"
 LOGIN_ACCOUNT: Final = "zenith:login:account:"
 LOGIN_ADDRESS: Final = "zenith:login:address:"
+#: Counted refusals for the audit log (zenith_site/auth/refusals.py); the names of two more hashes begin with it.
+REFUSALS: Final = "zenith:refusals"
 
 #: + node id: somebody watches the node's log; and the stream of its lines.
 NODE_LOG_WATCHED: Final = "zenith:node-log-watched:"

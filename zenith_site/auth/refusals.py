@@ -1,0 +1,195 @@
+"""Refusals in the audit log: 401, 403 and 429, and the sockets that were closed for the same reasons.
+
+1. Each refusal is counted in Redis, in one script. What is the same (caller, kind and route) within a minute shares an entry,
+   which is written when the first of them is counted: a flood costs one write and then nothing but the script.
+2. A caller has PER_CALLER entries a minute, and all together have MOST; what goes beyond is counted in one more entry of the
+   caller's, or of everybody's. So nobody fills the table, whatever they make up.
+3. `settle` writes the counts. They are absolute, and an entry is known by an id that was drawn with it, so settling twice, or at
+   once with another process, writes the same; only what was written is forgotten in Redis, and only once its minute is over.
+   Whoever writes a first refusal settles, and so do those who read the log and those who prune it.
+
+What an entry is made of waits in Redis beside its count: where the database is away, nothing is lost but time.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import redis
+from django.db import Error, connection
+
+from zenith_site.auth import throttle
+from zenith_site.common.jsonsafe import storable, storable_text
+from zenith_worker.wire.client import text
+from zenith_worker.wire.keys import REFUSALS
+
+logger = logging.getLogger(__name__)
+
+#: Entries of one caller in one minute, and of all callers together.
+PER_CALLER: Final = 10
+MOST = 100
+#: Seconds for which the same is one entry.
+MINUTE = 60
+#: What a counted refusal is known by, its count; what its entry is made of; how many entries each caller has.
+KEYS: Final = (REFUSALS, REFUSALS + ":entries", REFUSALS + ":callers")
+#: Seconds after which Redis forgets what nobody has settled.
+_FORGOTTEN: Final = 7 * 24 * 3600
+#: Raw tokens of Zenith's, wherever somebody put them.
+_TOKEN: Final = re.compile(r"zen_[\w-]{20,}")
+
+# KEYS: KEYS. ARGV: caller, kind, PER_CALLER, MOST, MINUTE, _FORGOTTEN, and three entries: for this kind, for the rest of the
+# caller's and for the rest of everybody's. Returns which of the three was counted (from 1), and its count.
+_COUNT: Final = """
+local minute = math.floor(redis.call('TIME')[1] / ARGV[5])
+local own = minute .. ':' .. ARGV[1]
+local names = {own .. ':' .. ARGV[2], own .. ':', minute .. ':'}
+local room = redis.call('HLEN', KEYS[1]) < tonumber(ARGV[4])
+local chosen = 3
+if redis.call('HEXISTS', KEYS[1], names[1]) == 1 then
+  chosen = 1
+elseif room and tonumber(redis.call('HGET', KEYS[3], own) or '0') < tonumber(ARGV[3]) then
+  chosen = 1
+  redis.call('HINCRBY', KEYS[3], own, 1)
+elseif room or redis.call('HEXISTS', KEYS[1], names[2]) == 1 then
+  chosen = 2
+end
+local count = redis.call('HINCRBY', KEYS[1], names[chosen], 1)
+if count == 1 then redis.call('HSET', KEYS[2], names[chosen], ARGV[6 + chosen]) end
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[6]) end
+return {chosen, count}
+"""
+# KEYS: KEYS. ARGV: MINUTE, and pairs of a name and the count that was written. Forgets those that were counted no further since,
+# of minutes that are over.
+_FORGET: Final = """
+local minute = math.floor(redis.call('TIME')[1] / ARGV[1])
+for i = 2, #ARGV, 2 do
+  if tonumber(string.match(ARGV[i], '^%d+')) < minute and redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+    redis.call('HDEL', KEYS[2], ARGV[i])
+  end
+end
+for _, name in ipairs(redis.call('HKEYS', KEYS[3])) do
+  if tonumber(string.match(name, '^%d+')) < minute then redis.call('HDEL', KEYS[3], name) end
+end
+"""
+# The order keeps two processes that settle at once from waiting for each other's rows.
+_WRITE: Final = """
+    INSERT INTO zenith_site_auditentry
+        (refusal, count, at, user_id, username, token, address, action, path, status, detail)
+    SELECT refusal, count, at, user_id, username, token, address, action, path, status, detail
+    FROM jsonb_to_recordset(%s::jsonb) AS entry (refusal uuid, count int, at timestamptz, user_id bigint, username varchar,
+        token varchar, address inet, action varchar, path varchar, status smallint, detail jsonb)
+    ORDER BY refusal
+    ON CONFLICT (refusal) WHERE refusal IS NOT NULL
+        DO UPDATE SET count = greatest(zenith_site_auditentry.count, excluded.count)
+"""
+_TOGETHER: Final = "More than {} in a minute are counted together."
+#: When this process last said that refusals cannot be counted (monotonic seconds).
+_told_at = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Somebody was refused something.
+
+    Attributes:
+        caller: what tells callers apart: a token's or a user's id, else the network that a stranger comes from.
+        action: method and route, as in other entries.
+        status: of the HTTP answer, or the close code of a WebSocket.
+        why: a sentence; it holds nothing that the caller sent.
+    """
+
+    caller: str
+    action: str
+    status: int
+    why: str
+    path: str = ""
+    address: str | None = None
+    user_id: int | None = None
+    username: str = ""
+    token: str = ""
+
+
+def record(refusal: Refusal) -> None:
+    """Count a refusal, and write its entry if it is the first of its kind in this minute.
+
+    Never raises because a server is away.
+    """
+    entries = _entries(refusal)
+    try:
+        chosen, count = _count(refusal, entries)
+    except redis.RedisError as error:
+        _tell(error, refusal)
+        return
+    if count > 1:
+        return
+    try:
+        _write([{**entries[chosen - 1], "count": 1}])
+        settle()
+    except (Error, redis.RedisError) as error:
+        logger.warning("Refusals are in the audit log later: %s", error)
+
+
+def settle() -> None:
+    """Write the counts as they are now. Raises django.db.Error or redis.RedisError; then it is for the next to do."""
+    client = throttle.client()
+    counts: Mapping[bytes, bytes] = client.hgetall(KEYS[0])  # type: ignore[assignment]
+    if not counts:
+        return
+    entries: Mapping[bytes, bytes] = client.hgetall(KEYS[1])  # type: ignore[assignment]
+    _write([{**json.loads(entries[name]), "count": int(count)} for name, count in counts.items() if name in entries])
+    client.eval(_FORGET, len(KEYS), *KEYS, MINUTE, *(part for pair in counts.items() for part in pair))
+
+
+def without_tokens(given: str) -> str:
+    """Return what a stranger sent as it may be kept: no token in it, and nothing that PostgreSQL cannot store."""
+    return _TOKEN.sub("***", storable_text(given))
+
+
+def _count(refusal: Refusal, entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    kind = f"{refusal.action} {refusal.status} {throttle.network(refusal.address)}"
+    arguments: list[str | int] = [_digest(refusal.caller), _digest(kind), PER_CALLER, MOST, MINUTE, _FORGOTTEN]
+    chosen, count = throttle.client().eval(_COUNT, len(KEYS), *KEYS, *arguments, *map(storable, entries))
+    return int(chosen), int(count)
+
+
+def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
+    """Return the entry of this refusal, that for the rest of its caller's, and that for the rest of everybody's."""
+    at = datetime.now(UTC).isoformat()
+    who = {
+        "user_id": refusal.user_id, "username": refusal.username, "token": refusal.token[:80], "address": refusal.address,
+    }  # fmt: skip
+    nobody = {"user_id": None, "username": "", "token": "", "address": None}
+    rest = {"at": at, "action": "further refusals", "path": "", "status": None}
+    return (
+        {
+            **who, "refusal": str(uuid4()), "at": at, "action": without_tokens(refusal.action)[:200],
+            "path": without_tokens(refusal.path)[:500], "status": refusal.status, "detail": {"why": without_tokens(refusal.why)},
+        },
+        {**who, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{PER_CALLER} kinds of refusal")}},
+        {**nobody, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{MOST} callers and kinds")}},
+    )  # fmt: skip
+
+
+def _write(entries: Sequence[Mapping[str, Any]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITE, [storable(list(entries))])
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(text(name).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _tell(error: Exception, refusal: Refusal) -> None:
+    """Tell the log of the process, once a minute: a flood must not fill that either."""
+    global _told_at
+    if time.monotonic() - _told_at >= MINUTE:
+        _told_at = time.monotonic()
+        logger.error("Refusals are not in the audit log (%s); now: %s, %s", error, refusal.action, refusal.status)
