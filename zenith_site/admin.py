@@ -14,14 +14,13 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 
 from zenith_site.auth import audit_list
-from zenith_site.auth.tokens import identity, new_raw
+from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ReadOnlyAdmin
 from zenith_site.common.callers import note
 from zenith_site.common.downloads import MOST, download, wanted
-from zenith_site.models import ApiToken, AuditEntry, Scope
+from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -51,17 +50,29 @@ class ApiTokenForm(TokenModelForm):
         model = ApiToken
         fields = ("name", "user", "scopes", "expires_at", "rate_limit")
 
+    def clean(self) -> dict[str, Any]:
+        """Give a token that was made with another no more than that has: it would not count."""
+        cleaned = super().clean() or self.cleaned_data
+        makers = [maker for maker in self.instance.makers if maker is not None]
+        lacking = [scope for scope in cleaned.get("scopes", ()) if any(scope not in maker.scopes for maker in makers)]
+        if lacking:
+            self.add_error("scopes", f"The token that made it lacks: {', '.join(lacking)}.")
+        end = min((maker.expires_at for maker in makers if maker.expires_at is not None), default=None)
+        if end is not None and "expires_at" in cleaned and (cleaned["expires_at"] is None or cleaned["expires_at"] > end):
+            self.add_error("expires_at", f"The token that made it ends at {end:%Y-%m-%d %H:%M:%S}.")
+        return cleaned
+
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(TokenModelAdmin):
     """Tokens can be made and revoked. The key itself is shown once, right after it was made."""
 
     form = ApiTokenForm
-    list_display = ("name", "shown", "user", "scopes", "rate_limit", "last_used_at", "expires_at", "revoked_at")
+    list_display = ("name", "shown", "user", "scopes", "made_with", "rate_limit", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix", "user__username")
     list_select_related = ("user",)
-    readonly_fields = ("shown", "created_at", "last_used_at", "revoked_at")
+    readonly_fields = ("shown", "made_with", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
 
     @admin.display(description="token", ordering="prefix")
@@ -69,17 +80,30 @@ class ApiTokenAdmin(TokenModelAdmin):
         """The part of the key that may be seen."""
         return f"{token.prefix}…" if token.prefix else "—"
 
+    @admin.display(description="made with")
+    def made_with(self, token: ApiToken) -> str:
+        """The token that it was made with, and ends with."""
+        if not token.maker_ids:
+            return "—"
+        return str(token.made_by or "a token that is gone")
+
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
-        """Make tokens open nothing any more; they stay in the list."""
-        count = tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
-        note(request, revoked=count)
+        """Make tokens, and what was made with them, open nothing any more; they stay in the list."""
+        count, others = revoke(tokens)
+        note(request, revoked=count, **({"made_with_them": others} if others else {}))
         self.message_user(request, f"{count} revoked.", messages.SUCCESS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         """Leave a superuser's tokens to superusers."""
         found = super().get_queryset(request)
         return found if _is_superuser(request) else found.filter(user__is_superuser=False)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Find the makers of all tokens that are shown in one query."""
+        changes = super().get_changelist_instance(request)
+        load_makers(list(changes.result_list))
+        return changes
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Let nobody make a token that may more than they do: only superusers make one for a superuser."""

@@ -1,5 +1,6 @@
 """What the site itself keeps: the tokens that programs come with, and who did what."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,8 +8,9 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 
@@ -47,6 +49,12 @@ class ApiToken(models.Model):
     )  # fmt: skip
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Ids and no foreign keys: a maker that is gone must go on ending what it made, and who made it stays known.
+    maker_ids = ArrayField(
+        models.BigIntegerField(), default=list, blank=True, editable=False,
+        db_default=Value([], output_field=ArrayField(models.BigIntegerField())),
+        help_text="The token that it was made with comes last, and before each the one that made that.",
+    )  # fmt: skip
 
     class Meta:
         verbose_name = "API token"
@@ -66,17 +74,60 @@ class ApiToken(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
+    @cached_property
+    def makers(self) -> "list[ApiToken | None]":
+        """The tokens of `maker_ids`, with their users; None for one that is gone. One query, or `load_makers` for many tokens."""
+        return load_makers([self])[0]
+
+    @property
+    def made_by(self) -> "ApiToken | None":
+        """The token that it was made with, if it was made with one that is still there."""
+        return self.makers[-1] if self.makers else None
+
+    @property
+    def effective_scopes(self) -> list[str]:
+        """Its scopes that all of its makers have, too."""
+        return [scope for scope in self.scopes if all(maker is None or scope in maker.scopes for maker in self.makers)]
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it or one of its makers expires first."""
+        ends = [token.expires_at for token in (self, *self.makers) if token is not None and token.expires_at is not None]
+        return min(ends, default=None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it opens nothing now because of its makers alone."""
+        now = timezone.now()
+        return bool(self.why_invalid(now)) and not self._own_end(now)
+
     def is_valid(self, now: datetime) -> bool:
         """Whether the token opens anything at this time."""
         return not self.why_invalid(now)
 
     def why_invalid(self, now: datetime) -> str:
         """Return why the token opens nothing at this time, as a sentence; an empty text where it does."""
+        if why := self._own_end(now):
+            return why
+        if any(maker is None or maker._own_end(now) for maker in self.makers):
+            return "A token that it was made with has ended."
+        return ""
+
+    def _own_end(self, now: datetime) -> str:
         if self.revoked_at is not None:
             return "The token is revoked."
         if self.expires_at is not None and self.expires_at <= now:
             return "The token has expired."
         return "" if self.user.is_active else "The token's user is not active."
+
+
+def load_makers(tokens: Sequence[ApiToken]) -> "list[list[ApiToken | None]]":
+    """Find the makers of all these tokens in one query (none where there are none), and keep them at each; return them."""
+    ids = {number for token in tokens for number in token.maker_ids}
+    found = ApiToken.objects.select_related("user").in_bulk(ids) if ids else {}
+    for token in tokens:
+        token.makers = [found.get(number) for number in token.maker_ids]
+    return [token.makers for token in tokens]
 
 
 class AuditEntry(models.Model):

@@ -14,13 +14,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from pydantic import ValidationError
 
 from zenith_site.auth.permissions import OWN_TOKENS
-from zenith_site.auth.token_api import TokenRequest, make_token, revoke_token
-from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, caller_of
+from zenith_site.auth.token_api import TokenRequest, make_token, own_token, revoke_token
+from zenith_site.auth.tokens import made_with
+from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, caller_of
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import is_secret
 from zenith_site.common.pages import answer, ask, confirm, render_page
-from zenith_site.models import ApiToken
+from zenith_site.models import ApiToken, load_makers
 from zenith_site.version import VERSION
 
 YEAR: Final = 365 * 24 * 3600
@@ -72,7 +73,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
         "form": ProfileForm(instance=cast(User, request.user)),
         "theme": request.COOKIES.get("theme", "system"),
         "themes": THEMES.items(),
-        "tokens": ApiToken.objects.filter(user=caller.user).order_by("-id")[:100],
+        "tokens": _tokens(caller),
         "configuration": _configuration() if caller.may(ADMINISTER) else [],
         "version": VERSION,
     }
@@ -152,10 +153,21 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     if request.method == "POST":
         messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} opens nothing any more.")
         return answer(request, "settings")
+    others = made_with([own_token(caller, str(token_id)).pk]).count()
+    sentence = ["Whatever uses it is refused from now on.", "This cannot be undone."]
+    if others:
+        along = f"So are the {others} tokens that were made with it." if others > 1 else "So is the token that was made with it."
+        sentence.insert(1, along)
     return confirm(
-        request, title="Revoke the token?", sentence="Whatever uses it is refused from now on. This cannot be undone.",
+        request, title="Revoke the token?", sentence=" ".join(sentence),
         action=reverse("revoke_token", args=[token_id]), button="Revoke it", back="settings",
     )  # fmt: skip
+
+
+def _tokens(caller: Caller) -> list[ApiToken]:
+    found = list(ApiToken.objects.select_related("user").filter(user=caller.user).order_by("-id")[:100])
+    load_makers(found)
+    return found
 
 
 def _token_request(cleaned: dict[str, Any]) -> TokenRequest:

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from zenith_site.auth.tokens import identity, new_raw
+from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.embedded.state import ensure_secret, read_secret, write_private
 from zenith_site.models import ApiToken, Scope
 
@@ -52,6 +52,8 @@ def _ensure_key(user: "User") -> str:
     fields = identity(raw)
     managed = ApiToken.objects.filter(name=_TOKEN_NAME)
     managed.exclude(hash=fields["hash"]).delete()
+    # Valid again at this start is the configured key alone, and not what was made with it before it was revoked.
+    revoke(ApiToken.objects.filter(hash=fields["hash"], revoked_at__isnull=False))
     ApiToken.objects.update_or_create(
         hash=fields["hash"],
         defaults={"revoked_at": None, "expires_at": None, "scopes": Scope.values},

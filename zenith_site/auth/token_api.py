@@ -2,7 +2,7 @@
 
 Managing tokens takes a session, or a token with the scope `admin`. Nobody can give away more than
 they hold: a token is made with scopes whose permissions its maker has, by a token only with that
-token's own scopes, and then it ends no later than that one does.
+token's own scopes, and then it ends no later than that one does, and with it, whatever ends that.
 """
 
 from datetime import datetime
@@ -12,11 +12,13 @@ from typing import Annotated, Any, Final, Literal
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router, Status
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from zenith_site.auth import tokens
 from zenith_site.auth.api import requires
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
@@ -25,7 +27,7 @@ from zenith_site.common.errors import InvalidInputError, Problem, StateConflictE
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
 from zenith_site.env import ACCEPTED_RATE, parse_rate
-from zenith_site.models import ApiToken
+from zenith_site.models import ApiToken, load_makers
 from zenith_site.problems import documented
 
 #: Tokens that one user may have at a time, not counting what was revoked or has expired; each has a rate limit of its own.
@@ -85,8 +87,11 @@ class TokenAnswer(BaseModel):
     prefix: str = Field(description="Its first characters, to tell it from others.")
     scopes: list[ScopeName]
     rate_limit: str | None = Field(description="Its own limit of triggers; `null`: the default.")
+    made_by: int | None = Field(
+        default=None, description="The id of the token that it was made with; it ends with that. `null`: none."
+    )
     created_at: datetime
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="When it ends, by itself or with a token that it comes from.")
     last_used_at: datetime | None = Field(description="Noted once a minute.")
     revoked_at: datetime | None
 
@@ -108,7 +113,9 @@ class NewTokenAnswer(TokenAnswer):
 def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     """Return them all, with those that were revoked or have expired, up to 200."""
     caller = caller_of(request, OWN_TOKENS)
-    return [TokenAnswer.of(token) for token in ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED]]
+    found = list(ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED])
+    load_makers(found)
+    return [TokenAnswer.of(token) for token in found]
 
 
 @router.post(
@@ -152,7 +159,9 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
         get_user_model().objects.select_for_update().get(pk=caller.user.pk)
         if _usable(caller) >= MAX_TOKENS:
             raise StateConflictError(f"You have {MAX_TOKENS} tokens; revoke one that is no longer used.")
-        token, raw = create_token(caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "")
+        token, raw = create_token(
+            caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "", getattr(request, "api_token", None)
+        )
     note(request, created=str(token), scopes=token.scopes)
     return token, raw
 
@@ -166,22 +175,31 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
     auth=requires(OWN_TOKENS),
 )
 def revoke(request: HttpRequest, token_id: str) -> Status[None]:
-    """Make it open nothing any more; sockets that it opened are closed. It stays in the list."""
+    """Make it and all tokens that were made with it open nothing any more; sockets that they opened are closed.
+
+    They stay in the list.
+    """
     revoke_token(request, known_caller(request), token_id)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 def revoke_token(request: HttpRequest, caller: Caller, token_id: str) -> ApiToken:
-    """Revoke one of the caller's tokens and return it. Raises Http404."""
-    token = _own(caller, token_id)
-    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
-    note(request, revoked=str(token))
+    """Revoke one of the caller's tokens, and what was made with it; return it. Raises Http404."""
+    token = own_token(caller, token_id)
+    _, others = tokens.revoke(ApiToken.objects.filter(pk=token.pk))
+    note(request, revoked=str(token), **({"made_with_it": others} if others else {}))
     return token
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:
-    names = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
-    return {**{name: getattr(token, name) for name in names}, "rate_limit": token.rate_limit or None}
+    names = ("id", "name", "prefix", "created_at", "last_used_at", "revoked_at")
+    return {
+        **{name: getattr(token, name) for name in names},
+        "scopes": token.effective_scopes,
+        "rate_limit": token.rate_limit or None,
+        "made_by": token.maker_ids[-1] if token.maker_ids else None,
+        "expires_at": token.ends_at,
+    }
 
 
 def _refuse_more_than_held(caller: Caller, body: TokenRequest) -> None:
@@ -196,17 +214,20 @@ def _refuse_time(request: HttpRequest, expires_at: datetime | None) -> None:
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidInputError(Problem("/expires_at", "is in the past"))
     maker = getattr(request, "api_token", None)
-    end = maker.expires_at if maker is not None else None
+    end = maker.ends_at if maker is not None else None
     if end is not None and (expires_at is None or expires_at > end):
         raise InvalidInputError(Problem("/expires_at", f"must be no later than {end.isoformat()}, when the token in use ends"))
 
 
 def _usable(caller: Caller) -> int:
-    tokens = ApiToken.objects.filter(user=caller.user, revoked_at=None)
-    return tokens.count() - tokens.filter(expires_at__lte=timezone.now()).count()
+    now = timezone.now()
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
+    found = list(ApiToken.objects.select_related("user").filter(unexpired, user=caller.user, revoked_at=None))
+    load_makers(found)
+    return sum(token.is_valid(now) for token in found)
 
 
-def _own(caller: Caller, text: str) -> ApiToken:
+def own_token(caller: Caller, text: str) -> ApiToken:
     """Return one of the caller's tokens: another's is as unknown as one that never was."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
     token = ApiToken.objects.filter(user=caller.user, pk=number).first()

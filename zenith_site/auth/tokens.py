@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -27,14 +28,22 @@ _NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 def create_token(
-    user: "User", name: str, scopes: Iterable[str], expires_at: datetime | None = None, rate_limit: str = ""
+    user: "User",
+    name: str,
+    scopes: Iterable[str],
+    expires_at: datetime | None = None,
+    rate_limit: str = "",
+    maker: ApiToken | None = None,
 ) -> tuple[ApiToken, str]:
     """Make a token that acts for `user`; return it and its raw form, which is not kept.
 
+    One that is made with another token, its `maker`, has no more than that, and ends with it.
     Raises ValueError for an unknown scope or none.
     """
     raw = new_raw()
     fields = {"user": user, "name": name, "scopes": _known(scopes), "expires_at": expires_at, "rate_limit": rate_limit}
+    if maker is not None:
+        fields["maker_ids"] = [*maker.maker_ids, maker.pk]
     return ApiToken.objects.create(**fields, **identity(raw)), raw
 
 
@@ -52,7 +61,7 @@ def identity(raw: str) -> dict[str, str]:
 
 
 def authenticate_token(raw: str) -> ApiToken | None:
-    """Return the token, with its user, if it is valid now; one query."""
+    """Return the token, with its user, if it is valid now; one query, and one more where it was made with another."""
     token, why = look_up(raw)
     return None if why else token
 
@@ -70,13 +79,27 @@ def look_up(raw: str) -> tuple[ApiToken | None, str]:
     return token, why
 
 
+def revoke(tokens: QuerySet[ApiToken]) -> tuple[int, int]:
+    """Make tokens open nothing any more, and for good what was made with them; return how many of each were still in use."""
+    ids = list(tokens.values_list("pk", flat=True))
+    with transaction.atomic():
+        now = timezone.now()
+        own = ApiToken.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=now)
+        return own, made_with(ids).update(revoked_at=now)
+
+
+def made_with(ids: Iterable[int]) -> QuerySet[ApiToken]:
+    """Return the tokens that come from these, however many others lie between, and are not revoked."""
+    return ApiToken.objects.filter(maker_ids__overlap=list(ids), revoked_at=None).exclude(pk__in=list(ids))
+
+
 def caller_for(token: ApiToken) -> Caller:
     """Return the caller that a valid token stands for."""
     return Caller(
         name=f"token {token}",
         key=f"token:{token.pk}",
         user=token.user,
-        scopes=frozenset(token.scopes),
+        scopes=frozenset(token.effective_scopes),
         rate_limit=parse_rate(token.rate_limit),
     )
 

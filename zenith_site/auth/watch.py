@@ -1,7 +1,7 @@
 """Shows out who may no longer stay: a token that was revoked or has expired, a session that has ended.
 
 A socket was let in once, by its handshake. One task per web process asks every few seconds, for
-all its sockets in at most three queries, whose tokens and sessions still open anything.
+all its sockets in at most four queries, whose tokens and sessions still open anything.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from zenith_site.models import ApiToken, Scope
+from zenith_site.models import ApiToken, Scope, load_makers
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,9 @@ def _open_tokens(doors: set[Door]) -> set[Door]:
     if not doors:
         return set()
     now = timezone.now()
-    tokens = ApiToken.objects.select_related("user").filter(pk__in=[int(door.key) for door in doors])
-    return {Door("token", str(token.pk)) for token in tokens if token.is_valid(now) and Scope.READ in token.scopes}
+    tokens = list(ApiToken.objects.select_related("user").filter(pk__in=[int(door.key) for door in doors]))
+    load_makers(tokens)
+    return {Door("token", str(token.pk)) for token in tokens if token.is_valid(now) and Scope.READ in token.effective_scopes}
 
 
 def _open_sessions(doors: set[Door]) -> set[Door]:
