@@ -41,6 +41,11 @@ def login(request: HttpRequest) -> HttpResponseRedirect:
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
 
+def change_password(request: HttpRequest) -> HttpResponseRedirect:
+    """Send people to the one form that changes their own password: where the current one is asked for, it can be guessed."""
+    return HttpResponseRedirect(reverse("change_password"))
+
+
 class ApiTokenForm(TokenModelForm):
     """What a person chooses of a token; its key is chosen by chance."""
 

@@ -1,18 +1,19 @@
 """The Settings page: one's own profile, theme, password and tokens; for those who administer, what Zenith runs with."""
 
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 
 from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import get_user_model, update_session_auth_hash
-from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pydantic import ValidationError
 
+from zenith_site.auth.passwords import ThrottledPasswordChangeForm
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.token_api import TokenRequest, make_token, own_token, revoke_token
 from zenith_site.auth.tokens import made_with
@@ -110,15 +111,19 @@ def save_theme(request: HttpRequest) -> HttpResponse:
 def change_password(request: HttpRequest) -> HttpResponse:
     """Change one's own password; other sessions end."""
     caller_of(request, VIEW)
-    form = PasswordChangeForm(cast(User, request.user), request.POST if request.method == "POST" else None)
+    form = ThrottledPasswordChangeForm(request, cast(User, request.user), request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         update_session_auth_hash(request, form.save())
         messages.success(request, "The password is changed. Your other sessions have ended.")
         return answer(request, "settings")
-    return ask(
+    response = ask(
         request, form, title="Change the password", sentence="Your other sessions end.", action=reverse("change_password"),
         button="Change it", back="settings",
     )  # fmt: skip
+    if form.wait:
+        response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+        response.headers["Retry-After"] = str(form.wait)
+    return response
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -5,7 +5,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
 from zenith_site import settings_page
-from zenith_site.admin import login
+from zenith_site.admin import change_password, login
 from zenith_site.api import api
 from zenith_site.auth.login import ThrottledLoginView
 from zenith_site.common.api_routers import mount
@@ -19,6 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", LogoutView.as_view(), name="logout"),
     # Before the admin's own, which it stands in for.
     path("admin/login/", login),
+    path("admin/password_change/", admin.site.admin_view(change_password)),
     path("admin/", admin.site.urls),
     path("settings/", settings_page.settings_page, name="settings"),
     path("settings/profile/", settings_page.save_profile, name="save_profile"),

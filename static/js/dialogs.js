@@ -57,9 +57,10 @@ document.addEventListener("click", (event) => {
 
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
-// Toasts lie under a modal dialog. An answer closes it; where the server could not answer, or refused what was filled in (422,
-// which brings the form again with what is wrong), the question stays.
+// Toasts lie under a modal dialog. An answer closes it; where the server could not answer, or refused what was filled in (422, or
+// 429 for a password, which bring the form again with what is wrong), the question stays.
 dialog.addEventListener("htmx:afterRequest", (event) => {
   const { requestConfig, xhr } = event.detail;
-  if (requestConfig.verb !== "get" && xhr.status > 0 && xhr.status < 500 && xhr.status !== 422) dialog.close();
+  const asksAgain = xhr.status === 422 || (xhr.status === 429 && xhr.responseText.includes('id="ask"'));
+  if (requestConfig.verb !== "get" && xhr.status > 0 && xhr.status < 500 && !asksAgain) dialog.close();
 });

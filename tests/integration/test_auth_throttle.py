@@ -191,3 +191,75 @@ def test_an_address_is_told_only_by_the_proxies_that_are_trusted(
 def test_over_a_socket_file_there_is_no_address() -> None:
     assert client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
     assert throttle.attempt("root", None) == 0
+
+
+# --- Where one changes one's own password ---
+
+
+def change(client: Client, old: str = WRONG, address: str = "192.0.2.1", **headers: str) -> Any:
+    new = {"new_password1": "another good one", "new_password2": "another good one"}
+    return client.post("/settings/password/", {"old_password": old, **new}, REMOTE_ADDR=address, headers=headers)
+
+
+@pytest.fixture
+def person(admin: User) -> Client:
+    client = Client(headers=HTML)
+    client.force_login(admin)
+    return client
+
+
+def test_after_five_wrong_current_passwords_even_the_right_one_waits(person: Client, admin: User) -> None:
+    assert [change(person).status_code for _ in range(5)] == [422] * 5
+    refused = change(person, RIGHT)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 10
+    assert f"try again in {refused.headers['Retry-After']} seconds" in refused.content.decode()
+    admin.refresh_from_db()
+    assert admin.check_password(RIGHT)
+
+
+def test_in_a_dialog_the_form_comes_again_with_the_reason(person: Client) -> None:
+    for _ in range(5):
+        change(person)
+    refused = change(person, **{"HX-Request": "true"})
+    assert refused.status_code == 429
+    assert 'id="ask"' in refused.content.decode()
+    assert "try again in" in refused.content.decode()
+
+
+def test_login_and_change_of_password_count_together(person: Client) -> None:
+    for _ in range(3):
+        login("root")
+    for number in range(2):
+        change(person, address=f"198.51.100.{number}")
+    assert change(person, RIGHT, address="198.51.100.9").status_code == 429
+    assert login("root", RIGHT, address="198.51.100.8").status_code == 429
+
+
+def test_the_right_current_password_forgets_what_was_counted(person: Client) -> None:
+    for _ in range(4):
+        change(person)
+    # It is the right one, whatever is wrong with the new one.
+    short = {"old_password": RIGHT, "new_password1": "x", "new_password2": "x"}
+    assert person.post("/settings/password/", short, REMOTE_ADDR="192.0.2.1").status_code == 422
+    # Of the address only its own count was taken back.
+    assert [change(person, address="198.51.100.7").status_code for _ in range(5)] == [422] * 5
+
+
+def test_a_wrong_current_password_is_in_the_audit_log_and_not_what_was_typed(person: Client) -> None:
+    change(person, "my-other-secret")
+    entry = AuditEntry.objects.get(action="password change failed")
+    assert (entry.username, entry.address) == ("root", "192.0.2.1")
+    assert "my-other-secret" not in str(AuditEntry.objects.values())
+
+
+def test_the_admin_has_no_second_form_for_it(person: Client) -> None:
+    for response in (person.get("/admin/password_change/"), person.post("/admin/password_change/", {"old_password": WRONG})):
+        assert (response.status_code, response.headers["Location"]) == (302, "/settings/password/")
+
+
+def test_without_redis_nobody_tries_a_password(person: Client, redis_away: None, admin: User) -> None:
+    person.raise_request_exception = False
+    assert change(person, RIGHT).status_code == 503
+    admin.refresh_from_db()
+    assert admin.check_password(RIGHT)

@@ -31,8 +31,8 @@ class ThrottledLoginForm(AuthenticationForm):
         self.wait = throttle.attempt(account, address)
         if self.wait:
             if self.request is not None:
-                refuse(self.request, "Several logins had failed.")
-            raise ValidationError(f"There were several failed logins. Please try again in {self.wait} seconds.", code="throttled")
+                refuse(self.request, throttle.WHY)
+            raise ValidationError(throttle.come_again(self.wait), code="throttled")
         cleaned = super().clean()
         throttle.succeeded(account, address)
         return cleaned

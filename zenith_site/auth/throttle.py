@@ -1,4 +1,6 @@
-"""How often a login may be tried: after five failures a delay, which doubles, per account and per address.
+"""How often a password may be tried, at the login and where one changes one's own.
+
+After five failures there is a delay, which doubles, per account and per address.
 
 1. An attempt is counted *before* the password is looked at, in one script inside Redis, so however
    many are made at once, no more than five are looked at.
@@ -29,6 +31,8 @@ FREE: Final = 5
 FIRST: Final = 10_000
 LONGEST: Final = 900_000
 REMEMBERED: Final = 3_600_000
+#: What the audit log is told of whom it stops.
+WHY: Final = "Several attempts with a wrong password came before."
 #: Seconds that a login waits for Redis.
 _PATIENCE: Final = 2.0
 
@@ -62,12 +66,17 @@ return 0
 
 
 def attempt(account: str, address: str | None) -> int:
-    """Count an attempt to log in; return the whole seconds to wait, or 0 to go ahead.
+    """Count an attempt; return the whole seconds to wait, or 0 to go ahead.
 
     Raises redis.RedisError: then nobody knows, and nobody gets in.
     """
     wait = client().eval(_ATTEMPT, 2, *_keys(account, address), FREE, FIRST, LONGEST, REMEMBERED)
     return math.ceil(int(wait) / 1000)
+
+
+def come_again(wait: int) -> str:
+    """Say when a password may be tried again, in whole seconds from now."""
+    return f"There were several attempts with a wrong password. Please try again in {wait} seconds."
 
 
 def succeeded(account: str, address: str | None) -> None:
