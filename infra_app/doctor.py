@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from django.conf import settings
+
+from infra_app.images import is_pattern
 from infra_app.models import Host
 from zenith_site.doctor.registry import POSTGRESQL, Finding, check, error, warning
 
@@ -16,3 +19,14 @@ def hosts() -> Iterator[Finding]:
             )
         elif host.engine_error:
             yield error(f"The agent of {host.name} cannot reach its engine: {host.engine_error}", "systemctl status docker there")
+
+
+@check("images of nodes")
+def images() -> Iterator[Finding]:
+    """Each pattern of images that nodes may run can match one."""
+    for pattern in settings.ZENITH_ALLOWED_IMAGES:
+        if not is_pattern(pattern):
+            yield error(
+                f"ZENITH_ALLOWED_IMAGES names {pattern!r}, which is no image and no pattern of images",
+                "write it as registry.example.com/zenith/*:1.4; docs/nodes.md has the rules",
+            )

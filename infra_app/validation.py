@@ -6,11 +6,11 @@ A node never gets a mount, a device, a capability or a privilege: there is no fi
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from django.conf import settings
 
+from infra_app import images
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind, RestartPolicy
 from zenith_site.common.errors import InvalidInputError, Problem
@@ -138,7 +138,7 @@ def _problems(asked: Deployment) -> Iterator[Problem]:
 def _image_problems(image: str) -> Iterator[Problem]:
     if len(image) > 255 or not IMAGE.fullmatch(image):
         yield Problem("/image", "must be the name of an image, such as registry.example.com/zenith:1.4")
-    elif not any(fnmatchcase(image, pattern) for pattern in allowed_images()):
+    elif not images.allows(allowed_images(), image):
         yield Problem("/image", f"{image!r} is not allowed; ZENITH_ALLOWED_IMAGES allows: {', '.join(allowed_images())}")
 
 

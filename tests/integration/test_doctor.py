@@ -264,6 +264,12 @@ def test_docker_hosts_without_agent_or_engine() -> None:
     ]
 
 
+def test_a_pattern_of_images_that_is_none(settings: Any) -> None:
+    settings.ZENITH_ALLOWED_IMAGES = ["zenith:*", "zen[i]th"]
+    level, what, _ = only("images of nodes")
+    assert (level, "'zen[i]th'" in what) == (Level.ERROR, True)
+
+
 # --- This machine ---
 
 

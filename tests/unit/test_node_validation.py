@@ -47,6 +47,8 @@ def test_what_is_right_is_accepted() -> None:
         ({"image": "zenith:latest --privileged"}, "/image"),
         ({"image": "registry.example.com:5000/other/worker"}, "/image"),
         ({"image": "registry.example.com:5000/zenith/../x"}, "/image"),
+        ({"image": "registry.example.com:5000/zenith/a/b"}, "/image"),
+        ({"image": "zenith.evil.example/latest"}, "/image"),
         ({"queues": ()}, "/queues"),
         ({"queues": ("a", "b,c")}, "/queues/1"),
         ({"queues": ("a b",)}, "/queues/0"),
