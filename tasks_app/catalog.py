@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from tasks_app.errors import InvalidDispatchError
+from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import import_tasks
 from zenith_site.common.errors import Problem
@@ -94,17 +95,29 @@ class CatalogEntry:
 
 @cache
 def entries() -> dict[str, CatalogEntry]:
-    """Return every dispatchable task of this process's registry by its name, sorted."""
+    """Return every task of this process's registry by its name, sorted; `offered` has those that may be sent."""
     tasks = {name: task for name, task in import_tasks().tasks.items() if not name.startswith("celery.")}
     return {name: _entry(name, tasks[name]) for name in sorted(tasks)}
 
 
+def offered() -> dict[str, CatalogEntry]:
+    """Return what may be sent here: all entries, but drills only where the setting ZENITH_DRILLS is on."""
+    return {name: entry for name, entry in entries().items() if settings.ZENITH_DRILLS or not entry.drill}
+
+
+def refuse_drill(name: str) -> None:
+    """Raise DrillsOffError for a drill where drills are off."""
+    if name in entries() and name not in offered():
+        raise DrillsOffError(name)
+
+
 def get(name: str) -> CatalogEntry:
-    """Return one entry. Raises InvalidDispatchError with the nearest names for an unknown one."""
+    """Return one entry. Raises InvalidDispatchError with the names for an unknown one, DrillsOffError for a drill that is off."""
+    refuse_drill(name)
     try:
         return entries()[name]
     except KeyError:
-        known = ", ".join(entries())
+        known = ", ".join(offered())
         raise InvalidDispatchError(Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")) from None
 
 

@@ -2,11 +2,20 @@
 
 from http import HTTPStatus
 
-from zenith_site.common.errors import InvalidInputError, ZenithError
+from zenith_site.common.errors import InvalidInputError, StateConflictError, ZenithError
 
 
 class InvalidDispatchError(InvalidInputError):
     """The dispatch asked for cannot be accepted; nothing was written."""
+
+
+class DrillsOffError(StateConflictError):
+    """A drill was to be sent where drills are off."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is a drill, which fails or crashes on purpose, and drills are off: ZENITH_DRILLS=true turns them on."
+        )
 
 
 class IdempotencyConflictError(ZenithError):

@@ -252,6 +252,8 @@ ZENITH_TASK_MODULES = env.modules("ZENITH_TASK_MODULES")
 ZENITH_CELERY_CONFIG = env.module("ZENITH_CELERY_CONFIG")
 # How often one message may be delivered without its task's body coming to an end; then the task is buried.
 ZENITH_MAX_DELIVERIES = env.integer("ZENITH_MAX_DELIVERIES", 20, minimum=2, maximum=10_000)
+# Whether tasks that fail or crash on purpose may be sent and run.
+ZENITH_DRILLS = env.boolean("ZENITH_DRILLS", default=not PRODUCTION)
 # A task that returns more JSON than this fails with a clear error.
 ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 

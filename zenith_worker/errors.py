@@ -20,6 +20,10 @@ class PoisonTaskError(Exception):
     """A task killed its worker process too often to be tried again."""
 
 
+class DrillsOffError(Exception):
+    """A drill was to run where drills are off: its message came from before, or past what checks dispatches."""
+
+
 class DeliveredTooOftenError(Exception):
     """A message was lost again and again with the processes that took it, before its task's body could begin."""
 

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from zenith_worker.admission import admit
 from zenith_worker.carried import carried
-from zenith_worker.errors import Replaced
+from zenith_worker.errors import DrillsOffError, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
@@ -35,7 +35,7 @@ class ZenithTask(Task):
         retry_backoff_cap: longest back-off in seconds before any retry.
         max_deliveries: how often one message may be delivered without its body coming to an end, before the task is buried;
             None for the setting of that name.
-        drill: whether this task only exists to try out failures.
+        drill: whether this task only exists to try out failures; its body does not run where `zenith_drills` is off.
     """
 
     Request = "zenith_worker.crashes:CrashNotingRequest"
@@ -60,6 +60,8 @@ class ZenithTask(Task):
         carried(self.request).minded = True
         if not self.request.is_eager:
             admit(self, self.ended_before)
+        if self.drill and not getattr(self.app.conf, "zenith_drills", True):
+            raise DrillsOffError(f"{self.name} is a drill, and drills are off at this worker: ZENITH_DRILLS=true turns them on")
 
     def ended_before(self, task_id: str) -> bool:
         """Say whether a task ended before this delivery, so long ago that its claim forgot it: nobody here remembers.

@@ -65,6 +65,8 @@ def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> d
         "ZENITH_CELERY_CONFIG": settings.ZENITH_CELERY_CONFIG,
         "ZENITH_MASK_KEYS": ",".join(settings.ZENITH_MASK_KEYS),
         "ZENITH_MASK_STORED": str(settings.ZENITH_MASK_STORED).lower(),
+        # The image's own setting is production's.
+        "ZENITH_DRILLS": str(settings.ZENITH_DRILLS).lower(),
         # Not a place to keep anything: the root file system cannot be written.
         "ZENITH_DATA_DIR": "/tmp/zenith",  # noqa: S108 (in the container, whose own it is)
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.message import queue_of
+from tasks_app.errors import DrillsOffError
 from zenith_site.common.callers import VIEW, caller_of
 
 router = Router(tags=["catalogue"])
@@ -36,16 +37,18 @@ class TaskKindAnswer(BaseModel):
 
 @router.get("", response=list[TaskKindAnswer], summary="List what can be dispatched", operation_id="list_catalogue")
 def list_catalogue(request: HttpRequest) -> list[TaskKindAnswer]:
-    """Return every task that this Zenith knows, by name."""
+    """Return every task that can be sent here, by name; drills only where `ZENITH_DRILLS` is on."""
     caller_of(request, VIEW)
-    return [TaskKindAnswer.of(entry) for entry in catalog.entries().values()]
+    return [TaskKindAnswer.of(entry) for entry in catalog.offered().values()]
 
 
 @router.get("/{name:name}", response=TaskKindAnswer, summary="Show one kind of task", operation_id="show_catalogue_entry")
 def show_entry(request: HttpRequest, name: str) -> TaskKindAnswer:
     """Return the task of this name."""
     caller_of(request, VIEW)
-    entry = catalog.entries().get(name)
+    entry = catalog.offered().get(name)
+    if entry is None and name in catalog.entries():
+        raise Http404(str(DrillsOffError(name)))
     if entry is None:
         raise Http404(f"No task is called {name[:100]!r}.")
     return TaskKindAnswer.of(entry)

@@ -33,6 +33,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
             raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
         if not task.name:
             raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+        catalog.refuse_drill(task.name)
         if task.queue and (reason := why_reserved(task.queue)):
             raise StateConflictError(reason)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,6 +18,7 @@ from django.views.decorators.http import require_http_methods
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
+from tasks_app.errors import DrillsOffError
 from tasks_app.models import Task
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.tasks import named
@@ -99,10 +101,16 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
     like = _like(request)
     sent = request.POST if request.method == "POST" else request.GET
     name = sent.get("task") or (like.name if like else "")
-    entry = catalog.entries().get(name)
-    context: dict[str, Any] = {"entries": list(catalog.entries().values()), "entry": entry, "name": name, "like": like}
+    entry = catalog.offered().get(name)
+    context: dict[str, Any] = {
+        "entries": list(catalog.offered().values()), "entry": entry, "name": name, "like": like, "drills": settings.ZENITH_DRILLS,
+    }  # fmt: skip
     if entry is None:
-        return render_page(request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"])
+        context["problem"] = str(DrillsOffError(name)) if name in catalog.entries() else ""
+        return render_page(
+            request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"],
+            status=HTTPStatus.CONFLICT if context["problem"] and request.method == "POST" else HTTPStatus.OK,
+        )  # fmt: skip
     posted = request.method == "POST"
     data, files = (request.POST, request.FILES) if posted else (None, None)
     arguments = arguments_form(entry, data, files, _initial(entry, like))

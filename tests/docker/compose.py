@@ -38,7 +38,7 @@ class Compose:
         self._secrets: dict[str, str] = {}
         self.dotenv = directory / ".env"
         # What a test needs other than an operator would have it.
-        self.dotenv.write_text(f"{(REPOSITORY / '.env.example').read_text()}\nZENITH_RATE_LIMIT=1000/60s\n")
+        self.dotenv.write_text(f"{(REPOSITORY / '.env.example').read_text()}\nZENITH_RATE_LIMIT=1000/60s\nZENITH_DRILLS=true\n")
         self.port, self.flower_port = free_port(), free_port()
         self.environment = {
             "ZENITH_IMAGE": image,

@@ -50,12 +50,13 @@ from django.conf import settings
 print(json.dumps({
     "plain": [plain.status_code, plain.headers["Location"]],
     "secure": [secure.status_code, dict(secure.headers)],
+    "drills": settings.ZENITH_DRILLS,
     "cookies": [settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE, settings.SESSION_COOKIE_HTTPONLY],
 }))
 """
 
 
-def test_production_speaks_https_only(tmp_path: Path) -> None:
+def test_production_speaks_https_only_and_has_no_drills(tmp_path: Path) -> None:
     done = production(tmp_path, "-c", ASK)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -64,6 +65,7 @@ def test_production_speaks_https_only(tmp_path: Path) -> None:
     assert status == 401
     assert headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
     assert told["cookies"] == [True, True, True]
+    assert told["drills"] is False
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
 from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
-from tasks_app.errors import InvalidDispatchError
+from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from tasks_app.models import Task
 from zenith_worker.wire.states import TERMINAL, Status
 
@@ -57,6 +57,8 @@ class Command(BaseCommand):
         except InvalidDispatchError as error:
             lines = [f"{item.pointer or '/'}: {item.detail}" for item in error.problems]
             raise CommandError("nothing was dispatched:\n  " + "\n  ".join(lines), returncode=2) from None
+        except DrillsOffError as error:
+            raise CommandError(f"nothing was dispatched: {error}", returncode=2) from None
         counts = self._wait(done, quiet=options["json"]) if options["wait"] else {}
         self._report(done, counts, as_json=options["json"])
         if counts.get(Status.SUCCESS, 0) < len(done.ids) and options["wait"]:
