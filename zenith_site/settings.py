@@ -81,6 +81,7 @@ _hosts = [*env.hosts("ZENITH_ALLOWED_HOSTS"), *([_public.host] if _public else [
 ALLOWED_HOSTS = list(dict.fromkeys([*_hosts, "localhost", "127.0.0.1", "[::1]"]))
 _origins = [*env.origins("ZENITH_CSRF_TRUSTED_ORIGINS"), *([_public.origin] if _public else [])]
 CSRF_TRUSTED_ORIGINS = list(dict.fromkeys(_origins))
+CSRF_FAILURE_VIEW = "zenith_site.auth.csrf.failure"
 ZENITH_HTTPS = env.boolean("ZENITH_HTTPS", default=PRODUCTION)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ZENITH_HTTPS
 SESSION_COOKIE_HTTPONLY = True

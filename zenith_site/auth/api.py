@@ -56,7 +56,11 @@ class Session(SessionAuth):
         """Return the person; a stranger is asked to log in before any CSRF token is."""
         if not request.user.is_authenticated:
             return None
-        super().__call__(request)
+        try:
+            super().__call__(request)
+        except HttpError as error:
+            # django-ninja asked the view that explains it (zenith_site/auth/csrf.py), and says less.
+            raise HttpError(error.status_code, getattr(request, "csrf_failure", error.message)) from error
         return _admit(request, Caller.person(request.user), self.permission)
 
 
