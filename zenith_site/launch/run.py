@@ -96,6 +96,8 @@ class Launch:
         if names:
             self.supervisor.say(f"starting {' and '.join(names)} in {settings.ZENITH_DATA_DIR}")
         servers.start()
+        if servers.redis and servers.redis.notice:
+            self.supervisor.say(servers.redis.notice)
 
     def _prepare(self) -> None:
         self.supervisor.say("preparing the database and the static files")
