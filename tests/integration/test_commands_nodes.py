@@ -131,18 +131,19 @@ def test_acting_says_as_json_what_was_done() -> None:
 
 
 def test_a_log_is_printed_and_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (f"2026-01-01T00:00:0{second}Z" for second in (1, 2, 3))
     node = observed(deploy().nodes.get())
-    log_stream.append(node.id, [Line("t1", "stdout", "one"), Line("t2", "stderr", "two token=s3cret")])
-    assert run("node_logs", "reports", "--lines", "1") == "t2 two token=***\n"
+    log_stream.append(node.id, [Line(one, "stdout", "one"), Line(two, "stderr", "two token=s3cret")])
+    assert run("node_logs", "reports", "--lines", "1") == f"{two} two token=***\n"
     line = json.loads(run("node_logs", "reports", "-n", "1", "--json"))
-    assert line == {"at": "t2", "stream": "stderr", "text": "two token=***"}
+    assert line == {"at": two, "stream": "stderr", "text": "two token=***"}
 
     def end(seconds: float) -> None:
-        log_stream.append(node.id, [Line("t3", "stdout", "three")])
+        log_stream.append(node.id, [Line(three, "stdout", "three")])
         observed(node, NodeStatus.STOPPED)
 
     monkeypatch.setattr("infra_app.management.commands.node_logs.time.sleep", end)
-    assert run("node_logs", "reports", "--follow").splitlines() == ["t1 one", "t2 two token=***", "t3 three"]
+    assert run("node_logs", "reports", "--follow").splitlines() == [f"{one} one", f"{two} two token=***", f"{three} three"]
 
 
 def test_of_a_node_that_is_gone_the_end_of_the_log_is_kept() -> None:

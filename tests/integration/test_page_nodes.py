@@ -302,14 +302,14 @@ def test_the_log_is_read_on_in_pieces_with_levels_and_without_secrets(person: Cl
 
 def test_the_log_is_searched_without_script_and_downloaded(person: Client) -> None:
     node = observed(deploy().nodes.get())
-    path = f"/nodes/{node.id}/log/"
-    log_stream.append(node.id, [Line("t", "stdout", word) for word in ("apple", "Banana")])
+    path, at = f"/nodes/{node.id}/log/", "2026-01-01T00:00:00Z"
+    log_stream.append(node.id, [Line(at, "stdout", word) for word in ("apple", "Banana")])
     page = text(person, path, q="BAN")
     assert "Banana" in page
     assert "apple" not in page
     assert "No line has this text." in text(person, path, q="cherry")
     answer = person.get(path, {"format": "text"})
-    assert answer.content.decode() == "t apple\nt Banana\n"
+    assert answer.content.decode() == f"{at} apple\n{at} Banana\n"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="reports.log"'
 
 
