@@ -64,9 +64,9 @@ def test_another_host_or_port_than_the_proxy_passes_on_is_named_too() -> None:
     assert "ZENITH_HTTPS" not in log_in(host="localhost", X_Forwarded_Proto="https")[1]
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_form_of_another_site_names_no_setting(site: str) -> None:
-    status, page = log_in("https://evil.example", Sec_Fetch_Site=site)
+@pytest.mark.parametrize("sender", ["cross-site", "same-site"])
+def test_a_form_of_another_site_names_no_setting(sender: str) -> None:
+    status, page = log_in("https://evil.example", Sec_Fetch_Site=sender)
     assert (status, "not from this site" in page) == (403, True)
     assert "ZENITH_" not in page
 

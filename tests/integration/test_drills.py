@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 from django.test import Client
 
 from tasks_app import builtin_tasks
@@ -15,6 +16,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Batch, Task
 from tests.integration.conftest import ApiClient
+from zenith_site.celery import app as zenith
 from zenith_worker.errors import DrillsOffError as NotRunError
 from zenith_worker.wire.states import Status
 
@@ -83,7 +85,7 @@ def test_the_command_refuses_to_send_one() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_one_that_ran_before_is_not_run_again(api: ApiClient, settings: Any) -> None:
     sent = dispatch(Dispatch(task="drill_sleep", data=0), Origin(source="api")).ids[0]
-    Task.objects.update(status=Status.SUCCESS)
+    Task.objects.update(status=Status.SUCCESS, finished_at=Now())
     settings.ZENITH_DRILLS = False
     response = api("operate").post(f"/api/v1/tasks/{sent}/retry", {"forced": True}, **JSON)
     assert (response.status_code, HOW in response.json()["detail"]) == (409, True)
@@ -96,9 +98,17 @@ def test_where_they_are_on_the_page_says_nothing_of_it(person: Client) -> None:
     assert HOW not in page
 
 
+@pytest.fixture
+def worker_setting() -> Iterator[Callable[[bool], None]]:
+    """Turn drills on or off as a worker's own settings do."""
+    before = zenith.conf.zenith_drills
+    yield lambda allowed: zenith.conf.update(zenith_drills=allowed)
+    zenith.conf.update(zenith_drills=before)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_worker_runs_one_only_where_they_are_on(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
-    monkeypatch.setattr(current_app.conf, "zenith_drills", allowed)
+def test_a_worker_runs_one_only_where_they_are_on(worker_setting: Callable[[bool], None], allowed: bool) -> None:
+    worker_setting(allowed)
     outcome = builtin_tasks.drill_sleep.apply(kwargs={"seconds": 0.0})
     assert outcome.successful() is allowed
     assert allowed or (isinstance(outcome.result, NotRunError) and HOW in str(outcome.result))
