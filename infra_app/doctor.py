@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from django.conf import settings
 
 from infra_app.images import is_pattern
-from infra_app.models import Host
+from infra_app.models import Host, NodeGroup
+from infra_app.shown import left_out
 from zenith_site.doctor.registry import POSTGRESQL, Finding, check, error, warning
 
 
@@ -29,4 +30,14 @@ def images() -> Iterator[Finding]:
             yield error(
                 f"ZENITH_ALLOWED_IMAGES names {pattern!r}, which is no image and no pattern of images",
                 "write it as registry.example.com/zenith/*:1.4; docs/nodes.md has the rules",
+            )
+
+
+@check("Variables of nodes", POSTGRESQL)
+def variables() -> Iterator[Finding]:
+    """Each group's nodes are given all variables that are stored with it."""
+    for group in NodeGroup.objects.filter(removed_at=None).order_by("name"):
+        for reason in left_out(group):
+            yield warning(
+                f"Not given to the nodes of {group.name}: {reason}", "ZENITH_NODE_ENVIRONMENT, or take it out of the group"
             )

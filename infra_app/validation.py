@@ -13,6 +13,7 @@ from django.conf import settings
 from infra_app import images
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind, RestartPolicy
+from infra_app.variables import accepted, why_refused
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.jsonsafe import escape
 from zenith_site.common.masking import MASK
@@ -41,12 +42,6 @@ IMAGE: Final = re.compile(
     r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
-#: What Zenith itself tells a node, which nobody else may.
-RESERVED: Final = frozenset(
-    name + suffix
-    for name in ("DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "ZENITH_DATA_DIR", "ZENITH_ENV", "ZENITH_API_KEY")
-    for suffix in ("", "_FILE")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +65,11 @@ class Deployment:
 
     @classmethod
     def of(cls, group: NodeGroup) -> "Deployment":
-        """Return what a group is; reads its host."""
+        """Return what a group is, without variables that its nodes are not given any more; reads its host."""
         return cls(
             name=group.name, replicas=max(1, group.replicas), kind=group.kind, image=group.image, queues=tuple(group.queues),
-            concurrency=group.concurrency, memory_mb=group.memory_mb, cpus=group.cpus, environment=group.environment,
-            secrets=group.secrets, restart_policy=group.restart_policy, region=group.region, labels=group.labels,
+            concurrency=group.concurrency, memory_mb=group.memory_mb, cpus=group.cpus, environment=accepted(group.environment),
+            secrets=accepted(group.secrets), restart_policy=group.restart_policy, region=group.region, labels=group.labels,
             host=group.host.name if group.host else "",
         )  # fmt: skip
 
@@ -161,8 +156,8 @@ def _variable_problems(pointer: str, variables: Mapping[str, Any]) -> Iterator[P
         here = f"{pointer}/{escape(name)}"
         if not VARIABLE.fullmatch(name):
             yield Problem(here, "a variable's name is letters, digits and '_', and begins with no digit")
-        elif name in RESERVED:
-            yield Problem(here, "Zenith itself sets this variable")
+        elif reason := why_refused(name):
+            yield Problem(here, reason)
         if not isinstance(value, str) or len(value) > MAX_VALUE:
             yield Problem(here, f"must be text of at most {MAX_VALUE:,} characters")
         elif "\x00" in value:

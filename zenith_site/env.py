@@ -22,6 +22,7 @@ T = TypeVar("T")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 MAIL = re.compile(r"^[^@\s,<>]+@[^@\s,<>]+$")
+NAME_PATTERN = re.compile(r"^[A-Za-z_*][A-Za-z0-9_*]{0,254}\Z")
 HOST = re.compile(r"^(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
 
 
@@ -143,6 +144,14 @@ class Environment:
     def names(self, name: str) -> list[str]:
         """A comma-separated list; empty entries are dropped."""
         return [entry.strip() for entry in self.text(name).split(",") if entry.strip()]
+
+    def name_patterns(self, name: str, default: list[str]) -> list[str]:
+        """Names of variables, in which `*` stands for anything."""
+        patterns = self.names(name)
+        for pattern in patterns:
+            if not NAME_PATTERN.match(pattern):
+                self._refuse(name, pattern, "comma-separated names of variables, * for anything, such as APP_*,TZ")
+        return patterns or default
 
     def hosts(self, name: str) -> list[str]:
         """Host names as Django's ALLOWED_HOSTS takes them."""

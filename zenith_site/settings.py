@@ -327,6 +327,8 @@ if "," in ZENITH_FLOWER_PASSWORD:
     raise WrongSetting("ZENITH_FLOWER_PASSWORD has a comma in it: it takes any other characters.")
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 ZENITH_ALLOWED_IMAGES = env.names("ZENITH_ALLOWED_IMAGES") or [ZENITH_WORKER_IMAGE]
+# Beside what Zenith itself tells a node; infra_app/variables.py has those that are refused whatever this says.
+ZENITH_NODE_ENVIRONMENT = env.name_patterns("ZENITH_NODE_ENVIRONMENT", ["APP_*", "LANG", "LC_*", "TZ"])
 # How often the CPUs of a Docker host may be promised to nodes: an idle worker needs none.
 ZENITH_CPU_OVERCOMMIT = env.integer("ZENITH_CPU_OVERCOMMIT", 4, minimum=1, maximum=100)
 

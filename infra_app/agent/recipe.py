@@ -12,6 +12,7 @@ from infra_app.gateway import ContainerSpec
 from infra_app.gateway.spec import SECRETS_DIRECTORY
 from infra_app.models import Node, NodeGroup
 from infra_app.models.node import worker_name
+from infra_app.variables import accepted
 
 #: Processes and threads of a worker beside those of its slots, and for each slot.
 _PROCESSES: Final = 128
@@ -45,7 +46,8 @@ def container_spec(node: Node, host: UUID) -> ContainerSpec:
 
 def command(group: NodeGroup) -> tuple[str, ...]:
     """Return what the image's entry point is told: its role, and that role's options."""
-    return ("worker", "--queues", ",".join(group.queues), "--concurrency", str(group.concurrency))
+    # Each in one word with its value: Celery looks for some options in all words, and a queue may be called like one.
+    return ("worker", f"--queues={','.join(group.queues)}", f"--concurrency={group.concurrency}")
 
 
 def secret_files(group: NodeGroup) -> dict[str, str]:
@@ -55,11 +57,11 @@ def secret_files(group: NodeGroup) -> dict[str, str]:
         "REDIS_URL": _reachable("ZENITH_NODE_REDIS_URL", "REDIS_URL"),
         "ZENITH_SECRET_KEY": settings.SECRET_KEY,
     }
-    return {**group.secrets, **own}
+    return {**accepted(group.secrets), **own}
 
 
 def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> dict[str, str]:
-    """Return a worker's variables; secrets are named by the file that holds each."""
+    """Return a worker's variables, Zenith's own above all others; secrets are named by the file that holds each."""
     ours = {
         "ZENITH_TASK_MODULES": ",".join(settings.ZENITH_TASK_MODULES),
         "ZENITH_CELERY_CONFIG": settings.ZENITH_CELERY_CONFIG,
@@ -70,7 +72,7 @@ def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> d
         # Not a place to keep anything: the root file system cannot be written.
         "ZENITH_DATA_DIR": "/tmp/zenith",  # noqa: S108 (in the container, whose own it is)
     }
-    return {**ours, **group.environment, **{f"{name}_FILE": f"{directory}/{name}" for name in files}}
+    return {**accepted(group.environment), **{f"{name}_FILE": f"{directory}/{name}" for name in files}, **ours}
 
 
 def _reachable(name: str, usual: str) -> str:

@@ -31,6 +31,7 @@ from infra_app.gateway.swarm import SERVICE_SECRETS_DIRECTORY, Service, ServiceS
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.models.group import GroupKind, RestartPolicy
 from infra_app.models.node import worker_name
+from infra_app.shown import left_out
 from infra_app.states import NodeStatus
 from infra_app.work import Beat
 from zenith_site.common.loops import repeat
@@ -94,6 +95,8 @@ class Services:
             logger.warning("Service %s cannot be started: %s", group.name, error)
             return
         if service is None or service.labels.get(SPEC_LABEL) != spec.labels[SPEC_LABEL]:
+            for reason in left_out(group):
+                logger.warning("Service %s: %s.", group.name, reason)
             spec = replace(spec, secrets=self._secrets(group))
             if service is None:
                 self._swarm.ensure_network(spec.network, self._labels)

@@ -22,6 +22,7 @@ from infra_app.agent.recipe import NotReachableError, container_spec
 from infra_app.errors import EngineRefusedError, EngineUnreachableError, NameTakenError
 from infra_app.gateway import ContainerState, Engine
 from infra_app.models import Node
+from infra_app.shown import left_out
 from infra_app.states import Desired, NodeStatus
 from infra_app.work import Beat
 from zenith_site.common.errors import ZenithError
@@ -136,8 +137,9 @@ class Hand:
                 raise
             return
         self._reached("created")
+        left = [("left out", f"{reason}.") for reason in left_out(node.group)]
         record.observe(
-            node, ("created", f"Container {container[:12]} of {spec.image}."),
+            node, ("created", f"Container {container[:12]} of {spec.image}."), *left,
             container_id=container, observed_revision=node.revision, exit_code=None, oom_killed=False, finished_at=None,
             started_at=None,
         )  # fmt: skip

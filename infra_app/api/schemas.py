@@ -17,7 +17,10 @@ from infra_app.validation import Deployment
 
 _STATUSES: Final = " ".join(f"`{status.value}`: {status.sentence}" for status in NodeStatus)
 _DESIRED: Final = " ".join(f"`{desired.value}`: {desired.sentence}" for desired in Desired)
-_ENVIRONMENT: Final = "Variables of the worker's environment. What stands under the name of a secret is shown as `***`."
+_ENVIRONMENT: Final = (
+    "Variables of the worker's environment, with names that ZENITH_NODE_ENVIRONMENT allows. "
+    "What stands under the name of a secret is shown as `***`."
+)
 _SECRETS: Final = "Like `environment`, but handed over as files where the engine allows, and shown nowhere."
 
 # Bounds are validation.py's to check, for pages, commands and programs alike; here they are documentation.

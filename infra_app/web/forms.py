@@ -71,7 +71,7 @@ class DeployForm(RunsForm):
     host = forms.ChoiceField(label="Host", required=False, help_text="Else where fewest of the group are, and most room is.")
     region = forms.CharField(label="Region", required=False, max_length=63, help_text="Only hosts of this region.")
     labels = PairsField(label="Labels", required=False, help_text="Only hosts with these: disk=ssd, one a line.")
-    environment = PairsField(label="Environment", required=False, help_text="NAME=value, one a line.")
+    environment = PairsField(label="Environment", required=False)
     secrets = PairsField(label="Secrets", required=False, help_text="NAME=value, one a line; shown nowhere afterwards.")
     restart_policy = forms.ChoiceField(label="Restart", choices=RestartPolicy.choices, initial=RestartPolicy.ALWAYS)
     kind = forms.ChoiceField(label="Kept by", choices=GroupKind.choices, initial=GroupKind.CONTAINERS)
@@ -89,6 +89,8 @@ class DeployForm(RunsForm):
         for name in ("queues", "concurrency", "memory_mb", "cpus"):
             self.fields[name].initial = getattr(usual, name)
         self.fields["image"].initial = settings.ZENITH_WORKER_IMAGE
+        allowed = ", ".join(settings.ZENITH_NODE_ENVIRONMENT)
+        self.fields["environment"].help_text = f"NAME=value, one a line. Names that are allowed: {allowed}."
 
     def main_fields(self) -> list[forms.BoundField]:
         """Return the fields that stand open."""

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from infra_app import autoscaler, board, nodes, work
 from infra_app.autoscaler import Wish
 from infra_app.models import NodeGroup
-from infra_app.shown import environment_of
+from infra_app.shown import environment_of, left_out
 from infra_app.states import Desired, NodeStatus
 from infra_app.web.forms import AutoscaleForm, RunsForm, ScaleForm
 from infra_app.work import QueuePressure
@@ -41,6 +41,7 @@ def group(request: HttpRequest, group_id: UUID) -> HttpResponse:
         "rows": board.node_rows(members),
         "pressure": _pressure(found),
         "environment": environment_of(found),
+        "left_out": left_out(found),
         "secrets": sorted(found.secrets),
     }
     return render_page(request, "nodes/group.html", context, fragments=["nodes/_group.html"])

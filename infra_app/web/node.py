@@ -17,7 +17,7 @@ from infra_app.board import NodeRow
 from infra_app.log_stream import MAX_LINES, Entry
 from infra_app.logs import Lines
 from infra_app.models import Node
-from infra_app.shown import environment_of
+from infra_app.shown import environment_of, left_out
 from infra_app.web.drawings import Trace, rates, trace
 from zenith_site.common.callers import VIEW, caller_of
 from zenith_site.common.pages import render_page
@@ -61,6 +61,7 @@ def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
         "node": found,
         "group": found.group,
         "environment": environment_of(found.group),
+        "left_out": left_out(found.group),
         "secrets": sorted(found.group.secrets),
         "traces": _traces(found),
         "tasks": work.tasks_of(found.worker, TASKS),

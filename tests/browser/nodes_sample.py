@@ -40,7 +40,7 @@ LOG = [
 DEPLOYED: list[dict[str, Any]] = [
     {"name": "mail", "queues": ("mail",), "memory_mb": 256, "cpus": 0.5},
     {"name": "reports", "queues": ("reports", "default"), "concurrency": 4, "replicas": 4, "memory_mb": 1024, "region": "eu-1",
-     "environment": {"SHOP_REGION": "eu", "BROKER_URL": "redis://:hidden@10.0.0.4/0"}, "secrets": {"SMTP_PASSWORD": "hidden"}},
+     "environment": {"APP_REGION": "eu", "APP_BROKER_URL": "redis://:hidden@10.0.0.4/0"}, "secrets": {"APP_SMTP": "hidden"}},
     {"name": "thumbs", "queues": ("thumbs",), "replicas": 2, "region": "eu-2", "memory_mb": 512},
     {"name": "vision", "queues": ("vision",), "labels": {"gpu": "a100"}, "memory_mb": 4096},
 ]  # fmt: skip

@@ -158,7 +158,7 @@ def test_an_engine_that_stops_and_starts_gets_its_nodes_back(two: Lab, second_en
 def test_a_swarm_service_of_four_runs_over_both_hosts(two: Lab) -> None:
     assert not two.host("second").swarm_manager
 
-    group = two.deploy("flock", kind="SERVICE", replicas=2, host="first", secrets={"SHOP_KEY": "a secret of the shop"})
+    group = two.deploy("flock", kind="SERVICE", replicas=2, host="first", secrets={"APP_KEY": "a secret of the shop"})
     two.ready(group, 2)
     nodes.scale(group.pk, 4, by="the test")
     began = time.monotonic()
@@ -168,7 +168,7 @@ def test_a_swarm_service_of_four_runs_over_both_hosts(two: Lab) -> None:
     assert [node.name for node in ready] == ["flock.1", "flock.2", "flock.3", "flock.4"]
     shown = docker("service", "inspect", f"zenith-{group.pk}")
     assert "a secret of the shop" not in shown
-    assert "SHOP_KEY_FILE=/run/secrets/SHOP_KEY" in shown
+    assert "APP_KEY_FILE=/run/secrets/APP_KEY" in shown
 
     ids = dispatch(Dispatch(task="drill_sleep", count=16, data=1.0, queue="flock"), Origin(source="api")).ids
     done = two.finished(Task.objects.filter(pk__in=ids), within=90)

@@ -77,7 +77,7 @@ def test_a_deploy_through_the_api_is_ready_soon_and_runs_fifty_tasks(alpha: Lab,
 
 
 def test_its_container_is_closed_and_shows_no_secret(alpha: Lab) -> None:
-    group = alpha.deploy("closed", secrets={"SHOP_PASSWORD": "a secret of the shop"}, environment={"SHOP_URL": "https://shop"})
+    group = alpha.deploy("closed", secrets={"APP_PASSWORD": "a secret of the shop"}, environment={"APP_URL": "https://shop"})
     [node] = alpha.ready(group)
     shown = json.loads(docker("inspect", container_name(node.pk)))[0]
     host = shown["HostConfig"]
@@ -90,13 +90,13 @@ def test_its_container_is_closed_and_shows_no_secret(alpha: Lab) -> None:
     assert host["Memory"] == host["MemorySwap"] == 256 * 1024 * 1024
     assert host["NanoCpus"] == 1_000_000_000
     assert host["Init"] is True
-    assert "SHOP_URL=https://shop" in shown["Config"]["Env"]
+    assert "APP_URL=https://shop" in shown["Config"]["Env"]
 
     given = environment()
     passwords = [str(urlsplit(given[name]).password) for name in ("DATABASE_URL", "REDIS_URL")]
     whole = json.dumps(shown)
     assert not [secret for secret in ("a secret of the shop", *passwords) if secret in whole]
-    inside = docker("exec", container_name(node.pk), "sh", "-c", 'cat "$SHOP_PASSWORD_FILE"')
+    inside = docker("exec", container_name(node.pk), "sh", "-c", 'cat "$APP_PASSWORD_FILE"')
     assert inside == "a secret of the shop"
 
 

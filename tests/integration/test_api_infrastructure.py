@@ -51,8 +51,9 @@ def test_deploying_takes_the_permission_to_manage_nodes(api: ApiClient, member: 
         ({"mounts": ["/:/host"]}, "/mounts"),
         ({"volumes": {}}, "/volumes"),
         ({"image": "alpine"}, "/image"),
-        ({"environment": {"A": 1}}, "/environment/A"),
+        ({"environment": {"APP_A": 1}}, "/environment/APP_A"),
         ({"environment": {"REDIS_URL": "x"}}, "/environment/REDIS_URL"),
+        ({"environment": {"LD_PRELOAD": "x"}}, "/environment/LD_PRELOAD"),
         ({"restart_policy": "maybe"}, "/restart_policy"),
         ({"host": "nowhere"}, "/host"),
     ],
@@ -79,8 +80,8 @@ def test_an_order_is_written_as_it_was_given(api: ApiClient) -> None:
     host("zen-01", region="eu", labels={"disk": "ssd"})
     order = {
         "name": "reports", "region": "eu", "queues": ["reports", "mail"], "concurrency": 4, "host": "zen-01", "replicas": 2,
-        "memory_mb": 256, "cpus": 0.5, "labels": {"disk": "ssd"}, "environment": {"SHOP": "eu"}, "secrets": {"KEY": "s3cret"},
-        "restart_policy": "on-failure",
+        "memory_mb": 256, "cpus": 0.5, "labels": {"disk": "ssd"}, "environment": {"APP_SHOP": "eu"},
+        "secrets": {"APP_KEY": "s3cret"}, "restart_policy": "on-failure",
     }  # fmt: skip
     answer = deploy(api("infra"), order)
     assert [(node["name"], node["status"], node["host"]) for node in answer.json()["nodes"]] == [

@@ -55,15 +55,17 @@ def pointers(response: Any) -> list[str]:
 
 
 def test_nodes_are_listed_by_name_and_filtered(client: Client) -> None:
-    deploy(replicas=2, environment={"SHOP_TOKEN": "s3cret", "BROKER": "redis://u:hidden@host/0"}, secrets={"KEY": "s3cret"})
+    deploy(
+        replicas=2, environment={"APP_TOKEN": "s3cret", "APP_BROKER": "redis://u:hidden@host/0"}, secrets={"APP_KEY": "s3cret"}
+    )
     deploy(name="mail", queues=("mail",))
     observed(Node.objects.get(name="mail"))
     answer = client.get(NODES)
     assert [node["name"] for node in answer.json()] == ["mail", "reports", "reports-2"]
     assert "s3cret" not in answer.content.decode()
     assert "hidden" not in answer.content.decode()
-    assert answer.json()[1]["environment"] == {"SHOP_TOKEN": "***", "BROKER": "redis://u:***@host/0"}
-    assert answer.json()[1]["secrets"] == ["KEY"]
+    assert answer.json()[1]["environment"] == {"APP_TOKEN": "***", "APP_BROKER": "redis://u:***@host/0"}
+    assert answer.json()[1]["secrets"] == ["APP_KEY"]
     for query, names in (
         ("status=READY", ["mail"]),
         ("group=reports&limit=1", ["reports"]),
@@ -169,8 +171,8 @@ def test_a_group_is_scaled(client: Client) -> None:
 
 def test_what_a_group_runs_is_changed(client: Client) -> None:
     group = deploy()
-    answer = send(client, f"{GROUPS}/{group.id}", {"concurrency": 8, "environment": {"A": "b"}}, "patch").json()
-    assert (answer["concurrency"], answer["environment"], answer["queues"]) == (8, {"A": "b"}, ["default"])
+    answer = send(client, f"{GROUPS}/{group.id}", {"concurrency": 8, "environment": {"APP_A": "b"}}, "patch").json()
+    assert (answer["concurrency"], answer["environment"], answer["queues"]) == (8, {"APP_A": "b"}, ["default"])
     assert group.nodes.get().revision == 2
     assert pointers(send(client, f"{GROUPS}/{group.id}", {"image": "alpine"}, "patch")) == ["/image"]
     assert pointers(send(client, f"{GROUPS}/{group.id}", {"privileged": True}, "patch")) == ["/privileged"]

@@ -50,12 +50,12 @@ def test_nodes_are_deployed_with_every_option() -> None:
     host("zen-01", region="eu", labels={"disk": "ssd"})
     answer = json.loads(run(
         "deploy_node", "reports", "--replicas", "2", "--queues", "reports,mail", "--concurrency", "4", "--memory-mb", "256",
-        "--cpus", "0.5", "--host", "zen-01", "--region", "eu", "--label", "disk=ssd", "--env", "A=b=c", "--restart-policy", "no",
-        "--json",
+        "--cpus", "0.5", "--host", "zen-01", "--region", "eu", "--label", "disk=ssd", "--env", "APP_A=b=c",
+        "--restart-policy", "no", "--json",
     ))  # fmt: skip
     group = NodeGroup.objects.get()
     assert [node["name"] for node in answer["nodes"]] == ["reports", "reports-2"]
-    assert (group.queues, group.environment, group.labels) == (["reports", "mail"], {"A": "b=c"}, {"disk": "ssd"})
+    assert (group.queues, group.environment, group.labels) == (["reports", "mail"], {"APP_A": "b=c"}, {"disk": "ssd"})
     assert (group.concurrency, group.memory_mb, group.cpus, group.restart_policy) == (4, 256, 0.5, "no")
     assert group.created_by == "ada (command)"
 
@@ -69,6 +69,7 @@ def test_a_deploy_that_cannot_be_says_why_with_its_status() -> None:
     assert fails(1, "deploy_node") == "No Docker host is online."
     host()
     assert "/image: 'alpine' is not allowed" in fails(2, "deploy_node", "--image", "alpine")
+    assert "/environment/LD_PRELOAD: LD_PRELOAD may not be set" in fails(2, "deploy_node", "--env", "LD_PRELOAD=x")
     assert run("deploy_node", "a", "--dry-run") == "it could be deployed\n"
     assert not NodeGroup.objects.exists()
     run("deploy_node", "a")

@@ -17,7 +17,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from infra_app.models import Host
+from infra_app.models import Host, NodeGroup
 from tasks_app import doctor as work
 from tasks_app.maintenance import samples
 from tasks_app.models import Task
@@ -277,6 +277,14 @@ def test_a_pattern_of_images_that_is_none(settings: Any) -> None:
     settings.ZENITH_ALLOWED_IMAGES = ["zenith:*", "zen[i]th"]
     level, what, _ = only("images of nodes")
     assert (level, "'zen[i]th'" in what) == (Level.ERROR, True)
+
+
+def test_variables_that_nodes_are_not_given() -> None:
+    NodeGroup.objects.create(name="a", image="zenith", queues=["a"], environment={"LD_PRELOAD": "x", "APP_A": "b"})
+    NodeGroup.objects.create(name="gone", image="zenith", queues=["a"], environment={"A": "b"}, removed_at=timezone.now())
+    level, what, fix = only("Variables of nodes")
+    assert (level, what[:60]) == (Level.WARNING, "Not given to the nodes of a: LD_PRELOAD may not be set, what")
+    assert fix == "ZENITH_NODE_ENVIRONMENT, or take it out of the group"
 
 
 # --- This machine ---

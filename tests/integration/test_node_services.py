@@ -93,7 +93,7 @@ def host() -> Host:
 def group(host: Host) -> NodeGroup:
     return NodeGroup.objects.create(
         name="flock", kind="SERVICE", host=host, replicas=2, image="zenith:latest", queues=["a"],
-        environment={"ODD": "{{not a template}}"}, secrets={"KEY": "secret"},
+        environment={"APP_ODD": "{{not a template}}"}, secrets={"APP_KEY": "secret"},
     )  # fmt: skip
 
 
@@ -125,15 +125,29 @@ def test_a_group_becomes_a_service_with_the_swarms_secrets(services: Services, g
     services._look()
     assert swarm.did == ["network zenith", "create"]
     spec = swarm.specs[f"zenith-{group.pk}"]
-    assert (spec.replicas, spec.command) == (2, ("worker", "--queues", "a", "--concurrency", "1"))
-    assert spec.environment["KEY_FILE"] == "/run/secrets/KEY"
-    assert spec.environment["ODD"] == '{{"{{"}}not a template}}'
+    assert (spec.replicas, spec.command) == (2, ("worker", "--queues=a", "--concurrency=1"))
+    assert spec.environment["APP_KEY_FILE"] == "/run/secrets/APP_KEY"
+    assert spec.environment["APP_ODD"] == '{{"{{"}}not a template}}'
     assert spec.environment["ZENITH_WORKER_NAME"].startswith("flock.{{.Task.Slot}}@")
-    assert sorted(file for _, file in spec.secrets.values()) == ["DATABASE_URL", "KEY", "REDIS_URL", "ZENITH_SECRET_KEY"]
+    assert sorted(file for _, file in spec.secrets.values()) == ["APP_KEY", "DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY"]
     assert {content for content, _ in swarm.kept.values()} >= {"secret"}
     assert not [value for value in spec.environment.values() if "password" in value or value == "secret"]
     services._look()
     assert swarm.did == ["network zenith", "create"]
+
+
+def test_variables_from_before_are_left_out_and_the_log_says_so(
+    services: Services, group: NodeGroup, swarm: FakeSwarm, caplog: pytest.LogCaptureFixture
+) -> None:
+    NodeGroup.objects.update(environment={"PGHOST": "elsewhere"}, secrets={"SSL_CERT": "x"})
+    services._look()
+    spec = swarm.specs[f"zenith-{group.pk}"]
+    assert not {"PGHOST", "SSL_CERT_FILE"} & spec.environment.keys()
+    assert sorted(file for _, file in spec.secrets.values()) == ["DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY"]
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        "Service flock: PGHOST may not be set",
+        "Service flock: SSL_CERT may not be set",
+    ]
 
 
 def test_another_number_or_image_changes_it(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
@@ -154,7 +168,7 @@ def test_a_changed_secret_gets_another_name_and_the_old_one_goes_once_unused(
     services._look()
     old = next(name for name, (content, _) in swarm.kept.items() if content == "secret")
     swarm.used = {old}
-    NodeGroup.objects.update(secrets={"KEY": "another"})
+    NodeGroup.objects.update(secrets={"APP_KEY": "another"})
     services._sweep.at_once()
     services._look()
     assert old in swarm.kept

@@ -72,7 +72,12 @@ def hand(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> Hand:
 @pytest.fixture
 def node(host: Host) -> Node:
     group = NodeGroup.objects.create(
-        name="one", image="zenith:latest", queues=["a", "b"], concurrency=3, environment={"SHOP": "x"}, secrets={"KEY": "secret"}
+        name="one",
+        image="zenith:latest",
+        queues=["a", "b"],
+        concurrency=3,
+        environment={"APP_SHOP": "x"},
+        secrets={"APP_KEY": "secret"},
     )
     return Node.objects.create(group=group, name="one", host=host)
 
@@ -102,15 +107,26 @@ def test_a_new_node_is_created_given_its_secrets_and_started(hand: Hand, node: N
     )
     assert (node.container_id, node.image_id, node.started_at) == ("c1", "sha256:zenith:latest", STARTED)
     spec = engine.specs[container_name(node.pk)]
-    assert spec.command == ("worker", "--queues", "a,b", "--concurrency", "3")
+    assert spec.command == ("worker", "--queues=a,b", "--concurrency=3")
     assert spec.labels["io.zenith.host"] == str(host.key)
     assert spec.environment["ZENITH_WORKER_NAME"] == f"one@{node.pk}"
-    assert spec.environment["SHOP"] == "x"
+    assert spec.environment["APP_SHOP"] == "x"
     assert spec.environment["REDIS_URL_FILE"] == "/run/zenith/REDIS_URL"
-    assert set(engine.files["c1"]) == {"DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "KEY"}
+    assert set(engine.files["c1"]) == {"DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "APP_KEY"}
     assert not [value for value in spec.environment.values() if "password" in value or value == "secret"]
     assert "password" not in repr(spec)
     assert kinds(node) == ["created", "started"]
+
+
+def test_variables_from_before_are_left_out_and_the_node_says_so(hand: Hand, node: Node, engine: FakeEngine) -> None:
+    NodeGroup.objects.update(environment={"LD_PRELOAD": "/x.so", "APP_SHOP": "x"}, secrets={"SHOP_KEY": "secret"})
+    settle(hand, node)
+    assert not {"LD_PRELOAD", "SHOP_KEY_FILE"} & engine.specs[container_name(node.pk)].environment.keys()
+    assert "SHOP_KEY" not in engine.files["c1"]
+    assert [event.message.split(",")[0] for event in node.events.filter(kind="left out").order_by("id")] == [
+        "LD_PRELOAD may not be set",
+        "SHOP_KEY is not allowed; ZENITH_NODE_ENVIRONMENT allows: APP_*",
+    ]
 
 
 def test_it_is_ready_once_its_worker_is_heard(hand: Hand, node: Node, work: FakeWork, engine: FakeEngine) -> None:

@@ -47,7 +47,7 @@ def kinds(node: Node) -> list[str]:
 
 def test_a_group_is_deployed_with_its_nodes_spread_over_the_hosts() -> None:
     host("zen-01"), host("zen-02")
-    group = deploy(replicas=3, concurrency=2, environment={"A": "b"})
+    group = deploy(replicas=3, concurrency=2, environment={"APP_A": "b"})
     made = mine(group)
     assert [node.name for node in made] == ["reports", "reports-2", "reports-3"]
     assert [node.host.name for node in made if node.host] == ["zen-01", "zen-02", "zen-01"]

@@ -125,8 +125,8 @@ def test_removed_nodes_are_still_found(person: Client) -> None:
 
 FORM = {
     "name": "reports", "replicas": "2", "queues": "reports, mail", "concurrency": "4", "memory_mb": "256", "cpus": "0.5",
-    "image": "zenith:latest", "host": "", "region": "", "labels": "", "environment": "SHOP=eu\nEMPTY=\n", "secrets": "KEY=a=b",
-    "restart_policy": "always", "kind": "CONTAINERS",
+    "image": "zenith:latest", "host": "", "region": "", "labels": "", "environment": "APP_SHOP=eu\nAPP_EMPTY=\n",
+    "secrets": "APP_KEY=a=b", "restart_policy": "always", "kind": "CONTAINERS",
 }  # fmt: skip
 
 
@@ -137,7 +137,11 @@ def test_nodes_are_deployed_by_a_form(person: Client) -> None:
     assert answer.redirect_chain == [("/nodes/", 302)]
     assert "reports is deployed: 2 nodes." in answer.content.decode()
     group = NodeGroup.objects.get()
-    assert (group.queues, group.environment, group.secrets) == (["reports", "mail"], {"SHOP": "eu", "EMPTY": ""}, {"KEY": "a=b"})
+    assert (group.queues, group.environment, group.secrets) == (
+        ["reports", "mail"],
+        {"APP_SHOP": "eu", "APP_EMPTY": ""},
+        {"APP_KEY": "a=b"},
+    )
     assert (group.created_by, AuditEntry.objects.exclude(action="login").get().detail["replicas"]) == ("the-admin", 2)
 
 
@@ -147,7 +151,7 @@ def test_nodes_are_deployed_by_a_form(person: Client) -> None:
         ({"name": "Reports"}, "small letters"),
         ({"image": "alpine"}, "is not allowed"),
         ({"environment": "SHOP"}, "missing its &#x27;=&#x27;"),
-        ({"environment": "DATABASE_URL=x"}, "Zenith itself sets this variable"),
+        ({"environment": "DATABASE_URL=x"}, "DATABASE_URL may not be set, whatever ZENITH_NODE_ENVIRONMENT allows"),
         ({"queues": "a b a"}, "is named twice"),
         ({"cpus": "0"}, "must lie between"),
         ({"kind": "SERVICE"}, "no host is a Swarm manager that is online"),
@@ -260,7 +264,7 @@ def test_a_host_is_cordoned_and_labelled(person: Client) -> None:
 
 
 def test_a_node_shows_its_figures_tasks_events_and_masked_environment(person: Client, django_assert_max_num_queries: Any) -> None:
-    group = deploy(environment={"SHOP_TOKEN": "s3cret", "SHOP": "eu"}, secrets={"SMTP": "s3cret"})
+    group = deploy(environment={"APP_TOKEN": "s3cret", "APP_SHOP": "eu"}, secrets={"APP_SMTP": "s3cret"})
     node = observed(group.nodes.get(), container_id="c" * 64)
     (task_id,) = dispatch(Dispatch(task="analyze_text", data=["x"]), Origin(source="api")).ids
     Task.objects.filter(id=task_id).update(worker=node.worker)
@@ -274,11 +278,17 @@ def test_a_node_shows_its_figures_tasks_events_and_masked_environment(person: Cl
     assert f"/tasks/{task_id}/" in page
     assert "CPU from" in page
     assert "at most 22 %" in page
-    assert "SHOP_TOKEN=***" in page
-    assert "SHOP=eu" in page
+    assert "APP_TOKEN=***" in page
+    assert "APP_SHOP=eu" in page
     assert "SMTP=*** (secret)" in page
     assert "s3cret" not in page
     assert "deployed by ada" in page
+    assert "Not given to its nodes" not in page
+    NodeGroup.objects.update(environment={"PYTHONWARNINGS": "x"})
+    assert all(
+        "Not given to its nodes: PYTHONWARNINGS may not be set" in text(person, path)
+        for path in (f"/nodes/{node.id}/", f"/nodes/groups/{group.id}/")
+    )
 
 
 def test_the_log_is_read_on_in_pieces_with_levels_and_without_secrets(person: Client) -> None:

@@ -110,6 +110,17 @@ def test_hosts_are_a_list() -> None:
     ]
 
 
+def test_patterns_of_names_are_a_list() -> None:
+    assert Environment({"P": "SHOP_*, TZ,"}).name_patterns("P", ["APP_*"]) == ["SHOP_*", "TZ"]
+    assert Environment({}).name_patterns("P", ["APP_*"]) == ["APP_*"]
+
+
+@pytest.mark.parametrize("value", ["A=b", "1A", "A B", "A?", "[A]*"])
+def test_a_pattern_that_fits_no_name_is_refused(value: str) -> None:
+    with pytest.raises(WrongSetting, match="takes comma-separated names of variables"):
+        Environment({"P": value}).name_patterns("P", [])
+
+
 @pytest.mark.parametrize("value", ["example.com", "ftp://example.com", "https://example.com/path", "https://example.com:port"])
 def test_an_origin_of_another_form_is_refused(value: str) -> None:
     with pytest.raises(WrongSetting, match="takes comma-separated origins"):

@@ -12,7 +12,7 @@ from zenith_site.common.errors import InvalidInputError
 
 FINE = Deployment(
     name="reports-eu", replicas=3, image="zenith:latest", queues=("reports", "mail/eu"), concurrency=4, memory_mb=512, cpus=0.5,
-    environment={"SHOP_REGION": "eu"}, secrets={"SHOP_PASSWORD": "s3cret"}, region="eu-1", labels={"disk": "ssd"},
+    environment={"APP_REGION": "eu"}, secrets={"APP_PASSWORD": "s3cret"}, region="eu-1", labels={"disk": "ssd"},
 )  # fmt: skip
 
 
@@ -59,14 +59,14 @@ def test_what_is_right_is_accepted() -> None:
         ({"cpus": float("nan")}, "/cpus"),
         ({"environment": {"1A": "x"}}, "/environment/1A"),
         ({"environment": {"A=B": "x"}}, "/environment/A=B"),
-        ({"environment": {"A": "a\x00b"}}, "/environment/A"),
-        ({"environment": {"A": 1}}, "/environment/A"),
-        ({"environment": {"A": "x" * 16_385}}, "/environment/A"),
+        ({"environment": {"APP_A": "a\x00b"}}, "/environment/APP_A"),
+        ({"environment": {"APP_A": 1}}, "/environment/APP_A"),
+        ({"environment": {"APP_A": "x" * 16_385}}, "/environment/APP_A"),
         ({"environment": {"DATABASE_URL": "postgres://elsewhere/x"}}, "/environment/DATABASE_URL"),
         ({"secrets": {"REDIS_URL_FILE": "/etc/passwd"}}, "/secrets/REDIS_URL_FILE"),
-        ({"secrets": {"PASSWORD": "***"}}, "/secrets/PASSWORD"),
-        ({"secrets": {"SHOP_REGION": "x"}}, "/secrets/SHOP_REGION"),
-        ({"environment": {f"A{number}": "" for number in range(101)}}, "/environment"),
+        ({"secrets": {"APP_KEY": "***"}}, "/secrets/APP_KEY"),
+        ({"secrets": {"APP_REGION": "x"}}, "/secrets/APP_REGION"),
+        ({"environment": {f"APP_{number}": "" for number in range(101)}}, "/environment"),
         ({"restart_policy": "sometimes"}, "/restart_policy"),
         ({"region": "eu 1"}, "/region"),
         ({"labels": {"disk type": "ssd"}}, "/labels/disk type"),

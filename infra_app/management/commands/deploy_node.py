@@ -35,7 +35,10 @@ class Command(BaseCommand):
         parser.add_argument("--host", help="only this host")
         parser.add_argument("--region", help="only hosts of this region")
         parser.add_argument("--label", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="only hosts with it")
-        parser.add_argument("--env", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="of its environment")
+        parser.add_argument(
+            "--env", type=_pair, action="append", default=[], metavar="NAME=VALUE",
+            help="of its environment; a name that ZENITH_NODE_ENVIRONMENT allows",
+        )  # fmt: skip
         parser.add_argument("--restart-policy", choices=RestartPolicy.values, help="when a node that ended is started again")
         parser.add_argument("--service", action="store_true", help="as one service of a Swarm")
         parser.add_argument("--dry-run", action="store_true", help="only say whether it could be deployed")
