@@ -32,7 +32,7 @@ FROM ${BASE}
 RUN groupadd --gid 10001 zenith \
  && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin zenith \
  && install -d -o 10001 -g 10001 -m 0750 /data \
- && install -d -o 10001 -g 10001 /secrets/postgres /secrets/redis
+ && for name in postgres redis web worker engine agent flower; do install -d -o 10001 -g 10001 "/secrets/$name"; done
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /zenith /zenith
 ENV PATH=/opt/venv/bin:$PATH \
