@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_celery_results.admin import TaskResultAdmin
-from django_celery_results.models import TaskResult
+from django_celery_results.models import GroupResult, TaskResult
 
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
@@ -88,7 +88,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
     actions = ("replay_chosen", "discard_chosen")
 
-    @admin.display(description="message", ordering="message")
+    @admin.display(description="message")  # sorted by it, the list would tell what is hidden in it
     def shown_message(self, letter: DeadLetter) -> str:
         """The message without secrets."""
         return mask_text(letter.message)
@@ -131,7 +131,21 @@ admin.site.unregister(TaskResult)
 
 @admin.register(TaskResult)
 class MaskedTaskResultAdmin(ReadOnlyAdmin, TaskResultAdmin):
-    """django-celery-results' own page, to look only: what is hidden on it must not be saved."""
+    """django-celery-results' own page, to look only: what is hidden on it must not be saved, nor searched."""
+
+    search_fields = ("=task_id", "=task_name")
+
+
+admin.site.unregister(GroupResult)
+
+
+@admin.register(GroupResult)
+class GroupResultAdmin(ReadOnlyAdmin):
+    """Which tasks a group had, newest first."""
+
+    list_display = ("group_id", "date_done")
+    list_filter = ("date_done",)
+    search_fields = ("=group_id",)
 
 
 def _selection(chosen: QuerySet[DeadLetter]) -> Selection:

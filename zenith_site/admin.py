@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw, revoke
-from zenith_site.common.admin import ReadOnlyAdmin
+from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
 from zenith_site.common.callers import note
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
@@ -69,7 +69,7 @@ class ApiTokenForm(TokenModelForm):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(TokenModelAdmin):
+class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
     """Tokens can be made and revoked. The key itself is shown once, right after it was made."""
 
     form = ApiTokenForm

@@ -9,7 +9,7 @@ from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.queries import tasks
 from tasks_app.queries.tasks import TaskFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, caller_of, known_caller, note
 from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
 
@@ -60,9 +60,9 @@ def trigger(
 )
 def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskAnswer]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
-    caller_of(request, VIEW)
+    caller = caller_of(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page()
+    page = chosen.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskAnswer.of(found) for found in page.tasks]
 

@@ -75,9 +75,9 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     A search that no index answers looks at a limited number of tasks for each page. Such a page may be
     short, even empty, and still have a `Link`: following it searches on through older tasks.
     """
-    caller_of(request, VIEW)
+    caller = caller_of(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page()
+    page = chosen.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskSummary.of(found) for found in page.tasks]
 

@@ -18,9 +18,11 @@ from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
 from tasks_app.queries.arguments import shown_arguments
 from tasks_app.search import planner
+from tasks_app.search.masked import refuse_secrets
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.search.parser import Search, parse
 from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_order, known_order
+from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
 from zenith_worker.wire.ids import keys_of
@@ -93,16 +95,21 @@ class TaskFilter(BaseModel):
         " tasks that match, and ends with them.",
     )
 
-    def page(self, *, bare: bool = False) -> TaskPage:
-        """Return the tasks and what they returned: in two queries, or with a filter in eight at most.
+    def page(self, *, bare: bool = False, unmasked: bool = False) -> TaskPage:
+        """Return the tasks and what they returned: in two queries, or with a filter in eight at most, or so.
 
-        `bare`: without arguments and results, which may be a megabyte each; one query less.
+        Args:
+            bare: without arguments and results, which may be a megabyte each; one query less.
+            unmasked: what is stored is searched, not what is shown of it: for who may operate. Otherwise text in errors takes a
+                query more, or a few if secrets hide much of what was found.
+
+        Raises InvalidQueryError for a search that asks for what is hidden.
         """
         before = Place.of_cursor(self.cursor) if self.cursor else None
-        search = self.search()
+        search = self.search(unmasked=unmasked)
         if self.sort:
             return self._sorted(search, before, bare)
-        if search == Search():
+        if replace(search, unmasked=False) == Search():
             return self._any(before, bare)
         walked = planner.find(search, before, self.limit + 1)
         places = walked.places[: self.limit]
@@ -129,9 +136,13 @@ class TaskFilter(BaseModel):
         more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
         return TaskPage([found[id_] for id_ in chosen if id_ in found], following, more_unsorted=more)
 
-    def search(self) -> Search:
-        """Return what all filters together ask for."""
-        found = parse(self.q, timezone.now())
+    def search(self, *, unmasked: bool = False) -> Search:
+        """Return what all filters together ask for; see `page`."""
+        found = replace(parse(self.q, timezone.now()), unmasked=unmasked)
+        try:
+            refuse_secrets(found)
+        except ValueError as error:
+            raise InvalidQueryError(Problem("q", str(error))) from None
         if self.status:
             others = frozenset(Status) if found.statuses is None else found.statuses
             found = replace(found, statuses=others & {self.status})
@@ -140,11 +151,14 @@ class TaskFilter(BaseModel):
         return found
 
     def open_ids(self, most: int) -> list[UUID]:
-        """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes."""
+        """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes.
+
+        For who may operate: what is stored is searched.
+        """
         return self._ids(OPEN, most)
 
     def _ids(self, among: frozenset[Status], most: int) -> list[UUID]:
-        search = self.search()
+        search = self.search(unmasked=True)
         search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
         found: list[UUID] = []
         before: Place | None = None
@@ -157,7 +171,7 @@ class TaskFilter(BaseModel):
         return found
 
     def ended_ids(self, most: int) -> list[UUID]:
-        """Return the ids of up to `most` tasks that match and have ended, newest first."""
+        """Return the ids of up to `most` tasks that match and have ended, newest first; for who may operate, too."""
         return self._ids(TERMINAL, most)
 
     def query_string(self) -> str:

@@ -7,6 +7,7 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.fingerprint import fingerprint, normalise, own_frame
 from tasks_app.recording.reducer import TaskState
+from zenith_site.common.masking import mask_text
 from zenith_site.common.sql import statements
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
@@ -23,7 +24,8 @@ def write_dead_letters(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, E
 
 
 def _row(state: TaskState, event: Event) -> tuple[str, ...]:
-    message = normalise(state.error_message)
+    # A fingerprint is shown: it must not be made of what is hidden, or guesses could be tried against it.
+    message = normalise(mask_text(state.error_message))
     frame = own_frame(event.traceback or "")
     key = fingerprint(state.name, state.error_type, message, frame)
     return state.id, key, state.name, state.queue, state.error_type, message, frame

@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from tasks_app import catalog
+from tasks_app.search import masked
 from tasks_app.search.index_scan import Condition
 from tasks_app.search.parser import Argument, Choice, Search
+from zenith_site.common.masking import MASK
 from zenith_worker.wire.ids import keys_of
 
 
@@ -21,13 +24,8 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
         if column not in but:
             yield from _choice_conditions(column, choices)
     for number, argument in enumerate(search.arguments):
-        yield _argument(argument, number)
-    for number, error in enumerate(search.errors):
-        yield _turned(
-            Condition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value)}), error.unwanted
-        )
-    for number, word in enumerate(search.words):
-        yield _turned(_word(word.value, f"word{number}"), word.unwanted)
+        yield _turned(_argument(argument, number, search.unmasked), argument.unwanted)
+    yield from _text_conditions(search)
     if search.since and "created_at" not in but:
         yield Condition("task.created_at >= %(since)s", {"since": search.since})
     if search.until and "created_at" not in but:
@@ -36,6 +34,19 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
         yield Condition("task.finished_at >= %(ended_since)s", {"ended_since": search.ended_since})
     if search.ended_until:
         yield Condition("task.finished_at < %(ended_until)s", {"ended_until": search.ended_until})
+
+
+def _text_conditions(search: Search) -> Iterator[Condition]:
+    """Yield what is asked of a task's error and worker. If secrets are hidden, SQL only finds what may match: see masked.py."""
+    for number, error in enumerate(search.errors):
+        found = Condition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value, search)})
+        if search.unmasked or not error.unwanted:
+            yield _turned(found, error.unwanted)
+    for number, word in enumerate(search.words):
+        if search.unmasked or not word.unwanted:
+            yield _turned(_word(word.value, f"word{number}", search), word.unwanted)
+    if not search.unmasked and (search.errors or search.words):
+        yield Condition(check=masked.check_of(search))
 
 
 _ERROR: Final = "task.error_type <> '' AND lower(task.error_type || ': ' || task.error_message)"
@@ -52,22 +63,33 @@ def _choice_conditions(column: str, choices: Sequence[Choice]) -> Iterator[Condi
         yield _turned(Condition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
 
 
-def _word(text: str, name: str) -> Condition:
-    sql, values = f"({_ERROR} LIKE %({name})s) OR lower(task.worker) LIKE %({name})s", {name: _containing(text)}
+def _word(text: str, name: str, search: Search) -> Condition:
+    sql, values = f"({_ERROR} LIKE %({name})s) OR lower(task.worker) LIKE %({name})s", {name: _containing(text, search)}
     return Condition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_of(text))})
 
 
-def _argument(argument: Argument, number: int) -> Condition:
+def _argument(argument: Argument, number: int, unmasked: bool) -> Condition:
     """Compare an argument's value, as text, wherever it was sent: by name, by place, or by the place of that name."""
     first, *more = argument.name.split(".")
-    values: dict[str, Any] = {f"value{number}": argument.value, f"path{number}": [first, *more]}
-    ways = [f"task.kwargs #>> %(path{number})s = %(value{number})s"]
+    values: dict[str, Any] = {f"value{number}": argument.value}
+
+    def way(name: str, column: str, path: list[str]) -> str:
+        values[name] = path
+        equal = f"task.{column} #>> %({name})s = %(value{number})s"
+        return equal if unmasked else f"{equal}{masked.no_option_before(column, path, name, values)}"
+
+    ways = [way(f"path{number}", "kwargs", [first, *more])]
     if first.isascii() and first.isdigit():
-        ways.append(f"task.args #>> %(path{number})s = %(value{number})s")
+        placed = way(f"placed{number}", "args", [first, *more])
+        if not unmasked and (hiding := masked.tasks_that_hide(int(first))):
+            values[f"hiding{number}"] = hiding
+            placed += f" AND task.name <> ALL(%(hiding{number})s)"
+        ways.append(placed)
     for place, names in _places(first).items():
-        values |= {f"names{number}_{place}": names, f"path{number}_{place}": [str(place), *more]}
-        ways.append(f"task.name = ANY(%(names{number}_{place})s) AND task.args #>> %(path{number}_{place})s = %(value{number})s")
-    return _turned(Condition(f"({' OR '.join(f'({way})' for way in ways)})", values), argument.unwanted)
+        values[f"names{number}_{place}"] = names
+        equal = way(f"path{number}_{place}", "args", [str(place), *more])
+        ways.append(f"task.name = ANY(%(names{number}_{place})s) AND {equal}")
+    return Condition(f"({' OR '.join(f'({way})' for way in ways)})", values)
 
 
 def _places(name: str) -> dict[int, list[str]]:
@@ -97,11 +119,17 @@ def probes(search: Search) -> Iterator[Condition]:
             texts.append(argument.value)
         for step in reversed(more):
             texts = [f"{{{json.dumps(step)}: {text}}}" for text in texts]
-        given = {f"named{number}_{way}": f"{{{json.dumps(first)}: {text}}}" for way, text in enumerate(texts)}
-        placed = {f"placed{number}_{way}": f"[{text}]" for way, text in enumerate(texts)}
-        ways = [f"task.kwargs @> %({name})s::jsonb" for name in given]
-        ways += [f"task.args @> %({name})s::jsonb" for name in placed]
-        yield Condition(f"task.finished_at IS NOT NULL AND ({' OR '.join(ways)})", {**given, **placed})
+        given = {f"by_name{number}_{way}": f"{{{json.dumps(first)}: {text}}}" for way, text in enumerate(texts)}
+        placed = {f"by_place{number}_{way}": f"[{text}]" for way, text in enumerate(texts)}
+        named = " OR ".join(f"task.kwargs @> %({name})s::jsonb" for name in given)
+        anywhere = " OR ".join(f"task.args @> %({name})s::jsonb" for name in placed)
+        values: dict[str, Any] = {**given, **placed}
+        if not search.unmasked and (hiding := masked.tasks_that_hide()):
+            # How many tasks have the value in a place that is hidden must not show, either.
+            exact = _argument(argument, number, unmasked=False)
+            values |= {**exact.values, f"hiding{number}_any": hiding}
+            anywhere = f"({anywhere}) AND (task.name <> ALL(%(hiding{number}_any)s) OR {exact.sql})"
+        yield Condition(f"task.finished_at IS NOT NULL AND ({named} OR ({anywhere}))", values)
 
 
 def named(search: Search) -> Iterator[Condition]:
@@ -118,11 +146,13 @@ def joined(conditions: Iterable[Condition]) -> Condition:
     """Return one condition for all of them."""
     every = list(conditions)
     values = {name: value for condition in every for name, value in condition.values.items()}
-    return Condition(" AND ".join(condition.sql for condition in every) or "true", values)
+    check = next((condition.check for condition in every if condition.check), None)
+    sql = " AND ".join(condition.sql for condition in every if condition.sql != "true")
+    return Condition(sql or "true", values, check)
 
 
 def _turned(condition: Condition, unwanted: bool) -> Condition:
-    return Condition(f"NOT coalesce({condition.sql}, false)", condition.values) if unwanted else condition
+    return replace(condition, sql=f"NOT coalesce({condition.sql}, false)") if unwanted else condition
 
 
 _SPECIAL: Final = re.compile(r"([%_\\])")
@@ -134,5 +164,7 @@ def _pattern(text: str) -> str:
     return _SPECIAL.sub(_ESCAPED, text).replace("*", "%")
 
 
-def _containing(text: str) -> str:
-    return f"%{_SPECIAL.sub(_ESCAPED, text.lower())}%"
+def _containing(text: str, search: Search) -> str:
+    pattern = f"%{_SPECIAL.sub(_ESCAPED, text.lower())}%"
+    # Part of it may be part of a mask, which the stored text has not.
+    return pattern if search.unmasked else pattern.replace(MASK[0], "%")

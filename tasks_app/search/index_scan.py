@@ -10,7 +10,7 @@ PostgreSQL may prefer to walk all tasks until it has enough rows, which never en
 that only old rows have.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
@@ -30,10 +30,20 @@ _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 @dataclass(frozen=True)
 class Condition:
-    """What a row must meet besides: SQL over the columns of a task, `true` for nothing; with its named parameters."""
+    """What a row must meet besides: SQL over the columns of a task, `true` for nothing; with its named parameters.
+
+    `check` returns those of some tasks that meet what SQL cannot say. What it drops shows nowhere: the walk goes on for others,
+    and ends where it would end without them.
+    """
 
     sql: str = "true"
     values: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[Collection[UUID]], Collection[UUID]] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every row meets it."""
+        return self.sql == "true" and self.check is None
 
 
 @dataclass(frozen=True)
@@ -73,26 +83,50 @@ class Walked:
 
 
 def walk(streams: Sequence[Stream], condition: Condition, before: Place, wanted: int, reach: int = REACH) -> Walked:
-    """Return the places of up to `wanted` matching tasks, all before `before`, in one query."""
+    """Return the places of up to `wanted` matching tasks, all before `before`: in one query, with a check in a few."""
+    found: list[Place] = []
+    below, size, end = before, wanted, None
+    while True:
+        candidates, reached = _look(streams, condition, below, size, reach)
+        # How far a page goes depends on the rows there are, and never on which of them the check drops.
+        end = reached if below == before else end
+        found += _checked(candidates, condition)
+        if condition.check is None or len(candidates) < size or len(found) >= wanted:
+            break
+        below, size = candidates[-1], min(2 * size, reach)
+        if end:
+            streams = [replace(stream, first=max(stream.first, end)) for stream in streams]
+    found = found[:wanted]
+    return Walked(found, None if len(found) == wanted else end)
+
+
+def _look(
+    streams: Sequence[Stream], condition: Condition, before: Place, wanted: int, reach: int
+) -> tuple[list[Place], Place | None]:
+    """Return up to `wanted` places that meet a condition's SQL, and where the reach ends; None where the streams do."""
     streams = [replace(stream, last=min(stream.last, before)) for stream in streams if stream.keys]
     if not streams:
-        return Walked([])
+        return [], None
     values: dict[str, Any] = {**condition.values, "wanted": wanted}
     each = max(MIN_REACH, reach // sum(len(stream.keys) for stream in streams))
     # Where nothing is to be looked at, the index alone answers.
-    values["each"] = wanted if condition.sql == "true" else each
+    values["each"] = wanted if condition.is_empty else each
     found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
     query = f"(SELECT DISTINCT created_at, id, false FROM ({found}) AS found {_NEWEST_FIRST} LIMIT %(wanted)s)"  # noqa: S608 -- built here
-    if condition.sql != "true":
+    if not condition.is_empty:
         query += f" UNION ALL ({_end(streams, values)})"
     rows = _rows(query, values)
     places = sorted((Place(*place) for *place, is_end in rows if not is_end), reverse=True)
     reached = next((Place(*place) for *place, is_end in rows if is_end), None)
-    if reached is None:
-        return Walked(places)
     # Below the point that the least of the streams came to, another may have matches that were not looked at.
-    sure = [place for place in places if place >= reached]
-    return Walked(sure, None if len(sure) == wanted else reached)
+    return [place for place in places if reached is None or place >= reached], reached
+
+
+def _checked(places: list[Place], condition: Condition) -> list[Place]:
+    if condition.check is None or not places:
+        return places
+    passed = condition.check([place.id for place in places])
+    return [place for place in places if place.id in passed]
 
 
 def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
@@ -196,6 +230,17 @@ def _skipping(index: Index, number: int) -> str:
 
 def newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
     """Return the newest of the tasks that meet a condition that an index answers with a few thousand rows at most."""
+    found: list[Place] = []
+    below, size = before, wanted
+    while True:
+        candidates = _newest(condition, below, size)
+        found += _checked(candidates, condition)
+        if condition.check is None or len(candidates) < size or len(found) >= wanted:
+            return found[:wanted]
+        below, size = candidates[-1], 2 * size
+
+
+def _newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
     values: dict[str, Any] = {**condition.values, "wanted": wanted}
     query = f"""
         WITH chosen AS MATERIALIZED (SELECT task.created_at, task.id FROM tasks_app_task AS task WHERE {condition.sql})

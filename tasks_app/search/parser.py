@@ -51,6 +51,7 @@ class Search:
     `names`, `queues` and `workers` may have `*` for any text; what is in `errors` and `words` is looked
     for anywhere, in any case. `name` is one name as it is, besides whatever `names` ask for. `since` and
     `until` are about when a task was created; when it ended lies from `ended_since` up to but without `ended_until`.
+    `unmasked`: what is stored is searched, and not what is shown of it: for who may operate (masked.py).
     """
 
     name: str = ""
@@ -68,6 +69,7 @@ class Search:
     until: datetime | None = None
     ended_since: datetime | None = None
     ended_until: datetime | None = None
+    unmasked: bool = False
 
 
 def quoted(value: str) -> str:

@@ -25,7 +25,7 @@ from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.cursor import live
 from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
 from zenith_site.common.downloads import MOST, download, wanted
-from zenith_site.common.errors import StateConflictError
+from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
 from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL, Status
@@ -69,12 +69,12 @@ class Asked(NamedTuple):
 @live
 def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Tasks, newest first."""
-    caller_of(request, VIEW)
-    asked = _asked(request)
+    unmasked = caller_of(request, VIEW).may(OPERATE)
+    asked = _asked(request, unmasked)
     if (kind := wanted(request)) and not asked.problem:
         # All that match, so in the order that has all.
-        return download(kind, "tasks", COLUMNS, _rows(asked.filter.model_copy(update={"sort": ""})))
-    page = None if asked.problem else asked.filter.page(bare=True)
+        return download(kind, "tasks", COLUMNS, _rows(asked.filter.model_copy(update={"sort": ""}), unmasked))
+    page = None if asked.problem else asked.filter.page(bare=True, unmasked=unmasked)
     context = {
         "problem": asked.problem,
         "tasks": page.tasks if page else [],
@@ -136,10 +136,14 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     )  # fmt: skip
 
 
-def _asked(request: HttpRequest) -> Asked:
+def _asked(request: HttpRequest, unmasked: bool) -> Asked:
     given = {name: request.GET[name] for name in ("status", "task", "q", "cursor", "sort") if request.GET.get(name)}
     try:
-        return Asked(TaskFilter(limit=PAGE, **given), "")  # type: ignore[arg-type]
+        chosen = TaskFilter(limit=PAGE, **given)  # type: ignore[arg-type]
+        chosen.search(unmasked=unmasked)
+        return Asked(chosen, "")
+    except InvalidQueryError as error:
+        return Asked(TaskFilter(limit=PAGE), str(error))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
@@ -171,11 +175,11 @@ def _suggestions() -> list[str]:
     ]
 
 
-def _rows(chosen: TaskFilter) -> Any:
+def _rows(chosen: TaskFilter, unmasked: bool) -> Any:
     left = MOST
     following: TaskFilter | None = chosen.model_copy(update={"limit": 1000})
     while following and left > 0:
-        page = following.page()
+        page = following.page(unmasked=unmasked)
         yield from page.tasks[:left]
         left -= len(page.tasks)
         following = page.following

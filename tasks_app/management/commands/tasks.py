@@ -30,7 +30,7 @@ class Command(BaseCommand):
         """Print them. Raises CommandError for a filter that cannot be."""
         names = ("status", "task", "q", "limit")
         try:
-            page = TaskFilter(**{name: options[name] for name in names if options[name]}).page()
+            page = TaskFilter(**{name: options[name] for name in names if options[name]}).page(unmasked=True)
         except ValidationError as error:
             raise CommandError("; ".join(f"--{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
         if options["json"]:
