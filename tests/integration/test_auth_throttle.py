@@ -177,6 +177,7 @@ def test_what_was_typed_for_a_name_is_kept_only_where_it_is_one(admin: User) -> 
         (2, "198.51.100.9", "198.51.100.9"),
         (1, "somebody", None),
         (1, "::ffff:198.51.100.9", "198.51.100.9"),
+        (1, "fe80::1%eth0", "fe80::1"),
         (1, "2001:DB8::1", "2001:db8::1"),
     ],
 )

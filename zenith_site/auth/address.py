@@ -23,7 +23,8 @@ def address_of(peer: str, forwarded: str) -> str | None:
     proxies = settings.ZENITH_TRUSTED_PROXIES
     address = hops[-min(proxies, len(hops))] if proxies and hops else peer
     try:
-        found = ip_address(address)
+        # PostgreSQL takes no zone, which means something on its own machine only (fe80::1%eth0).
+        found = ip_address(address.partition("%")[0])
     except ValueError:
         return None
     return str((found.ipv4_mapped if isinstance(found, IPv6Address) else None) or found)

@@ -13,6 +13,7 @@ from django.db.models import Max, Min, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from zenith_site.auth import refusals
+from zenith_site.common.jsonsafe import storable_text
 from zenith_site.models import AuditEntry
 
 DEFAULT_LIMIT: Final = 100
@@ -38,7 +39,18 @@ COLUMNS: Final[list[tuple[str, Callable[[AuditEntry], Any]]]] = [
 
 
 def _address(value: str) -> str:
+    if "%" in value:
+        raise ValueError("must be an address without a zone")
     return str(ip_address(value)) if value else ""
+
+
+def _text(value: str) -> str:
+    if storable_text(value) != value:
+        raise ValueError("must be Unicode without NUL")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +68,9 @@ class AuditFilter(BaseModel):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
     cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
-    username: str = Field(default="", max_length=150, description="Only what was done by this user, or by a token of theirs.")
+    username: Text = Field(default="", max_length=150, description="Only what was done by this user, or by a token of theirs.")
     address: Annotated[str, AfterValidator(_address)] = Field(default="", description="Only what came from this IP address.")
-    action: str = Field(default="", max_length=200, description="Only this, such as `login failed` or `POST /tasks/trigger`.")
+    action: Text = Field(default="", max_length=200, description="Only this, such as `login failed` or `POST /tasks/trigger`.")
     status: int | None = Field(default=None, ge=100, le=4999, description="Only what was answered with this status.")
     refused: bool | None = Field(default=None, description="`true`: only refusals; `false`: all but those.")
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import redis
-from django.db import Error, connection
+from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from zenith_site.auth import throttle
 from zenith_site.common.jsonsafe import storable, storable_text
@@ -143,8 +143,9 @@ def settle() -> None:
     counts: Mapping[bytes, bytes] = client.hgetall(KEYS[0])  # type: ignore[assignment]
     if not counts:
         return
-    entries: Mapping[bytes, bytes] = client.hgetall(KEYS[1])  # type: ignore[assignment]
-    _write([{**json.loads(entries[name]), "count": int(count)} for name, count in counts.items() if name in entries])
+    kept: Mapping[bytes, bytes] = client.hgetall(KEYS[1])  # type: ignore[assignment]
+    entries = ((_read(kept.get(name)), int(count)) for name, count in counts.items())
+    _write_what_can_be([{**entry, "count": count} for entry, count in entries if entry is not None])
     client.eval(_FORGET, len(KEYS), *KEYS, MINUTE, *(part for pair in counts.items() for part in pair))
 
 
@@ -178,8 +179,29 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
     )  # fmt: skip
 
 
+def _read(kept: bytes | None) -> dict[str, Any] | None:
+    """Return an entry as it waits in Redis; None for what somebody else has put there."""
+    try:
+        found = json.loads(kept or b"")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write_what_can_be(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write entries at once; where one cannot be stored, all others, so that it does not hold them up for ever."""
+    try:
+        _write(entries)
+    except (DataError, IntegrityError):
+        for entry in entries:
+            try:
+                _write([entry])
+            except (DataError, IntegrityError) as error:
+                logger.error("Not in the audit log (%s): %r", error, entry)
+
+
 def _write(entries: Sequence[Mapping[str, Any]]) -> None:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_WRITE, [storable(list(entries))])
 
 
