@@ -1,5 +1,5 @@
 # One image for every process of Zenith; the command names which: web (the default), worker, engine, agent, flower, or
-# one of the steps that end: migrate, secrets.
+# one of the steps that end: migrate, secrets, roles.
 # Everything here works with the classic builder as well as with BuildKit.
 ARG BASE=python:3.13-slim
 
@@ -32,7 +32,7 @@ FROM ${BASE}
 RUN groupadd --gid 10001 zenith \
  && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin zenith \
  && install -d -o 10001 -g 10001 -m 0750 /data \
- && for name in postgres redis web worker engine agent flower; do install -d -o 10001 -g 10001 "/secrets/$name"; done
+ && for name in postgres redis admin web worker engine agent flower; do install -d -o 10001 -g 10001 "/secrets/$name"; done
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /zenith /zenith
 ENV PATH=/opt/venv/bin:$PATH \

@@ -63,13 +63,13 @@ _DEPTHS = """
 """
 
 
-def remember(database_url: str) -> None:
-    """Write all that for the tasks of filling.py."""
+def remember(admin_url: str) -> None:
+    """Write all that for the tasks of filling.py, with an administrator's rights."""
     values = {
         "queued": RANKS[Status.QUEUED], "started": RANKS[Status.STARTED], "last": RANKS[Status.SUCCESS],
         "letters": LETTERS, "buckets": BUCKETS, "days": DAYS,
     }  # fmt: skip
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with psycopg.connect(admin_url, autocommit=True) as connection:
         with connection.transaction():
             # Every row is made from its task, so nothing is gained by looking each up again.
             connection.execute("SET LOCAL session_replication_role = replica")

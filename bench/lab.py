@@ -15,6 +15,7 @@ import redis
 
 from bench.processes import run_quietly
 from zenith_site.embedded import EmbeddedServers
+from zenith_site.embedded.state import DATABASE_USER
 
 OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "DJANGO_", "CELERY_", "BENCH_")
 
@@ -87,8 +88,9 @@ class Lab:
     def create_database(self, name: str) -> None:
         """Make that database."""
         assert self.servers
-        with psycopg.connect(self.servers.addresses.database_url, autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        with psycopg.connect(self.servers.admin_url, autocommit=True) as connection:
+            names = {"name": psycopg.sql.Identifier(name), "owner": psycopg.sql.Identifier(DATABASE_USER)}
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {name} OWNER {owner}").format(**names))
 
     def pids(self) -> dict[str, int | None]:
         """The servers' processes by name."""
@@ -106,5 +108,5 @@ class Lab:
     def tidy(self) -> None:
         """Do the upkeep that the servers would do on their own at some moment, so that no measurement pays for another's."""
         assert self.servers
-        with psycopg.connect(self.servers.addresses.database_url, autocommit=True) as connection:
+        with psycopg.connect(self.servers.admin_url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")

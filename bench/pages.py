@@ -67,7 +67,8 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
     call_command("flush", interactive=False, verbosity=0)
     stream.client().flushdb()
     fill(url, count)
-    remember(url)
+    assert lab.servers
+    remember(lab.servers.admin_url)
     sum_up()
     sample = fill_sample()
     cookie = _session()

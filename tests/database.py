@@ -25,9 +25,13 @@ KEPT = "kept"
 def end_other_connections() -> None:
     """End every connection to the test's database but the test's own, as a restart of the server would."""
     with connection.cursor() as cursor:
-        cursor.execute(
+        cursor.execute("SELECT current_database(), pg_backend_pid()")
+        own = cursor.fetchone()
+    with psycopg.connect(f"{os.environ[ADMIN_URL]}/postgres", autocommit=True) as admin:
+        admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            " WHERE datname = %s AND pid <> %s AND backend_type = 'client backend'",
+            own,
         )
 
 

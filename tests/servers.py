@@ -26,7 +26,7 @@ import pytest
 
 from tests.processes import REPOSITORY
 from zenith_site.embedded import EmbeddedServers
-from zenith_site.embedded.state import DATABASE, PORTS_FILE, ensure_secret
+from zenith_site.embedded.state import DATABASE, DATABASE_USER, PORTS_FILE, ensure_secret
 
 # Of whatever the shell has set, only these reach the tests.
 KEPT = {
@@ -72,8 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def make_admin(servers: EmbeddedServers) -> None:
     """Give the harness a superuser of its own, which may set triggers aside; its password lies among the servers'."""
     password = ensure_secret(servers.data_dir, "harness_password")
-    with psycopg.connect(servers.addresses.database_url, autocommit=True) as connection:
+    with psycopg.connect(servers.admin_url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {ADMIN} SUPERUSER LOGIN PASSWORD '{password}'")
+        # Django makes the tests' database with the application's role.
+        connection.execute(f"ALTER ROLE {DATABASE_USER} CREATEDB")
 
 
 class Seed:

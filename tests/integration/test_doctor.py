@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -21,6 +23,7 @@ from infra_app.models import Host, NodeGroup
 from tasks_app import doctor as work
 from tasks_app.maintenance import samples
 from tasks_app.models import Task
+from tests.servers import ADMIN_URL
 from tests.waiting import eventually
 from zenith_site.doctor import place, servers
 from zenith_site.doctor.registry import CHECKS, Level, run
@@ -144,6 +147,19 @@ def test_a_redis_that_keeps_nothing(redis_config: Any) -> None:
     assert (level, "appendonly yes" in fix) == (Level.WARNING, True)
     redis_config("appendonly", "yes")
     assert found("Redis' persistence") == []
+
+
+def test_a_role_that_is_a_superuser() -> None:
+    assert found("PostgreSQL's role") == []
+    role = connection.settings_dict["USER"]
+    with psycopg.connect(f"{os.environ[ADMIN_URL]}/postgres", autocommit=True) as admin:
+        admin.execute(f"ALTER ROLE {role} SUPERUSER")
+        try:
+            level, what, fix = only("PostgreSQL's role")
+        finally:
+            admin.execute(f"ALTER ROLE {role} NOSUPERUSER")
+    assert (level, f"The role {role} of DATABASE_URL is a superuser" in what) == (Level.WARNING, True)
+    assert fix.startswith(f'ALTER ROLE "{role}" NOSUPERUSER;')
 
 
 def test_a_postgresql_that_may_lose_what_it_committed() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -18,12 +19,17 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import redis
+from psycopg.errors import InsufficientPrivilege
 
 from tests.conftest import REPOSITORY
 from tests.processes import ends
 from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers, addresses
+from zenith_site.embedded.lock import create_data_dir
+from zenith_site.embedded.postgres import Postgres
+from zenith_site.embedded.privileges import Runner, hand_over
 from zenith_site.embedded.processes import leftovers, tethered
-from zenith_site.embedded.state import LOOPBACK, Bridge, read_port, read_secret
+from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, read_port, read_secret
+from zenith_site.launch import roles
 
 pytestmark = pytest.mark.processes
 
@@ -37,6 +43,36 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
         parent.chmod(0o711)
     yield tmp_path / 'with space and "quotes"'
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+class Before(Postgres):
+    """PostgreSQL as versions before made it: the application's role is its first superuser."""
+
+    def _create(self, binaries: Path, runner: Runner) -> None:
+        self.directory.mkdir(mode=0o700)
+        hand_over(self.directory, runner)
+        with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix=".password.") as file:
+            file.write(ensure_secret(self.data_dir, "postgres_password"))
+            file.flush()
+            hand_over(Path(file.name), runner)
+            options = ["-U", DATABASE_USER, "--pwfile", file.name, *self._initdb_options()]
+            self._run([binaries / "initdb", "-D", self.directory, *options], runner)
+        single: list[str | Path] = [binaries / "postgres", "--single", "-D", self.directory, "-c", "fsync=off", "postgres"]
+        self._run(single, runner, text=f"CREATE DATABASE {DATABASE} OWNER {DATABASE_USER}\n")
+
+    def _demote(self) -> None:
+        """It did not."""
+
+
+def runs_programs(address: str) -> bool:
+    """Whether a role may have the server run a program."""
+    with psycopg.connect(address) as connection:
+        connection.execute("CREATE TEMPORARY TABLE said (line text)")
+        try:
+            connection.execute("COPY said FROM PROGRAM 'echo it'")
+        except InsufficientPrivilege:
+            return False
+        return True
 
 
 def write_and_read(servers: EmbeddedServers) -> tuple[int, int]:
@@ -73,8 +109,70 @@ def test_a_stranger_is_refused_without_the_password(data_dir: Path) -> None:
             psycopg.connect(host=LOOPBACK, port=read_port(data_dir, "postgres"), user="zenith", dbname="zenith", password="wrong")
         command_lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (servers.postgres_pid, servers.redis_pid)]
     secrets = [path.read_text().strip() for path in (data_dir / "secrets").iterdir()]
-    assert len(secrets) == 2
+    assert len(secrets) == 3
     assert not any(secret in line for secret in secrets for line in command_lines)
+
+
+def test_the_applications_role_runs_no_programs(data_dir: Path) -> None:
+    with EmbeddedServers(data_dir, redis=False, fast=True) as servers:
+        assert not runs_programs(servers.addresses.database_url)
+        assert runs_programs(servers.admin_url)
+
+
+def test_data_of_a_version_before_goes_on_under_a_role_without_rights(data_dir: Path) -> None:
+    create_data_dir(data_dir)
+    before = Before(data_dir, fast=True)
+    before.launch()
+    before.wait()
+    address = addresses(data_dir).database_url
+    assert runs_programs(address)
+    with psycopg.connect(address) as connection:
+        for statement in (
+            "CREATE TYPE mood AS ENUM ('well')",
+            'CREATE SCHEMA "Other"',
+            "CREATE TABLE visits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT now(), how mood)",
+            'CREATE TABLE "Other"."Old Style" (id serial PRIMARY KEY, a int, b int)',
+            'CREATE STATISTICS "Other".both ON a, b FROM "Other"."Old Style"',
+            "CREATE TABLE parts (at date) PARTITION BY RANGE (at)",
+            "CREATE TABLE part PARTITION OF parts DEFAULT",
+            "CREATE VIEW seen AS SELECT * FROM visits",
+            "CREATE SEQUENCE alone",
+            "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "INSERT INTO visits DEFAULT VALUES",
+        ):
+            connection.execute(statement)
+    before.stop()
+
+    for visits in (2, 3):
+        with EmbeddedServers(data_dir, redis=False, fast=True) as servers:
+            assert servers.addresses.database_url == address
+            assert not runs_programs(address)
+            assert runs_programs(servers.admin_url)
+            with psycopg.connect(address) as connection:
+                connection.execute("INSERT INTO visits DEFAULT VALUES")
+                assert connection.execute("SELECT count(*) FROM seen").fetchone() == (visits,)
+                connection.execute(f"ALTER TABLE visits ADD COLUMN more{visits} int")
+                connection.execute(f"ALTER TYPE mood ADD VALUE 'better{visits}'")
+                connection.execute("CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1 + 0'")
+                connection.execute(f"CREATE TABLE made{visits} ()")
+            with psycopg.connect(servers.admin_url) as connection:
+                left = connection.execute("SELECT relname FROM pg_class WHERE oid >= 16384 AND relowner = 10").fetchall()
+                assert left == []
+
+
+def test_the_step_of_compose_does_the_same_once(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_data_dir(data_dir)
+    before = Before(data_dir, fast=True)
+    before.launch()
+    before.wait()
+    address = addresses(data_dir).database_url
+    given = {"DATABASE_URL": address, "POSTGRES_ADMIN_PASSWORD": "a long one"}
+    assert [roles.main(given), roles.main(given)] == [0, 0]
+    assert capsys.readouterr() == ("Zenith's role is no superuser any more.\n", "")
+    assert not runs_programs(address)
+    before.stop()
+    assert roles.main(given) == 1
+    assert capsys.readouterr().err.startswith("PostgreSQL's roles could not be told apart: ")
 
 
 def test_only_the_owner_can_read_the_secrets(data_dir: Path) -> None:

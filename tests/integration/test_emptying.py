@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -11,6 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
 from tests.database import Emptying
+from tests.servers import ADMIN_URL
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +56,8 @@ def test_a_writer_and_the_emptying_that_wait_for_each_other_both_come_to_an_end(
     parameters = connection.get_connection_params()
     with (
         psycopg.connect(**parameters) as writer,
-        psycopg.connect(**parameters, autocommit=True) as watcher,
+        # What others' sessions wait for only an administrator sees.
+        psycopg.connect(f"{os.environ[ADMIN_URL]}/{connection.settings_dict['NAME']}", autocommit=True) as watcher,
         ThreadPoolExecutor(1) as pool,
     ):
         writer.execute(f"SELECT FROM {first} FOR UPDATE")

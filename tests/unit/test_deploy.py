@@ -23,7 +23,7 @@ KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 RELEASES = ("1.30", "1.37")
 NOT_APPLIED = {"kustomization.yaml", "prometheus-adapter.yaml"}
 #: Steps that end.
-ONE_SHOTS = {"secrets", "migrate"}
+ONE_SHOTS = {"secrets", "roles", "migrate"}
 
 
 def manifests() -> Iterator[tuple[Path, dict[str, Any]]]:

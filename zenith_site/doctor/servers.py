@@ -105,6 +105,19 @@ def postgresql_settings() -> Iterator[Finding]:
         )
 
 
+@check("PostgreSQL's role", POSTGRESQL)
+def postgresql_role() -> Iterator[Finding]:
+    """Zenith is no superuser there: one runs programs on PostgreSQL's machine."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user")
+        name, is_superuser = cursor.fetchone()
+    if is_superuser:
+        yield warning(
+            f"The role {name} of DATABASE_URL is a superuser: whoever has the address can run programs on its machine",
+            f"ALTER ROLE {connection.ops.quote_name(name)} NOSUPERUSER; as another superuser, or a role that only owns its data",
+        )
+
+
 @check("Redis' eviction policy", REDIS)
 def eviction() -> Iterator[Finding]:
     """Nothing is thrown away to make room, and there is room."""

@@ -13,7 +13,16 @@ from pathlib import Path
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.privileges import Runner, choose_runner, hand_over
 from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, last_line, spawn, tethered
-from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, write_private
+from zenith_site.embedded.state import (
+    DATABASE,
+    DATABASE_ADMIN,
+    DATABASE_USER,
+    LOOPBACK,
+    Bridge,
+    addresses,
+    ensure_secret,
+    write_private,
+)
 
 # The directory of each major version inside the package, newest first: new data is made with the first.
 INSTALLATIONS = {"18": "pginstall18", "16": "pginstall"}
@@ -100,12 +109,24 @@ class Postgres:
         """
         if self.process is not None:
             await_answer(self.process, self._is_ready, name="PostgreSQL", log=self.log, seconds=START_SECONDS)
+            self._demote()
 
     def stop(self, seconds: float = 5.0) -> None:
         """Shut down cleanly (SIGINT closes the sessions and writes a checkpoint), or by force after so many seconds."""
         if self.process is not None:
             end(self.process, ((signal.SIGINT, seconds), (signal.SIGQUIT, 1.0)))
             self.process = None
+
+    def _demote(self) -> None:
+        """Data of versions before was made by the application's role, which therefore was a superuser."""
+        import psycopg
+
+        from zenith_site.embedded.roles import demote
+
+        try:
+            demote(addresses(self.data_dir).database_url, ensure_secret(self.data_dir, "postgres_admin_password"))
+        except psycopg.Error as error:
+            raise EmbeddedError(f"PostgreSQL's roles could not be told apart: {' '.join(str(error).split())}") from None
 
     def _is_ready(self) -> bool:
         try:
@@ -121,16 +142,19 @@ class Postgres:
         draft.mkdir(mode=0o700)
         hand_over(draft, runner)
         password = ensure_secret(self.data_dir, "postgres_password")
+        admin_password = ensure_secret(self.data_dir, "postgres_admin_password")
         # Not inside the cluster's directory, which initdb wants empty; not on the command line, which every user can read.
         with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix=".password.") as file:
-            file.write(password + "\n")
+            file.write(admin_password + "\n")
             file.flush()
             hand_over(Path(file.name), runner)
             self._run(
-                [binaries / "initdb", "-D", draft, "-U", DATABASE_USER, "--pwfile", file.name, *self._initdb_options()], runner
+                [binaries / "initdb", "-D", draft, "-U", DATABASE_ADMIN, "--pwfile", file.name, *self._initdb_options()], runner
             )
         single: list[str | Path] = [binaries / "postgres", "--single", "-D", draft, "-c", "fsync=off", "postgres"]
-        self._run(single, runner, text=f"CREATE DATABASE {DATABASE} OWNER {DATABASE_USER}\n")
+        # Generated, and so without a quote in it.
+        role = f"CREATE ROLE {DATABASE_USER} LOGIN PASSWORD '{password}'"
+        self._run(single, runner, text=f"{role}\nCREATE DATABASE {DATABASE} OWNER {DATABASE_USER}\n")
         draft.rename(self.directory)
 
     def _initdb_options(self) -> list[str]:

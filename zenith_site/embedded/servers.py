@@ -9,7 +9,7 @@ from typing import Self
 from zenith_site.embedded.lock import create_data_dir
 from zenith_site.embedded.postgres import Postgres
 from zenith_site.embedded.redis import Redis
-from zenith_site.embedded.state import Addresses, Bridge, addresses, remember_bridge
+from zenith_site.embedded.state import Addresses, Bridge, addresses, admin_address, remember_bridge
 
 
 class EmbeddedServers:
@@ -37,6 +37,11 @@ class EmbeddedServers:
     def addresses(self) -> Addresses:
         """Where they answer."""
         return addresses(self.data_dir)
+
+    @property
+    def admin_url(self) -> str:
+        """Where PostgreSQL's administrator gets in."""
+        return admin_address(self.data_dir)
 
     @property
     def postgres_pid(self) -> int | None:

@@ -18,6 +18,8 @@ from urllib.parse import quote
 PORTS_FILE = "embedded.json"
 DATABASE = "zenith"
 DATABASE_USER = "zenith"
+# The administrator's role, which Zenith's processes do not know: embedded/roles.py.
+DATABASE_ADMIN = "zenith_admin"
 LOOPBACK = "127.0.0.1"
 # Below the range from which Linux and macOS take the ports of outgoing connections, which could hold ours at a later start.
 FIRST_PORT, LAST_PORT = 20_000, 32_000
@@ -64,6 +66,12 @@ def addresses(data_dir: Path) -> Addresses:
     gateway = read_bridge(data_dir)
     nodes = (database_url(gateway.address), redis_url(gateway.address)) if gateway else ("", "")
     return Addresses(database_url(LOOPBACK), redis_url(LOOPBACK), *nodes)
+
+
+def admin_address(data_dir: Path, database: str = DATABASE) -> str:
+    """Where PostgreSQL's administrator gets in, for what the application's role may not do."""
+    password = quote(read_secret(data_dir, "postgres_admin_password"), safe="")
+    return f"postgres://{DATABASE_ADMIN}:{password}@{LOOPBACK}:{read_port(data_dir, 'postgres')}/{database}"
 
 
 def read_port(data_dir: Path, server: str) -> int:

@@ -59,6 +59,10 @@ def _secrets() -> programs.Program:
     return programs.Program("secrets", (sys.executable, "-m", "zenith_site.launch.secrets"), lasting=False)
 
 
+def _roles() -> programs.Program:
+    return programs.Program("roles", (sys.executable, "-m", "zenith_site.launch.roles"), lasting=False)
+
+
 def _migrate() -> programs.Program:
     return programs.Program("migrate", (sys.executable, str(MANAGE), "prepare"), lasting=False)
 
@@ -82,6 +86,7 @@ ROLES: Final[dict[str, Callable[[], programs.Program]]] = {
     "flower": _flower,
     "migrate": _migrate,
     "secrets": _secrets,
+    "roles": _roles,
 }
 
 if __name__ == "__main__":

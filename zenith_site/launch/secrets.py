@@ -24,10 +24,13 @@ GROUP, ALL = 0o440, 0o444
 #: Below which all volumes are mounted.
 ROOT: Final = Path("/")
 POSTGRES, REDIS = Path("secrets/postgres"), Path("secrets/redis")
+#: What PostgreSQL's administrator gets in with.
+ADMIN: Final = "postgres_admin_password"
 #: Where each process finds its own; `migrate` writes the first admin's password and API key beside them.
 PLACES: Final = {
     "web": Path("secrets/web"), "worker": Path("secrets/worker"), "engine": Path("secrets/engine"),
     "agent": Path("secrets/agent"), "flower": Path("secrets/flower"), "migrate": Path("data/secrets"),
+    "roles": Path("secrets/admin"),
 }  # fmt: skip
 #: What is there: files, and the secret in each. The site's key is web's alone: sessions could be forged with it. The others,
 #: which sign nothing of the site, have another.
@@ -38,6 +41,7 @@ GIVEN: Final[dict[str, dict[str, str]]] = {
     "agent": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
     "flower": {"redis_url": "redis_url", "secret_key": "other_secret_key", "flower_password": "flower_password"},
     "migrate": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
+    "roles": {"database_url": "database_url", ADMIN: ADMIN},
 }
 
 
@@ -57,6 +61,7 @@ def write_all(root: Path, given: Mapping[str, str]) -> None:
     before = _of_versions_before(place)
     values = {
         "secret_key": _secret(place["web"] / "secret_key", given.get("ZENITH_SECRET_KEY") or before.get("secret_key"), GROUP),
+        ADMIN: _secret(place["roles"] / ADMIN, None, GROUP),
         "other_secret_key": _secret(place["worker"] / "secret_key", None, GROUP),
         "flower_password": _secret(
             place["flower"] / "flower_password", given.get("ZENITH_FLOWER_PASSWORD") or before.get("flower_password"), GROUP
