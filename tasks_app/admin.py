@@ -15,10 +15,11 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
 from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
-from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
 from zenith_site.common.callers import OPERATE, Caller, caller_of, known_caller, note
 from zenith_site.common.masking import mask, mask_text
+from zenith_site.common.previews import shorten
 
 
 @admin.register(Task)
@@ -32,7 +33,7 @@ class TaskAdmin(ReadOnlyAdmin):
     def hide_secrets(self, row: Any) -> None:
         """Hide the arguments, too."""
         super().hide_secrets(row)
-        row.args, row.kwargs = shown_arguments(row)
+        row.args, row.kwargs, _ = preview(row)
 
 
 @admin.register(TaskEvent)
@@ -123,7 +124,7 @@ class ReplayRunAdmin(ReadOnlyAdmin):
     def hide_secrets(self, row: Any) -> None:
         """Hide the arguments, too."""
         super().hide_secrets(row)
-        row.kwargs = mask(row.kwargs)
+        row.kwargs = mask(shorten(row.kwargs)[0])
 
 
 admin.site.unregister(TaskResult)

@@ -1,21 +1,20 @@
 """What the dead letters' API takes and gives."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.api.schemas import TaskId, read_id
+from tasks_app.api.schemas import Cut, TaskId, cut_of, read_id
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
-from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.arguments import preview
 from tasks_app.queries.dead_letters import Group, Letter, traceback_of
 from tasks_app.search.parameters import FilterText, storable
-from zenith_site.common.masking import mask_text
+from zenith_site.common.previews import SHOWN, SHOWN_ALONE, shorten_text
 
 #: Letters that can be named one by one in one request.
 MAX_IDS = 1000
@@ -184,6 +183,7 @@ class DeadLetterAnswer(BaseModel):
     resolved_by: str | None
     note: str
     replayed_by: list[UUID] = Field(description="The tasks that were sent in its place, oldest first.")
+    cut: Cut
 
     @classmethod
     def of(cls, found: Letter) -> "DeadLetterAnswer":
@@ -203,19 +203,22 @@ class DeadLetterDetail(DeadLetterAnswer):
     def of(cls, found: Letter) -> "DeadLetterDetail":
         """Return the answer for a letter."""
         task = found.letter.task
+        args, kwargs, cut = preview(task, SHOWN_ALONE)
+        members = _members(found, SHOWN_ALONE)
+        members["cut"] |= cut_of(task, {name: name for name in cut})
         return cls.model_construct(
-            **_members(found), replay_of=task.replay_of_id, **shown_arguments(task)._asdict(),
-            traceback=traceback_of(found.letter),
+            **members, replay_of=task.replay_of_id, args=args, kwargs=kwargs, traceback=traceback_of(found.letter)[-SHOWN_ALONE:],
         )  # fmt: skip
 
 
-def _members(found: Letter) -> Mapping[str, Any]:
+def _members(found: Letter, limit: int = SHOWN) -> dict[str, Any]:
     """Return what lists show. The values come from the database: none is checked again."""
     letter, task = found.letter, found.letter.task
+    cut = {"error_message": "error"} if len(task.error_message) > limit else {}
     return {
         "task_id": task.celery_id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
-        "error_type": letter.error_type, "error_message": mask_text(task.error_message), "frame": letter.frame,
+        "error_type": letter.error_type, "error_message": shorten_text(task.error_message, limit), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,
-        "replayed_by": [relative.id for relative in found.replayed_by],
+        "replayed_by": [relative.id for relative in found.replayed_by], "cut": cut_of(task, cut),
     }  # fmt: skip

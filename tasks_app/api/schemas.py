@@ -1,13 +1,16 @@
 """What the task API takes and gives; the shapes are fixed by the contract."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
+from tasks_app.models import Task
 from tasks_app.queries.tasks import TaskWithResult
 from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.states import Status
@@ -100,6 +103,24 @@ TaskId = Annotated[
 ]
 
 
+#: Members of an answer whose values are longer than what it holds, each with where the whole value is.
+Cut = Annotated[
+    dict[str, str],
+    Field(
+        default_factory=dict,
+        exclude_if=lambda cut: not cut,
+        description="Members of which this holds the beginning only (of tracebacks the end), each with the path of the whole"
+        " value. Left out where nothing was cut.",
+        examples=[{"data": "/api/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057/values/args"}],
+    ),
+]
+
+
+def cut_of(task: Task, cut: Mapping[str, str]) -> dict[str, str]:
+    """Return the paths of whole values, by the members that were cut; `cut` has their names in queries/values.py."""
+    return {member: reverse("api:show_value", args=[task.celery_id, value]) for member, value in sorted(cut.items())}
+
+
 class TaskAnswer(BaseModel):
     """One task."""
 
@@ -115,6 +136,7 @@ class TaskAnswer(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     processing_time: float | None = Field(description="Seconds in the task's body.")
+    cut: Cut
 
     @classmethod
     def of(cls, found: TaskWithResult) -> Self:
@@ -125,9 +147,10 @@ class TaskAnswer(BaseModel):
 def task_members(found: TaskWithResult) -> dict[str, Any]:
     """Return the values of a TaskAnswer. They come from the database: none is checked again."""
     task = found.task
+    cut = {member: value for member, value in found.cut.items() if member in TaskAnswer.model_fields}
     return {
         "task_id": task.celery_id, "task_type": task.name, "status": Status(task.status), "data": found.data,
         "result": found.result, "error": found.error, "attempts": found.attempts, "worker": task.worker or None,
         "created_at": task.created_at, "started_at": task.started_at, "finished_at": task.finished_at,
-        "processing_time": task.runtime,
+        "processing_time": task.runtime, "cut": cut_of(task, cut),
     }  # fmt: skip

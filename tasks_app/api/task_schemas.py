@@ -1,23 +1,23 @@
 """What `/api/v1/tasks` takes and gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks_app.api.schemas import QUEUE, Moment, TaskAnswer, TriggerRequest, read_id, task_members
+from tasks_app.api.schemas import QUEUE, Cut, Moment, TaskAnswer, TriggerRequest, cut_of, read_id, task_members
 from tasks_app.dispatch.cancel import Cancelled
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, Dispatched
 from tasks_app.dispatch.schedule import Changes
-from tasks_app.models import TaskEvent
-from tasks_app.queries.arguments import shown_arguments
+from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import TaskDetail
 from tasks_app.queries.tasks import QueryText, TaskFilter, TaskWithResult
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.masking import mask_text
+from zenith_site.common.previews import SHOWN, SHOWN_ALONE
 from zenith_worker.wire.states import Status
 
 #: Different dispatches in one request.
@@ -118,15 +118,27 @@ class RunOfTask(BaseModel):
     error_type: str | None
     error_message: str | None
     traceback: str | None
+    cut: Cut
 
     @classmethod
-    def of(cls, run: AttemptView) -> Self:
-        """Return the answer for a run."""
+    def of(cls, run: AttemptView, task: Task, room: int = SHOWN_ALONE) -> Self:
+        """Return the answer for a run, with `room` for its traceback: of a longer one the end."""
+        cut = {"traceback": run.value} if len(run.traceback) > room else {}
+        traceback = run.traceback[-max(room, SHOWN) :]
         return cls.model_construct(
             attempt=run.attempt, delivery=run.delivery, status=Status(run.status), worker=run.worker or None,
             received_at=run.received_at, started_at=run.started_at, finished_at=run.finished_at,
-            error_type=run.error_type or None, error_message=run.error_message or None, traceback=run.traceback or None,
+            error_type=run.error_type or None, error_message=run.error_message or None, traceback=traceback or None,
+            cut=cut_of(task, cut),
         )  # fmt: skip
+
+
+def _runs(task: Task, runs: Sequence[AttemptView]) -> Iterator[RunOfTask]:
+    """Yield the answers for a task's runs: the newest ones' tracebacks as a whole, as far as there is room for all of them."""
+    room = SHOWN_ALONE
+    for run in runs:
+        yield RunOfTask.of(run, task, room)
+        room = max(0, room - len(run.traceback))
 
 
 class TaskDetailAnswer(TaskSummary):
@@ -157,14 +169,14 @@ class TaskDetailAnswer(TaskSummary):
     @classmethod
     def of_detail(cls, detail: TaskDetail) -> Self:
         """Return the answer for a task."""
-        task = detail.found.task
-        arguments = shown_arguments(task)
+        task, arguments = detail.found.task, detail.found.arguments
+        members = summary_members(detail.found) | {"cut": cut_of(task, detail.found.cut)}
         return cls.model_construct(
-            **summary_members(detail.found), why=detail.why, args=arguments.args, kwargs=arguments.kwargs, source=task.source,
+            **members, why=detail.why, args=arguments.args, kwargs=arguments.kwargs, source=task.source,
             max_retries=task.max_retries, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
             expires_at=task.expires_at, queued_at=task.queued_at, received_at=task.received_at,
             cancel_requested_at=task.cancel_requested_at, timeline=[EventAnswer.of(event) for event in detail.events],
-            runs=[RunOfTask.of(run) for run in detail.attempts], replay_of=task.replay_of_id,
+            runs=list(_runs(task, detail.attempts)), replay_of=task.replay_of_id,
             replayed_by=[relative.id for relative in detail.lineage.replayed_by], parent_id=task.parent_id,
             children=[relative.id for relative in detail.lineage.children],
         )  # fmt: skip

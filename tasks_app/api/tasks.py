@@ -12,6 +12,7 @@ from zenith_site.auth.api import requires
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, caller_of, known_caller, note
 from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
+from zenith_site.common.previews import SHOWN_ALONE
 
 router = Router(tags=["tasks"])
 
@@ -59,7 +60,10 @@ def trigger(
     operation_id="list_tasks",
 )
 def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskAnswer]:
-    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
+
+    Of a long value a list holds the beginning, and `cut` names it.
+    """
     caller = caller_of(request, VIEW)
     refuse_unknown(request, TaskFilter)
     page = chosen.page(unmasked=caller.may(OPERATE))
@@ -74,9 +78,9 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     operation_id="task_status",
 )
 def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
-    """Return the task with this id."""
+    """Return the task with this id. Of a value of more than a million characters it holds the beginning, and `cut` names it."""
     caller_of(request, VIEW)
-    found = tasks.find(task_id)
+    found = tasks.find(task_id, SHOWN_ALONE)
     if found is None:
         raise Http404(f"There is no task {task_id[:100]!r}.")
     return TaskAnswer.of(found)

@@ -1,5 +1,6 @@
 """`/api/v1/tasks`: dispatch, find, look into, cancel, run again, and change tasks."""
 
+import json
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -28,12 +29,14 @@ from tasks_app.dispatch.schedule import edit
 from tasks_app.models import Task
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
+from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, known_caller, note
 from zenith_site.common.described import linked, problems
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
+from zenith_site.common.previews import SHOWN_ALONE
 
 router = Router(tags=["tasks"])
 
@@ -74,6 +77,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
 
     A search that no index answers looks at a limited number of tasks for each page. Such a page may be
     short, even empty, and still have a `Link`: following it searches on through older tasks.
+    Of a long value a list holds the beginning, and `cut` names it.
     """
     caller = caller_of(request, VIEW)
     refuse_unknown(request, TaskFilter)
@@ -141,6 +145,23 @@ def retry_task(
     return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, asked, act))
 
 
+@router.get(
+    "/{name:task_id}/values/{value}", response=Any, summary="Show one value of a task in full", operation_id="show_task_value",
+    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
+    """Return its `args`, `kwargs`, `result`, `error` or `traceback` as JSON, however long, without secrets. `cut` leads here."""
+    caller_of(request, VIEW)
+    task = named(task_id).first()
+    if task is None:
+        raise _unknown(task_id)
+    try:
+        found = whole(task, value)
+    except LookupError:
+        raise Http404(f"This task has no {value[:50]!r}; there may be: {', '.join(NAMES)}.") from None
+    return HttpResponse(json.dumps(found, ensure_ascii=False), content_type="application/json")
+
+
 # An id takes slashes, so these stand behind the routes that go on after it.
 @router.get(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
@@ -178,7 +199,7 @@ def _origin(caller: Caller) -> Origin:
 
 
 def _detail(task_id: str) -> TaskDetailAnswer:
-    found = detail(task_id)
+    found = detail(task_id, SHOWN_ALONE)
     if found is None:
         raise _unknown(task_id)
     return TaskDetailAnswer.of_detail(found)

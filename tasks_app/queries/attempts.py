@@ -32,6 +32,11 @@ class AttemptView:
     traceback: str = ""
 
     @property
+    def value(self) -> str:
+        """By which name values.py has its traceback."""
+        return f"traceback-{self.nesting}-{self.attempt}-{self.delivery}"
+
+    @property
     def seconds(self) -> float | None:
         """How long it ran, by its worker's clock."""
         if self.started_at is None or self.finished_at is None:

@@ -12,6 +12,7 @@ from tasks_app.queries.lineage import Lineage, lineage
 from tasks_app.queries.tasks import TaskWithResult
 from tasks_app.queries.timeline import timeline
 from tasks_app.queries.why import why
+from zenith_site.common.previews import SHOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,12 @@ class TaskDetail:
     why: str
 
 
-def detail(task_id: str) -> TaskDetail | None:
-    """Return one task, in ten queries at most; None for an id that names none."""
-    found = tasks.find(task_id)
+def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
+    """Return one task, in ten queries at most; None for an id that names none.
+
+    `limit`: how many characters of its arguments, its result and its error are shown.
+    """
+    found = tasks.find(task_id, limit)
     if found is None:
         return None
     task = found.task

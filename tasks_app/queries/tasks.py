@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from tasks_app.models import Task
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
-from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
 from tasks_app.search.masked import refuse_secrets
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
@@ -25,6 +26,7 @@ from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_ord
 from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
+from zenith_site.common.previews import SHOWN, kept_of, read_head, shorten, shorten_text
 from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
@@ -99,7 +101,7 @@ class TaskFilter(BaseModel):
         """Return the tasks and what they returned: in two queries, or with a filter in eight at most, or so.
 
         Args:
-            bare: without arguments and results, which may be a megabyte each; one query less.
+            bare: without arguments and results; one query less.
             unmasked: what is stored is searched, not what is shown of it: for who may operate. Otherwise text in errors takes a
                 query more, or a few if secrets hide much of what was found.
 
@@ -184,15 +186,24 @@ class TaskFilter(BaseModel):
 
 @dataclass(frozen=True)
 class TaskWithResult:
-    """A task and what it returned (None until it has); in what its properties show, secrets are hidden."""
+    """A task, and as much of its arguments and of what it returned (None until it has) as is shown; secrets are hidden.
+
+    Attributes:
+        arguments: of a list without them none.
+        result_cut: whether the result is longer.
+        limit: how many characters of each value are shown.
+    """
 
     task: Task
     result: Any
+    arguments: Arguments = NO_ARGUMENTS
+    result_cut: bool = False
+    limit: int = SHOWN
 
     @property
     def data(self) -> Any:
         """The task's first argument."""
-        args, kwargs = shown_arguments(self.task)
+        args, kwargs, _ = self.arguments
         return args[0] if args else next(iter(kwargs.values()), None)
 
     @property
@@ -200,7 +211,22 @@ class TaskWithResult:
         """The exception that ended the task or its newest attempt, as `Type: message`."""
         if not self.task.error_type:
             return None
-        return f"{self.task.error_type}: {mask_text(self.task.error_message)}"
+        return f"{self.task.error_type}: {shorten_text(self.task.error_message, self.limit)}"
+
+    @property
+    def cut(self) -> dict[str, str]:
+        """What is longer than what is shown of it, and the name by which queries/values.py has the whole."""
+        args, kwargs, cut = self.arguments
+        first = "args" if args else "kwargs"
+        found: dict[str, str] = {name: name for name in cut}
+        # Values are cut from their end.
+        if first in cut and len(args or kwargs) <= 1:
+            found["data"] = first
+        if self.result_cut:
+            found["result"] = "result"
+        if self.task.error_type and len(self.task.error_message) > self.limit:
+            found["error"] = "error"
+        return found
 
     @property
     def attempts(self) -> int:
@@ -209,9 +235,13 @@ class TaskWithResult:
         return self.task.attempt if started else self.task.attempt - 1
 
 
-def find(task_id: str) -> TaskWithResult | None:
-    """Return one task with its result, by Celery's id or the row's key; None for a text that names none."""
-    return next(with_results(named(task_id).select_related("batch", "message")[:1]), None)
+def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
+    """Return one task with its result, by Celery's id or the row's key; None for a text that names none.
+
+    `limit`: how many characters of each value are read.
+    """
+    query = with_heads(named(task_id).select_related("batch", "message"), limit)
+    return next(with_results(query[:1], limit), None)
 
 
 def named(task_id: str) -> QuerySet[Task]:
@@ -232,18 +262,20 @@ def open_among(ids: Sequence[UUID]) -> set[UUID]:
     return set(Task.objects.filter(id__in=ids, status__in=OPEN).values_list("id", flat=True))
 
 
-def with_results(tasks: Iterable[Task]) -> Iterator[TaskWithResult]:
-    """Yield the tasks, each with its result, which one query fetches for all of them."""
+def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWithResult]:
+    """Yield tasks that came `with_heads`, each with its result, which one query fetches for all of them."""
     tasks = list(tasks)
     succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
-    results = dict(TaskResult.objects.filter(task_id__in=succeeded).values_list("task_id", "result"))
+    found = TaskResult.objects.filter(task_id__in=succeeded)
+    results = dict(found.values_list("task_id", Left("result", kept_of(limit) + 1)))
     for task in tasks:
-        yield TaskWithResult(task, _value(results.get(result_id(task.id, task.text_id))))
+        result, cut = value_of(results.get(result_id(task.id, task.text_id)), limit)
+        yield TaskWithResult(task, result, preview(task, limit), cut, limit)
 
 
 def _newest_first(bare: bool) -> QuerySet[Task]:
     query = Task.objects.order_by("-created_at", "-id")
-    return query.defer("args", "kwargs") if bare else query
+    return query.defer("args", "kwargs") if bare else with_heads(query)
 
 
 def _place(task: Task) -> Place:
@@ -254,11 +286,18 @@ def _shown(tasks: Iterable[Task], bare: bool) -> list[TaskWithResult]:
     return [TaskWithResult(task, None) for task in tasks] if bare else list(with_results(tasks))
 
 
-def _value(text: str | None) -> Any:
-    """Return what a stored result holds, its secrets hidden; Zenith's backend writes JSON, other code may not."""
+def value_of(text: str | None, limit: int | None = None) -> tuple[Any, bool]:
+    """Return what a stored result holds, its secrets hidden, and whether it is longer; without a `limit` it is the whole.
+
+    Zenith's backend writes JSON, other code may not.
+    """
     if text is None:
-        return None
+        return None, False
     try:
-        return mask(bounded(json.loads(text)))
+        if limit is None:
+            return mask(bounded(json.loads(text))), False
+        value, is_head = read_head(text, kept_of(limit))
+        shown, is_cut = shorten(value, limit)
+        return mask(bounded(shown)), is_head or is_cut
     except (ValueError, RecursionError):
-        return mask_text(text)
+        return (mask_text(text), False) if limit is None else (shorten_text(text, limit), len(text) > limit)

@@ -20,7 +20,6 @@ from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Task
-from tasks_app.queries.arguments import shown_arguments
 from tasks_app.queries.tasks import named
 from tasks_app.web.views import come_again
 from zenith_site.common import jsonsafe, limits
@@ -29,6 +28,7 @@ from zenith_site.common.errors import InvalidInputError, InvalidJSONError, RateL
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
 from zenith_site.common.pages import answer, render_page
+from zenith_site.common.previews import EDITED, shorten
 
 #: Characters of a file that is read into the form; what is longer belongs to the command line.
 MAX_FILE: Final = 1_000_000
@@ -113,14 +113,16 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
         )  # fmt: skip
     posted = request.method == "POST"
     data, files = (request.POST, request.FILES) if posted else (None, None)
-    arguments = arguments_form(entry, data, files, _initial(entry, like))
+    values, too_large = _repeated(entry, like)
+    arguments = arguments_form(entry, data, files, _initial(values))
     options = OptionsForm(request.POST if posted else None, initial=_options(like))
-    context |= {"arguments": arguments, "options": options}
+    context |= {"arguments": arguments, "options": options, "too_large": [] if posted else too_large}
     if posted and arguments.is_valid() and options.is_valid():
         try:
             asked = _asked(entry, arguments, options)
             if "preview" in request.POST:
-                context["preview"] = json.dumps(_body(asked), indent=2, ensure_ascii=False)
+                body, context["preview_cut"] = shorten(_body(asked))
+                context["preview"] = json.dumps(body, indent=2, ensure_ascii=False)
             else:
                 limits.count_trigger(caller)
                 done = dispatch(asked, Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
@@ -217,14 +219,19 @@ def _like(request: HttpRequest) -> Task | None:
     return like
 
 
-def _initial(entry: CatalogEntry, like: Task | None) -> dict[str, Any]:
-    if like is None:
-        return {}
-    args, kwargs = shown_arguments(like)
-    values = {**dict(zip(entry.positional_names, args, strict=False)), **kwargs}
+def _initial(values: dict[str, Any]) -> dict[str, Any]:
     return {
         ARGUMENT + name: value if isinstance(value, str | int | float) else json.dumps(value) for name, value in values.items()
     }
+
+
+def _repeated(entry: CatalogEntry, like: Task | None) -> tuple[dict[str, Any], list[str]]:
+    """Return a task's arguments by name, their secrets hidden, and the names of those that are too large for a form."""
+    if like is None:
+        return {}, []
+    values = {**dict(zip(entry.positional_names, like.args, strict=False)), **like.kwargs}
+    fitting = {name: value for name, value in values.items() if not shorten(value, EDITED)[1]}
+    return mask(fitting), [name for name in values if name not in fitting]
 
 
 def _options(like: Task | None) -> dict[str, Any]:

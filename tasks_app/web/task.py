@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django import forms
@@ -15,14 +15,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import catalog, worker_nodes
+from tasks_app import worker_nodes
 from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
-from tasks_app.queries.arguments import shown_arguments
+from tasks_app.queries.arguments import Arguments, positional_names, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import named
+from tasks_app.queries.values import by_name, sizes
 from tasks_app.web.cursor import live
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
@@ -33,8 +34,11 @@ from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_site.common.previews import EDITED, ROW
 from zenith_worker.wire.states import Status
 
+#: Different tracebacks that a task's page shows, the newest ones; of others it shows links.
+MOST_TRACEBACKS: Final = 10
 SENT_ALREADY = "It is not scheduled any more, so nothing was changed."
 
 
@@ -46,21 +50,27 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     found = detail(str(task_id))
     if found is None:
         raise Http404("There is no such task.")
-    row, runs = found.found.task, _runs(found.attempts)
+    row, runs, cut = found.found.task, _runs(found.attempts), found.found.cut
+    arguments = by_name(row.name, *found.found.arguments[:2])
+    arguments_cut = bool({"args", "kwargs"} & cut.keys())
     context = {
         "task": row,
         "why": found.why,
         "events": found.events,
         "runs": runs,
-        "traceback": next((run.traceback for run in runs if run.on_top), None),
+        "newest": next((run for run in runs if run.on_top), None),
         "lineage": found.lineage,
         "path": path_in_words(found.course),
         "diagrams": state_diagrams(found.course),
         "timeline": timeline_drawing(found.course, row.not_before),
-        "arguments_json": _arguments(row),
+        "error": found.found.error,
+        "cut": {*cut, *(["arguments"] if arguments_cut else [])},
+        "sizes": sizes(row) if arguments_cut or "result" in cut else {},
+        "row_shown": ROW,
+        "arguments_json": _pretty(arguments) if arguments else "",
         "opaque": hasattr(row, "message") and bool(row.message.extras.get("opaque")),
         "result_json": _pretty(found.found.result) if row.status == Status.SUCCESS and found.found.result is not None else "",
-        "curl": _curl(request, row),
+        "curl": "" if arguments_cut else _curl(request, row, found.found.arguments),
         "nodes": _nodes(row, found.attempts),
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
@@ -97,7 +107,10 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     if row is None:
         messages.warning(request, SENT_ALREADY)
         return answer(request, page)
-    form = EditForm(request.POST or None, initial=_initial(row))
+    arguments = preview(row, EDITED)
+    form = EditForm(request.POST or None, initial=_initial(row, arguments))
+    for name in arguments.cut:  # these stay as they are
+        del form.fields[name]
     if request.method == "POST" and form.is_valid():
         try:
             done = edit(task_id, Changes(**{name: form.cleaned_data[name] for name in form.changed_data}), by=caller.name)
@@ -111,7 +124,9 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
                 messages.warning(request, SENT_ALREADY)
             return answer(request, page)
     return ask(
-        request, form, title="Change this task?", sentence="It is held back until it is due; until then it can be changed.",
+        request, form, title="Change this task?",
+        sentence="It is held back until it is due; until then it can be changed."
+        + (" Its arguments are too large to be changed here." if arguments.cut else ""),
         action=reverse("tasks:edit", args=[task_id]), button="Change", back=page,
     )  # fmt: skip
 
@@ -145,20 +160,23 @@ def _scheduled(task_id: UUID) -> Task | None:
     return row if row.status == Status.SCHEDULED and row.cancel_requested_at is None else None
 
 
-def _initial(row: Task) -> dict[str, Any]:
-    args, kwargs = shown_arguments(row)
+def _initial(row: Task, arguments: Arguments) -> dict[str, Any]:
     due = row.not_before and row.not_before.astimezone(UTC).replace(microsecond=0)
-    return {"not_before": due, "queue": row.queue, "priority": row.priority, "args": args, "kwargs": kwargs}
+    return {"not_before": due, "queue": row.queue, "priority": row.priority, "args": arguments.args, "kwargs": arguments.kwargs}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run and its traceback, or in its place the newer attempt that has the same; `on_top`: it has a card of its own."""
+    """A run and its traceback, or in its place the newer attempt that has the same; `on_top`: it has a card of its own.
+
+    `left_out`: it has one, of which the page shows nothing but a link.
+    """
 
     run: AttemptView
     traceback: TracebackView | None
     same_as: int | None = None
     on_top: bool = False
+    left_out: bool = False
 
     @property
     def key(self) -> str:
@@ -174,26 +192,12 @@ def _runs(attempts: list[AttemptView]) -> list[Run]:
         if same_as := seen.get(attempt.traceback):
             runs.append(Run(attempt, None, same_as))
             continue
-        traceback = read(attempt.traceback)
-        runs.append(Run(attempt, traceback, on_top=traceback is not None and not seen))
-        if traceback:
+        left_out = len(seen) >= MOST_TRACEBACKS and bool(attempt.traceback)
+        traceback = None if left_out else read(attempt.traceback)
+        runs.append(Run(attempt, traceback, on_top=traceback is not None and not seen, left_out=left_out))
+        if traceback or left_out:
             seen[attempt.traceback] = attempt.attempt
     return runs
-
-
-def _arguments(row: Task) -> str:
-    """Return the arguments as JSON: by their names where these are known, else by place and by name; nothing for none."""
-    args, kwargs = shown_arguments(row)
-    named = _named(row)
-    if len(named) == len(args) + len(kwargs):
-        return _pretty(named) if named else ""
-    return _pretty({"args": args, "kwargs": kwargs})
-
-
-def _named(row: Task) -> dict[str, Any]:
-    args, kwargs = shown_arguments(row)
-    entry = catalog.entries().get(row.name)
-    return {**dict(zip(entry.positional_names if entry else [], args, strict=False)), **kwargs}
 
 
 @dataclass(frozen=True)
@@ -212,9 +216,10 @@ def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
     return [NodeOfTask(node, node.died_at is not None and node.died_at > row.created_at) for node in seen]
 
 
-def _curl(request: HttpRequest, row: Task) -> str:
+def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
     """Return the command that dispatches the same task; secrets are hidden in it."""
-    body = json.dumps({"task": row.name, "kwargs": _named(row), "queue": row.queue}, ensure_ascii=False)
+    kwargs = {**dict(zip(positional_names(row.name), arguments.args, strict=False)), **arguments.kwargs}
+    body = json.dumps({"task": row.name, "kwargs": kwargs, "queue": row.queue}, ensure_ascii=False)
     url = request.build_absolute_uri(reverse("api:trigger"))
     return (
         f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $ZENITH_API_KEY" \\\n'

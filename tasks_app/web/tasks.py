@@ -55,6 +55,8 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
     ("runtime_seconds", lambda found: found.task.runtime),
     ("data", lambda found: found.data),
     ("result", lambda found: found.result),
+    # Of long values a file has the beginning, as the lists of the API have.
+    ("cut", lambda found: " ".join(name for name in ("error", "data", "result") if name in found.cut)),
 ]
 
 

@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import Final
 
 from tasks_app.fingerprint import is_foreign
+from zenith_site.common.previews import SHOWN
 
 #: Frames that are taken apart; of a recursion that went deeper, the outermost are left to the text itself.
-MOST_FRAMES: Final = 200
+MOST_FRAMES: Final = 100
 _FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>.+)$')
 _CHAIN: Final = re.compile(r"\n\n(?=During handling of the above exception, another|The above exception was the direct cause of)")
 
@@ -47,6 +48,7 @@ class TracebackView:
         inside: foreign frames below the culprit, where it was raised; the innermost first.
         callers: the frames above the culprit, or all where there is none; the innermost first.
         text: the whole as Python prints it.
+        cut: whether it is longer: its end is what is shown.
     """
 
     error: str
@@ -55,12 +57,16 @@ class TracebackView:
     callers: list[Run]
     chained: bool
     text: str
+    cut: bool = False
 
 
-def read(text: str) -> TracebackView | None:
-    """Take a traceback apart; None where there is none."""
+def read(text: str, limit: int = SHOWN) -> TracebackView | None:
+    """Take apart the last so many characters of a traceback without secrets; None where there is none."""
     if not text.strip():
         return None
+    if cut := len(text) > limit:
+        text = text[-limit:]
+        text = text[text.find("\n") + 1 :]
     *before, last = _CHAIN.split(text)
     frames = list(_frames(last.splitlines()))[-MOST_FRAMES:][::-1]
     own = next((index for index, frame in enumerate(frames) if not frame.foreign), None)
@@ -68,7 +74,7 @@ def read(text: str) -> TracebackView | None:
     inside = frames[:own] if own else []
     callers = frames if own is None else frames[own + 1 :]
     runs = [Run(foreign, list(run)) for foreign, run in groupby(callers, key=lambda frame: frame.foreign)]
-    return TracebackView(_error(last), culprit, inside, runs, bool(before), text)
+    return TracebackView(_error(last), culprit, inside, runs, bool(before), text, cut)
 
 
 def _frames(lines: Iterable[str]) -> Iterator[Frame]:

@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from tasks_app.web import analytics, dead_letters, deciding, dispatch, events, nav_counts, queues, task, tasks, views, workers
+from tasks_app.web import (
+    analytics,
+    dead_letters,
+    deciding,
+    dispatch,
+    events,
+    nav_counts,
+    queues,
+    task,
+    tasks,
+    values,
+    views,
+    workers,
+)
 
 app_name = "tasks"
 
@@ -15,6 +28,7 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/", task.task, name="task"),
     path("tasks/<uuid:task_id>/edit/", task.edit_task, name="edit"),
     path("tasks/<uuid:task_id>/now/", task.send_now, name="send_now"),
+    path("tasks/<uuid:task_id>/values/<slug:value>/", values.task_value, name="value"),
     path("tasks/by-id/<name:celery_id>/", task.by_id, name="by_id"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),

@@ -53,6 +53,8 @@ PAGES = [
     PageCase("tasks-search", at("/tasks/?q=error:Timeout")),
     PageCase("tasks-cancel", lambda sample: f"/tasks/act/cancel/?id={sample.task(Status.QUEUED)}"),
     PageCase("task-succeeded", task_in(Status.SUCCESS)),
+    PageCase("task-large", lambda sample: f"/tasks/{sample.large()}/"),
+    PageCase("task-value", lambda sample: f"/tasks/{sample.large()}/values/result/"),
     PageCase("task-retrying", task_in(Status.RETRY)),
     PageCase("task-failed", task_in(Status.FAILURE)),
     PageCase("task-running", task_in(Status.STARTED)),

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task
@@ -73,6 +74,10 @@ class Sample:
     nodes: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
 
+    def large(self) -> str:
+        """A task whose arguments and result are too long for its page."""
+        return self.tasks[Status.SUCCESS][1]
+
     def task(self, status: Status) -> str:
         """A task in this status."""
         return self.tasks[status][-1]
@@ -95,6 +100,7 @@ def fill() -> Sample:
         events += _history(sample, status, now - 7 * (len(statuses) - number) - 40, chance)
     apply(events)
     _family(sample)
+    _large(sample)
     _rollups(chance)
     _samples(chance)
     _heartbeats()
@@ -174,6 +180,12 @@ def _family(sample: Sample) -> None:
     Task.objects.filter(id=parent).update(parent_id=before)
     children = [*sample.tasks[Status.STARTED][:2], *sample.tasks[Status.FAILURE][:1], sample.tasks[Status.SUCCESS][0]]
     Task.objects.filter(id__in=children).update(parent_id=parent)
+
+
+def _large(sample: Sample) -> None:
+    rows = [{"customer": 4000 + number, "name": f"Customer {number}", "token": "x"} for number in range(200)]
+    Task.objects.filter(id=sample.large()).update(kwargs={"rows": rows})
+    TaskResult.objects.filter(task_id=sample.large()).update(result=json.dumps({"sent": rows, "log": "all is well " * 200}))
 
 
 def _rollups(chance: random.Random) -> None:

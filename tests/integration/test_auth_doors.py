@@ -82,6 +82,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "tasks/": {"get": PAGE},
     "tasks/act/<slug:verb>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/": {"get": PAGE},
+    "tasks/<uuid:task_id>/values/<slug:value>/": {"get": PAGE},
     "tasks/by-id/<name:celery_id>/": {"get": PAGE},
     "tasks/<uuid:task_id>/edit/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "tasks/<uuid:task_id>/now/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
@@ -138,6 +139,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/tasks": {"get": READ_API, "post": (DISPATCH_API, {"dispatches": [{"task": "analyze_text"}]})},
     "api/v1/tasks/cancel": {"post": (OPERATE_API, {"ids": [UUID_]})},
     "api/v1/tasks/<name:task_id>": {"get": READ_API, "patch": (OPERATE_API, {"priority": 1})},
+    "api/v1/tasks/<name:task_id>/values/<value>": {"get": READ_API},
     "api/v1/tasks/<name:task_id>/cancel": {"post": OPERATE_API},
     "api/v1/tasks/<name:task_id>/retry": {"post": OPERATE_API},
     "api/v1/batches": {"get": READ_API},
@@ -215,6 +217,7 @@ OTHERS = [route for route in ROUTES if not route.startswith("admin/") or route =
 def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<uuid:run_id>": UUID_, "<name:fingerprint>": "none",
+        "<slug:value>": "args", "<value>": "args",
         "<int:token_id>": "0", "<name:celery_id>": UUID_, "<name:task_id>": UUID_,
         "<name:name>": "nobody", "<slug:command>": "grow",
         "<task_id>": UUID_, "<node_id>": UUID_, "<group_id>": UUID_, "<verb>": "drain",

@@ -19,7 +19,7 @@ PARTS_WITHOUT_ROOT = {
     "_frame.html", "_messages.html", "_nav.html", "_nav_entry.html", "_task_row.html", "_tabs.html", "_pager.html", "_empty.html",
     "_fields.html", "_chart.html", "_key.html", "_range.html", "_summary.html", "_total.html", "_comparison.html", "_heat.html",
     "_actions.html", "_list_row.html", "_traceback.html", "_group_line.html", "_node_row.html", "_log_blocks.html",
-    "_notice.html", "_sign.html", "_delivery.html", "_relative.html",
+    "_notice.html", "_sign.html", "_delivery.html", "_relative.html", "_cut.html",
     "_nav_count.html", "_nav_counts.html", "_under_way.html", "_outcomes.html",
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from zenith_site.common.masking import mask_json, mask_text
+from zenith_site.common.previews import ELLIPSIS, SHOWN
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -43,13 +44,13 @@ class ReadOnlyAdmin(ClosedLookups):
         return found
 
     def hide_secrets(self, row: Any) -> None:
-        """Hide in memory what a row may tell."""
+        """Hide in memory what a row may tell, and cut what is long once it is masked."""
         for name in ("error_message", "message", "traceback"):
             if text := getattr(row, name, None):
-                setattr(row, name, mask_text(text))
+                setattr(row, name, _bounded(mask_text(text)))
         for name in ("result", "task_args", "task_kwargs"):
             if text := getattr(row, name, None):
-                setattr(row, name, mask_json(text))
+                setattr(row, name, _bounded(mask_json(text)))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""
@@ -62,3 +63,7 @@ class ReadOnlyAdmin(ClosedLookups):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody may."""
         return False
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + ELLIPSIS

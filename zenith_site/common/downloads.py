@@ -16,6 +16,8 @@ from django.http import HttpRequest, StreamingHttpResponse
 from zenith_site.common.jsonsafe import bounded
 
 Row = TypeVar("Row")
+#: Characters of a text that are sent at once.
+_PART: Final = 2**16
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 #: Rows of one file at most; a list goes on at the `cursor` of its last page.
@@ -43,6 +45,14 @@ def download(
     names = [column for column, _ in columns]
     parts = _csv(names, records) if kind == "csv" else _json(names, records)
     response = StreamingHttpResponse(parts, content_type=FORMATS[kind])
+    response["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
+    return response
+
+
+def text_file(name: str, kind: str, text: str) -> StreamingHttpResponse:
+    """Return a text as a file, streamed; `kind` is its ending, a key of FORMATS or `txt`."""
+    parts = (text[start : start + _PART] for start in range(0, len(text), _PART))
+    response = StreamingHttpResponse(parts, content_type=FORMATS.get(kind, "text/plain; charset=utf-8"))
     response["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
     return response
 
