@@ -3,6 +3,7 @@
 docs/configuration.md explains the variables, `.env.example` lists them.
 """
 
+import hmac
 import os
 import re
 import socket
@@ -63,6 +64,9 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+# What workers and nodes get as theirs: with the site's own, their tasks could make sessions of anybody's. It follows from that
+# one, so that nobody has to set it, and does not lead back to it.
+ZENITH_WORKER_SECRET_KEY = hmac.new(SECRET_KEY.encode(), b"zenith worker", "sha256").hexdigest()
 # Empty means: generated at the first start, by zenith_site.auth.bootstrap.
 ZENITH_API_KEY = env.secret("ZENITH_API_KEY")
 if ZENITH_API_KEY and len(ZENITH_API_KEY) < 20:

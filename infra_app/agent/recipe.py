@@ -55,7 +55,7 @@ def secret_files(group: NodeGroup) -> dict[str, str]:
     own = {
         "DATABASE_URL": _reachable("ZENITH_NODE_DATABASE_URL", "DATABASE_URL"),
         "REDIS_URL": _reachable("ZENITH_NODE_REDIS_URL", "REDIS_URL"),
-        "ZENITH_SECRET_KEY": settings.SECRET_KEY,
+        "ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY,
     }
     return {**accepted(group.secrets), **own}
 

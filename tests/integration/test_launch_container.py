@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 
 from tests.processes import free_port
 from zenith_site.env import WrongSetting
@@ -70,6 +70,7 @@ def test_options_follow_those_of_the_role_and_so_count_for_more(became: list[tup
     assert command[-2:] == ["--queues", "reports"]
     assert "celery" in command
     assert environment["REMAP_SIGTERM"] == "SIGQUIT"
+    assert environment["ZENITH_SECRET_KEY"] not in ("", settings.SECRET_KEY)
 
 
 def test_any_other_program_runs_as_it_stands(became: list[tuple[list[str], dict[str, str]]]) -> None:

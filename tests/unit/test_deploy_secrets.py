@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from django.conf import settings
 
 from tests.processes import REPOSITORY
 from tests.unit.test_deploy import compose, pods
+from zenith_site.launch.programs import NOT_FOR_WORKERS, worker
 from zenith_site.launch.secrets import GIVEN, PLACES
 
 DEPLOY: Final = (REPOSITORY / "docs" / "deploy.md").read_text()
@@ -87,6 +89,14 @@ def test_the_sites_secret_key_is_webs_alone() -> None:
     for process, files in GIVEN.items():
         others = {file for file, secret in files.items() if secret != file}
         assert others == {name.lower().removeprefix("zenith_") for name, cell in table()[process].items() if cell == OTHER}
+
+
+def test_a_worker_on_this_machine_gets_no_more_than_elsewhere() -> None:
+    assert set(NOT_FOR_WORKERS) == names() - table()["worker"].keys()
+    told = worker(1, "default").environment
+    assert told["ZENITH_SECRET_KEY"] not in ("", settings.SECRET_KEY)
+    assert told["ZENITH_SECRET_KEY_FILE"] == ""
+    assert {told[f"{name}{suffix}"] for name in NOT_FOR_WORKERS for suffix in ("", "_FILE")} == {""}
 
 
 def test_flower_and_the_servers_get_nothing_from_the_environment_file() -> None:

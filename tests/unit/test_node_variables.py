@@ -94,6 +94,13 @@ def test_what_is_stored_from_before_does_not_reach_a_container() -> None:
     assert [reason.split()[0] for reason in left_out(stored)] == ["KEY", "LD_PRELOAD", "SHOP", "SSL_CERT", "ZENITH_TASK_MODULES"]
 
 
+def test_a_node_has_a_secret_key_of_its_own(settings: Any) -> None:
+    key = secret_files(group())["ZENITH_SECRET_KEY"]
+    assert len(key) >= 32
+    assert key != settings.SECRET_KEY
+    assert secret_files(group())["ZENITH_SECRET_KEY"] == key
+
+
 def test_zeniths_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
     own = environment(group(), {"DATABASE_URL": ""}, "/run/zenith")
     monkeypatch.setattr("infra_app.agent.recipe.accepted", dict)

@@ -12,6 +12,12 @@ from django.conf import settings
 
 from zenith_site.embedded.processes import tethered
 
+#: Secrets that a worker does not read, and the tasks in it could; docs/deploy.md has the table.
+NOT_FOR_WORKERS = (
+    "ZENITH_ADMIN_PASSWORD", "ZENITH_API_KEY", "ZENITH_METRICS_TOKEN", "ZENITH_NOTIFY_SLACK_URL", "ZENITH_NOTIFY_WEBHOOK_URL",
+    "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_DATABASE_URL", "ZENITH_NODE_REDIS_URL",
+    "ZENITH_FLOWER_PASSWORD", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
+)  # fmt: skip
 # The exit status of `manage.py prepare` that says: one line on stderr has told what is wrong.
 EXPLAINED = 3
 
@@ -61,10 +67,16 @@ def worker(concurrency: int, queue: str) -> Program:
             *("--without-gossip", "--without-mingle"),
         ),
         # The signal that ends it then starts the soft shutdown, which is bounded, instead of the warm one, which is not.
-        environment={"REMAP_SIGTERM": "SIGQUIT", **_allow_root()},
+        environment={"REMAP_SIGTERM": "SIGQUIT", **_secrets_of_workers(), **_allow_root()},
         # Its servers go down at the same moment, so it could only hang in a soft shutdown; late acknowledgement keeps the tasks.
         death_signal=signal.SIGKILL,
     )
+
+
+def _secrets_of_workers() -> dict[str, str]:
+    """A key of their own, and nothing where others have their secrets: an empty value counts as not set, also before `.env`."""
+    emptied = {f"{name}{suffix}": "" for name in NOT_FOR_WORKERS for suffix in ("", "_FILE")}
+    return {**emptied, "ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY, "ZENITH_SECRET_KEY_FILE": ""}
 
 
 def engine(manage: Path) -> Program:
