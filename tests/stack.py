@@ -19,6 +19,7 @@ from tasks_app.models import Task
 from tests.processes import REPOSITORY, TAIL, Process
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
+from zenith_site.embedded.state import addresses
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.states import OPEN, Status
 
@@ -59,7 +60,8 @@ class Stack:
         return process
 
     def worker(self, name: str, *options: str, concurrency: int = 2, **changes: str) -> Process:
-        """Start a worker and wait until it beats and, a moment later, listens to remote control."""
+        """Start a worker, as the user of Redis that workers are, and wait until it beats and listens to remote control."""
+        changes.setdefault("REDIS_URL", addresses(Path(os.environ["ZENITH_DATA_DIR"])).worker_redis_url)
         command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
         process = self.start(name, *command, **changes)
         pid = process.popen.pid

@@ -242,6 +242,8 @@ class World:
         subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=300)
 
     def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
+        if among is self.workers:
+            changes = {"REDIS_URL": self.servers.addresses.worker_redis_url, **changes}
         changes = {"PGAPPNAME": name, **changes}
         process = Process(name, list(command), self.logs / f"{name}.log", self._environment(**changes))
         among.append(process)

@@ -109,7 +109,7 @@ def test_a_stranger_is_refused_without_the_password(data_dir: Path) -> None:
             psycopg.connect(host=LOOPBACK, port=read_port(data_dir, "postgres"), user="zenith", dbname="zenith", password="wrong")
         command_lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (servers.postgres_pid, servers.redis_pid)]
     secrets = [path.read_text().strip() for path in (data_dir / "secrets").iterdir()]
-    assert len(secrets) == 3
+    assert len(secrets) == 4
     assert not any(secret in line for secret in secrets for line in command_lines)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from zenith_site.embedded.redis_users import RIGHTS, WORKER
 from zenith_site.launch.secrets import GIVEN, PLACES, POSTGRES, REDIS, write_all
 
 
@@ -41,7 +42,12 @@ def test_addresses_and_servers_have_the_same_passwords(root: Path) -> None:
 
     assert (database.username, unquote(database.password or ""), database.path) == ("me", "a/b:c@d é", "/tasks")
     assert contents(root)["secrets/postgres/password"] == "a/b:c@d é"
-    assert contents(root)["secrets/redis/redis.conf"] == f"requirepass {broker.password}"
+    workers = urlsplit((root / PLACES["worker"] / "redis_url").read_text().strip())
+    assert workers.username == WORKER
+    assert contents(root)["secrets/redis/server.conf"].splitlines() == [
+        f"requirepass {broker.password}", f"user {WORKER} on >{workers.password} {RIGHTS}",
+    ]  # fmt: skip
+    assert (root / PLACES["agent"] / "node_redis_url").read_text().strip() == workers.geturl()
     assert contents(root)["secrets/redis/password"] == broker.password
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from zenith_site.embedded import redis_users
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, spawn, tethered
 from zenith_site.embedded.state import LOOPBACK, Bridge, ensure_secret, read_port, read_secret, write_private
@@ -35,6 +36,7 @@ bind {host}
 port {port}
 protected-mode yes
 requirepass {password}
+{worker}
 dir {directory}
 pidfile ""
 daemonize no
@@ -108,6 +110,7 @@ class Redis:
             host=f"{LOOPBACK} -{self.bridge.address}" if self.bridge else LOOPBACK,
             port=port,
             password=ensure_secret(self.data_dir, "redis_password"),
+            worker=redis_users.in_config(ensure_secret(self.data_dir, "redis_worker_password")),
             directory=_quoted(self.directory),
             appendonly="no" if self.fast else "yes",
         )

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from zenith_site.embedded.redis_users import WORKER
+
 PORTS_FILE = "embedded.json"
 DATABASE = "zenith"
 DATABASE_USER = "zenith"
@@ -43,11 +45,13 @@ class Addresses:
     """Where the embedded servers of one data directory answer.
 
     Attributes:
-        node_database_url, node_redis_url: from inside a container of the Docker engine here; empty where they do not.
+        worker_redis_url: as the user of workers, who administers nothing (redis_users.py).
+        node_database_url, node_redis_url: for nodes, from inside a container of the Docker engine here; empty where they do not.
     """
 
     database_url: str
     redis_url: str
+    worker_redis_url: str
     node_database_url: str = ""
     node_redis_url: str = ""
 
@@ -56,16 +60,20 @@ def addresses(data_dir: Path) -> Addresses:
     """The addresses of this data directory's servers, started or not."""
     postgres_password = quote(read_secret(data_dir, "postgres_password"), safe="")
     redis_password = quote(read_secret(data_dir, "redis_password"), safe="")
+    worker_password = quote(read_secret(data_dir, "redis_worker_password"), safe="")
 
     def database_url(host: str) -> str:
         return f"postgres://{DATABASE_USER}:{postgres_password}@{host}:{read_port(data_dir, 'postgres')}/{DATABASE}"
 
-    def redis_url(host: str) -> str:
-        return f"redis://:{redis_password}@{host}:{read_port(data_dir, 'redis')}/0"
+    def redis_url(host: str, user: str = "", password: str = redis_password) -> str:
+        return f"redis://{user}:{password}@{host}:{read_port(data_dir, 'redis')}/0"
+
+    def worker_redis_url(host: str) -> str:
+        return redis_url(host, WORKER, worker_password)
 
     gateway = read_bridge(data_dir)
-    nodes = (database_url(gateway.address), redis_url(gateway.address)) if gateway else ("", "")
-    return Addresses(database_url(LOOPBACK), redis_url(LOOPBACK), *nodes)
+    nodes = (database_url(gateway.address), worker_redis_url(gateway.address)) if gateway else ("", "")
+    return Addresses(database_url(LOOPBACK), redis_url(LOOPBACK), worker_redis_url(LOOPBACK), *nodes)
 
 
 def admin_address(data_dir: Path, database: str = DATABASE) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from zenith_site.embedded.processes import tethered
+from zenith_site.embedded.state import addresses
 
 #: Secrets that a worker does not read, and the tasks in it could; docs/deploy.md has the table.
 NOT_FOR_WORKERS = (
@@ -76,7 +77,10 @@ def worker(concurrency: int, queue: str) -> Program:
 def _secrets_of_workers() -> dict[str, str]:
     """A key of their own, and nothing where others have their secrets: an empty value counts as not set, also before `.env`."""
     emptied = {f"{name}{suffix}": "" for name in NOT_FOR_WORKERS for suffix in ("", "_FILE")}
-    return {**emptied, "ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY, "ZENITH_SECRET_KEY_FILE": ""}
+    given = {"ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY, "ZENITH_SECRET_KEY_FILE": ""}
+    if settings.ZENITH_EMBEDDED_REDIS:
+        given["REDIS_URL"] = addresses(settings.ZENITH_DATA_DIR).worker_redis_url
+    return {**emptied, **given}
 
 
 def engine(manage: Path) -> Program:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from zenith_site.embedded import redis_users
 from zenith_site.embedded.state import write_private
 
 #: Readable by the group of the image's user, and by everyone who has the volume.
@@ -36,9 +37,14 @@ PLACES: Final = {
 #: which sign nothing of the site, have another.
 GIVEN: Final[dict[str, dict[str, str]]] = {
     "web": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "secret_key"},
-    "worker": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
+    "worker": {"database_url": "database_url", "redis_url": "node_redis_url", "secret_key": "other_secret_key"},
     "engine": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
-    "agent": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
+    "agent": {
+        "database_url": "database_url",
+        "redis_url": "redis_url",
+        "secret_key": "other_secret_key",
+        "node_redis_url": "node_redis_url",
+    },
     "flower": {"redis_url": "redis_url", "secret_key": "other_secret_key", "flower_password": "flower_password"},
     "migrate": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
     "roles": {"database_url": "database_url", ADMIN: ADMIN},
@@ -57,7 +63,8 @@ def write_all(root: Path, given: Mapping[str, str]) -> None:
     user, database = given.get("POSTGRES_USER") or "zenith", given.get("POSTGRES_DB") or "zenith"
     password = _secret(postgres / "password", given.get("POSTGRES_PASSWORD"), ALL)
     broker = _secret(redis / "password", None, ALL)
-    _write(redis / "redis.conf", f"requirepass {broker}", ALL)
+    worker_broker = _secret(redis / "worker_password", None, ALL)
+    _write(redis / "server.conf", f"requirepass {broker}\n{redis_users.in_config(worker_broker)}", ALL)
     before = _of_versions_before(place)
     values = {
         "secret_key": _secret(place["web"] / "secret_key", given.get("ZENITH_SECRET_KEY") or before.get("secret_key"), GROUP),
@@ -68,6 +75,7 @@ def write_all(root: Path, given: Mapping[str, str]) -> None:
         ),
         "database_url": f"postgres://{_quoted(user)}:{_quoted(password)}@db:5432/{_quoted(database)}",
         "redis_url": f"redis://:{_quoted(broker)}@redis:6379/0",
+        "node_redis_url": f"redis://{redis_users.WORKER}:{_quoted(worker_broker)}@redis:6379/0",
     }
     for process, files in GIVEN.items():
         for file, secret in files.items():

@@ -1,10 +1,12 @@
 """`manage.py run_agent`: the agent of one Docker host, until it is told to stop."""
 
+import logging
 import re
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -12,6 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 from infra_app.agent.tenure import Agent
 from infra_app.gateway import Connection, Engine, Tls
 from zenith_site.common.loops import stop_on_signals
+
+logger = logging.getLogger(__name__)
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ENGINE: Final = re.compile(r"(unix:///|tcp://|ssh://)\S+")
@@ -70,6 +74,8 @@ class Command(BaseCommand):
         if label is not None:
             about["labels"] = dict(label)
         connection = Connection(engine, _certificates(tls))
+        if settings.ZENITH_NODE_REDIS_URL and not urlsplit(settings.ZENITH_NODE_REDIS_URL).username:
+            logger.warning("Nodes get into Redis as a user who may administer it; give them one of their own: docs/deploy.md")
         stop = threading.Event()
         stop_on_signals(stop)
         Agent(host, Engine(connection), about).run(stop)
