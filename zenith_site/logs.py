@@ -26,6 +26,10 @@ class TextFormatter(logging.Formatter):
         line = super().formatMessage(record)
         return f"{line} [{said}]" if said else line
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line with its traceback."""
+        return _writable(super().format(record))
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, with the ids of the request and of the task that the line belongs to; empty ones are left out."""
@@ -39,4 +43,9 @@ class JsonFormatter(logging.Formatter):
             "request_id": correlation.request_id.get(), "task_id": task_id, "task_name": task_name,
             "traceback": self.formatException(record.exc_info) if record.exc_info else "",
         }  # fmt: skip
-        return json.dumps({name: value for name, value in members.items() if value}, ensure_ascii=False)
+        return _writable(json.dumps({name: value for name, value in members.items() if value}, ensure_ascii=False))
+
+
+def _writable(line: str) -> str:
+    """Return a line as every stream takes it: names that others choose may hold halves of a surrogate pair."""
+    return line.encode("utf-8", "backslashreplace").decode()

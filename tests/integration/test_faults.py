@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -339,7 +340,9 @@ def test_what_a_dead_worker_held_and_is_no_message_is_set_aside(raw: bytes) -> N
     assert stream.unreadable_count() == 1
 
 
-def test_a_message_whose_id_is_half_a_surrogate_pair_goes_back_to_its_queue() -> None:
+def test_a_message_whose_id_is_half_a_surrogate_pair_goes_back_to_its_queue(caplog: pytest.LogCaptureFixture) -> None:
+    # What is logged of it goes into the report of the test, which pytest-xdist cannot write.
+    caplog.set_level(logging.ERROR, "tasks_app.maintenance.reconciler")
     envelope = b'[{"headers": {"id": "' + SURROGATE + b'"}, "properties": {"priority": 0}}, "", "default"]'
     stream.client().hset(keys.UNACKED, "tag", envelope)
     stream.client().hset(keys.TAKEN, "tag", "an instance that is gone")

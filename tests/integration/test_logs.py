@@ -39,6 +39,11 @@ def test_a_line_is_one_object_without_what_is_empty() -> None:
     assert "\n" not in JsonFormatter().format(record("two\nlines"))
 
 
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_half_a_surrogate_pair_can_be_written(formatter: logging.Formatter) -> None:
+    assert rb"task \ud800" in formatter.format(record("task %s", "\ud800")).encode()
+
+
 def test_a_line_says_which_request_and_task_it_belongs_to() -> None:
     tokens = correlation.request_id.set("r-1"), correlation.task.set(("t-1", "analyze_text"))
     try:
