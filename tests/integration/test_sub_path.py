@@ -106,6 +106,12 @@ def test_without_its_last_slash_the_path_leads_to_the_overview(site: Site, brows
     assert (answer.status_code, answer.headers["Location"]) == (301, f"{ROOT}/")
 
 
+def test_the_navigation_marks_the_page_alone(site: Site, browser: httpx.Client) -> None:
+    for path in ("/", "/tasks/", "/nodes/deploy/"):
+        nav = browser.get(site.url + path).text.partition('<nav class="nav"')[2].partition("</nav>")[0]
+        assert nav.count("aria-current") == 1, path
+
+
 def test_cookies_are_for_the_path_alone(browser: httpx.Client) -> None:
     assert {(cookie.name, cookie.path) for cookie in browser.cookies.jar} == {
         ("csrftoken", f"{ROOT}/"),

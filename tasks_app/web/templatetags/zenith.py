@@ -56,11 +56,13 @@ def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key
     url = _url(url_name)
     path = context["request"].path if "request" in context else ""
     counts = context.get("nav_counts") or {}
+    # Every path begins with that of the overview.
+    home = f"{site_paths.site_root()}/"
     return {
         "url": url, "label": label, "icon_name": icon, "key": key,
         "count": counts.get(url_name), "count_id": css_id(url_name),
         # A page below marks its entry too; everything is below the Overview.
-        "current": "page" if path == url else "true" if url and url != "/" and path.startswith(url) else "",
+        "current": "page" if path == url else "true" if url and url != home and path.startswith(url) else "",
     }  # fmt: skip
 
 
