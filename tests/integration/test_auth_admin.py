@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.models import Batch, MinuteRollup, Task, TaskEvent
-from zenith_site.auth.tokens import authenticate_token, create_token
+from tests.tokens import authenticate_token
+from zenith_site.auth.tokens import create_token
 from zenith_site.models import ApiToken
 from zenith_worker.wire.ids import new_id
 

@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from tests.tokens import authenticate_token
 from zenith_site.auth.bootstrap import ensure_admin
-from zenith_site.auth.tokens import authenticate_token
 from zenith_site.models import ApiToken
 
 

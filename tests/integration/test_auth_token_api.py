@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from tasks_app.models import IdempotencyKey
 from tests.integration.conftest import ApiClient
+from tests.tokens import authenticate_token
 from zenith_site.auth import token_api
-from zenith_site.auth.tokens import authenticate_token, create_token
+from zenith_site.auth.tokens import create_token
 from zenith_site.models import ApiToken, AuditEntry
 
 if TYPE_CHECKING:

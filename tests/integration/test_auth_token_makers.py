@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from tests.tokens import authenticate_token
 from zenith_site.auth import token_api
 from zenith_site.auth.bootstrap import ensure_admin
-from zenith_site.auth.tokens import authenticate_token, create_token
+from zenith_site.auth.tokens import create_token
 from zenith_site.auth.watch import Door, still_open
 from zenith_site.models import ApiToken, AuditEntry
 

@@ -14,7 +14,8 @@ from django.db import IntegrityError
 from django.test import Client
 from django.utils import timezone
 
-from zenith_site.auth.tokens import authenticate_token, create_token
+from tests.tokens import authenticate_token
+from zenith_site.auth.tokens import create_token
 from zenith_site.models import ApiToken
 
 

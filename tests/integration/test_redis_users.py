@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.processes import REPOSITORY
 from zenith_site.embedded import redis_users
 from zenith_site.embedded.state import addresses
 from zenith_worker.wire import client as wire
 
+DEPLOY = REPOSITORY / "docs" / "deploy.md"
 #: What somebody could do with Zenith's own password: to read secrets, run code, copy or destroy all data, or stop the server.
 FORBIDDEN = (
     ("CONFIG", "GET", "requirepass"), ("CONFIG", "SET", "dir", "/"), ("ACL", "LIST"), ("ACL", "SETUSER", "x"),
@@ -41,10 +44,10 @@ def test_it_uses_every_key(worker: redis.Redis) -> None:
     assert worker.eval("return redis.call('DEL', KEYS[1])", 1, "any:key") == 1
 
 
-def test_the_command_for_a_redis_of_ones_own_makes_the_same_user() -> None:
-    made = redis_users.to_make("secret").replace("'", "").split()
-    made[2] = "copy"
-    wire.client().execute_command(*made)
+def test_the_command_in_the_docs_makes_the_same_user() -> None:
+    told = re.search(rf"^    (ACL SETUSER) {redis_users.WORKER} (on '>PASSWORD' .*)$", DEPLOY.read_text(), re.MULTILINE)
+    assert told
+    wire.client().execute_command(*told[1].split(), "copy", *told[2].replace("'", "").split())
     try:
         ours, copy = (wire.client().acl_getuser(name) for name in (redis_users.WORKER, "copy"))
         assert {name: value for name, value in ours.items() if name != "passwords"} == {

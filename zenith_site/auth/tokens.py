@@ -60,14 +60,11 @@ def identity(raw: str) -> dict[str, str]:
     return {"prefix": raw[: min(8, len(raw) // 4)], "hash": _hash(raw)}
 
 
-def authenticate_token(raw: str) -> ApiToken | None:
-    """Return the token, with its user, if it is valid now; one query, and one more where it was made with another."""
-    token, why = look_up(raw)
-    return None if why else token
-
-
 def look_up(raw: str) -> tuple[ApiToken | None, str]:
-    """Return the token, with its user, and why it opens nothing: an empty text where it does; one query."""
+    """Return the token, with its user, and why it opens nothing: an empty text where it does.
+
+    One query, and one more where it was made with another.
+    """
     digest = _hash(raw)
     token = ApiToken.objects.select_related("user").filter(hash=digest).first()
     if token is None or not constant_time_compare(token.hash, digest):

@@ -14,8 +14,3 @@ RIGHTS: Final = "~* &* +@all -@admin -@dangerous"
 def in_config(password: str) -> str:
     """Return the line of redis.conf that makes the user; the password has neither spaces nor quotes."""
     return f"user {WORKER} on >{password} {RIGHTS}"
-
-
-def to_make(password: str) -> str:
-    """Return the command that makes the user in a Redis of somebody's own."""
-    return f"ACL SETUSER {WORKER} on '>{password}' {RIGHTS}"

@@ -1,0 +1,12 @@
+"""What a raw token opens."""
+
+from __future__ import annotations
+
+from zenith_site.auth.tokens import look_up
+from zenith_site.models import ApiToken
+
+
+def authenticate_token(raw: str) -> ApiToken | None:
+    """Return the token, with its user, if it is valid now."""
+    token, why = look_up(raw)
+    return None if why else token
