@@ -80,7 +80,7 @@ def remember(admin_url: str) -> None:
 
 def sum_up() -> None:
     """Have Zenith sum up the minutes, as its engine does."""
-    from tasks_app.maintenance.periods import sum_up as step
+    from tasks_app.maintenance.compaction import compact as step
 
     while step():
         pass

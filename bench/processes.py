@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from zenith_site.embedded.processes import tethered
+from zenith_site.embedded.processes import exec_with_parent
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Processes:
         log = self.logs / f"{self.environment.get('BENCH_NAME', 'bench')}-{role}.log"
         with log.open("ab") as output:
             self._started[role] = subprocess.Popen(
-                tethered(command, death_signal=signal.SIGKILL),
+                exec_with_parent(command, death_signal=signal.SIGKILL),
                 cwd=REPOSITORY,
                 env=environment_with({**self.environment, **(environment or {})}),
                 stdin=subprocess.DEVNULL,

@@ -109,13 +109,13 @@ def _lose_a_message(lab: Lab) -> None:
 
 
 def _pass(lab: Lab, number: int, total: int) -> float:
-    from tasks_app.dispatch.repair import repair
-    from tasks_app.maintenance.reconciler import Recoverer, Searcher
+    from tasks_app.dispatch.reconciler_loop import reconcile
+    from tasks_app.maintenance.reconciler import HeldMessageRecovery, LostTaskSearch
 
     progress(f"reconcile: pass {number + 1} of {total}")
-    recoverer, searcher = Recoverer(), Searcher()
+    recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
     began = time.perf_counter()
-    repair(recoverer, searcher)
+    reconcile(recoverer, searcher)
     seconds = time.perf_counter() - began
     say(f"reconcile: pass {number + 1} of {total}: {seconds:.2f} s")
     return seconds

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from zenith_site.common.words import duration
+from zenith_site.common.humanize import duration
 
 #: Only a queue that takes this much longer than its target asks for more nodes.
 HYSTERESIS: Final = 1.1
@@ -31,7 +31,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observation:
     """How things stand.
 
     Attributes:
@@ -64,7 +64,7 @@ class Decision:
     reason: str
 
 
-def decide(rules: Rules, seen: Seen) -> Decision:
+def decide(rules: Rules, seen: Observation) -> Decision:
     """Return how many nodes there should be; where it is as many as now, why no other number."""
     if not rules.minimum <= seen.replicas <= rules.maximum:
         return _to(rules, seen, seen.replicas, "the bounds")
@@ -78,7 +78,7 @@ def decide(rules: Rules, seen: Seen) -> Decision:
     return change
 
 
-def _out(rules: Rules, seen: Seen) -> tuple[int, str]:
+def _out(rules: Rules, seen: Observation) -> tuple[int, str]:
     waits = f"{seen.waiting:,} waiting"
     target = f"target {duration(rules.target)}"
     if seen.ready < seen.replicas:
@@ -98,7 +98,7 @@ def _out(rules: Rules, seen: Seen) -> tuple[int, str]:
     return seen.replicas + max(1, min(more, seen.replicas)), why
 
 
-def _in(rules: Rules, seen: Seen) -> tuple[int, str]:
+def _in(rules: Rules, seen: Observation) -> tuple[int, str]:
     slots = seen.ready * rules.slots
     needed = math.ceil(seen.busy / (EASY * rules.slots) - 1e-9)
     # Half of them at a time: what is idle now may be needed in a moment.
@@ -106,7 +106,7 @@ def _in(rules: Rules, seen: Seen) -> tuple[int, str]:
     return min(seen.replicas, least), f"nothing waiting, {seen.busy:,} of {slots:,} slots busy"
 
 
-def _to(rules: Rules, seen: Seen, wanted: int, why: str) -> Decision:
+def _to(rules: Rules, seen: Observation, wanted: int, why: str) -> Decision:
     replicas = min(max(wanted, rules.minimum), rules.maximum)
     step = replicas - seen.replicas
     bound = ""

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from infra_app import autoscale, nodes, work
-from infra_app.autoscale import Rules, Seen
+from infra_app.autoscale import Observation, Rules
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.states import Desired, NodeStatus
@@ -23,7 +23,7 @@ from infra_app.validation import MAX_REPLICAS, QUEUE
 from infra_app.work import Beat
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.faults import contained
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_worker.wire.queue_names import why_reserved
 
@@ -34,7 +34,7 @@ BY: Final = "the autoscaler"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class AutoscaleLimits:
     """The rules that somebody gives a group; NodeGroup explains the members."""
 
     autoscale: bool = True
@@ -46,7 +46,7 @@ class Wish:
     cooldown_seconds: int = 120
 
 
-def configure(group_id: UUID, wish: Wish) -> NodeGroup:
+def configure(group_id: UUID, wish: AutoscaleLimits) -> NodeGroup:
     """Give a group other rules; no queue means: the first of its own.
 
     Raises UnknownGroupError or InvalidInputError.
@@ -59,7 +59,7 @@ def configure(group_id: UUID, wish: Wish) -> NodeGroup:
         group.scale_queue = wish.scale_queue or group.queues[0]
         group.decision, group.decided_at = "", None
         group.save(update_fields=[*wish.__dataclass_fields__, "decision", "decided_at"])
-        transaction.on_commit(lambda: changed("nodes"))
+        transaction.on_commit(lambda: refresh_pages("nodes"))
     return group
 
 
@@ -93,7 +93,7 @@ def _decide(group: NodeGroup, beats: dict[str, Beat]) -> None:
     if changes:
         nodes.scale(group.id, decision.replicas, f"{BY} ({decision.reason.rstrip('.')})")
     elif group.decision != before:
-        transaction.on_commit(lambda: changed("nodes"))
+        transaction.on_commit(lambda: refresh_pages("nodes"))
 
 
 def rules_of(group: NodeGroup) -> Rules:
@@ -104,7 +104,7 @@ def rules_of(group: NodeGroup) -> Rules:
     )  # fmt: skip
 
 
-def look(group: NodeGroup, beats: dict[str, Beat]) -> Seen:
+def look(group: NodeGroup, beats: dict[str, Beat]) -> Observation:
     """Return how a group and its queue stand. Raises redis.RedisError."""
     pressure = work.pressure(group.scale_queue)
     mine = list(group.nodes.filter(status=NodeStatus.READY, desired=Desired.RUNNING).only("id", "name"))
@@ -112,7 +112,7 @@ def look(group: NodeGroup, beats: dict[str, Beat]) -> Seen:
     if group.kind == GroupKind.CONTAINERS:
         wanted = group.nodes.filter(desired=Desired.RUNNING).count()
     consuming = [beats[name].slots for name in pressure.consumers if name in beats]
-    return Seen(
+    return Observation(
         replicas=wanted, ready=len(mine), busy=sum(beats[node.worker].busy for node in mine if node.worker in beats),
         waiting=pressure.waiting, oldest=pressure.oldest_seconds, rate=pressure.rate_out, rate_in=pressure.rate_in,
         consuming=sum(consuming), paused=pressure.paused,
@@ -120,7 +120,7 @@ def look(group: NodeGroup, beats: dict[str, Beat]) -> Seen:
     )  # fmt: skip
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: AutoscaleLimits) -> None:
     problems = []
     if wish.scale_queue and not QUEUE.fullmatch(wish.scale_queue):
         problems.append(Problem("/scale_queue", "must be 1 to 100 printable ASCII characters, neither comma nor space"))

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from django.conf import settings
 
 from infra_app.images import is_pattern
+from infra_app.masked_environment import left_out
 from infra_app.models import Host, NodeGroup
-from infra_app.shown import left_out
 from zenith_site.doctor.registry import POSTGRESQL, Finding, check, error, warning
 
 

@@ -19,7 +19,7 @@ from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.states import HOST_LOST_AFTER, Desired, NodeStatus
 from zenith_site.common.errors import StateConflictError
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 
 #: Groups that a refusal names.
 _NAMED: Final = 5
@@ -61,7 +61,7 @@ def forget(host: Host, by: str) -> Loss:
         # Where the tasks of a service are, and how, its swarm's manager says.
         Node.objects.filter(host=host, group__kind=GroupKind.SERVICE).update(host=None)
         HostSnapshot.objects.filter(host=host).delete()
-        transaction.on_commit(lambda: changed("nodes"))
+        transaction.on_commit(lambda: refresh_pages("nodes"))
     return Loss([node.name for node in lost], replaced)
 
 

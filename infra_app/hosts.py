@@ -10,7 +10,7 @@ from infra_app.models import Host
 from infra_app.states import NodeStatus
 from infra_app.validation import label_problems, region_problems
 from zenith_site.common.errors import InvalidInputError
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def change(host: Host, changes: HostChanges) -> None:
     if wanted:
         Host.objects.filter(pk=host.pk).update(**wanted)
         host.refresh_from_db()
-        transaction.on_commit(lambda: changed("nodes"))
+        transaction.on_commit(lambda: refresh_pages("nodes"))
 
 
 def with_counts() -> QuerySet[Host]:

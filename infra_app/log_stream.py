@@ -55,7 +55,7 @@ class Entry(Line):
 
 
 def topic(node: UUID) -> str:
-    """Return the topic under which pages hear of a node's new lines (zenith_site.common.hints)."""
+    """Return the topic under which pages hear of a node's new lines (zenith_site.common.live_updates)."""
     return f"node-log-{node}"
 
 

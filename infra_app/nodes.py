@@ -20,14 +20,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from infra_app import placing, work
+from infra_app import scheduler, work
 from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.states import ACTIONS, Desired, NodeStatus
 from infra_app.validation import Deployment, check, check_replicas
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 from zenith_worker.wire.ids import new_id
 
 #: Where a node is once nothing more is wanted of it than this, as long as no agent has it.
@@ -53,7 +53,7 @@ class Refused:
 
 
 @dataclass(slots=True)
-class Outcome:
+class NodeChanges:
     """What came of an action: the nodes as they are wanted now, and those that were left alone."""
 
     done: list[Node] = field(default_factory=list)
@@ -89,14 +89,14 @@ def try_deploy(asked: Deployment) -> None:
     _deployable(asked)
 
 
-def act(verb: str, node_ids: Iterable[UUID], by: str) -> Outcome:
+def act(verb: str, node_ids: Iterable[UUID], by: str) -> NodeChanges:
     """Do one thing with some nodes, in one transaction; what cannot be done with a node leaves it as it is.
 
     Args:
         verb: one of VERBS.
         by: who wants it, for people to read.
     """
-    outcome = Outcome()
+    outcome = NodeChanges()
     with transaction.atomic():
         nodes = locked_nodes(node_ids)
         for node in nodes:
@@ -105,7 +105,7 @@ def act(verb: str, node_ids: Iterable[UUID], by: str) -> Outcome:
             elif _change(node, verb, f"{verb} wanted by {by}"):
                 outcome.done.append(node)
         _recount({node.group_id for node in outcome.done}, ended=verb == "remove")
-        placing.place_waiting()
+        scheduler.place_waiting()
         if outcome.done:
             _tell()
     return outcome
@@ -235,7 +235,7 @@ def _add(group: NodeGroup, count: int, why: str) -> list[Node]:
     except IntegrityError:
         raise StateConflictError(f"A node of such a name is being made right now; try again to deploy {group.name!r}.") from None
     NodeEvent.objects.bulk_create([NodeEvent(node=node, kind="deployed", message=why) for node in nodes])
-    placing.place_waiting()
+    scheduler.place_waiting()
     return list(Node.objects.filter(id__in=[node.id for node in nodes]).select_related("group", "host").order_by("id"))
 
 
@@ -353,4 +353,4 @@ def _storable(value: Any) -> Any:
 
 
 def _tell() -> None:
-    transaction.on_commit(lambda: changed("nodes"))
+    transaction.on_commit(lambda: refresh_pages("nodes"))

@@ -8,7 +8,7 @@ from infra_app.states import NodeStatus
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import HostSeen, Look
-from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.rules import Rule, page, register
 
 
@@ -34,6 +34,6 @@ def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
 
 
 register(
-    Rule(Kind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, lasting=0.0),
-    Rule(Kind.HOST_UNREACHABLE, Severity.CRITICAL, _hosts_unreachable),
+    Rule(NotificationKind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, lasting=0.0),
+    Rule(NotificationKind.HOST_UNREACHABLE, Severity.CRITICAL, _hosts_unreachable),
 )

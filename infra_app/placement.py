@@ -13,7 +13,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ResourceRequest:
     """What a node needs.
 
     Attributes:
@@ -30,7 +30,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class HostCapacity:
     """A host and what it has left.
 
     Attributes:
@@ -54,28 +54,28 @@ class Room:
         """What is left of the scarcer of both, 1 at most."""
         return min(self.cpus_free / (self.cpus or 1), self.memory_free_mb / (self.memory_mb or 1))
 
-    def holds(self, wish: Wish) -> bool:
+    def holds(self, wish: ResourceRequest) -> bool:
         """Whether a node has room here."""
         return wish.cpus <= self.cpus_free + _ROUNDING and wish.memory_mb <= self.memory_free_mb
 
-    def less(self, wish: Wish) -> "Room":
+    def less(self, wish: ResourceRequest) -> "HostCapacity":
         """Return it with one node more."""
         cpus_free, memory_free_mb = self.cpus_free - wish.cpus, self.memory_free_mb - wish.memory_mb
         return replace(self, cpus_free=cpus_free, memory_free_mb=memory_free_mb, alike=self.alike + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Nowhere:
+class Unschedulable:
     """No host takes it, for now; `reason` is a sentence for people."""
 
     reason: str
 
 
-def choose(wish: Wish, rooms: Sequence[Room]) -> Room | Nowhere:
+def choose(wish: ResourceRequest, rooms: Sequence[HostCapacity]) -> HostCapacity | Unschedulable:
     """Return the host for a node, or why there is none."""
     labels = ", ".join(f"{name}={value}" for name, value in sorted(wish.labels.items()))
     # What a host must be, and what to say where none of those left is.
-    conditions: tuple[tuple[Callable[[Room], bool], str], ...] = (
+    conditions: tuple[tuple[Callable[[HostCapacity], bool], str], ...] = (
         (lambda room: wish.host in ("", room.host), f"There is no host {wish.host}."),
         (lambda room: room.online, f"Host {wish.host} is unreachable." if wish.host else "No Docker host is online."),
         (
@@ -89,14 +89,14 @@ def choose(wish: Wish, rooms: Sequence[Room]) -> Room | Nowhere:
     for fits, reason in conditions:
         fitting = [room for room in fitting if fits(room)]
         if not fitting:
-            return Nowhere(reason if rooms else "No Docker host is known.")
+            return Unschedulable(reason if rooms else "No Docker host is known.")
     roomy = [room for room in fitting if room.holds(wish)]
     if not roomy:
-        return Nowhere(_too_small(wish, fitting))
+        return Unschedulable(_too_small(wish, fitting))
     return min(roomy, key=lambda room: (wish.region not in ("", room.region), room.alike, -room.share_free, room.host))
 
 
-def _too_small(wish: Wish, rooms: Sequence[Room]) -> str:
+def _too_small(wish: ResourceRequest, rooms: Sequence[HostCapacity]) -> str:
     best = max(rooms, key=lambda room: room.share_free)
     left = f"{max(best.cpus_free, 0):g} CPU and {max(best.memory_free_mb, 0):,} MB"
     return f"No host has room for {wish.cpus:g} CPU and {wish.memory_mb:,} MB; {best.host} has most left: {left}."

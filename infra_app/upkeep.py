@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from infra_app import nodes, placing
+from infra_app import nodes, scheduler
 from infra_app.models import Node, NodeGroup, NodeSample
 from infra_app.states import NodeStatus
 from zenith_site.common.faults import contained
@@ -32,7 +32,7 @@ def run(stop: threading.Event) -> None:
         nonlocal pruned_at
         placed = removed = 0
         with contained("placer", "nodes that wait for a host"):
-            placed = placing.place_waiting()
+            placed = scheduler.place_waiting()
         with contained("placer", "nodes that are drained"):
             removed = nodes.remove_drained()
         if time.monotonic() - pruned_at >= _PRUNE_EVERY:

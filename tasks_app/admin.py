@@ -17,7 +17,7 @@ from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePaus
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
-from zenith_site.common.callers import OPERATE, Caller, caller_of, known_caller, note
+from zenith_site.common.callers import OPERATE, Caller, audit_details, authorize, known_caller
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import shorten
 
@@ -101,16 +101,16 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay the chosen dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Send new tasks in their place; those decided about before stay as they are."""
-        result = replay(Replay(which=_selection(chosen)), _origin(caller_of(request, OPERATE)))
+        result = replay(Replay(which=_selection(chosen)), _origin(authorize(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
-        note(request, replayed=total)
+        audit_details(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
 
     @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Leave it at that."""
-        count = discard(_selection(chosen), "", _origin(caller_of(request, OPERATE)))
-        note(request, discarded=count)
+        count = discard(_selection(chosen), "", _origin(authorize(request, OPERATE)))
+        audit_details(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
 

@@ -1,13 +1,13 @@
 """What the engine does for tasks."""
 
-from tasks_app.dispatch import relay, repair, replays
+from tasks_app.dispatch import reconciler_loop, relay, replay_runner
 from tasks_app.maintenance import retention, samples
 from tasks_app.recording import recorder
 from zenith_site.common import engine
 
 engine.register("recorder", recorder.run)
 engine.register("relay", relay.run)
-engine.register("reconciler", repair.run)
-engine.register("replays", replays.run)
+engine.register("reconciler", reconciler_loop.run)
+engine.register("replays", replay_runner.run)
 engine.register("retention", retention.run)
 engine.register("samples", samples.run)

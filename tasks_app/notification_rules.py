@@ -10,12 +10,12 @@ from django.utils import timezone
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.web.links import tasks_with
+from zenith_site.common.humanize import duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.site_paths import page_path
-from zenith_site.common.words import duration
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Failures, Look
-from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.rules import Rule, page, register
 from zenith_worker.wire import clearing, stream
 from zenith_worker.wire.heartbeat import read_all, unreadable
@@ -81,9 +81,9 @@ def _tasks_of_worker(name: str) -> str:
 
 
 register(
-    Rule(Kind.DEAD_LETTER, Severity.WARNING, _dead_letters, lasting=0.0, settles=0.0),
-    Rule(Kind.WORKER_GONE, Severity.WARNING, _workers_gone),
-    Rule(Kind.QUEUE_AGE, Severity.WARNING, _queues_behind),
-    Rule(Kind.STREAM_LAG, Severity.CRITICAL, _stream_behind),
-    Rule(Kind.SET_ASIDE, Severity.WARNING, _set_aside, lasting=0.0),
+    Rule(NotificationKind.DEAD_LETTER, Severity.WARNING, _dead_letters, lasting=0.0, settles=0.0),
+    Rule(NotificationKind.WORKER_GONE, Severity.WARNING, _workers_gone),
+    Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, _queues_behind),
+    Rule(NotificationKind.STREAM_LAG, Severity.CRITICAL, _stream_behind),
+    Rule(NotificationKind.SET_ASIDE, Severity.WARNING, _set_aside, lasting=0.0),
 )

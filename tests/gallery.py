@@ -17,9 +17,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks_app.models import Task
 from tasks_app.web import urls as tasks_urls
-from tasks_app.web.cursor import live
-from zenith_site.common.callers import OPERATE, VIEW, caller_of
-from zenith_site.common.hints import changed
+from tasks_app.web.cursor import with_event_cursor
+from zenith_site.common.callers import OPERATE, VIEW, authorize
+from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.pages import answer, confirm, render_page
 from zenith_site.urls import urlpatterns as site_urls
 
@@ -27,10 +27,10 @@ SIZE = 8
 
 
 @require_safe
-@live
+@with_event_cursor
 def gallery(request: HttpRequest) -> HttpResponse:
     """A list with tabs, filters, a selection and a pager; and both kinds of emptiness."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     tasks = Task.objects.defer("args", "kwargs").order_by("name" if request.GET.get("sort") == "name" else "-id")
     if status := request.GET.get("status"):
         tasks = tasks.filter(status=status)
@@ -49,7 +49,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
 @require_safe
 def confirm_cancel(request: HttpRequest) -> HttpResponse:
     """Ask before the selected tasks are cancelled."""
-    caller_of(request, OPERATE)
+    authorize(request, OPERATE)
     ids = request.GET.getlist("id")
     if not ids:
         messages.warning(request, "No task was selected.")
@@ -64,16 +64,16 @@ def confirm_cancel(request: HttpRequest) -> HttpResponse:
 @require_POST
 def cancel(request: HttpRequest) -> HttpResponse:
     """Say what would have been done."""
-    caller_of(request, OPERATE)
+    authorize(request, OPERATE)
     messages.success(request, f"{len(request.POST.getlist('id'))} tasks cancelled.")
-    changed("gallery")
+    refresh_pages("gallery")
     return answer(request, "gallery")
 
 
 @require_safe
 def no_nodes(request: HttpRequest) -> HttpResponse:
     """The Nodes page of an installation without any Docker host."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     context = {"hosts": [], "groups": [], "online": 0, "tabs": [], "filtered": False}
     return render_page(request, "nodes/nodes.html", context, fragments=["nodes/_hosts.html", "nodes/_nodes.html"])
 

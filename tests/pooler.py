@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from tests.processes import free_port, listens, tethered
+from tests.processes import exec_with_parent, free_port, listens
 from tests.programs import program
 from tests.waiting import eventually
 
@@ -43,7 +43,7 @@ def pooled(directory: Path, mode: str) -> Iterator[None]:
     )  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tethered(program("pgbouncer"), str(config)), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            exec_with_parent(program("pgbouncer"), str(config)), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     place = {name: known[name] for name in ("HOST", "PORT")}
     try:

@@ -73,7 +73,7 @@ class Forked:
             cls._nursery, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             program = (sys.executable, str(REPOSITORY / "tests" / "warm.py"), str(other.fileno()))
             subprocess.Popen(
-                tethered(*program), cwd=REPOSITORY, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL,
+                exec_with_parent(*program), cwd=REPOSITORY, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
             )  # fmt: skip
             other.close()
@@ -107,9 +107,9 @@ class Forked:
         return b"".join(iter(lambda: self._told.read(1).strip(), b""))
 
 
-def tethered(*program: str) -> list[str]:
+def exec_with_parent(*program: str) -> list[str]:
     """Return a program's command line such that it ends with the tests, also when these are killed."""
-    tether = (str(REPOSITORY / "zenith_site" / "tether.py"), str(os.getpid()), str(int(signal.SIGKILL)), "-", "-")
+    tether = (str(REPOSITORY / "zenith_site" / "exec_with_parent.py"), str(os.getpid()), str(int(signal.SIGKILL)), "-", "-")
     return [sys.executable, "-I", "-S", *tether, *program]
 
 
@@ -136,7 +136,7 @@ class Process:
                 self.popen = Forked(command, env, output.fileno())
                 return
             self.popen = subprocess.Popen(
-                tethered(sys.executable, *command),
+                exec_with_parent(sys.executable, *command),
                 cwd=REPOSITORY, env=env, stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else output, stderr=output, start_new_session=True, text=pipes,
             )  # fmt: skip

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.processes import listens, tethered
+from tests.processes import exec_with_parent, listens
 from tests.programs import program
 from tests.waiting import eventually
 
@@ -61,7 +61,7 @@ def nginx(directory: Path, port: int, web: int, path: str) -> Iterator[ssl.SSLCo
     log = directory / "nginx.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tethered(program("nginx"), "-c", str(config), "-p", str(directory)),
+            exec_with_parent(program("nginx"), "-c", str(config), "-p", str(directory)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -18,7 +18,7 @@ from django.urls import reverse
 from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
-from zenith_site.common.callers import note
+from zenith_site.common.callers import audit_details
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
 
@@ -96,7 +96,7 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         """Make tokens, and what was made with them, open nothing any more; they stay in the list."""
         count, others = revoke(tokens)
-        note(request, revoked=count, **({"made_with_them": others} if others else {}))
+        audit_details(request, revoked=count, **({"made_with_them": others} if others else {}))
         self.message_user(request, f"{count} revoked.", messages.SUCCESS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
@@ -119,14 +119,14 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
     def save_model(self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool) -> None:
         """Give a new token its key, and show it this once."""
         if change:
-            note(request, changed=form.changed_data)
+            audit_details(request, changed=form.changed_data)
             super().save_model(request, obj, form, change)
             return
         raw = new_raw()
         for name, value in identity(raw).items():
             setattr(obj, name, value)
         super().save_model(request, obj, form, change)
-        note(request, created=str(obj), user=obj.user.get_username(), scopes=obj.scopes)
+        audit_details(request, created=str(obj), user=obj.user.get_username(), scopes=obj.scopes)
         self.message_user(request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING)
 
 
@@ -170,7 +170,7 @@ class AuditAdmin(ReadOnlyAdmin):
         """Return the page, or what it shows as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied("The audit log takes the permission to view it.")
-        audit_list.settle()
+        audit_list.write_pending_refusals()
         kind = wanted(request)
         asked = request.GET.copy()
         asked.pop("format", None)

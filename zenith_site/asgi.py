@@ -19,8 +19,8 @@ from tasks_app.web.routing import websocket_urlpatterns  # noqa: E402
 from zenith_site.auth.socket_limit import SocketLimit  # noqa: E402
 from zenith_site.auth.sockets import SocketAuth  # noqa: E402
 from zenith_site.server_limits import Limits, limit_server  # noqa: E402
-from zenith_site.slow_readers import SlowReaders  # noqa: E402
 from zenith_site.sub_path import SubPath  # noqa: E402
+from zenith_site.websocket_backpressure import WebSocketBackpressure  # noqa: E402
 
 limit_server(
     Limits(
@@ -40,6 +40,6 @@ _sockets = SocketLimit(
 application = ProtocolTypeRouter(
     {
         "http": SubPath(_http),
-        "websocket": SlowReaders(SubPath(SocketAuth(_sockets))),
+        "websocket": WebSocketBackpressure(SubPath(SocketAuth(_sockets))),
     }
 )

@@ -4,7 +4,7 @@ from zenith_site.common import faults
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Look
-from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.rules import Rule, register
 
 
@@ -13,4 +13,4 @@ def _faults(open_keys: frozenset[str]) -> Look:
     return decisions.faults(found, open_keys, page_path("notifications"))
 
 
-register(Rule(Kind.FAULT, Severity.CRITICAL, _faults, lasting=0.0, settles=faults.RECENT))
+register(Rule(NotificationKind.FAULT, Severity.CRITICAL, _faults, lasting=0.0, settles=faults.RECENT))

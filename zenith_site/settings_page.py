@@ -17,7 +17,7 @@ from zenith_site.auth.passwords import ThrottledPasswordChangeForm
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.token_api import TokenRequest, make_token, own_token, revoke_token
 from zenith_site.auth.tokens import made_with
-from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, caller_of
+from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, authorize
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import is_secret
@@ -69,7 +69,7 @@ class TokenForm(forms.Form):
 @require_safe
 def settings_page(request: HttpRequest) -> HttpResponse:
     """Everything that a person can set, and what the installation runs with."""
-    caller = caller_of(request, VIEW)
+    caller = authorize(request, VIEW)
     context = {
         "form": ProfileForm(instance=cast(User, request.user)),
         "theme": request.COOKIES.get("theme", "system"),
@@ -84,7 +84,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def save_profile(request: HttpRequest) -> HttpResponse:
     """Save name and e-mail address."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     form = ProfileForm(request.POST, instance=cast(User, request.user))
     if form.is_valid():
         form.save()
@@ -97,7 +97,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 @require_POST
 def save_theme(request: HttpRequest) -> HttpResponse:
     """Keep the theme in a cookie, as static/js/theme.js does."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     theme = request.POST.get("theme", "")
     response = answer(request, "settings")
     if theme in ("dark", "light"):
@@ -110,7 +110,7 @@ def save_theme(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def change_password(request: HttpRequest) -> HttpResponse:
     """Change one's own password; other sessions end."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     form = ThrottledPasswordChangeForm(request, cast(User, request.user), request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         update_session_auth_hash(request, form.save())
@@ -129,7 +129,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def make(request: HttpRequest) -> HttpResponse:
     """Ask for a token's name and scopes (GET), and make it (POST): it is shown this once."""
-    caller = caller_of(request, OWN_TOKENS)
+    caller = authorize(request, OWN_TOKENS)
     form = TokenForm(request.POST if request.method == "POST" else None)
     held = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
     cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = held
@@ -154,7 +154,7 @@ def make(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     """Ask before a token is revoked (GET), and revoke it (POST)."""
-    caller = caller_of(request, OWN_TOKENS)
+    caller = authorize(request, OWN_TOKENS)
     if request.method == "POST":
         messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} opens nothing any more.")
         return answer(request, "settings")

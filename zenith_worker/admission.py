@@ -20,7 +20,7 @@ from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.deliveries import last_crash, reached
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import append
 
@@ -40,13 +40,13 @@ def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
     """
     request = task.request
     if carried(request).number:
-        with_redis_retries(lambda: reached(request.id, Run.of_request(request)))
+        with_redis_retries(lambda: reached(request.id, RunNumber.of_request(request)))
     if _may_be_a_copy(request) and ended_before(request.id):
         logger.warning("Task %s was delivered again after its end; it does not run again.", request.id)
         _return_part_again(task)
         raise NotThisDelivery
     tag = (request.properties or {}).get("delivery_tag", "")
-    claim = with_redis_retries(lambda: claims.begin(request.id, run=Run.of_request(request), tag=tag))
+    claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), tag=tag))
     if claim.verdict == Verdict.CANCELLED:
         with_redis_retries(lambda: append([_revoked(request)]))
     if claim.verdict == Verdict.ENDED:
@@ -104,7 +104,7 @@ def _may_be_a_copy(request: Any) -> bool:
 def _started(request: Any) -> Event:
     """Return the step of a task that must not run again whatever happens: it is told before the body can do anything."""
     return Event(
-        task_id=request.id, status=Status.STARTED, at=time.time(), **Run.of_request(request)._asdict(),
+        task_id=request.id, status=Status.STARTED, at=time.time(), **RunNumber.of_request(request)._asdict(),
         delivery=carried(request).number, worker=request.hostname or "", received_at=carried(request).received_at, early=True,
         **origin(request),
     )  # fmt: skip
@@ -112,7 +112,7 @@ def _started(request: Any) -> Event:
 
 def _revoked(request: Any) -> Event:
     return Event(
-        task_id=request.id, status=Status.REVOKED, at=time.time(), **Run.of_request(request)._asdict(),
+        task_id=request.id, status=Status.REVOKED, at=time.time(), **RunNumber.of_request(request)._asdict(),
         delivery=carried(request).number, worker=request.hostname or "", received_at=carried(request).received_at,
         message="refused by its worker: it was cancelled",
     )  # fmt: skip

@@ -24,7 +24,7 @@ from zenith_worker.wire.deliveries import lost, most_deliveries
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import REFUSED_HEADER
 from zenith_worker.wire.instance import instance
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Entry
 
@@ -97,7 +97,7 @@ class Consumer(CeleryConsumer):
         id_ = message.headers.get("id") if isinstance(message.headers, dict) else None
         if not (isinstance(id_, str) and (message.delivery_info or {}).get("redelivered")):
             return
-        run = Run.of(message.headers)
+        run = RunNumber.of(message.headers)
         times = with_redis_retries(lambda: lost(id_, run))
         if times >= most_deliveries(self.app.tasks.get(message.headers.get("task")) or self.app.Task):
             raise DeliveredTooOftenError(f"{times} processes that had taken its message died before its body could begin")
@@ -137,7 +137,7 @@ class Consumer(CeleryConsumer):
 def _repair(message: Any) -> None:
     """Put right what Celery counts with without looking."""
     if isinstance(message.headers, dict):
-        run = Run.of(message.headers)
+        run = RunNumber.of(message.headers)
         for header, member in _COUNTS.items():
             if header in message.headers:
                 message.headers[header] = getattr(run, member)
@@ -167,7 +167,7 @@ def _check(message: Any) -> None:
 
 
 def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, kept: str, hostname: str) -> Event:
-    run = Run.of(headers)
+    run = RunNumber.of(headers)
     kind = type(error).__name__
     return Event(
         task_id=headers["id"], status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt, worker=hostname,

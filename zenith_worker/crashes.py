@@ -14,7 +14,7 @@ from zenith_worker.wire import claims
 from zenith_worker.wire.deliveries import note_crash, note_lost, put_back
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.instance import instance
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import append
 
@@ -38,11 +38,11 @@ class CrashNotingRequest(Request):
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """Hand back what a stopping worker cuts short; Celery may call that a retry, which it is not."""
-        hand_back(self.id, Run.of(self.request_dict))
+        hand_back(self.id, RunNumber.of(self.request_dict))
         super()._announce_cancelled(emit_retry=False)
 
 
-def _started(request: Request, run: Run) -> Event:
+def _started(request: Request, run: RunNumber) -> Event:
     """Return the step that began the run: a process may die before anybody looked."""
     known = carried(request)
     return Event(
@@ -51,7 +51,7 @@ def _started(request: Request, run: Run) -> Event:
     )  # fmt: skip
 
 
-def hand_back(task_id: str, run: Run) -> None:
+def hand_back(task_id: str, run: RunNumber) -> None:
     """Let go of a task that a stopping worker cuts short: its interruption does not count as a crash."""
     try:
         if claims.release(task_id, run):
@@ -61,7 +61,7 @@ def hand_back(task_id: str, run: Run) -> None:
 
 
 def _note_crash(request: Request, reason: str) -> None:
-    run = Run.of(request.request_dict)
+    run = RunNumber.of(request.request_dict)
     try:
         # Before the message is put back: another worker would refuse it as long as this one seems to run it.
         if not with_redis_retries(lambda: claims.abandon(request.id, run, instance()), patience=30.0):

@@ -16,7 +16,7 @@ from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
 from zenith_worker.signals import origin
 from zenith_worker.wire.events import NO_META, Event
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 #: What is kept of an exception's message and of its traceback's end, in characters.
@@ -56,7 +56,7 @@ class Outcome:
 
         Raises ResultNotJSONError or ResultTooLargeError.
         """
-        known, run = carried(self.request), Run.of_request(self.request)
+        known, run = carried(self.request), RunNumber.of_request(self.request)
         # As django-celery-results has it: a body may set `request.meta`.
         own = getattr(self.request, "meta", None)
         meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None

@@ -33,7 +33,7 @@ from zenith_worker.wire.deliveries import count_delivery, most_deliveries, put_b
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.routing import priority_of
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
     if (headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")) or headers.get("retries"):
         return
     args, kwargs, embed = body
-    nesting = Run.of(headers).nesting
+    nesting = RunNumber.of(headers).nesting
     call = _Call(sender, list(args or ()), dict(kwargs or {}), headers.get("argsrepr"), headers.get("kwargsrepr"))
     event = Event(
         task_id=headers["id"],
@@ -89,7 +89,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
 @signals.task_received.connect
 def stamp_received(request: Request, **_: Any) -> None:
     """Note on the request when it came, and which delivery of its message this is."""
-    run = Run.of(request.request_dict)
+    run = RunNumber.of(request.request_dict)
     stamp(request.request_dict, count_delivery(request.id, run) if request.delivery_info["redelivered"] else 0)
     if request.eta is not None:
         _bound_backoff(request)
@@ -134,7 +134,7 @@ def report_quiet_end(task: CeleryTask[..., Any], retval: Any, state: str, **_: A
 
 def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
     """Report that a body gave its message back; from a number of deliveries on it is not taken back but fails the task."""
-    request, run = task.request, Run.of_request(task.request)
+    request, run = task.request, RunNumber.of_request(task.request)
     deliveries = carried(request).number + 1
     if deliveries >= most_deliveries(task):
         rejection.requeue = False
@@ -172,7 +172,7 @@ def origin(request: Any) -> dict[str, Any]:
         "kwargs": call.shown_kwargs,
         "priority": priority_of(delivery.get("priority")),
         "parent_id": _id(getattr(request, "parent_id", None)),
-        "extras": call.extras(extras.of_request(request), Run.of_request(request).nesting),
+        "extras": call.extras(extras.of_request(request), RunNumber.of_request(request).nesting),
     }
 
 

@@ -24,7 +24,7 @@ from zenith_worker.crashes import hand_back
 from zenith_worker.signals import origin
 from zenith_worker.wire import claims, heartbeat, pauses, stream
 from zenith_worker.wire.events import Event
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def sign_off(sender: Any, **_: Any) -> None:
     """At the end of a stop on purpose, hand back what was reserved, and do not look dead but gone."""
     _stopped.set()
     for request in list(worker_state.reserved_requests):
-        hand_back(request.id, Run.of(request.request_dict))
+        hand_back(request.id, RunNumber.of(request.request_dict))
     _say_goodbye(sender.hostname)
 
 
@@ -199,7 +199,7 @@ def _has_news(request: Request) -> bool:
 
 
 def _report(request: Request) -> Iterator[Event]:
-    run = Run.of(request.request_dict)
+    run = RunNumber.of(request.request_dict)
     received = carried(request).received_at or time.time()
     yield Event(
         task_id=request.id,

@@ -12,7 +12,7 @@ from infra_app.agent.names import node_of
 from infra_app.errors import EngineError
 from infra_app.gateway import Engine, EngineEvent
 from infra_app.models import Node, NodeEvent
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 from zenith_site.common.loops import with_fresh_connection
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,6 @@ def _note_oom(node: UUID) -> None:
                 NodeEvent.objects.create(
                     node_id=node, kind="memory", message="The kernel killed a process of it for want of memory."
                 )
-                hints.changed("nodes")
+                live_updates.refresh_pages("nodes")
     except DatabaseError as error:
         logger.warning("An event of node %s is lost: %s", node, error)

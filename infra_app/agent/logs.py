@@ -15,7 +15,7 @@ from infra_app.gateway import Engine, LogLine
 from infra_app.log_stream import MAX_LINES, Line
 from infra_app.models import Node
 from infra_app.states import NodeStatus
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Follower:
             lines, self._lines = self._lines, []
             if lines:
                 log_stream.append(self.node, lines)
-                hints.changed(log_stream.topic(self.node))
+                live_updates.refresh_pages(log_stream.topic(self.node))
 
     def _run(self) -> None:
         try:

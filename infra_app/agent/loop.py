@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from infra_app.agent.beats import Beats
 from infra_app.agent.names import container_name, owner
-from infra_app.agent.steps import GRACE, Hand
+from infra_app.agent.node_reconciler import GRACE, NodeReconciler
 from infra_app.errors import EngineError
 from infra_app.gateway import Engine, OwnedContainer
 from infra_app.models import Node
@@ -67,7 +67,7 @@ class Loop:
         key: marks what this host's agent made.
     """
 
-    def __init__(self, engine: Engine, host_id: int, key: UUID, hand: Hand, beats: Beats) -> None:
+    def __init__(self, engine: Engine, host_id: int, key: UUID, hand: NodeReconciler, beats: Beats) -> None:
         self._engine = engine
         self._host_id = host_id
         self._key = key
@@ -168,7 +168,7 @@ class Loop:
 
     def _settle(self, node_id: UUID) -> float | None:
         with with_fresh_connection():
-            again = self._hand.settle(node_id)
+            again = self._hand.reconcile(node_id)
         return None if again is None else max(0.0, (again - timezone.now()).total_seconds())
 
 

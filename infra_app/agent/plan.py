@@ -26,7 +26,7 @@ SILENT: Final = 20.0
 _KILLED: Final = 137
 
 
-class Do(Enum):
+class Step(Enum):
     """A step that the agent can take."""
 
     CREATE = auto()
@@ -42,61 +42,61 @@ class Do(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class NextStep:
     """The step, and for SETTLE where the node is, why, and when to look again at the latest."""
 
-    do: Do
+    do: Step
     status: NodeStatus | None = None
     reason: str = ""
     again: datetime | None = None
 
 
-def plan(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> Move:
+def plan(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> NextStep:
     """Return the next step for a node. `beat` is its worker's newest heartbeat; reads `group`."""
     running = box is not None and box.running
     match Desired(node.desired):
         case Desired.REMOVED:
-            return Move(Do.STOP if running else Do.REMOVE) if box else Move(Do.SETTLE, NodeStatus.REMOVED)
+            return NextStep(Step.STOP if running else Step.REMOVE) if box else NextStep(Step.SETTLE, NodeStatus.REMOVED)
         case Desired.STOPPED:
-            return Move(Do.STOP) if running else Move(Do.SETTLE, NodeStatus.STOPPED)
+            return NextStep(Step.STOP) if running else NextStep(Step.SETTLE, NodeStatus.STOPPED)
         case Desired.DRAINED:
-            return _drain(box, beat, now) if box and running else Move(Do.SETTLE, NodeStatus.STOPPED)
+            return _drain(box, beat, now) if box and running else NextStep(Step.SETTLE, NodeStatus.STOPPED)
         case Desired.RUNNING:
             return _run(node, box, beat, now)
 
 
-def _run(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> Move:
+def _run(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> NextStep:
     if box is None:
-        return _waiting(node, now) or Move(Do.CREATE)
+        return _waiting(node, now) or NextStep(Step.CREATE)
     if box.labels.get(REVISION_LABEL) != str(node.revision) or box.status in {"dead", "removing"}:
         return _replace(node, box, now)
     if box.running:
         return _keep_running(node, box, beat, now)
     if box.status == "created":
-        return _waiting(node, now) or Move(Do.START)
+        return _waiting(node, now) or NextStep(Step.START)
     if is_fresh(node) or node.status in {NodeStatus.STOPPED, NodeStatus.DRAINING}:
-        return Move(Do.START)
+        return NextStep(Step.START)
     if node.finished_at != box.finished_at:
-        return Move(Do.NOTE_END)
+        return NextStep(Step.NOTE_END)
     return _after_end(node, box, now)
 
 
-def _replace(node: Node, box: ContainerState, now: datetime) -> Move:
+def _replace(node: Node, box: ContainerState, now: datetime) -> NextStep:
     """Have the container go, so that another is made; one that runs goes on while its successor's image cannot be had."""
     if not box.running:
-        return Move(Do.REMOVE)
-    return _waiting(node, now) or Move(Do.REPLACE)
+        return NextStep(Step.REMOVE)
+    return _waiting(node, now) or NextStep(Step.REPLACE)
 
 
-def _keep_running(node: Node, box: ContainerState, beat: Beat | None, now: datetime) -> Move:
+def _keep_running(node: Node, box: ContainerState, beat: Beat | None, now: datetime) -> NextStep:
     if box.status == "paused":
-        return Move(Do.SETTLE, NodeStatus.STARTING, "Somebody has paused its container.", _soon(now, 5))
+        return NextStep(Step.SETTLE, NodeStatus.STARTING, "Somebody has paused its container.", _soon(now, 5))
     if node.status == NodeStatus.DRAINING:
         # It has given up its queues: what it still has is finished first, then it starts anew.
         return _drain(box, beat, now)
     if beat and answers(beat, box):
-        return Move(Do.SETTLE, NodeStatus.READY)
-    return Move(Do.SETTLE, NodeStatus.STARTING, _silence(node, box, now), _soon(now, 0.5))
+        return NextStep(Step.SETTLE, NodeStatus.READY)
+    return NextStep(Step.SETTLE, NodeStatus.STARTING, _silence(node, box, now), _soon(now, 0.5))
 
 
 def _silence(node: Node, box: ContainerState, now: datetime) -> str:
@@ -106,35 +106,35 @@ def _silence(node: Node, box: ContainerState, now: datetime) -> str:
     return how_it_ended(node.exit_code, oom_killed=node.oom_killed) + "; started again." if node.falls else ""
 
 
-def _drain(box: ContainerState, beat: Beat | None, now: datetime) -> Move:
+def _drain(box: ContainerState, beat: Beat | None, now: datetime) -> NextStep:
     # The container cannot finish what its worker is not there to finish.
     if beat is None or not answers(beat, box) or not (beat.queues or beat.held or beat.busy):
         started = box.started_at or now
         if beat is None and (now - started).total_seconds() < SILENT:
-            return Move(Do.SETTLE, NodeStatus.DRAINING, "Its worker is still starting.", _soon(now, 1))
-        return Move(Do.STOP)
+            return NextStep(Step.SETTLE, NodeStatus.DRAINING, "Its worker is still starting.", _soon(now, 1))
+        return NextStep(Step.STOP)
     if beat.queues:
-        return Move(Do.TELL_DRAIN)
+        return NextStep(Step.TELL_DRAIN)
     tasks = "one task" if beat.held == 1 else f"{beat.held} tasks"
-    return Move(Do.SETTLE, NodeStatus.DRAINING, f"It finishes {tasks}.", _soon(now, 1))
+    return NextStep(Step.SETTLE, NodeStatus.DRAINING, f"It finishes {tasks}.", _soon(now, 1))
 
 
-def _after_end(node: Node, box: ContainerState, now: datetime) -> Move:
+def _after_end(node: Node, box: ContainerState, now: datetime) -> NextStep:
     ended = how_it_ended(box.exit_code, oom_killed=box.oom_killed)
     policy = node.group.restart_policy
     if policy == RestartPolicy.NO:
-        return Move(Do.SETTLE, NodeStatus.FAILED, f"{ended}; it is not to be started again.")
+        return NextStep(Step.SETTLE, NodeStatus.FAILED, f"{ended}; it is not to be started again.")
     if policy == RestartPolicy.ON_FAILURE and box.exit_code == 0:
-        return Move(Do.SETTLE, NodeStatus.STOPPED, f"{ended} by itself.")
-    return _waiting(node, now) or Move(Do.START)
+        return NextStep(Step.SETTLE, NodeStatus.STOPPED, f"{ended} by itself.")
+    return _waiting(node, now) or NextStep(Step.START)
 
 
-def _waiting(node: Node, now: datetime) -> Move | None:
+def _waiting(node: Node, now: datetime) -> NextStep | None:
     """Return the wait before the next try of a node that failed; None where it is over, or somebody asked anew."""
     if is_fresh(node) or node.retry_at is None or node.retry_at <= now:
         return None
     looping = node.falls >= CRASH_LOOP or node.status == NodeStatus.FAILED
-    return Move(Do.SETTLE, NodeStatus.FAILED if looping else NodeStatus.STARTING, node.reason, node.retry_at)
+    return NextStep(Step.SETTLE, NodeStatus.FAILED if looping else NodeStatus.STARTING, node.reason, node.retry_at)
 
 
 def is_fresh(node: Node) -> bool:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from infra_app.models import Node, NodeEvent
 from infra_app.states import NodeStatus
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 
 #: Longest message of an event, and longest reason, in characters: an engine's reason may be a page.
 _LONGEST = 1000
@@ -31,10 +31,10 @@ def observe(node: Node, *events: tuple[str, str], **observed: Any) -> None:
         NodeEvent.objects.bulk_create(NodeEvent(node_id=node.pk, kind=kind, message=text[:_LONGEST]) for kind, text in events)
     for name, value in changed.items():
         setattr(node, name, value)
-    hints.changed("nodes")
+    live_updates.refresh_pages("nodes")
 
 
-def settle(node: Node, status: NodeStatus, reason: str) -> None:
+def set_status(node: Node, status: NodeStatus, reason: str) -> None:
     """Write where a node is, and that what was asked of it is done as far as it can be."""
     now = timezone.now()
     observed: dict[str, Any] = {"status": status, "reason": reason, "observed_generation": node.generation}

@@ -20,18 +20,18 @@ from django.conf import settings
 
 from infra_app.agent import record
 from infra_app.agent.beats import Beats
+from infra_app.agent.container_spec import NotReachableError, command, environment, secret_files
 from infra_app.agent.loop import Every
 from infra_app.agent.names import GROUP_LABEL, SERVICE_LABEL, SPEC_LABEL, service_name, slot_id, slot_template
+from infra_app.agent.node_reconciler import GRACE
 from infra_app.agent.plan import how_it_ended
-from infra_app.agent.recipe import NotReachableError, command, environment, secret_files
-from infra_app.agent.steps import GRACE
 from infra_app.errors import EngineError
 from infra_app.gateway import EngineInfo
 from infra_app.gateway.swarm import SERVICE_SECRETS_DIRECTORY, Service, ServiceSpec, ServiceTask, Swarm
+from infra_app.masked_environment import left_out
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.models.group import GroupKind, RestartPolicy
 from infra_app.models.node import worker_name
-from infra_app.shown import left_out
 from infra_app.states import NodeStatus
 from infra_app.work import Beat
 from zenith_site.common.loops import repeat
@@ -161,12 +161,12 @@ class Services:
             node = nodes.pop(slot, None)
             if task.wanted in _ENDED and task.state in _ENDED:
                 if node is not None:
-                    record.settle(node, NodeStatus.REMOVED, "")
+                    record.set_status(node, NodeStatus.REMOVED, "")
                 continue
             self._write_slot(node or _new_node(group, slot), task, hosts.get(task.swarm_node), beats)
         for node in nodes.values():
             if node.status != NodeStatus.REMOVED:
-                record.settle(node, NodeStatus.REMOVED, "")
+                record.set_status(node, NodeStatus.REMOVED, "")
 
     def _write_slot(self, node: Node, task: ServiceTask, host_id: int | None, beats: dict[str, Beat]) -> None:
         observed: dict[str, object] = {"host_id": host_id}
@@ -181,7 +181,7 @@ class Services:
         record.observe(node, **observed)
         status, reason = _place(task, beats.get(worker_name(node)))
         if (node.status, node.reason) != (status, reason):
-            record.settle(node, status, reason)
+            record.set_status(node, status, reason)
 
 
 def _place(task: ServiceTask, beat: Beat | None) -> tuple[NodeStatus, str]:

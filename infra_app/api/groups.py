@@ -22,13 +22,13 @@ from infra_app.api.schemas import (
     Replicas,
     Variables,
 )
-from infra_app.autoscaler import MAX_SECONDS, Wish
+from infra_app.autoscaler import MAX_SECONDS, AutoscaleLimits
 from infra_app.errors import UnknownGroupError
 from infra_app.models import NodeGroup
 from infra_app.states import NodeStatus
 from infra_app.validation import MAX_REPLICAS
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize, known_caller
 
 router = Router(tags=["nodes"])
 
@@ -87,14 +87,14 @@ class AutoscaleRequest(Body):
 @router.get("", response=list[GroupAnswer], summary="List groups", operation_id="list_groups")
 def list_groups(request: HttpRequest) -> list[GroupAnswer]:
     """Return the groups that are not removed, by name."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [_answer(group) for group in _groups()]
 
 
 @router.get("/{group_id}", response=GroupAnswer, summary="Show one group", operation_id="show_group")
 def show_group(request: HttpRequest, group_id: str) -> GroupAnswer:
     """Return a group; 404 once it is removed."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return _found(group_id)
 
 
@@ -108,7 +108,7 @@ def change_group(request: HttpRequest, group_id: str, body: ChangeRequest) -> Gr
     if "queues" in changes:
         changes["queues"] = tuple(changes["queues"])
     group = nodes.change(_key(group_id), caller.name, **changes)
-    note(request, group=group.name, changed=sorted(changes))
+    audit_details(request, group=group.name, changed=sorted(changes))
     return _found(group_id)
 
 
@@ -117,7 +117,7 @@ def remove_group(request: HttpRequest, group_id: str) -> ActAnswer:
     """Remove all its nodes, and the group with them. What runs on them is handed back to its queue."""
     caller = known_caller(request)
     removed = nodes.remove_group(_key(group_id), caller.name)
-    note(request, group=str(group_id), nodes=len(removed))
+    audit_details(request, group=str(group_id), nodes=len(removed))
     return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in removed], refused=[])
 
 
@@ -126,7 +126,7 @@ def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> Scal
     """Have it run so many nodes. Autoscaling, where it is on, goes on from there."""
     caller = known_caller(request)
     scaled = nodes.scale(_key(group_id), body.replicas, caller.name)
-    note(request, group=scaled.group.name, before=scaled.before, replicas=body.replicas)
+    audit_details(request, group=scaled.group.name, before=scaled.before, replicas=body.replicas)
     return ScaleAnswer.model_construct(
         group=_found(group_id), before=scaled.before, added=[NodeBrief.of(node) for node in scaled.added],
         leaving=[NodeBrief.of(node) for node in scaled.leaving],
@@ -142,8 +142,8 @@ def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> Scal
 )
 def autoscale_group(request: HttpRequest, group_id: str, body: AutoscaleRequest) -> GroupAnswer:
     """Have its size follow a queue; `decision` of the group says what was decided last, and why."""
-    group = autoscaler.configure(_key(group_id), Wish(**body.model_dump()))
-    note(request, group=group.name, autoscale=group.autoscale, dry_run=group.dry_run, most=group.max_replicas)
+    group = autoscaler.configure(_key(group_id), AutoscaleLimits(**body.model_dump()))
+    audit_details(request, group=group.name, autoscale=group.autoscale, dry_run=group.dry_run, most=group.max_replicas)
     return _found(group_id)
 
 

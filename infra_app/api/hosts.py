@@ -9,7 +9,7 @@ from infra_app.api.schemas import Body, HostAnswer, Labels, Region
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize, known_caller
 
 router = Router(tags=["nodes"])
 
@@ -35,14 +35,14 @@ class ForgetAnswer(BaseModel):
 @router.get("", response=list[HostAnswer], summary="List Docker hosts", operation_id="list_hosts")
 def list_hosts(request: HttpRequest) -> list[HostAnswer]:
     """Return every host whose agent ever came, by name."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [HostAnswer.of(host, host.node_count) for host in hosts.with_counts()]  # type: ignore[attr-defined]
 
 
 @router.get("/{name:name}", response=HostAnswer, summary="Show one Docker host", operation_id="show_host")
 def show_host(request: HttpRequest, name: str) -> HostAnswer:
     """Return the host of this name."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return _found(name)
 
 
@@ -52,7 +52,7 @@ def show_host(request: HttpRequest, name: str) -> HostAnswer:
 def change_host(request: HttpRequest, name: str, body: HostRequest) -> HostAnswer:
     """Cordon it, or change its region or labels. Nodes that run on it stay; drain them to have it empty."""
     hosts.change(_host(name), HostChanges(cordoned=body.cordoned, region=body.region, labels=body.labels))
-    note(request, host=name, **body.model_dump(exclude_none=True))
+    audit_details(request, host=name, **body.model_dump(exclude_none=True))
     return _found(name)
 
 
@@ -66,7 +66,7 @@ def forget_host(request: HttpRequest, name: str) -> ForgetAnswer:
     """
     caller = known_caller(request)
     loss = forgetting.forget(_host(name), caller.name)
-    note(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
+    audit_details(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
     return ForgetAnswer(host=name, removed=loss.removed, replaced=loss.replaced)
 
 

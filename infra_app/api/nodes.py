@@ -23,7 +23,7 @@ from infra_app.models import Node
 from infra_app.states import NodeStatus
 from infra_app.waiting import wait_for
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidQueryError, Problem, StateConflictError
 from zenith_site.common.paging import refuse_unknown
 
@@ -71,7 +71,7 @@ class WaitQuery(BaseModel):
 @router.get("", response=list[NodeAnswer], summary="List nodes", operation_id="list_nodes")
 def list_nodes(request: HttpRequest, chosen: Query[NodeFilter]) -> list[NodeAnswer]:
     """Return nodes by name. A node whose host is unreachable is `UNKNOWN`: it may well be working."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, NodeFilter)
     found = Node.objects.select_related("group", "host").order_by("name", "id")
     if chosen.group:
@@ -89,7 +89,7 @@ def act_on_many(request: HttpRequest, body: ActRequest) -> ActAnswer:
     """Have nodes drained, stopped, started, restarted or removed; those where it is not possible are named with the reason."""
     caller = known_caller(request)
     outcome = nodes.act(body.verb, body.ids, caller.name)
-    note(request, verb=body.verb, nodes=len(outcome.done))
+    audit_details(request, verb=body.verb, nodes=len(outcome.done))
     known = {node.id for node in outcome.done} | {item.node.id for item in outcome.refused}
     refused = [RefusedAnswer(id=item.node.id, reason=item.reason) for item in outcome.refused]
     refused += [RefusedAnswer(id=id_, reason="There is no such node.") for id_ in dict.fromkeys(body.ids) if id_ not in known]
@@ -99,21 +99,21 @@ def act_on_many(request: HttpRequest, body: ActRequest) -> ActAnswer:
 @router.get("/{node_id}", response=NodeAnswer, summary="Show one node", operation_id="show_node")
 def show_node(request: HttpRequest, node_id: str) -> NodeAnswer:
     """Return what is wanted of the node, and what its host's agent saw."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return NodeAnswer.of(_node(node_id))
 
 
 @router.get("/{node_id}/events", response=list[EventAnswer], summary="List a node's events", operation_id="list_node_events")
 def list_events(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[EventAnswer]:
     """Return what was wanted of it and what happened to it, the newest first."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [EventAnswer.of(event) for event in _node(node_id).events.all()[: chosen.limit]]
 
 
 @router.get("/{node_id}/samples", response=list[SampleAnswer], summary="List what a node used", operation_id="list_node_samples")
 def list_samples(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[SampleAnswer]:
     """Return its CPU, memory and network of the last day, the newest first."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [SampleAnswer.of(sample) for sample in _node(node_id).samples.order_by("-at")[: chosen.limit]]
 
 
@@ -123,7 +123,7 @@ def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> Lin
 
     Of a node whose container has ended the last lines are kept.
     """
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     node = _node(node_id)
     try:
         return LinesAnswer.of(logs.read(node, chosen.after, chosen.limit))
@@ -144,7 +144,7 @@ def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[Wai
     outcome = nodes.act(verb, [node.id], caller.name)
     if outcome.refused:
         raise StateConflictError(outcome.refused[0].reason)
-    note(request, node=node.name, verb=verb)
+    audit_details(request, node=node.name, verb=verb)
     if chosen.wait:
         wait_for(Node.objects.filter(pk=node.pk), chosen.wait)
     return NodeAnswer.of(_node(node_id))

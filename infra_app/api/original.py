@@ -6,12 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 from pydantic import BaseModel, ConfigDict, Field
 
-from infra_app import nodes, sight
+from infra_app import inventory_snapshots, nodes
 from infra_app.api.schemas import Container, DeployAnswer, DeployRequest, Thing
 from infra_app.models import NodeGroup
 from infra_app.waiting import wait_for
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import INFRA, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 
 router = Router(tags=["infrastructure"])
@@ -45,7 +45,7 @@ def deploy(
 
     def act() -> DeployAnswer:
         group = nodes.deploy(asked.to_deployment(), caller.name)
-        note(request, group=group.name, replicas=group.replicas, image=group.image)
+        audit_details(request, group=group.name, replicas=group.replicas, image=group.image)
         return DeployAnswer.of(group)
 
     answer = answer_once(request, response, caller, idempotency_key, asked, act)
@@ -59,12 +59,15 @@ def deploy(
 @router.get("/api/inventory", response=list[Thing], summary="List what the Docker hosts hold", operation_id="inventory")
 def inventory(request: HttpRequest) -> list[Thing]:
     """Return containers, images, volumes and networks, as each host's agent saw them last; 503 when no host is online."""
-    caller_of(request, VIEW)
-    return [Thing.model_construct(**vars(thing)) for thing in sight.things(sight.snapshots_online())]
+    authorize(request, VIEW)
+    return [Thing.model_construct(**vars(thing)) for thing in inventory_snapshots.things(inventory_snapshots.snapshots_online())]
 
 
 @router.get("/api/network", response=list[Container], summary="List containers and their addresses", operation_id="network")
 def network(request: HttpRequest) -> list[Container]:
     """Return the containers of the Docker hosts, as each host's agent saw them last; 503 when no host is online."""
-    caller_of(request, VIEW)
-    return [Container.model_construct(**vars(container)) for container in sight.containers(sight.snapshots_online())]
+    authorize(request, VIEW)
+    return [
+        Container.model_construct(**vars(container))
+        for container in inventory_snapshots.containers(inventory_snapshots.snapshots_online())
+    ]

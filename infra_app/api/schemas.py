@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra_app import validation
 from infra_app.logs import Lines
+from infra_app.masked_environment import environment_of
 from infra_app.models import Host, Node, NodeEvent, NodeGroup, NodeSample
 from infra_app.models.group import GroupKind, RestartPolicy
 from infra_app.nodes import possible
-from infra_app.shown import environment_of
 from infra_app.states import Desired, NodeStatus
 from infra_app.validation import Deployment
 

@@ -7,10 +7,21 @@ nothing is tried again here: who calls looks again and does what is still to be 
 from infra_app.gateway.connection import Connection, Tls
 from infra_app.gateway.engine import Engine
 from infra_app.gateway.inventory import Sizes, inventory, sizes
-from infra_app.gateway.seen import ContainerState, EngineEvent, EngineInfo, Figures, LogLine, OwnedContainer
+from infra_app.gateway.seen import ContainerState, ContainerStats, EngineEvent, EngineInfo, LogLine, OwnedContainer
 from infra_app.gateway.spec import ContainerSpec
 
 __all__ = [
-    "Connection", "ContainerSpec", "ContainerState", "Engine", "EngineEvent", "EngineInfo", "Figures", "LogLine",
-    "OwnedContainer", "Sizes", "Tls", "inventory", "sizes",
+    "Connection",
+    "ContainerSpec",
+    "ContainerState",
+    "ContainerStats",
+    "Engine",
+    "EngineEvent",
+    "EngineInfo",
+    "LogLine",
+    "OwnedContainer",
+    "Sizes",
+    "Tls",
+    "inventory",
+    "sizes",
 ]  # fmt: skip

@@ -14,15 +14,15 @@ from infra_app.errors import EngineRefusedError, NameTakenError, NotThereError
 from infra_app.gateway.connection import TIMEOUT, Connection, closing
 from infra_app.gateway.seen import (
     ContainerState,
+    ContainerStats,
     EngineEvent,
     EngineInfo,
-    Figures,
     LogLine,
     OwnedContainer,
     container_state,
+    container_stats,
     engine_event,
     engine_info,
-    figures,
     moment,
     owned_container,
 )
@@ -140,11 +140,11 @@ class Engine:
             for event in stream:
                 yield engine_event(event)
 
-    def figures(self, container: str) -> Figures | None:
+    def stats(self, container: str) -> ContainerStats | None:
         """Return what a container has used; None where it does not run."""
         try:
             with self.connection.asking() as client:
-                return figures(client.stats(container, stream=False, one_shot=_one_shot(client)))
+                return container_stats(client.stats(container, stream=False, one_shot=_one_shot(client)))
         except NotThereError:
             return None
 

@@ -79,7 +79,7 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ContainerStats:
     """What a container has used, by the engine's counters.
 
     Attributes:
@@ -140,7 +140,7 @@ def engine_event(event: Mapping[str, Any]) -> EngineEvent:
     return EngineEvent(event.get("Type", ""), action, actor.get("ID", ""), actor.get("Attributes") or {})
 
 
-def figures(stats: Mapping[str, Any]) -> Figures | None:
+def container_stats(stats: Mapping[str, Any]) -> ContainerStats | None:
     """Return what `GET /containers/{id}/stats` says; None for a container that does not run."""
     read_at = moment(stats.get("read"))
     used = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
@@ -148,7 +148,7 @@ def figures(stats: Mapping[str, Any]) -> Figures | None:
     if read_at is None or "usage" not in memory:
         return None
     networks = (stats.get("networks") or {}).values()
-    return Figures(
+    return ContainerStats(
         read_at=read_at.timestamp(),
         cpu_seconds=int(used.get("total_usage") or 0) / 1e9,
         memory_bytes=_memory(memory),

@@ -42,7 +42,7 @@ class ActCommand(BaseCommand):
             changing = Node.objects.filter(id__in=[node.id for node in outcome.done])
             cli.wait(self, changing, options["wait"], quiet=options["json"])
 
-    def _report(self, outcome: nodes.Outcome, *, as_json: bool) -> None:
+    def _report(self, outcome: nodes.NodeChanges, *, as_json: bool) -> None:
         if not as_json:
             for node in outcome.done:
                 self.stdout.write(f"{self.verb}: {node.name}")

@@ -12,7 +12,7 @@ from zenith_worker.wire.ids import new_id
 class Node(models.Model):
     """One node: what is wanted of it, and what its host's agent observed.
 
-    The upper fields are written by infra_app/nodes.py (the host by infra_app/placing.py) alone, the lower ones by the
+    The upper fields are written by infra_app/nodes.py (the host by infra_app/scheduler.py) alone, the lower ones by the
     agent alone; as long as it has no host there is no agent, and those two say where it is.
     """
 

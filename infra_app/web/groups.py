@@ -11,34 +11,34 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from infra_app import autoscaler, board, nodes, work
-from infra_app.autoscaler import Wish
+from infra_app import autoscaler, nodes, queries, work
+from infra_app.autoscaler import AutoscaleLimits
+from infra_app.masked_environment import environment_of, left_out
 from infra_app.models import NodeGroup
-from infra_app.shown import environment_of, left_out
 from infra_app.states import Desired, NodeStatus
 from infra_app.web.forms import AutoscaleForm, RunsForm, ScaleForm
 from infra_app.work import QueuePressure
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
 
 #: The image and what else can be changed after the deploy.
 RUNS = ("image", "queues", "concurrency", "memory_mb", "cpus")
-RULES = tuple(Wish.__dataclass_fields__)
+RULES = tuple(AutoscaleLimits.__dataclass_fields__)
 
 
 @require_safe
 def group(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """A group, its nodes, and what the autoscaler makes of its queue."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = NodeGroup.objects.select_related("host").filter(pk=group_id).first()
     if found is None:
         raise Http404("There is no such group.")
     members = found.nodes.exclude(status=NodeStatus.REMOVED).select_related("group", "host").order_by("created_at", "id")
     context = {
         "group": found,
-        "rows": board.node_rows(members),
+        "rows": queries.node_rows(members),
         "pressure": _pressure(found),
         "environment": environment_of(found),
         "left_out": left_out(found),
@@ -50,13 +50,13 @@ def group(request: HttpRequest, group_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def scale(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Ask how many nodes (GET), and scale (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     found = _present(group_id)
     form = ScaleForm(request.POST if request.method == "POST" else None, initial={"replicas": found.replicas})
 
     def act() -> str:
         scaled = nodes.scale(group_id, form.cleaned_data["replicas"], caller.name)
-        note(request, group=found.name, before=scaled.before, replicas=scaled.group.replicas)
+        audit_details(request, group=found.name, before=scaled.before, replicas=scaled.group.replicas)
         leaving = f" {len(scaled.leaving)} are drained first." if scaled.leaving else ""
         return f"{found.name}: {scaled.before} → {scaled.group.replicas} nodes.{leaving}"
 
@@ -67,7 +67,7 @@ def scale(request: HttpRequest, group_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Ask what the nodes shall run (GET), and have their containers replaced (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     found = _present(group_id)
     now = {name: getattr(found, name) for name in RUNS}
     form = RunsForm(request.POST if request.method == "POST" else None, initial=now)
@@ -77,7 +77,7 @@ def change(request: HttpRequest, group_id: UUID) -> HttpResponse:
         if not changes:
             return "Nothing was changed."
         nodes.change(group_id, caller.name, **changes)
-        note(request, group=found.name, changed=sorted(changes))
+        audit_details(request, group=found.name, changed=sorted(changes))
         return f"{found.name} is changed; its containers are replaced."
 
     several = found.nodes.filter(desired=Desired.RUNNING).count()
@@ -88,14 +88,14 @@ def change(request: HttpRequest, group_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def autoscale(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Ask for the rules (GET), and have the group follow its queue by them (POST)."""
-    caller_of(request, INFRA)
+    authorize(request, INFRA)
     found = _present(group_id)
     now = {name: getattr(found, name) for name in RULES}
     form = AutoscaleForm(request.POST if request.method == "POST" else None, initial={**now, "autoscale": True})
 
     def act() -> str:
-        autoscaler.configure(group_id, Wish(**form.cleaned_data))
-        note(request, group=found.name, **form.cleaned_data)
+        autoscaler.configure(group_id, AutoscaleLimits(**form.cleaned_data))
+        audit_details(request, group=found.name, **form.cleaned_data)
         return f"{found.name} follows its queue." if form.cleaned_data["autoscale"] else f"{found.name} stays as large as it is."
 
     sentence = "Every few seconds it is decided how many nodes there should be; the group's page says what, and why."
@@ -107,11 +107,11 @@ def autoscale(request: HttpRequest, group_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def remove(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Ask, naming the count (GET), and remove a group with its nodes (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     found = _present(group_id)
     if request.method == "POST":
         removed = nodes.remove_group(group_id, caller.name)
-        note(request, group=found.name, nodes=len(removed))
+        audit_details(request, group=found.name, nodes=len(removed))
         messages.success(request, f"{found.name} is removed with {len(removed)} nodes.")
         return answer(request, "infra:nodes", leave=True)
     count = found.nodes.exclude(desired=Desired.REMOVED).count()

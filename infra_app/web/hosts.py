@@ -11,7 +11,7 @@ from infra_app.forgetting import Loss
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
 from infra_app.web.forms import HostForm
-from zenith_site.common.callers import INFRA, caller_of, note
+from zenith_site.common.callers import INFRA, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm
@@ -20,7 +20,7 @@ from zenith_site.common.pages import answer, ask, confirm
 @require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, name: str) -> HttpResponse:
     """Ask what to change of a host (GET), and change it (POST)."""
-    caller_of(request, INFRA)
+    authorize(request, INFRA)
     host = get_object_or_404(Host, name=name)
     now = {"cordoned": host.cordoned, "region": host.region, "labels": host.labels}
     form = HostForm(request.POST if request.method == "POST" else None, initial=now)
@@ -30,7 +30,7 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
         except InvalidInputError as error:
             add_problems(form, error)
         else:
-            note(request, host=name, **form.cleaned_data)
+            audit_details(request, host=name, **form.cleaned_data)
             messages.success(request, f"{name} is changed.")
             return answer(request, "infra:nodes")
     return ask(
@@ -42,7 +42,7 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def forget(request: HttpRequest, name: str) -> HttpResponse:
     """Ask, naming the counts (GET), and forget a host that does not come back (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     host = get_object_or_404(Host, name=name)
     try:
         loss = forgetting.forget(host, caller.name) if request.method == "POST" else forgetting.preview(host)
@@ -50,7 +50,7 @@ def forget(request: HttpRequest, name: str) -> HttpResponse:
         messages.error(request, str(error))
         return answer(request, "infra:nodes", leave=True)
     if request.method == "POST":
-        note(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
+        audit_details(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
         messages.success(request, f"{name} is forgotten. {_meaning(loss)}")
         return answer(request, "infra:nodes", leave=True)
     return confirm(

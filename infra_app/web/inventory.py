@@ -9,15 +9,15 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from infra_app import sight
-from infra_app.holdings import Holding, Kind, Use, holdings
-from zenith_site.common.callers import VIEW, caller_of
+from infra_app import inventory_snapshots
+from infra_app.resources import Resource, ResourceKind, Usage, resources
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.pages import render_page
 
 #: Rows of the page at most; the files have all.
 ROWS: Final = 500
-COLUMNS: Final[list[tuple[str, Callable[[Holding], Any]]]] = [
+COLUMNS: Final[list[tuple[str, Callable[[Resource], Any]]]] = [
     ("type", lambda held: held.kind),
     ("id", lambda held: held.id),
     ("name", lambda held: held.name),
@@ -44,11 +44,11 @@ class Filter:
         """Return the filter that the address names; what it names wrongly counts as not named."""
         kind, use = request.GET.get("kind", ""), request.GET.get("use", "")
         return cls(
-            kind=kind if kind in list(Kind) else "", host=request.GET.get("host", "")[:63], use=use if use in list(Use) else "",
-            q=request.GET.get("q", "").strip()[:200],
+            kind=kind if kind in list(ResourceKind) else "", host=request.GET.get("host", "")[:63],
+            use=use if use in list(Usage) else "", q=request.GET.get("q", "").strip()[:200],
         )  # fmt: skip
 
-    def lets_through(self, held: Holding) -> bool:
+    def lets_through(self, held: Resource) -> bool:
         """Whether a row is meant."""
         return (
             self.kind in ("", held.kind)
@@ -66,9 +66,9 @@ class Filter:
 @require_safe
 def inventory(request: HttpRequest) -> HttpResponseBase:
     """Containers, images, volumes and networks of every host."""
-    caller_of(request, VIEW)
-    chosen, snapshots = Filter.of(request), sight.snapshots()
-    everything = holdings(snapshots)
+    authorize(request, VIEW)
+    chosen, snapshots = Filter.of(request), inventory_snapshots.snapshots()
+    everything = resources(snapshots)
     rows = [held for held in everything if chosen.lets_through(held)]
     if kind := wanted(request):
         return download(kind, "inventory", COLUMNS, rows)
@@ -77,9 +77,9 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
         "rows": rows[:ROWS],
         "more": max(0, len(rows) - ROWS),
         "total": sum(held.size or 0 for held in rows),
-        "reclaimable": sum(held.size or 0 for held in everything if held.use is Use.DANGLING),
+        "reclaimable": sum(held.size or 0 for held in everything if held.use is Usage.DANGLING),
         "chosen": chosen,
-        "uses": list(Use),
+        "uses": list(Usage),
         "tabs": _tabs(everything, chosen),
         "filtered": bool(everything) and chosen != Filter(),
         "file_query": chosen.url(),
@@ -87,9 +87,9 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
     return render_page(request, "inventory/inventory.html", context, fragments=["inventory/_inventory.html"])
 
 
-def _tabs(everything: list[Holding], chosen: Filter) -> list[dict[str, Any]]:
+def _tabs(everything: list[Resource], chosen: Filter) -> list[dict[str, Any]]:
     def tab(label: str, kind: str) -> dict[str, Any]:
         count = sum(replace(chosen, kind=kind).lets_through(held) for held in everything)
         return {"label": label, "url": chosen.url(kind=kind), "count": count, "current": chosen.kind == kind}
 
-    return [tab("All", ""), *(tab(kind.label, kind.value) for kind in Kind)]
+    return [tab("All", ""), *(tab(kind.label, kind.value) for kind in ResourceKind)]

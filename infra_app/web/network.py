@@ -7,11 +7,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from infra_app import sight
+from infra_app import inventory_snapshots
+from infra_app.inventory_snapshots import Container
 from infra_app.models import HostSnapshot
-from infra_app.sight import Container
 from infra_app.web.network_map import network_map
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.pages import render_page
 
@@ -30,11 +30,11 @@ COLUMNS: Final[list[tuple[str, Callable[[Container], Any]]]] = [
 @require_safe
 def network(request: HttpRequest) -> HttpResponseBase:
     """Containers with their addresses and ports, and the networks with their members."""
-    caller_of(request, VIEW)
-    snapshots = sight.snapshots()
+    authorize(request, VIEW)
+    snapshots = inventory_snapshots.snapshots()
     host = request.GET.get("host", "")[:63]
     chosen = [snapshot for snapshot in snapshots if host in ("", snapshot.host.name)]
-    containers = list(sight.containers(chosen))
+    containers = list(inventory_snapshots.containers(chosen))
     if kind := wanted(request):
         return download(kind, "network", COLUMNS, containers)
     context = {

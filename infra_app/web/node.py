@@ -13,15 +13,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from infra_app import log_stream, logs, work
-from infra_app.board import NodeRow
 from infra_app.log_stream import MAX_LINES, Entry
 from infra_app.logs import Lines
+from infra_app.masked_environment import environment_of, left_out
 from infra_app.models import Node
-from infra_app.shown import environment_of, left_out
+from infra_app.queries import NodeRow
 from infra_app.web.drawings import Trace, rates, trace
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.humanize import size
 from zenith_site.common.pages import render_page
-from zenith_site.common.words import size
 
 TASKS: Final = 15
 EVENTS: Final = 30
@@ -54,7 +54,7 @@ class ShownLine:
 @require_safe
 def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
     """One node."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = _node(node_id)
     context = {
         "row": NodeRow(found, []),
@@ -75,7 +75,7 @@ def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
 @require_safe
 def log(request: HttpRequest, node_id: UUID) -> HttpResponse:
     """A node's log: as a page, as a text file, or the lines after an id for the page that is open."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = _node(node_id)
     if request.GET.get("format") == "text":
         return _file(found)

@@ -11,14 +11,14 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from infra_app import board, nodes
-from infra_app.board import COLOURS, NodeRow
+from infra_app import nodes, queries
 from infra_app.errors import NoHostOnlineError
 from infra_app.models import Host, Node
+from infra_app.queries import COLOURS, NodeRow
 from infra_app.states import ACTIONS, NodeStatus
 from infra_app.validation import allowed_images
 from infra_app.web.forms import DeployForm
-from zenith_site.common.callers import INFRA, VIEW, caller_of, note
+from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
@@ -45,17 +45,17 @@ COLUMNS: Final[list[tuple[str, Callable[[NodeRow], Any]]]] = [
 @require_safe
 def node_list(request: HttpRequest) -> HttpResponseBase:
     """Every host and every node, by group."""
-    caller_of(request, VIEW)
-    present, asked = board.present(), _asked(request)
-    listed = board.removed() if asked is NodeStatus.REMOVED else present
-    rows = board.node_rows(node for node in listed if asked is None or node.shown_status is asked)
+    authorize(request, VIEW)
+    present, asked = queries.present(), _asked(request)
+    listed = queries.removed() if asked is NodeStatus.REMOVED else present
+    rows = queries.node_rows(node for node in listed if asked is None or node.shown_status is asked)
     if kind := wanted(request):
         return download(kind, "nodes", COLUMNS, rows)
-    hosts = board.host_rows()
+    hosts = queries.host_rows()
     context = {
         "hosts": hosts,
         "online": sum(row.host.online for row in hosts),
-        "groups": board.group_rows(rows, with_empty=asked is None),
+        "groups": queries.group_rows(rows, with_empty=asked is None),
         "count": len(present),
         "ready": sum(node.shown_status is NodeStatus.READY for node in present),
         "tabs": _tabs(present, asked),
@@ -68,7 +68,7 @@ def node_list(request: HttpRequest) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 def deploy(request: HttpRequest) -> HttpResponse:
     """The form (GET), and deploying (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     form = DeployForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -78,7 +78,7 @@ def deploy(request: HttpRequest) -> HttpResponse:
         except (StateConflictError, NoHostOnlineError) as error:
             form.add_error(None, str(error))
         else:
-            note(request, group=group.name, replicas=group.replicas, image=group.image)
+            audit_details(request, group=group.name, replicas=group.replicas, image=group.image)
             messages.success(request, f"{group.name} is deployed: {_several(group.replicas)}.")
             return answer(request, "infra:nodes", leave=True)
     context = {"form": form, "images": allowed_images(), "hosts": Host.objects.exists()}
@@ -108,14 +108,14 @@ VERBS: Final = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def act(request: HttpRequest, verb: str) -> HttpResponse:
     """Ask before something is done with nodes, naming how many (GET), and do it (POST)."""
-    caller = caller_of(request, INFRA)
+    caller = authorize(request, INFRA)
     doing = VERBS.get(verb)
     if doing is None:
         raise Http404(f"Nothing can be done by {verb[:50]!r}.")
     ids = _chosen(request)
     if request.method == "POST":
         outcome = nodes.act(verb, ids, caller.name)
-        note(request, verb=verb, nodes=len(outcome.done))
+        audit_details(request, verb=verb, nodes=len(outcome.done))
         if outcome.done:
             messages.success(request, f"{doing.label}: wanted of {_several(len(outcome.done))}.")
         for refused in outcome.refused[:3]:

@@ -11,8 +11,8 @@ from django.db.models import Count
 
 from tasks_app.analytics import rollups
 from tasks_app.analytics.rollups import Totals, Which
-from tasks_app.analytics.window import Preset, Span, span_of
-from tasks_app.maintenance.periods import Reach
+from tasks_app.analytics.window import Preset, TimeWindow, span_of
+from tasks_app.maintenance.compaction import Watermarks
 from tasks_app.models import Task
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import OPEN, Status
@@ -27,7 +27,7 @@ class Stats:
     """The figures of one window. `open_by_status` is of now."""
 
     totals: Totals
-    span: Span
+    span: TimeWindow
     open_by_status: dict[str, int]
 
     @property
@@ -51,14 +51,14 @@ def stats(window: Preset) -> Stats:
     return Stats(rollups.total(span, Which()), span, dict(opened))
 
 
-def series(span: Span, which: Which, *, known: Reach | None = None) -> list[tuple[datetime, Totals]]:
+def series(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
     """Return what ended in each step, also where nothing did. Two queries."""
     found = rollups.by_step(span, which, known=known)
     return [(_moment(start), found.get(start) or Totals()) for start in span.starts()]
 
 
 def series_of(
-    span: Span, which: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Reach | None = None
+    span: TimeWindow, which: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
 ) -> dict[str, list[Totals]]:
     """Return the same for each of some task names or queues (`by` is "task" or "queue"). Two queries.
 
@@ -96,7 +96,7 @@ _KEYS: Final[dict[Order, Any]] = {
 
 
 def summary(
-    span: Span, which: Which, *, by: str, order: Order, limit: int, known: Reach | None = None
+    span: TimeWindow, which: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
 ) -> list[tuple[str, Totals]]:
     """Return the sums of each task name or queue (`by`), the first `limit` in that order. Two queries."""
     found = rollups.by_task(span, which, known=known) if by == "task" else rollups.by_queue(span, which, known=known)
@@ -104,7 +104,7 @@ def summary(
 
 
 def summaries(
-    span: Span, which: Which, *, order: Order, limit: int, known: Reach | None = None
+    span: TimeWindow, which: Which, *, order: Order, limit: int, known: Watermarks | None = None
 ) -> tuple[list[tuple[str, Totals]], list[tuple[str, Totals]]]:
     """Return both, of the tasks and of the queues, from one reading. Two queries."""
     tasks: dict[str, Totals] = {}
@@ -129,7 +129,7 @@ class HeatRow:
     failed: list[int]
 
 
-def heat_map(span: Span, which: Which, *, by_date: bool, zone: str, known: Reach | None = None) -> list[HeatRow]:
+def heat_map(span: TimeWindow, which: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
     """Return when work was done: rows of 24 hours in a time zone, by date (those with anything) or by weekday. Two queries."""
     found = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone, known=known)
     days = sorted({day for day, _ in found})[-MAX_DAYS:] if by_date else WEEKDAYS
@@ -163,7 +163,7 @@ class LoadPoint:
 _LOAD: Final = statements(__file__)["load"]
 
 
-def load(span: Span, outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
+def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
     """Return the success rate and how busy the workers were, step by step. Three queries.
 
     Or one, where the caller has read the outcomes, by the start of their step, already.

@@ -15,8 +15,8 @@ from typing import Final
 
 from tasks_app.analytics import rollups
 from tasks_app.analytics.rollups import Totals
-from tasks_app.analytics.window import Span
-from tasks_app.maintenance.periods import DAY, reach
+from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance.compaction import DAY, watermarks
 
 Pair = tuple[str, str]
 
@@ -50,7 +50,7 @@ class Lifetime:
                 self._settled = _settle()
             settled = self._settled
         # Finished "tomorrow" is possible: the time is that of a worker's clock.
-        fresh = Span(settled.until, int(time.time()) + DAY, DAY)
+        fresh = TimeWindow(settled.until, int(time.time()) + DAY, DAY)
         found = dict(settled.totals)
         for pair, totals in rollups.by_pair(fresh).items():
             found[pair] = add(found[pair], totals) if pair in found else totals
@@ -68,12 +68,12 @@ def add(one: Totals, other: Totals) -> Totals:
 
 
 def _settle() -> _Settled:
-    until = reach().quarters
-    span = Span(0, until, DAY)
+    until = watermarks().quarters
+    span = TimeWindow(0, until, DAY)
     return _Settled(until, rollups.by_pair(span), rollups.first_days(span), time.monotonic())
 
 
-def _first_days(settled: _Settled, fresh: Span) -> dict[Pair, int]:
+def _first_days(settled: _Settled, fresh: TimeWindow) -> dict[Pair, int]:
     return {**rollups.first_days(fresh), **settled.days}
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from tasks_app.analytics.window import Span
-from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Reach, histogram_sum, reach
+from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance.compaction import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Watermarks, histogram_sum, watermarks
 from tasks_app.models import PeriodRollup
 from tasks_app.recording.rollups import BUCKETS, percentile
 from tasks_app.search.parser import quoted
@@ -94,42 +94,42 @@ _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
 _HISTOGRAMS: Final = f"{histogram_sum('runtime_histogram')}, {histogram_sum('waiting_histogram')}"
 
 
-def total(span: Span, which: Which) -> Totals:
+def total(span: TimeWindow, which: Which) -> Totals:
     """Return everything of a window in one sum. Two queries."""
     return _read(span, which, (), "", DAY).get((), Totals())
 
 
-def by_step(span: Span, which: Which, *, histograms: bool = True, known: Reach | None = None) -> dict[int, Totals]:
+def by_step(span: TimeWindow, which: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
     """Return the sums of each step by its start; steps without anything are left out. Two queries."""
     found = _read(span, which, (_step(span),), "", span.step, histograms=histograms, known=known)
     return {key[0]: totals for key, totals in found.items()}
 
 
 def by_name_and_step(
-    span: Span, which: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Reach | None = None
+    span: TimeWindow, which: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
 ) -> dict[tuple[str, int], Totals]:
     """Return the sums of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
     found = _read(span, which, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
-def by_task(span: Span, which: Which, *, known: Reach | None = None) -> dict[str, Totals]:
+def by_task(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
     """Return the sums of each task name. Two queries."""
     return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY, known=known).items()}
 
 
-def by_queue(span: Span, which: Which, *, known: Reach | None = None) -> dict[str, Totals]:
+def by_queue(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
     """Return the sums of each queue. Two queries."""
     return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY, known=known).items()}
 
 
-def by_pair(span: Span, which: Which | None = None, *, known: Reach | None = None) -> dict[tuple[str, str], Totals]:
+def by_pair(span: TimeWindow, which: Which | None = None, *, known: Watermarks | None = None) -> dict[tuple[str, str], Totals]:
     """Return the sums of each task name on each queue. Two queries."""
     found = _read(span, which or Which(), ("name", "queue"), "name", DAY, known=known)
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
-def first_days(span: Span) -> dict[tuple[str, str], int]:
+def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
     """Return the day (counted from the epoch) on which each task name was first counted on each queue. Two queries."""
     parts = _parts(span, Which(), PeriodRollup.Scope.TASK, DAY)
     if not parts:
@@ -140,7 +140,9 @@ def first_days(span: Span) -> dict[tuple[str, str], int]:
         return {(name, queue): day for name, queue, day in cursor.fetchall()}
 
 
-def by_hour(span: Span, which: Which, *, day: str, zone: str, known: Reach | None = None) -> dict[tuple[Any, int], Totals]:
+def by_hour(
+    span: TimeWindow, which: Which, *, day: str, zone: str, known: Watermarks | None = None
+) -> dict[tuple[Any, int], Totals]:
     """Return counts by day (a date or the number of the weekday, from 1 for Monday) and hour in a time zone. Two queries.
 
     `day` is "date" or "isodow".
@@ -151,12 +153,12 @@ def by_hour(span: Span, which: Which, *, day: str, zone: str, known: Reach | Non
     return {(key[0], key[1]): totals for key, totals in found.items()}
 
 
-def _step(span: Span) -> str:
+def _step(span: TimeWindow) -> str:
     return f"(date_part('epoch', at)::bigint / {span.step} * {span.step})"
 
 
 def _read(
-    span: Span,
+    span: TimeWindow,
     which: Which,
     groups: Sequence[str],
     by: str,
@@ -164,7 +166,7 @@ def _read(
     *,
     histograms: bool = True,
     names: Sequence[str] | None = None,
-    known: Reach | None = None,
+    known: Watermarks | None = None,
     **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
     """Sum up a window by SQL expressions over `at`, `name` and `queue`.
@@ -186,9 +188,11 @@ def _read(
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
 
 
-def _parts(span: Span, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Reach | None = None) -> str:
+def _parts(
+    span: TimeWindow, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
+) -> str:
     """Return the SELECTs whose rows make up a window; empty where it is."""
-    pieces = cover(span.since, span.until, longest, known or reach(), tasks=scope == PeriodRollup.Scope.TASK)
+    pieces = cover(span.since, span.until, longest, known or watermarks(), tasks=scope == PeriodRollup.Scope.TASK)
     return " UNION ALL ".join(_part(*piece, which, scope, only) for piece in pieces)
 
 
@@ -206,7 +210,7 @@ def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollu
     return f"SELECT {at} AS at, name, queue, {_COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
-def cover(since: int, until: int, longest: int, known: Reach, *, tasks: bool) -> list[tuple[int, int, int]]:
+def cover(since: int, until: int, longest: int, known: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:
     """Return pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
 
     A row is used only where it lies in the window as a whole, its time is summed up, and its length divides `longest`.

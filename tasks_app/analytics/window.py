@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.maintenance.periods import DAY, MINUTE
+from tasks_app.maintenance.compaction import DAY, MINUTE
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
@@ -63,7 +63,7 @@ def seconds_of(name: Preset | Bucket) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeWindow:
     """Whole minutes from `since` up to but without `until`, in Unix time, and the length of a step."""
 
     since: int
@@ -80,7 +80,7 @@ class Span:
         return range(self.since // self.step * self.step, self.until, self.step)
 
 
-def span_of(window: Preset) -> Span:
+def span_of(window: Preset) -> TimeWindow:
     """Return the time of a preset, in one step. Asks PostgreSQL for `all` only."""
     return _span(*_ends(window), None)
 
@@ -107,7 +107,7 @@ class Window(BaseModel):
             raise _wrong("since", "may lie ten years before `until` at most")
         return self
 
-    def span(self) -> Span:
+    def span(self) -> TimeWindow:
         """Return the time that is meant, in one step."""
         return _span(*self._ends(), None)
 
@@ -135,7 +135,7 @@ class SteppedWindow(Window):
             raise _wrong("bucket", f"is too short for this time: at most {MAX_POINTS} points are given")
         return self
 
-    def span(self) -> Span:
+    def span(self) -> TimeWindow:
         """Return the time that is meant, and its steps. For all that is kept, a step may have to be longer than asked for."""
         since, until = self._ends()
         span = _span(since, until, seconds_of(self.bucket) if self.bucket else _step(until - since, WANTED_POINTS))
@@ -169,10 +169,10 @@ def _step(seconds: float, points: int) -> int:
     return next((length for length in lengths if seconds / length <= points), lengths[-1])
 
 
-def _span(since: float, until: float, step: int | None) -> Span:
+def _span(since: float, until: float, step: int | None) -> TimeWindow:
     """Return a span of whole minutes, which begins with a whole step."""
     first, last = int(since // MINUTE * MINUTE), int(-(-until // MINUTE) * MINUTE)
-    return Span(first // step * step if step else first, last, step or max(MINUTE, last - first))
+    return TimeWindow(first // step * step if step else first, last, step or max(MINUTE, last - first))
 
 
 def _ends(window: Preset) -> tuple[float, float]:

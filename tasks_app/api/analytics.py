@@ -25,7 +25,7 @@ from tasks_app.api.analytics_schemas import (
     StatsAnswer,
     SummaryAnswer,
 )
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.paging import refuse_unknown
 
 stats_router = Router(tags=["analytics"])
@@ -81,7 +81,7 @@ class HeatQuery(FilteredWindow):
 )
 def stats(request: HttpRequest, chosen: Query[StatsQuery]) -> StatsAnswer:
     """Return how many tasks there were, how many succeeded, and how long they took."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, StatsQuery)
     return StatsAnswer.of(figures.stats(chosen.window), chosen.window)
 
@@ -89,7 +89,7 @@ def stats(request: HttpRequest, chosen: Query[StatsQuery]) -> StatsAnswer:
 @router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
 def series(request: HttpRequest, chosen: Query[FilteredSteps]) -> SeriesAnswer:
     """Return throughput, runtime percentiles and waiting times of each step of a window."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, FilteredSteps)
     span = chosen.span()
     points = [Point.of(at, totals) for at, totals in figures.series(span, _which(chosen))]
@@ -111,7 +111,7 @@ def by_queue(request: HttpRequest, chosen: Query[SummaryQuery]) -> SummaryAnswer
 @router.get("/heatmap", response=HeatMapAnswer, summary="Show when work is done", operation_id="analytics_heatmap")
 def heat_map(request: HttpRequest, chosen: Query[HeatQuery]) -> HeatMapAnswer:
     """Return how many tasks finished and failed in each hour of each weekday, or date, of a window."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, HeatQuery)
     span = chosen.span()
     rows = figures.heat_map(span, _which(chosen), by_date=chosen.by == Days.DATE, zone=chosen.timezone)
@@ -122,7 +122,7 @@ def heat_map(request: HttpRequest, chosen: Query[HeatQuery]) -> HeatMapAnswer:
 @router.get("/load", response=LoadAnswer, summary="Show efficiency and load step by step", operation_id="analytics_load")
 def load(request: HttpRequest, chosen: Query[SteppedWindow]) -> LoadAnswer:
     """Return the success rate, and how many of the workers' slots were busy, in each step of a window."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, SteppedWindow)
     span = chosen.span()
     points = [LoadPointAnswer.of(point) for point in figures.load(span)]
@@ -130,7 +130,7 @@ def load(request: HttpRequest, chosen: Query[SteppedWindow]) -> LoadAnswer:
 
 
 def _summary(request: HttpRequest, chosen: SummaryQuery, by: str) -> SummaryAnswer:
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, SummaryQuery)
     span = chosen.span()
     found = figures.summary(span, _which(chosen), by=by, order=chosen.sort, limit=chosen.limit)

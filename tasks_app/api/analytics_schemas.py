@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from tasks_app.analytics.figures import HeatRow, LoadPoint, Stats
 from tasks_app.analytics.rollups import Totals
-from tasks_app.analytics.window import Preset, Span
+from tasks_app.analytics.window import Preset, TimeWindow
 from zenith_worker.wire.states import Status
 
 _Count = Annotated[int, Field(ge=0)]
@@ -76,7 +76,7 @@ class SpanAnswer(BaseModel):
     until: datetime
 
     @staticmethod
-    def ends(span: Span) -> dict[str, Any]:
+    def ends(span: TimeWindow) -> dict[str, Any]:
         """Return both ends of a span."""
         return {name: datetime.fromtimestamp(getattr(span, name), tz=UTC) for name in ("since", "until")}
 

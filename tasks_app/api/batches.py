@@ -14,8 +14,8 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.queries import batches
 from tasks_app.queries.batches import BatchDetail, BatchFilter, Progress
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
-from zenith_site.common.described import linked, problems
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.states import Status
 
@@ -63,11 +63,11 @@ def _members(progress: Progress) -> dict[str, Any]:
 
 
 @router.get(
-    "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=linked()
+    "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=link_header()
 )
 def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[BatchFilter]) -> list[BatchAnswer]:
     """Return one page, each batch with its progress; the field `Link: <…>; rel="next"` leads to the next where there is one."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, BatchFilter)
     page = chosen.page()
     link_next(request, response, page.following)
@@ -76,17 +76,17 @@ def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[Bat
 
 @router.get(
     "/{batch_id}", response=BatchDetailAnswer, summary="Show one batch", operation_id="show_batch",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_batch(request: HttpRequest, batch_id: str) -> BatchDetailAnswer:
     """Return how far it is, and when it will be finished if it goes on like this."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return BatchDetailAnswer.of_detail(_batch(batch_id))
 
 
 @router.post(
     "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel what is left of a batch", operation_id="cancel_batch",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel its open tasks. What runs goes on to its end, unless `force` kills it."""
@@ -94,7 +94,7 @@ def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = N
     batch = _batch(batch_id).progress.batch
     ids = batches.open_ids(batch.id)
     done = cancel(ids, by=caller.name, force=bool(body and body.force))
-    note(request, revoked=done.revoked, running=done.running)
+    audit_details(request, revoked=done.revoked, running=done.running)
     return CancelAnswer.of(done, matched=len(ids))
 
 

@@ -10,7 +10,7 @@ from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.message import queue_of
 from tasks_app.errors import DrillsOffError
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 
 router = Router(tags=["catalogue"])
 
@@ -38,14 +38,14 @@ class TaskKindAnswer(BaseModel):
 @router.get("", response=list[TaskKindAnswer], summary="List what can be dispatched", operation_id="list_catalogue")
 def list_catalogue(request: HttpRequest) -> list[TaskKindAnswer]:
     """Return every task that can be sent here, by name; drills only where `ZENITH_DRILLS` is on."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [TaskKindAnswer.of(entry) for entry in catalog.offered().values()]
 
 
 @router.get("/{name:name}", response=TaskKindAnswer, summary="Show one kind of task", operation_id="show_catalogue_entry")
 def show_entry(request: HttpRequest, name: str) -> TaskKindAnswer:
     """Return the task of this name."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     entry = catalog.offered().get(name)
     if entry is None and name in catalog.entries():
         raise Http404(str(DrillsOffError(name)))

@@ -25,7 +25,7 @@ from tasks_app.models import ReplayRun
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, known_caller, note
+from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
@@ -36,7 +36,7 @@ router = Router(tags=["dead letters"])
 @router.get("", response=list[DeadLetterAnswer], summary="List dead letters, newest first", operation_id="list_dead_letters")
 def list_letters(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
     page = chosen.page()
     link_next(request, response, page.following)
@@ -46,7 +46,7 @@ def list_letters(request: HttpRequest, response: HttpResponse, chosen: Query[Dea
 @router.get("/groups", response=list[GroupAnswer], summary="List groups of dead letters", operation_id="list_dead_letter_groups")
 def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[GroupAnswer]:
     """Return one page of groups, that with the newest failure first, counting the letters that match."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
     page = chosen.groups()
     link_next(request, response, page.following)
@@ -70,7 +70,7 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
 
     def act() -> ReplayAnswer:
         result = replaying.replay(body.to_replay(), _origin(caller))
-        note(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
+        audit_details(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
         if body.ids and not result.done and result.run is None:
             raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
         return ReplayAnswer.of(result)
@@ -90,7 +90,7 @@ def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
     caller = known_caller(request)
     _refuse_strange(body)
     discarded = replaying.discard(body.selection(), body.note, _origin(caller))
-    note(request, discarded=discarded)
+    audit_details(request, discarded=discarded)
     if body.ids and not discarded:
         raise StateConflictError("Each of these was replayed or discarded before.")
     return DiscardAnswer(discarded=discarded)
@@ -99,7 +99,7 @@ def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
 @router.get("/runs/{run_id}", response=RunAnswer, summary="Show a replay of many", operation_id="show_replay_run")
 def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """Return how far it is."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return RunAnswer.of(_run(run_id))
 
 
@@ -123,7 +123,7 @@ def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
 @router.get("/{name:task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
 def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
     """Return the dead letter of the task with this id, with its arguments and its traceback."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = dead_letters.find(task_id)
     if found is None:
         raise Http404(f"Task {task_id[:100]!r} has no dead letter.")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tasks_app.api.schemas import TaskId
 from tasks_app.models import TaskEvent
 from tasks_app.queries.events import EventFilter, EventPage
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.masking import mask_text
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.states import Status
@@ -61,6 +61,6 @@ def list_events(request: HttpRequest, chosen: Query[EventFilter]) -> EventsAnswe
 
     A page with filters looks through 20,000 events at most, so it may be short: go on while `more` is true.
     """
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, EventFilter)
     return EventsAnswer.of(chosen.page())

@@ -13,11 +13,11 @@ from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.queries import queues
 from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueFilter, QueueView
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller, note
-from zenith_site.common.described import linked
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
+from zenith_site.common.openapi import link_header
 from zenith_site.common.paging import link_next, refuse_unknown
-from zenith_worker.wire.broker_queues import PRIORITY_STEPS, Message
+from zenith_worker.wire.broker_queues import PRIORITY_STEPS, BrokerMessage
 from zenith_worker.wire.queue_names import LONGEST
 
 router = Router(tags=["queues"])
@@ -91,7 +91,7 @@ class MessageAnswer(BaseModel):
     worker: str | None = Field(description="Who holds it; null where nobody does, or where the worker is gone.")
 
     @classmethod
-    def of(cls, message: Message, worker: str | None = None) -> "MessageAnswer":
+    def of(cls, message: BrokerMessage, worker: str | None = None) -> "MessageAnswer":
         """Return the answer for a message."""
         return cls.model_construct(
             task_id=message.task_id, task_type=message.task_name, priority=message.priority,
@@ -165,13 +165,13 @@ class PurgeAnswer(BaseModel):
     remaining: int = Field(ge=0, description=f"Tasks that still wait: one call revokes {MAX_PURGED:,} at most. Call again.")
 
 
-@router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=linked())
+@router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=link_header())
 def list_queues(request: HttpRequest, response: HttpResponse, chosen: Query[QueueFilter]) -> list[QueueAnswer]:
     """Return one page of the queues that are consumed, paused, waited in, or were in use within the hour; by name.
 
     The field `Link: <…>; rel="next"` leads to the next page where there is one.
     """
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, QueueFilter)
     page = chosen.page()
     link_next(request, response, page.following)
@@ -181,7 +181,7 @@ def list_queues(request: HttpRequest, response: HttpResponse, chosen: Query[Queu
 @router.get("/{name:name}/messages", response=MessagesAnswer, summary="Look into a queue", operation_id="peek_queue")
 def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesAnswer:
     """Return the messages that are next, and those that workers hold. Nothing is taken."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, PeekQuery)
     control.refuse_reserved(_checked(name))
     return MessagesAnswer.model_construct(
@@ -193,7 +193,7 @@ def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesA
 @router.get("/{name:name}/history", response=HistoryAnswer, summary="Show how long a queue was", operation_id="queue_history")
 def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> HistoryAnswer:
     """Return its depth, what workers held, and the oldest one's age in each step of a window."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     refuse_unknown(request, SteppedWindow)
     span = chosen.span()
     points = [DepthPointAnswer.of(point) for point in queues.history(_checked(name), span)]
@@ -240,7 +240,7 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
         waiting = control.count_waiting(queue)
         return PurgeAnswer(dry_run=True, revoked=waiting, running=0, messages_removed=0, remaining=waiting)
     done = control.purge(queue, by=caller.name)
-    note(request, revoked=done.revoked, messages_removed=done.removed)
+    audit_details(request, revoked=done.revoked, messages_removed=done.removed)
     return PurgeAnswer(
         dry_run=False, revoked=done.revoked, running=done.running, messages_removed=done.removed, remaining=done.remaining
     )
@@ -250,7 +250,7 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
 @router.get("/{name:name}", response=QueueAnswer, summary="Show one queue", operation_id="show_queue")
 def show_queue(request: HttpRequest, name: str) -> QueueAnswer:
     """Return one queue at this moment."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return _answer(name)
 
 

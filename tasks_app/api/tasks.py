@@ -9,7 +9,7 @@ from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.queries import tasks
 from tasks_app.queries.tasks import TaskFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.common.previews import SHOWN_ALONE
@@ -47,7 +47,7 @@ def trigger(
             idempotency_key=idempotency_key,
         ),
     )
-    note(request, tasks=len(done.ids), batch=str(done.batch_id))
+    audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
     if done.repeated:
         response[REPLAYED] = "true"
     return TriggerAnswer.of(done)
@@ -64,7 +64,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
 
     Of a long value a list holds the beginning, and `cut` names it.
     """
-    caller = caller_of(request, VIEW)
+    caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
     page = chosen.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
@@ -79,7 +79,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
 )
 def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
     """Return the task with this id. Of a value of more than a million characters it holds the beginning, and `cut` names it."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = tasks.find(task_id, SHOWN_ALONE)
     if found is None:
         raise Http404(f"There is no task {task_id[:100]!r}.")

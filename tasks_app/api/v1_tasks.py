@@ -31,10 +31,10 @@ from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, caller_of, known_caller, note
-from zenith_site.common.described import linked, problems
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.common.previews import SHOWN_ALONE
 
@@ -43,7 +43,7 @@ router = Router(tags=["tasks"])
 
 @router.post(
     "", response={201: DispatchAnswer}, summary="Dispatch tasks", operation_id="dispatch_tasks",
-    openapi_extra=problems(HTTPStatus.TOO_MANY_REQUESTS), auth=requires(DISPATCH),
+    openapi_extra=problem_responses(HTTPStatus.TOO_MANY_REQUESTS), auth=requires(DISPATCH),
 )  # fmt: skip
 def dispatch_tasks(
     request: HttpRequest, response: HttpResponse, body: DispatchRequest, idempotency_key: IdempotencyKey = None
@@ -58,7 +58,7 @@ def dispatch_tasks(
 
     def act() -> DispatchAnswer:
         done = dispatch_many(asked, _origin(caller))
-        note(request, dispatches=len(asked), tasks=sum(len(one.ids) for one in done))
+        audit_details(request, dispatches=len(asked), tasks=sum(len(one.ids) for one in done))
         return DispatchAnswer.of(done)
 
     answer = answer_once(request, response, caller, idempotency_key, body, act)
@@ -70,7 +70,7 @@ def dispatch_tasks(
     response=list[TaskSummary],
     summary="List and search tasks, newest first",
     operation_id="search_tasks",
-    openapi_extra=linked(),
+    openapi_extra=link_header(),
 )
 def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskSummary]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
@@ -79,7 +79,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     short, even empty, and still have a `Link`: following it searches on through older tasks.
     Of a long value a list holds the beginning, and `cut` names it.
     """
-    caller = caller_of(request, VIEW)
+    caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
     page = chosen.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
@@ -96,13 +96,13 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
         return CancelAnswer(matched=open_ones, revoked=0, running=0, finished=0, more=more, dry_run=True)
     known = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
     done = cancel(sorted(known), by=caller.name, force=body.force)
-    note(request, revoked=done.revoked, running=done.running)
+    audit_details(request, revoked=done.revoked, running=done.running)
     return CancelAnswer.of(done, matched=done.revoked + done.running, more=more)
 
 
 @router.post(
     "/{name:task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel it for good. What runs goes on to its end (but is not tried again), unless `force` kills it."""
@@ -116,7 +116,7 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
 
 @router.post(
     "/{name:task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def retry_task(
     request: HttpRequest,
@@ -139,7 +139,7 @@ def retry_task(
         new = run_again(key, _origin(caller), forced=asked.forced)
         if new is None:
             raise _unknown(task_id)
-        note(request, task=str(key), sent=str(new))
+        audit_details(request, task=str(key), sent=str(new))
         return RetryAnswer(task_id=new, replay_of=key)
 
     return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, asked, act))
@@ -147,11 +147,11 @@ def retry_task(
 
 @router.get(
     "/{name:task_id}/values/{value}", response=Any, summary="Show one value of a task in full", operation_id="show_task_value",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
     """Return its `args`, `kwargs`, `result`, `error` or `traceback` as JSON, however long, without secrets. `cut` leads here."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     task = named(task_id).first()
     if task is None:
         raise _unknown(task_id)
@@ -165,17 +165,17 @@ def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
 # An id takes slashes, so these stand behind the routes that go on after it.
 @router.get(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
     """Return the task with its timeline, its runs, its relatives, and why it is where it is."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return _detail(task_id)
 
 
 @router.patch(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
-    openapi_extra=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
     """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.api.schemas import TaskId
 from tasks_app.control import workers as control
-from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, Told
+from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, CommandReply
 from tasks_app.errors import WorkerUnknownError
 from tasks_app.queries import workers
 from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, authorize, known_caller
 from zenith_worker.wire.states import Status
 
 router = Router(tags=["workers"])
@@ -94,7 +94,7 @@ class ControlAnswer(BaseModel):
     seconds: float = Field(ge=0, description="How long it took.")
 
     @classmethod
-    def of(cls, told: Told) -> "ControlAnswer":
+    def of(cls, told: CommandReply) -> "ControlAnswer":
         """Return the answer for a worker's."""
         return cls.model_construct(worker=told.worker, answer=told.answer, seconds=told.seconds)
 
@@ -170,7 +170,7 @@ class ShutdownAnswer(BaseModel):
 @router.get("", response=list[WorkerAnswer], summary="List workers", operation_id="list_workers")
 def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
     """Return every worker heard of within five minutes, by name, with what it does now."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return [WorkerAnswer.of(view) for view in workers.workers()]
 
 
@@ -315,7 +315,7 @@ def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
 @router.get("/{name:name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
 def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
     """Return the worker of this name, such as `celery@host`."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = workers.find(name)
     if found is None:
         raise WorkerUnknownError(name)

@@ -22,7 +22,7 @@ from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_worker.wire import clearing
-from zenith_worker.wire.clearing import Outcome
+from zenith_worker.wire.clearing import Clearing
 from zenith_worker.wire.control import STOP_CONSUMING
 from zenith_worker.wire.heartbeat import DEAD_AFTER, WorkerBeat, read_all
 
@@ -40,7 +40,7 @@ _QUEUE_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CommandReply:
     """A worker's answer: its own words, and the seconds it took."""
 
     worker: str
@@ -56,7 +56,7 @@ def find(name: str) -> WorkerBeat:
     raise WorkerUnknownError(name)
 
 
-def ping(name: str) -> Told:
+def ping(name: str) -> CommandReply:
     """Ask whether it answers."""
     return _tell(_alive(name), "ping")
 
@@ -69,12 +69,12 @@ def configurations(names: Collection[str]) -> dict[str, dict[str, Any]]:
     return {name: conf for name, conf in answers.items() if isinstance(conf, dict)}
 
 
-def grow(name: str, slots: int) -> Told:
+def grow(name: str, slots: int) -> CommandReply:
     """Add slots to its pool."""
     return _resize(name, "pool_grow", slots)
 
 
-def shrink(name: str, slots: int) -> Told:
+def shrink(name: str, slots: int) -> CommandReply:
     """Take slots from its pool; a busy one goes once its task is over."""
     _check_range("/slots", slots, 1, MAX_STEP)
     beat = _alive(name)
@@ -83,7 +83,7 @@ def shrink(name: str, slots: int) -> Told:
     return _resize(name, "pool_shrink", slots)
 
 
-def autoscale(name: str, minimum: int, maximum: int) -> Told:
+def autoscale(name: str, minimum: int, maximum: int) -> CommandReply:
     """Change the bounds of a worker that was started with `--autoscale`."""
     _check_range("/minimum", minimum, 1, MAX_SLOTS)
     _check_range("/maximum", maximum, 1, MAX_SLOTS)
@@ -95,14 +95,14 @@ def autoscale(name: str, minimum: int, maximum: int) -> Told:
     return _tell(beat, "autoscale", max=maximum, min=minimum)
 
 
-def add_queue(name: str, queue: str) -> Told:
+def add_queue(name: str, queue: str) -> CommandReply:
     """Have it take messages from one more queue."""
     _check_queue(queue)
     refuse_reserved(queue)
     return _tell(_alive(name), "add_consumer", queue=queue)
 
 
-def cancel_queue(name: str, queue: str) -> Told:
+def cancel_queue(name: str, queue: str) -> CommandReply:
     """Have it take no more messages from a queue; what it has reserved runs."""
     _check_queue(queue)
     beat = _alive(name)
@@ -112,7 +112,7 @@ def cancel_queue(name: str, queue: str) -> Told:
     return _tell(beat, STOP_CONSUMING, queues=[queue])
 
 
-def drain(name: str) -> Told:
+def drain(name: str) -> CommandReply:
     """Have it take no more messages at all. It stays, finishes what it has, and `/add-queue` brings it back.
 
     Returns at once; the worker is drained when its heartbeat holds no task any more.
@@ -120,7 +120,7 @@ def drain(name: str) -> Told:
     return _tell(_alive(name), STOP_CONSUMING)
 
 
-def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> Told:
+def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> CommandReply:
     """Set a task's time limits, in seconds, on this worker; None lifts one.
 
     A limit that a message brings along counts more.
@@ -133,7 +133,7 @@ def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> 
     return _tell(_alive(name), "time_limit", task_name=task, soft=soft, hard=hard)
 
 
-def limit_rate(name: str, task: str, limit: str) -> Told:
+def limit_rate(name: str, task: str, limit: str) -> CommandReply:
     """Set how often this worker starts a task, such as `10/m`; `0` lifts the limit."""
     try:
         wrong = rate(limit) < 0
@@ -144,7 +144,7 @@ def limit_rate(name: str, task: str, limit: str) -> Told:
     return _tell(_alive(name), "rate_limit", task_name=task, rate_limit=limit)
 
 
-def restart_pool(name: str) -> Told:
+def restart_pool(name: str) -> CommandReply:
     """Replace the processes of its pool by new ones, each once its task is over."""
     beat = _alive(name)
     if beat.pool not in _RESTARTABLE:
@@ -158,18 +158,18 @@ def clear(name: str, by: str) -> None:
     Raises StateConflictError where it is not dead, or its tasks were not given to others yet.
     """
     match clearing.clear(name, by):
-        case Outcome.UNKNOWN:
+        case Clearing.UNKNOWN:
             raise WorkerUnknownError(name)
-        case Outcome.BEATING:
+        case Clearing.BEATING:
             raise StateConflictError(f"{name} was heard of within {DEAD_AFTER:.0f} s; only a worker that is gone is cleared.")
-        case Outcome.HOLDING:
+        case Clearing.HOLDING:
             raise StateConflictError(f"Tasks that {name} had taken were not given back yet; that takes an engine some seconds.")
 
 
 def clear_all(by: str) -> tuple[list[str], list[str]]:
     """Clear every worker that is gone; return the names of those cleared, and of those that hold tasks still."""
     outcomes = {beat.name: clearing.clear(beat.name, by) for beat in read_all() if beat.dead}
-    cleared, holding = ([name for name, seen in outcomes.items() if seen is one] for one in (Outcome.CLEARED, Outcome.HOLDING))
+    cleared, holding = ([name for name, seen in outcomes.items() if seen is one] for one in (Clearing.CLEARED, Clearing.HOLDING))
     return cleared, holding
 
 
@@ -187,7 +187,7 @@ def shut_down(name: str) -> None:
         celery_app().control.broadcast("shutdown", destination=[beat.name])
 
 
-def _resize(name: str, command: str, slots: int) -> Told:
+def _resize(name: str, command: str, slots: int) -> CommandReply:
     _check_range("/slots", slots, 1, MAX_STEP)
     beat = _alive(name)
     if beat.pool not in _RESIZABLE:
@@ -206,7 +206,7 @@ def _alive(name: str) -> WorkerBeat:
     return beat
 
 
-def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> Told:
+def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> CommandReply:
     """Send a command and return the answer.
 
     Raises WorkerSilentError, StateConflictError with the worker's reason, or kombu's OperationalError.
@@ -217,7 +217,7 @@ def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> Told:
         raise WorkerSilentError(beat.name, PATIENCE)
     if isinstance(answer, dict) and "error" in answer:
         raise StateConflictError(f"{beat.name} refused: {answer['error']}")
-    return Told(beat.name, answer.get("ok", answer) if isinstance(answer, dict) else answer, time.monotonic() - began)
+    return CommandReply(beat.name, answer.get("ok", answer) if isinstance(answer, dict) else answer, time.monotonic() - began)
 
 
 def _ask(command: str, arguments: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

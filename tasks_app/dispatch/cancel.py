@@ -66,7 +66,7 @@ def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
     return total
 
 
-def settle() -> int:
+def revoke_requested() -> int:
     """Carry out wishes that a crash left behind; return how many tasks were revoked."""
     wished = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER)
     revoked, _ = _revoke_on_broker(list(wished.order_by("id")[:CHUNK]), "cancelled")

@@ -3,12 +3,12 @@
 import json
 import time
 
-from tasks_app.dispatch.message import Row
+from tasks_app.dispatch.message import TaskRow
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, delivery_of
 
 
-def failure(row: Row, kind: str, reason: str) -> Event:
+def failure(row: TaskRow, kind: str, reason: str) -> Event:
     """Return what to report of a task that fails without a run: `kind` names the error, `reason` is its message."""
     return Event(
         task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=row.run.nesting, attempt=row.run.attempt,

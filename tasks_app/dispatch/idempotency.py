@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from tasks_app.errors import IdempotencyConflictError
 from tasks_app.models import IdempotencyKey
-from zenith_site.common.once import Once
+from zenith_site.common.once import IdempotentAnswer
 
 #: How long a key is remembered.
 KEPT: Final = timedelta(hours=24)
@@ -29,7 +29,7 @@ _TAKE: Final = f"""
 """  # noqa: S608 -- only the table's name is put in
 
 
-def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:
+def once(key: str, wanted: bytes, act: Callable[[], Any]) -> IdempotentAnswer:
     """Return what `act` returns, or what it returned when this key was used before.
 
     `act` runs in this transaction, and returns a JSON value, which is stored for a day: no secret may
@@ -42,10 +42,10 @@ def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:
             cursor.execute(_TAKE, {"key": key, "digest": wanted, "now": now, "oldest": now - KEPT})
             taken = cursor.rowcount == 1
         if not taken:
-            return Once(_earlier(key, wanted), repeated=True)
+            return IdempotentAnswer(_earlier(key, wanted), repeated=True)
         answer = act()
         IdempotencyKey.objects.filter(key=key).update(answer=answer)
-    return Once(answer, repeated=False)
+    return IdempotentAnswer(answer, repeated=False)
 
 
 def _earlier(key: str, wanted: bytes) -> Any:

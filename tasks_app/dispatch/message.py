@@ -19,7 +19,7 @@ from tasks_app.models.task import DISPATCHED
 from zenith_site.common.application import celery_app
 from zenith_worker.wire import routing
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.time_limits import soft_limit
 
@@ -37,7 +37,7 @@ ROW_COLUMNS: Final = """id, text_id, name, queue, args, kwargs, priority, max_re
     (SELECT extras FROM tasks_app_taskmessage AS message WHERE message.task_id = tasks_app_task.id)"""
 
 
-class Row(NamedTuple):
+class TaskRow(NamedTuple):
     """What publishing needs of a task's row. Django leaves jsonb as text on a raw cursor."""
 
     key: UUID
@@ -65,9 +65,9 @@ class Row(NamedTuple):
         return self.text_id or str(self.key)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunNumber:
         """The run that a message sent now is for: after a failed one, the next."""
-        shown = Run.at(self.position)
+        shown = RunNumber.at(self.position)
         return shown._replace(attempt=shown.attempt + (self.status == Status.RETRY))
 
 
@@ -78,7 +78,7 @@ def queue_of(task_name: str) -> str:
     return routing.queue_of(celery_app(), task_name, options)
 
 
-def send_message(producer: Producer, row: Row, *, perhaps_sent: bool = False, again: bool = False) -> None:
+def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False, again: bool = False) -> None:
     """Publish one task's message through `producer`. Raises kombu's OperationalError.
 
     `perhaps_sent` marks a message that may be a second copy: its worker then looks more closely

@@ -24,7 +24,7 @@ from django.db.backends.utils import CursorWrapper
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from tasks_app.dispatch.failures import failure
-from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
+from tasks_app.dispatch.message import ROW_COLUMNS, TaskRow, send_message
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import faults
@@ -33,7 +33,7 @@ from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.faults import is_away
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues, spans, stream
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status, position
 
 logger = logging.getLogger(__name__)
@@ -102,18 +102,18 @@ def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = Fals
         logger.warning("%s; each of these tasks is sent by itself.", error)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows = [Row(*values) for values in cursor.fetchall()]
+        rows = [TaskRow(*values) for values in cursor.fetchall()]
     return sum(map(_publish_one, rows))
 
 
-def _publish_one(row: Row) -> int:
+def _publish_one(row: TaskRow) -> int:
     """Publish the message of one task; return whether it was sent, as a number. What cannot be sent counts as nothing to do."""
     try:
         return _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
     except Exception as error:
         if is_away(error):
             raise
-        faults.note("relay", error, f"task {row.task_id}")
+        faults.record_fault("relay", error, f"task {row.task_id}")
         stream.append([failure(row, "UnsendableError", f"its message cannot be made: {type(error).__name__}: {error}"[:1000])])
         return 0
 
@@ -121,7 +121,7 @@ def _publish_one(row: Row) -> int:
 def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        rows = _sendable([Row(*values) for values in cursor.fetchall()])
+        rows = _sendable([TaskRow(*values) for values in cursor.fetchall()])
         if not rows:
             return 0
         # Before the first message leaves: a worker may have received it before the last one is sent.
@@ -133,7 +133,7 @@ def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> i
     return len(rows)
 
 
-def _sendable(rows: Sequence[Row]) -> Sequence[Row]:
+def _sendable(rows: Sequence[TaskRow]) -> Sequence[TaskRow]:
     """Leave out what goes to a queue that takes no message, which would keep all others from being sent; `doctor` names it."""
     try:
         closed = broker_queues.closed(row.queue for row in rows) if rows else set()
@@ -142,12 +142,12 @@ def _sendable(rows: Sequence[Row]) -> Sequence[Row]:
     return [row for row in rows if row.queue not in closed]
 
 
-def _steps(row: Row) -> tuple[Status, ...]:
+def _steps(row: TaskRow) -> tuple[Status, ...]:
     """Return what happens to a task by being sent."""
     return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)
 
 
-def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
+def _send(rows: Sequence[TaskRow], perhaps_sent: bool) -> None:
     """Send the messages of these tasks in one pipelined batch.
 
     Raises BrokerUnavailableError; then perhaps some were sent.
@@ -160,8 +160,8 @@ def _send(rows: Sequence[Row], perhaps_sent: bool) -> None:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def _mark_queued(cursor: CursorWrapper, rows: Sequence[Row], now: float) -> int | None:
-    by_run: dict[Run, list[UUID]] = defaultdict(list)
+def _mark_queued(cursor: CursorWrapper, rows: Sequence[TaskRow], now: float) -> int | None:
+    by_run: dict[RunNumber, list[UUID]] = defaultdict(list)
     for row in rows:
         by_run[row.run].append(row.key)
     for run, ids in by_run.items():

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from tasks_app.dispatch.failures import failure
-from tasks_app.dispatch.message import ROW_COLUMNS, Row, send_message
-from tasks_app.maintenance.reconciler import Lost
+from tasks_app.dispatch.message import ROW_COLUMNS, TaskRow, send_message
+from tasks_app.maintenance.reconciler import LostTask
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import broker_queues, claims, stream
@@ -29,7 +29,7 @@ _LOCK: Final = f"""
 """  # noqa: S608 -- only names of columns are put in
 
 
-def resend(lost: Sequence[Lost]) -> int:
+def resend(lost: Sequence[LostTask]) -> int:
     """Publish lost tasks again, unless their rows changed meanwhile; return how many.
 
     Raises BrokerUnavailableError; then perhaps some were sent, and the rest is found again.
@@ -38,7 +38,7 @@ def resend(lost: Sequence[Lost]) -> int:
     sent = 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK, [list(as_found)])
-        rows = [Row(*values) for values in cursor.fetchall()]
+        rows = [TaskRow(*values) for values in cursor.fetchall()]
         try:
             with celery_app().producer_or_acquire() as producer:
                 failed = claims.failed_runs([row.task_id for row in rows])
@@ -63,7 +63,7 @@ def resend(lost: Sequence[Lost]) -> int:
     return sent
 
 
-def _reason_not_to(row: Row) -> str:
+def _reason_not_to(row: TaskRow) -> str:
     """Return why a lost task cannot, or must not, be sent again; empty where nothing speaks against it."""
     extras = json.loads(row.extras or "{}")
     if row.acks_early and row.status == Status.STARTED:

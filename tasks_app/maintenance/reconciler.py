@@ -25,13 +25,13 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from tasks_app.models import Task
+from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import contained
-from zenith_site.common.lasting import Lasting
 from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.broker_queues import NotAMessageError
 from zenith_worker.wire.deliveries import note_lost, put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Entry
 
@@ -54,7 +54,7 @@ LATE: Final = 15.0
 LISTING_EVERY: Final = 15.0
 
 
-class Recoverer:
+class HeldMessageRecovery:
     """Puts back messages that their workers will not acknowledge any more.
 
     A look may come just after Redis was away: then no heartbeat is left, and every worker beats again
@@ -63,7 +63,7 @@ class Recoverer:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._abandoned = Lasting(LATE, clock)
+        self._abandoned = Debounce(LATE, clock)
 
     def look(self) -> int:
         """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
@@ -110,7 +110,7 @@ class Recoverer:
         headers = broker_queues.put_back(tag, owner, unless_alive=dead)
         if headers is None:
             return False
-        run, id_ = Run.of(headers), headers.get("id")
+        run, id_ = RunNumber.of(headers), headers.get("id")
         reason = "its worker died" if dead else "its worker lost its connection and forgot it"
         logger.warning("The message of task %s went back to its queue: %s.", id_ or "?", reason)
         if not isinstance(id_, str):
@@ -123,7 +123,7 @@ class Recoverer:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostTask:
     """A task whose message is nowhere, as its row was read. `id` is the one by which Celery knows it."""
 
     key: UUID
@@ -132,7 +132,7 @@ class Lost:
     position: int
 
 
-class Searcher:
+class LostTaskSearch:
     """Finds tasks whose message exists nowhere.
 
     Broker and database are read one after the other while tasks move, so a task is lost only
@@ -142,11 +142,11 @@ class Searcher:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._missed = Lasting(LATE, clock)
-        self._queued_missed: list[Lost] = []
+        self._missed = Debounce(LATE, clock)
+        self._queued_missed: list[LostTask] = []
         self._next_listing = 0.0
 
-    def look(self) -> list[Lost]:
+    def look(self) -> list[LostTask]:
         """Return what is lost by now. Raises redis.RedisError or django.db.Error."""
         if stream.lag() > LAG_ALLOWED:
             # What PostgreSQL believes is old news: nothing can be concluded.
@@ -160,7 +160,7 @@ class Searcher:
         self._queued_missed = [task for task, _ in missed if task.status in (Status.QUEUED, Status.RETRY)]
         return [task for task, _ in self._missed.update(missed)]
 
-    def _queued(self) -> list[Lost]:
+    def _queued(self) -> list[LostTask]:
         """Return tasks that should wait in their queue and do not, where there are too few messages in it.
 
         Those are QUEUED, or failed and their back-off is over: the next attempt's message left when they failed. Counting is
@@ -187,11 +187,11 @@ def _held() -> set[str]:
     return held
 
 
-def _active() -> list[Lost]:
+def _active() -> list[LostTask]:
     """Return tasks that a worker should hold."""
     return _suspects(Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED)))
 
 
-def _suspects(tasks: QuerySet[Task]) -> list[Lost]:
+def _suspects(tasks: QuerySet[Task]) -> list[LostTask]:
     rows = tasks.values_list("id", "text_id", "status", "position")
-    return [Lost(key, text_id or str(key), status, place) for key, text_id, status, place in rows]
+    return [LostTask(key, text_id or str(key), status, place) for key, text_id, status, place in rows]

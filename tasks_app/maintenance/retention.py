@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.maintenance import expired, periods
+from tasks_app.maintenance import compaction, expired
 from tasks_app.models import DeadLetter
 from zenith_site.common.faults import contained
 from zenith_site.common.loops import repeat
@@ -113,7 +113,7 @@ def _count_figures(max_age: timedelta) -> int:
 
 
 def _end_of_figures(max_age: timedelta, now: datetime | None = None) -> datetime:
-    summed_up = datetime.fromtimestamp(periods.reach().days, tz=UTC)
+    summed_up = datetime.fromtimestamp(compaction.watermarks().days, tz=UTC)
     return min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
 
 

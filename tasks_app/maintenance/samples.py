@@ -13,7 +13,7 @@ from typing import Final
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tasks_app.maintenance import pauses, periods
+from tasks_app.maintenance import compaction, pauses
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.application import celery_app
@@ -71,7 +71,7 @@ def run(stop: threading.Event) -> None:
 def _once() -> bool:
     with contained("samples", "load and queues"):
         take()
-    return periods.sum_up()
+    return compaction.compact()
 
 
 def take() -> bool:

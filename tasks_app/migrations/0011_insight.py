@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("scope", models.PositiveSmallIntegerField(choices=[(0, "Task"), (1, "Queue"), (2, "All")])),
-                ("seconds", models.PositiveIntegerField(help_text="How long it is; maintenance/periods.py has the lengths.")),
+                ("seconds", models.PositiveIntegerField(help_text="How long it is; maintenance/compaction.py has the lengths.")),
                 ("start", models.DateTimeField()),
             ],
             options={

@@ -78,7 +78,7 @@ class ReplayRun(models.Model):
             models.CheckConstraint(condition=Q(rate__isnull=True) | Q(rate__gt=0), name="run_rate_positive"),
         )
         indexes = (
-            # dispatch/replays.py: what an engine has to do next. Small: few are under way.
+            # dispatch/replay_runner.py: what an engine has to do next. Small: few are under way.
             models.Index(fields=("next_at",), name="run_active", condition=Q(state__in=ACTIVE)),
         )
 

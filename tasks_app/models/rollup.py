@@ -57,7 +57,7 @@ class PeriodRollup(Rollup):
         ALL = 2
 
     scope = models.PositiveSmallIntegerField(choices=Scope)
-    seconds = models.PositiveIntegerField(help_text="How long it is; maintenance/periods.py has the lengths.")
+    seconds = models.PositiveIntegerField(help_text="How long it is; maintenance/compaction.py has the lengths.")
     start = models.DateTimeField()
 
     class Meta:
@@ -67,7 +67,7 @@ class PeriodRollup(Rollup):
             models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start"), name="period_key"),
         )
         indexes = (
-            # analytics/figures.py: every task in a window; maintenance/periods.py: up to where it is done.
+            # analytics/figures.py: every task in a window; maintenance/compaction.py: up to where it is done.
             models.Index(fields=("seconds", "scope", "start"), name="period_start"),
         )
 

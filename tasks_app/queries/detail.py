@@ -7,11 +7,11 @@ from django.utils import timezone
 from tasks_app.models import TaskEvent
 from tasks_app.queries import tasks
 from tasks_app.queries.attempts import AttemptView, attempts_of
-from tasks_app.queries.course import Course, course
 from tasks_app.queries.lineage import Lineage, lineage
+from tasks_app.queries.status_explanation import explain_status
+from tasks_app.queries.task_spans import TaskSpans, task_spans
 from tasks_app.queries.tasks import TaskWithResult
 from tasks_app.queries.timeline import timeline
-from tasks_app.queries.why import why
 from zenith_site.common.previews import SHOWN
 
 
@@ -22,7 +22,7 @@ class TaskDetail:
     found: TaskWithResult
     events: list[TaskEvent]
     attempts: list[AttemptView]
-    course: Course
+    course: TaskSpans
     lineage: Lineage
     why: str
 
@@ -38,4 +38,4 @@ def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
     task = found.task
     events = list(timeline(task))
     runs = attempts_of(task, events)
-    return TaskDetail(found, events, runs, course(task, events, runs, timezone.now()), lineage(task), why(task))
+    return TaskDetail(found, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), explain_status(task))

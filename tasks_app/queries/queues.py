@@ -20,13 +20,13 @@ from django.db import connection
 from django.db.models import F, Sum
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.analytics.window import Span
+from tasks_app.analytics.window import TimeWindow
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
-from zenith_worker.wire.broker_queues import Message
+from zenith_worker.wire.broker_queues import BrokerMessage
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 
 RATE_MINUTES: Final = 5
@@ -136,12 +136,12 @@ def is_known(name: str) -> bool:
     return name in known_queues(beat for beat in read_all() if beat.online)
 
 
-def peek(name: str, limit: int) -> list[Message]:
+def peek(name: str, limit: int) -> list[BrokerMessage]:
     """Return the messages of each priority that wait longest, up to `limit` each. Raises redis.RedisError."""
     return broker_queues.peek(name, min(limit, MAX_PEEKED))
 
 
-def peek_unacknowledged(name: str, limit: int) -> list[tuple[Message, str | None]]:
+def peek_unacknowledged(name: str, limit: int) -> list[tuple[BrokerMessage, str | None]]:
     """Return up to `limit` messages that workers hold, with the name of the worker where it is known."""
     names = {beat.instance: beat.name for beat in read_all()}
     held = broker_queues.peek_unacknowledged(name, min(limit, MAX_PEEKED))
@@ -163,7 +163,7 @@ _HISTORY: Final = _SQL["queue_history"]
 _HELD: Final = _SQL["held_in_queues"]
 
 
-def history(name: str, span: Span) -> list[DepthPoint]:
+def history(name: str, span: TimeWindow) -> list[DepthPoint]:
     """Return how long a queue was, step by step, from the samples. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_HISTORY, {"step": span.step, "queue": name, "since": span.since, "until": span.until})

@@ -6,7 +6,7 @@ PostgreSQL (queries/feed.py); a poke that gets lost delays a page until the next
 
 from typing import Final
 
-from zenith_site.common.hints import tell
+from zenith_site.common.live_updates import send_to_group
 
 GROUP: Final = "tasks"
 POKE: Final = "tasks.poke"
@@ -15,4 +15,4 @@ POKE: Final = "tasks.poke"
 def poke(newest: int | None) -> None:
     """Tell every web process that events up to `newest` are committed; never raises."""
     if newest is not None:
-        tell(GROUP, {"type": POKE, "newest": newest})
+        send_to_group(GROUP, {"type": POKE, "newest": newest})

@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from tasks_app import catalog
 from tasks_app.search import masked
-from tasks_app.search.index_scan import Condition
-from tasks_app.search.parser import Argument, Choice, Search
+from tasks_app.search.index_scan import IndexCondition
+from tasks_app.search.parser import Argument, FilterValue, Search
 from zenith_site.common.masking import MASK
 from zenith_worker.wire.ids import keys_of
 
 
-def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
+def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexCondition]:
     """Yield every condition of a search but for those that a stream's keys answer."""
     if search.statuses is not None and "status" not in but:
-        yield Condition("task.status = ANY(%(statuses)s)", {"statuses": sorted(search.statuses)})
+        yield IndexCondition("task.status = ANY(%(statuses)s)", {"statuses": sorted(search.statuses)})
     if search.name and "name" not in but:
-        yield Condition("task.name = %(name)s", {"name": search.name})
+        yield IndexCondition("task.name = %(name)s", {"name": search.name})
     for column, choices in (("name", search.names), ("queue", search.queues), ("worker", search.workers)):
         if column not in but:
             yield from _choice_conditions(column, choices)
@@ -27,32 +27,32 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[Condition]:
         yield _turned(_argument(argument, number, search.unmasked), argument.unwanted)
     yield from _text_conditions(search)
     if search.since and "created_at" not in but:
-        yield Condition("task.created_at >= %(since)s", {"since": search.since})
+        yield IndexCondition("task.created_at >= %(since)s", {"since": search.since})
     if search.until and "created_at" not in but:
-        yield Condition("task.created_at <= %(until)s", {"until": search.until})
+        yield IndexCondition("task.created_at <= %(until)s", {"until": search.until})
     if search.ended_since:
-        yield Condition("task.finished_at >= %(ended_since)s", {"ended_since": search.ended_since})
+        yield IndexCondition("task.finished_at >= %(ended_since)s", {"ended_since": search.ended_since})
     if search.ended_until:
-        yield Condition("task.finished_at < %(ended_until)s", {"ended_until": search.ended_until})
+        yield IndexCondition("task.finished_at < %(ended_until)s", {"ended_until": search.ended_until})
 
 
-def _text_conditions(search: Search) -> Iterator[Condition]:
+def _text_conditions(search: Search) -> Iterator[IndexCondition]:
     """Yield what is asked of a task's error and worker. If secrets are hidden, SQL only finds what may match: see masked.py."""
     for number, error in enumerate(search.errors):
-        found = Condition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value, search)})
+        found = IndexCondition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value, search)})
         if search.unmasked or not error.unwanted:
             yield _turned(found, error.unwanted)
     for number, word in enumerate(search.words):
         if search.unmasked or not word.unwanted:
             yield _turned(_word(word.value, f"word{number}", search), word.unwanted)
     if not search.unmasked and (search.errors or search.words):
-        yield Condition(check=masked.check_of(search))
+        yield IndexCondition(check=masked.check_of(search))
 
 
 _ERROR: Final = "task.error_type <> '' AND lower(task.error_type || ': ' || task.error_message)"
 
 
-def _choice_conditions(column: str, choices: Sequence[Choice]) -> Iterator[Condition]:
+def _choice_conditions(column: str, choices: Sequence[FilterValue]) -> Iterator[IndexCondition]:
     for unwanted in (False, True):
         patterns = [_pattern(choice.value) for choice in choices if choice.unwanted == unwanted]
         if not patterns:
@@ -60,15 +60,15 @@ def _choice_conditions(column: str, choices: Sequence[Choice]) -> Iterator[Condi
         if column == "worker":
             patterns += [f"{pattern}@%" for pattern in patterns]
         name = f"{column}_{'not' if unwanted else 'like'}"
-        yield _turned(Condition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
+        yield _turned(IndexCondition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
 
 
-def _word(text: str, name: str, search: Search) -> Condition:
+def _word(text: str, name: str, search: Search) -> IndexCondition:
     sql, values = f"({_ERROR} LIKE %({name})s) OR lower(task.worker) LIKE %({name})s", {name: _containing(text, search)}
-    return Condition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_of(text))})
+    return IndexCondition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_of(text))})
 
 
-def _argument(argument: Argument, number: int, unmasked: bool) -> Condition:
+def _argument(argument: Argument, number: int, unmasked: bool) -> IndexCondition:
     """Compare an argument's value, as text, wherever it was sent: by name, by place, or by the place of that name."""
     first, *more = argument.name.split(".")
     values: dict[str, Any] = {f"value{number}": argument.value}
@@ -89,7 +89,7 @@ def _argument(argument: Argument, number: int, unmasked: bool) -> Condition:
         values[f"names{number}_{place}"] = names
         equal = way(f"path{number}_{place}", "args", [str(place), *more])
         ways.append(f"task.name = ANY(%(names{number}_{place})s) AND {equal}")
-    return Condition(f"({' OR '.join(f'({way})' for way in ways)})", values)
+    return IndexCondition(f"({' OR '.join(f'({way})' for way in ways)})", values)
 
 
 def _places(name: str) -> dict[int, list[str]]:
@@ -105,7 +105,7 @@ def _places(name: str) -> dict[int, list[str]]:
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,99})(\.\d{1,99})?")
 
 
-def probes(search: Search) -> Iterator[Condition]:
+def probes(search: Search) -> Iterator[IndexCondition]:
     """Yield for each argument what the index of arguments can answer, for tasks that have ended.
 
     It holds for all that match, and perhaps for a few more.
@@ -129,29 +129,29 @@ def probes(search: Search) -> Iterator[Condition]:
             exact = _argument(argument, number, unmasked=False)
             values |= {**exact.values, f"hiding{number}_any": hiding}
             anywhere = f"({anywhere}) AND (task.name <> ALL(%(hiding{number}_any)s) OR {exact.sql})"
-        yield Condition(f"task.finished_at IS NOT NULL AND ({named} OR ({anywhere}))", values)
+        yield IndexCondition(f"task.finished_at IS NOT NULL AND ({named} OR ({anywhere}))", values)
 
 
-def named(search: Search) -> Iterator[Condition]:
+def named(search: Search) -> Iterator[IndexCondition]:
     """Yield the conditions that name single tasks, batches, or what some tasks sent."""
     if search.ids:
-        yield Condition("task.id = ANY(%(ids)s)", {"ids": list(search.ids)})
+        yield IndexCondition("task.id = ANY(%(ids)s)", {"ids": list(search.ids)})
     if search.batches:
-        yield Condition("task.batch_id = ANY(%(batches)s)", {"batches": list(search.batches)})
+        yield IndexCondition("task.batch_id = ANY(%(batches)s)", {"batches": list(search.batches)})
     if search.parents:
-        yield Condition("task.parent_id = ANY(%(parents)s)", {"parents": list(search.parents)})
+        yield IndexCondition("task.parent_id = ANY(%(parents)s)", {"parents": list(search.parents)})
 
 
-def joined(conditions: Iterable[Condition]) -> Condition:
+def joined(conditions: Iterable[IndexCondition]) -> IndexCondition:
     """Return one condition for all of them."""
     every = list(conditions)
     values = {name: value for condition in every for name, value in condition.values.items()}
     check = next((condition.check for condition in every if condition.check), None)
     sql = " AND ".join(condition.sql for condition in every if condition.sql != "true")
-    return Condition(sql or "true", values, check)
+    return IndexCondition(sql or "true", values, check)
 
 
-def _turned(condition: Condition, unwanted: bool) -> Condition:
+def _turned(condition: IndexCondition, unwanted: bool) -> IndexCondition:
     return replace(condition, sql=f"NOT coalesce({condition.sql}, false)") if unwanted else condition
 
 

@@ -29,7 +29,7 @@ _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
 @dataclass(frozen=True)
-class Condition:
+class IndexCondition:
     """What a row must meet besides: SQL over the columns of a task, `true` for nothing; with its named parameters.
 
     `check` returns those of some tasks that meet what SQL cannot say. What it drops shows nowhere: the walk goes on for others,
@@ -82,7 +82,7 @@ class Walked:
         return [place.id for place in self.places]
 
 
-def walk(streams: Sequence[Stream], condition: Condition, before: Place, wanted: int, reach: int = REACH) -> Walked:
+def walk(streams: Sequence[Stream], condition: IndexCondition, before: Place, wanted: int, reach: int = REACH) -> Walked:
     """Return the places of up to `wanted` matching tasks, all before `before`: in one query, with a check in a few."""
     found: list[Place] = []
     below, size, end = before, wanted, None
@@ -101,7 +101,7 @@ def walk(streams: Sequence[Stream], condition: Condition, before: Place, wanted:
 
 
 def _look(
-    streams: Sequence[Stream], condition: Condition, before: Place, wanted: int, reach: int
+    streams: Sequence[Stream], condition: IndexCondition, before: Place, wanted: int, reach: int
 ) -> tuple[list[Place], Place | None]:
     """Return up to `wanted` places that meet a condition's SQL, and where the reach ends; None where the streams do."""
     streams = [replace(stream, last=min(stream.last, before)) for stream in streams if stream.keys]
@@ -122,7 +122,7 @@ def _look(
     return [place for place in places if reached is None or place >= reached], reached
 
 
-def _checked(places: list[Place], condition: Condition) -> list[Place]:
+def _checked(places: list[Place], condition: IndexCondition) -> list[Place]:
     if condition.check is None or not places:
         return places
     passed = condition.check([place.id for place in places])
@@ -152,7 +152,7 @@ def counts(stream: Stream, most: int) -> list[tuple[tuple[str, ...], int]]:
     return [(tuple(key), size) for *key, size in _rows(query, values)]
 
 
-def _matching(stream: Stream, number: int, condition: Condition, values: dict[str, Any]) -> str:
+def _matching(stream: Stream, number: int, condition: IndexCondition, values: dict[str, Any]) -> str:
     return f"""
         SELECT matching.created_at, matching.id FROM {_keys(stream, number, values)}, LATERAL (
             SELECT task.created_at, task.id FROM ({_along(stream, number, values, "*")} LIMIT %(each)s) AS task
@@ -228,7 +228,7 @@ def _skipping(index: Index, number: int) -> str:
     """  # noqa: S608 -- names of columns
 
 
-def newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
+def newest(condition: IndexCondition, before: Place, wanted: int) -> list[Place]:
     """Return the newest of the tasks that meet a condition that an index answers with a few thousand rows at most."""
     found: list[Place] = []
     below, size = before, wanted
@@ -240,7 +240,7 @@ def newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
         below, size = candidates[-1], 2 * size
 
 
-def _newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
+def _newest(condition: IndexCondition, before: Place, wanted: int) -> list[Place]:
     values: dict[str, Any] = {**condition.values, "wanted": wanted}
     query = f"""
         WITH chosen AS MATERIALIZED (SELECT task.created_at, task.id FROM tasks_app_task AS task WHERE {condition.sql})
@@ -250,7 +250,7 @@ def _newest(condition: Condition, before: Place, wanted: int) -> list[Place]:
     return [Place(*row) for row in _rows(query, values)]
 
 
-def fewest(conditions: Sequence[Condition], most: int) -> list[UUID] | None:
+def fewest(conditions: Sequence[IndexCondition], most: int) -> list[UUID] | None:
     """Return all tasks that meet one of some conditions which an index answers: the one that the fewest meet.
 
     In no order, and in one query. None where more than `most` tasks meet each of them.

@@ -29,7 +29,7 @@ _AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Choice(NamedTuple):
+class FilterValue(NamedTuple):
     """A value that is wanted, or with `unwanted` one that is not."""
 
     value: str
@@ -56,12 +56,12 @@ class Search:
 
     name: str = ""
     statuses: frozenset[Status] | None = None
-    names: tuple[Choice, ...] = ()
-    queues: tuple[Choice, ...] = ()
-    workers: tuple[Choice, ...] = ()
+    names: tuple[FilterValue, ...] = ()
+    queues: tuple[FilterValue, ...] = ()
+    workers: tuple[FilterValue, ...] = ()
     arguments: tuple[Argument, ...] = ()
-    errors: tuple[Choice, ...] = ()
-    words: tuple[Choice, ...] = ()
+    errors: tuple[FilterValue, ...] = ()
+    words: tuple[FilterValue, ...] = ()
     ids: tuple[UUID, ...] = ()
     batches: tuple[UUID, ...] = ()
     parents: tuple[UUID, ...] = ()
@@ -151,8 +151,8 @@ def _start_of(text: str, place: int) -> str:
     return text[place : place + 40].split(maxsplit=1)[0]
 
 
-def _choices(terms: list[_Term]) -> tuple[Choice, ...]:
-    return tuple(Choice(term.value, term.unwanted) for term in terms)
+def _choices(terms: list[_Term]) -> tuple[FilterValue, ...]:
+    return tuple(FilterValue(term.value, term.unwanted) for term in terms)
 
 
 def _statuses(terms: list[_Term]) -> frozenset[Status] | None:

@@ -14,8 +14,8 @@ from tasks_app.models.places import NEWEST, OLDEST, Place
 from tasks_app.search.conditions import conditions, joined, named, probes
 from tasks_app.search.index_scan import (
     REACH,
-    Condition,
     Index,
+    IndexCondition,
     Stream,
     Walked,
     counts,
@@ -25,7 +25,7 @@ from tasks_app.search.index_scan import (
     shortest,
     walk,
 )
-from tasks_app.search.parser import Choice, Search
+from tasks_app.search.parser import FilterValue, Search
 from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, Status
 
@@ -43,7 +43,7 @@ MAX_PROBES: Final = 3
 #: Rows looked at before a value counts as rare.
 FIRST_REACH: Final = 1_000
 #: What to walk, and the conditions that are left to look at.
-_Streams = tuple[list[Stream], list[Condition]]
+_Streams = tuple[list[Stream], list[IndexCondition]]
 #: How far the clocks of who sends a task and of who runs it may lie apart.
 SLACK: Final = timedelta(minutes=1)
 #: What the bounds of every walk answer.
@@ -82,7 +82,7 @@ def find(search: Search, before: Place | None, wanted: int) -> Walked:
     ended = fewest(probed, MAX_SOME) if probed else None
     if ended is None:
         return _walk(search, chosen, below, wanted, REACH)
-    matching = [Condition("task.id = ANY(%(ended)s)", {"ended": ended}), *conditions(search)]
+    matching = [IndexCondition("task.id = ANY(%(ended)s)", {"ended": ended}), *conditions(search)]
     # Those that are open are in no such index, and few.
     unfinished = _open(search)
     still_open = _walk(unfinished, _streams(unfinished, known), below, wanted, REACH)
@@ -176,7 +176,7 @@ def _base(search: Search, statuses: set[Status], known: _Known) -> tuple[Stream,
     return Stream(("status",), [(status,) for status in sorted(statuses)]), {"status"}
 
 
-def _word_streams(word: Choice, search: Search, known: _Known) -> list[Stream]:
+def _word_streams(word: FilterValue, search: Search, known: _Known) -> list[Stream]:
     """Return where a word may be found: with errors, at workers of such a name, or as the id itself."""
     statuses = set(WITH_ERROR) & set(search.statuses if search.statuses is not None else Status)
     found = [Stream(("status",), [(status,) for status in sorted(statuses)])]
@@ -202,7 +202,7 @@ def _workers(search: Search, known: _Known) -> list[tuple[str, ...]] | None:
     return keys if len(keys) <= MAX_KEYS else None
 
 
-def _fits(value: str, choices: Iterable[Choice]) -> bool:
+def _fits(value: str, choices: Iterable[FilterValue]) -> bool:
     wanted = [choice for choice in choices if not choice.unwanted]
     if wanted and not any(_matches(value, choice.value) for choice in wanted):
         return False

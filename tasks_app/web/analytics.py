@@ -14,13 +14,13 @@ from tasks_app.analytics import figures
 from tasks_app.analytics.figures import Order
 from tasks_app.analytics.rollups import Totals, Which
 from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
-from tasks_app.maintenance.periods import Reach, reach
+from tasks_app.maintenance.compaction import Watermarks, watermarks
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Chart, Unit
-from tasks_app.web.heat import heat
+from tasks_app.web.heatmap import heatmap
 from tasks_app.web.outcome_charts import MEASURES
 from tasks_app.web.ranges import LABELS, Range, asked_range
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
 
@@ -55,7 +55,7 @@ COLUMNS: Final[list[tuple[str, Callable[[tuple[Any, Totals]], Any]]]] = [
 ]
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One task or queue in a table, with the queries of its own figures, and of the lists that its numbers count.
 
     `slowest` are the tasks that the runtimes are of, the slowest first; `retried` is one of the events, not bound to the time.
@@ -84,24 +84,24 @@ class Row(NamedTuple):
 @require_safe
 def analytics_page(request: HttpRequest) -> HttpResponseBase:
     """Throughput, success, runtimes and waiting times, in all or of one task or queue."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     which = Which(*(request.GET.get(name, "")[:200].replace("\0", "") for name in ("task", "queue")))
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     shown = asked_range(request, list(LABELS), Preset.H24, kept)
     if kind := wanted(request):
         return _file(kind, request.GET.get("list", ""), shown, which, order)
-    known = reach()
+    known = watermarks()
     points = figures.series(shown.span, which, known=known)
     tasks, queues = figures.summaries(shown.span, which, order=order, limit=ROWS, known=known)
     total = figures.summed(points)
     context = {
-        "total": Row("", total, "", *_links(shown, which)),
+        "total": TableRow("", total, "", *_links(shown, which)),
         "minutes": shown.span.minutes,
         "charts": _charts(shown, points),
         "tasks": [_row(name, totals, "task", shown, which) for name, totals in tasks],
         "queues": [_row(name, totals, "queue", shown, which) for name, totals in queues],
-        "heat": heat(shown, which, known),
+        "heat": heatmap(shown, which, known),
         "which": which,
         "order": order.value,
         "range": shown,
@@ -133,7 +133,7 @@ def _charts(shown: Range, points: list[_Point]) -> list[Chart]:
 
 
 def _comparison(
-    request: HttpRequest, shown: Range, which: Which, found: Mapping[str, _Summary], points: list[_Point], known: Reach
+    request: HttpRequest, shown: Range, which: Which, found: Mapping[str, _Summary], points: list[_Point], known: Watermarks
 ) -> dict[str, Any]:
     """Return the chart of one measure, a line for each of the first tasks or queues of the tables, and its choices."""
     series = request.GET["series"] if request.GET.get("series") in MEASURES else "finished"
@@ -154,9 +154,9 @@ def _comparison(
     }
 
 
-def _row(name: str, totals: Totals, by: str, shown: Range, which: Which) -> Row:
+def _row(name: str, totals: Totals, by: str, shown: Range, which: Which) -> TableRow:
     only = Which(name, which.queue) if by == "task" else Which(which.task, name)
-    return Row(name, totals, shown.query_with(**{by: name}), *(_links(shown, only) if name else [""] * 5))
+    return TableRow(name, totals, shown.query_with(**{by: name}), *(_links(shown, only) if name else [""] * 5))
 
 
 def _links(shown: Range, which: Which) -> list[str]:

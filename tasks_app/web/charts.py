@@ -14,9 +14,9 @@ from typing import Final
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks_app.analytics.window import Span
-from tasks_app.maintenance.periods import DAY
-from zenith_site.common.words import NOTHING, duration
+from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance.compaction import DAY
+from zenith_site.common.humanize import NOTHING, duration
 
 #: The box's own units, in both directions.
 SIZE: Final = 100
@@ -72,7 +72,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Row:
+class ChartRow:
     """One step in the table."""
 
     at: datetime
@@ -89,7 +89,7 @@ class Chart:
     lines: list[Line]
     y_marks: list[str]
     x_marks: list[str]
-    rows: list[Row]
+    rows: list[ChartRow]
     data: str
     empty: bool
 
@@ -99,7 +99,7 @@ class Chart:
         return mark_safe("".join(map(_table_row, self.rows)))  # noqa: S308 (escaped cell by cell)
 
 
-def chart(id_: str, title: str, span: Span, series: Sequence[Series], unit: Unit, *, note: str = "") -> Chart:
+def chart(id_: str, title: str, span: TimeWindow, series: Sequence[Series], unit: Unit, *, note: str = "") -> Chart:
     """Lay out a chart of one value for each step of a span; `note` says what is drawn, such as "per minute"."""
     starts = span.starts()
     known = [value for one in series for value in one.values if value is not None]
@@ -108,13 +108,13 @@ def chart(id_: str, title: str, span: Span, series: Sequence[Series], unit: Unit
     y_marks = [unit.shown(most * mark / (Y_MARKS - 1)) for mark in reversed(range(Y_MARKS))] if most else []
     columns = [one.values for one in series]
     rows = [
-        Row(datetime.fromtimestamp(start, tz=UTC), [unit.shown(values[index]) for values in columns])
+        ChartRow(datetime.fromtimestamp(start, tz=UTC), [unit.shown(values[index]) for values in columns])
         for index, start in list(enumerate(starts))[-TABLE_ROWS:]
     ]
     return Chart(id_, title, note, lines, y_marks, _x_marks(span), rows, _data(span, series, unit), not any(known))
 
 
-def _table_row(row: Row) -> str:
+def _table_row(row: ChartRow) -> str:
     values = "".join(f"<td>{escape(value)}</td>" for value in row.values)
     return f"<tr><td>{row.at:%Y-%m-%d %H:%M}</td>{values}</tr>"
 
@@ -138,14 +138,14 @@ def _runs(values: Sequence[Value], most: float) -> list[list[tuple[float, float]
     return [run for run in runs if run]
 
 
-def _x_marks(span: Span) -> list[str]:
+def _x_marks(span: TimeWindow) -> list[str]:
     starts = span.starts()
     form = "%d %b" if span.until - span.since > 1.5 * DAY else "%H:%M"
     marks = [round(mark * (len(starts) - 1) / (X_MARKS - 1)) for mark in range(X_MARKS)]
     return [f"{datetime.fromtimestamp(starts[mark], tz=UTC):{form}}" for mark in marks]
 
 
-def _data(span: Span, series: Sequence[Series], unit: Unit) -> str:
+def _data(span: TimeWindow, series: Sequence[Series], unit: Unit) -> str:
     drawn = [{"label": one.label, "filled": one.filled, "values": [_brief(value) for value in one.values]} for one in series]
     first = span.starts()[0]
     return json.dumps({"first": first, "step": span.step, "unit": unit, "series": drawn}, separators=(",", ":"))

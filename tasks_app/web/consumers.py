@@ -23,7 +23,7 @@ from django.db import DatabaseError
 from tasks_app.queries import feed
 from tasks_app.queries.feed import FeedFilter
 from tasks_app.recording.live import GROUP
-from tasks_app.web.shared import shared
+from tasks_app.web.fan_out_cache import fan_out_cache
 from tasks_app.web.throttle import Throttle
 from zenith_site.common.callers import VIEW, Caller
 from zenith_site.common.errors import InvalidQueryError, Problem
@@ -158,7 +158,7 @@ class TaskStreamConsumer(PumpingConsumer):
         """Start with what comes from now on. Raises InvalidQueryError for a filter that cannot be."""
         self._wanted = _filter(self.scope["query_string"])
         self._greeted = asyncio.Event()
-        self._after = self._told = await shared().feed.newest()
+        self._after = self._told = await fan_out_cache().feed.newest()
 
     async def pump(self) -> None:
         """Send one frame with the newest step of each task that moved.
@@ -171,7 +171,7 @@ class TaskStreamConsumer(PumpingConsumer):
             await asyncio.wait_for(self._greeted.wait(), GREETING)
         self._greeted.set()
         after = self._after
-        events = await shared().feed.since(after)
+        events = await fan_out_cache().feed.since(after)
         if events:
             await self._throttle.wait()
         if self._after != after:
@@ -205,7 +205,7 @@ class TaskStreamConsumer(PumpingConsumer):
         return True
 
     async def _refresh(self) -> None:
-        self._after = self._told = await shared().feed.newest()
+        self._after = self._told = await fan_out_cache().feed.newest()
         await self.send_json({"type": "REFRESH", "event_id": self._after})
 
 
@@ -234,7 +234,7 @@ class OverviewConsumer(PumpingConsumer):
     async def pump(self) -> None:
         """Send a frame; also without news, so that heartbeats stay true."""
         await self._throttle.wait()
-        await self.send(text_data=await shared().frame.html(time.monotonic()))
+        await self.send(text_data=await fan_out_cache().frame.html(time.monotonic()))
         if self._news and time.monotonic() - self._told_at >= OUTCOMES_EVERY:
             self._news, self._told_at = False, time.monotonic()
             await self.send_json({"type": "CHANGED", "topics": ["outcomes"]})

@@ -14,7 +14,7 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def live(view: View[P]) -> View[P]:
+def with_event_cursor(view: View[P]) -> View[P]:
     """Give a view's page the id of the newest event as it was before the view read anything.
 
     The page's socket then tells it of everything after that, so nothing that happens between the

@@ -12,9 +12,9 @@ from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
-from tasks_app.web.cursor import live
+from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.traceback_view import read
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
 
@@ -40,10 +40,10 @@ LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
 
 
 @require_safe
-@live
+@with_event_cursor
 def groups(request: HttpRequest) -> HttpResponseBase:
     """Groups of dead letters, that with the newest failure first."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     chosen = filter_of(request.GET, "OPEN")
     if kind := wanted(request):
         return download(kind, "dead-letter-groups", GROUP_COLUMNS, chosen.model_copy(update={"limit": 1000}).groups().groups)
@@ -67,10 +67,10 @@ def groups(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_safe
-@live
+@with_event_cursor
 def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     """The letters of one group, newest first, with the traceback of the newest."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     chosen = filter_of(request.GET, "").model_copy(update={"group": fingerprint})
     if kind := wanted(request):
         return download(kind, "dead-letters", LETTER_COLUMNS, _letters(chosen))

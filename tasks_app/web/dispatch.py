@@ -23,7 +23,7 @@ from tasks_app.models import Task
 from tasks_app.queries.tasks import named
 from tasks_app.web.views import come_again
 from zenith_site.common import jsonsafe, limits
-from zenith_site.common.callers import DISPATCH, caller_of, note, refuse
+from zenith_site.common.callers import DISPATCH, audit_details, authorize, refuse
 from zenith_site.common.errors import InvalidInputError, InvalidJSONError, RateLimitedError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
@@ -97,7 +97,7 @@ def arguments_form(entry: CatalogEntry, data: Any = None, files: Any = None, ini
 @require_http_methods(["GET", "HEAD", "POST"])
 def dispatch_page(request: HttpRequest) -> HttpResponse:
     """The form (GET), what would be sent (POST with `preview`), and sending it (POST)."""
-    caller = caller_of(request, DISPATCH)
+    caller = authorize(request, DISPATCH)
     like = _like(request)
     sent = request.POST if request.method == "POST" else request.GET
     name = sent.get("task") or (like.name if like else "")
@@ -126,7 +126,7 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
             else:
                 limits.count_trigger(caller)
                 done = dispatch(asked, Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
-                note(request, tasks=len(done.ids), batch=str(done.batch_id))
+                audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
                 messages.success(request, f"{len(done.ids):,} sent." if len(done.ids) > 1 else "Sent.")
                 target = (
                     reverse("tasks:task", args=[done.ids[0]])

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from tasks_app.models import TaskEvent
 from tasks_app.queries.events import EventFilter
-from tasks_app.web.cursor import live
-from zenith_site.common.callers import VIEW, caller_of
+from tasks_app.web.cursor import with_event_cursor
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.errors import InvalidQueryError
 from zenith_site.common.masking import mask_text
@@ -35,10 +35,10 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
 
 
 @require_safe
-@live
+@with_event_cursor
 def event_list(request: HttpRequest) -> HttpResponseBase:
     """Events, newest first; `paused` keeps the page as it is."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     chosen, problem = _asked(request)
     if (kind := wanted(request)) and not problem:
         return download(kind, "events", COLUMNS, _rows(chosen))

@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_safe
 
-from tasks_app.queries.standing import COUNTED_TO, standing
-from zenith_site.common.callers import VIEW, caller_of
+from tasks_app.queries.nav_counts import COUNTED_TO, read_nav_counts
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.pages import render_page
 
 
@@ -30,13 +30,13 @@ def context(request: HttpRequest) -> dict[str, Any]:
 @require_safe
 def nav_counts(request: HttpRequest) -> HttpResponse:
     """The counts alone."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     return render_page(request, "_nav_counts.html", {"nav_counts": _counts()}, fragments=["_nav_counts.html"])
 
 
 def _counts() -> dict[str, Count]:
     """Return a count for each entry that has one, by the name of its URL; 0 is not drawn."""
-    now = standing()
+    now = read_nav_counts()
     busy = now.running + now.waiting
     capped = max(now.running, now.waiting) >= COUNTED_TO
     return {

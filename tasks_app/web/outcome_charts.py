@@ -8,7 +8,7 @@ from typing import Final
 
 from tasks_app.analytics.figures import LoadPoint
 from tasks_app.analytics.rollups import Totals
-from tasks_app.analytics.window import Span
+from tasks_app.analytics.window import TimeWindow
 from tasks_app.web.charts import Chart, Series, Unit, Value, chart
 
 Points = Sequence[tuple[datetime, Totals]]
@@ -39,12 +39,12 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }
 
 
-def measured(span: Span, totals: Sequence[Totals], measure: Measure) -> list[Value]:
+def measured(span: TimeWindow, totals: Sequence[Totals], measure: Measure) -> list[Value]:
     """Return the values of a series, one for each step of the span."""
     return [measure.value(one, minutes) for one, minutes in zip(totals, _lasted(span), strict=True)]
 
 
-def throughput(span: Span, points: Points) -> Chart:
+def throughput(span: TimeWindow, points: Points) -> Chart:
     """Draw what finished and failed per minute."""
     totals = [one for _, one in points]
     lines = [
@@ -54,7 +54,7 @@ def throughput(span: Span, points: Points) -> Chart:
     return chart("throughput", "Throughput and failures", span, lines, Unit.RATE, note="per minute")
 
 
-def efficiency(span: Span, load: Sequence[LoadPoint]) -> Chart:
+def efficiency(span: TimeWindow, load: Sequence[LoadPoint]) -> Chart:
     """Draw the success rate, and busy slots over slots."""
     lines = [
         Series("Success rate", "line-success", [point.success_rate for point in load]),
@@ -63,19 +63,19 @@ def efficiency(span: Span, load: Sequence[LoadPoint]) -> Chart:
     return chart("efficiency", "Efficiency and load", span, lines, Unit.PERCENT, note="percent")
 
 
-def runtimes(span: Span, points: Points) -> Chart:
+def runtimes(span: TimeWindow, points: Points) -> Chart:
     """Draw percentiles of the time that runs took."""
     lines = [Series(label, style, [totals.runtime(share) for _, totals in points]) for label, style, share in PERCENTILES]
     return chart("runtime", "Runtime", span, lines, Unit.SECONDS, note="of successes and failures")
 
 
-def waits(span: Span, points: Points) -> Chart:
+def waits(span: TimeWindow, points: Points) -> Chart:
     """Draw percentiles of the time that tasks waited for a worker."""
     lines = [Series(label, style, [totals.waiting(share) for _, totals in points]) for label, style, share in PERCENTILES]
     return chart("waiting", "Waiting for a worker", span, lines, Unit.SECONDS, note="before the last attempt")
 
 
-def compared(span: Span, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
+def compared(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
     """Draw one measure of several tasks or queues, or of all together."""
     lines = [
         Series(name or "(unknown)", f"line-{number}", measured(span, totals, measure))
@@ -85,7 +85,7 @@ def compared(span: Span, groups: Mapping[str, Sequence[Totals]], measure: Measur
     return chart("compared", measure.label, span, lines, measure.unit, note=note)
 
 
-def _lasted(span: Span) -> list[float]:
+def _lasted(span: TimeWindow) -> list[float]:
     """Return for how many minutes each step has lasted; the newest may have begun just now."""
     until = min(float(span.until), time.time() // LEAST * LEAST)
     return [max(LEAST, min(span.step, until - start)) / 60 for start in span.starts()]

@@ -3,7 +3,7 @@
 The query says what the page shows:
 
 - `on=tasks,queues`: topics. `tasks` follows the events of tasks, any other topic is a name given to
-  `zenith_site.common.hints.changed`. Every page hears of `notifications`, for the bell.
+  `zenith_site.common.live_updates.refresh_pages`. Every page hears of `notifications`, for the bell.
 - `task=ID`, `name=NAME` (each may be repeated): of `tasks`, only these.
 - `family=ID`: these, those that they sent while they ran, and those that were sent in their place.
 - `after=N`: the newest event that the page has seen; what came later is told at once.
@@ -21,8 +21,8 @@ from tasks_app.queries import feed
 from tasks_app.queries.feed import FeedEvent
 from tasks_app.recording.live import GROUP
 from tasks_app.web.consumers import PumpingConsumer
-from tasks_app.web.shared import shared
-from zenith_site.common.hints import PAGES
+from tasks_app.web.fan_out_cache import fan_out_cache
+from zenith_site.common.live_updates import PAGES
 
 TASKS: Final = "tasks"
 NOTIFICATIONS: Final = "notifications"
@@ -45,7 +45,7 @@ class PageConsumer(PumpingConsumer):
         self._changed: set[str] = set()
         after = _event_id(query.get("after", [""])[-1])
         if after is None or TASKS not in self._topics:
-            self._after = await shared().feed.newest()
+            self._after = await fan_out_cache().feed.newest()
         else:
             self._after = after
             if not await database_sync_to_async(feed.reaches_back_to)(after):
@@ -77,9 +77,9 @@ class PageConsumer(PumpingConsumer):
     async def _follow_tasks(self) -> None:
         if TASKS not in self._topics:
             return
-        events = await shared().feed.since(self._after)
+        events = await fan_out_cache().feed.since(self._after)
         if events is None:
-            self._after = await shared().feed.newest()
+            self._after = await fan_out_cache().feed.newest()
             self._changed.add(TASKS)
         elif events:
             self._after = events[-1].id

@@ -16,12 +16,12 @@ from tasks_app.control import queues as control
 from tasks_app.queries import queues as queries
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
-from zenith_site.common.hints import changed
 from zenith_site.common.jsonsafe import storable_text
+from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.pages import answer, ask, confirm, render_page
 
 PEEKED: Final = 20
@@ -44,7 +44,7 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 @require_safe
 def queue_list(request: HttpRequest) -> HttpResponseBase:
     """The queues that have messages, tasks, or a worker, the longest first, a page at a time; files have all that match."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
     chosen = QueueFilter(limit=PAGE, q=q)
     if kind := wanted(request):
@@ -61,7 +61,7 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     """One queue, its last hours, and the next messages in it."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     view = _found(name)
     points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
@@ -85,7 +85,7 @@ class PauseForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def pause(request: HttpRequest, name: str) -> HttpResponse:
     """Ask why (GET), and pause a queue (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     _found(name)
     form = PauseForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -94,8 +94,8 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
         except InvalidInputError as error:
             add_problems(form, error)
         else:
-            note(request, queue=name)
-            changed("queues")
+            audit_details(request, queue=name)
+            refresh_pages("queues")
             messages.success(request, f"{name} is paused." if done else f"{name} was paused already.")
             return answer(request, _url(name))
     return ask(
@@ -107,9 +107,9 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, name: str) -> HttpResponse:
     """Resume a queue."""
-    caller_of(request, OPERATE)
+    authorize(request, OPERATE)
     if control.resume(name):
-        changed("queues")
+        refresh_pages("queues")
         messages.success(request, f"{name} goes on.")
     else:
         messages.info(request, f"{name} is not paused.")
@@ -119,7 +119,7 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def purge(request: HttpRequest, name: str) -> HttpResponse:
     """Ask, naming the count (GET), and purge a queue (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     _found(name)
     if request.method == "POST":
         try:
@@ -127,8 +127,8 @@ def purge(request: HttpRequest, name: str) -> HttpResponse:
         except InvalidInputError as error:
             messages.warning(request, "; ".join(problem.detail for problem in error.problems))
             return answer(request, _url(name))
-        note(request, queue=name, revoked=done.revoked, messages_removed=done.removed)
-        changed("queues")
+        audit_details(request, queue=name, revoked=done.revoked, messages_removed=done.removed)
+        refresh_pages("queues")
         left = f" {done.remaining:,} are left: purge it again." if done.remaining else ""
         messages.success(request, f"{done.revoked:,} tasks revoked.{left}")
         return answer(request, _url(name))

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest
 from pydantic import ValidationError
 
-from tasks_app.analytics.window import Bucket, Preset, Span, SteppedWindow
+from tasks_app.analytics.window import Bucket, Preset, SteppedWindow, TimeWindow
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 LABELS: Final = {
@@ -29,7 +29,7 @@ class Range:
     """The time that is shown; `problem` is what was wrong with the one that was asked for, where the default stands in for it."""
 
     preset: Preset | None
-    span: Span
+    span: TimeWindow
     bucket: Bucket | None
     presets: Sequence[Preset]
     kept: Mapping[str, str]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from tasks_app.queries.course import Course
-from zenith_site.common.words import NOTHING, duration
+from tasks_app.queries.task_spans import TaskSpans
+from zenith_site.common.humanize import NOTHING, duration
 from zenith_worker.wire.states import TERMINAL, Status
 
 Point = tuple[float, float]
@@ -115,18 +115,18 @@ USUAL: Final[tuple[Way, ...]] = (
 )  # fmt: skip
 
 
-def state_diagrams(course: Course) -> list[Diagram]:
+def state_diagrams(course: TaskSpans) -> list[Diagram]:
     """Draw the path that a task took, in both layouts."""
     taken = set(_ways(course))
     return [_draw(layout, course, taken) for layout in layouts({step.status for step in course.steps})]
 
 
-def path_in_words(course: Course) -> str:
+def path_in_words(course: TaskSpans) -> str:
     """Return the statuses that a task came into, in their order."""
     return ", ".join(step.status.label for step in course.steps) or "nothing is known yet"
 
 
-def _ways(course: Course) -> list[Way]:
+def _ways(course: TaskSpans) -> list[Way]:
     """Return the ways that a task went. A short back-off is spent at a worker; it goes by way of the queue all the same."""
     ways: list[Way] = []
     for before, after in pairwise(step.status for step in course.steps):
@@ -137,13 +137,13 @@ def _ways(course: Course) -> list[Way]:
     return ways
 
 
-def _draw(layout: Layout, course: Course, taken: set[Way]) -> Diagram:
+def _draw(layout: Layout, course: TaskSpans, taken: set[Way]) -> Diagram:
     unusual = sorted(way for way in taken - set(USUAL) if way[0] != way[1])
     edges = [_edge(layout, way, way in taken) for way in (*USUAL, *unusual)]
     return Diagram(layout.name, *layout.size, *layout.node, _nodes(layout, course), sorted(edges, key=lambda edge: edge.lit))
 
 
-def _nodes(layout: Layout, course: Course) -> list[Node]:
+def _nodes(layout: Layout, course: TaskSpans) -> list[Node]:
     visits = Counter(step.status for step in course.steps)
     current = course.steps[-1].status if course.steps else None
     return [
@@ -155,7 +155,7 @@ def _nodes(layout: Layout, course: Course) -> list[Node]:
     ]  # fmt: skip
 
 
-def _caption(status: Status, visits: int, course: Course, *, is_current: bool) -> str:
+def _caption(status: Status, visits: int, course: TaskSpans, *, is_current: bool) -> str:
     if not visits:
         return NOTHING
     if status in TERMINAL:

@@ -24,13 +24,13 @@ from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import named
 from tasks_app.queries.values import by_name, sizes
-from tasks_app.web.cursor import live
+from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, read
 from tasks_app.worker_nodes import NodeSeen
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
@@ -43,10 +43,10 @@ SENT_ALREADY = "It is not scheduled any more, so nothing was changed."
 
 
 @require_safe
-@live
+@with_event_cursor
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """One task: what it was sent with, why it is where it is, what happened, and what came of it."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     found = detail(str(task_id))
     if found is None:
         raise Http404("There is no such task.")
@@ -91,7 +91,7 @@ class EditForm(forms.Form):
 @require_safe
 def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
     """Lead to the page of the task that Celery knows by an id, which may be any text."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     key = named(celery_id).values_list("id", flat=True).first()
     if key is None:
         raise Http404("There is no such task.")
@@ -101,7 +101,7 @@ def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """Ask what to change of a scheduled task (GET), and change it (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     row = _scheduled(task_id)
     page = reverse("tasks:task", args=[task_id])
     if row is None:
@@ -117,7 +117,7 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         except InvalidInputError as error:
             add_problems(form, error)
         else:
-            note(request, task=str(task_id), changed=form.changed_data)
+            audit_details(request, task=str(task_id), changed=form.changed_data)
             if done:
                 messages.success(request, "Changed." if form.changed_data else "It stays as it is.")
             else:
@@ -134,11 +134,11 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """Ask whether a scheduled task shall not wait any longer (GET), and send it (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     page = reverse("tasks:task", args=[task_id])
     if request.method == "POST":
         if reschedule(task_id, timezone.now(), by=caller.name):
-            note(request, task=str(task_id))
+            audit_details(request, task=str(task_id))
             messages.success(request, "It is due now.")
         else:
             messages.warning(request, SENT_ALREADY)
@@ -166,7 +166,7 @@ def _initial(row: Task, arguments: Arguments) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class AttemptCard:
     """A run and its traceback, or in its place the newer attempt that has the same; `on_top`: it has a card of its own.
 
     `left_out`: it has one, of which the page shows nothing but a link.
@@ -184,17 +184,17 @@ class Run:
         return f"attempt-{self.run.attempt}-{self.run.delivery}"
 
 
-def _runs(attempts: list[AttemptView]) -> list[Run]:
+def _runs(attempts: list[AttemptView]) -> list[AttemptCard]:
     """Return the runs, the newest first, each traceback but once: a task that is tried again mostly fails in the same way."""
     seen: dict[str, int] = {}
     runs = []
     for attempt in attempts:
         if same_as := seen.get(attempt.traceback):
-            runs.append(Run(attempt, None, same_as))
+            runs.append(AttemptCard(attempt, None, same_as))
             continue
         left_out = len(seen) >= MOST_TRACEBACKS and bool(attempt.traceback)
         traceback = None if left_out else read(attempt.traceback)
-        runs.append(Run(attempt, traceback, on_top=traceback is not None and not seen, left_out=left_out))
+        runs.append(AttemptCard(attempt, traceback, on_top=traceback is not None and not seen, left_out=left_out))
         if traceback or left_out:
             seen[attempt.traceback] = attempt.attempt
     return runs

@@ -22,8 +22,8 @@ from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
-from tasks_app.web.cursor import live
-from zenith_site.common.callers import OPERATE, VIEW, Caller, caller_of, note
+from tasks_app.web.cursor import with_event_cursor
+from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
@@ -68,10 +68,10 @@ class Asked(NamedTuple):
 
 
 @require_safe
-@live
+@with_event_cursor
 def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Tasks, newest first."""
-    unmasked = caller_of(request, VIEW).may(OPERATE)
+    unmasked = authorize(request, VIEW).may(OPERATE)
     asked = _asked(request, unmasked)
     if (kind := wanted(request)) and not asked.problem:
         # All that match, so in the order that has all.
@@ -112,7 +112,7 @@ class Verb(NamedTuple):
 @require_http_methods(["GET", "HEAD", "POST"])
 def act(request: HttpRequest, verb: str) -> HttpResponse:
     """Ask before something is done with tasks (GET), and do it (POST): the named ones, or all that match a filter."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     doing = VERBS.get(verb)
     if doing is None:
         raise Http404(f"Nothing can be done by {verb!r}.")
@@ -123,7 +123,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         return answer(request, "tasks:list")
     if request.method == "POST":
         messages.success(request, doing.act(ids, caller))
-        note(request, tasks=len(ids))
+        audit_details(request, tasks=len(ids))
         return answer(request, "tasks:list")
     several = "1 task" if len(ids) == 1 else f"{len(ids):,} tasks"
     more = f" More may match: {doing.most:,} are taken at a time." if len(ids) >= doing.most else ""

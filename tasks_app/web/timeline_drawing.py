@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from tasks_app.queries.course import Course, Span
+from tasks_app.queries.task_spans import TaskSpan, TaskSpans
 from zenith_worker.wire.states import Status
 
 #: Rows that are drawn at most: the newest.
@@ -38,7 +38,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TimelineRow:
     """An attempt, or a back-off."""
 
     label: str
@@ -58,16 +58,16 @@ class Tick:
 class Timeline:
     """What `_timeline.html` draws. `held`: seconds before the drawing begins, in which the task was held back."""
 
-    rows: list[Row]
+    rows: list[TimelineRow]
     left_out: int
     ticks: list[Tick]
     legend: list[tuple[str, str]]
-    table: list[tuple[str, str, Span]]
+    table: list[tuple[str, str, TaskSpan]]
     seconds: float
     held: float
 
 
-def timeline_drawing(course: Course, due: datetime | None) -> Timeline | None:
+def timeline_drawing(course: TaskSpans, due: datetime | None) -> Timeline | None:
     """Lay out a task's course; None where nothing is known of it. `due`: when a task that is still held will be sent."""
     spans = [span for span in course.spans if span.status != Status.SCHEDULED]
     held = course.seconds_in(Status.SCHEDULED)
@@ -82,7 +82,7 @@ def timeline_drawing(course: Course, due: datetime | None) -> Timeline | None:
     whole = max((end - start).total_seconds(), 0.001)
     shown = groups[-MOST_ROWS:]
     return Timeline(
-        rows=[Row(label, _bars(group, start, whole), sum(span.seconds for span in group)) for label, group in shown],
+        rows=[TimelineRow(label, _bars(group, start, whole), sum(span.seconds for span in group)) for label, group in shown],
         left_out=max(0, len(groups) - MOST_ROWS),
         ticks=_ticks(whole),
         legend=_legend(drawn),
@@ -92,9 +92,9 @@ def timeline_drawing(course: Course, due: datetime | None) -> Timeline | None:
     )
 
 
-def _groups(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
+def _groups(spans: Sequence[TaskSpan]) -> list[tuple[str, list[TaskSpan]]]:
     """Return the stretches by the row that they belong to."""
-    groups: list[tuple[str, list[Span]]] = []
+    groups: list[tuple[str, list[TaskSpan]]] = []
     for span in spans:
         label = _label(span)
         if groups and groups[-1][0] == label:
@@ -104,7 +104,7 @@ def _groups(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
     return groups
 
 
-def _label(span: Span) -> str:
+def _label(span: TaskSpan) -> str:
     if span.status == Status.SCHEDULED:
         return "Held"
     if span.status == Status.RETRY:
@@ -113,7 +113,7 @@ def _label(span: Span) -> str:
     return f"Attempt {span.attempt}{again}"
 
 
-def _bars(spans: Sequence[Span], start: datetime, whole: float) -> list[Bar]:
+def _bars(spans: Sequence[TaskSpan], start: datetime, whole: float) -> list[Bar]:
     bars = []
     for span in spans:
         width = max(_LEAST, _share(span.end - span.start, whole))
@@ -124,7 +124,7 @@ def _bars(spans: Sequence[Span], start: datetime, whole: float) -> list[Bar]:
     return bars
 
 
-def _legend(spans: Sequence[Span]) -> list[tuple[str, str]]:
+def _legend(spans: Sequence[TaskSpan]) -> list[tuple[str, str]]:
     present = {span.status for span in spans}
     legend = [(status.value, words) for status, words in WORDS.items() if status in present]
     failed = any(span.status == Status.STARTED and span.into in (Status.RETRY, Status.FAILURE) for span in spans)

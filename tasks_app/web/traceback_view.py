@@ -31,7 +31,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FrameGroup:
     """Frames in a row that are all the project's own, or all foreign; the innermost first."""
 
     foreign: bool
@@ -54,7 +54,7 @@ class TracebackView:
     error: str
     culprit: Frame | None
     inside: list[Frame]
-    callers: list[Run]
+    callers: list[FrameGroup]
     chained: bool
     text: str
     cut: bool = False
@@ -73,7 +73,7 @@ def read(text: str, limit: int = SHOWN) -> TracebackView | None:
     culprit = None if own is None else frames[own]
     inside = frames[:own] if own else []
     callers = frames if own is None else frames[own + 1 :]
-    runs = [Run(foreign, list(run)) for foreign, run in groupby(callers, key=lambda frame: frame.foreign)]
+    runs = [FrameGroup(foreign, list(run)) for foreign, run in groupby(callers, key=lambda frame: frame.foreign)]
     return TracebackView(_error(last), culprit, inside, runs, bool(before), text, cut)
 
 

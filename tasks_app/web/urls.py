@@ -4,8 +4,8 @@ from django.urls import path
 
 from tasks_app.web import (
     analytics,
+    dead_letter_actions,
     dead_letters,
-    deciding,
     dispatch,
     events,
     nav_counts,
@@ -32,9 +32,9 @@ urlpatterns = [
     path("tasks/by-id/<name:celery_id>/", task.by_id, name="by_id"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
-    path("dead-letters/replay/", deciding.replay_letters, name="replay_letters"),
-    path("dead-letters/discard/", deciding.discard_letters, name="discard_letters"),
-    path("dead-letters/runs/<uuid:run_id>/stop/", deciding.stop, name="stop_run"),
+    path("dead-letters/replay/", dead_letter_actions.replay_letters, name="replay_letters"),
+    path("dead-letters/discard/", dead_letter_actions.discard_letters, name="discard_letters"),
+    path("dead-letters/runs/<uuid:run_id>/stop/", dead_letter_actions.stop, name="stop_run"),
     path("dead-letters/<name:fingerprint>/", dead_letters.group, name="dead_letter_group"),
     path("analytics/", analytics.analytics_page, name="analytics"),
     path("events/", events.event_list, name="events"),

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from tasks_app.models import Task
 from tasks_app.queries.values import TEXTS, whole
-from zenith_site.common.callers import VIEW, caller_of
+from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import text_file
 from zenith_site.common.pages import render_page
 from zenith_site.common.previews import SHOWN_ALONE
@@ -19,7 +19,7 @@ from zenith_site.common.previews import SHOWN_ALONE
 @require_safe
 def task_value(request: HttpRequest, task_id: UUID, value: str) -> HttpResponseBase:
     """Arguments, a result, an error or a traceback: as a page, or with `?download` as a file; without secrets."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     task = get_object_or_404(Task, id=task_id)
     try:
         found = whole(task, value)

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.web.context import outcomes_context, overview_context
 from zenith_site.common import limits
-from zenith_site.common.callers import DISPATCH, VIEW, caller_of, note, refuse
+from zenith_site.common.callers import DISPATCH, VIEW, audit_details, authorize, refuse
 from zenith_site.common.errors import RateLimitedError
 from zenith_site.common.pages import answer, render_page, wants_fragments
 
@@ -22,7 +22,7 @@ FRAGMENTS: Final = [f"overview/_{name}.html" for name in ("head", "succeeded", "
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
     """How things stand, live."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     # What is the same for everybody comes over the socket, so an open page asks for the rest alone.
     context = outcomes_context(request) if wants_fragments(request) else {**overview_context(), **outcomes_context(request)}
     return render_page(request, "overview/overview.html", context, fragments=FRAGMENTS)
@@ -31,7 +31,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 @require_POST
 def run(request: HttpRequest) -> HttpResponse:
     """Dispatch ten sample tasks."""
-    caller = caller_of(request, DISPATCH)
+    caller = authorize(request, DISPATCH)
     try:
         limits.count_trigger(caller)
     except RateLimitedError as error:
@@ -39,7 +39,7 @@ def run(request: HttpRequest) -> HttpResponse:
         messages.info(request, come_again(error))
         return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
     done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
-    note(request, tasks=len(done.ids), batch=str(done.batch_id))
+    audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
     messages.success(request, f"{len(done.ids)} tasks sent.")
     return answer(request, "tasks:overview")
 

@@ -16,8 +16,8 @@ from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.queries import workers as queries
 from tasks_app.queries.workers import WorkerView
-from tasks_app.web.cursor import live
-from zenith_site.common.callers import OPERATE, VIEW, caller_of, note
+from tasks_app.web.cursor import with_event_cursor
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
@@ -38,10 +38,10 @@ COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
 
 
 @require_safe
-@live
+@with_event_cursor
 def worker_list(request: HttpRequest) -> HttpResponseBase:
     """Every worker heard of lately."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     views = queries.workers()
     if kind := wanted(request):
         return download(kind, "workers", COLUMNS, views)
@@ -57,10 +57,10 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_safe
-@live
+@with_event_cursor
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     """One worker, what it runs now, and its controls."""
-    caller_of(request, VIEW)
+    authorize(request, VIEW)
     view = queries.find(name)
     if view is None:
         raise Http404(f"There is no worker {name[:100]!r}; one that is gone is forgotten after five minutes.")
@@ -149,7 +149,7 @@ COMMANDS: Final = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
     """Ask before a worker is told something (GET), and tell it (POST)."""
-    caller_of(request, OPERATE)
+    authorize(request, OPERATE)
     told = COMMANDS.get(command)
     if told is None or queries.find(name) is None:
         raise Http404("There is no such worker or command.")
@@ -163,7 +163,7 @@ def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
             messages.warning(request, str(error))
             return answer(request, reverse("tasks:worker", args=[name]))
         else:
-            note(request, worker=name, command=command, **form.cleaned_data)
+            audit_details(request, worker=name, command=command, **form.cleaned_data)
             messages.success(request, told.said.format(name))
             return answer(request, reverse("tasks:worker", args=[name]))
     return ask(
@@ -176,14 +176,14 @@ def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear(request: HttpRequest, name: str) -> HttpResponse:
     """Ask before a worker that is gone is taken off the list (GET), and take it off (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     if request.method == "POST":
         try:
             control.clear(name, caller.name)
         except (StateConflictError, WorkerUnknownError) as error:
             messages.warning(request, str(error))
         else:
-            note(request, worker=name, command="clear")
+            audit_details(request, worker=name, command="clear")
             messages.success(request, f"{name} was cleared.")
         return answer(request, reverse("tasks:workers"), leave=True)
     return confirm(
@@ -195,10 +195,10 @@ def clear(request: HttpRequest, name: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear_all(request: HttpRequest) -> HttpResponse:
     """Ask before all workers that are gone are taken off the list (GET), and take them off (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     if request.method == "POST":
         cleared, holding = control.clear_all(caller.name)
-        note(request, workers=cleared, command="clear")
+        audit_details(request, workers=cleared, command="clear")
         if holding:
             messages.warning(request, f"Not yet, since the tasks that they had are given back first: {', '.join(holding)}.")
         messages.success(request, f"{_workers(len(cleared))} cleared.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from infra_app import autoscaler, log_stream, nodes
-from infra_app.autoscaler import Wish
+from infra_app.autoscaler import AutoscaleLimits
 from infra_app.log_stream import Line
 from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup, NodeSample
 from infra_app.states import NodeStatus
@@ -67,7 +67,7 @@ def fill_nodes(sample: Sample) -> None:
         group = nodes.deploy(Deployment(**asked), "ada")
         sample.groups[group.name] = str(group.id)
     reports = NodeGroup.objects.get(name="reports")
-    autoscaler.configure(reports.id, Wish(max_replicas=8, scale_queue="reports"))
+    autoscaler.configure(reports.id, AutoscaleLimits(max_replicas=8, scale_queue="reports"))
     now = timezone.now()
     NodeGroup.objects.filter(id=reports.id).update(
         decision="+2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m.", decided_at=now, scaled_at=now

@@ -24,8 +24,8 @@ from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
 from tests.browser.nodes_sample import fill_nodes
 from tests.database import Emptying
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Channel, Kind
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import Channel, NotificationKind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
@@ -242,12 +242,12 @@ def _notifications() -> None:
     """What the rules say of all this, and a queue that backed up and is well again."""
     now = datetime.now(UTC)
     by_kind = {rule.kind: rule for rule in rules()}
-    behind = Condition("reports", "Queue reports backs up", "Its oldest task had waited for 5 m 2 s.", "/queues/of/reports/")
+    behind = Alert("reports", "Queue reports backs up", "Its oldest task had waited for 5 m 2 s.", "/queues/of/reports/")
     with transaction.atomic():
-        report(by_kind[Kind.QUEUE_AGE], Look([behind]))
+        report(by_kind[NotificationKind.QUEUE_AGE], Look([behind]))
         for rule in by_kind.values():
             report(rule, rule.look(frozenset()))
-    Notification.objects.filter(kind=Kind.QUEUE_AGE).update(
+    Notification.objects.filter(kind=NotificationKind.QUEUE_AGE).update(
         opened_at=now - timedelta(hours=3), last_seen_at=now - timedelta(minutes=160), count=2,
         recovered_at=now - timedelta(minutes=158), recovery="Nothing in it waits for 5 m any more.",
     )  # fmt: skip

@@ -14,7 +14,7 @@ from tasks_app.models import Task
 from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.waiting import eventually
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -89,9 +89,9 @@ def test_what_changes_without_an_event_is_told_by_topic(visitor: Visitor, site: 
     wait_for_rows(page, 1)
     # Quiet now: what the database alone knows is shown only once somebody says so.
     Task.objects.update(name="renamed")
-    hints.changed("another topic")
+    live_updates.refresh_pages("another topic")
     assert page.get_by_role("link", name="drill_sleep").count() == 1
-    hints.changed("gallery")
+    live_updates.refresh_pages("gallery")
     page.get_by_role("link", name="renamed").wait_for()
 
 

@@ -14,7 +14,7 @@ from infra_app.validation import Deployment
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.hosts import host, observed
 from tests.waiting import eventually
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -32,7 +32,7 @@ def node(site: Site) -> Node:
 
 def say(node: Node, *texts: str) -> None:
     log_stream.append(node.id, [Line("2026-01-01T10:00:00Z", "stdout", text) for text in texts])
-    hints.changed(log_stream.topic(node.id))
+    live_updates.refresh_pages(log_stream.topic(node.id))
 
 
 def shown(page: Page) -> int:

@@ -8,9 +8,9 @@ import pytest
 from django.db import transaction
 
 from tests.browser.conftest import Visitor
-from zenith_site.common.hints import changed
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Kind
+from zenith_site.common.live_updates import refresh_pages
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 
@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 def happen(*names: str) -> None:
     """Have workers vanish, as an engine would tell it."""
-    rule = next(rule for rule in rules() if rule.kind == Kind.WORKER_GONE)
+    rule = next(rule for rule in rules() if rule.kind == NotificationKind.WORKER_GONE)
     with transaction.atomic():
-        report(rule, Look([Condition(name, f"{name} is gone", "It vanished.", "/workers/") for name in names]))
-    changed("notifications")
+        report(rule, Look([Alert(name, f"{name} is gone", "It vanished.", "/workers/") for name in names]))
+    refresh_pages("notifications")
 
 
 def bell(page: Page, unread: int) -> None:

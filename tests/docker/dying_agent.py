@@ -16,7 +16,7 @@ import django
 def main(host: str, url: str, after: str) -> None:
     """Be the host's agent until then."""
     django.setup()
-    from infra_app.agent.tenure import Agent
+    from infra_app.agent.leadership import Agent
     from infra_app.gateway import Connection, Engine
 
     def reached(what: str) -> None:

@@ -42,7 +42,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     monkeypatch.setattr(outcomes, "lifetime", outcomes.Lifetime())
     ended(time.time(), succeeded=1, failed=1, retried=1, runs=(0.1,), waits=(0.1,))
     heartbeat.write("w@alerts", slots=1, busy=0, queues=["default"])
-    faults.note("relay", ValueError())
+    faults.record_fault("relay", ValueError())
     client = Client()
     client.get("/login/")
     names: dict[str, set[str]] = {}

@@ -43,7 +43,7 @@ def fresh(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entries() -> list[AuditEntry]:
     """What the log says by now, the oldest first."""
-    refusals.settle()
+    refusals.write_counts()
     return list(AuditEntry.objects.filter(refusal__isnull=False).order_by("id"))
 
 
@@ -269,7 +269,7 @@ def test_what_is_settled_after_its_minute_leaves_redis_empty_and_the_next_is_a_n
         Client().get("/tasks/all")
     # Their minute was the first; by minutes of sixty seconds it is long over.
     monkeypatch.setattr(refusals, "MINUTE", 60)
-    refusals.settle()
+    refusals.write_counts()
     assert not throttle.client().exists(*refusals.KEYS)
     Client().get("/tasks/all")
     assert [entry.count for entry in entries()] == [2, 1]

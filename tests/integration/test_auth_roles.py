@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 
 from zenith_site.auth.permissions import OWN_TOKENS, ROLES, ensure_roles
 from zenith_site.auth.tokens import caller_for, create_token
-from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, SCOPES, VIEW, Caller, caller_of, scope_of
+from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, SCOPES, VIEW, Caller, authorize, scope_of
 from zenith_site.env import Rate
 from zenith_site.models import ApiToken, Scope
 
@@ -77,9 +77,9 @@ def test_a_token_may_what_its_user_may_and_its_scope_covers(db: None, role: str,
 def test_a_superusers_token_is_limited_too(admin: User) -> None:
     request: Any = RequestFactory().get("/")
     request.auth = caller_for(create_token(admin, "t", ["read"])[0])
-    assert caller_of(request, VIEW) is request.auth
+    assert authorize(request, VIEW) is request.auth
     with pytest.raises(PermissionDenied, match="lacks the scope 'dispatch'"):
-        caller_of(request, DISPATCH)
+        authorize(request, DISPATCH)
 
 
 def test_the_method_does_not_matter(admin: User) -> None:

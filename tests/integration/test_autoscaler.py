@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from infra_app import autoscaler, nodes, work
-from infra_app.autoscaler import Wish
+from infra_app.autoscaler import AutoscaleLimits
 from infra_app.models import Node, NodeGroup
 from infra_app.validation import Deployment
 from infra_app.work import QueuePressure
@@ -34,7 +34,7 @@ def busy_group(**rules: Any) -> NodeGroup:
     group = nodes.deploy(Deployment(name="reports", queues=("reports",)), "ada")
     node = observed(group.nodes.get())
     heartbeat.write(node.worker, slots=1, busy=1, queues=["reports"])
-    return autoscaler.configure(group.id, Wish(max_replicas=5, **rules))
+    return autoscaler.configure(group.id, AutoscaleLimits(max_replicas=5, **rules))
 
 
 @pytest.fixture
@@ -120,4 +120,4 @@ def test_an_unknown_group_has_no_rules() -> None:
     from infra_app.errors import UnknownGroupError
 
     with pytest.raises(UnknownGroupError):
-        autoscaler.configure(uuid4(), Wish())
+        autoscaler.configure(uuid4(), AutoscaleLimits())

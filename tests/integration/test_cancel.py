@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch import cancel as cancelling
-from tasks_app.dispatch.cancel import Cancelled, cancel, settle
+from tasks_app.dispatch.cancel import Cancelled, cancel, revoke_requested
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_batch, publish_due
 from tasks_app.models import MinuteRollup, Task, TaskEvent
@@ -34,7 +34,7 @@ from zenith_worker.wire import claims, keys, stream
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.keys import CLAIM
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -121,7 +121,7 @@ def test_a_pending_task_whose_relay_died_after_sending_it_is_refused_by_workers(
     (task_id,) = sent()
     Task.objects.update(status="PENDING")
     assert cancel([task_id], by="ada").revoked == 1
-    assert claims.begin(str(task_id), run=Run(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
 
 
 def test_a_pending_task_that_runs_all_the_same_is_not_called_revoked(alone: None) -> None:
@@ -139,7 +139,7 @@ def test_a_task_on_the_broker_is_revoked_and_refused_by_workers(alone: None, ste
         moves(task_id, step, worker="w")
     assert cancel([task_id], by="") == Cancelled(1, 0, 0)
     assert status(task_id) == "REVOKED"
-    assert claims.begin(str(task_id), run=Run(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
     assert TaskEvent.objects.get(status="REVOKED").message == "cancelled"
 
 
@@ -148,7 +148,7 @@ def test_a_retry_is_revoked_and_its_next_attempt_refused(alone: None) -> None:
     stream.client().set(f"{CLAIM}{task_id}", "W|0|||0|0")
     moves(task_id, Status.RETRY, not_before=time.time() + 5)
     assert cancel([task_id], by="ada").revoked == 1
-    assert claims.begin(str(task_id), run=Run(0, 1), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 1), tag="t").verdict == Verdict.CANCELLED
 
 
 def test_a_retry_that_waits_in_postgres_is_revoked_and_never_sent(alone: None) -> None:
@@ -185,7 +185,7 @@ def test_what_runs_and_then_fails_is_not_tried_again(alone: None) -> None:
     cancel([task_id], by="ada")
     stream.client().set(f"{CLAIM}{task_id}", "W|0|||0|0")
     moves(task_id, Status.RETRY, not_before=time.time() + 5)
-    assert settle() == 1
+    assert revoke_requested() == 1
     assert status(task_id) == "REVOKED"
 
 
@@ -238,16 +238,16 @@ def test_a_wish_that_a_crash_left_behind_is_carried_out(alone: None, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             cancel([task_id], by="ada")
     assert (status(task_id), Task.objects.get().cancel_requested_at is not None) == ("QUEUED", True)
-    assert (settle(), settle()) == (1, 0)
+    assert (revoke_requested(), revoke_requested()) == (1, 0)
     assert status(task_id) == "REVOKED"
-    assert claims.begin(str(task_id), run=Run(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
 
 
 def test_a_wish_is_carried_out_also_where_the_crash_came_after_redis_was_told(alone: None) -> None:
     (task_id,) = sent()
     Task.objects.update(cancel_requested_at=timezone.now())
     claims.cancel(str(task_id))
-    assert settle() == 1
+    assert revoke_requested() == 1
     assert status(task_id) == "REVOKED"
 
 
@@ -262,7 +262,7 @@ def test_while_redis_is_away_the_wish_is_kept_and_what_is_here_is_revoked(alone:
         with pytest.raises(redis.ConnectionError):
             cancel([queued, pending], by="ada")
     assert (status(queued), status(pending)) == ("QUEUED", "REVOKED")
-    assert settle() == 1
+    assert revoke_requested() == 1
     assert status(queued) == "REVOKED"
 
 

@@ -17,7 +17,7 @@ from zenith_worker.wire import claims, keys, stream
 from zenith_worker.wire.claims import Claim, Verdict, begin, cancel, finish
 from zenith_worker.wire.events import Event, decode
 from zenith_worker.wire.keys import CLAIM
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 RUN, TAKEN, ENDED, CANCELLED = (Claim(verdict) for verdict in (Verdict.RUN, Verdict.TAKEN, Verdict.ENDED, Verdict.CANCELLED))
@@ -78,81 +78,81 @@ def belongs_to(task: str, owner: str, pid: int, *, attempt: int = 0, crashes: in
 
 
 def test_a_task_that_nobody_holds_runs(task: str, worker: object) -> None:
-    assert begin(task, run=Run(), tag="t") == RUN
+    assert begin(task, run=RunNumber(), tag="t") == RUN
 
 
 def test_asking_twice_is_no_crash(task: str, worker: object) -> None:
     """An answer that got lost is asked for again."""
-    assert [begin(task, run=Run(), tag="t") for _ in range(3)] == [RUN] * 3
+    assert [begin(task, run=RunNumber(), tag="t") for _ in range(3)] == [RUN] * 3
 
 
 def test_a_copy_is_dropped_while_another_worker_runs_the_task(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     worker("two")
-    assert begin(task, run=Run(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), tag="t") == TAKEN
 
 
 def test_the_task_of_a_dead_worker_is_taken_over_and_the_crash_is_counted(task: str, worker: Callable[..., None]) -> None:
     worker("one", alive=False)
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     for crashes, name in enumerate(["two", "three"], start=1):
         worker(name, alive=False)
-        assert begin(task, run=Run(), tag="t") == Claim(Verdict.RUN, crashes)
+        assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, crashes)
 
 
 def test_a_copy_is_dropped_while_a_sibling_process_runs_the_task(task: str, worker: object) -> None:
     belongs_to(task, "one", os.getppid())
-    assert begin(task, run=Run(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), tag="t") == TAKEN
 
 
 def test_the_task_of_a_dead_sibling_process_is_taken_over_as_a_crash(task: str, worker: object, dead_pid: int) -> None:
     belongs_to(task, "one", dead_pid, crashes=1)
-    assert begin(task, run=Run(), tag="t") == Claim(Verdict.RUN, 2)
+    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 2)
     # The same process, asked again, counts nothing.
-    assert begin(task, run=Run(), tag="t") == Claim(Verdict.RUN, 2)
+    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 2)
 
 
 def test_any_worker_takes_over_what_its_living_worker_gave_up_for_dead(task: str, worker: Callable[..., None]) -> None:
     belongs_to(task, "one", os.getppid())
-    assert claims.abandon(task, Run(), "one")
+    assert claims.abandon(task, RunNumber(), "one")
     worker("two")
-    assert begin(task, run=Run(), tag="t") == Claim(Verdict.RUN, 1)
+    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 1)
 
 
 def test_nobody_gives_up_what_another_holds(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
-    claims.abandon(task, Run(), "two")
+    begin(task, run=RunNumber(), tag="t")
+    claims.abandon(task, RunNumber(), "two")
     worker("two")
-    assert begin(task, run=Run(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), tag="t") == TAKEN
 
 
 def test_the_next_attempt_runs_with_no_crash_to_its_name(task: str, worker: object, dead_pid: int) -> None:
     belongs_to(task, "one", dead_pid, crashes=2)
-    assert begin(task, run=Run(0, 1), tag="t2") == RUN
+    assert begin(task, run=RunNumber(0, 1), tag="t2") == RUN
 
 
 def test_an_earlier_attempt_does_not_run(task: str, worker: object) -> None:
-    begin(task, run=Run(0, 1), tag="t2")
-    assert begin(task, run=Run(), tag="t") == ENDED
+    begin(task, run=RunNumber(0, 1), tag="t2")
+    assert begin(task, run=RunNumber(), tag="t") == ENDED
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.RETRY])
 def test_an_attempt_that_ended_does_not_run_again(task: str, worker: object, status: Status) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     report(task, status)
-    assert begin(task, run=Run(), tag="other") == ENDED
+    assert begin(task, run=RunNumber(), tag="other") == ENDED
 
 
 def test_a_cancelled_task_does_not_run(task: str, worker: object) -> None:
     cancel(task)
-    assert [begin(task, run=Run(0, attempt), tag="t") for attempt in (0, 3)] == [CANCELLED, CANCELLED]
+    assert [begin(task, run=RunNumber(0, attempt), tag="t") for attempt in (0, 3)] == [CANCELLED, CANCELLED]
 
 
 # --- Ending ---
 
 
 def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     assert report(task)
     assert not report(task)
     assert reports() == [("SUCCESS", 0)]
@@ -162,22 +162,22 @@ def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
 def test_the_claim_of_a_task_that_waits_is_kept_for_days_and_of_one_that_ended_for_minutes(
     task: str, worker: object, status: Status, shortest: int, longest: int
 ) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     report(task, status)
     assert shortest < stream.client().ttl(CLAIM + task) < longest
 
 
 def test_an_outcome_counts_also_where_redis_forgot_the_claim(task: str, worker: object) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     stream.client().flushdb()
     assert report(task)
 
 
 def test_the_late_outcome_of_a_worker_that_was_cut_off_does_not_count(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     worker("one", alive=False)
     worker("two")
-    assert begin(task, run=Run(), tag="t") == Claim(Verdict.RUN, 1)
+    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 1)
     worker("one")
     assert not report(task)
     worker("two")
@@ -186,7 +186,7 @@ def test_the_late_outcome_of_a_worker_that_was_cut_off_does_not_count(task: str,
 
 
 def test_the_outcome_of_another_copy_does_not_count(task: str, worker: object) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     assert not report(task, tag="other")
     assert report(task)
 
@@ -195,12 +195,12 @@ def test_a_failure_whose_next_attempt_runs_already_is_reported_and_leaves_that_i
     task: str, worker: Callable[..., None]
 ) -> None:
     """The message of the next attempt leaves before the failed one is reported."""
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     worker("two")
-    assert begin(task, run=Run(0, 1), tag="t2") == RUN
+    assert begin(task, run=RunNumber(0, 1), tag="t2") == RUN
     worker("one")
     assert report(task, Status.RETRY)
-    assert begin(task, run=Run(0, 1), tag="t2") == TAKEN
+    assert begin(task, run=RunNumber(0, 1), tag="t2") == TAKEN
     worker("two")
     assert report(task, attempt=1, tag="t2")
     assert reports() == [("RETRY", 0), ("SUCCESS", 1)]
@@ -210,54 +210,54 @@ def test_a_failure_whose_next_attempt_runs_already_is_reported_and_leaves_that_i
 
 
 def test_what_is_handed_back_runs_elsewhere_and_is_no_crash(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
-    assert claims.release(task, Run())
+    begin(task, run=RunNumber(), tag="t")
+    assert claims.release(task, RunNumber())
     worker("two")
-    assert begin(task, run=Run(), tag="t") == RUN
+    assert begin(task, run=RunNumber(), tag="t") == RUN
 
 
 def test_nobody_hands_back_what_another_holds(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     worker("two")
-    claims.release(task, Run())
-    assert begin(task, run=Run(), tag="t") == TAKEN
+    claims.release(task, RunNumber())
+    assert begin(task, run=RunNumber(), tag="t") == TAKEN
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.RETRY])
 def test_nothing_is_left_to_hand_back_of_what_was_reported(task: str, worker: object, status: Status) -> None:
     """Its process may die, or its worker stop, between the report and the acknowledgement."""
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     report(task, status)
-    assert not claims.release(task, Run())
-    assert not claims.abandon(task, Run(), "one")
+    assert not claims.release(task, RunNumber())
+    assert not claims.abandon(task, RunNumber(), "one")
 
 
 # --- Cancelling ---
 
 
 def test_what_runs_on_a_living_worker_cannot_be_cancelled(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     worker("two")
     assert cancel(task) == Verdict.TAKEN
 
 
 def test_what_a_dead_worker_ran_can_be_cancelled(task: str, worker: Callable[..., None]) -> None:
     worker("one", alive=False)
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     assert cancel(task) == Verdict.CANCELLED
     worker("two")
-    assert begin(task, run=Run(), tag="t") == CANCELLED
+    assert begin(task, run=RunNumber(), tag="t") == CANCELLED
 
 
 def test_what_waits_for_its_next_attempt_can_be_cancelled(task: str, worker: object) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     report(task, Status.RETRY)
     assert cancel(task) == Verdict.CANCELLED
-    assert begin(task, run=Run(0, 1), tag="t2") == CANCELLED
+    assert begin(task, run=RunNumber(0, 1), tag="t2") == CANCELLED
 
 
 def test_what_ended_cannot_be_cancelled(task: str, worker: object) -> None:
-    begin(task, run=Run(), tag="t")
+    begin(task, run=RunNumber(), tag="t")
     report(task)
     assert cancel(task) == Verdict.ENDED
 
@@ -272,7 +272,7 @@ def test_of_a_cancellation_and_a_start_at_the_same_moment_exactly_one_wins(worke
 
     def starts(task: str) -> bool:
         together.wait(30)
-        return begin(task, run=Run(), tag="t") == RUN
+        return begin(task, run=RunNumber(), tag="t") == RUN
 
     def cancels(task: str) -> bool:
         together.wait(30)
@@ -287,7 +287,7 @@ def test_of_a_cancellation_and_a_start_at_the_same_moment_exactly_one_wins(worke
 def _ask(task: str, name: str, barrier: object, answers: object) -> None:
     claims.instance = lambda: name  # type: ignore[assignment]
     barrier.wait(30)  # type: ignore[attr-defined]
-    answers.put(begin(task, run=Run(), tag="t").verdict.value)  # type: ignore[attr-defined]
+    answers.put(begin(task, run=RunNumber(), tag="t").verdict.value)  # type: ignore[attr-defined]
 
 
 def test_of_many_workers_that_get_copies_at_once_exactly_one_runs_the_task(task: str, worker: Callable[..., None]) -> None:
@@ -311,7 +311,7 @@ def test_of_many_workers_that_get_copies_at_once_exactly_one_runs_the_task(task:
 def test_who_ended_and_who_waits_for_another_attempt_can_be_asked(worker: object) -> None:
     ended, waits, runs, unknown = (str(uuid4()) for _ in range(4))
     for task in (ended, waits, runs):
-        begin(task, run=Run(0, 2), tag="t")
+        begin(task, run=RunNumber(0, 2), tag="t")
     report(ended, attempt=2)
     report(waits, Status.RETRY, attempt=2)
     asked = [ended, waits, runs, unknown]

@@ -27,7 +27,7 @@ from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServe
 from zenith_site.embedded.lock import create_data_dir
 from zenith_site.embedded.postgres import Postgres
 from zenith_site.embedded.privileges import Runner, hand_over
-from zenith_site.embedded.processes import leftovers, tethered
+from zenith_site.embedded.processes import exec_with_parent, leftovers
 from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, read_port, read_secret
 from zenith_site.launch import roles
 
@@ -321,7 +321,7 @@ def test_an_ordinary_user_can_run_both(data_dir: Path) -> None:
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(data_dir)]
     # With `search`, because Python itself may lie below /root.
-    tether = tethered(command, death_signal=signal.SIGKILL, user="nobody", search=True)
+    tether = exec_with_parent(command, death_signal=signal.SIGKILL, user="nobody", search=True)
     done = subprocess.run(tether, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "True True", done.stderr
     assert (data_dir / "postgres").stat().st_uid == user.pw_uid

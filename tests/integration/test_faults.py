@@ -17,9 +17,9 @@ from django.test import Client
 
 from tasks_app.dispatch import publish
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.dispatch.message import Row
+from tasks_app.dispatch.message import TaskRow
 from tasks_app.dispatch.publish import publish_due
-from tasks_app.maintenance.reconciler import Recoverer
+from tasks_app.maintenance.reconciler import HeldMessageRecovery
 from tasks_app.models import Task
 from tasks_app.recording import apply as applying
 from tasks_app.recording.recorder import Recorder
@@ -143,7 +143,7 @@ def test_what_the_step_of_a_loop_meets_ends_the_step_and_not_the_loop(loop: str,
 
 
 def test_faults_are_shown_by_the_doctor_the_metrics_and_a_notification(client: Client) -> None:
-    faults.note("relay", UnforeseenError("password=hunter2"), "task 4711")
+    faults.record_fault("relay", UnforeseenError("password=hunter2"), "task 4711")
     told = io.StringIO()
     with pytest.raises(SystemExit):
         call_command("doctor", stdout=told)
@@ -270,7 +270,7 @@ def test_pages_metrics_health_and_doctor_live_with_it(client: Client) -> None:
     assert "bad@host cannot be read" in " ".join(told.getvalue().split())
     Watch().look()
     assert "bad@host" in Notification.objects.get(kind="set-aside").key
-    Recoverer().look()
+    HeldMessageRecovery().look()
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_a_task_of_which_no_message_can_be_made_fails_and_the_others_are_sent(mo
     stream.client().flushdb()
     odd = str(done.ids[1])
 
-    def send(producer: Any, row: Row, **options: Any) -> None:
+    def send(producer: Any, row: TaskRow, **options: Any) -> None:
         if row.task_id == odd:
             raise UnforeseenError("no message")
         real(producer, row, **options)
@@ -368,7 +368,7 @@ def test_a_message_of_celerys_first_protocol_goes_back_to_its_queue() -> None:
 def recover() -> None:
     """Look as often as it takes until nobody holds on to what dead workers held."""
     now = [0.0]
-    recoverer = Recoverer(lambda: now[0])
+    recoverer = HeldMessageRecovery(lambda: now[0])
     for _ in range(4):
         recoverer.look()
         now[0] += 3

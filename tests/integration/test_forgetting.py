@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from infra_app import forgetting, nodes, placing
+from infra_app import forgetting, nodes, scheduler
 from infra_app.agent.lease import Lease, LeaseLostError
 from infra_app.models import Host, HostSnapshot, Node, NodeEvent, NodeGroup
 from infra_app.states import Desired, NodeStatus
@@ -100,7 +100,7 @@ def test_a_node_in_its_place_waits_where_nobody_has_room(client: Client) -> None
     waiting = group.nodes.get(host=None)
     assert (waiting.name, waiting.status) == ("reports", NodeStatus.PENDING)
     host("zen-02")
-    assert placing.place_waiting() == 1
+    assert scheduler.place_waiting() == 1
 
 
 def test_a_host_whose_agent_lives_is_left_alone(client: Client) -> None:

@@ -23,7 +23,7 @@ from tasks_app.web.throttle import Throttle
 from tests import stack as stacks
 from tests.processes import free_port
 from tests.stack import Stack
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
@@ -478,7 +478,7 @@ def test_a_page_of_a_task_is_told_of_what_it_sent_and_of_what_was_sent_in_its_pl
             ready(socket)
             apply([Event(task_id=relative, status=Status.STARTED, at=time.time(), worker="w")])
             assert changes(socket) == ["tasks"]
-        hints.changed("notifications")
+        live_updates.refresh_pages("notifications")
         assert changes(deaf) == ["notifications"]
 
 
@@ -487,8 +487,8 @@ def test_a_page_is_not_told_of_what_it_does_not_show(opened: Open, query: str) -
     with opened(f"/ws/page?{query}") as socket:
         ready(socket)
         sleeps()
-        hints.changed("workers")
-        hints.changed("notifications")
+        live_updates.refresh_pages("workers")
+        live_updates.refresh_pages("notifications")
         # This one every page hears of; had the others been told, they would have come first or with it.
         assert changes(socket) == ["notifications"]
 
@@ -525,7 +525,7 @@ def test_a_page_may_ask_for_everything(opened: Open) -> None:
 def test_a_page_is_told_by_topic_of_what_has_no_event(opened: Open) -> None:
     with opened("/ws/page?on=queues,workers") as socket:
         ready(socket)
-        hints.changed("queues", "nodes")
+        live_updates.refresh_pages("queues", "nodes")
         assert changes(socket) == ["queues"]
 
 
@@ -534,7 +534,7 @@ def test_a_burst_of_changes_is_few_frames_for_a_page(opened: Open) -> None:
         ready(socket)
         for _ in range(20):
             sleeps()
-        hints.changed("last")
+        live_updates.refresh_pages("last")
         frames = 0
         while "last" not in changes(socket):
             frames += 1

@@ -18,7 +18,7 @@ from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from tests.integration import test_live
 from tests.integration.test_live import Open, ready, sleeps
-from zenith_site.slow_readers import SlowReaders
+from zenith_site.websocket_backpressure import WebSocketBackpressure
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
@@ -151,7 +151,7 @@ async def sending(protocol: Protocol) -> asyncio.Task[None]:
     async def reply(protocol: Protocol, message: Any) -> None:
         await protocol.handle_reply(message)
 
-    task = asyncio.create_task(SlowReaders(application)({}, None, partial(reply, protocol)))
+    task = asyncio.create_task(WebSocketBackpressure(application)({}, None, partial(reply, protocol)))
     while not protocol.sent:
         await asyncio.sleep(0)
     return task
@@ -186,5 +186,5 @@ async def test_a_server_that_waits_itself_is_left_alone() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await SlowReaders(application)({}, None, send)
+    await WebSocketBackpressure(application)({}, None, send)
     assert sent == [{"number": 1}]

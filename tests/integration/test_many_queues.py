@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tasks_app.models import QueueSample
 from tests.integration.conftest import ApiClient
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 from zenith_site.notify.watch import Watch
@@ -93,7 +93,7 @@ def test_people_are_told_of_twenty_and_of_how_many_more() -> None:
     QueueSample.objects.bulk_create(
         QueueSample(minute=minute, queue=name, depth=1, unacknowledged=0, oldest_seconds=4000.0) for name in NAMES
     )
-    rule = next(rule for rule in rules() if rule.kind == Kind.QUEUE_AGE)
+    rule = next(rule for rule in rules() if rule.kind == NotificationKind.QUEUE_AGE)
     Watch([Rule(rule.kind, rule.severity, rule.look, lasting=0.0)]).look()
     assert Notification.objects.count() == 21
     assert Notification.objects.get(link="/queues/").title == "99 more queues back up"

@@ -20,7 +20,7 @@ from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import NodeStatus
 from tasks_app.analytics.lifetime import Lifetime
 from tasks_app.dispatch.backlog import backlog
-from tasks_app.maintenance import periods, retention
+from tasks_app.maintenance import compaction, retention
 from tasks_app.metrics import outcomes, state
 from tasks_app.models import DeadLetter, MinuteRollup, PeriodRollup, QueuePause, Task
 from tasks_app.recording import recorder
@@ -119,7 +119,7 @@ def test_counters_do_not_fall_when_their_minutes_are_summed_up_and_pruned() -> N
     for days in range(40, 0, -1):
         ended(now - days * DAY, succeeded=1, runs=(0.1,))
     assert value("zenith_tasks_finished_total", task="t", queue="default", outcome="succeeded") == 40
-    while periods.sum_up():
+    while compaction.compact():
         pass
     for remembered in (True, False):
         if not remembered:
@@ -133,7 +133,7 @@ def test_counters_do_not_fall_when_their_minutes_are_summed_up_and_pruned() -> N
 def test_what_ends_between_two_scrapes_is_counted_without_adding_up_everything_again() -> None:
     counters = Lifetime()
     ended(time.time() - 30 * DAY, succeeded=5)
-    periods.sum_up()
+    compaction.compact()
     assert counters.totals(10)["t", "default"].succeeded == 5
     ended(time.time(), succeeded=2)
     with CaptureQueriesContext(connection) as queries:
@@ -147,7 +147,7 @@ def test_a_late_report_is_counted_once_the_settled_part_is_added_up_again(monkey
     late = time.time() - 30 * DAY
     ended(late, succeeded=5)
     ended(time.time() - DAY, succeeded=1)
-    while periods.sum_up():
+    while compaction.compact():
         pass
     assert counters.totals(10)["t", "default"].succeeded == 6
     PeriodRollup.objects.filter(succeeded=5).update(succeeded=9)

@@ -17,14 +17,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.control import workers as control
-from tasks_app.control.workers import Told
+from tasks_app.control.workers import CommandReply
 from tasks_app.maintenance import samples
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
 from tests.names import NAMES
 from zenith_site.common.names_in_urls import as_segment
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 from zenith_site.notify.watch import Watch
@@ -185,7 +185,7 @@ def test_a_program_reads_and_controls_a_worker(api: ApiClient) -> None:
         beat(name, "default")
         path = f"/api/v1/workers/{in_path(name)}"
         assert client.get(path).json()["name"] == name
-        with mock.patch.object(control, "_tell", lambda beat, *_, **__: Told(beat.name, "ok", 0.0)):
+        with mock.patch.object(control, "_tell", lambda beat, *_, **__: CommandReply(beat.name, "ok", 0.0)):
             for verb in ("ping", "drain"):
                 assert post(client, f"{path}/{verb}").json()["worker"] == name
             assert post(client, f"{path}/add-queue", {"queue": "q"}).json()["worker"] == name
@@ -220,7 +220,7 @@ def test_what_people_are_told_of_a_name_leads_to_its_page(person: Client) -> Non
         QueueSample.objects.create(minute=minute, queue=name, depth=5, unacknowledged=0, oldest_seconds=4000.0)
         stream.client().pexpire(keys.WORKER + name, int((heartbeat.KEPT - 40) * 1000))
     beat("alive@host", *NAMES)
-    kinds = (Kind.DEAD_LETTER, Kind.WORKER_GONE, Kind.QUEUE_AGE)
+    kinds = (NotificationKind.DEAD_LETTER, NotificationKind.WORKER_GONE, NotificationKind.QUEUE_AGE)
     Watch([Rule(rule.kind, rule.severity, rule.look, lasting=0.0) for rule in rules() if rule.kind in kinds]).look()
     assert {found.kind for found in Notification.objects.all()} == set(kinds)
     for found in Notification.objects.all():

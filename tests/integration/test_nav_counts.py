@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.queries.standing import Standing, standing
+from tasks_app.queries.nav_counts import NavCounts, read_nav_counts
 from tasks_app.recording.apply import apply
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.events import Event
@@ -46,7 +46,7 @@ def busy() -> None:
 
 def test_what_is_counted() -> None:
     busy()
-    assert standing() == Standing(running=1, waiting=2, dead=1, workers=1, queues=2)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, workers=1, queues=2)
 
 
 def test_every_page_has_the_counts(person: Client) -> None:
@@ -64,7 +64,7 @@ def test_nothing_to_count_is_no_number(person: Client) -> None:
 def test_they_cost_one_query(django_assert_num_queries: Any) -> None:
     busy()
     with django_assert_num_queries(1):
-        standing()
+        read_nav_counts()
 
 
 def test_an_open_page_asks_for_the_counts_alone_and_hears_when_nothing_changed(person: Client) -> None:
@@ -85,4 +85,4 @@ def test_without_redis_the_other_counts_stay(monkeypatch: pytest.MonkeyPatch) ->
 
     busy()
     monkeypatch.setattr(heartbeat, "read_all", away)
-    assert standing() == Standing(running=1, waiting=2, dead=1, workers=None, queues=None)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, workers=None, queues=None)

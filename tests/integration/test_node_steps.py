@@ -10,7 +10,7 @@ from django.db.models import F
 
 from infra_app.agent.beats import Beats
 from infra_app.agent.names import container_name
-from infra_app.agent.steps import Hand
+from infra_app.agent.node_reconciler import NodeReconciler
 from infra_app.errors import EngineRefusedError, EngineUnreachableError
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
@@ -61,12 +61,12 @@ def host() -> Host:
 
 
 @pytest.fixture
-def hand(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> Hand:
+def hand(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> NodeReconciler:
     settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@172.17.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@172.17.0.1:6379/0"
     beats = Beats()
     beats.of = lambda worker: work.beats().get(worker)  # type: ignore[method-assign]
-    return Hand(engine, host.pk, host.key, beats, lambda _: None)  # type: ignore[arg-type]
+    return NodeReconciler(engine, host.pk, host.key, beats, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def order(node: Node, **values: Any) -> None:
     Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, **values)
 
 
-def settle(hand: Hand, node: Node) -> Any:
+def settle(hand: NodeReconciler, node: Node) -> Any:
     again = hand.settle(node.pk)
     node.refresh_from_db()
     return again
@@ -96,7 +96,9 @@ def kinds(node: Node) -> list[str]:
     return [event.kind for event in node.events.order_by("id")]
 
 
-def test_a_new_node_is_created_given_its_secrets_and_started(hand: Hand, node: Node, engine: FakeEngine, host: Host) -> None:
+def test_a_new_node_is_created_given_its_secrets_and_started(
+    hand: NodeReconciler, node: Node, engine: FakeEngine, host: Host
+) -> None:
     assert settle(hand, node) is not None
     assert engine.did == ["create", "hand over", "start"]
     assert (node.status, node.reason, node.observed_generation, node.observed_revision) == (
@@ -118,7 +120,7 @@ def test_a_new_node_is_created_given_its_secrets_and_started(hand: Hand, node: N
     assert kinds(node) == ["created", "started"]
 
 
-def test_variables_from_before_are_left_out_and_the_node_says_so(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_variables_from_before_are_left_out_and_the_node_says_so(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     NodeGroup.objects.update(environment={"LD_PRELOAD": "/x.so", "APP_SHOP": "x"}, secrets={"SHOP_KEY": "secret"})
     settle(hand, node)
     assert not {"LD_PRELOAD", "SHOP_KEY_FILE"} & engine.specs[container_name(node.pk)].environment.keys()
@@ -129,7 +131,7 @@ def test_variables_from_before_are_left_out_and_the_node_says_so(hand: Hand, nod
     ]
 
 
-def test_it_is_ready_once_its_worker_is_heard(hand: Hand, node: Node, work: FakeWork, engine: FakeEngine) -> None:
+def test_it_is_ready_once_its_worker_is_heard(hand: NodeReconciler, node: Node, work: FakeWork, engine: FakeEngine) -> None:
     work.is_heard(node, "a", "b")
     assert settle(hand, node) is None
     assert (node.status, node.reason) == (NodeStatus.READY, "")
@@ -139,14 +141,14 @@ def test_it_is_ready_once_its_worker_is_heard(hand: Hand, node: Node, work: Fake
     assert kinds(node) == ["created", "started", "ready"]
 
 
-def test_looking_again_writes_nothing(hand: Hand, node: Node, work: FakeWork, django_assert_num_queries: Any) -> None:
+def test_looking_again_writes_nothing(hand: NodeReconciler, node: Node, work: FakeWork, django_assert_num_queries: Any) -> None:
     work.is_heard(node, "a")
     settle(hand, node)
     with django_assert_num_queries(1):
         hand.settle(node.pk)
 
 
-def test_an_image_that_is_not_there_is_pulled(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_an_image_that_is_not_there_is_pulled(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     engine.images, engine.pullable = set(), {"zenith:latest"}
     settle(hand, node)
     assert engine.did[:2] == ["pull", "create"]
@@ -154,7 +156,7 @@ def test_an_image_that_is_not_there_is_pulled(hand: Hand, node: Node, engine: Fa
 
 
 def test_one_that_cannot_be_pulled_fails_with_the_reason_and_is_tried_ever_later(
-    hand: Hand, node: Node, engine: FakeEngine
+    hand: NodeReconciler, node: Node, engine: FakeEngine
 ) -> None:
     engine.images, engine.fails = set(), {"pull": EngineRefusedError("no such host")}
     again = settle(hand, node)
@@ -167,7 +169,9 @@ def test_one_that_cannot_be_pulled_fails_with_the_reason_and_is_tried_ever_later
     assert node.falls == 2
 
 
-def test_a_node_that_cannot_reach_the_broker_says_what_to_set(hand: Hand, node: Node, settings: Any, engine: FakeEngine) -> None:
+def test_a_node_that_cannot_reach_the_broker_says_what_to_set(
+    hand: NodeReconciler, node: Node, settings: Any, engine: FakeEngine
+) -> None:
     settings.ZENITH_NODE_REDIS_URL = "redis://:x@127.0.0.1:6379/0"
     settle(hand, node)
     assert node.status == NodeStatus.FAILED
@@ -182,7 +186,9 @@ def test_a_node_that_cannot_reach_the_broker_says_what_to_set(hand: Hand, node: 
     assert engine.did == []
 
 
-def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(
+    hand: NodeReconciler, node: Node, engine: FakeEngine
+) -> None:
     settle(hand, node)
     engine.ends("c1", 137, oom_killed=True)
     settle(hand, node)
@@ -193,7 +199,7 @@ def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(ha
     assert engine.did[-2:] == ["hand over", "start"]
 
 
-def test_one_that_ends_again_and_again_fails_and_waits(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_one_that_ends_again_and_again_fails_and_waits(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     settle(hand, node)
     for number in range(1, 4):
         engine.ends("c1", 1, after=float(number))
@@ -210,7 +216,7 @@ def test_one_that_ends_again_and_again_fails_and_waits(hand: Hand, node: Node, e
     assert node.falls == 0
 
 
-def test_a_restart_replaces_the_container(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_a_restart_replaces_the_container(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     settle(hand, node)
     order(node, revision=2)
     settle(hand, node)
@@ -218,7 +224,7 @@ def test_a_restart_replaces_the_container(hand: Hand, node: Node, engine: FakeEn
     assert (node.observed_revision, node.restarts) == (2, 0)
 
 
-def test_draining_tells_once_waits_and_stops(hand: Hand, node: Node, engine: FakeEngine, work: FakeWork) -> None:
+def test_draining_tells_once_waits_and_stops(hand: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork) -> None:
     work.is_heard(node, "a", held=1)
     settle(hand, node)
     order(node, desired=Desired.DRAINED)
@@ -237,7 +243,7 @@ def test_draining_tells_once_waits_and_stops(hand: Hand, node: Node, engine: Fak
     assert kinds(node)[-3:] == ["draining", "stopping", "stopped"]
 
 
-def test_a_worker_that_cannot_be_told_is_told_again(hand: Hand, node: Node, work: FakeWork) -> None:
+def test_a_worker_that_cannot_be_told_is_told_again(hand: NodeReconciler, node: Node, work: FakeWork) -> None:
     work.is_heard(node, "a")
     work.refuses = True
     settle(hand, node)
@@ -249,7 +255,7 @@ def test_a_worker_that_cannot_be_told_is_told_again(hand: Hand, node: Node, work
     assert len(work.drained) == 2
 
 
-def test_removing_stops_removes_and_keeps_the_row(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_removing_stops_removes_and_keeps_the_row(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     settle(hand, node)
     order(node, desired=Desired.REMOVED)
     settle(hand, node)
@@ -260,7 +266,9 @@ def test_removing_stops_removes_and_keeps_the_row(hand: Hand, node: Node, engine
     assert hand.settle(node.pk) is None
 
 
-def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(
+    hand: NodeReconciler, node: Node, engine: FakeEngine
+) -> None:
     settle(hand, node)
     engine.change("c1", labels={"io.zenith.host": "another"})
     settle(hand, node)
@@ -273,7 +281,7 @@ def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(hand: Hand,
 
 
 def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_work(
-    hand: Hand, node: Node, engine: FakeEngine, work: FakeWork
+    hand: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork
 ) -> None:
     work.is_heard(node, "a")
     settle(hand, node)
@@ -291,7 +299,7 @@ def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_wo
     assert (node.image_id, node.status) == ("sha256:zenith:next", NodeStatus.READY)
 
 
-def test_an_engine_that_is_away_changes_nothing(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_an_engine_that_is_away_changes_nothing(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     engine.fails = {"find": EngineUnreachableError("gone")}
     with pytest.raises(EngineUnreachableError):
         hand.settle(node.pk)
@@ -299,7 +307,7 @@ def test_an_engine_that_is_away_changes_nothing(hand: Hand, node: Node, engine: 
     assert (node.status, node.observed_generation) == (NodeStatus.PENDING, 0)
 
 
-def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     engine.fails = {"start": EngineRefusedError("no such program")}
     settle(hand, node)
     assert (node.status, node.reason) == (NodeStatus.FAILED, "no such program")
@@ -310,7 +318,9 @@ def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: Hand, 
     assert engine.did == ["create", "hand over", "hand over", "start"]
 
 
-def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(
+    hand: NodeReconciler, node: Node, engine: FakeEngine
+) -> None:
     settle(hand, node)
     engine.ends("c1", 137)
     engine.fails = {"start": EngineRefusedError("task c1: already exists")}
@@ -327,7 +337,7 @@ def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(hand: Ha
     assert kinds(node)[-4:] == ["failed", "given up", "created", "started"]
 
 
-def test_nodes_of_other_hosts_are_none_of_its_business(hand: Hand, node: Node, engine: FakeEngine) -> None:
+def test_nodes_of_other_hosts_are_none_of_its_business(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     Node.objects.update(host=Host.objects.create(name="beta", address="unix:///nowhere"))
     assert hand.settle(node.pk) is None
     assert engine.did == []

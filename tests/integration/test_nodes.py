@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 
-from infra_app import nodes, placing
+from infra_app import nodes, scheduler
 from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from infra_app.models import Node, NodeEvent, NodeGroup
 from infra_app.states import Desired, NodeStatus
@@ -97,10 +97,10 @@ def test_who_finds_no_room_waits_says_why_and_is_placed_later() -> None:
     assert (last.host, last.status) == (None, NodeStatus.PENDING)
     assert last.reason == "No host has room for 1 CPU and 512 MB; zen-01 has most left: 14 CPU and 0 MB."
     assert kinds(last) == ["deployed", "waiting"]
-    assert placing.place_waiting() == 0
+    assert scheduler.place_waiting() == 0
     assert kinds(last) == ["deployed", "waiting"]
     host("zen-02")
-    assert placing.place_waiting() == 1
+    assert scheduler.place_waiting() == 1
     last.refresh_from_db()
     assert last.host is not None
     assert (last.host.name, last.reason) == ("zen-02", "")
@@ -111,9 +111,9 @@ def test_what_a_stopped_node_held_is_free_again() -> None:
     host("zen-01", memory_bytes=GB)
     first, second, third = mine(deploy(replicas=3))
     nodes.act("stop", [first.id], "ada")
-    assert placing.place_waiting() == 0
+    assert scheduler.place_waiting() == 0
     observed(first, NodeStatus.STOPPED)
-    assert placing.place_waiting() == 1
+    assert scheduler.place_waiting() == 1
     third.refresh_from_db()
     assert third.host == second.host
 
@@ -129,7 +129,7 @@ def test_two_that_place_at_once_promise_no_host_twice() -> None:
 
     def place() -> None:
         ready.wait()
-        placing.place_waiting()
+        scheduler.place_waiting()
         connections.close_all()
 
     threads = [threading.Thread(target=place) for _ in range(3)]

@@ -16,7 +16,7 @@ from tests.processes import free_port
 from tests.sinks import WebSink, web_sink
 from tests.stack import Stack
 from tests.waiting import eventually
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.events import Event
@@ -77,5 +77,5 @@ def test_a_worker_that_vanishes_is_told_once_by_several_engines(engines: Stack) 
     with web_sink(PORT) as sink:
         eventually(lambda: settled(1), within=60, but=engines.news)
         assert told(sink) == [("notification.opened", "w1@gone is gone")]
-    assert Notification.objects.get().kind == Kind.WORKER_GONE
+    assert Notification.objects.get().kind == NotificationKind.WORKER_GONE
     stream.client().delete("zenith:workers")

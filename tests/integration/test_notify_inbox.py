@@ -17,8 +17,8 @@ from django.utils import timezone
 from tests.integration.conftest import ApiClient
 from zenith_site.models import AuditEntry
 from zenith_site.notify import inbox
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification, Reading
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
@@ -39,11 +39,11 @@ def person(vera: User) -> Client:
     return client
 
 
-def opened(count: int = 1, kind: Kind = Kind.WORKER_GONE) -> list[int]:
+def opened(count: int = 1, kind: NotificationKind = NotificationKind.WORKER_GONE) -> list[int]:
     """Open so many notifications; return their ids, the newest first."""
     rule = next(rule for rule in rules() if rule.kind == kind)
     with transaction.atomic():
-        report(rule, Look([Condition(f"w{number:03}", f"w{number:03} is gone", "Why.", "/workers/") for number in range(count)]))
+        report(rule, Look([Alert(f"w{number:03}", f"w{number:03} is gone", "Why.", "/workers/") for number in range(count)]))
     return list(Notification.objects.filter(kind=kind).values_list("id", flat=True))
 
 
@@ -116,7 +116,7 @@ def test_a_filter_that_cannot_be_is_said_calmly(person: Client) -> None:
 
 def test_tabs_choose_what_is_unread_what_holds_and_kinds(person: Client) -> None:
     first, second = opened(2)
-    (slow,) = opened(1, Kind.QUEUE_AGE)
+    (slow,) = opened(1, NotificationKind.QUEUE_AGE)
     Notification.objects.filter(id=first).update(recovered_at=timezone.now(), recovery="It beats again.")
     person.post("/notifications/read/", {"id": str(second)})
     assert shown(person) == [slow, first, second]

@@ -18,10 +18,10 @@ from django.utils import timezone
 from tests.processes import REPOSITORY, free_port
 from tests.sinks import MailSink, Posted, WebSink, mail_sink, web_sink
 from zenith_site.notify import channels, outbox
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
-from zenith_site.notify.outbox import LEASE, claim, send_next, settle
+from zenith_site.notify.outbox import LEASE, claim, record_outcome, send_next
 from zenith_site.notify.routes import parse_routes, parse_throttle
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
@@ -62,10 +62,14 @@ def mail(settings: Any) -> Iterator[MailSink]:
         yield sink
 
 
-def look(holding: dict[str, str] | None = None, over: dict[str, str] | None = None, kind: Kind = Kind.DEAD_LETTER) -> None:
+def look(
+    holding: dict[str, str] | None = None,
+    over: dict[str, str] | None = None,
+    kind: NotificationKind = NotificationKind.DEAD_LETTER,
+) -> None:
     """Decide that conditions hold (their titles by key), and that others are over."""
     rule = next(rule for rule in rules() if rule.kind == kind)
-    found = [Condition(key, title, "no <answer> & more", f"/cause/{key}/") for key, title in (holding or {}).items()]
+    found = [Alert(key, title, "no <answer> & more", f"/cause/{key}/") for key, title in (holding or {}).items()]
     Notification.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
     with transaction.atomic():
         report(rule, Look(found, over or {}))
@@ -164,7 +168,7 @@ def test_a_receiver_checks_the_signature_as_the_documentation_shows(webhook: Web
 def test_only_what_its_route_takes_goes_through_a_channel(mail: MailSink, webhook: WebSink, settings: Any) -> None:
     settings.ZENITH_NOTIFY_ROUTES = parse_routes("email=critical;webhook=dead-letter")
     look({"a": "OSError"})
-    look({"": "The recorder is behind"}, kind=Kind.STREAM_LAG)
+    look({"": "The recorder is behind"}, kind=NotificationKind.STREAM_LAG)
     send_all()
     assert [sent["Subject"] for sent in mail.mails] == ["[Zenith] The recorder is behind"]
     assert [posted.json["data"]["notifications"][0]["kind"] for posted in webhook.posted] == ["dead-letter"]
@@ -214,9 +218,9 @@ def test_the_first_goes_at_once_and_what_follows_together_once_the_throttle_allo
 def test_kinds_and_channels_are_throttled_apart(webhook: WebSink, slack: WebSink, settings: Any) -> None:
     settings.ZENITH_NOTIFY_THROTTLE = parse_throttle("300,worker-gone=0")
     look({"a": "OSError"})
-    look({"w1": "w1 is gone"}, kind=Kind.WORKER_GONE)
+    look({"w1": "w1 is gone"}, kind=NotificationKind.WORKER_GONE)
     send_all()
-    look({"w2": "w2 is gone"}, kind=Kind.WORKER_GONE)
+    look({"w2": "w2 is gone"}, kind=NotificationKind.WORKER_GONE)
     look({"b": "KeyError"})
     send_all()
     assert [keys(posted) for posted in webhook.posted] == [["a"], ["w1"], ["w2"]]
@@ -335,7 +339,7 @@ def test_after_a_day_it_is_given_up_and_its_end_is_not_told(webhook: WebSink) ->
 
 def test_two_engines_at_once_send_each_message_once(webhook: WebSink) -> None:
     for number in range(12):
-        look({f"k{number:02}": "OSError"}, kind=Kind.WORKER_GONE)
+        look({f"k{number:02}": "OSError"}, kind=NotificationKind.WORKER_GONE)
         send = Delivery.objects.order_by("-id")[0]
         Delivery.objects.filter(id=send.id).update(due_at=send.due_at - timedelta(seconds=60 - number))
     together = threading.Barrier(2)
@@ -363,9 +367,9 @@ def test_what_one_engine_sends_no_other_takes_and_of_a_dead_one_it_is_taken_over
     assert taken_over is not None
     assert (taken_over.message.id, taken_over.attempt) == (claimed.message.id, 2)
     # The first was only slow: what it says of its failure does not disturb the second.
-    settle(claimed, channels.SendError("late"))
+    record_outcome(claimed, channels.SendError("late"))
     assert Delivery.objects.get().error == ""
-    settle(taken_over)
+    record_outcome(taken_over)
     assert Delivery.objects.get().state == DeliveryState.SENT
 
 

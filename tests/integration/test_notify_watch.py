@@ -22,8 +22,8 @@ from tasks_app.models.dead_letter import Selection
 from tasks_app.recording.apply import apply
 from tests import hosts
 from zenith_site.notify import inbox
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 from zenith_site.notify.watch import FORGOTTEN, Watch, report
@@ -40,13 +40,13 @@ def empty_redis() -> None:
     stream.client().flushdb()
 
 
-def rule(kind: Kind, **changes: Any) -> Rule:
+def rule(kind: NotificationKind, **changes: Any) -> Rule:
     """The rule of a kind, whose conditions count at once and are over at once."""
     found = next(known for known in rules() if known.kind == kind)
     return Rule(kind, found.severity, changes.pop("look", found.look), lasting=0.0, settles=changes.pop("settles", 0.0))
 
 
-def look(kind: Kind) -> None:
+def look(kind: NotificationKind) -> None:
     Watch([rule(kind)]).look()
 
 
@@ -64,12 +64,12 @@ def fail(count: int = 1, message: str = "no answer") -> None:
 
 
 def made(holding: Iterable[str] = (), over: Iterable[str] = ()) -> Look:
-    return Look([Condition(key, f"{key} is up", "", "/") for key in holding], dict.fromkeys(over, "It is over."))
+    return Look([Alert(key, f"{key} is up", "", "/") for key in holding], dict.fromkeys(over, "It is over."))
 
 
 def write_down(found: Look, settles: float = 0.0) -> bool:
     with transaction.atomic():
-        return report(rule(Kind.QUEUE_AGE, settles=settles), found)
+        return report(rule(NotificationKind.QUEUE_AGE, settles=settles), found)
 
 
 def aged(seconds: float) -> None:
@@ -84,10 +84,10 @@ def aged(seconds: float) -> None:
 
 def test_a_new_cause_of_failures_is_told_once_and_counted() -> None:
     fail(2)
-    look(Kind.DEAD_LETTER)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     fail(1)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     found = Notification.objects.get()
     assert (found.title, found.body, found.count, found.over) == ("OSError in drill_sleep", "no answer", 3, False)
     assert found.link == f"/dead-letters/{found.key}/"
@@ -97,65 +97,65 @@ def test_a_new_cause_of_failures_is_told_once_and_counted() -> None:
 def test_another_cause_is_another_notification() -> None:
     fail(message="no answer")
     fail(message="disk full")
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     assert sorted(Notification.objects.values_list("body", flat=True)) == ["disk full", "no answer"]
 
 
 def test_a_cause_is_over_once_all_of_it_is_decided_and_news_when_it_fails_again() -> None:
     fail(3)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     discard(Selection(fingerprint=DeadLetter.objects.all()[0].fingerprint), "", ORIGIN)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     first = Notification.objects.get()
     assert first.over
     assert first.recovery == "Every dead letter of it was replayed or discarded."
     fail(1)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     assert [found.over for found in Notification.objects.order_by("id")] == [True, False]
 
 
 def test_a_cause_that_was_quiet_is_over_and_news_when_it_comes_back() -> None:
     fail(2)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     DeadLetter.objects.update(created_at=timezone.now() - timedelta(hours=7))
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     assert "2 dead letters wait for a decision" in Notification.objects.get().recovery
     fail(1)
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     assert Notification.objects.filter(recovered_at=None).count() == 1
 
 
 def test_secrets_in_a_failure_are_hidden() -> None:
     fail(message="refused: password=hunter2 for ada")
-    look(Kind.DEAD_LETTER)
+    look(NotificationKind.DEAD_LETTER)
     assert "hunter2" not in str(Notification.objects.values())
 
 
 def test_a_worker_that_vanished_is_told_until_it_beats_again() -> None:
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
-    look(Kind.WORKER_GONE)
+    look(NotificationKind.WORKER_GONE)
     assert not Notification.objects.exists()
     stream.client().pexpire("zenith:worker:w1@here", int((heartbeat.KEPT - 40) * 1000))
-    look(Kind.WORKER_GONE)
+    look(NotificationKind.WORKER_GONE)
     assert Notification.objects.get().title == "w1@here is gone"
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
-    look(Kind.WORKER_GONE)
+    look(NotificationKind.WORKER_GONE)
     assert Notification.objects.get().recovery == "It beats again."
 
 
 def test_a_worker_that_somebody_cleared_is_told_of_no_more() -> None:
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
     stream.client().pexpire(keys.WORKER + "w1@here", int((heartbeat.KEPT - 40) * 1000))
-    look(Kind.WORKER_GONE)
-    assert clearing.clear("w1@here", "ada") == clearing.Outcome.CLEARED
-    look(Kind.WORKER_GONE)
+    look(NotificationKind.WORKER_GONE)
+    assert clearing.clear("w1@here", "ada") == clearing.Clearing.CLEARED
+    look(NotificationKind.WORKER_GONE)
     assert Notification.objects.get().recovery == "It was cleared by ada."
 
 
 def test_a_worker_that_said_goodbye_is_not_missed() -> None:
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
     heartbeat.forget("w1@here")
-    look(Kind.WORKER_GONE)
+    look(NotificationKind.WORKER_GONE)
     assert not Notification.objects.exists()
 
 
@@ -164,21 +164,21 @@ def test_a_queue_is_told_from_the_samples_unless_it_is_paused() -> None:
     for name, age in (("slow", 400.0), ("paused", 4000.0), ("well", 3.0)):
         QueueSample.objects.create(minute=minute, queue=name, depth=5, unacknowledged=0, oldest_seconds=age)
     QueuePause.objects.create(queue="paused", paused_at=timezone.now())
-    look(Kind.QUEUE_AGE)
+    look(NotificationKind.QUEUE_AGE)
     found = Notification.objects.get()
     assert (found.key, found.link) == ("slow", "/queues/of/slow/")
     QueueSample.objects.filter(queue="slow").update(oldest_seconds=None, depth=0)
-    look(Kind.QUEUE_AGE)
+    look(NotificationKind.QUEUE_AGE)
     assert Notification.objects.get().over
 
 
 def test_a_recorder_that_is_behind_is_told_until_it_is_not() -> None:
     client = stream.client()
     client.xadd(keys.EVENTS, {"e": "[]"}, id=f"{int(time.time() * 1000) - 60_000}-0")
-    look(Kind.STREAM_LAG)
+    look(NotificationKind.STREAM_LAG)
     assert Notification.objects.get().severity == Severity.CRITICAL
     client.delete(keys.EVENTS)
-    look(Kind.STREAM_LAG)
+    look(NotificationKind.STREAM_LAG)
     assert Notification.objects.get().over
 
 
@@ -187,12 +187,12 @@ def test_a_node_that_failed_is_told_until_it_is_ready_again() -> None:
     group = nodes.deploy(Deployment(name="reports"), "ada")
     (node,) = group.nodes.all()
     hosts.observed(node, NodeStatus.FAILED, reason="There is no such image.")
-    look(Kind.NODE_FAILED)
+    look(NotificationKind.NODE_FAILED)
     found = Notification.objects.get()
     assert (found.title, found.body, found.severity) == (f"Node {node.name} failed", "There is no such image.", "critical")
     assert found.link == f"/nodes/{node.id}/"
     hosts.observed(node, NodeStatus.READY, reason="")
-    look(Kind.NODE_FAILED)
+    look(NotificationKind.NODE_FAILED)
     assert Notification.objects.get().recovery == "It is ready."
 
 
@@ -200,11 +200,11 @@ def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> N
     hosts.host("silent", seen_at=timezone.now() - timedelta(seconds=90))
     hosts.host("stopped", seen_at=None)
     hosts.host("well")
-    look(Kind.HOST_UNREACHABLE)
+    look(NotificationKind.HOST_UNREACHABLE)
     found = Notification.objects.get()
     assert (found.title, found.link) == ("Host silent is unreachable", "/nodes/")
     hosts.host("silent")
-    look(Kind.HOST_UNREACHABLE)
+    look(NotificationKind.HOST_UNREACHABLE)
     assert Notification.objects.get().recovery == "It is reached again."
 
 
@@ -238,12 +238,12 @@ def test_what_nothing_is_known_of_stays_and_is_closed_after_a_day() -> None:
 
 
 def test_a_condition_has_to_last_where_the_rule_says_so() -> None:
-    always = Rule(Kind.QUEUE_AGE, Severity.WARNING, lambda _: made(["q"]), lasting=3600.0)
+    always = Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, lambda _: made(["q"]), lasting=3600.0)
     watch = Watch([always])
     watch.look()
     watch.look()
     assert not Notification.objects.exists()
-    Watch([rule(Kind.QUEUE_AGE, look=lambda _: made(["q"]))]).look()
+    Watch([rule(NotificationKind.QUEUE_AGE, look=lambda _: made(["q"]))]).look()
     watch.look()
     assert Notification.objects.get().count == 1
 
@@ -255,7 +255,7 @@ def test_two_engines_at_once_make_one_notification() -> None:
         return made(["q", "r"])
 
     def engine() -> None:
-        watch = Watch([rule(Kind.QUEUE_AGE, look=seen)])
+        watch = Watch([rule(NotificationKind.QUEUE_AGE, look=seen)])
         for _ in range(10):
             together.wait(timeout=10)
             watch.look()
@@ -279,13 +279,13 @@ def test_while_one_engine_looks_another_does_not() -> None:
         return made(["q"])
 
     def engine() -> None:
-        Watch([rule(Kind.QUEUE_AGE, look=slow)]).look()
+        Watch([rule(NotificationKind.QUEUE_AGE, look=slow)]).look()
         connection.close()
 
     first = threading.Thread(target=engine)
     first.start()
     assert inside.wait(timeout=10)
-    Watch([rule(Kind.QUEUE_AGE, look=lambda keys: looked.append(keys) or made(["q"]))]).look()  # type: ignore[func-returns-value]
+    Watch([rule(NotificationKind.QUEUE_AGE, look=lambda keys: looked.append(keys) or made(["q"]))]).look()  # type: ignore[func-returns-value]
     go_on.set()
     first.join(timeout=10)
     assert looked == []
@@ -304,7 +304,7 @@ def test_a_rule_that_cannot_be_looked_at_does_not_stop_the_others() -> None:
     def broken(_: frozenset[str]) -> Look:
         raise OperationalError("away")
 
-    watch = Watch([rule(Kind.QUEUE_AGE, look=broken), rule(Kind.STREAM_LAG, look=lambda _: made(["s"]))])
+    watch = Watch([rule(NotificationKind.QUEUE_AGE, look=broken), rule(NotificationKind.STREAM_LAG, look=lambda _: made(["s"]))])
     with pytest.raises(OperationalError):
         watch.look()
     assert Notification.objects.get().key == "s"

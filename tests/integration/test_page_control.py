@@ -136,7 +136,7 @@ def test_only_a_dead_worker_is_cleared_and_its_run_still_counts_as_it_did(second
     alive = stream.client().keys(keys.ALIVE + "*")
     assert clearing.clear(WORKER, "ada") == outcome
     assert stream.client().keys(keys.ALIVE + "*") == alive != []
-    assert clearing.clear("nobody", "ada") == clearing.Outcome.UNKNOWN
+    assert clearing.clear("nobody", "ada") == clearing.Clearing.UNKNOWN
     beat()
     assert heartbeat.read_all()[0].online, "it came back"
 

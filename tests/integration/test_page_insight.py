@@ -16,7 +16,7 @@ from django.utils.html import escape
 
 from tasks_app.analytics.figures import Order, summaries, summary
 from tasks_app.analytics.rollups import Totals, Which
-from tasks_app.analytics.window import Span
+from tasks_app.analytics.window import TimeWindow
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.recording.apply import apply
 from tasks_app.web.charts import Series, Unit, chart
@@ -151,7 +151,7 @@ def test_the_tables_are_files_too(person: Client) -> None:
 def test_both_tables_from_one_reading_are_those_of_two() -> None:
     for name, queue in (("a", "one"), ("a", "two"), ("b", "one")):
         counted(START, name=name, queue=queue, succeeded=2, failed=len(name + queue), runs=[0.5], waits=[0.1])
-    span = Span(START // 3600 * 3600, START // 3600 * 3600 + 3600, 60)
+    span = TimeWindow(START // 3600 * 3600, START // 3600 * 3600 + 3600, 60)
     for which in (Which(), Which("a"), Which("", "one")):
         asked: dict[str, Any] = {"order": Order.FAILING, "limit": 5}
         assert summaries(span, which, **asked) == tuple(summary(span, which, by=by, **asked) for by in ("task", "queue"))
@@ -159,7 +159,7 @@ def test_both_tables_from_one_reading_are_those_of_two() -> None:
 
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:
     start = 1_893_456_000
-    span = Span(start, start + 240, 60)
+    span = TimeWindow(start, start + 240, 60)
     drawn = chart("x", "X", span, [Series("a", "line", [1.0, None, 3.0, 4.0])], Unit.SECONDS)
     assert drawn.y_marks == ["5.0 s", "2.5 s", "0"]
     assert drawn.lines[0].path.count("M") == 2
@@ -240,6 +240,6 @@ def test_a_name_with_spaces_is_searched_as_one(person: Client) -> None:
 
 def test_a_step_that_has_just_begun_is_no_trough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: START + 330)
-    span = Span(int(START), int(START) + 360, 300)
+    span = TimeWindow(int(START), int(START) + 360, 300)
     drawn = measured(span, [Totals(succeeded=50), Totals(succeeded=5)], MEASURES["finished"])
     assert drawn == [10.0, 10.0]

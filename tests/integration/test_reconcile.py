@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks_app.dispatch import repair
+from tasks_app.dispatch import reconciler_loop
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance.reconciler import (
@@ -20,18 +20,18 @@ from tasks_app.maintenance.reconciler import (
     LATE,
     LISTING_EVERY,
     SETTLED_AFTER,
-    Recoverer,
-    Searcher,
+    HeldMessageRecovery,
+    LostTaskSearch,
 )
 from tasks_app.models import Task
 from tasks_app.recording.apply import apply
 from tests.broker import messages
 from tests.waiting import eventually
-from zenith_site.common.alone import alone
+from zenith_site.common.advisory_locks import try_advisory_lock
 from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
 from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.keys import CLAIM, TAKEN
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,7 +99,7 @@ def beat(owner: str, tags: list[str] | None = None, held: list[str] | None = Non
         heartbeat.write(f"{owner}@tests", slots=1, busy=0, queues=["default"], held=held or [], tags=tags or [])
 
 
-def looks(what: Searcher | Recoverer, clock: Clock, seconds: float, step: float = PASS) -> list[object]:
+def looks(what: LostTaskSearch | HeldMessageRecovery, clock: Clock, seconds: float, step: float = PASS) -> list[object]:
     """Look again and again for so long, as passes do; return what each look found."""
     until, found = clock.now + seconds, []
     while clock.now <= until:
@@ -110,7 +110,7 @@ def looks(what: Searcher | Recoverer, clock: Clock, seconds: float, step: float 
 
 def lost_after(clock: Clock, seconds: float) -> set[str]:
     """The ids that a new searcher takes for lost after so many seconds."""
-    return {task.id for found in looks(Searcher(clock), clock, seconds) for task in found}  # type: ignore[attr-defined]
+    return {task.id for found in looks(LostTaskSearch(clock), clock, seconds) for task in found}  # type: ignore[attr-defined]
 
 
 # --- Finding what is lost ---
@@ -132,7 +132,7 @@ def test_missed_once_is_not_lost(clock: Clock) -> None:
 def test_a_task_whose_row_changes_between_two_looks_is_not_lost(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
-    searcher = Searcher(clock)
+    searcher = LostTaskSearch(clock)
     looks(searcher, clock, SETTLED_AFTER - PASS)
     moves(task_id, Status.RECEIVED, worker="w")
     assert not any(looks(searcher, clock, SETTLED_AFTER - PASS))
@@ -143,7 +143,7 @@ def test_a_task_that_appears_again_is_not_lost(clock: Clock) -> None:
     (task_id,) = sent()
     (body,) = stream.client().lrange("default", 0, -1)
     stream.client().delete("default")
-    searcher = Searcher(clock)
+    searcher = LostTaskSearch(clock)
     looks(searcher, clock, SETTLED_AFTER - PASS)
     stream.client().lpush("default", body)
     searcher.look()
@@ -157,7 +157,7 @@ def test_nothing_is_concluded_while_recorders_lag(clock: Clock) -> None:
     loses(task_id)
     entry = f"{int(time.time() * 1000) - 60_000}-0"
     stream.client().xadd(keys.EVENTS, {"e": encode([])}, id=entry)
-    searcher = Searcher(clock)
+    searcher = LostTaskSearch(clock)
     assert not any(looks(searcher, clock, 3 * SETTLED_AFTER))
     stream.client().delete(keys.EVENTS)
     assert not any(looks(searcher, clock, SETTLED_AFTER - PASS))
@@ -169,7 +169,7 @@ def test_nothing_is_concluded_from_looks_with_an_outage_between(clock: Clock) ->
     (task_id,) = sent()
     loses(task_id)
     moves(task_id, Status.STARTED, worker="w")
-    searcher = Searcher(clock)
+    searcher = LostTaskSearch(clock)
     searcher.look()
     clock.now += max(LATE, SETTLED_AFTER) + 1
     assert searcher.look() == []
@@ -236,7 +236,7 @@ def test_messages_are_found_on_every_priority_and_queue(clock: Clock) -> None:
 def test_what_is_lost_is_sent_again_once_with_the_reason_on_its_timeline(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
-    searcher = Searcher(clock)
+    searcher = LostTaskSearch(clock)
     lost = [task for found in looks(searcher, clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
     assert resend(lost[:1]) == 1
     (message,) = messages()
@@ -250,7 +250,7 @@ def test_what_is_lost_is_sent_again_once_with_the_reason_on_its_timeline(clock: 
 def test_what_changed_since_it_was_found_is_not_sent_again(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
-    lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
+    lost = [task for found in looks(LostTaskSearch(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
     moves(task_id, Status.STARTED, worker="w")
     assert resend(lost[:1]) == 0
     assert messages() == []
@@ -259,7 +259,7 @@ def test_what_changed_since_it_was_found_is_not_sent_again(clock: Clock) -> None
 def test_what_was_put_back_since_it_was_found_is_not_sent_again(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
-    lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
+    lost = [task for found in looks(LostTaskSearch(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
     # QUEUED as before, by a later delivery, whose message is somebody else's to send.
     moves(task_id, Status.QUEUED, delivery=1)
     assert resend(lost[:1]) == 0
@@ -270,7 +270,7 @@ def test_a_lost_retry_is_sent_as_the_next_attempt(clock: Clock) -> None:
     (task_id,) = sent()
     loses(task_id)
     moves(task_id, Status.RETRY, not_before=time.time() - SETTLED_AFTER - 5)
-    lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + PASS) for task in found]  # type: ignore[attr-defined]
+    lost = [task for found in looks(LostTaskSearch(clock), clock, SETTLED_AFTER + PASS) for task in found]  # type: ignore[attr-defined]
     resend(lost[:1])
     assert [message.headers["retries"] for message in messages()] == [1]
 
@@ -280,7 +280,7 @@ def test_a_task_is_sent_as_its_next_attempt_where_the_last_one_reported_its_fail
     (task_id,) = sent()
     loses(task_id)
     stream.client().set(CLAIM + task_id, "W|0|||0|0")
-    lost = [task for found in looks(Searcher(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
+    lost = [task for found in looks(LostTaskSearch(clock), clock, SETTLED_AFTER + LISTING_EVERY) for task in found]  # type: ignore[attr-defined]
     resend(lost[:1])
     assert [message.headers["retries"] for message in messages()] == [1]
 
@@ -291,7 +291,7 @@ def test_a_task_is_sent_as_its_next_attempt_where_the_last_one_reported_its_fail
 def test_the_message_of_a_dead_worker_goes_back_to_the_head_of_its_queue_once(clock: Clock) -> None:
     first, second = sent(2)
     taken("one")
-    recoverer = Recoverer(clock)
+    recoverer = HeldMessageRecovery(clock)
     assert sum(looks(recoverer, clock, DEATH_SETTLED_AFTER + 3 * PASS)) == 1  # type: ignore[arg-type]
     assert [message.id for message in messages()] == [first, second]
     assert messages()[0].properties["delivery_info"]["redelivered"] is True
@@ -303,7 +303,7 @@ def test_one_look_is_not_enough_to_call_a_worker_dead(clock: Clock) -> None:
     """Redis may have been away: then every heartbeat is over, for a moment."""
     sent()
     tag = taken("one")
-    recoverer = Recoverer(clock)
+    recoverer = HeldMessageRecovery(clock)
     recoverer.look()
     beat("one", tags=[tag])
     assert sum(looks(recoverer, clock, 30)) == 0  # type: ignore[arg-type]
@@ -312,7 +312,7 @@ def test_one_look_is_not_enough_to_call_a_worker_dead(clock: Clock) -> None:
 def test_a_look_after_an_outage_begins_anew(clock: Clock) -> None:
     sent()
     taken("one")
-    recoverer = Recoverer(clock)
+    recoverer = HeldMessageRecovery(clock)
     recoverer.look()
     clock.now += LATE + 1
     assert recoverer.look() == 0
@@ -321,7 +321,7 @@ def test_a_look_after_an_outage_begins_anew(clock: Clock) -> None:
 def test_a_living_worker_keeps_what_it_names(clock: Clock) -> None:
     sent()
     taken("one", beats=True, names=True)
-    assert sum(looks(Recoverer(clock), clock, 3 * FORGOTTEN_AFTER)) == 0  # type: ignore[arg-type]
+    assert sum(looks(HeldMessageRecovery(clock), clock, 3 * FORGOTTEN_AFTER)) == 0  # type: ignore[arg-type]
     assert messages() == []
 
 
@@ -329,7 +329,7 @@ def test_a_living_worker_loses_what_it_forgot(clock: Clock) -> None:
     """Its connection broke, and with it what it had reserved."""
     (task_id,) = sent()
     taken("one", beats=True, names=False)
-    recoverer = Recoverer(clock)
+    recoverer = HeldMessageRecovery(clock)
     assert sum(looks(recoverer, clock, FORGOTTEN_AFTER - PASS)) == 0  # type: ignore[arg-type]
     assert sum(looks(recoverer, clock, 3 * PASS)) == 1  # type: ignore[arg-type]
     assert [message.id for message in messages()] == [task_id]
@@ -339,7 +339,7 @@ def test_what_a_living_worker_goes_on_holding_of_an_ended_task_is_dropped(clock:
     """An acknowledgement that never comes: the worker names the message for ever, and it takes one of its places."""
     (task_id,) = sent()
     tag = taken("one", beats=True, names=True)
-    recoverer = Recoverer(clock)
+    recoverer = HeldMessageRecovery(clock)
     looks(recoverer, clock, ENDED_SETTLED_AFTER + PASS)
     assert stream.client().hexists(keys.UNACKED, tag), "its task has not ended"
     stream.client().set(CLAIM + task_id, "E|0|||0|0")
@@ -364,7 +364,7 @@ def test_a_message_that_only_was_not_acknowledged_is_dropped(clock: Clock, claim
     (task_id,) = sent()
     taken("one")
     stream.client().set(CLAIM + task_id, claim)
-    assert sum(looks(Recoverer(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 0  # type: ignore[arg-type]
+    assert sum(looks(HeldMessageRecovery(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 0  # type: ignore[arg-type]
     assert messages() == []
     assert not stream.client().exists(keys.UNACKED, keys.UNACKED_INDEX, TAKEN)
 
@@ -373,8 +373,8 @@ def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_
     (task_id,) = sent()
     taken("one")
     claims.cancel(task_id)
-    assert sum(looks(Recoverer(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 1  # type: ignore[arg-type]
-    assert claims.begin(task_id, run=Run(), tag="t").verdict == claims.Verdict.CANCELLED
+    assert sum(looks(HeldMessageRecovery(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 1  # type: ignore[arg-type]
+    assert claims.begin(task_id, run=RunNumber(), tag="t").verdict == claims.Verdict.CANCELLED
 
 
 def test_a_message_that_another_worker_took_since_stays_there(clock: Clock) -> None:
@@ -396,18 +396,18 @@ def test_an_engine_that_is_not_alone_repairs_nothing(monkeypatch: pytest.MonkeyP
 
     @contextmanager
     def refused(lock: int) -> Iterator[bool]:
-        assert lock == repair._LOCK
+        assert lock == reconciler_loop._LOCK
         yield False
         stop.set()
 
-    monkeypatch.setattr(repair, "alone", refused)
-    monkeypatch.setattr(repair, "repair", lambda *_: passes.append(1))
-    repair.run(stop)
+    monkeypatch.setattr(reconciler_loop, "alone", refused)
+    monkeypatch.setattr(reconciler_loop, "repair", lambda *_: passes.append(1))
+    reconciler_loop.run(stop)
     assert passes == []
 
 
 def _is_alone() -> bool:
-    with alone(repair._LOCK) as is_alone:
+    with try_advisory_lock(reconciler_loop._LOCK) as is_alone:
         return is_alone
 
 
@@ -417,7 +417,7 @@ def _lock_of_another_engine() -> Iterator[None]:
     from django.db import connection
 
     with psycopg.connect(**_parameters(connection.get_connection_params())) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [repair._LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [reconciler_loop._LOCK])
         yield
 
 

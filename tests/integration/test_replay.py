@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from tasks_app.dispatch import replay as replaying
-from tasks_app.dispatch import replays
+from tasks_app.dispatch import replay_runner
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, Replayed, discard, replay
 from tasks_app.errors import InvalidDispatchError
@@ -307,7 +307,7 @@ def start(**how: Any) -> ReplayRun:
 
 def work(run: ReplayRun) -> ReplayRun:
     """Take every run that is due as far as it goes now."""
-    while replays.step():
+    while replay_runner.step():
         pass
     run.refresh_from_db()
     return run
@@ -392,7 +392,7 @@ def test_a_slow_rate_replays_one_at_a_time() -> None:
 @pytest.mark.django_db
 def test_very_many_become_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replaying, "AT_ONCE", 2)
-    monkeypatch.setattr(replays, "AT_ONCE", 2)
+    monkeypatch.setattr(replay_runner, "AT_ONCE", 2)
     for _ in range(5):
         fail()
     run = work(start())
@@ -450,13 +450,13 @@ def test_a_run_can_be_stopped_once() -> None:
 
 
 def test_several_engines_share_a_run_and_replay_each_letter_once(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "AT_ONCE", 3)
+    monkeypatch.setattr(replay_runner, "AT_ONCE", 3)
     tasks = [fail() for _ in range(40)]
     runs = [start(rate=10_000, which=Selection(task_ids=[task.id for task in part])) for part in (tasks[:20], tasks[20:])]
 
     def engine() -> None:
         while ReplayRun.objects.exclude(state="DONE").exists():
-            replays.step()
+            replay_runner.step()
 
     at_once(engine, engine, engine)
     assert [(run.state, run.replayed) for run in ReplayRun.objects.all()] == [("DONE", 20)] * 2
@@ -471,7 +471,7 @@ def test_the_engines_loop_works_off_what_is_asked_until_it_is_told_to_stop(trans
     stop = threading.Event()
 
     def loop() -> None:
-        replays.run(stop)
+        replay_runner.run(stop)
         connection.close()
 
     thread = threading.Thread(target=loop)
@@ -491,7 +491,7 @@ def test_an_engine_that_dies_half_way_has_done_nothing(transactional_db: None, m
     with monkeypatch.context() as patched:
         patched.setattr(ReplayRun, "save", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            replays.step()
+            replay_runner.step()
     assert states() == ["OPEN"]
     assert not Task.objects.exclude(replay_of=None).exists()
     assert work(run).replayed == 1

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from infra_app import autoscaler, nodes
-from infra_app.autoscaler import Wish
+from infra_app.autoscaler import AutoscaleLimits
 from infra_app.validation import Deployment
 from tasks_app import doctor
 from tasks_app.control import queues as control
@@ -21,7 +21,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_due
 from tasks_app.dispatch.schedule import Changes, edit
 from tasks_app.maintenance import samples
-from tasks_app.maintenance.reconciler import Searcher
+from tasks_app.maintenance.reconciler import LostTaskSearch
 from tasks_app.models import QueueSample, Task
 from tests import hosts
 from tests.broker import messages
@@ -71,7 +71,7 @@ def test_whoever_names_a_queue_is_told_that_the_name_is_taken(name: str) -> None
         lambda: send(name),
         lambda: edit(scheduled, Changes(queue=name)),
         lambda: nodes.deploy(Deployment(name="mine", queues=(name,)), "ada"),
-        lambda: autoscaler.configure(group.id, Wish(max_replicas=2, scale_queue=name)),
+        lambda: autoscaler.configure(group.id, AutoscaleLimits(max_replicas=2, scale_queue=name)),
         lambda: workers.add_queue("w@host", name),
         lambda: control.pause(name, by="ada"),
         lambda: control.purge(name, by="ada"),
@@ -134,7 +134,7 @@ def test_the_relay_sends_the_others_and_what_waits_for_the_queue_once_it_can_be_
 
 def test_the_reconciler_does_not_take_tasks_of_the_queue_for_lost(broken: str) -> None:
     stream.ensure_group()
-    assert Searcher().look() == []
+    assert LostTaskSearch().look() == []
     assert read_all_of(broken) == (None, [], 0)
 
 

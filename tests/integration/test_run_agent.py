@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from infra_app.agent.figures import Gauge
+from infra_app.agent.inventory_reporter import InventoryReporter
+from infra_app.agent.leadership import Agent
 from infra_app.agent.lease import Lease
 from infra_app.agent.listen import Listener
 from infra_app.agent.logs import Logs
 from infra_app.agent.loop import Loop
 from infra_app.agent.probe import Probe
 from infra_app.agent.services import Services
-from infra_app.agent.survey import Survey
-from infra_app.agent.tenure import Agent
+from infra_app.agent.stats import StatsReporter
 from infra_app.gateway import Connection, Engine
 from infra_app.models import Host
 from tests.conftest import REPOSITORY
@@ -30,7 +30,7 @@ from zenith_worker.wire import keys, stream
 pytestmark = pytest.mark.processes
 
 #: What an agent does at once, each in a thread of its own.
-PARTS: tuple[type, ...] = (Gauge, Listener, Logs, Loop, Probe, Services, Survey)
+PARTS: tuple[type, ...] = (StatsReporter, Listener, Logs, Loop, Probe, Services, InventoryReporter)
 
 
 class UnforeseenError(Exception):

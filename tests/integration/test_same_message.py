@@ -18,7 +18,7 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, replay
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.resend import resend
-from tasks_app.maintenance.reconciler import Lost
+from tasks_app.maintenance.reconciler import LostTask
 from tasks_app.models import DeadLetter, Task
 from tasks_app.models.dead_letter import Selection
 from tasks_app.recording.apply import apply
@@ -66,7 +66,7 @@ def told(message: Message) -> tuple[Any, ...]:
 def sent_again() -> Message:
     recorded()
     task = Task.objects.get()
-    assert resend([Lost(task.id, task.celery_id, task.status, task.position)]) == 1
+    assert resend([LostTask(task.id, task.celery_id, task.status, task.position)]) == 1
     return taken()
 
 
@@ -95,7 +95,7 @@ def test_a_part_of_a_chord_is_sent_again_as_one() -> None:
     stream.client().delete("default")
     recorded()
     rows = [Task.objects.get(id=message.id) for message in (first, second)]
-    assert resend([Lost(task.id, task.celery_id, task.status, task.position) for task in rows]) == 2
+    assert resend([LostTask(task.id, task.celery_id, task.status, task.position) for task in rows]) == 2
     assert {message.id: told(message) for message in messages()} == {message.id: told(message) for message in (first, second)}
     assert first.headers["group"]
     assert first.embed["chord"]
@@ -178,7 +178,7 @@ def test_what_is_not_json_is_kept_by_its_looks_and_not_sent_again() -> None:
     recorded()
     row = Task.objects.get()
     assert row.args[0].startswith("<object object")
-    assert resend([Lost(row.id, row.celery_id, row.status, row.position)]) == 0
+    assert resend([LostTask(row.id, row.celery_id, row.status, row.position)]) == 0
     recorded()
     row.refresh_from_db()
     assert (row.status, row.error_type) == ("FAILURE", "MessageLostError")

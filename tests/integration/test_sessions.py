@@ -10,7 +10,7 @@ from django.db import connection
 
 from infra_app.agent.lease import Lease
 from tests.pooler import pooled
-from zenith_site.common.alone import alone
+from zenith_site.common.advisory_locks import try_advisory_lock
 from zenith_site.common.sessions import SharedSessionError, has_own_session
 from zenith_site.doctor import servers
 
@@ -44,7 +44,7 @@ def test_a_lock_would_not_hold_where_sessions_are_shared(transaction_mode: None)
 
 
 def test_where_sessions_are_shared_nobody_is_let_in_alone(transaction_mode: None) -> None:
-    with pytest.raises(SharedSessionError, match="pool_mode = session"), alone(LOCK):
+    with pytest.raises(SharedSessionError, match="pool_mode = session"), try_advisory_lock(LOCK):
         pass
 
 
@@ -60,7 +60,7 @@ def test_where_sessions_are_shared_the_doctor_says_so(transaction_mode: None) ->
 
 def test_a_pooler_that_keeps_sessions_is_as_good_as_none(session_mode: None) -> None:
     assert has_own_session()
-    with alone(LOCK) as is_alone:
+    with try_advisory_lock(LOCK) as is_alone:
         assert is_alone
     assert not list(servers.sessions())
 

@@ -22,7 +22,7 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance import expired
-from tasks_app.maintenance.reconciler import Lost
+from tasks_app.maintenance.reconciler import LostTask
 from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.tasks import TaskFilter
 from tasks_app.recording.recorder import Recorder
@@ -33,7 +33,7 @@ from zenith_worker.wire import broker_queues, claims, keys, stream
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,7 +111,7 @@ def test_a_uuid_that_is_written_otherwise_is_a_task_of_its_own() -> None:
 def test_it_is_cancelled_where_its_worker_looks() -> None:
     task = sent("order-17")
     assert cancel([task.id], by="ann").revoked == 1
-    assert claims.begin("order-17", run=Run(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin("order-17", run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
     assert Task.objects.get().status == Status.REVOKED
 
 
@@ -128,7 +128,7 @@ def test_the_api_and_the_commands_take_its_id(client: Client) -> None:
 def test_what_got_lost_is_sent_again_under_the_same_id() -> None:
     task = sent("order-17", priority=3)
     stream.client().flushdb()
-    assert resend([Lost(task.id, task.celery_id, task.status, task.position)]) == 1
+    assert resend([LostTask(task.id, task.celery_id, task.status, task.position)]) == 1
     (message,) = messages()
     assert (message.id, message.headers["root_id"], message.properties["correlation_id"]) == ("order-17",) * 3
 

@@ -19,7 +19,7 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
 from tasks_app.queries.attempts import attempts_of
-from tasks_app.queries.why import why
+from tasks_app.queries.status_explanation import explain_status
 from tests import stack as stacks
 from tests.broker import messages
 from tests.stack import Gate, Stack, answers
@@ -407,4 +407,4 @@ def says(task_id: str, sentence: str) -> None:
 
 def said(task_id: str) -> str | None:
     task = Task.objects.filter(id=task_id).first()
-    return why(task) if task else None
+    return explain_status(task) if task else None

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra_app.autoscale import Rules, Seen, decide
+from infra_app.autoscale import Observation, Rules, decide
 
 RULES = Rules(minimum=1, maximum=8, target=60, cooldown=120, slots=4)
 #: Two nodes of four slots, all busy, that end 6.5 tasks a second.
-FULL = Seen(
+FULL = Observation(
     replicas=2, ready=2, busy=8, waiting=0, oldest=None, rate=6.5, rate_in=None, consuming=8, since_change=None
 )  # fmt: skip
 
@@ -70,13 +70,13 @@ def test_from_none_the_first_that_waits_starts_one() -> None:
     minimum=st.integers(0, 5),
     more=st.integers(0, 20),
     seen=st.builds(
-        Seen,
+        Observation,
         replicas=st.integers(0, 30), ready=st.integers(0, 30), busy=st.integers(0, 100), waiting=st.integers(0, 10**7),
         oldest=st.none() | st.floats(0, 10**6), rate=st.floats(0, 10**4), rate_in=st.none() | st.floats(0, 10**4),
         consuming=st.integers(0, 500), since_change=st.none() | st.floats(0, 10**6), paused=st.booleans(),
     ),
 )  # fmt: skip
-def test_it_stays_within_its_bounds_and_never_takes_any_while_something_waits(minimum: int, more: int, seen: Seen) -> None:
+def test_it_stays_within_its_bounds_and_never_takes_any_while_something_waits(minimum: int, more: int, seen: Observation) -> None:
     rules = replace(RULES, minimum=minimum, maximum=max(1, minimum + more))
     decision = decide(rules, seen)
     within = rules.minimum <= seen.replicas <= rules.maximum

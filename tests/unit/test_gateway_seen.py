@@ -8,16 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from infra_app.agent.figures import Use, use
 from infra_app.agent.names import service_node, slot_id, slot_template
+from infra_app.agent.stats import NodeUsage, use
 from infra_app.gateway.engine import _lines, _unix
 from infra_app.gateway.seen import (
+    ContainerStats,
     EngineEvent,
-    Figures,
     container_state,
+    container_stats,
     engine_event,
     engine_info,
-    figures,
     moment,
     owned_container,
 )
@@ -51,8 +51,8 @@ def test_times_have_nanoseconds_and_a_never(text: str | None, expected: datetime
     ],
 )
 def test_memory_is_without_the_cache_that_can_be_given_back(memory: dict[str, Any], expected: int) -> None:
-    found = figures({"read": READ, "memory_stats": memory})
-    assert found == Figures(AT, 0.0, expected, 0, 0)
+    found = container_stats({"read": READ, "memory_stats": memory})
+    assert found == ContainerStats(AT, 0.0, expected, 0, 0)
 
 
 def test_figures_add_up_all_interfaces() -> None:
@@ -63,7 +63,7 @@ def test_figures_add_up_all_interfaces() -> None:
         "memory_stats": {"usage": 1},
         "networks": networks,
     }
-    assert figures(stats) == Figures(AT, 1.5, 1, 11, 22)
+    assert container_stats(stats) == ContainerStats(AT, 1.5, 1, 11, 22)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_figures_add_up_all_interfaces() -> None:
     [{}, {"read": READ}, {"read": READ, "memory_stats": {}}, {"read": "0001-01-01T00:00:00Z", "memory_stats": {"usage": 1}}],
 )
 def test_a_container_that_does_not_run_has_none(stats: dict[str, Any]) -> None:
-    assert figures(stats) is None
+    assert container_stats(stats) is None
 
 
 def test_cpu_is_the_difference_of_two_readings() -> None:
-    assert use(Figures(10, 1.0, 5, 6, 7), Figures(20, 3.0, 50, 60, 70)) == Use(20.0, 50, 60, 70)
-    assert use(None, Figures(20, 3.0, 50, 60, 70)).cpu_percent == 0
-    assert use(Figures(10, 9.0, 5, 6, 7), Figures(20, 3.0, 50, 60, 70)).cpu_percent == 0
-    assert use(Figures(20, 1.0, 5, 6, 7), Figures(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert use(ContainerStats(10, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)) == NodeUsage(20.0, 50, 60, 70)
+    assert use(None, ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert use(ContainerStats(10, 9.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert use(ContainerStats(20, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
 
 
 def test_an_action_loses_its_details() -> None:

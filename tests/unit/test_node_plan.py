@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from infra_app.agent.names import REVISION_LABEL, container_name, node_of
-from infra_app.agent.plan import Do, Move, delay_after, falls_after, how_it_ended, plan
+from infra_app.agent.plan import NextStep, Step, delay_after, falls_after, how_it_ended, plan
 from infra_app.gateway import ContainerState
 from infra_app.models import Node, NodeGroup
 from infra_app.models.group import RestartPolicy
@@ -40,29 +40,29 @@ def beat(*queues: str, held: int = 0, busy: int | None = None, started: datetime
     return Beat(name="one@1", online=online, queues=queues, slots=1, busy=busy, held=held, started_at=started.timestamp())
 
 
-def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -> Do:
+def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -> Step:
     return plan(wanted, seen, heard, NOW).do
 
 
 @pytest.mark.parametrize(
     ("wanted", "seen", "expected"),
     [
-        (node(), None, Do.CREATE),
-        (node(), box("created"), Do.START),
-        (node(revision=2), box(), Do.REPLACE),
-        (node(revision=2), box("exited"), Do.REMOVE),
-        (node(), box("dead"), Do.REMOVE),
-        (node(), box("exited"), Do.NOTE_END),
-        (node(finished_at=ENDED), box("exited"), Do.START),
-        (node(status=NodeStatus.STOPPED), box("exited"), Do.START),
-        (node(generation=2), box("exited"), Do.START),
-        (node(Desired.STOPPED), box(), Do.STOP),
-        (node(Desired.DRAINED), box("created"), Do.SETTLE),
-        (node(Desired.REMOVED), box(), Do.STOP),
-        (node(Desired.REMOVED), box("exited"), Do.REMOVE),
+        (node(), None, Step.CREATE),
+        (node(), box("created"), Step.START),
+        (node(revision=2), box(), Step.REPLACE),
+        (node(revision=2), box("exited"), Step.REMOVE),
+        (node(), box("dead"), Step.REMOVE),
+        (node(), box("exited"), Step.NOTE_END),
+        (node(finished_at=ENDED), box("exited"), Step.START),
+        (node(status=NodeStatus.STOPPED), box("exited"), Step.START),
+        (node(generation=2), box("exited"), Step.START),
+        (node(Desired.STOPPED), box(), Step.STOP),
+        (node(Desired.DRAINED), box("created"), Step.SETTLE),
+        (node(Desired.REMOVED), box(), Step.STOP),
+        (node(Desired.REMOVED), box("exited"), Step.REMOVE),
     ],
 )  # fmt: skip
-def test_the_next_step(wanted: Node, seen: ContainerState | None, expected: Do) -> None:
+def test_the_next_step(wanted: Node, seen: ContainerState | None, expected: Step) -> None:
     assert step(wanted, seen) is expected
 
 
@@ -88,7 +88,7 @@ def test_the_next_step(wanted: Node, seen: ContainerState | None, expected: Do) 
 )  # fmt: skip
 def test_where_a_node_is(wanted: Node, seen: ContainerState | None, heard: Beat | None, status: NodeStatus, reason: str) -> None:
     move = plan(wanted, seen, heard, NOW)
-    assert (move.do, move.status, move.reason) == (Do.SETTLE, status, reason)
+    assert (move.do, move.status, move.reason) == (Step.SETTLE, status, reason)
 
 
 def test_a_heartbeat_from_before_the_start_does_not_count() -> None:
@@ -99,13 +99,13 @@ def test_a_heartbeat_from_before_the_start_does_not_count() -> None:
 
 def test_draining_tells_the_worker_waits_for_its_tasks_and_then_stops() -> None:
     drained = node(Desired.DRAINED)
-    assert step(drained, box(), beat("default", held=2)) is Do.TELL_DRAIN
-    assert plan(drained, box(), beat(held=2), NOW) == Move(
-        Do.SETTLE, NodeStatus.DRAINING, "It finishes 2 tasks.", NOW + timedelta(seconds=1)
+    assert step(drained, box(), beat("default", held=2)) is Step.TELL_DRAIN
+    assert plan(drained, box(), beat(held=2), NOW) == NextStep(
+        Step.SETTLE, NodeStatus.DRAINING, "It finishes 2 tasks.", NOW + timedelta(seconds=1)
     )
     assert plan(drained, box(), beat(held=1), NOW).reason == "It finishes one task."
-    assert step(drained, box(), beat()) is Do.STOP
-    assert step(drained, box("exited"), None) is Do.SETTLE
+    assert step(drained, box(), beat()) is Step.STOP
+    assert step(drained, box("exited"), None) is Step.SETTLE
 
 
 def test_draining_waits_for_what_its_worker_has_taken_and_not_begun() -> None:
@@ -113,29 +113,29 @@ def test_draining_waits_for_what_its_worker_has_taken_and_not_begun() -> None:
 
 
 def test_draining_does_not_wait_for_a_worker_that_is_not_there() -> None:
-    assert step(node(Desired.DRAINED), box(), beat(held=2, online=False)) is Do.STOP
-    assert step(node(Desired.DRAINED), box(), None) is Do.STOP
+    assert step(node(Desired.DRAINED), box(), beat(held=2, online=False)) is Step.STOP
+    assert step(node(Desired.DRAINED), box(), None) is Step.STOP
     young = plan(node(Desired.DRAINED), box(started_at=NOW), None, NOW)
-    assert (young.do, young.reason) == (Do.SETTLE, "Its worker is still starting.")
+    assert (young.do, young.reason) == (Step.SETTLE, "Its worker is still starting.")
 
 
 def test_a_node_wanted_again_while_it_drains_finishes_first_and_starts_anew() -> None:
     wanted = node(status=NodeStatus.DRAINING, generation=2)
     assert plan(wanted, box(), beat(held=1), NOW).status is NodeStatus.DRAINING
-    assert step(wanted, box(), beat()) is Do.STOP
-    assert step(wanted, box("exited")) is Do.START
+    assert step(wanted, box(), beat()) is Step.STOP
+    assert step(wanted, box("exited")) is Step.START
 
 
 def test_what_fell_waits_and_counts_as_failed_after_the_third_time_unless_somebody_asks() -> None:
     later = NOW + timedelta(seconds=8)
     waiting = node(finished_at=ENDED, retry_at=later, falls=2, reason="killed (137)")
-    assert plan(waiting, box("exited"), None, NOW) == Move(Do.SETTLE, NodeStatus.STARTING, "killed (137)", later)
+    assert plan(waiting, box("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.STARTING, "killed (137)", later)
     looping = node(finished_at=ENDED, retry_at=later, falls=3, reason="killed (137)")
-    assert plan(looping, box("exited"), None, NOW) == Move(Do.SETTLE, NodeStatus.FAILED, "killed (137)", later)
+    assert plan(looping, box("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.FAILED, "killed (137)", later)
     failed = node(retry_at=later, falls=1, status=NodeStatus.FAILED, reason="No such image")
-    assert plan(failed, None, None, NOW) == Move(Do.SETTLE, NodeStatus.FAILED, "No such image", later)
-    assert step(node(retry_at=later, falls=1, status=NodeStatus.FAILED, generation=2), None) is Do.CREATE
-    assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), box("exited")) is Do.START
+    assert plan(failed, None, None, NOW) == NextStep(Step.SETTLE, NodeStatus.FAILED, "No such image", later)
+    assert step(node(retry_at=later, falls=1, status=NodeStatus.FAILED, generation=2), None) is Step.CREATE
+    assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), box("exited")) is Step.START
 
 
 def test_a_container_whose_successor_cannot_be_had_goes_on() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from infra_app.agent.recipe import command, environment, secret_files
+from infra_app.agent.container_spec import command, environment, secret_files
+from infra_app.masked_environment import left_out
 from infra_app.models import NodeGroup
-from infra_app.shown import left_out
 from infra_app.validation import Deployment, check
 from infra_app.variables import accepted, why_refused
 from tests.processes import REPOSITORY
@@ -103,7 +103,7 @@ def test_a_node_has_a_secret_key_of_its_own(settings: Any) -> None:
 
 def test_zeniths_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
     own = environment(group(), {"DATABASE_URL": ""}, "/run/zenith")
-    monkeypatch.setattr("infra_app.agent.recipe.accepted", dict)
+    monkeypatch.setattr("infra_app.agent.container_spec.accepted", dict)
     assert environment(group(environment=dict.fromkeys(own, "theirs")), {"DATABASE_URL": ""}, "/run/zenith") == own
 
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from zenith_site.notify.kinds import Channel, Kind, Severity
+from zenith_site.notify.kinds import Channel, NotificationKind, Severity
 from zenith_site.notify.outbox import pause_after
 from zenith_site.notify.routes import EVERYTHING, Route, Throttle, parse_routes, parse_throttle
 from zenith_site.notify.signing import is_signing_secret, signature
@@ -18,8 +18,12 @@ from zenith_site.notify.signing import is_signing_secret, signature
         ("", EVERYTHING, EVERYTHING),
         ("email=all", EVERYTHING, EVERYTHING),
         ("email=critical", Route(Severity.CRITICAL), EVERYTHING),
-        ("email=critical,dead-letter", Route(Severity.CRITICAL, frozenset({Kind.DEAD_LETTER})), EVERYTHING),
-        (" email = worker-gone , queue-age ;", Route(None, frozenset({Kind.WORKER_GONE, Kind.QUEUE_AGE})), EVERYTHING),
+        ("email=critical,dead-letter", Route(Severity.CRITICAL, frozenset({NotificationKind.DEAD_LETTER})), EVERYTHING),
+        (
+            " email = worker-gone , queue-age ;",
+            Route(None, frozenset({NotificationKind.WORKER_GONE, NotificationKind.QUEUE_AGE})),
+            EVERYTHING,
+        ),
         ("email=warning;slack=critical", Route(Severity.WARNING), Route(Severity.CRITICAL)),
     ],
 )
@@ -39,21 +43,31 @@ def test_routes_that_cannot_be_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("route", "kind", "severity", "takes"),
     [
-        (EVERYTHING, Kind.DEAD_LETTER, Severity.INFO, True),
-        (Route(Severity.WARNING), Kind.DEAD_LETTER, Severity.INFO, False),
-        (Route(Severity.WARNING), Kind.DEAD_LETTER, Severity.WARNING, True),
-        (Route(Severity.WARNING), Kind.STREAM_LAG, Severity.CRITICAL, True),
-        (Route(Severity.CRITICAL, frozenset({Kind.DEAD_LETTER})), Kind.DEAD_LETTER, Severity.WARNING, True),
-        (Route(Severity.CRITICAL, frozenset({Kind.DEAD_LETTER})), Kind.QUEUE_AGE, Severity.WARNING, False),
-        (Route(None, frozenset({Kind.DEAD_LETTER})), Kind.STREAM_LAG, Severity.CRITICAL, False),
+        (EVERYTHING, NotificationKind.DEAD_LETTER, Severity.INFO, True),
+        (Route(Severity.WARNING), NotificationKind.DEAD_LETTER, Severity.INFO, False),
+        (Route(Severity.WARNING), NotificationKind.DEAD_LETTER, Severity.WARNING, True),
+        (Route(Severity.WARNING), NotificationKind.STREAM_LAG, Severity.CRITICAL, True),
+        (
+            Route(Severity.CRITICAL, frozenset({NotificationKind.DEAD_LETTER})),
+            NotificationKind.DEAD_LETTER,
+            Severity.WARNING,
+            True,
+        ),
+        (
+            Route(Severity.CRITICAL, frozenset({NotificationKind.DEAD_LETTER})),
+            NotificationKind.QUEUE_AGE,
+            Severity.WARNING,
+            False,
+        ),
+        (Route(None, frozenset({NotificationKind.DEAD_LETTER})), NotificationKind.STREAM_LAG, Severity.CRITICAL, False),
     ],
 )
-def test_a_channel_takes_what_its_route_says(route: Route, kind: Kind, severity: Severity, takes: bool) -> None:
+def test_a_channel_takes_what_its_route_says(route: Route, kind: NotificationKind, severity: Severity, takes: bool) -> None:
     assert route.takes(kind, severity) is takes
 
 
 def test_a_route_says_what_it_takes() -> None:
-    assert [str(EVERYTHING), str(Route(Severity.CRITICAL, frozenset({Kind.DEAD_LETTER})))] == [
+    assert [str(EVERYTHING), str(Route(Severity.CRITICAL, frozenset({NotificationKind.DEAD_LETTER})))] == [
         "all",
         "critical and above, dead-letter",
     ]
@@ -66,7 +80,7 @@ def test_a_route_says_what_it_takes() -> None:
 def test_throttles_are_read(text: str, seconds: int, of_worker: int) -> None:
     throttle = parse_throttle(text)
     assert throttle is not None
-    assert (throttle.of(Kind.DEAD_LETTER), throttle.of(Kind.WORKER_GONE)) == (seconds, of_worker)
+    assert (throttle.of(NotificationKind.DEAD_LETTER), throttle.of(NotificationKind.WORKER_GONE)) == (seconds, of_worker)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,7 @@ def test_throttles_that_cannot_be_are_refused(text: str) -> None:
 
 
 def test_a_throttle_is_shown_as_it_is_set() -> None:
-    assert str(Throttle(300, {Kind.WORKER_GONE: 60})) == "300,worker-gone=60"
+    assert str(Throttle(300, {NotificationKind.WORKER_GONE: 60})) == "300,worker-gone=60"
 
 
 @pytest.mark.parametrize(

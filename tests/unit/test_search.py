@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.search.parser import Argument, Choice, Search, parse
+from tasks_app.search.parser import Argument, FilterValue, Search, parse
 from zenith_worker.wire.ids import key_of, keys_of
 from zenith_worker.wire.states import Status
 
@@ -25,21 +25,21 @@ MEANT: list[tuple[str, dict[str, Any]]] = [
     ("status:FAILURE status:RETRY", {"statuses": {Status.FAILURE, Status.RETRY}}),
     ("-status:SUCCESS", {"statuses": set(Status) - {Status.SUCCESS}}),
     ("status:FAILURE -status:FAILURE", {"statuses": set()}),
-    ("name:report*", {"names": (Choice("report*"),)}),
-    ("name:a -name:b", {"names": (Choice("a"), Choice("b", unwanted=True))}),
-    ("queue:high worker:w1", {"queues": (Choice("high"),), "workers": (Choice("w1"),)}),
+    ("name:report*", {"names": (FilterValue("report*"),)}),
+    ("name:a -name:b", {"names": (FilterValue("a"), FilterValue("b", unwanted=True))}),
+    ("queue:high worker:w1", {"queues": (FilterValue("high"),), "workers": (FilterValue("w1"),)}),
     ("args.user:7", {"arguments": (Argument("user", "7"),)}),
     ("args.user.id:7 -args.0:x", {"arguments": (Argument("user.id", "7"), Argument("0", "x", unwanted=True))}),
     ("args.User:A", {"arguments": (Argument("User", "A"),)}),
-    ("error:Timeout", {"errors": (Choice("Timeout"),)}),
-    ('error:"no answer"', {"errors": (Choice("no answer"),)}),
-    ("disk full", {"words": (Choice("disk"), Choice("full"))}),
-    ('"disk full"', {"words": (Choice("disk full"),)}),
-    ('"status:FAILURE"', {"words": (Choice("status:FAILURE"),)}),
-    (r'"say \"no\" \\"', {"words": (Choice(r'say "no" \ '.strip()),)}),
-    ("-disk", {"words": (Choice("disk", unwanted=True),)}),
-    ("-", {"words": (Choice("-"),)}),
-    ("12:30", {"words": (Choice("12:30"),)}),
+    ("error:Timeout", {"errors": (FilterValue("Timeout"),)}),
+    ('error:"no answer"', {"errors": (FilterValue("no answer"),)}),
+    ("disk full", {"words": (FilterValue("disk"), FilterValue("full"))}),
+    ('"disk full"', {"words": (FilterValue("disk full"),)}),
+    ('"status:FAILURE"', {"words": (FilterValue("status:FAILURE"),)}),
+    (r'"say \"no\" \\"', {"words": (FilterValue(r'say "no" \ '.strip()),)}),
+    ("-disk", {"words": (FilterValue("disk", unwanted=True),)}),
+    ("-", {"words": (FilterValue("-"),)}),
+    ("12:30", {"words": (FilterValue("12:30"),)}),
     (f"id:{ID} batch:{ID} parent:{ID}", {"ids": (ID,), "batches": (ID,), "parents": (ID,)}),
     (f"id:{ID} id:{ID}", {"ids": (ID,)}),
     (f"id:{ID.hex}", {"ids": tuple(sorted(keys_of(ID.hex)))}),

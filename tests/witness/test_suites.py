@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import redis
 
-from tests.processes import REPOSITORY, tethered
+from tests.processes import REPOSITORY, exec_with_parent
 from tests.servers import SEED
 from tests.waiting import PATIENCE
 from tests.witness.expectations import NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
@@ -62,7 +62,7 @@ def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> No
     }  # fmt: skip
     command = ("-m", "pytest", *chosen, *OPTIONS, *PLUGINS[part.plugin], f"--junitxml={report}", *deselected)
     done = subprocess.run(
-        tethered(sys.executable, *command), cwd=suite, env=environment, capture_output=True, text=True, check=False,
+        exec_with_parent(sys.executable, *command), cwd=suite, env=environment, capture_output=True, text=True, check=False,
         timeout=WITHIN * PATIENCE * (5 if LONG else 1),
     )  # fmt: skip
     assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]

@@ -2,7 +2,7 @@
 
 An operation that changes something names its permission in its route (`auth=requires(DISPATCH)`), so that it is checked before
 the body is read: reading one of several megabytes is work that is done for nobody who may not ask for it. Operations that only
-read ask `caller_of` (zenith_site/common/callers.py), as pages do.
+read ask `authorize` (zenith_site/common/callers.py), as pages do.
 """
 
 from collections.abc import Callable

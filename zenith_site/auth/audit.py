@@ -216,7 +216,7 @@ def write(
 def prune() -> int:
     """Remove entries older than ZENITH_AUDIT_DAYS, the oldest first; return how many."""
     with suppress(redis.RedisError):
-        refusals.settle()
+        refusals.write_counts()
     removed = 0
     with connection.cursor() as cursor:
         while True:

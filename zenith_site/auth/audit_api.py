@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from zenith_site.auth import audit_list
 from zenith_site.auth.audit_list import AuditFilter
 from zenith_site.auth.permissions import READ_AUDIT
-from zenith_site.common.callers import caller_of
+from zenith_site.common.callers import authorize
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.models import AuditEntry
 
@@ -44,9 +44,9 @@ def list_audit_entries(request: HttpRequest, response: HttpResponse, chosen: Que
 
     A page with filters looks through 100,000 entries at most, so it may be short or empty: go on while there is a `Link`.
     """
-    caller_of(request, READ_AUDIT)
+    authorize(request, READ_AUDIT)
     refuse_unknown(request, AuditFilter)
-    audit_list.settle()
+    audit_list.write_pending_refusals()
     page = chosen.page()
     link_next(request, response, page.following)
     return [AuditEntryAnswer.of(entry) for entry in page.entries]

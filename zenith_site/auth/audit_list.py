@@ -99,7 +99,7 @@ class AuditFilter(BaseModel):
         return AuditEntry.objects.filter(**self._filters())
 
 
-def settle() -> None:
+def write_pending_refusals() -> None:
     """Have the counts of refusals written before they are read; where a server is away they are as old as they are."""
     with suppress(redis.RedisError, Error):
-        refusals.settle()
+        refusals.write_counts()

@@ -1,7 +1,7 @@
 """What people may do, in one table; docs/security.md shows it to them.
 
 Every active user may look, and manage their own tokens. Anything else takes a permission of
-Django's, which three groups bundle. Views ask `caller_of()` (zenith_site/common/callers.py), which asks
+Django's, which three groups bundle. Views ask `authorize()` (zenith_site/common/callers.py), which asks
 `user.has_perm()` and nothing else, so whatever backend an installation adds counts too.
 """
 

@@ -132,12 +132,12 @@ def record(refusal: Refusal) -> None:
         return
     try:
         _write([{**entries[chosen - 1], "count": 1}])
-        settle()
+        write_counts()
     except (Error, redis.RedisError) as error:
         logger.warning("Refusals are in the audit log later: %s", error)
 
 
-def settle() -> None:
+def write_counts() -> None:
     """Write the counts as they are now. Raises django.db.Error or redis.RedisError; then it is for the next to do."""
     client = throttle.client()
     counts: Mapping[bytes, bytes] = client.hgetall(KEYS[0])  # type: ignore[assignment]

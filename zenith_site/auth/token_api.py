@@ -22,7 +22,7 @@ from zenith_site.auth import tokens
 from zenith_site.auth.api import requires
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
-from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, caller_of, known_caller, note
+from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
@@ -112,7 +112,7 @@ class NewTokenAnswer(TokenAnswer):
 @router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
 def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     """Return them all, with those that were revoked or have expired, up to 200."""
-    caller = caller_of(request, OWN_TOKENS)
+    caller = authorize(request, OWN_TOKENS)
     found = list(ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED])
     load_makers(found)
     return [TokenAnswer.of(token) for token in found]
@@ -162,7 +162,7 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
         token, raw = create_token(
             caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "", getattr(request, "api_token", None)
         )
-    note(request, created=str(token), scopes=token.scopes)
+    audit_details(request, created=str(token), scopes=token.scopes)
     return token, raw
 
 
@@ -187,7 +187,7 @@ def revoke_token(request: HttpRequest, caller: Caller, token_id: str) -> ApiToke
     """Revoke one of the caller's tokens, and what was made with it; return it. Raises Http404."""
     token = own_token(caller, token_id)
     _, others = tokens.revoke(ApiToken.objects.filter(pk=token.pk))
-    note(request, revoked=str(token), **({"made_with_it": others} if others else {}))
+    audit_details(request, revoked=str(token), **({"made_with_it": others} if others else {}))
     return token
 
 

@@ -85,7 +85,7 @@ def scope_of(permission: str) -> str:
     return _SCOPE_OF.get(permission, "admin")
 
 
-def caller_of(request: HttpRequest, permission: str) -> Caller:
+def authorize(request: HttpRequest, permission: str) -> Caller:
     """Return who asks, once it is sure that they may.
 
     Asking for the caller takes a permission, so that no view can forget to check one.
@@ -111,6 +111,6 @@ def refuse(request: HttpRequest, why: str, status: int | None = None) -> None:
         request.refused = (why, status)  # type: ignore[attr-defined]
 
 
-def note(request: HttpRequest, **details: Any) -> None:
+def audit_details(request: HttpRequest, **details: Any) -> None:
     """Add what was done, in numbers and ids and never a secret, to the entry that the audit log gets for this request."""
     request.audit = {**getattr(request, "audit", {}), **details}  # type: ignore[attr-defined]

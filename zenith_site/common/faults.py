@@ -74,10 +74,10 @@ def contained(part: str, item: object) -> Iterator[None]:
     except Exception as error:
         if is_away(error):
             raise
-        note(part, error, item)
+        record_fault(part, error, item)
 
 
-def note(part: str, error: Exception, item: object = "") -> None:
+def record_fault(part: str, error: Exception, item: object = "") -> None:
     """Log a fault, and keep it where Redis answers. Never raises."""
     named = _bounded(str(item))
     logger.error("%s failed%s: %s", part, f" at {named}" if named else "", _said(error), exc_info=error)

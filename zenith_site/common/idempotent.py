@@ -8,7 +8,7 @@ from ninja import Header
 from pydantic import BaseModel
 
 from zenith_site.common.callers import Caller
-from zenith_site.common.once import digest, once, scoped
+from zenith_site.common.once import request_digest, run_once, scoped_key
 
 #: The header field, as an argument of an operation.
 IdempotencyKey = Annotated[
@@ -33,8 +33,8 @@ def answer_once(
     """
     if key is None:
         return act()
-    wanted = digest([request.method, request.path, _plain(asked)])
-    done = once(scoped(caller.key, key), wanted, lambda: _plain(act()))
+    wanted = request_digest([request.method, request.path, _plain(asked)])
+    done = run_once(scoped_key(caller.key, key), wanted, lambda: _plain(act()))
     if done.repeated:
         response[REPLAYED] = "true"
     return done.answer

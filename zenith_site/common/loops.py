@@ -109,10 +109,10 @@ def keep_running(stop: threading.Event, part: str, loop: Loop) -> None:
         try:
             loop(stop)
         except Exception as error:
-            faults.note(part, error)
+            faults.record_fault(part, error)
         else:
             if not stop.is_set():
-                faults.note(part, RuntimeError("it ended without being told to"))
+                faults.record_fault(part, RuntimeError("it ended without being told to"))
         finally:
             connection.close()
         if time.monotonic() - began > 2 * LONGEST_PAUSE:

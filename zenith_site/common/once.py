@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotentAnswer:
     """An answer, as JSON has it; `repeated` tells that it was given before."""
 
     answer: Any
@@ -16,15 +16,15 @@ class Once:
 
 
 #: Given a key, a digest of what is asked and what to do: does it, or returns what it returned when the key was used before.
-Keeper = Callable[[str, bytes, Callable[[], Any]], Once]
+Keeper = Callable[[str, bytes, Callable[[], Any]], IdempotentAnswer]
 
 
-def scoped(caller: str, key: str) -> str:
+def scoped_key(caller: str, key: str) -> str:
     """Return a key with its caller in front. `caller` must be unique for whoever may repeat a request."""
     return f"{caller[:140]}:{key}"
 
 
-def digest(asked: Any) -> bytes:
+def request_digest(asked: Any) -> bytes:
     """Return a digest that is equal for equal requests; `asked` is made of JSON's kinds of values, and dates."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
@@ -38,7 +38,7 @@ def register(keeper: Keeper) -> None:
     _keeper = keeper
 
 
-def once(key: str, wanted: bytes, act: Callable[[], Any]) -> Once:
+def run_once(key: str, wanted: bytes, act: Callable[[], Any]) -> IdempotentAnswer:
     """Return what `act` returns, or what it returned when this key was used before."""
     if _keeper is None:
         raise RuntimeError("No app has registered what keeps the keys.")

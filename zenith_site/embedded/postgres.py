@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.privileges import Runner, choose_runner, hand_over
-from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, last_line, spawn, tethered
+from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, exec_with_parent, last_line, spawn
 from zenith_site.embedded.state import (
     DATABASE,
     DATABASE_ADMIN,
@@ -175,7 +175,7 @@ class Postgres:
             raise EmbeddedError(f"PostgreSQL's data could not be made ({name}): {last_line(self.log)} (more in {self.log})")
 
     def _command(self, command: list[str | Path], runner: Runner, death_signal: int) -> list[str]:
-        return tethered(command, death_signal=death_signal, user=runner.name, search=runner.search)
+        return exec_with_parent(command, death_signal=death_signal, user=runner.name, search=runner.search)
 
 
 def _binaries(directory: Path) -> Path:

@@ -16,15 +16,25 @@ from pathlib import Path
 from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.state import FIRST_PORT, LAST_PORT, LOOPBACK, Bridge, read_port, remember_port
 
-TETHER = Path(__file__).resolve().parent.parent / "tether.py"
+EXEC_WITH_PARENT = Path(__file__).resolve().parent.parent / "exec_with_parent.py"
 # A log above this is set aside at the next start, and the one set aside before is dropped.
 LOG_LIMIT = 10 * 1024 * 1024
 
 
-def tethered(command: Iterable[str | Path], *, death_signal: int, user: str = "-", search: bool = False) -> list[str]:
-    """The command line that runs a command under tether.py."""
+def exec_with_parent(command: Iterable[str | Path], *, death_signal: int, user: str = "-", search: bool = False) -> list[str]:
+    """The command line that runs a command under exec_with_parent.py."""
     mode = "search" if search else "plain"
-    return [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(int(death_signal)), user, mode, *map(str, command)]
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        str(EXEC_WITH_PARENT),
+        str(os.getpid()),
+        str(int(death_signal)),
+        user,
+        mode,
+        *map(str, command),
+    ]
 
 
 def spawn(command: list[str], *, cwd: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zenith_site.embedded import redis_users
 from zenith_site.embedded.errors import EmbeddedError
-from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, spawn, tethered
+from zenith_site.embedded.processes import await_answer, claim_port, end, end_leftovers, exec_with_parent, spawn
 from zenith_site.embedded.state import LOOPBACK, Bridge, ensure_secret, read_port, read_secret, write_private
 
 MISSING = (
@@ -86,7 +86,7 @@ class Redis:
         end_leftovers(self.directory, "valkey")
         config = self.directory / "redis.conf"
         write_private(config, self._config(claim_port(self.data_dir, "redis", self.bridge)))
-        command = tethered([program, config], death_signal=signal.SIGTERM)
+        command = exec_with_parent([program, config], death_signal=signal.SIGTERM)
         self.process = spawn(command, cwd=self.directory, log=self.log)
 
     def wait(self) -> None:

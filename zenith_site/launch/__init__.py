@@ -8,5 +8,5 @@
 4. The programs (`programs`) run under the supervisor (`supervisor`), which restarts the one that falls.
 5. Once `/health` says that all is up, `manage.py first_batch` runs on an empty database, then the banner is shown (`banner`).
 6. A signal ends the programs, then the servers, in under ten seconds. Whatever ends `up` itself ends its children through
-   `zenith_site/tether.py`.
+   `zenith_site/exec_with_parent.py`.
 """

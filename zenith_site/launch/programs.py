@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from zenith_site.embedded.processes import tethered
+from zenith_site.embedded.processes import exec_with_parent
 from zenith_site.embedded.state import addresses
 
 #: Secrets that a worker does not read, and the tasks in it could; docs/deploy.md has the table.
@@ -45,7 +45,7 @@ class Program:
 
     def tethered_command(self) -> list[str]:
         """The command line that ends with its parent."""
-        return tethered(self.command, death_signal=self.death_signal)
+        return exec_with_parent(self.command, death_signal=self.death_signal)
 
 
 def web(host: str, port: int) -> Program:

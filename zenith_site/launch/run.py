@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from zenith_site.embedded import DataDirectoryLock, EmbeddedError, EmbeddedServers
-from zenith_site.embedded.processes import tethered
+from zenith_site.embedded.processes import exec_with_parent
 from zenith_site.launch import docker, programs
 from zenith_site.launch.banner import Login, banner
 from zenith_site.launch.programs import EXPLAINED
@@ -101,7 +101,7 @@ class Launch:
 
     def _prepare(self) -> None:
         self.supervisor.say("preparing the database and the static files")
-        command = tethered([sys.executable, self.manage, "prepare", "--json"], death_signal=signal.SIGTERM)
+        command = exec_with_parent([sys.executable, self.manage, "prepare", "--json"], death_signal=signal.SIGTERM)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
         if done.returncode == EXPLAINED:
             raise StartError

@@ -8,11 +8,11 @@ from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import VIEW, caller_of, known_caller, note
+from zenith_site.common.callers import VIEW, audit_details, authorize, known_caller
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.notify import inbox
 from zenith_site.notify.inbox import MAX_LIMIT, NotificationFilter
-from zenith_site.notify.kinds import Channel, Kind, Severity
+from zenith_site.notify.kinds import Channel, NotificationKind, Severity
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 
 router = Router(tags=["notifications"])
@@ -42,7 +42,7 @@ class NotificationAnswer(BaseModel):
     """One occurrence of something that people should know of."""
 
     id: int
-    kind: Kind
+    kind: NotificationKind
     key: str = Field(description="What tells it from others of its kind: a fingerprint, or a worker's or a queue's name.")
     severity: Severity = Field(description=_SEVERITIES)
     title: str
@@ -92,7 +92,7 @@ def list_notifications(
     request: HttpRequest, response: HttpResponse, chosen: Query[NotificationFilter]
 ) -> list[NotificationAnswer]:
     """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
-    caller = caller_of(request, VIEW)
+    caller = authorize(request, VIEW)
     refuse_unknown(request, NotificationFilter)
     page = chosen.page(caller.user)
     link_next(request, response, page.following)
@@ -106,14 +106,14 @@ def read_notifications(request: HttpRequest, body: ReadRequest) -> ReadAnswer:
     """Mark them as read by the token's user. Twice is once; ids that are not there count for nothing."""
     caller = known_caller(request)
     marked = inbox.mark_read(caller.user, body.ids)
-    note(request, read=marked)
+    audit_details(request, read=marked)
     return ReadAnswer(read=marked, unread=inbox.unread_by(caller.user).count())
 
 
 @router.get("/{id}", response=NotificationAnswer, summary="Show one notification", operation_id="show_notification")
 def show_notification(request: HttpRequest, id: str) -> NotificationAnswer:
     """Return it with what became of its messages."""
-    caller = caller_of(request, VIEW)
+    caller = authorize(request, VIEW)
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
     found = NotificationFilter(limit=1, cursor=number + 1).page(caller.user).notifications
     if not number or not found or found[0].id != number:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 
 from zenith_site.notify.kinds import Channel
-from zenith_site.notify.messages import Message
+from zenith_site.notify.messages import OutgoingMessage
 from zenith_site.notify.signing import signature
 from zenith_site.version import VERSION
 
@@ -38,7 +38,7 @@ class SendError(Exception):
         self.retry_after = retry_after
 
 
-def send(channel: Channel, message: Message) -> None:
+def send(channel: Channel, message: OutgoingMessage) -> None:
     """Send a message through a channel that is set. Raises SendError."""
     _SENDERS[channel](message)
 
@@ -48,7 +48,7 @@ def configured() -> list[Channel]:
     return [channel for channel in Channel if getattr(settings, ADDRESSES[channel])]
 
 
-def _email(message: Message) -> None:
+def _email(message: OutgoingMessage) -> None:
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "zenith"
     mail = EmailMessage(
         subject=f"[Zenith] {message.subject}",
@@ -63,13 +63,13 @@ def _email(message: Message) -> None:
         raise SendError(_reason(error)) from error
 
 
-def _slack(message: Message) -> None:
+def _slack(message: OutgoingMessage) -> None:
     sign = "🟢" if message.step == "recovered" else _SIGNS[message.severity]
     text = "\n".join([f"{sign} *{_escaped(message.subject)}*", *map(_escaped, message.lines)])
     _post(settings.ZENITH_NOTIFY_SLACK_URL, json.dumps({"text": text}).encode(), {"Idempotency-Key": str(message.id)})
 
 
-def _webhook(message: Message) -> None:
+def _webhook(message: OutgoingMessage) -> None:
     body = message.body()
     moment = int(time.time())
     headers = {
@@ -118,7 +118,7 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-_SENDERS: Final[Mapping[Channel, Callable[[Message], None]]] = {
+_SENDERS: Final[Mapping[Channel, Callable[[OutgoingMessage], None]]] = {
     Channel.EMAIL: _email, Channel.SLACK: _slack, Channel.WEBHOOK: _webhook,
 }  # fmt: skip
 #: The setting that says where each channel leads.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from zenith_site.common.words import duration
+from zenith_site.common.humanize import duration
 
 Link = Callable[[str], str]
 
@@ -20,7 +20,7 @@ OTHER_QUEUES: Final = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Alert:
     """Something that people should know of, while it holds.
 
     Attributes:
@@ -40,7 +40,7 @@ class Condition:
 class Look:
     """What was decided: the conditions that hold, and how each that is over ended, by its key."""
 
-    holding: list[Condition] = field(default_factory=list)
+    holding: list[Alert] = field(default_factory=list)
     over: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,7 +68,7 @@ def dead_letters(
         quiet: for how long a cause has to be quiet until it is over, in words.
     """
     holding = [
-        Condition(
+        Alert(
             found.fingerprint, f"{found.error_type or 'A failure'} in {found.task_name or 'an unknown task'}", found.message,
             link(found.fingerprint), found.letters,
         )
@@ -94,7 +94,7 @@ def workers_gone(
     are those that somebody took off the list, with who it was.
     """
     holding = [
-        Condition(
+        Alert(
             name, f"{name} is gone", f"It has not been heard of for {after:.0f} s and did not say goodbye. "
             "What it held goes back to its queue.", link(name),
         )
@@ -124,7 +124,7 @@ def queues_behind(
     behind = {name: age for name, age in oldest.items() if age is not None and age >= after and name not in paused}
     ranked = sorted(behind, key=lambda name: (name not in open_keys, -behind[name], name))
     holding = [
-        Condition(
+        Alert(
             name, f"Queue {name} backs up", f"Its oldest task had waited for {duration(behind[name])} when this was noticed.",
             link(name),
         )
@@ -143,11 +143,11 @@ def queues_behind(
     return Look(holding, over)
 
 
-def _others_behind(rest: Sequence[tuple[str, float]], link: str) -> Condition:
+def _others_behind(rest: Sequence[tuple[str, float]], link: str) -> Alert:
     name, age = max(rest, key=lambda pair: pair[1])
     queues = "1 more queue backs up" if len(rest) == 1 else f"{len(rest):,} more queues back up"
     body = f"In one of them, {name}, the oldest task had waited for {duration(age)} when this was noticed."
-    return Condition(OTHER_QUEUES, queues, body, link, len(rest))
+    return Alert(OTHER_QUEUES, queues, body, link, len(rest))
 
 
 def stream_behind(lag: float, link: str, after: float) -> Look:
@@ -155,7 +155,7 @@ def stream_behind(lag: float, link: str, after: float) -> Look:
     if lag < after:
         return Look([], {"": "Reports are recorded as they come again."})
     body = f"The oldest report of a worker had waited for {duration(lag)} when this was noticed. Does an engine run?"
-    return Look([Condition("", "The recorder is behind", body, link)])
+    return Look([Alert("", "The recorder is behind", body, link)])
 
 
 def nodes_failed(failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], open_keys: AbstractSet[str], link: Link) -> Look:
@@ -165,7 +165,7 @@ def nodes_failed(failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], 
         failed: name and reason of each node that has failed, by its id.
         now: the status, in a word, of each open key whose node is still there.
     """
-    holding = [Condition(key, f"Node {name} failed", reason, link(key)) for key, (name, reason) in sorted(failed.items())]
+    holding = [Alert(key, f"Node {name} failed", reason, link(key)) for key, (name, reason) in sorted(failed.items())]
     over = {key: f"It is {now[key]}." if key in now else "It was removed." for key in open_keys - failed.keys()}
     return Look(holding, over)
 
@@ -185,9 +185,9 @@ def hosts_unreachable(hosts: Iterable[HostSeen], open_keys: AbstractSet[str], li
     for host in hosts:
         if host.silent is not None and host.silent >= after:
             said = f"Its agent has given no sign of life for {duration(host.silent)}; whether its nodes work is not known."
-            holding.append(Condition(host.name, f"Host {host.name} is unreachable", said, link(host.name)))
+            holding.append(Alert(host.name, f"Host {host.name} is unreachable", said, link(host.name)))
         elif host.silent is not None and host.engine_error:
-            holding.append(Condition(host.name, f"Docker on {host.name} is unreachable", host.engine_error, link(host.name)))
+            holding.append(Alert(host.name, f"Docker on {host.name} is unreachable", host.engine_error, link(host.name)))
         elif host.name in open_keys:
             over[host.name] = "Its agent was stopped on purpose." if host.silent is None else "It is reached again."
             continue
@@ -198,7 +198,7 @@ def hosts_unreachable(hosts: Iterable[HostSeen], open_keys: AbstractSet[str], li
 def faults(found: Mapping[str, tuple[str, str]], open_keys: AbstractSet[str], link: str) -> Look:
     """A fault holds while its part had one lately: by part, what was passed over and what it met."""
     holding = [
-        Condition(part, f"{part} fails", f"{f'It passed over {item}. ' if item else ''}{error}", link)
+        Alert(part, f"{part} fails", f"{f'It passed over {item}. ' if item else ''}{error}", link)
         for part, (item, error) in sorted(found.items())
     ]
     return Look(holding, dict.fromkeys(open_keys - found.keys(), "It has met no further error."))
@@ -206,5 +206,5 @@ def faults(found: Mapping[str, tuple[str, str]], open_keys: AbstractSet[str], li
 
 def set_aside(found: Mapping[str, str], open_keys: AbstractSet[str], link: str) -> Look:
     """What was set aside holds while it is new, or there: by what it is, and why."""
-    holding = [Condition(what, f"{what} was set aside", why, link) for what, why in sorted(found.items())]
+    holding = [Alert(what, f"{what} was set aside", why, link) for what, why in sorted(found.items())]
     return Look(holding, dict.fromkeys(open_keys - found.keys(), "Nothing more of it was set aside."))

@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, 
 from django.db.models.functions import Now
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Delivery, Notification, Reading
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ class NotificationFilter(BaseModel):
     cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
     unread: bool = Field(default=False, description="Only those that you have not read.")
     open: bool = Field(default=False, description="Only those whose condition still holds.")
-    kind: Annotated[Kind | None, BeforeValidator(lambda value: value or None)] = Field(
-        default=None, description="Only of this kind. " + " ".join(f"`{kind.value}`: {kind.sentence}" for kind in Kind)
+    kind: Annotated[NotificationKind | None, BeforeValidator(lambda value: value or None)] = Field(
+        default=None,
+        description="Only of this kind. " + " ".join(f"`{kind.value}`: {kind.sentence}" for kind in NotificationKind),
     )
 
     def page(self, user: "User") -> Page:
@@ -94,12 +95,12 @@ def counts(user: "User") -> dict[str, int]:
     """Return how many notifications there are: `all`, `unread`, `open`, and of each kind; one query, since they are few."""
     found: dict[str, int] = Notification.objects.aggregate(
         all=Count("id"), unread=Count("id", filter=~_read_by(user)), open=Count("id", filter=Q(recovered_at=None)),
-        **{kind.value: Count("id", filter=Q(kind=kind)) for kind in Kind},
+        **{kind.value: Count("id", filter=Q(kind=kind)) for kind in NotificationKind},
     )  # fmt: skip
     return found
 
 
-def mark_read(user: "User", ids: Sequence[int] | None = None, kind: Kind | None = None) -> int:
+def mark_read(user: "User", ids: Sequence[int] | None = None, kind: NotificationKind | None = None) -> int:
     """Mark notifications as read by somebody: those with these ids, else all (of one kind); return how many were not yet."""
     # Locked, so that none is pruned before it is marked.
     chosen = unread_by(user).select_for_update(no_key=True).order_by("id")

@@ -29,7 +29,7 @@ _SEVERITIES: Final = {
 }
 
 
-class Kind(StrEnum):
+class NotificationKind(StrEnum):
     """What a notification is about: each kind has its rule."""
 
     DEAD_LETTER = "dead-letter"
@@ -53,24 +53,24 @@ class Kind(StrEnum):
 
 
 _LABELS: Final = {
-    Kind.DEAD_LETTER: "New failure",
-    Kind.WORKER_GONE: "Worker gone",
-    Kind.QUEUE_AGE: "Queue backs up",
-    Kind.STREAM_LAG: "Recorder behind",
-    Kind.NODE_FAILED: "Node failed",
-    Kind.HOST_UNREACHABLE: "Host unreachable",
-    Kind.FAULT: "Zenith fails",
-    Kind.SET_ASIDE: "Set aside",
+    NotificationKind.DEAD_LETTER: "New failure",
+    NotificationKind.WORKER_GONE: "Worker gone",
+    NotificationKind.QUEUE_AGE: "Queue backs up",
+    NotificationKind.STREAM_LAG: "Recorder behind",
+    NotificationKind.NODE_FAILED: "Node failed",
+    NotificationKind.HOST_UNREACHABLE: "Host unreachable",
+    NotificationKind.FAULT: "Zenith fails",
+    NotificationKind.SET_ASIDE: "Set aside",
 }
 _SENTENCES: Final = {
-    Kind.DEAD_LETTER: "Tasks gave up for a cause that is new, or that had been quiet.",
-    Kind.WORKER_GONE: "A worker stopped beating without saying goodbye.",
-    Kind.QUEUE_AGE: "The oldest task of a queue has waited for too long.",
-    Kind.STREAM_LAG: "What workers report is not recorded: pages show old news.",
-    Kind.NODE_FAILED: "A worker node could not be started, or ends again and again.",
-    Kind.HOST_UNREACHABLE: "The agent of a Docker host is silent, or cannot reach its engine.",
-    Kind.FAULT: "A part of Zenith met an error that nobody foresaw; it tries again, and the others go on.",
-    Kind.SET_ASIDE: "A report or a heartbeat could not be read, and was set aside.",
+    NotificationKind.DEAD_LETTER: "Tasks gave up for a cause that is new, or that had been quiet.",
+    NotificationKind.WORKER_GONE: "A worker stopped beating without saying goodbye.",
+    NotificationKind.QUEUE_AGE: "The oldest task of a queue has waited for too long.",
+    NotificationKind.STREAM_LAG: "What workers report is not recorded: pages show old news.",
+    NotificationKind.NODE_FAILED: "A worker node could not be started, or ends again and again.",
+    NotificationKind.HOST_UNREACHABLE: "The agent of a Docker host is silent, or cannot reach its engine.",
+    NotificationKind.FAULT: "A part of Zenith met an error that nobody foresaw; it tries again, and the others go on.",
+    NotificationKind.SET_ASIDE: "A report or a heartbeat could not be read, and was set aside.",
 }
 
 

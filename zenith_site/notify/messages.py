@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.conf import settings
 
+from zenith_site.common.humanize import duration
 from zenith_site.common.site_paths import page_path
-from zenith_site.common.words import duration
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification, Step
 
 #: Notifications that a message for people names one by one.
@@ -19,7 +19,7 @@ TEST: Final = "test"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingMessage:
     """One message through one channel: the beginning or the end of one notification, or of several of one kind.
 
     `id` is the same at every attempt, and differs from any other message's. `step` is a value of Step, or TEST.
@@ -37,7 +37,7 @@ class Message:
         first = self.notifications[0]
         many = len(self.notifications)
         # A line break would end a mail's subject.
-        told = " ".join(first.title.split()) if many == 1 else f"{Kind(first.kind).label} ({many})"
+        told = " ".join(first.title.split()) if many == 1 else f"{NotificationKind(first.kind).label} ({many})"
         return f"Recovered: {told}" if self.step == Step.RECOVERED else told
 
     @property

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from zenith_site.notify.kinds import Channel, Kind, Severity
+from zenith_site.notify.kinds import Channel, NotificationKind, Severity
 
 SEVERITIES: Final = [severity.value for severity in Severity]
 CHANNELS: Final = [channel.value for channel in Channel]
@@ -50,7 +50,7 @@ class Notification(models.Model):
     @property
     def kind_label(self) -> str:
         """The name of its kind on a page."""
-        return Kind(self.kind).label
+        return NotificationKind(self.kind).label
 
     @property
     def over(self) -> bool:

@@ -23,13 +23,13 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from zenith_site.common import faults
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_site.notify import channels
 from zenith_site.notify.channels import SendError
-from zenith_site.notify.kinds import Channel, Kind, Severity
-from zenith_site.notify.messages import Message
+from zenith_site.notify.kinds import Channel, NotificationKind, Severity
+from zenith_site.notify.messages import OutgoingMessage
 from zenith_site.notify.models import Delivery, DeliveryState, Step
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ _SKIP: Final = _SQL["skip_opened"]
 _TELL_END: Final = _SQL["tell_recovered"]
 
 
-def tell_opened(cursor: Any, kind: Kind, severity: Severity, ids: Sequence[int]) -> None:
+def tell_opened(cursor: Any, kind: NotificationKind, severity: Severity, ids: Sequence[int]) -> None:
     """Have new notifications told through every channel that takes them, inside the open transaction."""
     wanted = [channel for channel in channels.configured() if settings.ZENITH_NOTIFY_ROUTES[channel].takes(kind, severity)]
     if ids and wanted:
@@ -74,11 +74,11 @@ def skip(cursor: Any, ids: Sequence[int]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedMessage:
     """A message that this engine is to send now."""
 
     channel: Channel
-    message: Message
+    message: OutgoingMessage
     attempt: int
 
 
@@ -95,18 +95,18 @@ def send_next() -> bool:
     try:
         channels.send(claimed.channel, claimed.message)
     except SendError as error:
-        settle(claimed, error)
+        record_outcome(claimed, error)
     except Exception as error:
         # A channel's own fault: tried again later, as if the receiver had failed.
-        faults.note("outbox", error, f"a message by {claimed.channel.label}")
-        settle(claimed, SendError(f"{type(error).__name__}: {error}"))
+        faults.record_fault("outbox", error, f"a message by {claimed.channel.label}")
+        record_outcome(claimed, SendError(f"{type(error).__name__}: {error}"))
     else:
-        settle(claimed)
-    changed("notifications")
+        record_outcome(claimed)
+    refresh_pages("notifications")
     return True
 
 
-def claim() -> Claim | None:
+def claim() -> ClaimedMessage | None:
     """Take the message that has been due for longest; None where nothing is due."""
     if not _waiting().exists():
         return None
@@ -123,7 +123,7 @@ def claim() -> Claim | None:
     return None
 
 
-def settle(claimed: Claim, error: SendError | None = None) -> None:
+def record_outcome(claimed: ClaimedMessage, error: SendError | None = None) -> None:
     """Note what came of a message."""
     rows = _waiting().filter(channel=claimed.channel, message=claimed.message.id)
     if error is None:
@@ -166,7 +166,7 @@ def _hold_back(first: Delivery) -> bool:
     return bool(Delivery.objects.filter(id__in=held).update(due_at=last + span))
 
 
-def _take(first: Delivery) -> Claim:
+def _take(first: Delivery) -> ClaimedMessage:
     alike = _due().filter(
         channel=first.channel, step=first.step, message=first.message, notification__kind=first.notification.kind
     )
@@ -176,4 +176,4 @@ def _take(first: Delivery) -> Claim:
         message=message, begun_at=Coalesce("begun_at", Now()), attempts=F("attempts") + 1, due_at=Now() + LEASE
     )
     told = [delivery.notification for delivery in taken]
-    return Claim(Channel(first.channel), Message(message, first.step, told), first.attempts + 1)
+    return ClaimedMessage(Channel(first.channel), OutgoingMessage(message, first.step, told), first.attempts + 1)

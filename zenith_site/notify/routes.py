@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from zenith_site.notify.kinds import Channel, Kind, Severity
+from zenith_site.notify.kinds import Channel, NotificationKind, Severity
 
 ACCEPTED_ROUTES: Final = (
     "CHANNEL=WHAT,…;… with the channels "
@@ -12,7 +12,7 @@ ACCEPTED_ROUTES: Final = (
     + " and, of each, `all`, a least severity ("
     + ", ".join(Severity)
     + ") or kinds ("
-    + ", ".join(Kind)
+    + ", ".join(NotificationKind)
     + "), such as email=critical;slack=warning,dead-letter"
 )
 ACCEPTED_THROTTLE: Final = "seconds, and kinds with seconds of their own, such as 300 or 300,worker-gone=60; from 0 to 86400"
@@ -24,9 +24,9 @@ class Route:
     """What one channel gets: whatever is at least so severe, and whatever is of these kinds."""
 
     least: Severity | None = None
-    kinds: frozenset[Kind] = field(default_factory=frozenset)
+    kinds: frozenset[NotificationKind] = field(default_factory=frozenset)
 
-    def takes(self, kind: Kind, severity: Severity) -> bool:
+    def takes(self, kind: NotificationKind, severity: Severity) -> bool:
         """Whether the channel gets a notification of this kind and severity."""
         return kind in self.kinds or (self.least is not None and severity.rank >= self.least.rank)
 
@@ -69,7 +69,7 @@ def parse_routes(text: str) -> dict[Channel, Route] | None:
 def _route(words: list[str]) -> Route | None:
     words = [Severity.INFO if word == "all" else word for word in words]
     severities = [Severity(word) for word in words if word in list(Severity)]
-    kinds = frozenset(Kind(word) for word in words if word in list(Kind))
+    kinds = frozenset(NotificationKind(word) for word in words if word in list(NotificationKind))
     if len(severities) > 1 or len(severities) + len(kinds) != len(words):
         return None
     return Route(severities[0] if severities else None, kinds)
@@ -81,9 +81,9 @@ def parse_throttle(text: str) -> Throttle | None:
     of_kinds: dict[str, int] = {}
     for entry in others:
         kind, _, seconds = entry.partition("=")
-        if kind not in list(Kind) or not _is_span(seconds):
+        if kind not in list(NotificationKind) or not _is_span(seconds):
             return None
-        of_kinds[Kind(kind)] = int(seconds)
+        of_kinds[NotificationKind(kind)] = int(seconds)
     return Throttle(int(first), of_kinds) if _is_span(first) else None
 
 

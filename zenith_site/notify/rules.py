@@ -13,7 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify.decisions import Link, Look
-from zenith_site.notify.kinds import Kind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Rule:
         settles: seconds for which a condition has to be away until it is over, so that one that comes and goes is one.
     """
 
-    kind: Kind
+    kind: NotificationKind
     severity: Severity
     look: Callable[[frozenset[str]], Look]
     lasting: float = 10.0

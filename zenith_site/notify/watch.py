@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from zenith_site.common.alone import alone
+from zenith_site.common.advisory_locks import try_advisory_lock
+from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import contained
-from zenith_site.common.hints import changed
-from zenith_site.common.lasting import Lasting
+from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_site.notify import outbox
-from zenith_site.notify.decisions import Condition, Look
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 
@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, watched: Sequence[Rule] | None = None) -> None:
         self._rules = rules() if watched is None else watched
-        self._lasting = {rule.kind: Lasting(LATE) for rule in self._rules}
+        self._lasting = {rule.kind: Debounce(LATE) for rule in self._rules}
 
     def look(self) -> None:
         """Look at every rule, also where one cannot be looked at. Raises the first error that says that a server is away."""
@@ -61,7 +61,7 @@ class Watch:
             raise failed[0]
 
     def _look_at(self, rule: Rule) -> None:
-        with alone(_LOCK + list(Kind).index(rule.kind)) as is_alone:
+        with try_advisory_lock(_LOCK + list(NotificationKind).index(rule.kind)) as is_alone:
             if not is_alone:
                 return
             open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
@@ -70,9 +70,9 @@ class Watch:
             with transaction.atomic():
                 news = report(rule, Look(self._lasted(rule, found.holding, open_keys), found.over))
         if news:
-            changed("notifications")
+            refresh_pages("notifications")
 
-    def _lasted(self, rule: Rule, holding: Iterable[Condition], open_keys: frozenset[str]) -> list[Condition]:
+    def _lasted(self, rule: Rule, holding: Iterable[Alert], open_keys: frozenset[str]) -> list[Alert]:
         by_key = {condition.key: condition for condition in holding}
         seconds = {key: 0.0 if key in open_keys else rule.lasting for key in by_key}
         return [by_key[key] for key, _ in self._lasting[rule.kind].update(seconds.items())]
@@ -96,7 +96,7 @@ def report(rule: Rule, look: Look) -> bool:
     return bool(opened or recovered or forgotten)
 
 
-def _opened(cursor: Any, rule: Rule, holding: Sequence[Condition]) -> list[int]:
+def _opened(cursor: Any, rule: Rule, holding: Sequence[Alert]) -> list[int]:
     if not holding:
         return []
     rows = [(item.key[:255], item.title[:300], item.body[:1000], item.link, item.count) for item in holding]

@@ -9,12 +9,12 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_POST, require_safe
 from pydantic import ValidationError
 
-from zenith_site.common.callers import VIEW, caller_of, note
+from zenith_site.common.callers import VIEW, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import answer, render_page
 from zenith_site.notify import channels, inbox
 from zenith_site.notify.inbox import NotificationFilter
-from zenith_site.notify.kinds import Kind
+from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 
 PAGE: Final = 50
@@ -38,7 +38,7 @@ COLUMNS: Final[list[tuple[str, Callable[[Notification], Any]]]] = [
 @require_safe
 def notifications(request: HttpRequest) -> HttpResponseBase:
     """What people were told of, newest first; `?bell` is the bell's panel alone."""
-    user = caller_of(request, VIEW).user
+    user = authorize(request, VIEW).user
     if "bell" in request.GET:
         return render_page(request, "_bell.html", {}, fragments=["_bell.html"])
     chosen, problem = _asked(request)
@@ -65,14 +65,14 @@ def notifications(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 def read(request: HttpRequest) -> HttpResponse:
     """Mark as read: those with the ids that are sent, or with `all` every one (of a `kind`)."""
-    user = caller_of(request, VIEW).user
+    user = authorize(request, VIEW).user
     ids = [int(text) for text in request.POST.getlist("id")[: inbox.MAX_LIMIT] if text.isdecimal() and len(text) < 19]
     kind = request.POST.get("kind", "")
     if request.POST.get("all"):
-        marked = inbox.mark_read(user, kind=Kind(kind) if kind in list(Kind) else None)
+        marked = inbox.mark_read(user, kind=NotificationKind(kind) if kind in list(NotificationKind) else None)
     else:
         marked = inbox.mark_read(user, ids)
-    note(request, read=marked)
+    audit_details(request, read=marked)
     if len(ids) != 1:
         messages.success(request, "1 notification is read." if marked == 1 else f"{marked:,} notifications are read.")
     return answer(request, "notifications")
@@ -87,7 +87,7 @@ def _asked(request: HttpRequest) -> tuple[NotificationFilter, str]:
 
 
 def _rows(chosen: NotificationFilter, request: HttpRequest) -> Iterator[Notification]:
-    user = caller_of(request, VIEW).user
+    user = authorize(request, VIEW).user
     left, following = MOST, chosen.model_copy(update={"limit": inbox.MAX_LIMIT})
     while left > 0:
         page = following.page(user)
@@ -100,7 +100,7 @@ def _rows(chosen: NotificationFilter, request: HttpRequest) -> Iterator[Notifica
 
 def _tabs(chosen: NotificationFilter, counts: dict[str, int]) -> list[dict[str, Any]]:
     """Return the tabs: everything, what is unread, what still holds, and each kind that there is."""
-    kinds = [kind for kind in Kind if counts[kind] or chosen.kind == kind]
+    kinds = [kind for kind in NotificationKind if counts[kind] or chosen.kind == kind]
     everything = not (chosen.unread or chosen.open or chosen.kind)
     return [
         {"label": "All", "url": "?", "count": counts["all"], "current": everything},

@@ -17,7 +17,7 @@ from zenith_worker.wire.client import client, is_text, load, script, text
 from zenith_worker.wire.keys import ALIVE, CLAIM, PRIORITY_SEPARATOR, TAKEN, UNACKED, UNACKED_INDEX
 from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.routing import priority_of
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 
 #: kombu's priority steps, each with a list of its own; the lowest number is taken first.
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
@@ -85,7 +85,7 @@ def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class BrokerMessage:
     """One message as a person looks at it.
 
     Attributes:
@@ -102,7 +102,7 @@ class Message:
     holder: str | None = None
 
 
-def peek(queue: str, limit: int) -> list[Message]:
+def peek(queue: str, limit: int) -> list[BrokerMessage]:
     """Return the `limit` messages that wait longest in the list of each priority step. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:
         for key in keys_of(queue):
@@ -115,7 +115,7 @@ def peek(queue: str, limit: int) -> list[Message]:
     ]
 
 
-def peek_unacknowledged(queue: str, limit: int) -> list[Message]:
+def peek_unacknowledged(queue: str, limit: int) -> list[BrokerMessage]:
     """Return up to `limit` messages of a queue that workers hold. Raises redis.RedisError."""
     held: list[tuple[str, Any]] = []
     for tag, body in _unacknowledged():
@@ -220,7 +220,7 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
         message["properties"]["delivery_info"] = {**(info if isinstance(info, dict) else {}), "redelivered": True}
     answer = script(
         _PUT_BACK, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, ALIVE + owner if unless_alive else "",
-        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), Run.of(headers).number,
+        _list_of(queue, message), json.dumps(message), CLAIM + str(headers.get("id", "")), RunNumber.of(headers).number,
     )  # fmt: skip
     return headers if answer else None
 
@@ -317,9 +317,9 @@ def _checked(envelope: Any) -> dict[str, Any]:
     return envelope if all(isinstance(part, dict | None) for part in parts) else {}
 
 
-def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> Message:
+def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> BrokerMessage:
     headers = envelope.get("headers") or {}
-    return Message(
+    return BrokerMessage(
         task_id=str(headers.get("id", "")), task_name=str(headers.get("task", "")), priority=_priority_of(envelope),
         step=step, position=position, redelivered=bool(headers.get("redelivered")), holder=holder,
     )  # fmt: skip

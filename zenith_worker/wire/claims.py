@@ -23,7 +23,7 @@ from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 
 #: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
 #: for its next attempt, after the task's end, and after its cancellation.
@@ -66,7 +66,7 @@ _ABANDON: Final = load("claim", "claim_abandon")
 _CANCEL: Final = load("claim", "claim_cancel")
 
 
-def begin(task_id: str, *, run: Run, tag: str) -> Claim:
+def begin(task_id: str, *, run: RunNumber, tag: str) -> Claim:
     """Claim a task for this process before its body runs. Raises redis.RedisError."""
     pid = os.getpid()
     while True:
@@ -108,7 +108,7 @@ def renew(task_ids: Iterable[str]) -> None:
         pipe.execute()
 
 
-def release(task_id: str, run: Run) -> bool:
+def release(task_id: str, run: RunNumber) -> bool:
     """Let go of a task that this worker hands back on purpose; return whether it is still to be run.
 
     Raises redis.RedisError.
@@ -116,7 +116,7 @@ def release(task_id: str, run: Run) -> bool:
     return bool(script(_RELEASE, CLAIM + task_id, run.number, instance()))
 
 
-def abandon(task_id: str, run: Run, owner: str) -> bool:
+def abandon(task_id: str, run: RunNumber, owner: str) -> bool:
     """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
 
     Any worker may take the task over; the count is kept however long it waits for that. Returns whether

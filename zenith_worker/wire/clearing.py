@@ -15,7 +15,7 @@ from zenith_worker.wire.keys import CLEARED, TAKEN, WORKER, WORKERS
 _CLEAR: Final = load("worker_clear")
 
 
-class Outcome(StrEnum):
+class Clearing(StrEnum):
     """What became of it: CLEARED, or why not."""
 
     CLEARED = "cleared"
@@ -27,10 +27,10 @@ class Outcome(StrEnum):
     HOLDING = "holding"
 
 
-def clear(name: str, by: str) -> Outcome:
+def clear(name: str, by: str) -> Clearing:
     """Remove a dead worker from the list, noting who did it. Raises redis.RedisError."""
     arguments = (WORKER + name, int(KEPT * 1000), int(DEAD_AFTER * 1000), TAKEN, CLEARED + name, by)
-    return Outcome(text(script(_CLEAR, WORKERS, name, *arguments)))
+    return Clearing(text(script(_CLEAR, WORKERS, name, *arguments)))
 
 
 def cleared_by(names: Iterable[str]) -> dict[str, str]:

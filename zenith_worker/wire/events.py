@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_origin
 from celery.utils.saferepr import saferepr
 from kombu.utils import json as kombu_json
 
-from zenith_worker.wire.runs import Run
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status, position
 
 #: Characters kept of an argument that JSON cannot hold.
@@ -70,9 +70,9 @@ class Event:
         return position(self.attempt, self.delivery, self.status, self.nesting)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunNumber:
         """Which run of its task this step belongs to."""
-        return Run(self.nesting, self.attempt)
+        return RunNumber(self.nesting, self.attempt)
 
 
 #: An event's `meta` if the task sent no other.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from zenith_worker.wire.states import attempt_of, nesting_of, run_number
 
 
-class Run(NamedTuple):
+class RunNumber(NamedTuple):
     """One run of a task's body; runs follow each other in the order of these two.
 
     Attributes:
@@ -18,17 +18,17 @@ class Run(NamedTuple):
     attempt: int = 0
 
     @classmethod
-    def of(cls, headers: Mapping[str, Any]) -> "Run":
+    def of(cls, headers: Mapping[str, Any]) -> "RunNumber":
         """Return the run that a message's headers name; what is no number counts as 0, for anybody may write messages."""
         return cls(_count(headers.get("replaced_task_nesting")), _count(headers.get("retries")))
 
     @classmethod
-    def of_request(cls, request: Any) -> "Run":
+    def of_request(cls, request: Any) -> "RunNumber":
         """Return the run of Celery's request as a task sees it; None counts as the first."""
         return cls.of({name: getattr(request, name, None) for name in ("replaced_task_nesting", "retries")})
 
     @classmethod
-    def at(cls, position: int) -> "Run":
+    def at(cls, position: int) -> "RunNumber":
         """Return the run that a position (states.py) lies in."""
         return cls(nesting_of(position), attempt_of(position))
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from infra_app import sight
-from infra_app.holdings import Holding, Kind, Use, holdings
-from zenith_site.common.words import size
+from infra_app import inventory_snapshots
+from infra_app.resources import Resource, ResourceKind, Usage, resources
+from zenith_site.common.humanize import size
 
 
 class Command(BaseCommand):
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the list's filters."""
-        parser.add_argument("--kind", choices=list(Kind), help="only these")
+        parser.add_argument("--kind", choices=list(ResourceKind), help="only these")
         parser.add_argument("--host", help="only of this host")
         parser.add_argument("--dangling", action="store_true", help="only what nothing needs any more")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
@@ -27,8 +27,8 @@ class Command(BaseCommand):
         """Print them."""
         found = [
             held
-            for held in holdings(sight.snapshots())
-            if kind in (None, held.kind) and host in (None, held.host) and (not dangling or held.use is Use.DANGLING)
+            for held in resources(inventory_snapshots.snapshots())
+            if kind in (None, held.kind) and host in (None, held.host) and (not dangling or held.use is Usage.DANGLING)
         ]
         if options["json"]:
             self.stdout.write(json.dumps([_record(held) for held in found], indent=2))
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             self.stdout.write("Nothing is there, or no Docker host has been looked at yet (`manage.py run_agent`).")
 
 
-def _record(held: Holding) -> dict[str, Any]:
+def _record(held: Resource) -> dict[str, Any]:
     return {
         "type": held.kind.value, "id": held.id, "name": held.name, "status": held.status, "use": held.use.value,
         "size": held.size, "host": held.host, "about": held.about, "used_by": held.used_by,

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from infra_app import board
+from infra_app import queries
 from infra_app.api.schemas import NodeAnswer
 from infra_app.states import NodeStatus
-from zenith_site.common.words import duration, size
+from zenith_site.common.humanize import duration, size
 
 
 class Command(BaseCommand):
@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, status: str | None, host: str | None, group: str | None, **options: Any) -> None:
         """Print them."""
-        listed = board.removed() if status == NodeStatus.REMOVED else board.present()
+        listed = queries.removed() if status == NodeStatus.REMOVED else queries.present()
         found = [
             node
             for node in listed
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps([NodeAnswer.of(node).model_dump(mode="json") for node in found], indent=2))
             return
-        for row in board.node_rows(found):
+        for row in queries.node_rows(found):
             node = row.node
             cpu = "" if node.cpu_percent is None else f"{node.cpu_percent:.0f} %"
             words = row.wanted or ("" if row.status is NodeStatus.READY else row.sentence)

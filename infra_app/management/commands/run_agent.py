@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from infra_app.agent.tenure import Agent
+from infra_app.agent.leadership import Agent
 from infra_app.gateway import Connection, Engine, Tls
 from zenith_site.common.loops import stop_on_signals
 

@@ -2,7 +2,7 @@
 
 from django import template
 
-from infra_app.board import COLOURS
+from infra_app.queries import COLOURS
 from infra_app.states import NodeStatus
 
 register = template.Library()

@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it."""
-        from tasks_app.dispatch.welcome import first_batch
+        from tasks_app.dispatch.first_batch import first_batch
 
         for line in first_batch():
             self.stdout.write(line)

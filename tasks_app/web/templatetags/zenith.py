@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.web import links
 from zenith_site.common import site_paths
+from zenith_site.common.humanize import NOTHING, duration, size
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
 from zenith_site.common.navigation import sections
-from zenith_site.common.words import NOTHING, duration, size
 from zenith_worker.wire.states import Status
 
 register = template.Library()

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from zenith_site.notify import channels
 from zenith_site.notify.channels import SendError
 from zenith_site.notify.kinds import Channel
-from zenith_site.notify.messages import TEST, Message
+from zenith_site.notify.messages import TEST, OutgoingMessage
 
 
 class Command(BaseCommand):
@@ -71,7 +71,7 @@ def _row(channel: Channel, is_set: bool, test: bool) -> dict[str, Any]:
 def _try(channel: Channel) -> str | None:
     """Send a test message; return why it did not arrive, None where it did."""
     try:
-        channels.send(channel, Message(uuid4(), TEST, []))
+        channels.send(channel, OutgoingMessage(uuid4(), TEST, []))
     except SendError as error:
         return str(error)
     return None

@@ -12,9 +12,9 @@ from django.db import connection
 
 from tasks_app.analytics import rollups
 from tasks_app.analytics.rollups import Which, cover
-from tasks_app.analytics.window import Span
-from tasks_app.maintenance import periods
-from tasks_app.maintenance.periods import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Reach
+from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance import compaction
+from tasks_app.maintenance.compaction import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Watermarks
 from tasks_app.maintenance.retention import prune_figures
 from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.recording.apply import apply
@@ -31,7 +31,7 @@ MIDNIGHT = int(time.time() // DAY - 3) * DAY
 
 
 def sum_up(now: float) -> None:
-    while periods.sum_up(now):
+    while compaction.compact(now):
         pass
 
 
@@ -76,16 +76,16 @@ def test_five_minutes_tell_queues_apart_and_not_tasks() -> None:
 def test_a_quarter_waits_until_it_is_settled() -> None:
     ended(MIDNIGHT, succeeded=1)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER - 1)
-    assert periods.reach() == Reach(0, 0, 0, 0)
+    assert compaction.watermarks() == Watermarks(0, 0, 0, 0)
     sum_up(MIDNIGHT + QUARTER + SETTLED_AFTER)
-    assert periods.reach() == Reach(MIDNIGHT + QUARTER, MIDNIGHT + QUARTER, 0, 0)
+    assert compaction.watermarks() == Watermarks(MIDNIGHT + QUARTER, MIDNIGHT + QUARTER, 0, 0)
 
 
 def test_days_follow_and_quarters_in_which_nothing_ended_are_there() -> None:
     ended(MIDNIGHT + 5 * 3600, succeeded=1)
     ended(MIDNIGHT + DAY + 60, succeeded=2)
     sum_up(MIDNIGHT + 2 * DAY + SETTLED_AFTER)
-    assert periods.reach() == Reach(*[MIDNIGHT + 2 * DAY] * 4)
+    assert compaction.watermarks() == Watermarks(*[MIDNIGHT + 2 * DAY] * 4)
     days = PeriodRollup.objects.filter(seconds=DAY, scope=2).order_by("start")
     assert list(days.values_list("succeeded", flat=True)) == [1, 2]
     assert PeriodRollup.objects.filter(seconds=QUARTER, scope=2).count() == 4 * 43
@@ -123,8 +123,8 @@ def test_what_is_late_in_periods_that_are_not_summed_up_yet_does_not_hide_those_
     before = rows()
     PeriodRollup.objects.filter(seconds=new).delete()
     LatePeriod.objects.create(start=datetime.fromtimestamp(MIDNIGHT, tz=UTC), touched_at=datetime.now(UTC))
-    assert periods.sum_up(MIDNIGHT + DAY + SETTLED_AFTER) is True
-    assert periods.reach().of(new) < MIDNIGHT
+    assert compaction.compact(MIDNIGHT + DAY + SETTLED_AFTER) is True
+    assert compaction.watermarks().of(new) < MIDNIGHT
     sum_up(MIDNIGHT + DAY + SETTLED_AFTER)
     assert rows() == before
 
@@ -145,10 +145,10 @@ def test_of_two_engines_one_sums_up() -> None:
         if name in {"host", "port", "user", "password", "dbname"}
     }
     with connect(**parameters) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [periods._LOCK])
-        assert periods.sum_up(MIDNIGHT + DAY) is False
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [compaction._LOCK])
+        assert compaction.compact(MIDNIGHT + DAY) is False
         assert not rows()
-    assert periods.sum_up(MIDNIGHT + DAY) is True
+    assert compaction.compact(MIDNIGHT + DAY) is True
 
 
 @pytest.mark.parametrize("since", [0, 60, QUARTER, QUARTER + 60, DAY, DAY + 3600, 2 * DAY])
@@ -156,12 +156,12 @@ def test_of_two_engines_one_sums_up() -> None:
 def test_a_window_counts_the_same_summed_up_or_not(since: int, length: int) -> None:
     for number in range(0, 3 * DAY, 5 * 3600 + 7 * 60):
         ended(MIDNIGHT + number, succeeded=number + 1, runs=[0.125])  # adds up exactly
-    span = Span(MIDNIGHT + since, MIDNIGHT + since + length, length)
+    span = TimeWindow(MIDNIGHT + since, MIDNIGHT + since + length, length)
     before = rollups.total(span, Which())
     sum_up(MIDNIGHT + 3 * DAY)
-    assert periods.reach().three_hours >= periods.reach().days >= MIDNIGHT + DAY
+    assert compaction.watermarks().three_hours >= compaction.watermarks().days >= MIDNIGHT + DAY
     assert rollups.total(span, Which()) == before
-    steps = Span(span.since // 3600 * 3600, span.until, 3600)
+    steps = TimeWindow(span.since // 3600 * 3600, span.until, 3600)
     assert sum(totals.finished for totals in rollups.by_step(steps, Which()).values()) >= before.finished
     for which in (Which(), Which(queue="default"), Which(task="t")):
         counted = rollups.by_step(replace(span, step=FIVE_MINUTES), which).values()
@@ -169,7 +169,7 @@ def test_a_window_counts_the_same_summed_up_or_not(since: int, length: int) -> N
 
 
 def test_the_pieces_make_up_the_window_and_are_as_long_as_possible() -> None:
-    known = Reach(five_minutes=10 * DAY, quarters=10 * DAY, three_hours=10 * DAY - 3 * HOUR, days=9 * DAY)
+    known = Watermarks(five_minutes=10 * DAY, quarters=10 * DAY, three_hours=10 * DAY - 3 * HOUR, days=9 * DAY)
     pieces = cover(DAY + 120, 10 * DAY + 300, DAY, known, tasks=False)
     assert pieces == [
         (MINUTE, DAY + 120, DAY + QUARTER), (QUARTER, DAY + QUARTER, DAY + 3 * HOUR), (THREE_HOURS, DAY + 3 * HOUR, 2 * DAY),
@@ -200,7 +200,7 @@ def test_what_is_too_old_goes_but_its_days_stay() -> None:
         LoadSample.objects.create(minute=at, sampled_at=at, looks=1, workers=0, slots=0, busy=0)
     assert prune_figures(max_age=timedelta(days=1), now=now) == 0, "nothing is summed up yet"
     sum_up(now.timestamp())
-    span = Span(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
+    span = TimeWindow(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
     before = rollups.by_step(span, Which())
     assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (288 + 1 + 96 + 2 + 8 + 2) + 1
     assert [row.minute.timestamp() for row in MinuteRollup.objects.all()] == [MIDNIGHT + 2 * DAY + 60]

@@ -5,8 +5,8 @@ from typing import Final
 
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
-from tasks_app.maintenance.reconciler import Recoverer, Searcher
-from zenith_site.common.alone import alone
+from tasks_app.maintenance.reconciler import HeldMessageRecovery, LostTaskSearch
+from zenith_site.common.advisory_locks import try_advisory_lock
 from zenith_site.common.loops import repeat
 
 #: Seconds between two passes.
@@ -19,20 +19,20 @@ _LOCK: Final = 0x726570616972
 
 def run(stop: threading.Event) -> None:
     """Repair until `stop` is set."""
-    recoverer, searcher = Recoverer(), Searcher()
+    recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
 
     def once() -> None:
-        with alone(_LOCK) as is_alone:
+        with try_advisory_lock(_LOCK) as is_alone:
             if is_alone:
-                repair(recoverer, searcher)
+                reconcile(recoverer, searcher)
 
     repeat(stop, "reconciler", once, every=PASS_EVERY)
 
 
-def repair(recoverer: Recoverer, searcher: Searcher) -> None:
+def reconcile(recoverer: HeldMessageRecovery, searcher: LostTaskSearch) -> None:
     """Make one pass. Raises django.db.Error, redis.RedisError or BrokerUnavailableError."""
     recoverer.look()
     lost = searcher.look()
     for start in range(0, len(lost), CHUNK):
         resend(lost[start : start + CHUNK])
-    cancel.settle()
+    cancel.revoke_requested()

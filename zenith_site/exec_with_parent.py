@@ -1,6 +1,6 @@
 """Run a program that ends when its parent does, as another user if asked; a script, run by path with nothing installed.
 
-    python -I -S tether.py PARENT_PID SIGNAL USER MODE PROGRAM [ARGUMENT…]
+    python -I -S exec_with_parent.py PARENT_PID SIGNAL USER MODE PROGRAM [ARGUMENT…]
 
 `manage.py up` starts every process through it. It asks the kernel for SIGNAL on the parent's death, changes to USER (`-` stays),
 and becomes PROGRAM by exec, so nothing of it remains in memory. MODE `search` keeps one capability across the change of user, to

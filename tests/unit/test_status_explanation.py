@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app.models import Task
 from tasks_app.queries.estimate import Estimate
-from tasks_app.queries.why import MAX_COUNTED, Facts, explain
+from tasks_app.queries.status_explanation import MAX_COUNTED, TaskContext, explain
 from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status, position
 
@@ -28,11 +28,11 @@ def task(status: Status, attempt: int = 0, **values: Any) -> Task:
     return Task(status=status, position=position(attempt, 0, status), queue="reports", max_retries=3, **values)
 
 
-def facts(**values: Any) -> Facts:
-    return Facts(now=NOW, **values)
+def facts(**values: Any) -> TaskContext:
+    return TaskContext(now=NOW, **values)
 
 
-SENTENCES: list[tuple[Task, Facts, str]] = [
+SENTENCES: list[tuple[Task, TaskContext, str]] = [
     (task(Status.SCHEDULED, not_before=NOW + timedelta(hours=3)), facts(), "It is held until it is due, in 3 h."),
     (task(Status.SCHEDULED, not_before=NOW), facts(), "It is held until it is due, now."),
     (task(Status.QUEUED), facts(), "No worker consumes the queue reports."),
@@ -107,7 +107,7 @@ SENTENCES: list[tuple[Task, Facts, str]] = [
 
 
 @pytest.mark.parametrize(("subject", "known", "sentence"), SENTENCES)
-def test_the_sentence(subject: Task, known: Facts, sentence: str) -> None:
+def test_the_sentence(subject: Task, known: TaskContext, sentence: str) -> None:
     assert sentence in explain(subject, known)
 
 

@@ -14,7 +14,7 @@ COUNTED_TO: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class NavCounts:
     """How much there is of what people look for. `workers` and `queues` are None while Redis does not answer.
 
     Attributes:
@@ -35,7 +35,7 @@ class Standing:
 _COUNT: Final = statements(__file__)["nav_counts"]
 
 
-def standing() -> Standing:
+def read_nav_counts() -> NavCounts:
     """Count, in one query. Raises django.db.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"most": COUNTED_TO})
@@ -43,5 +43,5 @@ def standing() -> Standing:
     try:
         online = [beat for beat in heartbeat.read_all() if beat.online]
     except redis.RedisError:
-        return Standing(running, waiting, dead, None, None)
-    return Standing(running, waiting, dead, len(online), len({queue for beat in online for queue in beat.queues}))
+        return NavCounts(running, waiting, dead, None, None)
+    return NavCounts(running, waiting, dead, len(online), len({queue for beat in online for queue in beat.queues}))

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from infra_app.agent.names import node_of, service_node
 from infra_app.errors import EngineError
-from infra_app.gateway import Engine, Figures, OwnedContainer
+from infra_app.gateway import ContainerStats, Engine, OwnedContainer
 from infra_app.models import Host
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 from zenith_site.common.loops import repeat
 
 #: Seconds between two readings.
@@ -39,7 +39,7 @@ _INSERT: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class NodeUsage:
     """What one container uses now; 100 percent is one CPU."""
 
     cpu_percent: float
@@ -48,7 +48,7 @@ class Use:
     network_tx_bytes: int
 
 
-class Gauge:
+class StatsReporter:
     """Reads what the containers of one host use.
 
     Arguments:
@@ -59,7 +59,7 @@ class Gauge:
         self._engine = engine
         self._host_id = host_id
         self._key = key
-        self._before: dict[str, Figures] = {}
+        self._before: dict[str, ContainerStats] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Read until stopped."""
@@ -85,12 +85,12 @@ class Gauge:
             at,
         )
         self._keep_totals(uses.values())
-        hints.changed("node-figures")
+        live_updates.refresh_pages("node-figures")
 
-    def _read(self, box: OwnedContainer) -> Figures | None:
-        return self._engine.figures(box.id)
+    def _read(self, box: OwnedContainer) -> ContainerStats | None:
+        return self._engine.stats(box.id)
 
-    def _keep_totals(self, uses: Iterable[Use]) -> None:
+    def _keep_totals(self, uses: Iterable[NodeUsage]) -> None:
         host = Host.objects.only("cpus").get(pk=self._host_id)
         found = list(uses)
         Host.objects.filter(pk=self._host_id).update(
@@ -99,16 +99,16 @@ class Gauge:
         )
 
 
-def use(before: Figures | None, now: Figures) -> Use:
+def use(before: ContainerStats | None, now: ContainerStats) -> NodeUsage:
     """Return what is used, from two readings; from a first one the CPU since the start is not known, and counts as none."""
     seconds = now.read_at - before.read_at if before else 0.0
     spent = now.cpu_seconds - before.cpu_seconds if before else 0.0
     # A container that was started again counts from nothing.
     percent = 100 * spent / seconds if seconds > 0 and spent >= 0 else 0.0
-    return Use(round(percent, 2), now.memory_bytes, now.network_rx_bytes, now.network_tx_bytes)
+    return NodeUsage(round(percent, 2), now.memory_bytes, now.network_rx_bytes, now.network_tx_bytes)
 
 
-def _keep(uses: Mapping[UUID, Use], at: datetime) -> None:
+def _keep(uses: Mapping[UUID, NodeUsage], at: datetime) -> None:
     if not uses:
         return
     rows = [

@@ -9,7 +9,7 @@ from zenith_site.common.sessions import require_own_session
 
 
 @contextmanager
-def alone(lock: int) -> Iterator[bool]:
+def try_advisory_lock(lock: int) -> Iterator[bool]:
     """Yield whether no other process is inside with the same number; the lock ends with the block or the connection.
 
     It holds no table, so the block may be long and read what it likes. Raises SharedSessionError.

@@ -12,9 +12,9 @@ from django.db.models import Count, Q, Sum
 
 from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
-from infra_app.placement import Nowhere, Room, Wish, choose
+from infra_app.placement import HostCapacity, ResourceRequest, Unschedulable, choose
 from infra_app.states import HOLDS_ROOM, Desired, NodeStatus
-from zenith_site.common.hints import changed
+from zenith_site.common.live_updates import refresh_pages
 
 #: Any number, the same everywhere: who holds it may count what the hosts have left.
 _LOCK: Final = 6_110_001
@@ -40,11 +40,11 @@ def place_waiting() -> int:
         waiting = list(waits.select_related("group__host").select_for_update(of=("self",), skip_locked=True)[:_CHUNK])
         placed = _place(waiting)
         if placed:
-            transaction.on_commit(lambda: changed("nodes"))
+            transaction.on_commit(lambda: refresh_pages("nodes"))
     return placed
 
 
-def rooms(group: NodeGroup | None = None) -> list[Room]:
+def host_capacities(group: NodeGroup | None = None) -> list[HostCapacity]:
     """Return what every host has left, by name; `alike` counts the nodes of the group. Two queries."""
     taken = Node.objects.filter(TAKES_ROOM, host__isnull=False).order_by().values_list("host_id")
     sums = taken.annotate(Sum("group__cpus"), Sum("group__memory_mb"))
@@ -53,10 +53,10 @@ def rooms(group: NodeGroup | None = None) -> list[Room]:
     return [_room(host, by_host.get(host.pk, (0.0, 0)), alike.get(host.pk, 0)) for host in Host.objects.order_by("name")]
 
 
-def wish_of(group: NodeGroup) -> Wish:
+def resource_request(group: NodeGroup) -> ResourceRequest:
     """Return what a node of a group needs; reads its host."""
     host = group.host.name if group.host else ""
-    return Wish(cpus=group.cpus, memory_mb=group.memory_mb, host=host, region=group.region, labels=group.labels)
+    return ResourceRequest(cpus=group.cpus, memory_mb=group.memory_mb, host=host, region=group.region, labels=group.labels)
 
 
 def _place(waiting: list[Node]) -> int:
@@ -66,10 +66,10 @@ def _place(waiting: list[Node]) -> int:
     hosts = {host.name: host for host in Host.objects.all()} if by_group else {}
     placed = 0
     for group, nodes in by_group.items():
-        wish, free = wish_of(group), {room.host: room for room in rooms(group)}
+        wish, free = resource_request(group), {room.host: room for room in host_capacities(group)}
         for node in nodes:
             found = choose(wish, list(free.values()))
-            if isinstance(found, Nowhere):
+            if isinstance(found, Unschedulable):
                 _keep_waiting(node, found)
                 continue
             free[found.host] = found.less(wish)
@@ -84,18 +84,18 @@ def _settle(node: Node, host: Host) -> None:
     NodeEvent.objects.create(node=node, kind="placed", message=f"on {host.name}")
 
 
-def _keep_waiting(node: Node, why: Nowhere) -> None:
+def _keep_waiting(node: Node, why: Unschedulable) -> None:
     if node.reason != why.reason:
         node.reason = why.reason
         node.save(update_fields=["reason"])
         NodeEvent.objects.create(node=node, kind="waiting", message=why.reason)
-        transaction.on_commit(lambda: changed("nodes"))
+        transaction.on_commit(lambda: refresh_pages("nodes"))
 
 
-def _room(host: Host, taken: tuple[float, int], alike: int) -> Room:
+def _room(host: Host, taken: tuple[float, int], alike: int) -> HostCapacity:
     cpus = host.cpus * settings.ZENITH_CPU_OVERCOMMIT
     memory_mb = host.memory_bytes // _MB
-    return Room(
+    return HostCapacity(
         host=host.name, cpus=cpus, cpus_free=cpus - taken[0],
         memory_mb=memory_mb, memory_free_mb=memory_mb - taken[1],
         online=host.online, cordoned=host.cordoned, region=host.region, labels=host.labels, alike=alike,

@@ -19,7 +19,7 @@ Application = Callable[[MutableMapping[str, Any], Any, Send], Awaitable[None]]
 LOOK_EVERY: Final = 0.05
 
 
-class SlowReaders:
+class WebSocketBackpressure:
     """Lets an application's `send` return once the client is ready for more, or gone."""
 
     def __init__(self, application: Application) -> None:

@@ -9,20 +9,20 @@ from typing import Any, Final
 from django.db import DatabaseError, connection
 
 from infra_app.agent.beats import Beats
-from infra_app.agent.figures import Gauge
+from infra_app.agent.inventory_reporter import InventoryReporter
 from infra_app.agent.lease import Lease, LeaseLostError
 from infra_app.agent.listen import Listener
 from infra_app.agent.logs import Logs
 from infra_app.agent.loop import Loop
+from infra_app.agent.node_reconciler import NodeReconciler
 from infra_app.agent.probe import Probe
 from infra_app.agent.services import Services
-from infra_app.agent.steps import Hand
-from infra_app.agent.survey import Survey
+from infra_app.agent.stats import StatsReporter
 from infra_app.gateway import Engine
 from infra_app.gateway.swarm import Swarm
 from infra_app.models import Host
 from infra_app.states import HOST_BEAT
-from zenith_site.common import faults, hints
+from zenith_site.common import faults, live_updates
 from zenith_site.common.loops import keep_running
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Agent:
                 host = lease.take()
                 if host is not None:
                     told = False
-                    _Tenure(self, lease, host).run(stop)
+                    _Leadership(self, lease, host).run(stop)
                 elif not told:
                     told = True
                     logger.warning("Another agent speaks for host %s; this one waits until it ends.", self.name)
@@ -65,27 +65,27 @@ class Agent:
             except LeaseLostError:
                 logger.warning("Host %s was taken over by another agent, or removed.", self.name)
             except Exception as error:
-                faults.note("agent", error)
+                faults.record_fault("agent", error)
                 stop.wait(AFTER_FAULT)
             # With it goes the lock, should this agent still have it.
             connection.close()
             stop.wait(TRY_EVERY)
 
 
-class _Tenure:
+class _Leadership:
     def __init__(self, agent: Agent, lease: Lease, host: Host) -> None:
         self._lease = lease
         self._host = host
         self._over = threading.Event()
         beats = Beats()
-        hand = Hand(agent.engine, host.pk, host.key, beats, agent.reached)
+        hand = NodeReconciler(agent.engine, host.pk, host.key, beats, agent.reached)
         self._loop = Loop(agent.engine, host.pk, host.key, hand, beats)
         self._probe = Probe(agent.engine, self._loop.touch_all)
         swarm = Swarm(agent.engine.connection)
         self._services = Services(swarm, host.pk, host.key, beats, lambda: self._probe.info)
-        self._gauge = Gauge(agent.engine, host.pk, host.key)
+        self._gauge = StatsReporter(agent.engine, host.pk, host.key)
         self._logs = Logs(agent.engine, host.pk)
-        self._survey = Survey(agent.engine.connection, host.pk, host.key)
+        self._survey = InventoryReporter(agent.engine.connection, host.pk, host.key)
         self._listener = Listener(
             agent.engine, host.key, touched=self._loop.touch, changed=self._survey.changed, opened=self._loop.touch_all
         )
@@ -95,7 +95,7 @@ class _Tenure:
         with faults.contained("agent probe", "the first look"):
             self._probe.look()
         self._lease.renew(self._host.pk, **self._probe.news())
-        hints.changed("nodes")
+        live_updates.refresh_pages("nodes")
         logger.warning("Agent of host %s.", self._host.name)
         parts = {
             "loop": self._loop.run, "probe": self._probe.run, "events": self._listener.run, "figures": self._gauge.run,
@@ -116,4 +116,4 @@ class _Tenure:
             for thread in threads:
                 thread.join()
         self._lease.release(self._host.pk)
-        hints.changed("nodes")
+        live_updates.refresh_pages("nodes")

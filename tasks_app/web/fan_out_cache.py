@@ -20,7 +20,7 @@ SPARKS_KEPT: Final = 10.0
 KEPT: Final = 10_000
 
 
-class Feed:
+class EventCache:
     """The newest events, read from PostgreSQL once for all sockets."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Feed:
                 self._start = self._events[0].id - 1
 
 
-class Frame:
+class FrameCache:
     """The Overview's fragments, rendered once for all sockets that want them at the same time."""
 
     def __init__(self) -> None:
@@ -84,17 +84,17 @@ class Frame:
         return render_to_string("overview/_frame.html", overview_context(self._sparks))
 
 
-class Shared:
+class FanOutCache:
     """The feed and the frame of one event loop (in tests there are several)."""
 
     def __init__(self) -> None:
-        self.feed = Feed()
-        self.frame = Frame()
+        self.feed = EventCache()
+        self.frame = FrameCache()
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictionary()
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOutCache] = WeakKeyDictionary()
 
 
-def shared() -> Shared:
+def fan_out_cache() -> FanOutCache:
     """Return what the sockets of the running loop share."""
-    return _by_loop.setdefault(asyncio.get_running_loop(), Shared())
+    return _by_loop.setdefault(asyncio.get_running_loop(), FanOutCache())

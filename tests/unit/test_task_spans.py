@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.attempts import AttemptView
-from tasks_app.queries.course import Course, course
+from tasks_app.queries.task_spans import TaskSpans, task_spans
 from tasks_app.web.state_diagram import RARE, layouts, path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import MOST_ROWS, WORDS, Timeline, timeline_drawing
 from zenith_worker.wire.states import OPEN, Status, note_position, position
@@ -31,17 +31,17 @@ def events(*told: Told) -> list[TaskEvent]:
     ]
 
 
-def took(*told: Told, now: float = 100, runs: Any = (), **values: Any) -> Course:
+def took(*told: Told, now: float = 100, runs: Any = (), **values: Any) -> TaskSpans:
     known = events(*told)
     last = max((event.position for event in known), default=0)
-    return course(Task(position=last, **values), known, runs, at(now))
+    return task_spans(Task(position=last, **values), known, runs, at(now))
 
 
-def spent(found: Course) -> list[tuple[Status, float]]:
+def spent(found: TaskSpans) -> list[tuple[Status, float]]:
     return [(span.status, span.seconds) for span in found.spans]
 
 
-def drawn(found: Course, due: datetime | None = None) -> Timeline:
+def drawn(found: TaskSpans, due: datetime | None = None) -> Timeline:
     timeline = timeline_drawing(found, due)
     assert timeline is not None
     return timeline
@@ -80,7 +80,7 @@ def test_a_run_tells_what_no_event_does() -> None:
 
 def test_notes_move_nothing() -> None:
     note = TaskEvent(status=Status.SCHEDULED, at=at(1), position=note_position(0))
-    found = course(Task(position=0), [*events((Status.SCHEDULED, 0)), note], [], at(5))
+    found = task_spans(Task(position=0), [*events((Status.SCHEDULED, 0)), note], [], at(5))
     assert [step.status for step in found.steps] == [Status.SCHEDULED]
 
 

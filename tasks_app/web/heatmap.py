@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import HeatRow
 from tasks_app.analytics.rollups import Which
-from tasks_app.maintenance.periods import DAY, Reach
+from tasks_app.maintenance.compaction import DAY, Watermarks
 from tasks_app.web.ranges import Range, ended
 
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
     query: str
 
 
-class Row(NamedTuple):
+class HeatmapRow(NamedTuple):
     """One day or weekday."""
 
     label: str
@@ -43,10 +43,10 @@ class Row(NamedTuple):
         return mark_safe("".join(_drawn(cell, listed) for cell in self.cells))  # noqa: S308 (numbers, and an escaped query)
 
 
-class Heat(NamedTuple):
+class Heatmap(NamedTuple):
     """The map, row by row; `by_date` or by weekday."""
 
-    rows: list[Row]
+    rows: list[HeatmapRow]
     by_date: bool
 
     @property
@@ -55,12 +55,12 @@ class Heat(NamedTuple):
         return [{"x": 28 * hour, "label": f"{hour:02}:00"} for hour in range(0, 24, 3)]
 
 
-def heat(shown: Range, which: Which, known: Reach) -> Heat:
+def heatmap(shown: Range, which: Which, known: Watermarks) -> Heatmap:
     """Return the map of what a page shows, in UTC. One query."""
     by_date = shown.span.until - shown.span.since <= BY_DATE
     rows = figures.heat_map(shown.span, which, by_date=by_date, zone="UTC", known=known)
     most = max((count for row in rows for count in row.finished), default=0)
-    return Heat([Row(_label(row.day), _cells(row, most, which)) for row in rows] if most else [], by_date)
+    return Heatmap([HeatmapRow(_label(row.day), _cells(row, most, which)) for row in rows] if most else [], by_date)
 
 
 def _drawn(cell: Cell, listed: str) -> str:

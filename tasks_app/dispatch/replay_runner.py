@@ -50,7 +50,7 @@ def step() -> bool:
         except Exception as error:
             if is_away(error):
                 raise
-            faults.note("replays", error, f"run {found.id}")
+            faults.record_fault("replays", error, f"run {found.id}")
             found.refresh_from_db()
             _end(found, RunState.STOPPED, f"It met an error that nobody foresaw: {type(error).__name__}: {error}"[:300])
         found.save()

@@ -16,7 +16,7 @@ from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, dis
 from tasks_app.models import DeadLetter, ReplayRun
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
-from zenith_site.common.callers import OPERATE, Caller, caller_of, note
+from zenith_site.common.callers import OPERATE, Caller, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ObjectField, add_problems
 from zenith_site.common.pages import answer, ask
@@ -60,7 +60,7 @@ class DiscardForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def replay_letters(request: HttpRequest) -> HttpResponse:
     """Ask how to replay (GET), and do it (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     chosen = _chosen(request)
     form = ReplayForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -74,7 +74,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
         else:
             done = sum(len(result.done) for result in results)
             runs = [result.run for result in results if result.run]
-            note(request, replayed=done, runs=[str(run.id) for run in runs])
+            audit_details(request, replayed=done, runs=[str(run.id) for run in runs])
             messages.success(request, _said(done, runs))
             return answer(request, "tasks:dead_letters")
     return _ask(request, form, [matching(which) for which in chosen], "Replay", "{} sent again, as a new task each.")
@@ -83,13 +83,13 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def discard_letters(request: HttpRequest) -> HttpResponse:
     """Ask why to discard (GET), and do it (POST)."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     chosen = _chosen(request)
     form = DiscardForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
             count = sum(discard(which, form.cleaned_data["note"], _origin(caller)) for which in chosen)
-        note(request, discarded=count)
+        audit_details(request, discarded=count)
         messages.success(request, f"{count:,} discarded.")
         return answer(request, "tasks:dead_letters")
     meant = [open_letters(which) for which in chosen]
@@ -99,7 +99,7 @@ def discard_letters(request: HttpRequest) -> HttpResponse:
 @require_POST
 def stop(request: HttpRequest, run_id: UUID) -> HttpResponse:
     """Stop a replay of many."""
-    caller = caller_of(request, OPERATE)
+    caller = authorize(request, OPERATE)
     if stop_run(run_id, _origin(caller)):
         messages.success(request, "The replay stops. What was replayed stays so.")
     else:

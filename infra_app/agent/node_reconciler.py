@@ -16,13 +16,13 @@ from django.utils import timezone
 from infra_app import work
 from infra_app.agent import record
 from infra_app.agent.beats import Beats
+from infra_app.agent.container_spec import NotReachableError, container_spec
 from infra_app.agent.names import HOST_LABEL, container_name
-from infra_app.agent.plan import Do, Move, delay_after, falls_after, how_it_ended, is_fresh, plan
-from infra_app.agent.recipe import NotReachableError, container_spec
+from infra_app.agent.plan import NextStep, Step, delay_after, falls_after, how_it_ended, is_fresh, plan
 from infra_app.errors import EngineRefusedError, EngineUnreachableError, NameTakenError
 from infra_app.gateway import ContainerState, Engine
+from infra_app.masked_environment import left_out
 from infra_app.models import Node
-from infra_app.shown import left_out
 from infra_app.states import Desired, NodeStatus
 from infra_app.work import Beat
 from zenith_site.common.errors import ZenithError
@@ -40,7 +40,7 @@ TAIL: Final = 200
 _MOST_STEPS: Final = 12
 
 
-class Hand:
+class NodeReconciler:
     """Takes the steps of the nodes of one host.
 
     Arguments:
@@ -56,7 +56,7 @@ class Hand:
         self._reached = reached
         self._told: dict[UUID, float] = {}
 
-    def settle(self, node_id: UUID) -> datetime | None:
+    def reconcile(self, node_id: UUID) -> datetime | None:
         """Take a node as far as it can be taken now; return when to look again, None for when something happens.
 
         Raises EngineUnreachableError, redis.RedisError or django.db.Error: nothing is known then, and nothing is written.
@@ -68,9 +68,9 @@ class Hand:
             try:
                 box = self._find(node)
                 move = plan(node, box, self._beat(node, box), timezone.now())
-                if move.do is Do.SETTLE:
+                if move.do is Step.SETTLE:
                     return self._settled(node, box, move)
-                if move.do is Do.TELL_DRAIN:
+                if move.do is Step.TELL_DRAIN:
                     return self._tell_drain(node)
                 self._take(move.do, node, box)
             except (EngineRefusedError, NotReachableError) as error:
@@ -101,27 +101,27 @@ class Hand:
             return None
         return self._beats.of(node.worker)
 
-    def _settled(self, node: Node, box: ContainerState | None, move: Move) -> datetime | None:
+    def _settled(self, node: Node, box: ContainerState | None, move: NextStep) -> datetime | None:
         assert move.status is not None  # noqa: S101 (for the type checker: SETTLE always has one)
         if box is not None:
             # An agent that died right after a step may not have written it.
             record.observe(node, container_id=box.id, image_id=box.image_id, started_at=box.started_at)
-        record.settle(node, move.status, move.reason)
+        record.set_status(node, move.status, move.reason)
         return move.again
 
-    def _take(self, do: Do, node: Node, box: ContainerState | None) -> None:
+    def _take(self, do: Step, node: Node, box: ContainerState | None) -> None:
         if box is None:
             self._create(node)
-        elif do is Do.START:
+        elif do is Step.START:
             self._start(node, box)
-        elif do is Do.REPLACE:
+        elif do is Step.REPLACE:
             self._image(node)
             self._stop(node, box)
-        elif do is Do.STOP:
+        elif do is Step.STOP:
             self._stop(node, box)
-        elif do is Do.REMOVE:
+        elif do is Step.REMOVE:
             self._remove(node, box)
-        elif do is Do.NOTE_END:
+        elif do is Step.NOTE_END:
             self._note_end(node, box)
 
     def _create(self, node: Node) -> None:

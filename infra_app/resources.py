@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from infra_app.inventory_snapshots import image_name, uptime
 from infra_app.models import HostSnapshot
-from infra_app.sight import image_name, uptime
 from infra_app.types import ContainerSeen
 
 _SHORT_ID: Final = 12
 
 
-class Kind(StrEnum):
+class ResourceKind(StrEnum):
     """What can be held."""
 
     CONTAINER = "container"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
         return f"{self.value.capitalize()}s"
 
 
-class Use(StrEnum):
+class Usage(StrEnum):
     """Whether anything needs it."""
 
     USED = "in use"
@@ -36,7 +36,7 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Resource:
     """A container, image, volume or network.
 
     Attributes:
@@ -46,11 +46,11 @@ class Holding:
         node_id: of the node that a container is.
     """
 
-    kind: Kind
+    kind: ResourceKind
     id: str
     name: str
     status: str
-    use: Use
+    use: Usage
     size: int | None
     host: str
     about: str
@@ -69,14 +69,14 @@ class Holding:
         return any(wanted in words.lower() for words in (self.name, self.id, self.about, self.status, *self.used_by))
 
 
-def holdings(snapshots: Iterable[HostSnapshot]) -> list[Holding]:
+def resources(snapshots: Iterable[HostSnapshot]) -> list[Resource]:
     """Return all that the hosts hold, by kind, host and name."""
     found = [holding for snapshot in snapshots for holding in _of_host(snapshot)]
-    order = list(Kind)
+    order = list(ResourceKind)
     return sorted(found, key=lambda holding: (order.index(holding.kind), holding.host, holding.name))
 
 
-def _of_host(snapshot: HostSnapshot) -> Iterator[Holding]:
+def _of_host(snapshot: HostSnapshot) -> Iterator[Resource]:
     host = snapshot.host.name
     by_image: dict[str, list[str]] = defaultdict(list)
     for container in snapshot.containers:
@@ -84,33 +84,35 @@ def _of_host(snapshot: HostSnapshot) -> Iterator[Holding]:
         yield _container(container, host)
     for image in snapshot.images:
         users = by_image.get(image["id"], [])
-        yield Holding(
-            kind=Kind.IMAGE, id=image["id"], name=image_name(image), status="", use=_use(image["dangling"], users), host=host,
-            size=image["size"], about=", ".join(image["tags"][1:]), used_by=users,
+        yield Resource(
+            kind=ResourceKind.IMAGE, id=image["id"], name=image_name(image), status="",
+            use=_use(image["dangling"], users), host=host, size=image["size"], about=", ".join(image["tags"][1:]), used_by=users,
         )  # fmt: skip
     for volume in snapshot.volumes:
-        yield Holding(
-            kind=Kind.VOLUME, id=volume["name"], name=volume["name"], status="", use=_use(volume["dangling"], volume["used_by"]),
-            size=volume["size"], host=host, about=volume["driver"], used_by=volume["used_by"],
+        yield Resource(
+            kind=ResourceKind.VOLUME, id=volume["name"], name=volume["name"], status="",
+            use=_use(volume["dangling"], volume["used_by"]), size=volume["size"], host=host,
+            about=volume["driver"], used_by=volume["used_by"],
         )  # fmt: skip
     for network in snapshot.networks:
         members = [f"{member['name']} {member['ip']}".strip() for member in network["members"]]
         about = ", ".join([network["driver"], *network["subnets"], *(["internal"] if network["internal"] else [])])
-        yield Holding(
-            kind=Kind.NETWORK, id=network["id"], name=network["name"], status="", use=_use(False, members), size=None, host=host,
+        yield Resource(
+            kind=ResourceKind.NETWORK, id=network["id"], name=network["name"], status="",
+            use=_use(False, members), size=None, host=host,
             about=about, used_by=members,
         )  # fmt: skip
 
 
-def _container(container: ContainerSeen, host: str) -> Holding:
+def _container(container: ContainerSeen, host: str) -> Resource:
     uses = [*(network["name"] for network in container["networks"]), *container["volumes"]]
     running = container["status"] == "running"
-    return Holding(
-        kind=Kind.CONTAINER, id=container["id"], name=container["name"], status=container["status"], host=host,
-        use=Use.USED if running else Use.UNUSED, size=container["size"], about=container["image"], used_by=uses,
+    return Resource(
+        kind=ResourceKind.CONTAINER, id=container["id"], name=container["name"], status=container["status"], host=host,
+        use=Usage.USED if running else Usage.UNUSED, size=container["size"], about=container["image"], used_by=uses,
         uptime=uptime(container), node_id=container["node_id"],
     )  # fmt: skip
 
 
-def _use(dangling: bool, users: list[str]) -> Use:
-    return Use.DANGLING if dangling else Use.USED if users else Use.UNUSED
+def _use(dangling: bool, users: list[str]) -> Usage:
+    return Usage.DANGLING if dangling else Usage.USED if users else Usage.UNUSED

@@ -25,7 +25,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TaskSpan:
     """A stretch of time in one status; `into`: what the task came into next, None where it is there still."""
 
     status: Status
@@ -42,22 +42,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class TaskSpans:
     """All steps and stretches of a task, oldest first."""
 
     steps: list[Step]
-    spans: list[Span]
+    spans: list[TaskSpan]
 
     def seconds_in(self, status: Status) -> float:
         """How long the task was in a status, all its stretches together."""
         return sum(span.seconds for span in self.spans if span.status == status)
 
 
-def course(task: Task, events: Iterable[TaskEvent], attempts: Sequence[AttemptView], now: datetime) -> Course:
+def task_spans(task: Task, events: Iterable[TaskEvent], attempts: Sequence[AttemptView], now: datetime) -> TaskSpans:
     """Put a task's steps together; what it is in still lasts until `now`."""
     steps = _steps(events, attempts)
     due = task.not_before if steps and steps[-1].attempt == task.attempt else None
-    return Course(steps, _spans(_with_backoffs(steps, _due_times(steps, attempts, due)), task.finished_at or now))
+    return TaskSpans(steps, _spans(_with_backoffs(steps, _due_times(steps, attempts, due)), task.finished_at or now))
 
 
 def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list[Step]:
@@ -102,13 +102,13 @@ def _with_backoffs(steps: Sequence[Step], dues: Mapping[tuple[int, int], datetim
     return told
 
 
-def _spans(steps: Sequence[Step], now: datetime) -> list[Span]:
-    spans: list[Span] = []
+def _spans(steps: Sequence[Step], now: datetime) -> list[TaskSpan]:
+    spans: list[TaskSpan] = []
     for index, step in enumerate(steps):
         if step.status in TERMINAL:
             break
         following = steps[index + 1] if index + 1 < len(steps) else None
         start = max(spans[-1].end, step.at) if spans else step.at
         end = max(start, following.at if following else now)
-        spans.append(Span(step.status, start, end, step.attempt, step.delivery, following.status if following else None))
+        spans.append(TaskSpan(step.status, start, end, step.attempt, step.delivery, following.status if following else None))
     return spans

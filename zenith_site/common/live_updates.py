@@ -20,16 +20,16 @@ PAGES: Final = "pages"
 CHANGED: Final = "page.changed"
 
 
-def changed(*topics: str) -> None:
+def refresh_pages(*topics: str) -> None:
     """Tell every open page that shows one of these topics to read it again; never raises.
 
     Topics are names that pages and callers agree on: `dead-letters`, `queues`, `nodes`, … .
     Call it after the commit.
     """
-    tell(PAGES, {"type": CHANGED, "topics": list(topics)})
+    send_to_group(PAGES, {"type": CHANGED, "topics": list(topics)})
 
 
-def tell(group: str, message: dict[str, Any]) -> None:
+def send_to_group(group: str, message: dict[str, Any]) -> None:
     """Send a message to a group of sockets from any thread; never raises and does not wait."""
     asyncio.run_coroutine_threadsafe(_send(group, message), _loop())
 

@@ -67,7 +67,7 @@ _OLDEST_QUARTER: Final = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Watermarks:
     """Up to when, in Unix time, everything is summed up; 0 where nothing is."""
 
     five_minutes: int
@@ -81,15 +81,15 @@ class Reach:
         return lengths[seconds]
 
 
-def reach() -> Reach:
+def watermarks() -> Watermarks:
     """Return how far the periods of each length go, in one query."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}", LENGTHS)
         newest = cursor.fetchone()
-    return Reach(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
+    return Watermarks(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
 
 
-def sum_up(now: float | None = None) -> bool:
+def compact(now: float | None = None) -> bool:
     """Sum up what is due, a chunk of it; return whether there is more. Raises django.db.Error."""
     now = time.time() if now is None else now
     with transaction.atomic(), connection.cursor() as cursor:
@@ -107,7 +107,7 @@ def sum_up(now: float | None = None) -> bool:
 
 def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool:
     """Sum up the periods of one length that are complete now, and those around late quarters; return whether any were due."""
-    known = reach()
+    known = watermarks()
     due = _due(cursor, seconds, known.quarters, _oldest(cursor, _OLDEST_QUARTER))
     # What was not reached yet has its turn later: one in front of it would make it look as if it were done.
     again = {start // seconds * seconds for start in late if start < known.of(seconds)}
@@ -117,7 +117,7 @@ def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool
 
 def _sum_up_shorter(cursor: CursorWrapper, late: list[int], oldest: int | None) -> bool:
     """Sum up the five minutes of quarters that are done, and those of late ones; return whether any were due."""
-    known = reach()
+    known = watermarks()
     due = _due(cursor, FIVE_MINUTES, known.quarters, oldest)
     again = {start + step for start in late if start < known.five_minutes for step in range(0, QUARTER, FIVE_MINUTES)}
     # Where the oldest minute lies in the middle of a quarter, a late one may be due as well; twice, it would count double.
@@ -132,7 +132,7 @@ def _take_late(cursor: CursorWrapper, now: float) -> list[int]:
     """
     cursor.execute("DELETE FROM tasks_app_lateperiod RETURNING extract(epoch FROM start)::bigint")
     found = [row[0] for row in cursor.fetchall()]
-    quarters = reach().quarters
+    quarters = watermarks().quarters
     oldest = now - settings.ZENITH_RETENTION_DAYS * DAY
     # What was never summed up will be when its turn comes.
     return sorted(start for start in found if oldest < start < quarters)

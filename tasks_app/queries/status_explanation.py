@@ -11,7 +11,7 @@ from django.utils import timezone
 from tasks_app.models import Task
 from tasks_app.models.places import Place
 from tasks_app.queries.estimate import Estimate, estimate, work_before
-from tasks_app.search.parser import Choice, Search
+from tasks_app.search.parser import FilterValue, Search
 from tasks_app.search.planner import find, waiting_before
 from zenith_worker.wire import broker_queues, heartbeat, pauses
 from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
@@ -29,7 +29,7 @@ _NEEDS_WORKERS: Final = (Status.PENDING, Status.QUEUED, Status.RECEIVED, Status.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class TaskContext:
     """What the sentence is made from.
 
     Attributes:
@@ -48,34 +48,34 @@ class Facts:
     holder: WorkerBeat | None = None
 
 
-def why(task: Task) -> str:
+def explain_status(task: Task) -> str:
     """Return the sentence, from four queries at most and the workers' heartbeats."""
     return explain(task, gather(task))
 
 
-def gather(task: Task) -> Facts:
+def gather(task: Task) -> TaskContext:
     """Return what is known about whatever a task waits for."""
     now = timezone.now()
     if task.status not in _NEEDS_WORKERS:
-        return Facts(now=now)
+        return TaskContext(now=now)
     try:
         workers = heartbeat.read_all()
         paused = task.queue in pauses.read()
         holder = _holder(task, workers)
     except redis.RedisError:
-        return Facts(now=now, workers=None)
+        return TaskContext(now=now, workers=None)
     if task.status != Status.QUEUED or paused or holder:
-        return Facts(now=now, workers=workers, paused=paused, holder=holder)
+        return TaskContext(now=now, workers=workers, paused=paused, holder=holder)
     before = waiting_before(Place(task.created_at, task.id), task.queue, MAX_COUNTED + 1)
     ahead = sum(before.values()) if before is not None else _counted_before(task)
     serving = _serving(task, workers)
     wait = estimate(work_before(before, serving, now)) if before is not None and ahead <= MAX_COUNTED and serving else None
-    return Facts(now=now, workers=workers, ahead=ahead, wait=wait)
+    return TaskContext(now=now, workers=workers, ahead=ahead, wait=wait)
 
 
 def _counted_before(task: Task) -> int:
     """Count what waits before a task where there are too many names to tell its kinds apart."""
-    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(Choice(task.queue),))
+    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(FilterValue(task.queue),))
     return len(find(waiting, Place(task.created_at, task.id), MAX_COUNTED + 1).places)
 
 
@@ -89,7 +89,7 @@ def _holder(task: Task, workers: Sequence[WorkerBeat]) -> WorkerBeat | None:
     return next((worker for worker in keeping if mine.intersection(worker.tags)), None)
 
 
-def explain(task: Task, facts: Facts) -> str:
+def explain(task: Task, facts: TaskContext) -> str:
     """Return the sentence."""
     if task.cancel_requested_at and not task.is_finished:
         return "Its cancellation was asked for, and is being carried out."
@@ -120,7 +120,7 @@ def explain(task: Task, facts: Facts) -> str:
             return "It sent other tasks in its place; the last of them brings its outcome."
 
 
-def _queued(task: Task, facts: Facts) -> str:
+def _queued(task: Task, facts: TaskContext) -> str:
     if facts.workers is None:
         return f"It waits in the queue {task.queue}; the broker does not answer, so nobody knows which workers are there."
     if facts.holder is not None:
@@ -139,7 +139,7 @@ def _held(task: Task, worker: WorkerBeat) -> str:
     return f"{worker.name} has it, and holds it until its time: whoever sent it gave it an ETA or a countdown."
 
 
-def _place_in_queue(task: Task, facts: Facts, serving: Sequence[WorkerBeat]) -> str:
+def _place_in_queue(task: Task, facts: TaskContext, serving: Sequence[WorkerBeat]) -> str:
     wait = ""
     if facts.wait is not None and facts.wait.seconds >= SHORTEST_WAIT:
         wait = f", {'at least' if facts.wait.at_least else 'about'} {_span(facts.wait.seconds)}"
@@ -183,13 +183,13 @@ def _serving(task: Task, workers: Sequence[WorkerBeat]) -> list[WorkerBeat]:
     return [worker for worker in workers if worker.online and task.queue in worker.queues]
 
 
-def _reserved(task: Task, facts: Facts) -> str:
+def _reserved(task: Task, facts: TaskContext) -> str:
     said = _at_worker(task, facts, "has reserved it, and runs other tasks first")
     worker = next((beat for beat in facts.workers or () if beat.name == task.worker and beat.online), None)
     return " ".join(filter(None, (said, _takes_too_many(worker) if worker else "")))
 
 
-def _retrying(task: Task, facts: Facts) -> str:
+def _retrying(task: Task, facts: TaskContext) -> str:
     error = f" with {task.error_type}" if task.error_type else ""
     allowed = f" of {task.attempts_allowed}" if task.attempts_allowed else ""
     starts = f"attempt {task.attempt + 1}{allowed} starts {_in(task.not_before, facts.now)}"
@@ -204,7 +204,7 @@ def _retrying(task: Task, facts: Facts) -> str:
     return f"{said} {workers} its queue {task.queue}, {free} slot{'' if free == 1 else 's'} free."
 
 
-def _at_worker(task: Task, facts: Facts, does: str) -> str:
+def _at_worker(task: Task, facts: TaskContext, does: str) -> str:
     worker = next((beat for beat in facts.workers or () if beat.name == task.worker), None)
     if facts.workers is not None and (worker is None or not worker.online):
         return f"{task.worker or 'Its worker'} has not been heard from lately; if it died, another worker gets the task."

@@ -14,7 +14,7 @@ from infra_app.agent.names import node_of, service_node
 from infra_app.errors import EngineError
 from infra_app.gateway import Connection, EngineEvent, Sizes, inventory, sizes
 from infra_app.models import HostSnapshot
-from zenith_site.common import hints
+from zenith_site.common import live_updates
 from zenith_site.common.loops import repeat
 
 #: Seconds between two looks without a change, and at least between two with one.
@@ -28,7 +28,7 @@ TICK: Final = 0.5
 _SIZED: Final = frozenset({"image", "volume"})
 
 
-class Survey:
+class InventoryReporter:
     """Keeps a host's snapshot.
 
     Arguments:
@@ -89,4 +89,4 @@ class Survey:
             return
         HostSnapshot.objects.update_or_create(host_id=self._host_id, defaults={**found, "taken_at": timezone.now()})
         self._written = found
-        hints.changed("inventory")
+        live_updates.refresh_pages("inventory")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-class Lasting:
+class Debounce:
     """Since when something has been seen at every look.
 
     A look that comes more than `late` seconds after the one before says nothing about the time between, and begins anew.
