@@ -20,7 +20,7 @@ TOOLS = Path(sys.executable).parent
 PYTHON = (sys.executable, "-m")
 CORES = os.cpu_count() or 1
 #: Fault cases and nodes mostly wait, so there are more processes than cores.
-PROCESSES = CORES + 3
+PROCESSES = CORES + 4
 #: What can be tested without a process of Zenith's own, a browser or an engine, and be rolled back.
 QUICK = "not processes and not commits and not browser and not docker and not faults"
 QUICK_PATHS = ("tests/unit", "tests/integration")

@@ -1,20 +1,24 @@
 """A pytest plugin: which tests run beside each other under pytest-xdist, and in which order.
 
 A file is a unit, run by one process from end to end, so that its module's fixtures are made once. Those in a browser share one,
-for the sake of one running site; of tests/witness each test is one. Units that take long begin first.
+for the sake of one running site; of tests/witness each test is one. Units that take long begin first; they mostly wait, so one
+process begins at the other end of the queue, with what keeps a core busy.
 
 Order is drawn by pytest-randomly, whose seed is printed: `--randomly-seed=…` draws the same again.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import PurePosixPath
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
+CORES = os.cpu_count() or 1
 #: A directory whose files are one unit, and one that is not: of the pages, with data of their own.
 SHARED = "tests/browser"
 APART = "tests/browser/test_pages.py"
@@ -39,11 +43,16 @@ def unit_of(nodeid: str) -> str:
 
 
 class UnitScheduling(LoadScopeScheduling):
-    """Hands out units in the order in which they were collected."""
+    """Hands out units in the order in which they were collected; to one process from the end."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)
         config.option.loadscopereorder = False
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if len(self.nodes) > CORES and node is self.nodes[0]:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)

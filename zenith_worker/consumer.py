@@ -20,6 +20,7 @@ from zenith_worker.carried import stamp
 from zenith_worker.errors import DeliveredTooOftenError
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import broker_queues, heartbeat, stream
+from zenith_worker.wire.client import is_text
 from zenith_worker.wire.deliveries import lost, most_deliveries
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import REFUSED_HEADER
@@ -37,6 +38,8 @@ OTHERS_HAVE: Final = 10.0
 REFUSED_FOR: Final = 2.0
 #: What a body's third part may hold (celery.app.amqp).
 _EMBEDDED: Final = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
+#: What keys in Redis are named after: JSON may hold half of a surrogate pair, which no key can.
+_IDS: Final = ("id", "group")
 #: Headers that Celery counts with, though anybody may write them.
 _COUNTS: Final = {"retries": "attempt", "replaced_task_nesting": "nesting"}
 
@@ -151,9 +154,15 @@ def _refusals(message: Any) -> dict[str, float]:
 
 
 def _check(message: Any) -> None:
-    """Raise InvalidTaskError for a body of Celery's protocol 2 that is none: parts of it are only looked at in the pool."""
+    """Raise InvalidTaskError for ids that are no text, and a body of Celery's protocol 2 that is none.
+
+    Celery looks at parts of the body only in the pool, and at ids only where it stores the result.
+    """
     if not (isinstance(message.headers, dict) and "task" in message.headers):
-        return  # protocol 1, or no task at all: Celery looks closely
+        # Protocol 1, or no task at all: Celery looks closely at the rest.
+        _check_ids(message.payload)
+        return
+    _check_ids(message.headers)
     body = message.payload
     if isinstance(body, dict) and "args" in body:
         return
@@ -164,6 +173,13 @@ def _check(message: Any) -> None:
                     raise InvalidTaskError(f"its {name} is not what Celery puts there")
         case _:
             raise InvalidTaskError("its body is not a task's: arguments, named arguments, and what follows them")
+
+
+def _check_ids(names: Any) -> None:
+    for name in _IDS:
+        value = names.get(name) if isinstance(names, dict) else None
+        if isinstance(value, str) and not is_text(value):
+            raise InvalidTaskError(f"its {name} is no text: {value!r}")
 
 
 def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, kept: str, hostname: str) -> Event:

@@ -104,9 +104,12 @@ def _learn(state: TaskState, event: Event) -> None:
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)
-    if event.nesting and state.name:
-        return  # the row shows what was asked for, not what the task sent in its place
-    state.name = state.name or event.name
+    # The row shows what was asked for. What the task sent in its place stands there only until a step of its own tells that.
+    if event.nesting:
+        state.name, state.queue = state.name or event.name, state.queue or event.queue
+        return
+    if event.name and state.name != event.name:
+        state.name, state.queue = event.name, event.queue
     state.queue = state.queue or event.queue
     state.args = state.args or event.args
     state.kwargs = state.kwargs or event.kwargs

@@ -96,6 +96,7 @@ def it_works(stack: Stack, web: httpx.Client, node: UUID) -> None:
     for path in (*PAGES, f"/nodes/{node}/log/", f"/api/v1/nodes/{node}/logs"):
         answer = web.get(path, follow_redirects=True)
         assert answer.status_code == 200, (path, answer.text)
+    assert "No metrics of" not in stack.news()
     assert web.get("/health").json()["status"] == "active"
     told = io.StringIO()
     with pytest.raises(SystemExit):

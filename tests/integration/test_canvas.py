@@ -240,12 +240,11 @@ def test_a_replacement_brings_the_outcome_under_the_same_id(kind: str, numbers: 
     else:
         result = AsyncResult(run("canvas.replace_with", data=kind, numbers=list(numbers)))
     assert result.get(timeout=PATIENCE) == expected
-    row = ended(result.id)
-    assert row.status == "SUCCESS"
-    assert row.name.startswith("canvas.replace"), "the row shows what was asked for"
+    assert ended(result.id).status == "SUCCESS"
     times = 1 + (kind == "itself") + (how == "dispatch")
     assert eventually(lambda: steps(result.id).count("REPLACED") >= times, but=lambda: steps(result.id))
     assert steps(result.id).count("REPLACED") == times
+    assert ended(result.id).name.startswith("canvas.replace"), "the row shows what was asked for"
 
 
 def test_a_replacement_that_fails_fails_the_task(log: str) -> None:
@@ -437,11 +436,20 @@ def send(headers: dict[str, Any], body: Any = ([], {}, {}), **properties: Any) -
         ({"timelimit": "x"}, ([], {}, {}), None),
         ({"task": 5}, ([], {}, {}), "FAILURE"),
         ({"task": "canvas.nobody_knows"}, ([], {}, {}), "FAILURE"),
+        ({"group": "half of a pair: \ud800"}, ([], {}, {}), "FAILURE"),
     ],
 )
 def test_a_message_that_cannot_be_run_has_an_end_and_stops_nobody(headers: dict[str, Any], body: Any, status: str | None) -> None:
     row = ended(send(headers, body))
     assert status is None or row.status == status, (row.error_type, row.error_message)
+    assert tasks.add.delay(1).get(timeout=PATIENCE) == 1
+
+
+def test_an_id_that_is_no_text_fails_its_task_before_its_body_runs() -> None:
+    half = f"half of a pair, {uuid.uuid4()}: \ud800"
+    send({"id": half})
+    row = ended(str(key_of(half)))
+    assert (row.status, row.error_type, row.started_at) == ("FAILURE", "InvalidTaskError", None)
     assert tasks.add.delay(1).get(timeout=PATIENCE) == 1
 
 

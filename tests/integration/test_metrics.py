@@ -29,6 +29,7 @@ from zenith_site.metrics import web
 from zenith_site.metrics.sources import sources
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.events import Event
+from zenith_worker.wire.keys import RECORDER_STATS
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -246,6 +247,14 @@ def test_what_waits_to_be_recorded_is_told_and_then_how_it_was_recorded() -> Non
     assert (found[f"{batch}_sum", ()], found[f"{batch}_count", ()]) == (3, 1)
     assert found["zenith_recorder_delay_seconds_count", ()] == 1
     assert found["zenith_recorder_delay_seconds_sum", ()] < 60
+
+
+def test_a_count_of_the_recorders_that_is_no_number_counts_as_nothing() -> None:
+    stream.client().hset(RECORDER_STATS, mapping={"size:5": "Infinity", "size:10": 3, "size:sum": "9" * 400})
+    found = samples()
+    batch = "zenith_recorder_batch_entries"
+    assert [found[f"{batch}_bucket", (("le", bound),)] for bound in ("5", "10")] == [0, 3]
+    assert found[f"{batch}_sum", ()] == 0
 
 
 def test_hosts_and_nodes_are_counted_by_how_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import asdict
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -165,3 +166,17 @@ def test_a_retry_says_when_the_task_runs_again_also_when_it_is_heard_of_late() -
     retry, running = step(Status.RETRY, 3, not_before=20.0), step(Status.STARTED, 21, 1)
     assert folded(deepcopy(SENT), [retry, running]).not_before == 20.0
     assert folded(deepcopy(SENT), [running, retry]).not_before == 20.0
+
+
+def test_the_row_shows_what_was_asked_for_in_whatever_order_a_replacement_is_heard_of() -> None:
+    asked, sent = {"name": "asked", "queue": "q"}, {"name": "sent", "queue": "p"}
+    history = [
+        step(Status.QUEUED, 1, **asked, args=[1], kwargs={"a": 1}, priority=3),
+        step(Status.STARTED, 2, **asked, worker="a"),
+        step(Status.REPLACED, 3, **asked, worker="a"),
+        step(Status.STARTED, 4, nesting=1, **sent, args=[2], kwargs={"b": 2}, priority=5, worker="b"),
+        step(Status.SUCCESS, 5, nesting=1, **sent, worker="b"),
+    ]
+    states = [folded(TaskState(id="t"), list(order)) for order in permutations(history)]
+    shown = {(state.name, state.queue, str(state.args), str(state.kwargs), state.priority, state.status) for state in states}
+    assert shown == {("asked", "q", "[1]", "{'a': 1}", 3, Status.SUCCESS)}

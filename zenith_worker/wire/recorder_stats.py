@@ -42,9 +42,13 @@ class Recorded:
 
 
 def read() -> Recorded:
-    """Return what was counted. Raises redis.RedisError."""
-    found = {text(name): int(value) for name, value in client().hgetall(RECORDER_STATS).items()}
+    """Return what was counted; what is no number there counts as nothing. Raises redis.RedisError."""
+    found = {text(name): _number(text(value)) for name, value in client().hgetall(RECORDER_STATS).items()}
     return Recorded(_distribution(found, "size", SIZES, 1), _distribution(found, "delay", DELAYS_MS, 1000))
+
+
+def _number(value: str) -> int:
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else 0
 
 
 def _distribution(found: dict[str, int], name: str, bounds: Sequence[int], unit: int) -> Distribution:
