@@ -23,6 +23,7 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from zenith_site.common import faults
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
@@ -44,8 +45,6 @@ MOST_TOLD: Final = 500
 FIRST_PAUSE: Final = 10.0
 LONGEST_PAUSE: Final = 1800.0
 TRIED_FOR: Final = timedelta(days=1)
-#: Any number that no other advisory lock of this database uses ("outbox" in ASCII).
-_LOCK: Final = 0x6F7574626F78
 
 _SQL: Final = statements(__file__)
 _TELL: Final = _SQL["tell_opened"]
@@ -112,7 +111,7 @@ def claim() -> ClaimedMessage | None:
         return None
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.OUTBOX])
         _waiting().exclude(channel__in=channels.configured()).update(
             state=DeliveryState.SKIPPED, error="This channel is not set."
         )

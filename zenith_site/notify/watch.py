@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from zenith_site.common.advisory_locks import try_advisory_lock
+from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import contained
 from zenith_site.common.live_updates import refresh_pages
@@ -32,8 +32,6 @@ LATE: Final = 20.0
 #: Seconds without news after which an open notification is closed, without anybody being told: a worker that never comes back.
 FORGOTTEN_AFTER: Final = 24 * 3600.0
 FORGOTTEN: Final = "Nothing more was heard of it for a day."
-#: Any number that no other advisory lock of this database uses ("notify" in ASCII); the kind is added.
-_LOCK: Final = 0x6E6F74696679
 
 _SQL: Final = statements(__file__)
 _REPORT: Final = _SQL["report_conditions"]
@@ -61,8 +59,8 @@ class Watch:
             raise failed[0]
 
     def _look_at(self, rule: Rule) -> None:
-        with try_advisory_lock(_LOCK + list(NotificationKind).index(rule.kind)) as is_alone:
-            if not is_alone:
+        with try_advisory_lock(AdvisoryLock.NOTIFICATIONS + list(NotificationKind).index(rule.kind)) as acquired:
+            if not acquired:
                 return
             open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
             found = rule.look(open_keys)
