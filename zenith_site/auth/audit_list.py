@@ -13,7 +13,7 @@ from django.db.models import Max, Min, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from zenith_site.auth import refusals
-from zenith_site.common.jsonsafe import storable_text
+from zenith_site.common.jsonsafe import require_storable
 from zenith_site.models import AuditEntry
 
 DEFAULT_LIMIT: Final = 100
@@ -44,13 +44,7 @@ def _address(value: str) -> str:
     return str(ip_address(value)) if value else ""
 
 
-def _text(value: str) -> str:
-    if storable_text(value) != value:
-        raise ValueError("must be Unicode without NUL")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(require_storable)]
 
 
 @dataclass(frozen=True, slots=True)

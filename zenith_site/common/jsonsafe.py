@@ -124,6 +124,13 @@ def storable_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def require_storable(text: str) -> str:
+    """Return `text` as it is. Raises ValueError if PostgreSQL cannot store it: it holds a NUL character or a lone surrogate."""
+    for problem in _text_problems(text, ""):
+        raise ValueError(problem.detail)
+    return text
+
+
 def storable(value: Any) -> str:
     """Return a value as JSON text that jsonb accepts, whatever it holds.
 

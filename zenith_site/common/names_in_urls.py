@@ -12,7 +12,7 @@ something else (`a/pause`), or be changed on its way, `~XX` says what is meant.
 import re
 from typing import Final
 
-from zenith_site.common.jsonsafe import storable_text
+from zenith_site.common.jsonsafe import require_storable
 
 #: A segment that stands for the empty name.
 _EMPTY: Final = "~"
@@ -43,10 +43,7 @@ class NameConverter:
 
     def to_python(self, value: str) -> str:
         """Return the name. Raises ValueError, upon which the answer is 404, for what PostgreSQL cannot hold."""
-        name = from_segment(value)
-        if storable_text(name) != name:
-            raise ValueError("a name has neither NUL characters nor lone surrogates")
-        return name
+        return require_storable(from_segment(value))
 
     def to_url(self, value: object) -> str:
         """Return the segment."""
