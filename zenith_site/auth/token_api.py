@@ -24,7 +24,7 @@ from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
 from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
-from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 from zenith_site.models import ApiToken, load_makers
