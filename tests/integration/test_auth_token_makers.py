@@ -172,8 +172,8 @@ def test_an_administrator_cannot_give_a_token_more_than_its_maker_has(chain: Any
     client.force_login(admin)
     form = {"name": "t", "user": admin.pk, "scopes": ["read", "dispatch"], "expires_at_0": "", "expires_at_1": ""}
     page = client.post(f"/admin/zenith_site/apitoken/{tokens[1].pk}/change/", form).content.decode()
-    assert "The token that made it lacks: dispatch." in page
-    assert "The token that made it ends at" in page
+    assert "The parent token does not have: dispatch." in page
+    assert "The parent token expires at" in page
     right = {**form, "scopes": ["read"], "expires_at_0": f"{end:%Y-%m-%d}", "expires_at_1": f"{end:%H:%M:%S}"}
     assert client.post(f"/admin/zenith_site/apitoken/{tokens[1].pk}/change/", right).status_code == 302
 
@@ -189,7 +189,7 @@ def test_pages_and_api_tell_by_which_token_it_was_made(chain: Any, admin: User) 
     assert f"{tokens[0].name} ({tokens[0].prefix}…)" in person.get("/admin/zenith_site/apitoken/").content.decode()
     ApiToken.objects.filter(pk=tokens[1].pk).delete()
     page = " ".join(person.get("/settings/").content.decode().split())
-    assert "made with a token that is gone" in page
+    assert "made with a deleted token" in page
     assert "ended with its maker" in page
 
 
