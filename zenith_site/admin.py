@@ -19,7 +19,7 @@ from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
 from zenith_site.common.callers import audit_details
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class AuditAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied("You need the permission to view the audit log.")
         audit_list.write_pending_refusals()
-        kind = wanted(request)
+        kind = requested_format(request)
         filters = request.GET.copy()
         filters.pop("format", None)
         if kind is None:

@@ -146,7 +146,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "csp.middleware.CSPMiddleware",
 ]
-if tracing.wanted() and not tracing.missing():
+if tracing.is_enabled() and not tracing.missing():
     # Behind the one that knows the request's id.
     MIDDLEWARE.insert(1, "zenith_site.tracing.http.tracing_middleware")
 

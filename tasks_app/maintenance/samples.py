@@ -18,7 +18,7 @@ from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.application import celery_app
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -68,7 +68,7 @@ def run(stop: threading.Event) -> None:
 
 
 def _once() -> bool:
-    with contained("samples", "load and queues"):
+    with isolate_faults("samples", "load and queues"):
         take()
     return compaction.compact()
 

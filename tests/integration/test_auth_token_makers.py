@@ -15,7 +15,7 @@ from tests.tokens import authenticate_token
 from zenith_site.auth import token_api
 from zenith_site.auth.bootstrap import ensure_admin
 from zenith_site.auth.tokens import create_token
-from zenith_site.auth.watch import Door, still_open
+from zenith_site.auth.watch import Credential, valid_credentials
 from zenith_site.models import ApiToken, AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -90,12 +90,12 @@ def test_whatever_ends_a_token_ends_all_that_come_from_it(
     tokens, raws = chain
     person = Client(headers={"Accept": "text/html"})
     person.force_login(admin)
-    doors = {Door("token", str(token.pk)) for token in tokens}
+    credentials = {Credential("token", str(token.pk)) for token in tokens}
     assert opens(raws) == [True, True, True]
-    assert still_open(doors) == doors
+    assert valid_credentials(credentials) == credentials
     end(tokens[1], person)
     assert opens(raws) == [True, False, False]
-    assert still_open(doors) == {Door("token", str(tokens[0].pk))}
+    assert valid_credentials(credentials) == {Credential("token", str(tokens[0].pk))}
     end(tokens[0], person)
     assert opens(raws) == [False, False, False]
 
@@ -148,7 +148,7 @@ def test_a_token_has_no_more_scope_than_its_makers_have_by_now(chain: Any) -> No
 def test_a_token_without_a_scope_that_its_makers_have_left_opens_no_socket(chain: Any) -> None:
     tokens, _ = chain
     ApiToken.objects.filter(pk=tokens[0].pk).update(scopes=["dispatch"])
-    assert still_open({Door("token", str(tokens[2].pk))}) == set()
+    assert valid_credentials({Credential("token", str(tokens[2].pk))}) == set()
 
 
 def test_a_token_lives_no_longer_than_its_makers_do_by_now(chain: Any) -> None:

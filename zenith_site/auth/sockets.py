@@ -17,7 +17,7 @@ from django.http.request import validate_host
 from zenith_site.auth.address import address_of
 from zenith_site.auth.audit import record_closed_socket
 from zenith_site.auth.tokens import caller_for, look_up
-from zenith_site.auth.watch import Door, watch
+from zenith_site.auth.watch import Credential, watch
 from zenith_site.common.callers import Caller
 from zenith_site.models import ApiToken
 
@@ -54,21 +54,21 @@ class SocketAuth:
             await self.with_session(scope, receive, send)
             return
         token, why = await database_sync_to_async(look_up)(raw) if raw is not None else (None, _NO_TOKEN)
-        caller, door = (caller_for(token), Door("token", str(token.pk))) if token and not why else (None, None)
-        await self._pass_on(scope, receive, send, caller, door, token=token, why=why)
+        caller, credential = (caller_for(token), Credential("token", str(token.pk))) if token and not why else (None, None)
+        await self._pass_on(scope, receive, send, caller, credential, token=token, why=why)
 
     async def _for_a_person(self, scope: Scoped, receive: Any, send: Any) -> None:
         user, key = scope["user"], scope["session"].session_key
-        caller, door = (Caller.person(user), Door("session", key)) if user.is_authenticated else (None, None)
-        await self._pass_on(scope, receive, send, caller, door)
+        caller, credential = (Caller.person(user), Credential("session", key)) if user.is_authenticated else (None, None)
+        await self._pass_on(scope, receive, send, caller, credential)
 
     async def _pass_on(
-        self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, door: Door | None,
+        self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, credential: Credential | None,
         token: ApiToken | None = None, why: str = "",
     ) -> None:  # fmt: skip
         async def access_ended() -> None:
-            if door is not None:
-                await watch().ended(door)
+            if credential is not None:
+                await watch().until_invalid(credential)
 
         async def send_and_audit(message: dict[str, Any]) -> None:
             code = message.get("code")

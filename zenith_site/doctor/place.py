@@ -37,7 +37,7 @@ def versions() -> Iterator[Finding]:
         for name, versions in tested.items()
         if found[name] not in versions and not (found[name] is None and name in elsewhere)
     ]
-    if environment.wanted() and (absent := environment.missing()):
+    if environment.is_enabled() and (absent := environment.missing()):
         yield warning(f"Traces are asked for, but {absent} is not installed", environment.INSTALL)
     if wrong:
         yield warning(f"Other versions than tested: {', '.join(wrong)}", "pip install -r requirements.txt")

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_site.common.debounce import Debounce
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
@@ -51,7 +51,7 @@ class Watch:
         failed: list[Exception] = []
         for rule in self._rules:
             try:
-                with contained("notifications", f"the rule for {rule.kind}"):
+                with isolate_faults("notifications", f"the rule for {rule.kind}"):
                     self._look_at(rule)
             except Exception as error:
                 failed.append(error)

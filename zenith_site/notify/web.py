@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from pydantic import ValidationError
 
 from zenith_site.common.callers import VIEW, audit_details, authorize
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import answer, render_page
 from zenith_site.notify import channels, inbox
 from zenith_site.notify.inbox import NotificationFilter
@@ -42,7 +42,7 @@ def notifications(request: HttpRequest) -> HttpResponseBase:
     if "bell" in request.GET:
         return render_page(request, "_bell.html", {}, fragments=["_bell.html"])
     chosen, problem = _asked(request)
-    if (kind := wanted(request)) and not problem:
+    if (kind := requested_format(request)) and not problem:
         return download(kind, "notifications", COLUMNS, _rows(chosen, request))
     page = chosen.page(user)
     counts = inbox.counts(user)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def connect() -> None:
     """Set tracing up in this process where it is asked for. Called once, when Django is ready."""
-    if not environment.wanted():
+    if not environment.is_enabled():
         return
     if missing := environment.missing():
         logger.error("No traces are sent: %s is not installed. Mend it with: %s", missing, environment.INSTALL)

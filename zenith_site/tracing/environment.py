@@ -16,7 +16,7 @@ _PACKAGES: Final = {
 _SERVICES: Final = {"daphne": "web", "worker": "worker", "run_engine": "engine", "run_agent": "agent"}
 
 
-def wanted() -> bool:
+def is_enabled() -> bool:
     """Whether traces are to be sent: an endpoint is named, and nothing says no."""
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     none = os.environ.get("OTEL_TRACES_EXPORTER", "otlp").lower() == "none"
