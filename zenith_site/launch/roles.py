@@ -27,9 +27,9 @@ def main(given: Mapping[str, str]) -> int:
     environment = Environment(given)
     try:
         if demote(environment.secret("DATABASE_URL"), environment.secret("POSTGRES_ADMIN_PASSWORD")):
-            sys.stdout.write("Zenith's role is no superuser any more.\n")
+            sys.stdout.write("Zenith's role is no longer a superuser.\n")
     except psycopg.Error as error:
-        sys.stderr.write(f"PostgreSQL's roles could not be told apart: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"PostgreSQL's roles could not be separated: {' '.join(str(error).split())}\n")
         return 1
     return 0
 
