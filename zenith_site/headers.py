@@ -1,4 +1,4 @@
-"""Header fields of every answer that none of Django's own middleware sets."""
+"""Header fields of every response that Django's own middleware does not set."""
 
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -9,11 +9,11 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 HEADERS: Final = {
-    # No page asks for any of these, so none that is smuggled in may either.
+    # No page needs any of these, so injected code must not use them either.
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A cache in front knows nothing of tokens in X-API-Key: it would give one caller's answer to the next. Static files come with
-    # a Cache-Control of their own.
+    # A cache in front does not know tokens in X-API-Key: it would give one caller's response to the next. Static files have their
+    # own Cache-Control.
     "Cache-Control": "no-store",
 }
 
@@ -22,7 +22,7 @@ HEADERS: Final = {
 def headers_middleware(
     get_response: Callable[[HttpRequest], Any],
 ) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Add the fields. Stands outermost, so that static files get them too."""
+    """Add the header fields. It is the outermost middleware, so static files get them too."""
     if iscoroutinefunction(get_response):
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:
