@@ -1,4 +1,4 @@
-"""What this web process answers: how many requests, and how long they took, by route."""
+"""Metrics of this web process: the number and duration of its requests, by route."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -11,21 +11,21 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 
-#: Routes that no URL of ours has: files, and what is not there.
+#: The labels of static files, and of paths that do not exist.
 STATIC: Final = "(static)"
 NONE: Final = "(none)"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-# When a counter began is told by none of those that come out of PostgreSQL or Redis, so by no other either.
+# Counters that come from PostgreSQL or Redis have no time of creation, so the others do not report theirs either.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-#: This process's own figures; collector.py adds those of all. Nothing is asked only to learn its names.
+#: This process's own metrics; collector.py adds those of all processes. No source is queried only for the names of its metrics.
 registry: Final = CollectorRegistry(auto_describe=False)
 ProcessCollector(registry=registry)
 _requests: Final = Counter(
-    "zenith_http_requests", "Requests that this web process answered.", ("method", "route", "status"), registry=registry
+    "zenith_http_requests", "Requests that this web process has answered.", ("method", "route", "status"), registry=registry
 )
 _seconds: Final = Histogram(
-    "zenith_http_request_seconds", "Time until the answer was made.", ("route",), registry=registry,
+    "zenith_http_request_seconds", "Seconds until the response was ready.", ("route",), registry=registry,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ _seconds: Final = Histogram(
 def metrics_middleware(
     get_response: Callable[[HttpRequest], Any],
 ) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Count and time every request. Stands outside of everything that takes time."""
+    """Count and time every request. It is outside all middleware that takes time."""
     if iscoroutinefunction(get_response):
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:
@@ -51,7 +51,7 @@ def metrics_middleware(
 
 
 def route_of(request: HttpRequest) -> str:
-    """Return the name of the request's route: one of those that there are, whatever was asked for."""
+    """Return the name of the request's route, one of a fixed set whatever path was requested."""
     match = request.resolver_match
     if match is not None:
         return match.view_name or match.route
@@ -60,7 +60,7 @@ def route_of(request: HttpRequest) -> str:
 
 def _count(request: HttpRequest, response: Any, started: float) -> HttpResponseBase:
     route = route_of(request)
-    asked = request.META.get("REQUEST_METHOD", "")
-    _requests.labels(asked if asked in _METHODS else "(other)", route, str(response.status_code)).inc()
+    method = request.META.get("REQUEST_METHOD", "")
+    _requests.labels(method if method in _METHODS else "(other)", route, str(response.status_code)).inc()
     _seconds.labels(route).observe(time.perf_counter() - started)
     return cast(HttpResponseBase, response)
