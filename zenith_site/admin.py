@@ -127,7 +127,7 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
             setattr(obj, name, value)
         super().save_model(request, obj, form, change)
         audit_details(request, created=str(obj), user=obj.user.get_username(), scopes=obj.scopes)
-        self.message_user(request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING)
+        self.message_user(request, f"The token is {raw} — copy it now, it will not be shown again.", messages.WARNING)
 
 
 admin.site.unregister(User)

@@ -198,7 +198,8 @@ def test_revoking_tells_how_many_go_along(chain: Any, admin: User) -> None:
     person = Client(headers={"Accept": "text/html"})
     person.force_login(admin)
     assert (
-        "So are the 2 tokens that were made with it." in person.get(f"/settings/tokens/{tokens[0].pk}/revoke/").content.decode()
+        "This also revokes the 2 tokens that were made with it."
+        in person.get(f"/settings/tokens/{tokens[0].pk}/revoke/").content.decode()
     )
     assert "made with it" not in person.get(f"/settings/tokens/{tokens[2].pk}/revoke/").content.decode()
     by_the_page(tokens[0], person)

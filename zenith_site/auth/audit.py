@@ -1,6 +1,6 @@
 """The audit log: who did what, from where, when.
 
-1. `audit_middleware` writes an entry after every successful request of a known caller that may change something (any method
+1. `AuditMiddleware` writes an entry after every successful request of a known caller that may change something (any method
    but GET, HEAD, OPTIONS and TRACE). No view can forget it; a view adds numbers and ids with `audit_details()`
    (zenith_site/common/callers.py).
 2. Refusals (401, 403, 429) are counted, and many of one kind are one entry (zenith_site/auth/refusals.py).
@@ -14,17 +14,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user_model, signals
 from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 
 from zenith_site.auth import refusals, throttle
 from zenith_site.auth.address import client_address
@@ -64,28 +62,33 @@ def connect() -> None:
     retention.register("audit entries", "older than ZENITH_AUDIT_DAYS", prune, count)
 
 
-@sync_and_async_middleware
-def audit_middleware(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Write an entry for each request that changed something. Stands right inside of what knows the user."""
-    if iscoroutinefunction(get_response):
+class AuditMiddleware:
+    """Writes an entry for each request that changed something. It comes right after the middleware that sets the user."""
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            response = cast(HttpResponseBase, await get_response(request))
-            if write_it := _what_to_write(request, response):
-                await sync_to_async(write_it)(request, response)
-            return response
+    sync_capable = True
+    async_capable = True
 
-        return middleware
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
 
-    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
-        response = cast(HttpResponseBase, get_response(request))
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Return the response, or what an async server awaits."""
+        if self.is_async:
+            return self.__acall__(request)
+        response: HttpResponseBase = self.get_response(request)
         if write_it := _what_to_write(request, response):
             write_it(request, response)
         return response
 
-    return middleware_in_a_thread
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the response of an async request; writing takes a thread."""
+        response: HttpResponseBase = await self.get_response(request)
+        if write_it := _what_to_write(request, response):
+            await sync_to_async(write_it)(request, response)
+        return response
 
 
 def _what_to_write(request: HttpRequest, response: HttpResponseBase) -> Callable[[HttpRequest, HttpResponseBase], None] | None:

@@ -1,15 +1,17 @@
 """Metrics of this web process: the number and duration of its requests, by route."""
 
 import time
-from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+
+from zenith_site.common.middleware import Finish, SyncAsyncMiddleware
 
 #: The labels of static files, and of paths that do not exist.
 STATIC: Final = "(static)"
@@ -30,24 +32,13 @@ _seconds: Final = Histogram(
 )  # fmt: skip
 
 
-@sync_and_async_middleware
-def metrics_middleware(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Count and time every request. It is outside all middleware that takes time."""
-    if iscoroutinefunction(get_response):
+class MetricsMiddleware(SyncAsyncMiddleware):
+    """Counts and times every request. It is outside all middleware that takes time."""
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            started = time.perf_counter()
-            return _count(request, await get_response(request), started)
-
-        return middleware
-
-    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
-        started = time.perf_counter()
-        return _count(request, get_response(request), started)
-
-    return middleware_in_a_thread
+    @contextmanager
+    def around(self, request: HttpRequest) -> Iterator[Finish]:
+        """Start the clock, and yield what counts the response."""
+        yield partial(_count, request, time.perf_counter())
 
 
 def route_of(request: HttpRequest) -> str:
@@ -58,9 +49,9 @@ def route_of(request: HttpRequest) -> str:
     return STATIC if request.path.startswith(settings.STATIC_URL) else NONE
 
 
-def _count(request: HttpRequest, response: Any, started: float) -> HttpResponseBase:
+def _count(request: HttpRequest, started_at: float, response: HttpResponseBase) -> HttpResponseBase:
     route = route_of(request)
     method = request.META.get("REQUEST_METHOD", "")
     _requests.labels(method if method in _METHODS else "(other)", route, str(response.status_code)).inc()
-    _seconds.labels(route).observe(time.perf_counter() - started)
-    return cast(HttpResponseBase, response)
+    _seconds.labels(route).observe(time.perf_counter() - started_at)
+    return response
