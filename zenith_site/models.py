@@ -76,7 +76,7 @@ class ApiToken(models.Model):
 
     @cached_property
     def makers(self) -> "list[ApiToken | None]":
-        """The tokens of `maker_ids` with their users; None for deleted ones. See `load_makers` for many tokens."""
+        """The tokens of `maker_ids` with their users; None for deleted ones. See `load_makers`."""
         return load_makers([self])[0]
 
     @property

@@ -137,7 +137,7 @@ async def test_a_bug_in_looking_lets_nobody_stay(monkeypatch: pytest.MonkeyPatch
     def fail(credentials: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
+    monkeypatch.setattr(watching, "CHECK_EVERY", 0)
     monkeypatch.setattr(watching, "valid_credentials", fail)
     await asyncio.wait_for(watching.watch().until_invalid(Credential("token", "1")), 10)
 
@@ -153,7 +153,7 @@ async def test_a_database_that_is_away_shows_nobody_out(monkeypatch: pytest.Monk
             raise found
         return found
 
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
+    monkeypatch.setattr(watching, "CHECK_EVERY", 0)
     monkeypatch.setattr(watching, "valid_credentials", answer)
     await asyncio.wait_for(watching.watch().until_invalid(Credential("token", "1")), 10)
     assert len(asked) == 3

@@ -193,7 +193,7 @@ def test_a_node_that_failed_is_told_until_it_is_ready_again() -> None:
     assert found.link == f"/nodes/{node.id}/"
     hosts.observed(node, NodeStatus.READY, reason="")
     look(NotificationKind.NODE_FAILED)
-    assert Notification.objects.get().recovery == "It is ready."
+    assert Notification.objects.get().recovery == "The node is ready."
 
 
 def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> None:

@@ -135,7 +135,7 @@ def test_the_recorder_is_behind_from_a_bound_on(lag: float, holds: bool) -> None
         ({}, {}, set(), [], {}),
         ({"n1": ("reports-1", "no such image")}, {}, set(), ["Node reports-1 failed"], {}),
         ({"n1": ("reports-1", "no such image")}, {"n1": "failed"}, {"n1"}, ["Node reports-1 failed"], {}),
-        ({}, {"n1": "ready"}, {"n1"}, [], {"n1": "It is ready."}),
+        ({}, {"n1": "ready"}, {"n1"}, [], {"n1": "The node is ready."}),
         ({}, {}, {"n1"}, [], {"n1": "The node was removed."}),
     ],
 )
