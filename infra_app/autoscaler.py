@@ -22,7 +22,7 @@ from infra_app.states import Desired, NodeStatus
 from infra_app.validation import MAX_REPLICAS, QUEUE
 from infra_app.work import Beat
 from zenith_site.common.errors import InvalidInputError, Problem
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_worker.wire.queue_names import why_reserved
@@ -75,7 +75,7 @@ def step() -> None:
     ids = list(turn.order_by("decided_at").values_list("id", flat=True))
     beats = work.beats() if ids else {}
     for group_id in ids:
-        with contained("autoscaler", f"group {group_id}"), transaction.atomic():
+        with isolate_faults("autoscaler", f"group {group_id}"), transaction.atomic():
             group = turn.select_for_update(skip_locked=True).filter(pk=group_id).first()
             if group is not None:
                 _decide(group, beats)

@@ -7,12 +7,12 @@ from infra_app.models import Host, Node
 from infra_app.states import NodeStatus
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
-from zenith_site.notify.decisions import HostSeen, Look
+from zenith_site.notify.decisions import Evaluation, HostStatus
 from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.rules import Rule, page, register
 
 
-def _nodes_failed(open_keys: frozenset[str]) -> Look:
+def _nodes_failed(open_keys: frozenset[str]) -> Evaluation:
     failed = {
         str(id_): (name, reason)
         for id_, name, reason in Node.objects.filter(status=NodeStatus.FAILED).values_list("id", "name", "reason")
@@ -22,10 +22,10 @@ def _nodes_failed(open_keys: frozenset[str]) -> Look:
     return decisions.nodes_failed(failed, now, open_keys, page("infra:node"))
 
 
-def _hosts_unreachable(open_keys: frozenset[str]) -> Look:
+def _hosts_unreachable(open_keys: frozenset[str]) -> Evaluation:
     now = timezone.now()
     hosts = [
-        HostSeen(name, None if seen_at is None else (now - seen_at).total_seconds(), engine_error)
+        HostStatus(name, None if seen_at is None else (now - seen_at).total_seconds(), engine_error)
         for name, seen_at, engine_error in Host.objects.values_list("name", "seen_at", "engine_error")
     ]
     return decisions.hosts_unreachable(

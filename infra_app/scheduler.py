@@ -14,10 +14,9 @@ from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.placement import HostCapacity, ResourceRequest, Unschedulable, choose
 from infra_app.states import HOLDS_ROOM, Desired, NodeStatus
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.live_updates import refresh_pages
 
-#: Any number, the same everywhere: who holds it may count what the hosts have left.
-_LOCK: Final = 6_110_001
 _MB: Final = 1 << 20
 #: Nodes placed at a time.
 _CHUNK: Final = 500
@@ -35,7 +34,7 @@ def place_waiting() -> int:
         return 0
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULER])
         # Whoever changes a node right now places it as well.
         waiting = list(waits.select_related("group__host").select_for_update(of=("self",), skip_locked=True)[:_CHUNK])
         placed = _place(waiting)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from infra_app import nodes, scheduler
 from infra_app.models import Node, NodeGroup, NodeSample
 from infra_app.states import NodeStatus
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 
 EVERY: Final = 1.0
@@ -31,13 +31,13 @@ def run(stop: threading.Event) -> None:
     def step() -> bool:
         nonlocal pruned_at
         placed = removed = 0
-        with contained("placer", "nodes that wait for a host"):
+        with isolate_faults("placer", "nodes that wait for a host"):
             placed = scheduler.place_waiting()
-        with contained("placer", "nodes that are drained"):
+        with isolate_faults("placer", "nodes that are drained"):
             removed = nodes.remove_drained()
         if time.monotonic() - pruned_at >= _PRUNE_EVERY:
             pruned_at = time.monotonic()
-            with contained("placer", "what is too old"):
+            with isolate_faults("placer", "what is too old"):
                 prune()
         return bool(placed or removed)
 

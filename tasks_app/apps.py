@@ -15,8 +15,8 @@ class TasksConfig(AppConfig):
 
         from tasks_app.dispatch import idempotency  # it needs the models
         from tasks_app.worker_bridge import signals  # noqa: F401
-        from zenith_site.common import once
+        from zenith_site.common.idempotency import register_key_store
         from zenith_worker.wire import client
 
         client.configure(settings.ZENITH_REDIS_URL)
-        once.register(idempotency.once)
+        register_key_store(idempotency.run_once)

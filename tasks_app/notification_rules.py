@@ -14,7 +14,7 @@ from zenith_site.common.humanize import duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
-from zenith_site.notify.decisions import Failures, Look
+from zenith_site.notify.decisions import Evaluation, Failures
 from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.rules import Rule, page, register
 from zenith_worker.wire import clearing, stream
@@ -26,7 +26,7 @@ MAX_CAUSES: Final = 50
 SAMPLED_WITHIN: Final = timedelta(minutes=2)
 
 
-def _dead_letters(open_keys: frozenset[str]) -> Look:
+def _dead_letters(open_keys: frozenset[str]) -> Evaluation:
     quiet = settings.ZENITH_NOTIFY_QUIET
     undecided = DeadLetter.objects.filter(state=LetterState.OPEN).order_by()
     rows: Any = (
@@ -45,13 +45,13 @@ def _dead_letters(open_keys: frozenset[str]) -> Look:
     return decisions.dead_letters(taken, left, open_keys, page("tasks:dead_letter_group"), duration(quiet))
 
 
-def _workers_gone(open_keys: frozenset[str]) -> Look:
+def _workers_lost(open_keys: frozenset[str]) -> Evaluation:
     ages = {beat.name: beat.heartbeat_age for beat in read_all()}
     cleared = clearing.cleared_by(open_keys - ages.keys())
-    return decisions.workers_gone(ages, cleared, open_keys, _tasks_of_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
+    return decisions.workers_lost(ages, cleared, open_keys, _tasks_of_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
 
 
-def _queues_behind(open_keys: frozenset[str]) -> Look:
+def _queues_backing_up(open_keys: frozenset[str]) -> Evaluation:
     newest = (
         QueueSample.objects.filter(minute__gt=timezone.now() - SAMPLED_WITHIN)
         .order_by("queue", "-minute")
@@ -60,14 +60,14 @@ def _queues_behind(open_keys: frozenset[str]) -> Look:
     )
     paused = frozenset(QueuePause.objects.values_list("queue", flat=True))
     links = page("tasks:queue"), page_path("tasks:queues")
-    return decisions.queues_behind(dict(newest), paused, open_keys, *links, settings.ZENITH_NOTIFY_QUEUE_AGE)
+    return decisions.queues_backing_up(dict(newest), paused, open_keys, *links, settings.ZENITH_NOTIFY_QUEUE_AGE)
 
 
-def _stream_behind(open_keys: frozenset[str]) -> Look:
-    return decisions.stream_behind(stream.lag(), page_path("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
+def _recorder_behind(open_keys: frozenset[str]) -> Evaluation:
+    return decisions.recorder_behind(stream.lag(), page_path("tasks:events"), settings.ZENITH_NOTIFY_STREAM_LAG)
 
 
-def _set_aside(open_keys: frozenset[str]) -> Look:
+def _set_aside(open_keys: frozenset[str]) -> Evaluation:
     found = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
     newest = stream.newest_unreadable()
     if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
@@ -82,8 +82,8 @@ def _tasks_of_worker(name: str) -> str:
 
 register(
     Rule(NotificationKind.DEAD_LETTER, Severity.WARNING, _dead_letters, lasting=0.0, settles=0.0),
-    Rule(NotificationKind.WORKER_GONE, Severity.WARNING, _workers_gone),
-    Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, _queues_behind),
-    Rule(NotificationKind.STREAM_LAG, Severity.CRITICAL, _stream_behind),
+    Rule(NotificationKind.WORKER_GONE, Severity.WARNING, _workers_lost),
+    Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, _queues_backing_up),
+    Rule(NotificationKind.STREAM_LAG, Severity.CRITICAL, _recorder_behind),
     Rule(NotificationKind.SET_ASIDE, Severity.WARNING, _set_aside, lasting=0.0),
 )

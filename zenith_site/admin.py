@@ -19,7 +19,7 @@ from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
 from zenith_site.common.callers import audit_details
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ else:
 
 @login_not_required
 def login(request: HttpRequest) -> HttpResponseRedirect:
-    """Send a stranger to the one login page; there is no second one to guard."""
+    """Redirect to the one login page, so that there is no second one to guard."""
     if request.user.is_authenticated:
         raise PermissionDenied("Only staff may use the admin.")
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
 
 def change_password(request: HttpRequest) -> HttpResponseRedirect:
-    """Send people to the one form that changes their own password: where the current one is asked for, it can be guessed."""
+    """Redirect to the one form that changes one's own password: a form that asks for the current one must be throttled."""
     return HttpResponseRedirect(reverse("change_password"))
 
 
 class ApiTokenForm(TokenModelForm):
-    """What a person chooses of a token; its key is chosen by chance."""
+    """The editable fields of a token; its key is random."""
 
     scopes = forms.MultipleChoiceField(choices=Scope.choices, initial=[Scope.READ], widget=forms.CheckboxSelectMultiple)
 
@@ -56,21 +56,21 @@ class ApiTokenForm(TokenModelForm):
         fields = ("name", "user", "scopes", "expires_at", "rate_limit")
 
     def clean(self) -> dict[str, Any]:
-        """Give a token that was made with another no more than that has: it would not count."""
+        """Refuse scopes and an expiry beyond those of the parent token: they would have no effect."""
         cleaned = super().clean() or self.cleaned_data
         makers = [maker for maker in self.instance.makers if maker is not None]
         lacking = [scope for scope in cleaned.get("scopes", ()) if any(scope not in maker.scopes for maker in makers)]
         if lacking:
-            self.add_error("scopes", f"The token that made it lacks: {', '.join(lacking)}.")
+            self.add_error("scopes", f"The parent token does not have: {', '.join(lacking)}.")
         end = min((maker.expires_at for maker in makers if maker.expires_at is not None), default=None)
         if end is not None and "expires_at" in cleaned and (cleaned["expires_at"] is None or cleaned["expires_at"] > end):
-            self.add_error("expires_at", f"The token that made it ends at {end:%Y-%m-%d %H:%M:%S}.")
+            self.add_error("expires_at", f"The parent token expires at {end:%Y-%m-%d %H:%M:%S}.")
         return cleaned
 
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
-    """Tokens can be made and revoked. The key itself is shown once, right after it was made."""
+    """Create and revoke tokens. The key itself is shown once, right after its creation."""
 
     form = ApiTokenForm
     list_display = ("name", "shown", "user", "scopes", "made_with", "rate_limit", "last_used_at", "expires_at", "revoked_at")
@@ -82,42 +82,42 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
 
     @admin.display(description="token", ordering="prefix")
     def shown(self, token: ApiToken) -> str:
-        """The part of the key that may be seen."""
+        """Return the visible part of the key."""
         return f"{token.prefix}…" if token.prefix else "—"
 
     @admin.display(description="made with")
     def made_with(self, token: ApiToken) -> str:
-        """The token that it was made with, and ends with."""
+        """Return the parent token, with which this one ends."""
         if not token.maker_ids:
             return "—"
-        return str(token.made_by or "a token that is gone")
+        return str(token.made_by or "a deleted token")
 
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
-        """Make tokens, and what was made with them, open nothing any more; they stay in the list."""
+        """Revoke tokens and those made with them; they stay in the list."""
         count, others = revoke(tokens)
         audit_details(request, revoked=count, **({"made_with_them": others} if others else {}))
         self.message_user(request, f"{count} revoked.", messages.SUCCESS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
-        """Leave a superuser's tokens to superusers."""
-        found = super().get_queryset(request)
-        return found if _is_superuser(request) else found.filter(user__is_superuser=False)
+        """Leave superusers' tokens to superusers."""
+        tokens = super().get_queryset(request)
+        return tokens if _is_superuser(request) else tokens.filter(user__is_superuser=False)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Find the makers of all tokens that are shown in one query."""
-        changes = super().get_changelist_instance(request)
-        load_makers(list(changes.result_list))
-        return changes
+        """Load the parents of all listed tokens in one query."""
+        changelist = super().get_changelist_instance(request)
+        load_makers(list(changelist.result_list))
+        return changelist
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Let nobody make a token that may more than they do: only superusers make one for a superuser."""
+        """Offer superusers as owners to superusers only: nobody may create a token that may do more than they may."""
         if not _is_superuser(request):
             kwargs["queryset"] = get_user_model().objects.filter(is_superuser=False)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool) -> None:
-        """Give a new token its key, and show it this once."""
+        """Give a new token its key, and show it once."""
         if change:
             audit_details(request, changed=form.changed_data)
             super().save_model(request, obj, form, change)
@@ -127,7 +127,7 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
             setattr(obj, name, value)
         super().save_model(request, obj, form, change)
         audit_details(request, created=str(obj), user=obj.user.get_username(), scopes=obj.scopes)
-        self.message_user(request, f"The token is {raw} — copy it now, it is not shown again.", messages.WARNING)
+        self.message_user(request, f"The token is {raw} — copy it now, it will not be shown again.", messages.WARNING)
 
 
 admin.site.unregister(User)
@@ -135,23 +135,23 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class PeopleAdmin(PeopleModelAdmin):
-    """Django's, but that whoever is no superuser can neither make one nor touch one."""
+    """Django's user admin, in which only superusers can create or change superusers."""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Leave what would make them one to superusers; the groups are for everybody else."""
+        """Reserve for superusers the fields that would make somebody one; others assign groups."""
         fixed = () if _is_superuser(request) else ("is_superuser", "user_permissions")
         return (*super().get_readonly_fields(request, obj), *fixed)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether they may, also for setting a password."""
+        """Whether the caller may change this user, which includes setting a password."""
         return _may_touch(request, obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether they may delete this one."""
+        """Whether the caller may delete this user."""
         return _may_touch(request, obj) and super().has_delete_permission(request, obj)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Also where many are deleted at once."""
+        """Apply the same rule to a bulk deletion."""
         deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
         if not all(_may_touch(request, user) for user in objs):
             lacking = {*lacking, "superuser"}
@@ -160,27 +160,27 @@ class PeopleAdmin(PeopleModelAdmin):
 
 @admin.register(AuditEntry)
 class AuditAdmin(ReadOnlyAdmin):
-    """Who did what, and who was refused what, newest first; `?format=csv` or `json` is the same as a file."""
+    """The audit log, newest first; `?format=csv` or `?format=json` returns the same as a file."""
 
     list_display = ("at", "username", "token", "address", "action", "path", "status", "count", "detail")
     search_fields = ("=username", "=action", "=address", "path")
     list_filter = ("at", ("refusal", admin.EmptyFieldListFilter))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Return the page, or what it shows as a file."""
+        """Return the page, or its list as a file."""
         if not self.has_view_permission(request):
-            raise PermissionDenied("The audit log takes the permission to view it.")
+            raise PermissionDenied("You need the permission to view the audit log.")
         audit_list.write_pending_refusals()
-        kind = wanted(request)
-        asked = request.GET.copy()
-        asked.pop("format", None)
+        kind = requested_format(request)
+        filters = request.GET.copy()
+        filters.pop("format", None)
         if kind is None:
-            return super().changelist_view(request, {**(extra_context or {}), "file_query": asked.urlencode()})
-        request.GET = asked  # type: ignore[assignment]
+            return super().changelist_view(request, {**(extra_context or {}), "file_query": filters.urlencode()})
+        request.GET = filters  # type: ignore[assignment]
         try:
             entries = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters as error:
-            raise BadRequest("The list cannot be filtered like that.") from error
+            raise BadRequest("This filter is not valid.") from error
         return download(kind, "audit-log", audit_list.COLUMNS, entries[:MOST].iterator())
 
 

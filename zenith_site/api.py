@@ -18,9 +18,9 @@ from zenith_site.quotas import EdgeLimit
 from zenith_site.version import VERSION
 
 _DESCRIPTION: Final = """
-Send a token with each request, as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`; the pages'
-session works too. Errors are `application/problem+json` (RFC 9457), and `errors` says what is
-wrong and where.
+Send a token with each request, as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`. A browser
+session works too. Errors are `application/problem+json` (RFC 9457); `errors` lists each invalid
+value and where it is.
 """
 _ALWAYS: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
 _WITH_AUTHENTICATION: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
@@ -28,30 +28,30 @@ _WITH_PATH: Final = (HTTPStatus.NOT_FOUND,)
 _WITH_STATE: Final = (HTTPStatus.CONFLICT,)
 _WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
 _WITH_BODY: Final = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-#: How many things may be wrong with a request for each to be described; jsonsafe.MAX_NAMED of them are named.
+#: Errors in one request up to which each is described; jsonsafe.MAX_NAMED of them are returned.
 _MAX_DESCRIBED: Final = 1000
 
 
 class HeadMiddleware(MiddlewareMixin):
-    """Answers HEAD wherever the API answers GET, as RFC 9110 (section 9.1) asks of every server.
+    """Answers HEAD wherever the API answers GET, as RFC 9110 (section 9.1) requires.
 
-    django-ninja does not. Leaving out the body is the web server's part.
+    django-ninja does not. The web server leaves out the body.
     """
 
     def process_view(self, request: HttpRequest, *view: Any) -> None:
-        """Let the API see a GET."""
+        """Show the request to the API as a GET."""
         match = request.resolver_match
         if request.method == "HEAD" and match is not None and match.app_names == ["ninja"]:
             request.method = "GET"
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Let everybody else see the HEAD that it was."""
+        """Restore the original method."""
         request.method = request.META["REQUEST_METHOD"]
         return response
 
 
 class StrictParser(Parser):
-    """Reads bodies as jsonsafe does, and nothing that does not say that it is JSON."""
+    """Parses bodies with jsonsafe, and only if their content type is JSON."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         """Return the body's value.
@@ -65,22 +65,22 @@ class StrictParser(Parser):
 
 
 class ZenithAPI(NinjaAPI):
-    """django-ninja's API, whose description names the problems that every operation may answer."""
+    """django-ninja's API, with the error responses of every operation in its description."""
 
     def on_exception(self, request: HttpRequest, exc: Any) -> HttpResponse:
-        """Answer an error; where EdgeLimit refused the request, with the error that says why."""
+        """Return the response to an error; if EdgeLimit refused the request, to the error that says why."""
         return super().on_exception(request, getattr(request, "refusal", exc))
 
     def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext[Any]]) -> ValidationError:
-        """Return what is wrong with the input.
+        """Return one error that holds all problems of the input, or only their number.
 
-        pydantic describes all that it found or nothing, which takes seconds where it is a hundred thousand things.
+        pydantic describes all of them or none, and describing a hundred thousand takes seconds.
         """
         count = sum(context.pydantic_validation_error.error_count() for context in error_contexts)
         if count <= _MAX_DESCRIBED:
             return super().validation_error_from_error_contexts(error_contexts)
         source = error_contexts[0].model.__ninja_param_source__
-        return ValidationError([{"loc": (source,), "msg": f"{count} things are wrong, too many to name one of them"}])
+        return ValidationError([{"loc": (source,), "msg": f"{count} problems found, too many to list"}])
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         """Return the OpenAPI document."""
@@ -97,7 +97,7 @@ class ZenithAPI(NinjaAPI):
 
 
 def _move_examples(operation: dict[str, Any]) -> None:
-    """Put a parameter's examples, a list for JSON Schema, where OpenAPI has lists: in its schema."""
+    """Move a parameter's list of examples into its schema: OpenAPI takes a list only there."""
     for parameter in operation["parameters"]:
         if isinstance(parameter.get("examples"), list):
             parameter["schema"]["examples"] = parameter.pop("examples")

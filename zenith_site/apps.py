@@ -1,4 +1,4 @@
-"""The site as a Django app: it holds what both apps stand under (accounts, tokens, health, commands)."""
+"""The site as a Django app: accounts, tokens, health and commands, which both other apps build on."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.urls import register_converter
 
 
 class ZenithSiteConfig(AppConfig):
-    """The ground under tasks_app and infra_app."""
+    """What tasks_app and infra_app build on."""
 
     name = "zenith_site"
     verbose_name = "Zenith"
@@ -23,7 +23,7 @@ class ZenithSiteConfig(AppConfig):
         orphans.connect()
         audit.connect()
         tracing.connect()
-        # The signal comes once for each app that has models; after that of the last one all permissions are there.
+        # Django sends the signal once for each app that has models; after the last one all permissions exist.
         last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
         post_migrate.connect(_make_roles, sender=last)
 

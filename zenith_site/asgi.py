@@ -5,7 +5,7 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
-# Tells the settings, which are read in the next call, that connections to PostgreSQL come from a pool.
+# The settings, which the next call reads, then take connections to PostgreSQL from a pool.
 os.environ.setdefault("ZENITH_PROCESS", "web")
 
 # Django must be set up before anything that imports its models.

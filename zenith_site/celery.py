@@ -9,7 +9,7 @@ from zenith_site import celery_config
 from zenith_site.common import application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
-# Django's system checks import the URLs, and with them all pages and the API: a third of a worker's start, for nothing.
+# Django's system checks import the URLs, and with them all pages and the API: a third of a worker's start-up time.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("zenith", task_cls="tasks_app.worker_bridge.task:DatabaseTask")

@@ -1,7 +1,7 @@
-"""Typed readers of the environment; the one place where a wrong value stops the start.
+"""Typed readers of the environment: the one place where a wrong value stops the start.
 
-Every reader takes the variable's name, and ends the process with one line (the variable, its value, what is accepted)
-when the value is not of that kind. An empty value counts as not set, because docker compose passes unset ones that way.
+Every reader takes a variable's name. If the value is invalid, it ends the process with one line: the variable, its value, and
+what is accepted. An empty value counts as not set, because Docker Compose passes unset variables that way.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ NAME_PATTERN = re.compile(r"^[A-Za-z_*][A-Za-z0-9_*]{0,254}\Z")
 HOST = re.compile(r"^(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
 
 
-#: Nothing in it needs quoting, so that it reads the same in a proxy's configuration, a cookie and a pattern.
+#: Only characters that need no quoting in a proxy's configuration, a cookie or a pattern.
 SUB_PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a site is reached.
+    """A site's public address.
 
     Attributes:
         origin: scheme, host and port.
-        host: as Django's ALLOWED_HOSTS takes it.
-        path: what all paths begin with, without a slash at its end; empty for a host of its own.
+        host: the host, as in Django's ALLOWED_HOSTS.
+        path: the sub path that all paths begin with, without a trailing slash; empty if there is none.
     """
 
     origin: str
@@ -46,21 +46,21 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The address, without a slash at its end."""
+        """The address, without a trailing slash."""
         return self.origin + self.path
 
 
 class WrongSetting(SystemExit):
-    """A value that cannot be used.
+    """A setting's value is invalid.
 
-    It is a SystemExit, so that whichever program imports the settings (manage.py, daphne, celery) ends with exactly this
-    line on stderr and status 1: an ordinary exception would reach the reader as a traceback.
+    It is a SystemExit, so that every program that imports the settings (manage.py, daphne, celery) ends with exactly this line on
+    stderr and status 1. Any other exception would show a traceback.
     """
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many calls in so many seconds, as in `5/60s`."""
+    """A number of calls in a number of seconds, as in `5/60s`."""
 
     count: int
     seconds: int
@@ -70,24 +70,24 @@ class Rate:
 
 
 def parse_rate(text: str) -> Rate | None:
-    """The rate that `5/60s` and the like stand for; None for what stands for none."""
+    """Parse a rate such as `5/60s`; return None if the text is not one."""
     match = RATE.match(text)
     count, seconds = (int(match[1]), int(match[2] or 1) * SECONDS[match[3]]) if match else (0, 0)
     return Rate(count, seconds) if count and seconds else None
 
 
 def read_dotenv(path: Path) -> None:
-    """Put the lines of a `.env` file into the environment, where they do not replace what is already set."""
+    """Add the variables of a `.env` file to the environment; variables that are already set stay."""
     if path.is_file():
         import environ
 
-        # A line that it cannot read is reported through this logger before Django has configured any.
+        # It reports invalid lines through this logger, before Django has configured logging.
         logging.getLogger("environ.environ").setLevel(logging.ERROR)
         environ.Env.read_env(path, encoding="utf-8")
 
 
 class Environment:
-    """The settings that a process was started with.
+    """The environment of a process.
 
     Arguments:
         values: `os.environ`, or a dictionary in tests.
@@ -97,11 +97,11 @@ class Environment:
         self.values = values
 
     def text(self, name: str, default: str = "") -> str:
-        """The value without surrounding white space, or the default."""
+        """Return the value without surrounding white space, or the default."""
         return self.values.get(name, "").strip() or default
 
     def secret(self, name: str) -> str:
-        """The value of NAME, or the content of the file that NAME_FILE names; empty when neither is set."""
+        """Return the value of NAME, or the content of the file in NAME_FILE; empty if neither is set."""
         value, path = self.text(name), self.text(f"{name}_FILE")
         if value and path:
             raise WrongSetting(f"{name} and {name}_FILE are both set: set one of them.")
@@ -117,14 +117,14 @@ class Environment:
         return content
 
     def choice(self, name: str, options: tuple[str, ...], default: str) -> str:
-        """One of the options, in any case."""
+        """Return one of the options; upper and lower case are the same."""
         value = self.text(name, default).lower()
         if value not in options:
             self._refuse(name, self.text(name), f"one of {', '.join(options)}")
         return value
 
     def boolean(self, name: str, *, default: bool) -> bool:
-        """A yes or a no in one of the usual spellings."""
+        """Return a boolean, from any of the usual spellings."""
         value = self.text(name).lower()
         if not value:
             return default
@@ -133,7 +133,7 @@ class Environment:
         return value in TRUE
 
     def integer(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
-        """A whole number within bounds."""
+        """Return a whole number within bounds."""
         value = self.text(name)
         if not value:
             return default
@@ -142,11 +142,11 @@ class Environment:
         return int(value)
 
     def names(self, name: str) -> list[str]:
-        """A comma-separated list; empty entries are dropped."""
+        """Return a comma-separated list, without empty entries."""
         return [entry.strip() for entry in self.text(name).split(",") if entry.strip()]
 
     def name_patterns(self, name: str, default: list[str]) -> list[str]:
-        """Names of variables, in which `*` stands for anything."""
+        """Return patterns for names of variables, in which `*` matches anything."""
         patterns = self.names(name)
         for pattern in patterns:
             if not NAME_PATTERN.match(pattern):
@@ -154,7 +154,7 @@ class Environment:
         return patterns or default
 
     def hosts(self, name: str) -> list[str]:
-        """Host names as Django's ALLOWED_HOSTS takes them."""
+        """Return host names for Django's ALLOWED_HOSTS."""
         hosts = self.names(name)
         for host in hosts:
             if not HOST.match(host):
@@ -162,7 +162,7 @@ class Environment:
         return hosts
 
     def origins(self, name: str) -> list[str]:
-        """Origins as Django's CSRF_TRUSTED_ORIGINS takes them."""
+        """Return origins for Django's CSRF_TRUSTED_ORIGINS."""
         origins = self.names(name)
         for origin in origins:
             parts = _split(origin)
@@ -171,7 +171,7 @@ class Environment:
         return origins
 
     def modules(self, name: str) -> list[str]:
-        """Dotted names of Python modules."""
+        """Return the dotted names of Python modules."""
         modules = self.names(name)
         for module in modules:
             if not MODULE.match(module):
@@ -179,31 +179,31 @@ class Environment:
         return modules
 
     def module(self, name: str) -> str:
-        """The dotted name of one Python module; empty where none is set."""
+        """Return the dotted name of one Python module; empty if none is set."""
         module = self.text(name)
         if module and not MODULE.match(module):
             self._refuse(name, module, "a Python module, such as shop.celeryconfig")
         return module
 
     def unset(self, name: str, reason: str) -> None:
-        """Refuse a variable that another program reads and that would undo what is set here; its value may hold a password."""
+        """Refuse a variable with which another program would override Zenith's settings; its value may hold a password."""
         if value := self.text(name):
             raise WrongSetting(f"{name}={without_password(value)!r} is not accepted: {reason}.")
 
     def rate(self, name: str, default: str) -> Rate:
-        """A rate such as `5/60s`, `100/m` or `1000/1h`."""
+        """Return a rate such as `5/60s`, `100/m` or `1000/1h`."""
         return self.parsed(name, default, parse_rate, ACCEPTED_RATE)
 
     def parsed(self, name: str, default: str, parse: Callable[[str], T | None], accepted: str) -> T:
-        """What `parse` makes of the value; where that is None, `accepted` says what would have been."""
+        """Return what `parse` makes of the value. None means that it is invalid; `accepted` then describes valid values."""
         value = self.text(name, default)
-        found = parse(value)
-        if found is None:
+        parsed = parse(value)
+        if parsed is None:
             self._refuse(name, value, accepted)
-        return found
+        return parsed
 
     def addresses(self, name: str) -> list[str]:
-        """Addresses of e-mail, comma-separated."""
+        """Return e-mail addresses, from a comma-separated list."""
         addresses = self.names(name)
         for address in addresses:
             if not MAIL.match(address):
@@ -211,7 +211,7 @@ class Environment:
         return addresses
 
     def url(self, name: str, *, schemes: tuple[str, ...], example: str) -> str:
-        """A server's address with its password, also through NAME_FILE; refused without showing the password."""
+        """Return a server's address with its password, also from NAME_FILE; an error does not show the password."""
         value = self.secret(name)
         if not value:
             return ""
@@ -221,7 +221,7 @@ class Environment:
         return value
 
     def site(self, name: str, *, example: str) -> Site | None:
-        """Where this site is reached; None where that is not set."""
+        """Return this site's public address; None if it is not set."""
         value = self.text(name)
         if not value:
             return None
@@ -235,7 +235,7 @@ class Environment:
         return Site(f"{parts.scheme}://{parts.netloc.lower()}", host, path)
 
     def webhook(self, name: str, *, example: str) -> str:
-        """An address to post to, also through NAME_FILE; it may be a secret as a whole, and is refused without being shown."""
+        """Return a URL to post to, also from NAME_FILE. The whole URL may be a secret, so an error does not show it."""
         value = self.secret(name)
         parts = _split(value)
         if value and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
@@ -248,7 +248,7 @@ class Environment:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an address, or None where it or its port is malformed."""
+    """Return the parts of an address; None if it or its port is malformed."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -258,12 +258,12 @@ def _split(url: str) -> SplitResult | None:
 
 
 def without_password(url: str) -> str:
-    """The address with `***` for its password, fit to be printed.
+    """Return an address for display, with its credentials masked.
 
-    A value that is not an address at all may be anything, a password pasted by mistake among them: nothing of it is shown.
+    A value that is not an address may be a password that was pasted by mistake, so it is masked as a whole.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "***"
-    _, at, place = rest.rpartition("@")
-    return f"{scheme}://***@{place}" if at else url
+    _, at, location = rest.rpartition("@")
+    return f"{scheme}://***@{location}" if at else url

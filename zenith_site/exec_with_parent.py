@@ -1,10 +1,10 @@
-"""Run a program that ends when its parent does, as another user if asked; a script, run by path with nothing installed.
+"""Run a program that ends when its parent does, optionally as another user. A script that needs no installed packages.
 
     python -I -S exec_with_parent.py PARENT_PID SIGNAL USER MODE PROGRAM [ARGUMENT…]
 
 `manage.py up` starts every process through it. It asks the kernel for SIGNAL on the parent's death, changes to USER (`-` stays),
-and becomes PROGRAM by exec, so nothing of it remains in memory. MODE `search` keeps one capability across the change of user, to
-walk through directories that are closed to USER: a clone under /root, whose permissions are not ours to change.
+and becomes PROGRAM by exec, so it takes no memory of its own. MODE `search` keeps one capability across the change of user, to
+pass through directories that are closed to USER, such as a clone under /root, whose permissions are not ours to change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 CAPABILITY_VERSION_3 = 0x20080522
-# The second is for containers, which seldom grant the first.
+# The second is for containers, which rarely grant the first.
 CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE = 2, 1
 
 
@@ -48,18 +48,18 @@ def _become(user: str, libc: ctypes.CDLL | None, *, search: bool) -> None:
     entry = pwd.getpwnam(user)
     if search and libc is not None:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # Else access(2), with which initdb looks for its sister programs, would not count the capability.
+        # Otherwise access(2), with which initdb looks for its companion programs, would ignore the capability.
         libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     os.environ.update(HOME="/", USER=user, LOGNAME=user)
     if search and libc is not None and not any(_keep(libc, number) for number in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)):
-        sys.exit(f"user {user} may not walk through the directories above the data directory")
+        sys.exit(f"user {user} has no access to the directories above the data directory")
 
 
 def _keep(libc: ctypes.CDLL, capability: int) -> bool:
-    """Reduce the process to one capability that survives exec; false where this process does not have it."""
+    """Reduce the process to one capability that survives exec; return False if this process does not have it."""
     bit = 1 << capability
     sets = (_Sets * 2)(_Sets(bit, bit, bit), _Sets(0, 0, 0))
     if libc.capset(ctypes.byref(_Header(CAPABILITY_VERSION_3, 0)), sets) != 0:

@@ -1,42 +1,34 @@
-"""Header fields of every answer that none of Django's own middleware sets."""
+"""Header fields of every response that Django's own middleware does not set."""
 
-from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
+
+from zenith_site.common.middleware import Finish, SyncAsyncMiddleware
 
 HEADERS: Final = {
-    # No page asks for any of these, so none that is smuggled in may either.
+    # No page needs any of these, so injected code must not use them either.
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A cache in front knows nothing of tokens in X-API-Key: it would give one caller's answer to the next. Static files come with
-    # a Cache-Control of their own.
+    # A cache in front does not know tokens in X-API-Key: it would give one caller's response to the next. Static files have their
+    # own Cache-Control.
     "Cache-Control": "no-store",
 }
 
 
-@sync_and_async_middleware
-def headers_middleware(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Add the fields. Stands outermost, so that static files get them too."""
-    if iscoroutinefunction(get_response):
+class HeadersMiddleware(SyncAsyncMiddleware):
+    """Adds the header fields. It is the outermost middleware, so static files get them too."""
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            return _with_headers(await get_response(request))
-
-        return middleware
-
-    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
-        return _with_headers(get_response(request))
-
-    return middleware_in_a_thread
+    @contextmanager
+    def around(self, request: HttpRequest) -> Iterator[Finish]:
+        """Yield what adds the fields."""
+        yield _with_headers
 
 
-def _with_headers(response: Any) -> HttpResponseBase:
+def _with_headers(response: HttpResponseBase) -> HttpResponseBase:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    return cast(HttpResponseBase, response)
+    return response

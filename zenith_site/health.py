@@ -1,7 +1,7 @@
-"""`GET /health`: whether PostgreSQL and Redis answer, and how many workers are online. `GET /ready`: whether requests may come.
+"""`GET /health`: whether PostgreSQL and Redis answer, and how many workers are online. `GET /ready`: whether to send requests.
 
-Open to everybody, so they tell no more than that, and ask at most once a second whoever asks them. Only `/ready` knows of
-migrations: nothing is won by restarting a process whose database is not migrated yet, but it should get no requests.
+Both are open to everybody, so they reveal no more than that, and query the servers at most once a second. Only `/ready` checks
+migrations: restarting a process does not help if its database is not migrated yet, but it should get no requests.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that each server has to answer.
 PATIENCE: Final = 1.5
-#: Seconds for which an answer is given again.
+#: Seconds for which an answer is cached.
 KEPT: Final = 1.0
-#: Of what Django hands to psycopg, this is for its own classes, not for the server.
+#: Django's connection parameters that are for its own classes, not for the server.
 _NOT_FOR_LIBPQ: Final = frozenset({"context", "cursor_factory", "prepare_threshold"})
 
 router = Router(tags=["health"])
 
 
 class Health(BaseModel):
-    """How Zenith is."""
+    """The health of Zenith."""
 
-    status: Literal["active", "degraded"] = Field(description="`degraded` when PostgreSQL or Redis does not answer.")
+    status: Literal["active", "degraded"] = Field(description="`degraded` if PostgreSQL or Redis does not answer.")
     redis_connected: bool
     database_connected: bool
-    workers: int = Field(description="How many are online.")
+    workers: int = Field(description="The number of online workers.")
     version: str = VERSION
 
 
@@ -55,7 +55,7 @@ class Readiness(BaseModel):
 
 
 class _Memory:
-    """The newest answer of this process, and when it was found; and whether all migrations were ever seen applied."""
+    """The cached answer of this process and its time, and whether all migrations were applied at some time."""
 
     answer: Health | None = None
     at: float = 0.0
@@ -70,31 +70,31 @@ class _Memory:
     operation_id="health",
 )
 async def health(request: HttpRequest) -> Status[Health]:
-    """Ask PostgreSQL and Redis; 503 where one of them is away."""
-    found = await _newest()
-    return Status(HTTPStatus.OK if found.status == "active" else HTTPStatus.SERVICE_UNAVAILABLE, found)
+    """Check PostgreSQL and Redis; 503 if one of them does not answer."""
+    answer = await _newest()
+    return Status(HTTPStatus.OK if answer.status == "active" else HTTPStatus.SERVICE_UNAVAILABLE, answer)
 
 
 @router.get(
     "/ready",
     auth=None,
     response={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
-    summary="May requests come?",
+    summary="Is Zenith ready for requests?",
     operation_id="ready",
 )
 async def ready(request: HttpRequest) -> Status[Readiness]:
-    """Ask PostgreSQL, Redis, and whether all migrations are applied; 503 unless all is well."""
-    found = await _newest()
-    if found.database_connected and not _Memory.migrated:
+    """Check PostgreSQL, Redis, and that all migrations are applied; 503 if one of these fails."""
+    newest = await _newest()
+    if newest.database_connected and not _Memory.migrated:
         _Memory.migrated = bool(await _within_patience("PostgreSQL", sync_to_async(_is_migrated, thread_sensitive=False)()))
-    may_come = found.status == "active" and _Memory.migrated
+    is_ready = newest.status == "active" and _Memory.migrated
     answer = Readiness(
-        status="ready" if may_come else "not ready",
-        redis_connected=found.redis_connected,
-        database_connected=found.database_connected,
+        status="ready" if is_ready else "not ready",
+        redis_connected=newest.redis_connected,
+        database_connected=newest.database_connected,
         migrations_applied=_Memory.migrated,
     )
-    return Status(HTTPStatus.OK if may_come else HTTPStatus.SERVICE_UNAVAILABLE, answer)
+    return Status(HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE, answer)
 
 
 async def _newest() -> Health:
@@ -105,7 +105,7 @@ async def _newest() -> Health:
 
 
 async def check() -> Health:
-    """Ask both servers at the same time; takes no longer than PATIENCE."""
+    """Check both servers at the same time, for PATIENCE seconds at most."""
     workers, database = await asyncio.gather(
         _within_patience("Redis", sync_to_async(_online_workers, thread_sensitive=False)()),
         _within_patience("PostgreSQL", _ask_database()),
@@ -119,7 +119,7 @@ async def check() -> Health:
 
 
 async def _within_patience(name: str, answer: Awaitable[int]) -> int | None:
-    """Return the answer, or None where it fails or takes too long."""
+    """Return the answer, or None if it fails or takes too long."""
     try:
         return await asyncio.wait_for(answer, PATIENCE)
     except Exception as error:  # whatever it is, the server did not answer
@@ -135,18 +135,18 @@ def _is_migrated() -> int:
     try:
         return not schema.unapplied()
     finally:
-        # A thread of its own may never be asked again, and would keep its connection.
+        # This thread may never run again, and would keep its connection open.
         connection.close()
 
 
 async def _ask_database() -> int:
-    """Ask over a connection of its own: a pool that is used up is not a database that is away."""
+    """Query over a new connection: an exhausted pool does not mean that the database is unreachable."""
     connecting: Any = psycopg.AsyncConnection.connect(**_parameters(), autocommit=True)
-    async with await connecting as own:
-        await own.execute("SELECT 1")
+    async with await connecting as own_connection:
+        await own_connection.execute("SELECT 1")
     return 1
 
 
 def _parameters() -> dict[str, Any]:
-    given = connection.get_connection_params()
-    return {name: value for name, value in given.items() if name not in _NOT_FOR_LIBPQ}
+    parameters = connection.get_connection_params()
+    return {name: value for name, value in parameters.items() if name not in _NOT_FOR_LIBPQ}

@@ -1,4 +1,4 @@
-"""What keeps the log readable, for people and for programs."""
+"""Log formats for people and for programs."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from zenith_worker.wire import correlation
 
 
 class OneLine(logging.Filter):
-    """Takes the traceback off a record whose message says all."""
+    """Removes the traceback from a record whose message says everything."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
@@ -17,14 +17,14 @@ class OneLine(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; what belongs to a request or a task ends with their ids, as they can be searched for."""
+    """Formats a line for people; one of a request or a task ends with their ids, which can be searched for."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the line, without a traceback."""
         ids = {"request": correlation.request_id.get(), "task": correlation.task.get()[0]}
-        said = " ".join(f"{name}={value}" for name, value in ids.items() if value)
+        suffix = " ".join(f"{name}={value}" for name, value in ids.items() if value)
         line = super().formatMessage(record)
-        return f"{line} [{said}]" if said else line
+        return f"{line} [{suffix}]" if suffix else line
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line with its traceback."""
@@ -32,7 +32,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the ids of the request and of the task that the line belongs to; empty ones are left out."""
+    """Formats one JSON object per line, with the ids of the line's request and task; empty fields are left out."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -47,5 +47,5 @@ class JsonFormatter(logging.Formatter):
 
 
 def _writable(line: str) -> str:
-    """Return a line as every stream takes it: names that others choose may hold halves of a surrogate pair."""
+    """Return a line that every stream can encode: names from outside may hold half a surrogate pair."""
     return line.encode("utf-8", "backslashreplace").decode()

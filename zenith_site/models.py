@@ -1,4 +1,4 @@
-"""What the site itself keeps: the tokens that programs come with, and who did what."""
+"""The site's own tables: API tokens and the audit log."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from zenith_site.env import ACCEPTED_RATE, parse_rate
 
 
 class Scope(models.TextChoices):
-    """What a token may do of what its user may; zenith_site/common/callers.py says which permission each stands for."""
+    """What a token may do, within its user's permissions; zenith_site/common/callers.py maps scopes to permissions."""
 
     READ = "read", "Read: look at tasks, workers and queues"
     DISPATCH = "dispatch", "Dispatch: start tasks"
@@ -28,16 +28,16 @@ class Scope(models.TextChoices):
 def validate_rate(value: str) -> None:
     """Raise ValidationError unless the text is a rate such as `5/60s`."""
     if parse_rate(value) is None:
-        raise ValidationError(f"It takes {ACCEPTED_RATE}.")
+        raise ValidationError(f"Enter {ACCEPTED_RATE}.")
 
 
 class ApiToken(models.Model):
-    """A program's key. Only its hash is kept: it can be checked, never shown again."""
+    """A program's key. Only its hash is stored, so it can be checked but never shown again."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=60, help_text="What uses it.")
     prefix = models.CharField(max_length=12, editable=False)
-    # SHA-256 without salt or stretching: the key is 256 random bits, there is nothing to guess.
+    # SHA-256 without salt or stretching is enough: the key is 256 random bits and cannot be guessed.
     # Unique: zenith_site/auth/tokens.py finds a token by it.
     hash = models.CharField(max_length=64, unique=True, editable=False)
     scopes = ArrayField(models.CharField(max_length=8, choices=Scope))
@@ -49,7 +49,7 @@ class ApiToken(models.Model):
     )  # fmt: skip
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Ids and no foreign keys: a maker that is gone must go on ending what it made, and who made it stays known.
+    # Ids, not foreign keys: a deleted parent must still end the tokens made with it, and its id stays known.
     maker_ids = ArrayField(
         models.BigIntegerField(), default=list, blank=True, editable=False,
         db_default=Value([], output_field=ArrayField(models.BigIntegerField())),
@@ -59,7 +59,7 @@ class ApiToken(models.Model):
     class Meta:
         verbose_name = "API token"
         ordering = ("-id",)
-        # Two that no model of their own stands for; zenith_site/common/callers.py names them.
+        # Two permissions without a model of their own; zenith_site/common/callers.py names them.
         permissions = (
             ("manage_infra", "Can manage Docker hosts and worker nodes"),
             ("administer", "Can administer users, tokens and the audit log"),
@@ -76,41 +76,41 @@ class ApiToken(models.Model):
 
     @cached_property
     def makers(self) -> "list[ApiToken | None]":
-        """The tokens of `maker_ids`, with their users; None for one that is gone. One query, or `load_makers` for many tokens."""
+        """The tokens of `maker_ids` with their users; None for deleted ones. See `load_makers`."""
         return load_makers([self])[0]
 
     @property
     def made_by(self) -> "ApiToken | None":
-        """The token that it was made with, if it was made with one that is still there."""
+        """The parent token, if there is one and it still exists."""
         return self.makers[-1] if self.makers else None
 
     @property
     def effective_scopes(self) -> list[str]:
-        """Its scopes that all of its makers have, too."""
+        """The scopes that all parent tokens have, too."""
         return [scope for scope in self.scopes if all(maker is None or scope in maker.scopes for maker in self.makers)]
 
     @property
     def ends_at(self) -> datetime | None:
-        """When it or one of its makers expires first."""
+        """When the token, or the first of its parents, expires."""
         ends = [token.expires_at for token in (self, *self.makers) if token is not None and token.expires_at is not None]
         return min(ends, default=None)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it opens nothing now because of its makers alone."""
+        """Whether the token is invalid only because of its parents."""
         now = timezone.now()
         return bool(self.why_invalid(now)) and not self._own_end(now)
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether the token opens anything at this time."""
+        """Whether the token is valid at this time."""
         return not self.why_invalid(now)
 
     def why_invalid(self, now: datetime) -> str:
-        """Return why the token opens nothing at this time, as a sentence; an empty text where it does."""
+        """Return why the token is not valid at this time, as a sentence; an empty text if it is."""
         if why := self._own_end(now):
             return why
         if any(maker is None or maker._own_end(now) for maker in self.makers):
-            return "A token that it was made with has ended."
+            return "Its parent token is no longer valid."
         return ""
 
     def _own_end(self, now: datetime) -> str:
@@ -122,19 +122,19 @@ class ApiToken(models.Model):
 
 
 def load_makers(tokens: Sequence[ApiToken]) -> "list[list[ApiToken | None]]":
-    """Find the makers of all these tokens in one query (none where there are none), and keep them at each; return them."""
+    """Load the parents of all these tokens in at most one query, set them on each token, and return them."""
     ids = {number for token in tokens for number in token.maker_ids}
-    found = ApiToken.objects.select_related("user").in_bulk(ids) if ids else {}
+    makers = ApiToken.objects.select_related("user").in_bulk(ids) if ids else {}
     for token in tokens:
-        token.makers = [found.get(number) for number in token.maker_ids]
+        token.makers = [makers.get(number) for number in token.maker_ids]
     return [token.makers for token in tokens]
 
 
 class AuditEntry(models.Model):
-    """Something that somebody did, or was refused. Written by zenith_site/auth/audit.py, and changed by nobody.
+    """An action that somebody took, or was refused. zenith_site/auth/audit.py writes it; it never changes.
 
-    Only the count of a refusal grows, until its minute is over (zenith_site/auth/refusals.py).
-    What an entry names may be gone by the time that it is read, so it holds text and no foreign key.
+    Only the count of a refusal grows, until its minute is over (zenith_site/auth/refusals.py). What an entry names may have been
+    deleted by the time it is read, so it holds text and no foreign key.
     """
 
     at = models.DateTimeField(default=timezone.now, editable=False)
@@ -165,7 +165,7 @@ class AuditEntry(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.username or 'somebody'}: {self.action}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Append it. Raises TypeError for one that is there already."""
+        """Append the entry. Raises TypeError if it is already stored."""
         if not self._state.adding:
             raise TypeError("an audit entry does not change")
         super().save(*args, **kwargs)

@@ -1,7 +1,7 @@
-"""Pool processes of a Celery worker end with it.
+"""Ends a Celery worker's pool processes together with the worker.
 
-Celery's pool processes outlive a parent that is killed: each goes on with its task, unseen, while the task's message goes back to
-the queue and is run a second time. The kernel can be asked to kill them instead (Linux only).
+Celery's pool processes outlive a killed parent: each continues its task, while the task's message returns to the queue and runs a
+second time. The kernel can kill them instead (Linux only).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _parent: int | None = None
 
 
 def connect() -> None:
-    """Ask for it in every pool process from now on."""
+    """Connect to the signals of every new pool process."""
     worker_before_create_process.connect(remember_parent, dispatch_uid="zenith_site.orphans.parent")
     worker_process_init.connect(end_with_parent, dispatch_uid="zenith_site.orphans")
 
 
 def remember_parent(**_: Any) -> None:
-    """Note who is about to fork; the child inherits it."""
+    """Store the id of the process that forks; the child inherits it."""
     global _parent
     _parent = os.getpid()
 
 
 def end_with_parent(**_: Any) -> None:
-    """Ask the kernel to kill this process when its parent dies; end at once when it has died since the fork."""
+    """Ask the kernel to kill this process when its parent dies; end immediately if the parent has died since the fork."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

@@ -1,9 +1,9 @@
-"""Every error that a program gets: `application/problem+json` (RFC 9457), never a traceback.
+"""The error responses for programs: `application/problem+json` (RFC 9457), never a traceback.
 
-1. Exceptions inside of the API are turned into problems by the handlers that `register` adds.
-2. Whatever else goes wrong for a program (an unknown address, a method that a view does not
-   take, a host that is not ours) reaches ProblemMiddleware as Django's HTML, and leaves as a problem.
-3. People get pages. Who asks with `Accept: text/html`, or through htmx, is a person.
+1. The handlers that `register` adds turn the API's exceptions into problems.
+2. ProblemMiddleware turns Django's own HTML errors for programs (an unknown URL, a method that is not allowed, an invalid host)
+   into problems.
+3. People get pages. A request with `Accept: text/html`, or from htmx, is a person's.
 """
 
 import sys
@@ -45,7 +45,7 @@ from zenith_site.common.limits import Quota
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-#: What it looks like when PostgreSQL or Redis is away, and not when a query or a command is wrong.
+#: The exceptions if PostgreSQL or Redis is unreachable, but not if a query or a command is wrong.
 UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
     OperationalError,
     InterfaceError,
@@ -59,16 +59,16 @@ UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
 
 
 class Culprit(BaseModel):
-    """One thing that is wrong with the request: where, and why."""
+    """One problem with the request: where, and what."""
 
-    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
-    parameter: str | None = Field(default=None, description="Name of a parameter of the URL.")
-    header: str | None = Field(default=None, description="Name of a header field.")
+    pointer: str | None = Field(default=None, description="A JSON pointer (RFC 6901) into the body.")
+    parameter: str | None = Field(default=None, description="The name of a URL parameter.")
+    header: str | None = Field(default=None, description="The name of a header.")
     detail: str
 
 
 class Problem(BaseModel):
-    """A problem as RFC 9457 describes it."""
+    """A problem according to RFC 9457."""
 
     type: str = "about:blank"
     title: str
@@ -78,11 +78,11 @@ class Problem(BaseModel):
 
 
 class UnsupportedMediaTypeError(ZenithError):
-    """The body is of a kind that the API does not read."""
+    """The API does not accept the body's media type."""
 
 
 class Answer(NamedTuple):
-    """What to tell about an exception."""
+    """The content of an error response."""
 
     status: HTTPStatus
     detail: str
@@ -90,12 +90,12 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-TOO_SLOW: Final = Answer(HTTPStatus.REQUEST_TIMEOUT, "The request did not come to its end in time.")
-TOO_LARGE: Final = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than the server reads.")
+TOO_SLOW: Final = Answer(HTTPStatus.REQUEST_TIMEOUT, "The request was not completed in time.")
+TOO_LARGE: Final = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
 
 
 def register(api: NinjaAPI) -> None:
-    """Make the API answer these exceptions with problems; others are bugs, and go on to Django."""
+    """Make the API answer these exceptions with problems; others are bugs, which Django handles."""
     kinds: tuple[type[Exception], ...] = (*UNAVAILABLE, *_ANSWERS)
     for kind in kinds:
         api.add_exception_handler(kind, respond)
@@ -113,9 +113,9 @@ def respond(request: HttpRequest, error: Any) -> HttpResponse:
 
 
 def from_http_error(request: HttpRequest, error: Any) -> HttpResponse:
-    """Return the problem for an HttpError, which is django-ninja's own.
+    """Return the problem for django-ninja's own HttpError.
 
-    It wraps whatever reading the body raises in one of these; the cause says more.
+    django-ninja wraps every exception from reading the body in one; its cause says more.
     """
     if isinstance(error.__cause__, ZenithError):
         return respond(request, error.__cause__)
@@ -134,13 +134,13 @@ def render(answer: Answer) -> HttpResponse:
 
 
 def documented(*statuses: HTTPStatus) -> dict[str, Any]:
-    """Return these statuses as problems, for the part of an operation's description that django-ninja cannot know."""
+    """Return `openapi_extra` with these statuses as problems, which django-ninja cannot know."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {"responses": {status.value: {"description": status.phrase, "content": content} for status in statuses}}
 
 
 def unavailable() -> Answer:
-    """Return what to say when the database or the broker is away."""
+    """Return the answer if the database or the broker is unreachable."""
     return Answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The database or the broker does not answer. Tasks already accepted are safe.",
@@ -149,7 +149,7 @@ def unavailable() -> Answer:
 
 
 def is_for_program(request: HttpRequest) -> bool:
-    """Whether the answer is read by a program: people's browsers ask for HTML by name."""
+    """Whether the request is a program's: browsers ask for `text/html`."""
     if request.path_info.startswith("/api/"):
         return True
     if "HX-Request" in request.headers:
@@ -158,7 +158,7 @@ def is_for_program(request: HttpRequest) -> bool:
 
 
 class ProblemMiddleware(MiddlewareMixin):
-    """Turns error pages into problems where a program asked. Stands outside of what makes them."""
+    """Turns error pages into problems for programs. It is outside of everything that renders such pages."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Return the response; its header fields stay, such as `Allow` and `Retry-After`."""
@@ -174,15 +174,15 @@ class ProblemMiddleware(MiddlewareMixin):
         problem = render(Answer(status, _DETAILS.get(status, f"{status.description}.")))
         response.content = problem.content
         response["Content-Type"] = MEDIA_TYPE
-        # CommonMiddleware has counted the page; a client would wait for the rest of it for ever.
+        # CommonMiddleware has set the page's length; a client would wait for the rest for ever.
         response["Content-Length"] = str(len(problem.content))
         return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer what no view caught (Django's handler500): a database that is away is no bug, nor is a form that cannot be read.
+    """Answer an exception that no view caught (Django's handler500). An unreachable database or an unreadable form is no bug.
 
-    Django reads the form of a request also to answer that there is nothing at its address.
+    Django reads a request's form even to answer that its URL does not exist.
     """
     if isinstance(sys.exception(), SuspiciousOperation):
         return HttpResponse(loader.get_template("400.html").render(), status=HTTPStatus.BAD_REQUEST)
@@ -193,7 +193,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer who may not (Django's handler403); the audit log hears why."""
+    """Answer PermissionDenied (Django's handler403), and record the reason for the audit log."""
     refuse(request, str(exception))
     return defaults.permission_denied(request, exception)
 
@@ -213,9 +213,9 @@ def _raise(request: HttpRequest, error: Any) -> HttpResponse:
 
 
 def _invalid(error: InvalidInputError) -> Answer:
-    where = "parameter" if isinstance(error, InvalidQueryError) else "pointer"
+    field = "parameter" if isinstance(error, InvalidQueryError) else "pointer"
     culprits = [
-        Culprit.model_validate({where: problem.pointer, "detail": problem.detail}) for problem in error.problems[:MAX_NAMED]
+        Culprit.model_validate({field: problem.pointer, "detail": problem.detail}) for problem in error.problems[:MAX_NAMED]
     ]
     return _unprocessable(culprits)
 
@@ -223,21 +223,21 @@ def _invalid(error: InvalidInputError) -> Answer:
 def _unprocessable(culprits: list[Culprit]) -> Answer:
     return Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The request cannot be accepted; `errors` says what is wrong with it. Nothing was changed.",
+        "The request is not valid; `errors` lists what is wrong. Nothing was changed.",
         culprits,
     )
 
 
 def _misshapen(error: ValidationError) -> Answer:
-    """Return what pydantic found, with where it stands in the request."""
+    """Return pydantic's errors, with their places in the request."""
     return _unprocessable([_culprit(item) for item in error.errors[:MAX_NAMED]])
 
 
-def _culprit(found: Mapping[str, Any]) -> Culprit:
-    source, *path = found["loc"]
-    detail = found["msg"].removeprefix("Value error, ")
+def _culprit(item: Mapping[str, Any]) -> Culprit:
+    source, *path = item["loc"]
+    detail = item["msg"].removeprefix("Value error, ")
     if source == "body":
-        # The first step is the name of the view's argument, which holds the whole body.
+        # The first step is the name of the view's parameter for the whole body.
         pointer = "".join(f"/{escape(str(step))}" for step in path[1:])
         return Culprit(pointer=pointer, detail=detail)
     name = str(path[-1]) if path else ""
@@ -245,7 +245,7 @@ def _culprit(found: Mapping[str, Any]) -> Culprit:
 
 
 def _on_purpose(error: ZenithError) -> Answer:
-    """Return what an error says of itself. Raises it if it says nothing: no request should come to it."""
+    """Return the answer for one of Zenith's own errors. Raises it if it has no status: no request should cause it."""
     if error.status is None:
         raise error
     if error.header:
@@ -262,11 +262,11 @@ def _limited(error: RateLimitedError) -> Answer:
 _HOW_TO_AUTHENTICATE: Final = "Send a token as `X-API-Key: TOKEN` or `Authorization: Bearer TOKEN`, or log in."
 _JSON_ONLY: Final = "Send the body as `Content-Type: application/json`."
 _DETAILS: Final = {
-    HTTPStatus.BAD_REQUEST: "The request is malformed, or asks for a host that is not this one.",
-    HTTPStatus.FORBIDDEN: "This may not be done with the session or token that was sent.",
-    HTTPStatus.NOT_FOUND: "There is nothing at this address.",
-    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take the method; `Allow` says which.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed, and wrote down why in its log.",
+    HTTPStatus.BAD_REQUEST: "The request is malformed, or its host is not allowed.",
+    HTTPStatus.FORBIDDEN: "The session or token lacks the permission.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this URL.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "The method is not allowed here; the header `Allow` lists those that are.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed. Its log has the reason.",
     HTTPStatus.SERVICE_UNAVAILABLE: unavailable().detail,
 }
 _ANSWERS: Final[dict[type[Exception], Any]] = {
@@ -274,12 +274,12 @@ _ANSWERS: Final[dict[type[Exception], Any]] = {
     InvalidInputError: _invalid,
     RateLimitedError: _limited,
     Http404: lambda error: Answer(HTTPStatus.NOT_FOUND, str(error) or _DETAILS[HTTPStatus.NOT_FOUND]),
-    PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account may not do this."),
+    PermissionDenied: lambda error: Answer(HTTPStatus.FORBIDDEN, str(error) or "Your account does not have the permission."),
     UnsupportedMediaTypeError: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
-    # Somebody read a form from the body before: it was none of JSON.
+    # The body has been read as a form before, so it was not JSON.
     RawPostDataException: lambda _: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _JSON_ONLY),
     RequestDataTooBig: lambda _: TOO_LARGE,
-    UnreadablePostError: lambda _: Answer(HTTPStatus.BAD_REQUEST, "The body broke off."),
-    # After its subclasses above, which say more.
+    UnreadablePostError: lambda _: Answer(HTTPStatus.BAD_REQUEST, "The body is incomplete."),
+    # After its subclasses above, whose answers say more.
     ZenithError: _on_purpose,
 }

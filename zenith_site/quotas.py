@@ -1,6 +1,6 @@
-"""Rate limits at the API's edge: every read of a program and every refusal is counted here, and every answer says what is left.
+"""Rate limits at the API's edge: counts every read of a program and every refusal, and adds the quota to every response.
 
-Triggers are counted by the operations themselves (tasks_app/api/quota.py), once the body is read.
+The operations themselves count triggers (tasks_app/api/quota.py), once the body is read.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ from zenith_site.common.callers import Caller
 from zenith_site.common.errors import BrokerUnavailableError, ZenithError
 
 _READING: Final = frozenset({"GET", "HEAD"})
-#: Answers to what a caller should not have sent.
+#: The statuses of invalid requests.
 _REFUSALS: Final = frozenset(
     {
         HTTPStatus.FORBIDDEN,
@@ -29,15 +29,15 @@ _REFUSALS: Final = frozenset(
 
 
 class EdgeLimit(BaseThrottle):
-    """Counts the reads of whoever the API has authenticated, and stops whose other requests were refused too often.
+    """Counts the reads of authenticated callers, and stops callers whose other requests were refused too often.
 
-    What is open to all (`/health`) is not counted.
+    Operations that are open to everybody (`/health`) are not counted.
     """
 
     def allow_request(self, request: HttpRequest) -> bool:
-        """Return whether the request may go on; if not, `request.refusal` is the error to answer with.
+        """Return whether the request may continue; if not, `request.refusal` is the error to answer with.
 
-        django-ninja hands errors raised in here to nobody.
+        django-ninja does not handle errors that are raised here.
         """
         caller = getattr(request, "auth", None)
         if not isinstance(caller, Caller):
@@ -54,10 +54,10 @@ class EdgeLimit(BaseThrottle):
 
 
 class QuotaMiddleware(MiddlewareMixin):
-    """Adds the header fields of the quota that was counted for a request to its answer, also to one that failed."""
+    """Adds the headers of the quota that was counted for a request to its response, even if it failed."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Return the response, with `RateLimit` and `RateLimit-Policy` where something was counted; a refusal is counted now."""
+        """Return the response, with `RateLimit` and `RateLimit-Policy` if something was counted; count a refusal now."""
         if response.status_code in _REFUSALS:
             _count_refusal(request)
         quota = getattr(request, "quota", None)
@@ -68,7 +68,7 @@ class QuotaMiddleware(MiddlewareMixin):
 
 
 def _require_refusals_left(caller: Caller) -> None:
-    # If Redis is away, that is for the operation to say: many can do without it.
+    # If Redis is unreachable, the operation reports it: many work without Redis.
     with suppress(BrokerUnavailableError):
         limits.require_refusals_left(caller)
 

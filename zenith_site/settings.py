@@ -1,4 +1,4 @@
-"""Django settings; every value of the environment that Zenith reads is read here.
+"""Django settings. Everything that Zenith reads from the environment is read here.
 
 docs/configuration.md explains the variables, `.env.example` lists them.
 """
@@ -26,16 +26,16 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
 env = Environment(os.environ)
 
-# --- What kind of place this is ---------------------------------------------------------------------------------------
+# --- The environment --------------------------------------------------------------------------------------------------
 
 ZENITH_ENV = env.choice("ZENITH_ENV", ("development", "production"), "development")
 PRODUCTION = ZENITH_ENV == "production"
 DEBUG = env.boolean("ZENITH_DEBUG", default=False)
 if DEBUG and PRODUCTION:
     raise WrongSetting(
-        "ZENITH_DEBUG='true' is not accepted when ZENITH_ENV=production: it takes false (error pages tell secrets)."
+        "ZENITH_DEBUG='true' is not accepted when ZENITH_ENV=production: it takes false (error pages reveal secrets)."
     )
-# A relative path is taken from the clone, so that every process agrees wherever it was started.
+# A relative path is relative to the clone, so that every process agrees, in whatever directory it was started.
 ZENITH_DATA_DIR = BASE_DIR / Path(env.text("ZENITH_DATA_DIR", ".zenith")).expanduser()
 ZENITH_HOST = env.text("ZENITH_HOST", "127.0.0.1")
 ZENITH_PORT = env.integer("ZENITH_PORT", env.integer("PORT", 8000, minimum=1, maximum=65535), minimum=1, maximum=65535)
@@ -44,7 +44,7 @@ ZENITH_PORT = env.integer("ZENITH_PORT", env.integer("PORT", 8000, minimum=1, ma
 
 
 def _secret_key() -> str:
-    """The configured key, else outside production one that is generated once."""
+    """Return the configured key, or, outside of production, one that is generated once."""
     key = env.secret("ZENITH_SECRET_KEY")
     if key and len(key) < 32:
         raise WrongSetting(
@@ -59,15 +59,15 @@ def _secret_key() -> str:
     try:
         return ensure_secret(ZENITH_DATA_DIR, "secret_key", size=48)
     except OSError as error:
-        shown = f"ZENITH_DATA_DIR={str(ZENITH_DATA_DIR)!r}"
-        raise WrongSetting(f"{shown} is not accepted: it takes a directory that can be written ({error.strerror}).") from None
+        setting = f"ZENITH_DATA_DIR={str(ZENITH_DATA_DIR)!r}"
+        raise WrongSetting(f"{setting} is not accepted: it takes a writable directory ({error.strerror}).") from None
 
 
 SECRET_KEY = _secret_key()
-# What workers and nodes get as theirs: with the site's own, their tasks could make sessions of anybody's. It follows from that
-# one, so that nobody has to set it, and does not lead back to it.
+# The key of workers and nodes: with the site's own, their tasks could forge sessions. It is derived from that one, so that nobody
+# has to set it, and does not reveal it.
 ZENITH_WORKER_SECRET_KEY = hmac.new(SECRET_KEY.encode(), b"zenith worker", "sha256").hexdigest()
-# Empty means: generated at the first start, by zenith_site.auth.bootstrap.
+# If empty, zenith_site.auth.bootstrap generates one at the first start.
 ZENITH_API_KEY = env.secret("ZENITH_API_KEY")
 if ZENITH_API_KEY and len(ZENITH_API_KEY) < 20:
     raise WrongSetting("ZENITH_API_KEY is too short: it takes at least 20 characters, such as `openssl rand -hex 32` prints.")
@@ -76,11 +76,11 @@ ZENITH_ADMIN_PASSWORD = env.secret("ZENITH_ADMIN_PASSWORD")
 
 # --- Hosts, HTTPS -----------------------------------------------------------------------------------------------------
 
-# Where people reach the site; its path, if it has one, is what every path of the site begins with.
+# The site's public URL; its path, if it has one, is the prefix of every path.
 _public = env.site("ZENITH_PUBLIC_URL", example="https://zenith.example.com")
 FORCE_SCRIPT_NAME = _public.path if _public and _public.path else None
 _root = FORCE_SCRIPT_NAME or ""
-# The loopback names stay in the list: `manage.py up` and health probes ask there whatever the public name is.
+# The loopback names are always allowed, for `manage.py up` and health probes.
 _hosts = [*env.hosts("ZENITH_ALLOWED_HOSTS"), *([_public.host] if _public else [])]
 ALLOWED_HOSTS = list(dict.fromkeys([*_hosts, "localhost", "127.0.0.1", "[::1]"]))
 _origins = [*env.origins("ZENITH_CSRF_TRUSTED_ORIGINS"), *([_public.origin] if _public else [])]
@@ -93,7 +93,7 @@ SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_root}/"
 SECURE_SSL_REDIRECT = ZENITH_HTTPS
 SECURE_REDIRECT_EXEMPT = [rf"^{re.escape(f'{_root}/'.lstrip('/'))}(health|ready|metrics)$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ZENITH_HTTPS else None
-# How many proxies in front append to X-Forwarded-For; zenith_site/auth/address.py reads it.
+# The number of proxies that append to X-Forwarded-For; zenith_site/auth/address.py reads it.
 ZENITH_TRUSTED_PROXIES = env.integer("ZENITH_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if ZENITH_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ZENITH_HTTPS
@@ -103,7 +103,7 @@ X_FRAME_OPTIONS = "DENY"
 # --- The application --------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    # Only for its runserver: the app imports Twisted, some 20 MB in every worker and engine that will never serve a page.
+    # Only for its runserver: the app imports Twisted, some 20 MB in every worker and engine, which serve no pages.
     *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
     "whitenoise.runserver_nostatic",
     "django.contrib.admin",
@@ -125,12 +125,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "zenith_site.request_ids.request_id_middleware",
-    "zenith_site.metrics.http.metrics_middleware",
-    "zenith_site.headers.headers_middleware",
+    "zenith_site.request_ids.RequestIdMiddleware",
+    "zenith_site.metrics.http.MetricsMiddleware",
+    "zenith_site.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # Tokens against forgery differ in every answer, and this adds a random length (BREACH): docs/security.md.
+    # Safe against BREACH: CSRF tokens differ in every response, and this adds a random length (docs/security.md).
     "django.middleware.gzip.GZipMiddleware",
     "zenith_site.problems.ProblemMiddleware",
     "zenith_site.api.HeadMiddleware",
@@ -139,16 +139,16 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "zenith_site.auth.audit.audit_middleware",
+    "zenith_site.auth.audit.AuditMiddleware",
     "zenith_site.auth.middleware.ClosedByDefaultMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "csp.middleware.CSPMiddleware",
 ]
-if tracing.wanted() and not tracing.missing():
-    # Behind the one that knows the request's id.
-    MIDDLEWARE.insert(1, "zenith_site.tracing.http.tracing_middleware")
+if tracing.is_enabled() and not tracing.missing():
+    # After the middleware that sets the request's id.
+    MIDDLEWARE.insert(1, "zenith_site.tracing.http.TracingMiddleware")
 
 ROOT_URLCONF = "zenith_site.urls"
 ASGI_APPLICATION = "zenith_site.asgi.application"
@@ -175,7 +175,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "zenith_site.notify.bell.bell",
                 "tasks_app.web.nav_counts.context",
             ],
-            # Beside the views that use them, where Django does not look by itself.
+            # These are next to the views that use them, where Django does not search.
             "libraries": {
                 "zenith": "tasks_app.web.templatetags.zenith",
                 "nodes": "infra_app.web.templatetags.nodes",
@@ -217,14 +217,14 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "zenith_site.static_storage.StaticStorage"},
 }
-# Every page names a file by its hash; the same file under its plain name is never asked for.
+# Every page links to files by their hashed names; the plain names are never requested.
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 _DATABASE_URL = env.url("DATABASE_URL", schemes=("postgres", "postgresql"), example="postgres://user:password@host:5432/zenith")
 _REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"), example="redis://:password@host:6379/0")
-# What `manage.py up` has to start itself.
+# Whether `manage.py up` starts the servers itself.
 ZENITH_EMBEDDED_POSTGRES = not _DATABASE_URL
 ZENITH_EMBEDDED_REDIS = not _REDIS_URL
 _embedded = addresses(ZENITH_DATA_DIR)
@@ -237,8 +237,8 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": True,
     },
 }
-# zenith_site/asgi.py sets this. Under ASGI every request runs in a thread of its own: a connection kept by a thread is never used
-# again and stays open until it is collected, so there a pool takes the place of CONN_MAX_AGE (and halves the time of a request).
+# zenith_site/asgi.py sets this. Under ASGI every request runs in a thread of its own. A connection kept by a thread is never used
+# again, and stays open until it is collected, so a pool replaces CONN_MAX_AGE (and halves the time of a request).
 if os.environ.get("ZENITH_PROCESS") == "web":
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20, "timeout": 5}
@@ -255,14 +255,14 @@ CHANNEL_LAYERS = {
 
 ZENITH_TASK_MODULES = env.modules("ZENITH_TASK_MODULES")
 ZENITH_CELERY_CONFIG = env.module("ZENITH_CELERY_CONFIG")
-# How often one message may be delivered without its task's body coming to an end; then the task is buried.
+# How often one message may be delivered without its task's body ending; after that the task becomes a dead letter.
 ZENITH_MAX_DELIVERIES = env.integer("ZENITH_MAX_DELIVERIES", 20, minimum=2, maximum=10_000)
-# Whether tasks that fail or crash on purpose may be sent and run.
+# Whether drills, which fail or crash on purpose, may be sent and run.
 ZENITH_DRILLS = env.boolean("ZENITH_DRILLS", default=not PRODUCTION)
 # A task that returns more JSON than this fails with a clear error.
 ZENITH_RESULT_MAX_BYTES = 1024 * 1024
 
-# --- Celery; ARCHITECTURE.md says which failure each of these prevents ------------------------------------------------
+# --- Celery; docs/reliability.md says what happens in each failure -----------------------------------------------------
 
 for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
     env.unset(name, "Celery would use it in place of REDIS_URL; unset it")
@@ -270,7 +270,7 @@ CELERY_BROKER_URL = ZENITH_REDIS_URL
 CELERY_BROKER_TRANSPORT = "zenith_worker.wire.transport:Transport"
 CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if ZENITH_REDIS_URL.startswith("rediss:") else None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A full Redis refuses commands over a connection that is in order; Celery ends the worker for that unless told to try again.
+# A full Redis refuses commands on a working connection. Without this, Celery would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_RESULT_BACKEND = "tasks_app.worker_bridge.backend:LastingBackend"
@@ -287,10 +287,10 @@ CELERY_TASK_SOFT_TIME_LIMIT = 3300
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONSUMER = "zenith_worker.consumer:Consumer"
-# Within the ten seconds that `manage.py up` has to end everything, and leaving some for the servers.
+# Part of the ten seconds in which `manage.py up` stops everything; the servers need the rest.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_IMPORTS = ["tasks_app.builtin_tasks", *ZENITH_TASK_MODULES]
-# Lets control/workers.py have a worker replace the processes of its pool.
+# For control/workers.py, which can restart a worker's pool.
 CELERY_WORKER_POOL_RESTARTS = True
 # Otherwise Celery replaces the handlers of LOGGING below with its own format.
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -302,14 +302,14 @@ CELERY_DB_REUSE_MAX = 1_000_000
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
 ZENITH_REFUSAL_RATE_LIMIT = env.rate("ZENITH_REFUSAL_RATE_LIMIT", "60/60s")
-# How long a connection may keep the server waiting, in seconds (zenith_site/server_limits), and how many WebSockets there may be
+# How long a connection may keep the server waiting, in seconds (zenith_site/server_limits), and how many WebSockets may be open
 # (zenith_site/auth/socket_limit.py).
 ZENITH_HEADER_TIMEOUT = env.integer("ZENITH_HEADER_TIMEOUT", 20, minimum=1, maximum=600)
 ZENITH_BODY_TIMEOUT = env.integer("ZENITH_BODY_TIMEOUT", 120, minimum=1, maximum=3600)
 ZENITH_SOCKETS_PER_USER = env.integer("ZENITH_SOCKETS_PER_USER", 50, minimum=1, maximum=100_000)
 ZENITH_SOCKETS_PER_PROCESS = env.integer("ZENITH_SOCKETS_PER_PROCESS", 1000, minimum=1, maximum=100_000)
 ZENITH_SOCKET_FRAME_LIMIT = env.rate("ZENITH_SOCKET_FRAME_LIMIT", "60/10s")
-# Beside those that zenith_site/common/masking.py always masks.
+# In addition to the names that zenith_site/common/masking.py always masks.
 ZENITH_MASK_KEYS = env.names("ZENITH_MASK_KEYS")
 ZENITH_MASK_STORED = env.boolean("ZENITH_MASK_STORED", default=False)
 ZENITH_WORKER_CONCURRENCY = env.integer("ZENITH_WORKER_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
@@ -317,7 +317,7 @@ ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maxi
 ZENITH_AUDIT_DAYS = env.integer("ZENITH_AUDIT_DAYS", 365, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_MAX = env.integer("ZENITH_DEAD_LETTER_MAX", 10_000, minimum=1, maximum=10_000_000)
-# Empty means: open to all.
+# If empty, /metrics is open to all.
 ZENITH_METRICS_TOKEN = env.secret("ZENITH_METRICS_TOKEN")
 if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:
     raise WrongSetting(
@@ -325,22 +325,22 @@ if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:
     )
 # Pairs of task and queue with counters of their own; each makes some thirty time series.
 ZENITH_METRICS_MAX_TASKS = env.integer("ZENITH_METRICS_MAX_TASKS", 200, minimum=1, maximum=10_000)
-# Flower's own, for whoever ZENITH_ADMIN_USERNAME is; a comma would end it, since Flower takes several.
+# Flower's password for the user ZENITH_ADMIN_USERNAME. Flower separates several logins by commas.
 ZENITH_FLOWER_PASSWORD = env.secret("ZENITH_FLOWER_PASSWORD")
 if "," in ZENITH_FLOWER_PASSWORD:
-    raise WrongSetting("ZENITH_FLOWER_PASSWORD has a comma in it: it takes any other characters.")
+    raise WrongSetting("ZENITH_FLOWER_PASSWORD contains a comma: it takes any other characters.")
 ZENITH_WORKER_IMAGE = env.text("ZENITH_WORKER_IMAGE", "zenith:latest")
 ZENITH_ALLOWED_IMAGES = env.names("ZENITH_ALLOWED_IMAGES") or [ZENITH_WORKER_IMAGE]
-# Beside what Zenith itself tells a node; infra_app/variables.py has those that are refused whatever this says.
+# In addition to the variables that Zenith sets; infra_app/variables.py has those that are always refused.
 ZENITH_NODE_ENVIRONMENT = env.name_patterns("ZENITH_NODE_ENVIRONMENT", ["APP_*", "LANG", "LC_*", "TZ"])
-# How often the CPUs of a Docker host may be promised to nodes: an idle worker needs none.
+# How often each CPU of a Docker host may be assigned to nodes: an idle worker needs none.
 ZENITH_CPU_OVERCOMMIT = env.integer("ZENITH_CPU_OVERCOMMIT", 4, minimum=1, maximum=100)
 
 # --- Docker hosts -----------------------------------------------------------------------------------------------------
 
 ZENITH_VERSION = VERSION
-# What a node is told; the embedded servers listen for nodes where a Docker engine answered when they were started. Empty means
-# that a node has no way to get there, which is said where one is to be started.
+# The addresses for nodes. The embedded servers listen for nodes if a Docker Engine answered when they were started. If an address
+# is empty, nodes cannot reach the server, and starting one fails with that reason.
 ZENITH_NODE_DATABASE_URL = env.url(
     "ZENITH_NODE_DATABASE_URL", schemes=("postgres", "postgresql"), example="postgres://user:password@10.0.0.5:5432/zenith"
 ) or (_DATABASE_URL or _embedded.node_database_url)
@@ -357,7 +357,7 @@ ZENITH_WORKER_NAME = env.text("ZENITH_WORKER_NAME", "zenith@%h")
 
 # --- Notifications: docs/notifications.md -----------------------------------------------------------------------------
 
-# Where messages say that this site is.
+# The site's URL in messages.
 ZENITH_PUBLIC_URL = _public.url if _public else next(iter(CSRF_TRUSTED_ORIGINS), f"http://{ZENITH_HOST}:{ZENITH_PORT}")
 _DAY = 24 * 3600
 ZENITH_NOTIFY_QUIET = env.integer("ZENITH_NOTIFY_QUIET", 6 * 3600, minimum=60, maximum=30 * _DAY)
@@ -377,7 +377,7 @@ ZENITH_NOTIFY_WEBHOOK_URL = env.webhook("ZENITH_NOTIFY_WEBHOOK_URL", example="ht
 ZENITH_NOTIFY_WEBHOOK_SECRET = env.secret("ZENITH_NOTIFY_WEBHOOK_SECRET")
 if ZENITH_NOTIFY_WEBHOOK_URL and not is_signing_secret(ZENITH_NOTIFY_WEBHOOK_SECRET):
     raise WrongSetting(
-        f"ZENITH_NOTIFY_WEBHOOK_URL is set, but ZENITH_NOTIFY_WEBHOOK_SECRET is not fit to sign with: it takes {ACCEPTED_SECRET}."
+        f"ZENITH_NOTIFY_WEBHOOK_URL is set, but ZENITH_NOTIFY_WEBHOOK_SECRET is missing or too weak: it takes {ACCEPTED_SECRET}."
     )
 
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
@@ -409,13 +409,13 @@ LOGGING = {
     "loggers": {
         # Django adds a handler of its own to this logger; ours at the root is enough.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # Whoever sends a Host that is not ours would fill the log with tracebacks.
+        # Requests with an invalid Host would fill the log with tracebacks.
         "django.security.DisallowedHost": {"filters": ["one_line"]},
-        # A line per task costs a quarter of the throughput, and the events say the same.
+        # A line per task costs a quarter of the throughput, and the events have the same information.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
-        # At DEBUG the recorders tell which tasks each batch held.
+        # At DEBUG the recorders log the tasks of each batch.
         "tasks_app": {"level": _LOG_LEVEL},
         "infra_app": {"level": _LOG_LEVEL},
         "zenith_site": {"level": _LOG_LEVEL},

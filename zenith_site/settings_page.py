@@ -1,4 +1,4 @@
-"""The Settings page: one's own profile, theme, password and tokens; for those who administer, what Zenith runs with."""
+"""The Settings page: the user's profile, theme, password and tokens; for administrators, the configuration."""
 
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
@@ -26,8 +26,8 @@ from zenith_site.models import ApiToken, load_makers
 from zenith_site.version import VERSION
 
 YEAR: Final = 365 * 24 * 3600
-THEMES: Final = {"system": "As the system", "dark": "Dark", "light": "Light"}
-#: What is shown of the configuration; docs/configuration.md explains each. Values under a secret's name are hidden.
+THEMES: Final = {"system": "System", "dark": "Dark", "light": "Light"}
+#: The settings that are shown; docs/configuration.md explains each. Values under a secret's name are masked.
 SHOWN: Final = (
     "ZENITH_ENV", "ZENITH_HTTPS", "ZENITH_RATE_LIMIT", "ZENITH_READ_RATE_LIMIT", "ZENITH_REFUSAL_RATE_LIMIT",
     "ZENITH_WORKER_CONCURRENCY", "ZENITH_TASK_MODULES", "ZENITH_CELERY_CONFIG", "ZENITH_DRILLS",
@@ -42,14 +42,14 @@ SHOWN: Final = (
 
 
 class Setting(NamedTuple):
-    """One value that Zenith runs with."""
+    """One setting and its current value."""
 
     name: str
     value: str
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a person may change about themselves."""
+    """The fields that people may change themselves."""
 
     class Meta:
         model = get_user_model()
@@ -57,18 +57,18 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class TokenForm(forms.Form):
-    """A token to make."""
+    """A token to create."""
 
-    name = forms.CharField(max_length=60, label="Name", help_text="What uses it.")
+    name = forms.CharField(max_length=60, label="Name", help_text="What uses the token.")
     scopes = forms.MultipleChoiceField(label="Scopes", choices=[(scope, scope) for scope in SCOPES], initial=["read"])
     expires_at = forms.DateField(
-        label="Ends on", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: never."
+        label="Expires on", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: never."
     )
 
 
 @require_safe
 def settings_page(request: HttpRequest) -> HttpResponse:
-    """Everything that a person can set, and what the installation runs with."""
+    """Show the user's settings, and the installation's configuration."""
     caller = authorize(request, VIEW)
     context = {
         "form": ProfileForm(instance=cast(User, request.user)),
@@ -96,7 +96,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def save_theme(request: HttpRequest) -> HttpResponse:
-    """Keep the theme in a cookie, as static/js/theme.js does."""
+    """Store the theme in a cookie, as static/js/theme.js does."""
     authorize(request, VIEW)
     theme = request.POST.get("theme", "")
     response = answer(request, "settings")
@@ -109,16 +109,16 @@ def save_theme(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def change_password(request: HttpRequest) -> HttpResponse:
-    """Change one's own password; other sessions end."""
+    """Change the user's own password, and end their other sessions."""
     authorize(request, VIEW)
     form = ThrottledPasswordChangeForm(request, cast(User, request.user), request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         update_session_auth_hash(request, form.save())
-        messages.success(request, "The password is changed. Your other sessions have ended.")
+        messages.success(request, "Password changed. Your other sessions have ended.")
         return answer(request, "settings")
     response = ask(
-        request, form, title="Change the password", sentence="Your other sessions end.", action=reverse("change_password"),
-        button="Change it", back="settings",
+        request, form, title="Change password", sentence="This ends your other sessions.", action=reverse("change_password"),
+        button="Change password", back="settings",
     )  # fmt: skip
     if form.wait:
         response.status_code = HTTPStatus.TOO_MANY_REQUESTS
@@ -128,11 +128,11 @@ def change_password(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def make(request: HttpRequest) -> HttpResponse:
-    """Ask for a token's name and scopes (GET), and make it (POST): it is shown this once."""
+    """Ask for a token's name and scopes (GET), and create it (POST). It is shown only once."""
     caller = authorize(request, OWN_TOKENS)
     form = TokenForm(request.POST if request.method == "POST" else None)
-    held = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
-    cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = held
+    own_scopes = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
+    cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = own_scopes
     if request.method == "POST" and form.is_valid():
         try:
             token, raw = make_token(request, caller, _token_request(form.cleaned_data))
@@ -143,11 +143,11 @@ def make(request: HttpRequest) -> HttpResponse:
         except StateConflictError as error:
             form.add_error(None, str(error))
         else:
-            messages.warning(request, f"The token {token.name} is {raw} — copy it now, it is not shown again.")
+            messages.warning(request, f"The token {token.name} is {raw} — copy it now, it will not be shown again.")
             return answer(request, "settings")
     return ask(
-        request, form, title="New token", sentence="It may do what you may, within these scopes.", action=reverse("make_token"),
-        button="Make it", back="settings",
+        request, form, title="New token", sentence="The token can do what you can, within these scopes.",
+        action=reverse("make_token"), button="Create token", back="settings",
     )  # fmt: skip
 
 
@@ -156,23 +156,23 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     """Ask before a token is revoked (GET), and revoke it (POST)."""
     caller = authorize(request, OWN_TOKENS)
     if request.method == "POST":
-        messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} opens nothing any more.")
+        messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} was revoked.")
         return answer(request, "settings")
     others = made_with([own_token(caller, str(token_id)).pk]).count()
-    sentence = ["Whatever uses it is refused from now on.", "This cannot be undone."]
+    sentences = ["Requests with this token will be refused.", "This cannot be undone."]
     if others:
-        along = f"So are the {others} tokens that were made with it." if others > 1 else "So is the token that was made with it."
-        sentence.insert(1, along)
+        tokens = f"the {others} tokens that were made with it" if others > 1 else "the token that was made with it"
+        sentences.insert(1, f"This also revokes {tokens}.")
     return confirm(
-        request, title="Revoke the token?", sentence=" ".join(sentence),
-        action=reverse("revoke_token", args=[token_id]), button="Revoke it", back="settings",
+        request, title="Revoke token?", sentence=" ".join(sentences),
+        action=reverse("revoke_token", args=[token_id]), button="Revoke token", back="settings",
     )  # fmt: skip
 
 
 def _tokens(caller: Caller) -> list[ApiToken]:
-    found = list(ApiToken.objects.select_related("user").filter(user=caller.user).order_by("-id")[:100])
-    load_makers(found)
-    return found
+    tokens = list(ApiToken.objects.select_related("user").filter(user=caller.user).order_by("-id")[:100])
+    load_makers(tokens)
+    return tokens
 
 
 def _token_request(cleaned: dict[str, Any]) -> TokenRequest:

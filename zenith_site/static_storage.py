@@ -1,13 +1,13 @@
-"""Static files under names that carry their hash, so that browsers may keep them for good."""
+"""Static files with a hash in their names, so that browsers can cache them for ever."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticStorage(CompressedManifestStaticFilesStorage):
-    """whitenoise's storage, which also rewrites what our modules import: under its plain name no file is kept.
+    """whitenoise's storage, which also rewrites the imports of our modules, because no file is kept under its plain name.
 
-    Django can do that for every script (`support_js_module_import_aggregation`), but packages bring some that import what they
-    do not bring.
+    Django can do that for every script (`support_js_module_import_aggregation`), but some packages' scripts import files that are
+    missing.
     """
 
     patterns = (

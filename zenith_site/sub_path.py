@@ -1,6 +1,6 @@
-"""A site that is served below a path, such as `https://example.com/zenith/`, by a proxy that takes the path off or leaves it on.
+"""Serves the site below a path, such as `https://example.com/zenith/`, whether the proxy removes the path or not.
 
-Probes and scrapers, which come past the proxy, may leave it out as well.
+Probes and scrapers that bypass the proxy may omit it as well.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,7 +14,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class SubPath:
-    """Gives each request the whole path, which Django expects, and each WebSocket the one below the site's root."""
+    """Gives each request its full path, as Django expects it, and each WebSocket the path below the site's root."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -25,6 +25,6 @@ class SubPath:
             path = scope["path"]
             below = path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
             scope = {**scope, "path": below if scope["type"] == "websocket" else root + below}
-            # For links in what a socket sends; for a request Django sets it.
+            # For links in a socket's messages; for requests Django sets it.
             set_script_prefix(f"{root}/")
         await self.application(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The site's URLs: login, admin, the pages, the API. Here and in asgi.py the site is put together from its apps."""
+"""The site's URLs: login, admin, the pages, the API. Only this module and asgi.py import the apps."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
@@ -17,7 +17,7 @@ mount(api)
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", ThrottledLoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
-    # Before the admin's own, which it stands in for.
+    # Before the admin's own login, which it replaces.
     path("admin/login/", login),
     path("admin/password_change/", admin.site.admin_view(change_password)),
     path("admin/", admin.site.urls),

@@ -1,4 +1,4 @@
-"""Zenith's version, as the API tells it; CHANGELOG.md says what changed."""
+"""Zenith's version, as the API reports it; CHANGELOG.md lists the changes."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""Before a body runs: is this delivery of the task the one that should run it?
+"""Decides, before a body runs, whether this delivery of the task should run it.
 
-What the task's class calls first (task.py). It lets the body run, or ends this delivery by one of
-Celery's own exceptions: `Ignore` (acknowledged, nothing stored) for a copy that is not needed.
+The task's class calls this first (task.py). It lets the body run, or ends this delivery with one of Celery's own exceptions:
+`Ignore` (acknowledged, nothing stored) for a copy that is not needed.
 """
 
 import logging
@@ -26,23 +26,23 @@ from zenith_worker.wire.stream import append
 
 logger = logging.getLogger(__name__)
 
-#: How many processes a task may take with it before it is buried.
+#: How many processes a task may kill before it becomes a dead letter.
 MAX_CRASHES: Final = 3
 
 
 def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
     """Let the running request's body run, or raise.
 
-    `ended_before` is asked of a task that may be a copy: whether it ended before this delivery.
+    `ended_before` tells, for a delivery that may be a copy, whether the task ended before it.
 
-    Raises NotThisDelivery where another delivery runs or ran it or where it was cancelled, Reject where that
-    cannot be told now, PoisonTaskError where it killed its process too often.
+    Raises NotThisDelivery if another delivery runs or ran the task, or if it was cancelled; Reject if that is unknown at the
+    moment; PoisonTaskError if the task killed its process too often.
     """
     request = task.request
     if carried(request).number:
         with_redis_retries(lambda: reached(request.id, RunNumber.of_request(request)))
     if _may_be_a_copy(request) and ended_before(request.id):
-        logger.warning("Task %s was delivered again after its end; it does not run again.", request.id)
+        logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
         _return_part_again(task)
         raise NotThisDelivery
     tag = (request.properties or {}).get("delivery_tag", "")
@@ -63,46 +63,46 @@ def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
         )
 
 
-#: Seconds between two looks whether a chord's body was sent, and after which the message is given back.
+#: Seconds between two checks whether a chord's body was sent, and after which the message goes back to its queue.
 _CHORD_LOOK_EVERY: Final = 1.0
 _CHORD_PATIENCE: Final = 60.0
 
 
 def _return_part_again(task: Task[..., Any]) -> None:
-    """Return an ended task's part of its chord once more: its worker may have died between its report and that.
+    """Return an ended task's part of its chord again: its worker may have died after its report and before it did so.
 
-    The message stays unacknowledged until the chord's body was sent or waits for other parts: whoever is sending it holds a
-    lease of some seconds (Celery's `.c` key), and may have died, too. Raises Reject, which gives the message back, if that takes
-    too long.
+    The message stays unacknowledged until the chord's body was sent or waits for other parts: the worker that sends it holds a
+    lease of some seconds (Celery's `.c` key), and may have died, too. Raises Reject, which puts the message back into its queue,
+    if that takes too long.
     """
     request, backend = task.request, task.backend
     if not (request.chord and request.group):
         return
     meta = backend.get_task_meta(request.id, cache=False)
     if meta["status"] not in states.READY_STATES:
-        return  # forgotten: so is the chord
+        return  # the result has expired, and so has the chord
     deadline = time.monotonic() + _CHORD_PATIENCE
     while time.monotonic() < deadline:
         backend.on_chord_part_return(request, meta["status"], meta["result"])
         if not backend.sends_chord_body(request.group):
             return
         time.sleep(_CHORD_LOOK_EVERY)
-    raise NotNow(f"the chord {request.group} is being sent by somebody who does not come to an end", requeue=True)
+    raise NotNow(f"another worker has been sending the chord {request.group} for too long", requeue=True)
 
 
 def _may_be_a_copy(request: Any) -> bool:
     """Return whether the task may have run by another message than this.
 
-    A claim remembers an end for minutes only (claims.py), and a copy may wait in its queue for longer.
-    Copies are made of messages that were delivered before or that a relay sent, and of retries,
-    whose message leaves before the failed attempt is acknowledged.
+    A claim remembers an end only for minutes (claims.py), and a copy may wait in its queue for longer. Copies exist of messages
+    that were delivered before or that a relay sent, and of retries, whose message is sent before the failed attempt is
+    acknowledged.
     """
     copied = getattr(request, DISPATCHED_HEADER, 0) == PERHAPS_SENT or getattr(request, COPIES_HEADER, None)
     return bool(carried(request).number or request.retries or copied)
 
 
 def _started(request: Any) -> Event:
-    """Return the step of a task that must not run again whatever happens: it is told before the body can do anything."""
+    """Return the start of a task that must never run again: it is reported before the body can do anything."""
     return Event(
         task_id=request.id, status=Status.STARTED, at=time.time(), **RunNumber.of_request(request)._asdict(),
         delivery=carried(request).number, worker=request.hostname or "", received_at=carried(request).received_at, early=True,

@@ -1,12 +1,12 @@
 """The result backend of Zenith's own application: Celery's Redis backend, which also accounts for every outcome.
 
-Celery tells a result backend of almost every end there is, in the pool's child processes and, for lost processes and hard time
-limits, in the worker's main process. An outcome is reported, its result stored, whoever waits for it woken and its claim let go
-of in one script (claims.finish) *before* Celery acknowledges the message: a task whose outcome got lost is always delivered
-again, and an outcome that is fenced off stores nothing, calls no errback and returns no part of a chord.
+Celery calls a result backend for almost every outcome: in the pool's child processes and, for lost processes and hard time
+limits, in the worker's main process. One script (claims.finish) reports the outcome, stores its result, wakes its waiters and
+releases its claim, *before* Celery acknowledges the message. So a task whose outcome got lost is always delivered again, and an
+outcome that is fenced off stores nothing, calls no errback and returns no part of a chord.
 
-Results and the counters of chords are Celery's own, in Redis, for as long as `result_expires` says. What lasts is PostgreSQL's
-`TaskResult`, which a recorder writes. Tasks that Zenith dispatched keep no result in Redis: nobody waits for them there.
+Results and the counters of chords are Celery's own, in Redis, until `result_expires`. The lasting result is PostgreSQL's
+`TaskResult`, which a recorder writes. Tasks that Zenith dispatched keep no result in Redis, because nobody waits for it there.
 """
 
 from collections.abc import Iterator
@@ -30,19 +30,19 @@ from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER
 from zenith_worker.wire.states import Status
 
-#: The task whose result is stored already, while Celery does the rest of what its end means.
+#: The task whose result is already stored, while Celery takes the other steps of its end.
 _stored: Final[ContextVar[str]] = ContextVar("stored", default="")
-#: Whether Celery is telling the later tasks of a chain that they will not run.
+#: Whether Celery is failing the later tasks of a chain.
 _in_chain: Final[ContextVar[bool]] = ContextVar("in_chain", default=False)
-#: What a chord says of its body's tasks, by id, while Celery fails them because the header failed.
+#: What is known of the tasks of a chord's body, by id, while Celery fails them because the header failed.
 _unsent: Final[ContextVar[dict[str, dict[str, Any]] | None]] = ContextVar("unsent", default=None)
 
 
 class ZenithBackend(RedisBackend):
-    """Celery's Redis backend, with outcomes that are accounted for.
+    """Celery's Redis backend, which reports every outcome.
 
     Attributes:
-        largest_result: how many characters of JSON a result may take.
+        largest_result: the maximum size of a result, in characters of JSON.
     """
 
     largest_result = 2**20
@@ -50,15 +50,15 @@ class ZenithBackend(RedisBackend):
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
     ) -> None:
-        """Account for a success, also of a task whose result is ignored; then return its part of a chord."""
+        """Report a success, also of a task whose result is ignored; then return its part of a chord."""
         kept = store_result and not (request is not None and request.ignore_result)
         outcome = self._outcome(task_id, result if kept or _is_part(request) else None, state, request=request)
-        with self._told(outcome, kept=kept) as counts:
+        with self._reported(outcome, kept=kept) as counts:
             if counts:
                 super().mark_as_done(task_id, result, request, store_result, state)
 
     def sends_chord_body(self, group_id: str) -> bool:
-        """Return whether somebody holds the lease for sending a chord's body. Raises redis.RedisError."""
+        """Return whether a worker holds the lease for sending a chord's body. Raises redis.RedisError."""
         lease = self.client.get(self.get_key_for_group(group_id, ".c"))
         return lease is not None and lease not in (b"done", "done")
 
@@ -66,23 +66,23 @@ class ZenithBackend(RedisBackend):
         self, task_id: str, exc: BaseException, traceback: str | None = None, request: Any = None, store_result: bool = True,
         call_errbacks: bool = True, state: str = states.FAILURE,
     ) -> None:  # fmt: skip
-        """Account for a failure, also of a task whose errors are ignored; then tell its chord, its chain and its errbacks."""
+        """Report a failure, also of a task whose errors are ignored; then fail its chord and its chain and call its errbacks."""
         outcome = self._outcome(task_id, exc, state, request=request, traceback=traceback)
-        with self._told(outcome, kept=store_result) as counts:
+        with self._reported(outcome, kept=store_result) as counts:
             if counts:
                 super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def mark_as_revoked(
         self, task_id: str, reason: str = "", request: Any = None, store_result: bool = True, state: str = states.REVOKED
     ) -> None:
-        """Account for a task that its worker refused or killed, and for its part of a chord.
+        """Report a task that its worker refused or killed, and fail its part of a chord.
 
-        Without a request somebody asked every worker to revoke a task: not one that runs or ended elsewhere.
+        Without a request, every worker was asked to revoke the task; one that runs or ended elsewhere is not revoked.
         """
         if request is None and with_redis_retries(lambda: claims.cancel(task_id)) != Verdict.CANCELLED:
             return
         outcome = self._outcome(task_id, TaskRevokedError(reason), state, request=request)
-        with self._told(outcome, kept=store_result) as counts:
+        with self._reported(outcome, kept=store_result) as counts:
             if counts:
                 super().mark_as_revoked(task_id, reason, request, store_result, state)
 
@@ -90,13 +90,13 @@ class ZenithBackend(RedisBackend):
         self, task_id: str, exc: BaseException | None, traceback: str | None = None, request: Any = None,
         store_result: bool = True, state: str = states.RETRY,
     ) -> Any:  # fmt: skip
-        """Account for an attempt that failed and will be followed by another."""
-        with self._told(self._outcome(task_id, exc, state, request=request, traceback=traceback), kept=store_result):
+        """Report a failed attempt that another one follows."""
+        with self._reported(self._outcome(task_id, exc, state, request=request, traceback=traceback), kept=store_result):
             return exc
 
     def mark_as_ignored(self, task_id: str, reason: str, request: Any) -> None:
-        """Account for a body that raised `Ignore`: Celery stores nothing for it but what the body itself did."""
-        state, meta = carried(request).told or ("", None)
+        """Report a body that raised `Ignore`. Celery stores nothing for it, except what the body itself stored."""
+        state, meta = carried(request).body_state or ("", None)
         if state in OUTCOMES:
             event = Outcome(task_id=task_id, state=state, value=meta, request=request).event(self.largest_result, message=reason)
         else:
@@ -104,11 +104,11 @@ class ZenithBackend(RedisBackend):
         report(event, tag=_tag(request), long=_may_come_twice(request))
 
     def mark_as_replaced(self, task_id: str, reason: str, request: Any) -> None:
-        """Account for a body that sent other tasks in its place (`Task.replace`): one of them brings this id's outcome."""
+        """Report a body that sent other tasks in its place (`Task.replace`): one of them has this id and brings the outcome."""
         report(self._bare(task_id, Status.REPLACED, reason, request), tag=_tag(request))
 
     def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
-        """Fail a chord's body, which was never sent, as Celery does; its rows say what it would have been."""
+        """Fail a chord's body, which was never sent, as Celery does; its rows show what it would have run."""
         before = _unsent.set(canvas.origins(self.app, callback))
         try:
             return super().chord_error_from_stack(callback, exc)
@@ -132,23 +132,23 @@ class ZenithBackend(RedisBackend):
         if state == states.STARTED:
             return self._store_started(task_id, result, request)
         if request is not None and getattr(request, "id", None) == task_id:
-            carried(request).told = (state, result)
+            carried(request).body_state = (state, result)
         return super()._store_result(task_id, result, state, traceback=traceback, request=request, **options)
 
     def _store_started(self, task_id: str, result: Any, request: Any) -> Any:
-        """Store that a task runs, for who asks for its state; a Redis that is away or full must not fail it for that."""
+        """Store that a task runs, for callers that ask for its state; an unreachable or full Redis must not fail the task."""
         if not _nobody_waits(request):
             with suppress(redis.RedisError):
                 claims.store(self._stored(Outcome(task_id=task_id, state=states.STARTED, value=result), request))
         return result
 
     def _skip(self, task_id: str, result: Any, state: str, traceback: str | None, request: Any) -> Any:
-        """Tell a later task of a chain that it will not run: for who waits, it failed as the one before did."""
-        about = canvas.origins(self.app, vars(request)).get(task_id)
-        if about is None:
+        """Report a later task of a chain, which will not run; for its waiters, it failed like the task before it."""
+        task_origin = canvas.origins(self.app, vars(request)).get(task_id)
+        if task_origin is None:
             return super()._store_result(task_id, result, state, traceback=traceback, request=request)
         outcome = Outcome(task_id=task_id, state=state, value=result, traceback=traceback)
-        event = outcome.event(self.largest_result, **about)
+        event = outcome.event(self.largest_result, **task_origin)
         event.message = f"not run: a task before it in its chain ended in {state}" + (
             f" ({event.error_type}: {event.error_message})" if event.error_type else ""
         )
@@ -157,11 +157,11 @@ class ZenithBackend(RedisBackend):
         return result
 
     @contextmanager
-    def _told(self, outcome: Outcome, *, kept: bool) -> Iterator[bool]:
-        """Report an outcome; yield whether it counts, and let Celery's own steps in the block pass over its result."""
+    def _reported(self, outcome: Outcome, *, kept: bool) -> Iterator[bool]:
+        """Report an outcome; yield whether it counts, and keep Celery's own steps in the block from storing the result again."""
         request = outcome.request
         event = outcome.event(self.largest_result, **(_unsent.get() or {}).get(outcome.task_id, {}))
-        _heed_retries(event, carried(request))
+        _apply_retries(event, carried(request))
         stored = self._stored(outcome, request) if _is_part(request) or (kept and not self._skips_redis(request)) else None
         counts = report(event, tag=_tag(request), stored=stored, long=_may_come_twice(request))
         before = _stored.set(outcome.task_id)
@@ -171,8 +171,8 @@ class ZenithBackend(RedisBackend):
             _stored.reset(before)
 
     def _skips_redis(self, request: Any) -> bool:
-        # What the body stored itself by `update_state` must not outlive the outcome.
-        return _nobody_waits(request) and carried(request).told is None
+        # A state that the body stored with `update_state` must not outlive the outcome.
+        return _nobody_waits(request) and carried(request).body_state is None
 
     def _outcome(self, task_id: str, value: Any, state: str, *, request: Any, traceback: str | None = None) -> Outcome:
         return Outcome(
@@ -193,29 +193,29 @@ class ZenithBackend(RedisBackend):
         return event
 
 
-def _heed_retries(event: Event, known: Carried) -> None:
-    """Let an outcome say whether another attempt follows: a body may send one and go on, or raise `Retry` and send none."""
+def _apply_retries(event: Event, known: Carried) -> None:
+    """Correct an outcome by whether another attempt follows: a body may send one and go on, or raise `Retry` and send none."""
     follows = known.next_sent or known.held
-    if event.status == Status.RETRY and known.minded and not follows:
+    if event.status == Status.RETRY and known.is_zenith_task and not follows:
         event.status, event.error_type = Status.FAILURE, event.error_type or "Retry"
         event.error_message = event.error_message or "raised by hand: no next attempt was sent"
     elif follows and event.status in (Status.SUCCESS, Status.FAILURE):
         event.status, event.result = Status.RETRY, None
-        event.message = event.message or "its body sent the next attempt and went on to its end"
+        event.message = event.message or "its body sent the next attempt and then continued to its end"
 
 
 def _is_part(request: Any) -> bool:
-    """Whether a task is a part of a chord's header: its result is kept, should it have to be returned again."""
+    """Whether a task is part of a chord's header: its result is kept, in case it must be returned again."""
     return bool(request is not None and request.chord)
 
 
 def _nobody_waits(request: Any) -> bool:
-    """Whether Zenith dispatched this task: its result is read from PostgreSQL."""
+    """Whether Zenith dispatched this task, so that its result is read from PostgreSQL."""
     return bool(getattr(request, DISPATCHED_HEADER, None))
 
 
 def _may_come_twice(request: Any) -> bool:
-    """Whether the end of another task may have sent this one's message more than once."""
+    """Whether the end of another task may have sent this task's message more than once."""
     return bool(getattr(request, COPIES_HEADER, None))
 
 

@@ -1,4 +1,4 @@
-"""What a canvas says of tasks that have not been sent yet: later steps of a chain, the body of a chord."""
+"""Reads a canvas for its tasks that have not been sent yet: later steps of a chain, the body of a chord."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from celery import Celery
 
 from zenith_worker.wire.routing import queue_of
 
-#: Signatures that stand for several tasks: their own id is none of a task's.
+#: Signatures that stand for several tasks: their own id is not a task's.
 _COMPOUND = frozenset({"chain", "group", "chord"})
 
 
 def origins(app: Celery, signature: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return, for each task of a signature that has an id, what the first report of it must tell (events.Event)."""
+    """Return, for each task with an id in a signature, the fields of its first report (events.Event)."""
     return {str(part["options"]["task_id"]): _origin(app, part) for part in _tasks(signature)}
 
 
@@ -30,7 +30,7 @@ def _tasks(signature: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _origin(app: Celery, signature: Mapping[str, Any]) -> dict[str, Any]:
     options = signature.get("options") or {}
-    # Of the options only those that routes look at: the others may hold signatures.
+    # Only the options that routers read: the others may hold signatures.
     routed = {name: options[name] for name in ("queue", "exchange", "routing_key") if options.get(name)}
     return {
         "name": str(signature["task"]),
@@ -41,9 +41,9 @@ def _origin(app: Celery, signature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comes_next(request: Any) -> set[str]:
-    """Return the ids of the tasks that a running task's end makes Celery send: its chain's next step and its chord's body.
+    """Return the ids of the tasks that Celery sends at a running task's end: its chain's next step and its chord's body.
 
-    They were given when the canvas was sent, so they are the same however often that end is reached.
+    The ids were set when the canvas was sent, so they are the same however often that end is reached.
     """
     chain = getattr(request, "chain", None) or []
     following = [chain[-1]] if isinstance(chain, list) and chain else []

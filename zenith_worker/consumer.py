@@ -1,7 +1,7 @@
-"""The worker's consumer: what comes over a queue and is no task that can run has an end all the same.
+"""The worker's consumer: a message that cannot run as a task is accounted for, too.
 
-Celery drops a message that it cannot read, and of some it dies: then the worker starts again and gets the same one. Here each
-such message fails its task, with the reason; where it names no task, the message itself is set aside for a person to look at.
+Celery drops a message that it cannot read, and some messages kill the worker, which then restarts and gets the same one. Here
+each such message fails its task, with the reason; if it names no task, the message itself is set aside for a person to look at.
 """
 
 import json
@@ -33,22 +33,22 @@ logger = logging.getLogger(__name__)
 
 #: Characters of a message's body that are kept with the failure.
 BODY_KEPT: Final = 2000
-#: Seconds that others have for taking a task that this worker does not know, unless they are all busy, and between two looks.
+#: Seconds that other workers have to take a task that this one does not know, unless all are busy; and between two attempts.
 OTHERS_HAVE: Final = 10.0
 REFUSED_FOR: Final = 2.0
-#: What a body's third part may hold (celery.app.amqp).
+#: The types in the third part of a message's body (celery.app.amqp).
 _EMBEDDED: Final = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
-#: What keys in Redis are named after: JSON may hold half of a surrogate pair, which no key can.
+#: Headers that become part of Redis keys, which cannot hold the lone surrogates that JSON can.
 _IDS: Final = ("id", "group")
-#: Headers that Celery counts with, though anybody may write them.
+#: Headers that Celery calculates with, although anybody may write them.
 _COUNTS: Final = {"retries": "attempt", "replaced_task_nesting": "nesting"}
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, which buries what cannot be run."""
+    """Celery's consumer, which fails or sets aside messages that cannot run."""
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
-        """Return what takes a message: Celery's own handler, behind a look at what it takes for granted."""
+        """Return the handler of messages: Celery's own, after checks of what it takes for granted."""
         handle = super().create_task_handler(*args, **options)
         broken = (*self.connection_errors, *self.channel_errors)
 
@@ -61,7 +61,7 @@ class Consumer(CeleryConsumer):
             except broken:
                 raise
             except DeliveredTooOftenError as error:
-                logger.error("Task %s is buried: %s.", message.headers["id"], error)
+                logger.error("Task %s failed: %s.", message.headers["id"], error)
                 self._fail(message, error)
             except Exception as error:
                 self._bury(message, error)
@@ -69,11 +69,11 @@ class Consumer(CeleryConsumer):
         return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        """Set aside what is no task's message."""
-        self._bury(message, ValueError("it is no task's message"))
+        """Set aside a message that is not a task's."""
+        self._bury(message, ValueError("it is not a task's message"))
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Fail a task whose message is not what Celery takes."""
+        """Fail a task whose message Celery does not accept."""
         self._bury(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -81,29 +81,29 @@ class Consumer(CeleryConsumer):
         self._bury(message, exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Leave a task that this worker has no code for to another one; fail it where there is none, or none takes it."""
+        """Leave a task that this worker has no code for to another worker; fail it if there is none, or none takes it."""
         id_, name = message.headers.get("id"), str(message.headers.get("task"))
         refusals = _refusals(message)
         others = [beat for beat in self._other_consumers(message) if beat.name not in refusals]
         if not others or (self._refused_long_ago(refusals) and all(beat.busy < beat.slots for beat in others)):
-            logger.error("Task %s is of a kind that no worker of its queue knows: %r.", id_, name)
+            logger.error("No worker of its queue knows task %s: %r.", id_, name)
             self._fail(message, NotRegistered(name))
         elif self.hostname in refusals:
-            # The others have had no chance yet: it is held for a moment, so that it does not go round and round.
+            # The others have had no chance yet: hold the message for a moment, so that it does not circulate.
             self.timer.call_after(REFUSED_FOR, self._pass_on, (message, refusals))
         else:
             logger.warning("Task %s (%s) goes back to its queue: this worker does not know it.", id_, name)
             self._pass_on(message, {**refusals, self.hostname: time.time()})
 
     def _bound_deliveries(self, message: Any) -> None:
-        """Raise DeliveredTooOftenError for a message with which processes die before they get as far as the task's body."""
+        """Raise DeliveredTooOftenError if processes keep dying with this message before they reach the task's body."""
         id_ = message.headers.get("id") if isinstance(message.headers, dict) else None
         if not (isinstance(id_, str) and (message.delivery_info or {}).get("redelivered")):
             return
         run = RunNumber.of(message.headers)
         times = with_redis_retries(lambda: lost(id_, run))
         if times >= most_deliveries(self.app.tasks.get(message.headers.get("task")) or self.app.Task):
-            raise DeliveredTooOftenError(f"{times} processes that had taken its message died before its body could begin")
+            raise DeliveredTooOftenError(f"{times} processes that took its message died before its body could start")
 
     def _other_consumers(self, message: Any) -> list[heartbeat.WorkerBeat]:
         queue = (message.delivery_info or {}).get("routing_key")
@@ -116,29 +116,31 @@ class Consumer(CeleryConsumer):
     def _pass_on(self, message: Any, refusals: dict[str, float]) -> None:
         tag = message.delivery_tag
         with_redis_retries(lambda: broker_queues.pass_on(tag, instance(), {REFUSED_HEADER: refusals}))
-        # Noted here only: whether passed on now or given back by another before, this worker no longer holds it.
+        # Only in this process: whether it was passed on now, or put back by another before, this worker no longer holds it.
         virtual.QoS.ack(message.channel.qos, tag)
 
     def _fail(self, message: Any, error: Exception) -> None:
-        """Fail the task of a message that can be read, with its arguments kept, so that it can be sent again."""
+        """Fail the task of a readable message, and keep its arguments so that it can be sent again."""
         message.reject_log_error(logger, self.connection_errors)
         self.app.backend.mark_as_failure(str(message.headers["id"]), error, request=_context(message, self.hostname))
 
     def _bury(self, message: Any, error: Exception) -> None:
         headers = message.headers if isinstance(message.headers, dict) else {}
         id_ = headers.get("id")
-        logger.error("A message that cannot be run was taken from its queue: %s: %s [task=%s]", type(error).__name__, error, id_)
+        logger.error("A message that cannot run was taken from its queue: %s: %s [task=%s]", type(error).__name__, error, id_)
         kept = saferepr(message.body, maxlen=BODY_KEPT)
         if isinstance(id_, str) and id_:
             report(_failure(headers, message.delivery_info or {}, error, kept, self.hostname), tag=str(message.delivery_tag))
         else:
             entry = Entry("0-0", json.dumps({"headers": saferepr(headers, maxlen=BODY_KEPT), "body": kept}).encode())
-            with_redis_retries(lambda: stream.set_aside(entry, f"a message that is no task's: {type(error).__name__}: {error}"))
+            with_redis_retries(
+                lambda: stream.set_aside(entry, f"a message that is not a task's: {type(error).__name__}: {error}")
+            )
         message.reject_log_error(logger, self.connection_errors)
 
 
 def _repair(message: Any) -> None:
-    """Put right what Celery counts with without looking."""
+    """Correct the headers that Celery calculates with unchecked."""
     if isinstance(message.headers, dict):
         run = RunNumber.of(message.headers)
         for header, member in _COUNTS.items():
@@ -147,19 +149,19 @@ def _repair(message: Any) -> None:
 
 
 def _refusals(message: Any) -> dict[str, float]:
-    """Return which workers gave a message back because they do not know its task, and when first (Unix time, their clocks)."""
-    found = message.headers.get(REFUSED_HEADER)
-    pairs = found.items() if isinstance(found, dict) else ()
+    """Return the workers that gave a message back because they do not know its task, with the first time (on their clocks)."""
+    header = message.headers.get(REFUSED_HEADER)
+    pairs = header.items() if isinstance(header, dict) else ()
     return {str(name): float(at) for name, at in pairs if isinstance(at, int | float)}
 
 
 def _check(message: Any) -> None:
-    """Raise InvalidTaskError for ids that are no text, and a body of Celery's protocol 2 that is none.
+    """Raise InvalidTaskError for ids that are not valid Unicode, and for an invalid body of Celery's protocol 2.
 
-    Celery looks at parts of the body only in the pool, and at ids only where it stores the result.
+    Celery checks parts of the body only in the pool, and ids only when it stores the result.
     """
     if not (isinstance(message.headers, dict) and "task" in message.headers):
-        # Protocol 1, or no task at all: Celery looks closely at the rest.
+        # Protocol 1, or not a task: Celery checks the rest itself.
         _check_ids(message.payload)
         return
     _check_ids(message.headers)
@@ -170,16 +172,16 @@ def _check(message: Any) -> None:
         case [list() | tuple(), dict(), dict() | None as embed]:
             for name, kind in _EMBEDDED.items():
                 if not isinstance((embed or {}).get(name), kind | None):
-                    raise InvalidTaskError(f"its {name} is not what Celery puts there")
+                    raise InvalidTaskError(f"its {name} has the wrong type")
         case _:
-            raise InvalidTaskError("its body is not a task's: arguments, named arguments, and what follows them")
+            raise InvalidTaskError("its body does not consist of arguments, named arguments and options")
 
 
 def _check_ids(names: Any) -> None:
     for name in _IDS:
         value = names.get(name) if isinstance(names, dict) else None
         if isinstance(value, str) and not is_text(value):
-            raise InvalidTaskError(f"its {name} is no text: {value!r}")
+            raise InvalidTaskError(f"its {name} is not valid Unicode: {value!r}")
 
 
 def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, kept: str, hostname: str) -> Event:
@@ -187,7 +189,7 @@ def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception
     kind = type(error).__name__
     return Event(
         task_id=headers["id"], status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt, worker=hostname,
-        message=f"its message cannot be run ({kind}: {error}); the body is kept below as its traceback",
+        message=f"its message cannot run ({kind}: {error}); its body is stored as the traceback",
         error_type=kind, error_message=str(error), traceback=kept, name=str(headers.get("task") or ""),
         result=json.dumps({"exc_type": kind, "exc_message": [str(error)], "exc_module": type(error).__module__}),
         queue=str(delivery.get("routing_key") or ""),
@@ -195,12 +197,12 @@ def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception
 
 
 def _context(message: Any, hostname: str) -> Context:
-    """Return a request of Celery's for a message whose task nobody here knows, as far as it can be read."""
+    """Return a Celery request for a message of an unknown task, as far as it can be read."""
     headers = dict(message.headers)
     stamp(headers, 0)
     try:
         args, kwargs, embed = message.payload
         headers.update(args=args, kwargs=kwargs, **(embed or {}))
-    except Exception:  # whatever is wrong with the body, the task is unknown first of all
+    except Exception:  # whatever is wrong with the body, the task is unknown in the first place
         headers.update(args=[], kwargs={})
     return Context(headers, hostname=hostname, delivery_info=message.delivery_info, properties=message.properties)

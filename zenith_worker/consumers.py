@@ -1,8 +1,7 @@
-"""Which queues this worker takes messages from: a paused one is given up, and taken again once it is resumed.
+"""The queues that this worker consumes: it stops consuming a paused queue, and starts again once the queue is resumed.
 
-Each worker looks for itself (state_reporter.py, with every heartbeat), so one that starts while a queue is
-paused, or that was away when it was resumed, does the right thing as well. What a worker has already
-reserved runs.
+Each worker checks for itself (state_reporter.py, with every heartbeat), so it does not matter if one starts while a queue is
+paused, or is unreachable when it is resumed. Tasks that a worker has already reserved run.
 """
 
 from typing import Any, Final
@@ -15,17 +14,17 @@ _withheld: Final[set[str]] = set()
 
 
 def queues_of(consumer: Any) -> list[str]:
-    """Return the names of the queues that a worker's consumer takes messages from."""
+    """Return the names of the queues that a worker consumes."""
     return [queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else []
 
 
 def withheld() -> list[str]:
-    """Return the queues given up because they are paused."""
+    """Return the queues that this worker does not consume because they are paused."""
     return sorted(_withheld)
 
 
 def follow(consumer: Any, paused: frozenset[str]) -> None:
-    """Give up what is paused, take again what is not any more. Only the worker's event loop may call it."""
+    """Stop consuming paused queues, and resume those that are no longer paused. Only the worker's event loop may call it."""
     if not (paused or _withheld) or not consumer.task_consumer:
         return
     for name in paused.intersection(queues_of(consumer)):
@@ -38,7 +37,7 @@ def follow(consumer: Any, paused: frozenset[str]) -> None:
 
 @control_command(name=STOP_CONSUMING)
 def stop_consuming(state: Any, queues: list[str] | None = None, **_: Any) -> dict[str, list[str]]:
-    """Take no more messages from these queues, or from any; also not once a paused one is resumed."""
+    """Stop consuming these queues, or all, even once a paused one is resumed."""
     consumer = state.consumer
     consumed = queues_of(consumer)
     stopped = [name for name in [*consumed, *withheld()] if queues is None or name in queues]

@@ -1,4 +1,4 @@
-"""What a worker notes of a task whose process died, or which it hands back because it is stopped."""
+"""Records tasks whose process died, and tasks that a stopping worker hands back."""
 
 import logging
 import time
@@ -22,28 +22,28 @@ logger = logging.getLogger(__name__)
 
 
 class CrashNotingRequest(Request):
-    """Celery's request, which notes what a lost process died of before the message is put back."""
+    """Celery's request, which records why a lost process died before its message is put back."""
 
     @property
     def store_errors(self) -> bool:
-        """Whether Celery tells the backend of errors: always, since every end is accounted for; it minds what is to be stored."""
+        """Whether Celery calls the backend for errors: always, since every outcome is reported; it decides what is stored."""
         return True
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        """Note the exit signal or status of a lost process; everything else is Celery's."""
+        """Record the exit signal or status of a lost process; everything else is Celery's."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError) and self.task.acks_late and self.task.reject_on_worker_lost:
             _note_crash(self, str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
-        """Hand back what a stopping worker cuts short; Celery may call that a retry, which it is not."""
+        """Hand back a task that a stopping worker interrupts; Celery would report a retry, which it is not."""
         hand_back(self.id, RunNumber.of(self.request_dict))
         super()._announce_cancelled(emit_retry=False)
 
 
 def _started(request: Request, run: RunNumber) -> Event:
-    """Return the step that began the run: a process may die before anybody looked."""
+    """Return the start of the run: the process may have died before it was reported."""
     known = carried(request)
     return Event(
         task_id=request.id, status=Status.STARTED, at=request.time_start or known.received_at or time.time(), **run._asdict(),
@@ -52,7 +52,7 @@ def _started(request: Request, run: RunNumber) -> Event:
 
 
 def hand_back(task_id: str, run: RunNumber) -> None:
-    """Let go of a task that a stopping worker cuts short: its interruption does not count as a crash."""
+    """Release a task that a stopping worker interrupts, so that this does not count as a crash."""
     try:
         if claims.release(task_id, run):
             append([put_back(task_id, run, "its worker was stopped and handed it back")])
@@ -63,12 +63,12 @@ def hand_back(task_id: str, run: RunNumber) -> None:
 def _note_crash(request: Request, reason: str) -> None:
     run = RunNumber.of(request.request_dict)
     try:
-        # Before the message is put back: another worker would refuse it as long as this one seems to run it.
+        # Before the message is put back: another worker would refuse it while this one seems to run it.
         if not with_redis_retries(lambda: claims.abandon(request.id, run, instance()), patience=30.0):
-            return  # it died between its report and the acknowledgement: nothing is left to run
+            return  # it died between its report and the acknowledgement, so nothing is left to run
         note_crash(request.id, reason)
         note_lost(request.id, run)
         back = put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")
         append([_started(request, run), back])
     except redis.RedisError:
-        return  # the task is delivered again all the same
+        return  # the task is delivered again anyway

@@ -1,15 +1,15 @@
-"""What ends a task that its own code did not end. A task's error is stored with its class, so these names are public."""
+"""Errors that end a task, other than those of its own code. A stored error has the name of its class, so these are public."""
 
 from celery.exceptions import Ignore, Reject
 from kombu.exceptions import EncodeError
 
 
 class NotThisDelivery(Ignore):
-    """Another delivery of the same task runs or ran it, or it was cancelled: this one ends without an outcome."""
+    """Another delivery runs or ran the task, or it was cancelled: this delivery ends without an outcome."""
 
 
 class NotNow(Reject):
-    """What must be known before the body runs cannot be told now: the message goes back to its queue."""
+    """It is unknown at the moment whether the body may run: the message goes back to its queue."""
 
 
 class Replaced(Ignore):
@@ -21,16 +21,16 @@ class PoisonTaskError(Exception):
 
 
 class DrillsOffError(Exception):
-    """A drill was to run where drills are off: its message came from before, or past what checks dispatches."""
+    """A drill was delivered while drills are off: its message is from before, or was not dispatched through Zenith."""
 
 
 class DeliveredTooOftenError(Exception):
-    """A message was lost again and again with the processes that took it, before its task's body could begin."""
+    """A message was lost repeatedly with the processes that took it, before its task's body could start."""
 
 
 class ResultTooLargeError(EncodeError):
-    """A task returned more JSON than is stored."""
+    """A task returned more JSON than can be stored."""
 
 
 class ResultNotJSONError(EncodeError):
-    """A task returned something JSON cannot hold (or PostgreSQL cannot store as JSON)."""
+    """A task returned a value that is not valid JSON, or that PostgreSQL cannot store as JSON."""

@@ -1,4 +1,4 @@
-"""How much memory a worker takes, as Linux tells."""
+"""The memory of a worker, as Linux reports it."""
 
 import os
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def resident_bytes(pool: Any) -> int | None:
-    """Return the resident memory of this process and of a pool's processes; None where there is no /proc.
+    """Return the resident memory of this process and of a pool's processes; None if there is no /proc.
 
-    Pages that they share count for each of them.
+    Shared pages count for each process.
     """
     try:
         page = os.sysconf("SC_PAGE_SIZE")
@@ -30,4 +30,4 @@ def _pages(pid: int) -> int:
     except FileNotFoundError:
         if pid == os.getpid():
             raise
-        return 0  # it ended meanwhile
+        return 0  # it has ended meanwhile

@@ -1,4 +1,4 @@
-"""A task's outcome as an event: what Celery tells a result backend, in the form in which the stream carries it."""
+"""A task's outcome as an event: what Celery passes to a result backend, in the form of the stream."""
 
 import sys
 import time
@@ -19,10 +19,10 @@ from zenith_worker.wire.events import NO_META, Event
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
-#: What is kept of an exception's message and of its traceback's end, in characters.
+#: Characters kept of an exception's message, and of the end of its traceback.
 MESSAGE_KEPT: Final = 10_000
 TRACEBACK_KEPT: Final = 100_000
-#: Of the states that Celery stores, those that are an outcome.
+#: Celery's states that are an outcome.
 OUTCOMES: Final = {
     states.SUCCESS: Status.SUCCESS,
     states.FAILURE: Status.FAILURE,
@@ -33,13 +33,13 @@ OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What Celery tells a result backend of one end.
+    """The outcome that Celery passes to a result backend.
 
     Attributes:
         state: one of OUTCOMES.
-        value: what was returned or raised, as the backend encodes it.
-        error: the exception itself, where there is one.
-        request: Celery's as the task sees it; None where nobody knows one.
+        value: what was returned or raised, encoded by the backend.
+        error: the exception itself, if there is one.
+        request: Celery's request as the task sees it; None if there is none.
         children: the tasks that it sent, as tuples.
     """
 
@@ -52,19 +52,19 @@ class Outcome:
     children: Sequence[Any] = ()
 
     def event(self, largest: int, **about: Any) -> Event:
-        """Return the outcome's event; a result takes at most `largest` characters of JSON, and `about` are members more.
+        """Return the outcome's event; a result has at most `largest` characters of JSON, and `about` are further fields.
 
         Raises ResultNotJSONError or ResultTooLargeError.
         """
         known, run = carried(self.request), RunNumber.of_request(self.request)
-        # As django-celery-results has it: a body may set `request.meta`.
+        # As in django-celery-results, a body may set `request.meta`.
         own = getattr(self.request, "meta", None)
         meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None
         members = {
             "result": encode_result(self.value, largest) if self.state == states.SUCCESS else _encode_error(self.value, largest),
             "traceback": _tail(self._real_traceback()),
             "meta": None if meta == NO_META else meta,
-            **self._told(),
+            **self._error_fields(),
             **origin(self.request),
         }
         return Event(
@@ -84,7 +84,7 @@ class Outcome:
             **{**members, **about},
         )
 
-    def _told(self) -> dict[str, str]:
+    def _error_fields(self) -> dict[str, str]:
         """Return the error's type and message as Python prints them; nothing for a success."""
         if self.state == states.SUCCESS:
             return {}
@@ -98,7 +98,7 @@ class Outcome:
         return {}
 
     def _real_traceback(self) -> str | None:
-        """Return the traceback; of an exception that Celery had to wrap with what caused it, which the wrapper lost."""
+        """Return the traceback. Celery's wrapper of an exception loses its cause, so its traceback is formatted anew."""
         if isinstance(self.error, UnpickleableExceptionWrapper) and (error := _real(self.error)) is not None:
             return "".join(tracebacks.format_exception(error))
         return self.traceback
@@ -112,9 +112,9 @@ def _json(meta: dict[str, Any]) -> str:
 
 
 def _real(error: BaseException | None) -> BaseException | None:
-    """Return the exception that was raised, for what Celery made of one that cannot be pickled; None where that is gone.
+    """Return the original of an exception that Celery wrapped because it cannot be pickled; None if it is gone.
 
-    Celery tells the backend of it while it is handled, so Python still knows it.
+    Celery calls the backend while the exception is handled, so Python still has it.
     """
     if not isinstance(error, UnpickleableExceptionWrapper):
         return error
@@ -127,7 +127,7 @@ def _real(error: BaseException | None) -> BaseException | None:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception of somebody else's may raise anything when asked
+    except Exception:  # str() of somebody else's exception may raise anything
         return f"<{type(error).__qualname__}, which cannot be printed>"
 
 
@@ -146,9 +146,9 @@ def encode_result(result: Any, largest: int) -> str:
 
 
 def _encode_error(result: Any, largest: int) -> str:
-    """Return an error as JSON text, shortened to its message where its arguments cannot be kept.
+    """Return an error as JSON text, reduced to its message if its arguments cannot be stored.
 
-    Raises nothing for them: an error about the error would hide the cause.
+    It does not raise for them: an error about the error would hide the cause.
     """
     try:
         return encode_result(result, largest)
@@ -164,7 +164,7 @@ def _message(message: Any) -> str:
 
 
 def _tail(traceback: str | None) -> str | None:
-    """Return the end of a traceback, where the cause stands, and mark a cut."""
+    """Return the end of a traceback, which has the cause, and mark what was cut."""
     if traceback is None or len(traceback) <= TRACEBACK_KEPT:
         return traceback
     return f"… (cut to the last {TRACEBACK_KEPT:,} characters)\n{traceback[-TRACEBACK_KEPT:]}"

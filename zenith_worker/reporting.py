@@ -1,4 +1,4 @@
-"""Reporting an outcome so that it cannot get lost, and counts only where the task was this worker's."""
+"""Reports an outcome so that it cannot get lost, and counts only if this worker held the task."""
 
 import logging
 import math
@@ -21,29 +21,29 @@ Answer = TypeVar("Answer")
 
 
 def report(event: Event, *, tag: str, stored: Stored | None = None, long: bool = False) -> bool:
-    """Report an outcome, store its result and let go of the task's claim; return False where another worker holds that.
+    """Report an outcome, store its result and release the task's claim. Return False if another worker holds the claim.
 
-    Then nothing was done, and nothing may follow from this outcome. With `long` the end is remembered for as long as a copy of
-    the message may wait.
+    In that case nothing was done, and nothing may follow from this outcome. With `long` the end is remembered for as long as a
+    copy of the message may wait.
 
-    Until this returns, the task's message stays unacknowledged. It waits for Redis for as long as that
-    takes: a worker can do nothing else without it, and a success given up would be told as a failure.
+    The task's message stays unacknowledged until this returns. It waits for Redis without a limit: a worker can do nothing else
+    without it, and giving up on a success would report a failure.
     """
     ends = event.status in TERMINAL
     counts = with_redis_retries(lambda: claims.finish(event, tag=tag, ends=ends, stored=stored, long=long))
     if not counts:
         logger.warning(
-            "The outcome of task %s (%s) is dropped: another worker took the task over, or it had ended.",
+            "The outcome of task %s (%s) was dropped: another worker took the task over, or it had already ended.",
             event.task_id, event.status.value,
         )  # fmt: skip
     return counts
 
 
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
-    """Do something in Redis, trying again for up to `patience` seconds while it is away or full.
+    """Run `attempt`; retry for up to `patience` seconds while Redis is unreachable or full, then raise redis.RedisError.
 
-    A soft time limit that passes meanwhile is not the task's body's any more, and only interrupts the pause; so what is
-    attempted must bear being done twice. Raises redis.RedisError when patience ends.
+    A soft time limit that passes meanwhile no longer concerns the task's body, and only interrupts the pause. So `attempt` must
+    be idempotent.
     """
     deadline = time.monotonic() + patience
     pause = 0.1
@@ -53,14 +53,14 @@ def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.
         except redis.RedisError as error:
             if time.monotonic() + pause > deadline:
                 raise
-            logger.warning("Redis does not answer a worker (%s); trying again.", error)
+            logger.warning("Redis does not answer (%s); retrying.", error)
             pause = _sleep(pause)
         except SoftTimeLimitExceeded:
             logger.warning("A soft time limit passed outside of the task's body.")
 
 
 def _sleep(pause: float) -> float:
-    """Sleep, and return how long to sleep the next time."""
+    """Sleep, and return the next pause."""
     with suppress(SoftTimeLimitExceeded):
         time.sleep(pause)
     return min(pause * 2, 5.0)

@@ -1,4 +1,4 @@
-"""When a failed attempt runs again: a decision as a value, made by a pure function.
+"""Decides when a failed attempt runs again: a pure function that returns the decision as a value.
 
 Exponential back-off with full jitter, after Marc Brooker, "Exponential Backoff And Jitter",
 AWS Architecture Blog, 2015: the delay is drawn uniformly from zero to the capped exponential.
@@ -9,7 +9,7 @@ from typing import Final
 
 BASE_SECONDS: Final = 1.0
 CAP_SECONDS: Final = 600.0
-#: A back-off longer than this waits in PostgreSQL, where a worker's end does not touch it.
+#: A longer back-off than this waits in PostgreSQL, where it survives the worker.
 LONG_SECONDS: Final = 60.0
 
 
@@ -41,10 +41,10 @@ def decide(
     base: float = BASE_SECONDS,
     cap: float = CAP_SECONDS,
 ) -> RunAgain | GiveUp:
-    """Decide what becomes of an attempt that raised.
+    """Decide whether an attempt that raised is followed by another.
 
-    `retries` counts the retries already used, `max_retries` those allowed, `jitter` is a random
-    number from 0 up to 1; `base` and `cap` are the first and the longest back-off in seconds.
+    `retries` counts the retries already used, `max_retries` those allowed, `jitter` is a random number from 0 up to 1; `base` and
+    `cap` are the first and the longest back-off in seconds.
     """
     if not worth_retrying:
         return GiveUp("This error is not worth retrying.")

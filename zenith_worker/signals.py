@@ -1,12 +1,12 @@
-"""What Celery's signals add: stamps for the timeline, and tasks that Zenith did not dispatch.
+"""Handlers of Celery's signals: times for the timeline, and tasks that Zenith did not dispatch.
 
-- `after_task_publish` (any process): a task sent with plain `.delay()` is reported as QUEUED.
-- `task_received` (worker's main process): the time, and how often this message was delivered,
-  travel with the request to the pool's child.
-- `task_prerun` (where the task runs): the start, by the wall clock and by a steady one.
+- `after_task_publish` (any process): reports a task that was sent with plain `.delay()` as QUEUED.
+- `task_received` (the worker's main process): the time of receipt and the number of the delivery go to the pool's child with the
+  request.
+- `task_prerun` (where the task runs): the start, on the wall clock and on the monotonic clock.
 
-None of them waits for Redis on the way of a dispatched task: what they learn travels with the
-task's outcome (outcomes.py), and for tasks that take longer the state reporter tells.
+None of them waits for Redis for a dispatched task: their data goes into the task's outcome (outcomes.py), and the state reporter
+reports longer tasks.
 """
 
 import logging
@@ -38,19 +38,19 @@ from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-#: As Celery cuts what it shows of arguments (celery.app.amqp).
+#: The length of Celery's representation of arguments (celery.app.amqp).
 _REPR_MAXSIZE: Final = 1024
-#: Characters of it that are compared with what the value itself looks like.
+#: Characters of it that are compared with the value's own representation.
 _COMPARED: Final = 400
-#: Stands for the names of named arguments that are hidden.
+#: Stands for the names of hidden named arguments.
 HIDDEN_KWARGS: Final = "…"
-#: The priority of the message that this thread is sending: Celery tells of it only before it was sent.
+#: The priority of the message that this thread is sending: Celery passes it only to the signal before sending.
 _priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
 
 
 @signals.before_task_publish.connect
 def carry_trail_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
-    """Let the message say where it comes from. What it was given at its dispatch counts for more: a relay may send it."""
+    """Add the request's id and trace to the message. Values from its dispatch have precedence, since a relay may send it."""
     _priority_sent.set(properties.get("priority"))
     for name, value in correlation.carried().items():
         headers.setdefault(name, value)
@@ -60,7 +60,7 @@ def carry_trail_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any
 
 @signals.after_task_publish.connect
 def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
-    """Report a task that other code sent; retries and dispatched tasks are known already."""
+    """Report a task that other code sent; retries and dispatched tasks are already known."""
     if (headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")) or headers.get("retries"):
         return
     args, kwargs, embed = body
@@ -88,7 +88,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
 
 @signals.task_received.connect
 def stamp_received(request: Request, **_: Any) -> None:
-    """Note on the request when it came, and which delivery of its message this is."""
+    """Store the time of receipt and the number of the delivery on the request."""
     run = RunNumber.of(request.request_dict)
     stamp(request.request_dict, count_delivery(request.id, run) if request.delivery_info["redelivered"] else 0)
     if request.eta is not None:
@@ -96,7 +96,7 @@ def stamp_received(request: Request, **_: Any) -> None:
 
 
 def _bound_backoff(request: Request) -> None:
-    """Wait no longer than the back-off: the due time comes from another machine, whose clock may be wrong."""
+    """Limit the wait to the back-off: the due time is from another machine, whose clock may be wrong."""
     attempt, seconds = request.request_dict.get(BACKOFF_HEADER) or (None, 0)
     if attempt == request.request_dict.get("retries"):
         request._eta = min(request.eta, datetime.now(UTC) + timedelta(seconds=seconds))
@@ -104,7 +104,7 @@ def _bound_backoff(request: Request) -> None:
 
 @signals.task_prerun.connect
 def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
-    """Note on the running request when its body starts; and for the log, what runs and who asked for it."""
+    """Store the body's start on the running request; and for the log, the task and the request that sent it."""
     carried(task.request).start()
     correlation.task.set((task.request.id or "", task.name))
     correlation.request_id.set(getattr(task.request, REQUEST_HEADER, None) or "")
@@ -112,16 +112,16 @@ def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
 
 @signals.task_retry.connect
 def report_silent_retry(sender: CeleryTask[..., Any], request: Any, reason: Retry, einfo: Any, **_: Any) -> None:
-    """Report a failed attempt of a task whose results are ignored: Celery tells no backend of it."""
+    """Report a failed attempt of a task whose results are ignored: Celery does not call the backend for it."""
     if isinstance(sender, CeleryTask) and get_actual_ignore_result(sender, request) and not sender.store_errors_even_if_ignored:
         sender.backend.mark_as_retry(request.id, reason.exc, einfo and einfo.traceback, request, store_result=False)
 
 
 @signals.task_postrun.connect
 def report_quiet_end(task: CeleryTask[..., Any], retval: Any, state: str, **_: Any) -> None:
-    """Report a body that ended without an outcome: Celery tells no backend of it.
+    """Report a body that ended without an outcome: Celery does not call the backend for it.
 
-    Not a delivery that was refused before its body began.
+    A delivery that was refused before its body started is not reported.
     """
     if state == states.REJECTED and retval.requeue and not isinstance(retval, NotNow):
         _report_rejection(task, retval)
@@ -133,34 +133,34 @@ def report_quiet_end(task: CeleryTask[..., Any], retval: Any, state: str, **_: A
 
 
 def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
-    """Report that a body gave its message back; from a number of deliveries on it is not taken back but fails the task."""
+    """Report that a body rejected its message; after too many deliveries the message does not go back, and the task fails."""
     request, run = task.request, RunNumber.of_request(task.request)
     deliveries = carried(request).number + 1
     if deliveries >= most_deliveries(task):
         rejection.requeue = False
-        rejection.reason = f"rejected {deliveries} times; the last time: {rejection.reason}"
+        rejection.reason = f"rejected {deliveries} times; the last reason: {rejection.reason}"
         rejection.args = (rejection.reason, False)
         return
     if with_redis_retries(lambda: claims.release(request.id, run)):
-        step = with_redis_retries(lambda: put_back(request.id, run, f"its body gave it back: {rejection.reason}"))
+        step = with_redis_retries(lambda: put_back(request.id, run, f"its body rejected it: {rejection.reason}"))
         with_redis_retries(lambda: stream.append([step]))
 
 
 @signals.task_postrun.connect
 def forget_trail(**_: Any) -> None:
-    """What this thread writes from now on belongs to no task."""
+    """Clear the log's task and request: this thread's next lines belong to none."""
     correlation.task.set(("", ""))
     correlation.request_id.set("")
 
 
 def origin(request: Any) -> dict[str, Any]:
-    """Return what the first report of a task must tell where Zenith did not dispatch it.
+    """Return the additional fields of a task's first report, if Zenith did not dispatch it.
 
-    `request` is Celery's request as the task sees it; None where there is none.
+    `request` is Celery's request as the task sees it, or None.
     """
     if request is None or getattr(request, DISPATCHED_HEADER, None):
         return {}
-    # A worker that does not know the task reports it with next to nothing of a request.
+    # A worker that does not know the task has only a partial request.
     delivery = getattr(request, "delivery_info", None) or {}
     name = getattr(request, "task", None) or getattr(request, "name", None) or ""
     args, kwargs = list(getattr(request, "args", None) or ()), dict(getattr(request, "kwargs", None) or {})
@@ -178,7 +178,7 @@ def origin(request: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a message calls, and how its sender wants that shown: `argsrepr` and `kwargsrepr` are Celery's way to hide secrets."""
+    """The call in a message, and how its sender wants it shown: `argsrepr` and `kwargsrepr` are Celery's way to hide secrets."""
 
     name: str
     args: list[Any]
@@ -196,18 +196,18 @@ class _Call:
 
     @property
     def shown_args(self) -> list[Any]:
-        """The arguments as they may be shown."""
+        """The arguments to show."""
         return [self.argsrepr] if self._hides_args else self.args
 
     @property
     def shown_kwargs(self) -> dict[str, Any]:
-        """The named arguments as they may be shown."""
+        """The named arguments to show."""
         return {HIDDEN_KWARGS: self.kwargsrepr} if self._hides_kwargs else self.kwargs
 
     def extras(self, carried_on: dict[str, Any] | None, nesting: int) -> dict[str, Any] | None:
-        """Return what the message carries, with the call itself where the task's row does not tell that.
+        """Return what the message carries, with the call itself if the task's row does not have it.
 
-        It does not where arguments are hidden, nor of a replacement: the row goes on showing what was asked for.
+        The row does not have it if arguments are hidden, or for a replacement: the row keeps the original call.
         """
         kept = carried_on or {"headers": {}, "embed": {}}
         if nesting:
@@ -219,9 +219,9 @@ class _Call:
 
 
 def _hides(shown: Any, value: Any) -> bool:
-    """Return whether a sender wants another text shown than Celery makes of the value itself.
+    """Return whether a sender wants another text shown than Celery's representation of the value.
 
-    A message that went through JSON has lists for tuples and texts for keys: those differences count for nothing.
+    JSON turns tuples into lists and keys into text, so such differences are ignored.
     """
     return isinstance(shown, str) and _essence(shown) != _essence(saferepr(value, _REPR_MAXSIZE))
 
@@ -231,5 +231,5 @@ def _essence(shown: str) -> str:
 
 
 def _id(value: Any) -> str | None:
-    """Return an id of a task; None for what is none. It comes from a message, which may hold anything."""
+    """Return a task's id; None if it is not one. It comes from a message, which may hold anything."""
     return value if isinstance(value, str) and value else None

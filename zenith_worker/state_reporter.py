@@ -1,9 +1,8 @@
-"""The worker's part that tells what it holds: reserved tasks, running tasks, and itself.
+"""Reports a worker's state: its reserved tasks, its running tasks, and its heartbeat.
 
-A step in the worker's own event loop looks at the requests it holds a few times a second and
-reports those that are still there. A task that is over by then was never worth a message of its
-own: its outcome carries the times (outcomes.py). So tracking costs nothing on the way of a short
-task and one small entry for a long one.
+A step in the worker's own event loop checks its requests a few times a second and reports those that it still holds. A task that
+is over by then needs no message of its own: its outcome carries the times (outcomes.py). So tracking costs nothing for a short
+task, and one small entry for a long one.
 """
 
 import logging
@@ -29,11 +28,11 @@ from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the held requests.
+#: Seconds between two checks of the held requests.
 LOOK_EVERY: Final = 0.05
-#: Beats between two renewals of the claims of what runs; far shorter than a claim's life.
+#: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
 RENEW_EVERY: Final = 10
-#: The same for a look at the memory of the pool's processes.
+#: Heartbeats between two measurements of the pool's memory.
 MEASURE_EVERY: Final = 5
 _BEAT: Final = "zenith-beat"
 _stopped: Final = threading.Event()
@@ -49,52 +48,52 @@ class StateReporter(bootsteps.StartStopStep):
         self._timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begin to look, in the worker's event loop, and to beat, in a thread.
+        """Start the checks, in the worker's event loop, and the heartbeats, in a thread.
 
-        A pool that runs tasks in the main process (solo) blocks the loop; it should not look dead.
+        A pool that runs tasks in the main process (solo) blocks the loop, but the worker must not look dead.
         """
-        _look_for_pauses()
-        # Before the first message is taken: nothing of a paused queue is.
+        _read_pauses()
+        # Before the first message is taken, so that none of a paused queue is.
         consumers.follow(consumer, _Paused.names)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, _look, (consumer,), priority=10)
         if not any(thread.name == _BEAT for thread in threading.enumerate()):
             threading.Thread(target=_beat_until, args=(_stopped, consumer), name=_BEAT, daemon=True).start()
 
     def stop(self, consumer: Any) -> None:
-        """Stop looking, but not beating: a worker that lost its connection, or stops, still runs its tasks."""
+        """Stop the checks, but not the heartbeats: a worker that lost its connection, or stops, still runs its tasks."""
         if self._timer is not None:
             self._timer.cancel()
 
     def shutdown(self, consumer: Any) -> None:
-        """Say goodbye at the end, also of a cold stop, of which Celery sends no signal.
+        """Remove the heartbeat at the end, even of a cold shutdown, for which Celery sends no signal.
 
-        Not where tasks were cut off: such a worker is looked after as one that died.
+        A worker whose tasks were interrupted keeps it, and is treated like one that died.
         """
         if not worker_state.reserved_requests and not worker_state.active_requests:
-            _say_goodbye(consumer.hostname)
+            _end_heartbeats(consumer.hostname)
 
 
 class _Paused:
-    """The paused queues as the newest beat found them."""
+    """The paused queues, as of the newest heartbeat."""
 
     names: frozenset[str] = frozenset()
 
 
 def _look(consumer: Any) -> None:
-    """Look at the held requests and at the queues; in the event loop, which alone may touch consumers."""
+    """Check the held requests and the queues; runs in the event loop, which alone may touch consumers."""
     announce_held()
     consumers.follow(consumer, _Paused.names)
 
 
-def _look_for_pauses() -> None:
+def _read_pauses() -> None:
     try:
         _Paused.names = pauses.read()
     except redis.RedisError as error:
-        logger.warning("Could not ask which queues are paused: %s", error)
+        logger.warning("Could not read the paused queues: %s", error)
 
 
 def announce_held() -> None:
-    """Report every held request whose step is not reported yet, all in one entry."""
+    """Report every held request whose current step is not reported yet, all in one entry."""
     held = [request for request in list(worker_state.reserved_requests) if _has_news(request)]
     if not held:
         return
@@ -110,14 +109,14 @@ def announce_held() -> None:
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
     for number in count():
         try:
-            _look_for_pauses()
+            _read_pauses()
             _beat(consumer, number)
             if number % RENEW_EVERY == 0:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
             logger.warning("Could not write the heartbeat: %s", error)
         except Exception:
-            # Whatever it is, such as sets that the event loop changes meanwhile: a worker that does not beat is taken for dead.
+            # Such as sets that the event loop changes meanwhile. Without heartbeats the worker would be taken for dead.
             logger.exception("A heartbeat failed.")
         if stopped.wait(heartbeat.EVERY):
             return
@@ -139,7 +138,7 @@ _STARTED_AT: Final = time.time()
 
 
 class _Memory:
-    """What the processes took when it was last looked up."""
+    """The memory of the processes at the last measurement."""
 
     bytes_: int | None = None
 
@@ -162,9 +161,9 @@ def _about(consumer: Any, number: int) -> heartbeat.About:
 
 
 def _tags(consumer: Any) -> list[str]:
-    """Return the delivery tags of what this connection took, and of what runs since an earlier one.
+    """Return the delivery tags of messages taken by this connection, and of tasks still running from an earlier one.
 
-    Everything else that this worker once took is forgotten: the reconciler puts it back.
+    The worker has lost everything else that it once took: the reconciler puts it back.
     """
     channel = consumer.task_consumer.channel if consumer.task_consumer else None
     taken = channel.qos.held() if channel is not None else set()
@@ -173,19 +172,19 @@ def _tags(consumer: Any) -> list[str]:
 
 @signals.worker_shutdown.connect
 def sign_off(sender: Any, **_: Any) -> None:
-    """At the end of a stop on purpose, hand back what was reserved, and do not look dead but gone."""
+    """At the end of a shutdown, hand back reserved tasks and remove the heartbeat, so that the worker does not look dead."""
     _stopped.set()
     for request in list(worker_state.reserved_requests):
         hand_back(request.id, RunNumber.of(request.request_dict))
-    _say_goodbye(sender.hostname)
+    _end_heartbeats(sender.hostname)
 
 
-def _say_goodbye(hostname: str) -> None:
+def _end_heartbeats(hostname: str) -> None:
     _stopped.set()
     try:
         heartbeat.forget(hostname)
     except redis.RedisError as error:
-        logger.info("Could not sign off: %s", error)
+        logger.info("Could not remove the heartbeat: %s", error)
 
 
 def _status(request: Request) -> Status:
@@ -194,7 +193,7 @@ def _status(request: Request) -> Status:
 
 def _has_news(request: Request) -> bool:
     if request.eta is not None and not request.time_start:
-        return False  # it backs off in the worker's memory; RETRY says more than RECEIVED
+        return False  # it waits for its back-off in the worker's memory; RETRY says more than RECEIVED
     return carried(request).reported != _status(request)
 
 

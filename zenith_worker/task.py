@@ -1,4 +1,4 @@
-"""The class of every task: what happens around its body."""
+"""The base class of every task: the steps before and after its body."""
 
 import random
 import time
@@ -21,7 +21,7 @@ from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RE
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.time_limits import soft_limit
 
-#: Stands for "for ever", which Celery writes as None.
+#: A number for "no limit", which is None in Celery.
 _ENDLESS: Final = 2**31
 
 
@@ -30,12 +30,12 @@ class ZenithTask(Task):
 
     Attributes:
         max_retries: retries after the first attempt, unless the dispatch says otherwise.
-        no_retry_for: exceptions that another attempt would not mend.
-        retry_backoff_base: longest back-off in seconds before the first retry; it doubles for each one after.
+        no_retry_for: exceptions that another attempt would not fix.
+        retry_backoff_base: longest back-off in seconds before the first retry; it doubles with each further one.
         retry_backoff_cap: longest back-off in seconds before any retry.
-        max_deliveries: how often one message may be delivered without its body coming to an end, before the task is buried;
+        max_deliveries: how often one message may be delivered without its body ending, before the task fails for good;
             None for the setting of that name.
-        drill: whether this task only exists to try out failures; its body does not run where `zenith_drills` is off.
+        drill: whether this task exists only to try out failures; its body does not run if `zenith_drills` is off.
     """
 
     Request = "zenith_worker.crashes:CrashNotingRequest"
@@ -51,22 +51,24 @@ class ZenithTask(Task):
             self.soft_time_limit: float | None = soft_limit(
                 self.time_limit, self.soft_time_limit, self.app.conf.task_soft_time_limit
             )
-        # A task that brings Celery's own `autoretry_for` keeps its own rules.
+        # A task with Celery's own `autoretry_for` keeps its own rules.
         if not getattr(self, "autoretry_for", ()):
             self.run: Callable[..., Any] = _with_retries(self, self.run)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Let this delivery run only if it should; see admission.py for what is raised."""
-        carried(self.request).minded = True
+        """Let this delivery run only if it should; admission.py describes what is raised."""
+        carried(self.request).is_zenith_task = True
         if not self.request.is_eager:
             admit(self, self.ended_before)
         if self.drill and not getattr(self.app.conf, "zenith_drills", True):
-            raise DrillsOffError(f"{self.name} is a drill, and drills are off at this worker: ZENITH_DRILLS=true turns them on")
+            raise DrillsOffError(
+                f"{self.name} is a drill, and drills are off on this worker. Set ZENITH_DRILLS=true to turn them on"
+            )
 
     def ended_before(self, task_id: str) -> bool:
-        """Say whether a task ended before this delivery, so long ago that its claim forgot it: nobody here remembers.
+        """Return whether a task ended before this delivery, so long ago that its claim has expired; here that is unknown.
 
-        Raises celery.exceptions.Reject if that cannot be told now.
+        Raises celery.exceptions.Reject if a subclass cannot find out at the moment.
         """
         return False
 
@@ -78,7 +80,7 @@ class ZenithTask(Task):
         self, args: Any = None, kwargs: Any = None, exc: BaseException | None = None, throw: bool = True, eta: Any = None,
         countdown: float | None = None, max_retries: int | None = None, **options: Any,
     ) -> Any:  # fmt: skip
-        """Send the next attempt as Celery does, and note that it was sent, or that there are to be no more."""
+        """Send the next attempt as Celery does, and record that it was sent, or that there are no more."""
         known = carried(self.request)
         if max_retries is None:
             max_retries = getattr(self.request, MAX_RETRIES_HEADER, None)
@@ -105,8 +107,8 @@ class ZenithTask(Task):
     @property
     def allowed_retries(self) -> int:
         """How many retries the running request may use."""
-        asked = getattr(self.request, MAX_RETRIES_HEADER, None)
-        allowed = self.max_retries if asked is None else asked
+        requested = getattr(self.request, MAX_RETRIES_HEADER, None)
+        allowed = self.max_retries if requested is None else requested
         return _ENDLESS if allowed is None else int(allowed)
 
 
@@ -116,7 +118,7 @@ def _due(when: Any) -> float:
 
 
 def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the body such that what it raises is decided upon by retry.decide."""
+    """Wrap a body, so that retry.decide decides what follows an exception."""
 
     @wraps(body)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -150,9 +152,9 @@ def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., A
 def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
     """Send the message of the next attempt and raise Retry.
 
-    Celery drops a task whose next message cannot be sent. Here it is left to the relay where that can
-    send it. Otherwise this raises redis.ConnectionError while the broker is away, and `error` for
-    arguments that this worker's release of the task does not take.
+    Celery drops a task whose next message cannot be sent. Here the relay sends it, if it can. Otherwise this raises
+    redis.ConnectionError while the broker is unreachable, and `error` if this worker's version of the task does not accept the
+    arguments.
     """
     request = task.request
     headers = {**(request.headers or {}), BACKOFF_HEADER: [request.retries + 1, delay]}
@@ -169,9 +171,9 @@ def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
 
 
 def _row_says_all(request: Any) -> bool:
-    """Whether the task's next message can be made from its row in PostgreSQL.
+    """Whether the task's next message can be built from its row in PostgreSQL.
 
-    Not that of a task which other code sent, or which is a part of a chain, group or chord.
+    That is not so for a task that other code sent, or that is part of a chain, group or chord.
     """
     parts = (request.callbacks, request.errbacks, request.chain, request.chord, request.group)
     return bool(getattr(request, DISPATCHED_HEADER, None)) and not any(parts)

@@ -92,7 +92,7 @@ class _Leadership:
 
     def run(self, stop: threading.Event) -> None:
         """Work until stopped or until the lease is lost."""
-        with faults.contained("agent probe", "the first look"):
+        with faults.isolate_faults("agent probe", "the first look"):
             self._probe.look()
         self._lease.renew(self._host.pk, **self._probe.news())
         live_updates.refresh_pages("nodes")

@@ -13,10 +13,9 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from infra_app.models import Host
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sessions import require_own_session
 
-#: With the host's number, a lock that nothing else of this database uses ("host" in ASCII).
-_LOCK: Final = 0x686F7374
 #: Has PostgreSQL notice within about 15 seconds that the agent's machine is gone, not only its process.
 _KEEPALIVE: Final = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 
@@ -47,7 +46,7 @@ class Lease:
         host, _ = Host.every.get_or_create(name=self.name, defaults={"address": self._about["address"]})
         with connection.cursor() as cursor:
             cursor.execute(_KEEPALIVE)
-            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, host.pk])
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [AdvisoryLock.HOST_LEASE, host.pk])
             if not cursor.fetchone()[0]:
                 return None
         self.renew(host.pk, agent_id=self.run, forgotten_at=None, **self._about)

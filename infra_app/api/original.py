@@ -12,7 +12,7 @@ from infra_app.models import NodeGroup
 from infra_app.waiting import wait_for
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize, known_caller
-from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.idempotency import IdempotencyKey, answer_once
 
 router = Router(tags=["infrastructure"])
 

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from infra_app import inventory_snapshots
 from infra_app.resources import Resource, ResourceKind, Usage, resources
 from zenith_site.common.callers import VIEW, authorize
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.pages import render_page
 
 #: Rows of the page at most; the files have all.
@@ -70,7 +70,7 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
     chosen, snapshots = Filter.of(request), inventory_snapshots.snapshots()
     everything = resources(snapshots)
     rows = [held for held in everything if chosen.lets_through(held)]
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "inventory", COLUMNS, rows)
     context = {
         "snapshots": snapshots,

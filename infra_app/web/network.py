@@ -12,7 +12,7 @@ from infra_app.inventory_snapshots import Container
 from infra_app.models import HostSnapshot
 from infra_app.web.network_map import network_map
 from zenith_site.common.callers import VIEW, authorize
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.pages import render_page
 
 COLUMNS: Final[list[tuple[str, Callable[[Container], Any]]]] = [
@@ -35,7 +35,7 @@ def network(request: HttpRequest) -> HttpResponseBase:
     host = request.GET.get("host", "")[:63]
     chosen = [snapshot for snapshot in snapshots if host in ("", snapshot.host.name)]
     containers = list(inventory_snapshots.containers(chosen))
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "network", COLUMNS, containers)
     context = {
         "snapshots": snapshots,

@@ -19,7 +19,7 @@ from infra_app.states import ACTIONS, NodeStatus
 from infra_app.validation import allowed_images
 from infra_app.web.forms import DeployForm
 from zenith_site.common.callers import INFRA, VIEW, audit_details, authorize
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, confirm, render_page
@@ -49,7 +49,7 @@ def node_list(request: HttpRequest) -> HttpResponseBase:
     present, asked = queries.present(), _asked(request)
     listed = queries.removed() if asked is NodeStatus.REMOVED else present
     rows = queries.node_rows(node for node in listed if asked is None or node.shown_status is asked)
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "nodes", COLUMNS, rows)
     hosts = queries.host_rows()
     context = {

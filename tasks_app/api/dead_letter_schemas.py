@@ -13,7 +13,8 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
 from tasks_app.queries.arguments import preview
 from tasks_app.queries.dead_letters import Group, Letter, traceback_of
-from tasks_app.search.parameters import FilterText, storable
+from tasks_app.search.parameters import FilterText
+from zenith_site.common.jsonsafe import require_storable
 from zenith_site.common.previews import SHOWN, SHOWN_ALONE, shorten_text
 
 #: Letters that can be named one by one in one request.
@@ -84,7 +85,7 @@ class DiscardRequest(Choice):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"group": "9f8c2d41a07be563", "note": "Fixed in release 4.2."}]})
 
-    note: Annotated[str, AfterValidator(storable)] = Field(
+    note: Annotated[str, AfterValidator(require_storable)] = Field(
         default="", description="For whoever wonders later.", json_schema_extra={"maxLength": MAX_NOTE}
     )
 

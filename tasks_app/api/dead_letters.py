@@ -27,7 +27,7 @@ from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
-from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
 
 router = Router(tags=["dead letters"])

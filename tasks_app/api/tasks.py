@@ -10,7 +10,7 @@ from tasks_app.queries import tasks
 from tasks_app.queries.tasks import TaskFilter
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
-from zenith_site.common.idempotent import REPLAYED, IdempotencyKey
+from zenith_site.common.idempotency import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.common.previews import SHOWN_ALONE
 

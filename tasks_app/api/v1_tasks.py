@@ -33,7 +33,7 @@ from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
-from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.common.previews import SHOWN_ALONE

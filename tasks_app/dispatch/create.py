@@ -30,7 +30,7 @@ from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
-from zenith_site.common.once import request_digest, scoped_key
+from zenith_site.common.idempotency import request_digest, scoped_key
 from zenith_worker.wire import correlation, extras, spans
 from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.queue_names import why_reserved
@@ -143,7 +143,7 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
     if origin.idempotency_key is None:
         return _write(prepared, origin)
     key = scoped_key(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
-    done = idempotency.once(key, request_digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
+    done = idempotency.run_once(key, request_digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
     return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
 
 

@@ -1,8 +1,8 @@
-"""Idempotency-Key (IETF draft "The Idempotency-Key HTTP Header Field"): one request, one effect.
+"""The store of idempotency keys (IETF draft "The Idempotency-Key HTTP Header Field"): one request, one effect.
 
-A caller may send the same request again, with the same key, when it did not see the answer. The key's
-row, what was done, and the answer are one transaction. Its primary key decides between two that come
-at once: the second waits for the first's commit, and then finds its answer.
+A caller that did not see the answer sends the request again with the same key. The key's row, the effect and the answer are
+one transaction. The primary key decides between two requests at the same time: the second waits for the first's commit, then
+finds its answer.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from tasks_app.errors import IdempotencyConflictError
 from tasks_app.models import IdempotencyKey
-from zenith_site.common.once import IdempotentAnswer
+from zenith_site.common.idempotency import IdempotentAnswer
 
 #: How long a key is remembered.
 KEPT: Final = timedelta(hours=24)
@@ -29,27 +29,27 @@ _TAKE: Final = f"""
 """  # noqa: S608 -- only the table's name is put in
 
 
-def once(key: str, wanted: bytes, act: Callable[[], Any]) -> IdempotentAnswer:
-    """Return what `act` returns, or what it returned when this key was used before.
+def run_once(key: str, digest: bytes, action: Callable[[], Any]) -> IdempotentAnswer:
+    """Return what `action` returns, or what it returned when this key was used before.
 
-    `act` runs in this transaction, and returns a JSON value, which is stored for a day: no secret may
-    be in it. What it raises undoes everything, and leaves the key free. Raises IdempotencyConflictError
-    where the key stands for another request.
+    `action` runs in this transaction and returns a JSON value, which is stored for a day, so it must hold no secret. If it
+    raises, everything is rolled back and the key stays free. Raises IdempotencyConflictError if the key was used with another
+    request.
     """
     now = timezone.now()
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_TAKE, {"key": key, "digest": wanted, "now": now, "oldest": now - KEPT})
-            taken = cursor.rowcount == 1
-        if not taken:
-            return IdempotentAnswer(_earlier(key, wanted), repeated=True)
-        answer = act()
+            cursor.execute(_TAKE, {"key": key, "digest": digest, "now": now, "oldest": now - KEPT})
+            is_new = cursor.rowcount == 1
+        if not is_new:
+            return IdempotentAnswer(_earlier_answer(key, digest), repeated=True)
+        answer = action()
         IdempotencyKey.objects.filter(key=key).update(answer=answer)
     return IdempotentAnswer(answer, repeated=False)
 
 
-def _earlier(key: str, wanted: bytes) -> Any:
+def _earlier_answer(key: str, digest: bytes) -> Any:
     kept = IdempotencyKey.objects.get(key=key)
-    if bytes(kept.digest) != wanted:
-        raise IdempotencyConflictError("this Idempotency-Key was used before with another request; use a new key")
+    if bytes(kept.digest) != digest:
+        raise IdempotencyConflictError("this Idempotency-Key was used before with a different request; use a new key")
     return kept.answer

@@ -30,7 +30,7 @@ from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import faults
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
-from zenith_site.common.faults import is_away
+from zenith_site.common.faults import is_unreachable
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues, spans, stream
 from zenith_worker.wire.runs import RunNumber
@@ -97,7 +97,7 @@ def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = Fals
     try:
         return _publish_all(query, parameters, perhaps_sent)
     except Exception as error:
-        if is_away(error):
+        if is_unreachable(error):
             raise
         logger.warning("%s; each of these tasks is sent by itself.", error)
     with transaction.atomic(), connection.cursor() as cursor:
@@ -111,7 +111,7 @@ def _publish_one(row: TaskRow) -> int:
     try:
         return _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
     except Exception as error:
-        if is_away(error):
+        if is_unreachable(error):
             raise
         faults.record_fault("relay", error, f"task {row.task_id}")
         stream.append([failure(row, "UnsendableError", f"its message cannot be made: {type(error).__name__}: {error}"[:1000])])

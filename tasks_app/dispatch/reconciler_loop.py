@@ -6,15 +6,13 @@ from typing import Final
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance.reconciler import HeldMessageRecovery, LostTaskSearch
-from zenith_site.common.advisory_locks import try_advisory_lock
+from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_site.common.loops import repeat
 
 #: Seconds between two passes.
 PASS_EVERY: Final = 3.0
 #: Tasks sent again in one transaction.
 CHUNK: Final = 500
-#: Any number that no other advisory lock of this database uses ("repair" in ASCII).
-_LOCK: Final = 0x726570616972
 
 
 def run(stop: threading.Event) -> None:
@@ -22,8 +20,8 @@ def run(stop: threading.Event) -> None:
     recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
 
     def once() -> None:
-        with try_advisory_lock(_LOCK) as is_alone:
-            if is_alone:
+        with try_advisory_lock(AdvisoryLock.RECONCILER) as acquired:
+            if acquired:
                 reconcile(recoverer, searcher)
 
     repeat(stop, "reconciler", once, every=PASS_EVERY)

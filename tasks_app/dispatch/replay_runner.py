@@ -22,7 +22,7 @@ from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import faults
-from zenith_site.common.faults import is_away
+from zenith_site.common.faults import is_unreachable
 from zenith_site.common.loops import repeat
 from zenith_worker.wire.states import Status
 
@@ -48,7 +48,7 @@ def step() -> bool:
             with transaction.atomic():
                 _take_further(found)
         except Exception as error:
-            if is_away(error):
+            if is_unreachable(error):
                 raise
             faults.record_fault("replays", error, f"run {found.id}")
             found.refresh_from_db()

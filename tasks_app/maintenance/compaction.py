@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sql import statements
 
 MINUTE: Final = 60
@@ -34,8 +35,6 @@ LENGTHS: Final = (FIVE_MINUTES, QUARTER, THREE_HOURS, DAY)
 SETTLED_AFTER: Final = 2 * LATE_AFTER
 #: Periods of one length summed up in one transaction.
 CHUNK: Final = 96
-#: Any number that no other advisory lock of this database uses ("period" in ASCII).
-_LOCK: Final = 0x706572696F64
 
 _COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
 _HISTOGRAMS: Final = ("runtime_histogram", "waiting_histogram")
@@ -93,7 +92,7 @@ def compact(now: float | None = None) -> bool:
     """Sum up what is due, a chunk of it; return whether there is more. Raises django.db.Error."""
     now = time.time() if now is None else now
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.COMPACTION])
         if not cursor.fetchone()[0]:
             return False
         late = _take_late(cursor, now)

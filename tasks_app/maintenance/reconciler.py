@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from tasks_app.models import Task
 from zenith_site.common.debounce import Debounce
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.broker_queues import NotAMessageError
 from zenith_worker.wire.deliveries import note_lost, put_back
@@ -79,7 +79,7 @@ class HeldMessageRecovery:
 
     def _recover(self, tag: str, owner: str, *, dead: bool) -> bool:
         """Put a message back; what is none is set aside, so that it is not met again at every look."""
-        with contained("reconciler", f"message {tag[:100]}"):
+        with isolate_faults("reconciler", f"message {tag[:100]}"):
             try:
                 return self._put_back(tag, owner, dead=dead)
             except NotAMessageError as error:

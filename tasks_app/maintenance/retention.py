@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from tasks_app.maintenance import compaction, expired
 from tasks_app.models import DeadLetter
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 from zenith_site.common.retention import Rule, registered
 
@@ -70,7 +70,7 @@ def _prune(stop: threading.Event | None = None) -> None:
     """Follow every rule, working half of the time only: nothing here is urgent, and others want the disk."""
     stop = stop or threading.Event()
     for rule in rules():
-        with contained("retention", rule.name):
+        with isolate_faults("retention", rule.name):
             _follow(rule, stop)
         if stop.is_set():
             return

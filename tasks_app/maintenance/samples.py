@@ -16,8 +16,9 @@ from django.utils import timezone
 from tasks_app.maintenance import compaction, pauses
 from tasks_app.models import QueuePause, QueueSample, Task
 from tasks_app.recording.arrays import column
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.application import celery_app
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -30,8 +31,6 @@ from zenith_worker.wire.states import Status
 LOOK_EVERY: Final = 10.0
 #: Newest waiting tasks whose queues are looked at, even if nobody else knows these queues.
 NEWEST: Final = 1000
-#: Any number that no other advisory lock of this database uses ("sample" in ASCII).
-_LOCK: Final = 0x73616D706C65
 
 _SQL: Final = statements(__file__)
 _LOAD: Final = _SQL["sample_load"]
@@ -69,7 +68,7 @@ def run(stop: threading.Event) -> None:
 
 
 def _once() -> bool:
-    with contained("samples", "load and queues"):
+    with isolate_faults("samples", "load and queues"):
         take()
     return compaction.compact()
 
@@ -80,7 +79,7 @@ def take() -> bool:
     beats = [beat for beat in read_all() if beat.online]
     load = [len(beats), sum(beat.slots for beat in beats), sum(beat.busy for beat in beats)]
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_LOAD, [*load, _LOCK, 0.8 * LOOK_EVERY])
+        cursor.execute(_LOAD, [*load, AdvisoryLock.SAMPLES, 0.8 * LOOK_EVERY])
         if not cursor.rowcount:
             return False
         now = [queue for queue in queues_now(known_queues(beats)) if len(queue.name) <= LONGEST and not queue.unreadable]

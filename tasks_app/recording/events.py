@@ -14,11 +14,9 @@ from uuid import UUID
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.arrays import column
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
-
-#: Any number that no other advisory lock of this database uses ("zenith" in ASCII).
-EVENT_ORDER_LOCK: Final = 0x7A656E697468
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
     """
     if not rows:
         return []
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [EVENT_ORDER_LOCK])
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.EVENT_ORDER])
     cursor.execute(
         _INSERT,
         [

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
-from zenith_site.common.faults import is_away
-from zenith_site.common.loops import Pause, with_fresh_connection
+from zenith_site.common.faults import is_unreachable
+from zenith_site.common.loops import Backoff, with_fresh_connection
 from zenith_worker.wire import spans, stream
 from zenith_worker.wire.events import Event, UnreadableEntryError, core, decode, salvage
 from zenith_worker.wire.stream import Entry
@@ -52,7 +52,7 @@ class Recorder:
         self._stop = stop
         self._place = socket.gethostname()
         self._name = f"{self._place}-{os.getpid()}-{uuid4().hex[:8]}"
-        self._pause = Pause(stop)
+        self._backoff = Backoff(stop)
         self._next_claim = 0.0
         self._committed_at = float("-inf")
 
@@ -63,13 +63,13 @@ class Recorder:
                 stream.ensure_group()
                 while not self._stop.is_set():
                     self.step()
-                    self._pause.reset()
+                    self._backoff.reset()
             except Exception as error:
-                if not is_away(error):
+                if not is_unreachable(error):
                     raise
                 # What was read and not removed is claimed back from ourselves, too.
                 self._next_claim = 0.0
-                self._pause.after("recorder", error)
+                self._backoff.wait_after("recorder", error)
 
     def step(self, block: float = BLOCK) -> int:
         """Handle what is there, waiting up to `block` seconds; return how many entries."""
@@ -109,7 +109,7 @@ class Recorder:
         try:
             newest = _apply(events)
         except Exception as error:
-            if is_away(error):
+            if is_unreachable(error):
                 raise
             newest = self._handle_singly(readable, error)
         else:
@@ -136,7 +136,7 @@ class Recorder:
                 newest = _apply(decode(entry.raw)) or newest
                 stream.done([entry])
             except Exception as reason:
-                if is_away(reason):
+                if is_unreachable(reason):
                     raise
                 newest = self._salvage(entry) or newest
                 self._set_aside(entry, reason)
@@ -149,7 +149,7 @@ class Recorder:
             try:
                 newest = _apply([core(event)]) or newest
             except Exception as error:
-                if is_away(error):
+                if is_unreachable(error):
                     raise
                 logger.error("A step of task %s could not be recorded at all: %s", event.task_id[:100], error)
         return newest

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from zenith_site.common import jsonsafe
+from zenith_site.common.jsonsafe import require_storable
 from zenith_worker.wire.states import STATUSES, Status
 
 #: Rows of a page.
@@ -12,17 +12,10 @@ DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
 
-def storable(text: str) -> str:
-    """Refuse what PostgreSQL would refuse, while the parameter's name is still known."""
-    for problem in jsonsafe.problems(text):
-        raise ValueError(problem.detail)
-    return text
-
-
 #: Characters of a filter: room for the longest name, 255 of them, with each one escaped in a search.
 MAX_TEXT: Final = 600
 #: A form sends every field, the empty ones too.
-FilterText = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
+FilterText = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(require_storable)]
 #: A status or, as forms send it, nothing.
 FilterStatus = Annotated[
     Status | None,

@@ -21,7 +21,7 @@ from tasks_app.web.heatmap import heatmap
 from tasks_app.web.outcome_charts import MEASURES
 from tasks_app.web.ranges import LABELS, Range, asked_range
 from zenith_site.common.callers import VIEW, authorize
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
 
 #: Rows of a table at most; the files have all.
@@ -89,7 +89,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     shown = asked_range(request, list(LABELS), Preset.H24, kept)
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return _file(kind, request.GET.get("list", ""), shown, which, order)
     known = watermarks()
     points = figures.series(shown.span, which, known=known)

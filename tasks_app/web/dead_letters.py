@@ -15,7 +15,7 @@ from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.traceback_view import read
 from zenith_site.common.callers import VIEW, authorize
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
 
 PAGE: Final = 50
@@ -45,7 +45,7 @@ def groups(request: HttpRequest) -> HttpResponseBase:
     """Groups of dead letters, that with the newest failure first."""
     authorize(request, VIEW)
     chosen = filter_of(request.GET, "OPEN")
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "dead-letter-groups", GROUP_COLUMNS, chosen.model_copy(update={"limit": 1000}).groups().groups)
     page = chosen.groups()
     fingerprints = [group.fingerprint for group in page.groups]
@@ -72,7 +72,7 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     """The letters of one group, newest first, with the traceback of the newest."""
     authorize(request, VIEW)
     chosen = filter_of(request.GET, "").model_copy(update={"group": fingerprint})
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "dead-letters", LETTER_COLUMNS, _letters(chosen))
     found = DeadLetterFilter(group=fingerprint, limit=1).groups().groups
     if not found:

@@ -13,7 +13,7 @@ from tasks_app.models import TaskEvent
 from tasks_app.queries.events import EventFilter
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import VIEW, authorize
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError
 from zenith_site.common.masking import mask_text
 from zenith_site.common.pages import render_page
@@ -40,7 +40,7 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
     """Events, newest first; `paused` keeps the page as it is."""
     authorize(request, VIEW)
     chosen, problem = _asked(request)
-    if (kind := wanted(request)) and not problem:
+    if (kind := requested_format(request)) and not problem:
         return download(kind, "events", COLUMNS, _rows(chosen))
     page = chosen.page()
     filters = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}

@@ -17,7 +17,7 @@ from tasks_app.queries import queues as queries
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.jsonsafe import storable_text
@@ -47,7 +47,7 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
     authorize(request, VIEW)
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
     chosen = QueueFilter(limit=PAGE, q=q)
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "queues", COLUMNS, chosen.all())
     page = chosen.longest(number)
     context = {

@@ -24,7 +24,7 @@ from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize
-from zenith_site.common.downloads import MOST, download, wanted
+from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
 from zenith_worker.wire.heartbeat import read_all
@@ -73,7 +73,7 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Tasks, newest first."""
     unmasked = authorize(request, VIEW).may(OPERATE)
     asked = _asked(request, unmasked)
-    if (kind := wanted(request)) and not asked.problem:
+    if (kind := requested_format(request)) and not asked.problem:
         # All that match, so in the order that has all.
         return download(kind, "tasks", COLUMNS, _rows(asked.filter.model_copy(update={"sort": ""}), unmasked))
     page = None if asked.problem else asked.filter.page(bare=True, unmasked=unmasked)

@@ -18,7 +18,7 @@ from tasks_app.queries import workers as queries
 from tasks_app.queries.workers import WorkerView
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
@@ -43,7 +43,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
     """Every worker heard of lately."""
     authorize(request, VIEW)
     views = queries.workers()
-    if kind := wanted(request):
+    if kind := requested_format(request):
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
     context = {

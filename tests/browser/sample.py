@@ -24,7 +24,7 @@ from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
 from tests.browser.nodes_sample import fill_nodes
 from tests.database import Emptying
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import Channel, NotificationKind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 from zenith_site.notify.rules import rules
@@ -242,14 +242,19 @@ def _notifications() -> None:
     """What the rules say of all this, and a queue that backed up and is well again."""
     now = datetime.now(UTC)
     by_kind = {rule.kind: rule for rule in rules()}
-    behind = Alert("reports", "Queue reports backs up", "Its oldest task had waited for 5 m 2 s.", "/queues/of/reports/")
+    behind = Alert(
+        "reports",
+        "Queue reports is backing up",
+        "Its oldest task had been waiting for 5 m 2 s.",
+        "/queues/of/reports/",
+    )
     with transaction.atomic():
-        report(by_kind[NotificationKind.QUEUE_AGE], Look([behind]))
+        report(by_kind[NotificationKind.QUEUE_AGE], Evaluation([behind]))
         for rule in by_kind.values():
             report(rule, rule.look(frozenset()))
     Notification.objects.filter(kind=NotificationKind.QUEUE_AGE).update(
         opened_at=now - timedelta(hours=3), last_seen_at=now - timedelta(minutes=160), count=2,
-        recovered_at=now - timedelta(minutes=158), recovery="Nothing in it waits for 5 m any more.",
+        recovered_at=now - timedelta(minutes=158), recovery="No task has been waiting for 5 m any longer.",
     )  # fmt: skip
     told = {"created_at": now, "due_at": now + timedelta(hours=1), "begun_at": now, "message": new_id()}
     sent: dict[str, Any] = {"state": DeliveryState.SENT, "sent_at": now, "attempts": 1, **told}

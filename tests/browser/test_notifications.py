@@ -9,7 +9,7 @@ from django.db import transaction
 
 from tests.browser.conftest import Visitor
 from zenith_site.common.live_updates import refresh_pages
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
@@ -24,7 +24,7 @@ def happen(*names: str) -> None:
     """Have workers vanish, as an engine would tell it."""
     rule = next(rule for rule in rules() if rule.kind == NotificationKind.WORKER_GONE)
     with transaction.atomic():
-        report(rule, Look([Alert(name, f"{name} is gone", "It vanished.", "/workers/") for name in names]))
+        report(rule, Evaluation([Alert(name, f"{name} is gone", "It vanished.", "/workers/") for name in names]))
     refresh_pages("notifications")
 
 

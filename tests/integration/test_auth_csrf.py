@@ -20,7 +20,7 @@ SET = f"ZENITH_CSRF_TRUSTED_ORIGINS={OWN}"
 @pytest.fixture(autouse=True)
 def site(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["zenith.example.com", "localhost"]
-    csrf._told.clear()
+    csrf._logged_origins.clear()
 
 
 def log_in(origin: str | None = OWN, host: str = "zenith.example.com", **headers: str) -> tuple[int, str]:
@@ -107,7 +107,7 @@ def test_the_log_tells_the_operator_once_for_each_origin_and_of_so_many(caplog: 
     assert SET in told[0]
     for number in range(30):
         log_in(f"https://a{number}.example")
-    assert len(csrf._told) == csrf._MOST_TOLD
+    assert len(csrf._logged_origins) == csrf._MAX_LOGGED
 
 
 def test_programs_with_a_session_are_told_too(admin: User) -> None:

@@ -49,7 +49,7 @@ def test_after_five_failures_even_the_right_password_waits(admin: User) -> None:
     refused = login("root", RIGHT)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["Retry-After"]) <= 10
-    assert f"try again in {refused.headers['Retry-After']} seconds" in refused.content.decode()
+    assert f"Try again in {refused.headers['Retry-After']} seconds" in refused.content.decode()
     assert "sessionid" not in refused.cookies
 
 
@@ -214,7 +214,7 @@ def test_after_five_wrong_current_passwords_even_the_right_one_waits(person: Cli
     refused = change(person, RIGHT)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["Retry-After"]) <= 10
-    assert f"try again in {refused.headers['Retry-After']} seconds" in refused.content.decode()
+    assert f"Try again in {refused.headers['Retry-After']} seconds" in refused.content.decode()
     admin.refresh_from_db()
     assert admin.check_password(RIGHT)
 
@@ -225,7 +225,7 @@ def test_in_a_dialog_the_form_comes_again_with_the_reason(person: Client) -> Non
     refused = change(person, **{"HX-Request": "true"})
     assert refused.status_code == 429
     assert 'id="ask"' in refused.content.decode()
-    assert "try again in" in refused.content.decode()
+    assert "Try again in" in refused.content.decode()
 
 
 def test_login_and_change_of_password_count_together(person: Client) -> None:

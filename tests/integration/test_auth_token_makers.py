@@ -15,7 +15,7 @@ from tests.tokens import authenticate_token
 from zenith_site.auth import token_api
 from zenith_site.auth.bootstrap import ensure_admin
 from zenith_site.auth.tokens import create_token
-from zenith_site.auth.watch import Door, still_open
+from zenith_site.auth.watch import Credential, valid_credentials
 from zenith_site.models import ApiToken, AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -90,12 +90,12 @@ def test_whatever_ends_a_token_ends_all_that_come_from_it(
     tokens, raws = chain
     person = Client(headers={"Accept": "text/html"})
     person.force_login(admin)
-    doors = {Door("token", str(token.pk)) for token in tokens}
+    credentials = {Credential("token", str(token.pk)) for token in tokens}
     assert opens(raws) == [True, True, True]
-    assert still_open(doors) == doors
+    assert valid_credentials(credentials) == credentials
     end(tokens[1], person)
     assert opens(raws) == [True, False, False]
-    assert still_open(doors) == {Door("token", str(tokens[0].pk))}
+    assert valid_credentials(credentials) == {Credential("token", str(tokens[0].pk))}
     end(tokens[0], person)
     assert opens(raws) == [False, False, False]
 
@@ -148,7 +148,7 @@ def test_a_token_has_no_more_scope_than_its_makers_have_by_now(chain: Any) -> No
 def test_a_token_without_a_scope_that_its_makers_have_left_opens_no_socket(chain: Any) -> None:
     tokens, _ = chain
     ApiToken.objects.filter(pk=tokens[0].pk).update(scopes=["dispatch"])
-    assert still_open({Door("token", str(tokens[2].pk))}) == set()
+    assert valid_credentials({Credential("token", str(tokens[2].pk))}) == set()
 
 
 def test_a_token_lives_no_longer_than_its_makers_do_by_now(chain: Any) -> None:
@@ -172,8 +172,8 @@ def test_an_administrator_cannot_give_a_token_more_than_its_maker_has(chain: Any
     client.force_login(admin)
     form = {"name": "t", "user": admin.pk, "scopes": ["read", "dispatch"], "expires_at_0": "", "expires_at_1": ""}
     page = client.post(f"/admin/zenith_site/apitoken/{tokens[1].pk}/change/", form).content.decode()
-    assert "The token that made it lacks: dispatch." in page
-    assert "The token that made it ends at" in page
+    assert "The parent token does not have: dispatch." in page
+    assert "The parent token expires at" in page
     right = {**form, "scopes": ["read"], "expires_at_0": f"{end:%Y-%m-%d}", "expires_at_1": f"{end:%H:%M:%S}"}
     assert client.post(f"/admin/zenith_site/apitoken/{tokens[1].pk}/change/", right).status_code == 302
 
@@ -189,7 +189,7 @@ def test_pages_and_api_tell_by_which_token_it_was_made(chain: Any, admin: User) 
     assert f"{tokens[0].name} ({tokens[0].prefix}…)" in person.get("/admin/zenith_site/apitoken/").content.decode()
     ApiToken.objects.filter(pk=tokens[1].pk).delete()
     page = " ".join(person.get("/settings/").content.decode().split())
-    assert "made with a token that is gone" in page
+    assert "made with a deleted token" in page
     assert "ended with its maker" in page
 
 
@@ -198,7 +198,8 @@ def test_revoking_tells_how_many_go_along(chain: Any, admin: User) -> None:
     person = Client(headers={"Accept": "text/html"})
     person.force_login(admin)
     assert (
-        "So are the 2 tokens that were made with it." in person.get(f"/settings/tokens/{tokens[0].pk}/revoke/").content.decode()
+        "This also revokes the 2 tokens that were made with it."
+        in person.get(f"/settings/tokens/{tokens[0].pk}/revoke/").content.decode()
     )
     assert "made with it" not in person.get(f"/settings/tokens/{tokens[2].pk}/revoke/").content.decode()
     by_the_page(tokens[0], person)

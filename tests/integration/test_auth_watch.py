@@ -23,7 +23,7 @@ from tests import stack as stacks
 from tests.processes import free_port
 from zenith_site.auth import watch as watching
 from zenith_site.auth.tokens import create_token
-from zenith_site.auth.watch import Door, still_open
+from zenith_site.auth.watch import Credential, valid_credentials
 from zenith_site.models import ApiToken
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WITHIN = 5.0
 
 
-def token_door(name: str, user: User) -> tuple[Door, dict[str, str]]:
+def token_credential(name: str, user: User) -> tuple[Credential, dict[str, str]]:
     token, raw = create_token(user, name, ["read"])
-    return Door("token", str(token.pk)), {"X-API-Key": raw}
+    return Credential("token", str(token.pk)), {"X-API-Key": raw}
 
 
-def session_door(name: str) -> tuple[Door, dict[str, str]]:
+def session_credential(name: str) -> tuple[Credential, dict[str, str]]:
     client = Client()
     client.force_login(User.objects.create_user(name, password="a long enough one"))
     key = client.cookies["sessionid"].value
-    return Door("session", key), {"Cookie": f"sessionid={key}"}
+    return Credential("session", key), {"Cookie": f"sessionid={key}"}
 
 
 def log_out(key: str) -> None:
@@ -97,20 +97,20 @@ def close_code(socket: ClientConnection, until: float) -> int | None:
 
 def test_a_socket_ends_with_what_it_was_opened_by(module_web: tuple[Stack, int], admin: User) -> None:
     port = module_web[1]
-    doors = {name: token_door(name, admin) for name in (*TOKENS, "kept token")}
-    doors |= {name: session_door(name) for name in (*SESSIONS, "kept session")}
+    credentials = {name: token_credential(name, admin) for name in (*TOKENS, "kept token")}
+    credentials |= {name: session_credential(name) for name in (*SESSIONS, "kept session")}
     with ExitStack() as opened:
         sockets = {
             name: opened.enter_context(
                 connect(f"ws://127.0.0.1:{port}/ws/tasks", additional_headers={**headers, "Origin": f"http://127.0.0.1:{port}"})
             )
-            for name, (_, headers) in doors.items()
+            for name, (_, headers) in credentials.items()
         }
         assert all(answers(socket) for socket in sockets.values())
         for name, end in TOKENS.items():
             end(name)
         for name, leave in SESSIONS.items():
-            leave(name, doors[name][0].key)
+            leave(name, credentials[name][0].key)
         until = time.monotonic() + WITHIN
         codes = {name: close_code(sockets[name], until) for name in (*TOKENS, *SESSIONS)}
         assert codes == dict.fromkeys((*TOKENS, *SESSIONS), 4401)
@@ -120,38 +120,40 @@ def test_a_socket_ends_with_what_it_was_opened_by(module_web: tuple[Stack, int],
 
 @pytest.mark.parametrize("count", [1, 10])
 def test_all_sockets_of_a_process_cost_three_queries(admin: User, count: int, django_assert_num_queries: Any) -> None:
-    doors = {token_door("t", admin)[0] for _ in range(count)} | {session_door(f"person{number}")[0] for number in range(count)}
+    credentials = {token_credential("t", admin)[0] for _ in range(count)} | {
+        session_credential(f"person{number}")[0] for number in range(count)
+    }
     with django_assert_num_queries(3):
-        assert still_open(doors) == doors
+        assert valid_credentials(credentials) == credentials
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_who_was_never_there_is_not_let_stay(db: None, count: int) -> None:
-    doors = [Door("token", "1"), Door("session", "x" * 32)][:count]
-    assert still_open(doors) == set()
+    credentials = [Credential("token", "1"), Credential("session", "x" * 32)][:count]
+    assert valid_credentials(credentials) == set()
 
 
 async def test_a_bug_in_looking_lets_nobody_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(doors: object) -> None:
+    def fail(credentials: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
-    monkeypatch.setattr(watching, "still_open", fail)
-    await asyncio.wait_for(watching.watch().ended(Door("token", "1")), 10)
+    monkeypatch.setattr(watching, "CHECK_EVERY", 0)
+    monkeypatch.setattr(watching, "valid_credentials", fail)
+    await asyncio.wait_for(watching.watch().until_invalid(Credential("token", "1")), 10)
 
 
 async def test_a_database_that_is_away_shows_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([DatabaseError("gone"), {Door("token", "1")}, set()])
+    answers = iter([DatabaseError("gone"), {Credential("token", "1")}, set()])
     asked = []
 
-    def answer(doors: object) -> Any:
-        asked.append(doors)
+    def answer(credentials: object) -> Any:
+        asked.append(credentials)
         found = next(answers)
         if isinstance(found, Exception):
             raise found
         return found
 
-    monkeypatch.setattr(watching, "LOOK_EVERY", 0)
-    monkeypatch.setattr(watching, "still_open", answer)
-    await asyncio.wait_for(watching.watch().ended(Door("token", "1")), 10)
+    monkeypatch.setattr(watching, "CHECK_EVERY", 0)
+    monkeypatch.setattr(watching, "valid_credentials", answer)
+    await asyncio.wait_for(watching.watch().until_invalid(Credential("token", "1")), 10)
     assert len(asked) == 3

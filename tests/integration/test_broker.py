@@ -20,7 +20,7 @@ def queue() -> Iterator[str]:
     """A queue of this test alone."""
     name = f"refused-{uuid4().hex}"
     yield name
-    transport.QoS.homeless.clear()
+    transport.QoS.unplaced.clear()
     stream.client().delete(name)
 
 
@@ -88,4 +88,4 @@ def test_a_message_whose_note_is_refused_comes_again_once_there_is_room(queue: s
                 later.take()
     with current_app.connection_for_read() as third:
         assert Worker(third, queue).take() == [{"number": 1}]
-    assert (transport.QoS.homeless, stream.client().llen(queue), stream.client().hlen("unacked")) == ([], 0, 0)
+    assert (transport.QoS.unplaced, stream.client().llen(queue), stream.client().hlen("unacked")) == ([], 0, 0)

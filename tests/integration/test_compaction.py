@@ -20,6 +20,7 @@ from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.recording.apply import apply
 from tests.failures import queued
 from tests.rollups import ended
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
@@ -145,7 +146,7 @@ def test_of_two_engines_one_sums_up() -> None:
         if name in {"host", "port", "user", "password", "dbname"}
     }
     with connect(**parameters) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [compaction._LOCK])
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.COMPACTION])
         assert compaction.compact(MIDNIGHT + DAY) is False
         assert not rows()
     assert compaction.compact(MIDNIGHT + DAY) is True

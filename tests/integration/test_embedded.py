@@ -168,11 +168,11 @@ def test_the_step_of_compose_does_the_same_once(data_dir: Path, capsys: pytest.C
     address = addresses(data_dir).database_url
     given = {"DATABASE_URL": address, "POSTGRES_ADMIN_PASSWORD": "a long one"}
     assert [roles.main(given), roles.main(given)] == [0, 0]
-    assert capsys.readouterr() == ("Zenith's role is no superuser any more.\n", "")
+    assert capsys.readouterr() == ("Zenith's role is no longer a superuser.\n", "")
     assert not runs_programs(address)
     before.stop()
     assert roles.main(given) == 1
-    assert capsys.readouterr().err.startswith("PostgreSQL's roles could not be told apart: ")
+    assert capsys.readouterr().err.startswith("PostgreSQL's roles could not be separated: ")
 
 
 def test_only_the_owner_can_read_the_secrets(data_dir: Path) -> None:

@@ -96,4 +96,4 @@ def test_people_are_told_of_twenty_and_of_how_many_more() -> None:
     rule = next(rule for rule in rules() if rule.kind == NotificationKind.QUEUE_AGE)
     Watch([Rule(rule.kind, rule.severity, rule.look, lasting=0.0)]).look()
     assert Notification.objects.count() == 21
-    assert Notification.objects.get(link="/queues/").title == "99 more queues back up"
+    assert Notification.objects.get(link="/queues/").title == "99 more queues are backing up"

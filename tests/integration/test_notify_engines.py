@@ -76,6 +76,6 @@ def test_a_worker_that_vanishes_is_told_once_by_several_engines(engines: Stack) 
     heartbeat.write("w1@gone", slots=1, busy=0, queues=["default"])
     with web_sink(PORT) as sink:
         eventually(lambda: settled(1), within=60, but=engines.news)
-        assert told(sink) == [("notification.opened", "w1@gone is gone")]
+        assert told(sink) == [("notification.opened", "Worker w1@gone is lost")]
     assert Notification.objects.get().kind == NotificationKind.WORKER_GONE
     stream.client().delete("zenith:workers")

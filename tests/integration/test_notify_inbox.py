@@ -17,7 +17,7 @@ from django.utils import timezone
 from tests.integration.conftest import ApiClient
 from zenith_site.models import AuditEntry
 from zenith_site.notify import inbox
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification, Reading
 from zenith_site.notify.rules import rules
@@ -43,7 +43,9 @@ def opened(count: int = 1, kind: NotificationKind = NotificationKind.WORKER_GONE
     """Open so many notifications; return their ids, the newest first."""
     rule = next(rule for rule in rules() if rule.kind == kind)
     with transaction.atomic():
-        report(rule, Look([Alert(f"w{number:03}", f"w{number:03} is gone", "Why.", "/workers/") for number in range(count)]))
+        report(
+            rule, Evaluation([Alert(f"w{number:03}", f"w{number:03} is gone", "Why.", "/workers/") for number in range(count)])
+        )
     return list(Notification.objects.filter(kind=kind).values_list("id", flat=True))
 
 
@@ -117,15 +119,15 @@ def test_a_filter_that_cannot_be_is_said_calmly(person: Client) -> None:
 def test_tabs_choose_what_is_unread_what_holds_and_kinds(person: Client) -> None:
     first, second = opened(2)
     (slow,) = opened(1, NotificationKind.QUEUE_AGE)
-    Notification.objects.filter(id=first).update(recovered_at=timezone.now(), recovery="It beats again.")
+    Notification.objects.filter(id=first).update(recovered_at=timezone.now(), recovery="The worker is back online.")
     person.post("/notifications/read/", {"id": str(second)})
     assert shown(person) == [slow, first, second]
     assert shown(person, "?unread=1") == [slow, first]
     assert shown(person, "?open=1") == [slow, second]
     assert shown(person, "?kind=worker-gone") == [first, second]
     tabs = {tab["label"]: tab["count"] for tab in person.get("/notifications/").context["tabs"]}
-    assert tabs == {"All": 3, "Unread": 2, "Ongoing": 2, "Worker gone": 2, "Queue backs up": 1}
-    assert "It beats again." in page(person)
+    assert tabs == {"All": 3, "Unread": 2, "Ongoing": 2, "Worker lost": 2, "Queue backing up": 1}
+    assert "The worker is back online." in page(person)
 
 
 def test_pages_go_on_by_key(person: Client) -> None:

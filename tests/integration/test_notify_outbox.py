@@ -18,7 +18,7 @@ from django.utils import timezone
 from tests.processes import REPOSITORY, free_port
 from tests.sinks import MailSink, Posted, WebSink, mail_sink, web_sink
 from zenith_site.notify import channels, outbox
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
 from zenith_site.notify.outbox import LEASE, claim, record_outcome, send_next
@@ -72,7 +72,7 @@ def look(
     found = [Alert(key, title, "no <answer> & more", f"/cause/{key}/") for key, title in (holding or {}).items()]
     Notification.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
     with transaction.atomic():
-        report(rule, Look(found, over or {}))
+        report(rule, Evaluation(found, over or {}))
 
 
 def send_all() -> int:
@@ -101,7 +101,7 @@ def states() -> list[tuple[str, str, str]]:
 def test_a_mail_says_what_happened_where_and_its_end(mail: MailSink) -> None:
     look({"a": "OSError in mail.send"})
     assert send_all() == 1
-    look(over={"a": "Every dead letter of it was replayed or discarded."})
+    look(over={"a": "All its dead letters were replayed or discarded."})
     assert send_all() == 1
     first, second = mail.mails
     assert first["Subject"] == "[Zenith] OSError in mail.send"
@@ -112,7 +112,7 @@ def test_a_mail_says_what_happened_where_and_its_end(mail: MailSink) -> None:
         "https://zenith.example.com/cause/a/",
     ]
     assert second["Subject"] == "[Zenith] Recovered: OSError in mail.send"
-    assert "Every dead letter of it was replayed or discarded. It lasted" in second.get_content()
+    assert "All its dead letters were replayed or discarded. It lasted" in second.get_content()
     assert first["Message-ID"] != second["Message-ID"]
     assert states() == [("email", "opened", "sent"), ("email", "recovered", "sent")]
 
@@ -319,7 +319,7 @@ def test_no_secret_of_an_address_is_kept_or_logged(webhook: WebSink, settings: A
     later(minutes=1)
     send_all()
     assert "s3cret" not in Delivery.objects.get().error + caplog.text
-    assert "Webhook did not take a notification (attempt 2)" in caplog.text
+    assert "Webhook did not accept a notification (attempt 2)" in caplog.text
 
 
 def test_after_a_day_it_is_given_up_and_its_end_is_not_told(webhook: WebSink) -> None:
@@ -434,5 +434,5 @@ def test_a_test_of_what_is_not_set_is_refused(mail: MailSink, settings: Any) -> 
     with pytest.raises(CommandError, match="ZENITH_NOTIFY_SLACK_URL"):
         run("--test", "--channel", "slack")
     settings.ZENITH_NOTIFY_EMAIL = []
-    with pytest.raises(CommandError, match="not set are ZENITH_NOTIFY_EMAIL"):
+    with pytest.raises(CommandError, match=r"Nothing was sent: ZENITH_NOTIFY_EMAIL, .* are not set"):
         run("--test")

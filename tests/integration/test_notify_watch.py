@@ -22,7 +22,7 @@ from tasks_app.models.dead_letter import Selection
 from tasks_app.recording.apply import apply
 from tests import hosts
 from zenith_site.notify import inbox
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
@@ -63,11 +63,11 @@ def fail(count: int = 1, message: str = "no answer") -> None:
     )  # fmt: skip
 
 
-def made(holding: Iterable[str] = (), over: Iterable[str] = ()) -> Look:
-    return Look([Alert(key, f"{key} is up", "", "/") for key in holding], dict.fromkeys(over, "It is over."))
+def made(holding: Iterable[str] = (), over: Iterable[str] = ()) -> Evaluation:
+    return Evaluation([Alert(key, f"{key} is up", "", "/") for key in holding], dict.fromkeys(over, "It is over."))
 
 
-def write_down(found: Look, settles: float = 0.0) -> bool:
+def write_down(found: Evaluation, settles: float = 0.0) -> bool:
     with transaction.atomic():
         return report(rule(NotificationKind.QUEUE_AGE, settles=settles), found)
 
@@ -108,7 +108,7 @@ def test_a_cause_is_over_once_all_of_it_is_decided_and_news_when_it_fails_again(
     look(NotificationKind.DEAD_LETTER)
     first = Notification.objects.get()
     assert first.over
-    assert first.recovery == "Every dead letter of it was replayed or discarded."
+    assert first.recovery == "All its dead letters were replayed or discarded."
     fail(1)
     look(NotificationKind.DEAD_LETTER)
     assert [found.over for found in Notification.objects.order_by("id")] == [True, False]
@@ -119,7 +119,7 @@ def test_a_cause_that_was_quiet_is_over_and_news_when_it_comes_back() -> None:
     look(NotificationKind.DEAD_LETTER)
     DeadLetter.objects.update(created_at=timezone.now() - timedelta(hours=7))
     look(NotificationKind.DEAD_LETTER)
-    assert "2 dead letters wait for a decision" in Notification.objects.get().recovery
+    assert "2 dead letters are still open" in Notification.objects.get().recovery
     fail(1)
     look(NotificationKind.DEAD_LETTER)
     assert Notification.objects.filter(recovered_at=None).count() == 1
@@ -137,10 +137,10 @@ def test_a_worker_that_vanished_is_told_until_it_beats_again() -> None:
     assert not Notification.objects.exists()
     stream.client().pexpire("zenith:worker:w1@here", int((heartbeat.KEPT - 40) * 1000))
     look(NotificationKind.WORKER_GONE)
-    assert Notification.objects.get().title == "w1@here is gone"
+    assert Notification.objects.get().title == "Worker w1@here is lost"
     heartbeat.write("w1@here", slots=1, busy=0, queues=["default"])
     look(NotificationKind.WORKER_GONE)
-    assert Notification.objects.get().recovery == "It beats again."
+    assert Notification.objects.get().recovery == "The worker is back online."
 
 
 def test_a_worker_that_somebody_cleared_is_told_of_no_more() -> None:
@@ -149,7 +149,7 @@ def test_a_worker_that_somebody_cleared_is_told_of_no_more() -> None:
     look(NotificationKind.WORKER_GONE)
     assert clearing.clear("w1@here", "ada") == clearing.Clearing.CLEARED
     look(NotificationKind.WORKER_GONE)
-    assert Notification.objects.get().recovery == "It was cleared by ada."
+    assert Notification.objects.get().recovery == "ada cleared it."
 
 
 def test_a_worker_that_said_goodbye_is_not_missed() -> None:
@@ -193,7 +193,7 @@ def test_a_node_that_failed_is_told_until_it_is_ready_again() -> None:
     assert found.link == f"/nodes/{node.id}/"
     hosts.observed(node, NodeStatus.READY, reason="")
     look(NotificationKind.NODE_FAILED)
-    assert Notification.objects.get().recovery == "It is ready."
+    assert Notification.objects.get().recovery == "The node is ready."
 
 
 def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> None:
@@ -205,7 +205,7 @@ def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> N
     assert (found.title, found.link) == ("Host silent is unreachable", "/nodes/")
     hosts.host("silent")
     look(NotificationKind.HOST_UNREACHABLE)
-    assert Notification.objects.get().recovery == "It is reached again."
+    assert Notification.objects.get().recovery == "The host is reachable again."
 
 
 # --- What every rule shares ---
@@ -251,7 +251,7 @@ def test_a_condition_has_to_last_where_the_rule_says_so() -> None:
 def test_two_engines_at_once_make_one_notification() -> None:
     together = threading.Barrier(2)
 
-    def seen(_: frozenset[str]) -> Look:
+    def seen(_: frozenset[str]) -> Evaluation:
         return made(["q", "r"])
 
     def engine() -> None:
@@ -273,7 +273,7 @@ def test_while_one_engine_looks_another_does_not() -> None:
     inside, go_on = threading.Event(), threading.Event()
     looked = []
 
-    def slow(_: frozenset[str]) -> Look:
+    def slow(_: frozenset[str]) -> Evaluation:
         inside.set()
         go_on.wait(timeout=10)
         return made(["q"])
@@ -301,7 +301,7 @@ def test_the_constraint_keeps_a_second_open_one_out() -> None:
 
 
 def test_a_rule_that_cannot_be_looked_at_does_not_stop_the_others() -> None:
-    def broken(_: frozenset[str]) -> Look:
+    def broken(_: frozenset[str]) -> Evaluation:
         raise OperationalError("away")
 
     watch = Watch([rule(NotificationKind.QUEUE_AGE, look=broken), rule(NotificationKind.STREAM_LAG, look=lambda _: made(["s"]))])

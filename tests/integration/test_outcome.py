@@ -48,7 +48,7 @@ def test_patience_ends_where_there_is_a_bound() -> None:
 
 
 def test_an_answer_that_was_not_read_is_not_taken_for_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = client._line().connection
+    connection = client._thread_connection().connection
     with monkeypatch.context() as interrupted:
         interrupted.setattr(connection, "read_response", _interrupt)
         with pytest.raises(SoftTimeLimitExceeded):

@@ -27,7 +27,7 @@ from tasks_app.models import Task
 from tasks_app.recording.apply import apply
 from tests.broker import messages
 from tests.waiting import eventually
-from zenith_site.common.advisory_locks import try_advisory_lock
+from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
 from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.keys import CLAIM, TAKEN
@@ -396,18 +396,18 @@ def test_an_engine_that_is_not_alone_repairs_nothing(monkeypatch: pytest.MonkeyP
 
     @contextmanager
     def refused(lock: int) -> Iterator[bool]:
-        assert lock == reconciler_loop._LOCK
+        assert lock == AdvisoryLock.RECONCILER
         yield False
         stop.set()
 
-    monkeypatch.setattr(reconciler_loop, "alone", refused)
-    monkeypatch.setattr(reconciler_loop, "repair", lambda *_: passes.append(1))
+    monkeypatch.setattr(reconciler_loop, "try_advisory_lock", refused)
+    monkeypatch.setattr(reconciler_loop, "reconcile", lambda *_: passes.append(1))
     reconciler_loop.run(stop)
     assert passes == []
 
 
 def _is_alone() -> bool:
-    with try_advisory_lock(reconciler_loop._LOCK) as is_alone:
+    with try_advisory_lock(AdvisoryLock.RECONCILER) as is_alone:
         return is_alone
 
 
@@ -417,7 +417,7 @@ def _lock_of_another_engine() -> Iterator[None]:
     from django.db import connection
 
     with psycopg.connect(**_parameters(connection.get_connection_params())) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [reconciler_loop._LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [AdvisoryLock.RECONCILER])
         yield
 
 

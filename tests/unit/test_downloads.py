@@ -13,7 +13,7 @@ import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
-from zenith_site.common.downloads import download, wanted
+from zenith_site.common.downloads import download, requested_format
 from zenith_worker.wire.states import Status
 
 COLUMNS = [("id", lambda row: row[0]), ("value", lambda row: row[1])]
@@ -58,4 +58,4 @@ def test_the_browser_saves_it_under_its_name() -> None:
     ("query", "expected"), [("", None), ("?format=csv", "csv"), ("?format=json", "json"), ("?format=x", None)]
 )
 def test_the_format_stands_in_the_address(query: str, expected: str | None) -> None:
-    assert wanted(RequestFactory().get(f"/{query}")) == expected
+    assert requested_format(RequestFactory().get(f"/{query}")) == expected

@@ -9,13 +9,13 @@ import pytest
 from zenith_site.notify.decisions import (
     OTHER_QUEUES,
     Failures,
-    HostSeen,
+    HostStatus,
     dead_letters,
     hosts_unreachable,
     nodes_failed,
-    queues_behind,
-    stream_behind,
-    workers_gone,
+    queues_backing_up,
+    recorder_behind,
+    workers_lost,
 )
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -35,9 +35,9 @@ def failures(fingerprint: str, letters: int = 1) -> Failures:
         ([], {}, set(), [], {}),
         (["new"], {}, set(), ["new"], {}),
         (["old", "new"], {"old": 3}, {"old"}, ["old", "new"], {}),
-        ([], {}, {"decided"}, [], {"decided": "Every dead letter of it was replayed or discarded."}),
-        ([], {"quiet": 1}, {"quiet"}, [], {"quiet": "It did not fail again for 6 h; 1 dead letter waits for a decision."}),
-        ([], {"quiet": 1200}, {"quiet"}, [], {"quiet": "It did not fail again for 6 h; 1,200 dead letters wait for a decision."}),
+        ([], {}, {"decided"}, [], {"decided": "All its dead letters were replayed or discarded."}),
+        ([], {"quiet": 1}, {"quiet"}, [], {"quiet": "No new failures for 6 h. 1 dead letter is still open."}),
+        ([], {"quiet": 1200}, {"quiet"}, [], {"quiet": "No new failures for 6 h. 1,200 dead letters are still open."}),
     ],
 )
 def test_a_cause_holds_while_it_fails_and_nobody_has_decided(
@@ -69,14 +69,14 @@ def test_a_failure_says_what_failed_where_and_how_often() -> None:
 def test_a_worker_is_gone_until_it_beats_again(
     ages: dict[str, float], open_keys: set[str], holding: list[str], over: list[str]
 ) -> None:
-    look = workers_gone(ages, {}, open_keys, page, after=30)
+    look = workers_lost(ages, {}, open_keys, page, after=30)
     assert [condition.key for condition in look.holding] == holding
     assert list(look.over) == over
 
 
 def test_a_worker_that_somebody_cleared_is_over_unless_it_is_back() -> None:
-    look = workers_gone({"back": 45.0}, {"w1": "ada", "back": "ada", "unheard": "ada"}, {"w1", "back"}, page, after=30)
-    assert look.over == {"w1": "It was cleared by ada."}
+    look = workers_lost({"back": 45.0}, {"w1": "ada", "back": "ada", "unheard": "ada"}, {"w1", "back"}, page, after=30)
+    assert look.over == {"w1": "ada cleared it."}
     assert [condition.key for condition in look.holding] == ["back"]
 
 
@@ -88,9 +88,9 @@ def test_a_worker_that_somebody_cleared_is_over_unless_it_is_back() -> None:
         ({"q": 300.0}, set(), set(), ["q"], {}),
         ({"q": 301.0}, set(), {"q"}, ["q"], {}),
         ({"q": 900.0}, {"q"}, set(), [], {}),
-        ({"q": 900.0}, {"q"}, {"q"}, [], {"q": "It is paused."}),
-        ({"q": None}, set(), {"q"}, [], {"q": "Nothing in it waits for 5 m any more."}),
-        ({"r": None}, set(), {"q"}, [], {"q": "Nobody uses it any more."}),
+        ({"q": 900.0}, {"q"}, {"q"}, [], {"q": "The queue is paused."}),
+        ({"q": None}, set(), {"q"}, [], {"q": "No task has been waiting for 5 m any longer."}),
+        ({"r": None}, set(), {"q"}, [], {"q": "The queue is no longer used."}),
         # Nobody has looked lately: nothing is known.
         ({}, set(), {"q"}, [], {}),
     ],
@@ -98,34 +98,34 @@ def test_a_worker_that_somebody_cleared_is_over_unless_it_is_back() -> None:
 def test_a_queue_backs_up_while_its_oldest_task_waits_too_long(
     oldest: dict[str, float | None], paused: set[str], open_keys: set[str], holding: list[str], over: dict[str, str]
 ) -> None:
-    look = queues_behind(oldest, paused, open_keys, page, "/all/", after=300)
+    look = queues_backing_up(oldest, paused, open_keys, page, "/all/", after=300)
     assert [condition.key for condition in look.holding] == holding
     assert look.over == over
 
 
 def test_of_many_queues_that_back_up_twenty_are_named_and_one_notification_counts_the_rest() -> None:
     ages: dict[str, float | None] = {f"tenant-{number:04}": 300.0 + number for number in range(1500)}
-    first = queues_behind(ages, set(), set(), page, "/all/", after=300)
+    first = queues_backing_up(ages, set(), set(), page, "/all/", after=300)
     assert [condition.key for condition in first.holding] == [*(f"tenant-{number}" for number in range(1480, 1500)), OTHER_QUEUES]
     others = first.holding[-1]
-    assert (others.title, others.link, others.count) == ("1,480 more queues back up", "/all/", 1480)
+    assert (others.title, others.link, others.count) == ("1,480 more queues are backing up", "/all/", 1480)
     assert "tenant-1479" in others.body
 
 
 def test_queues_that_are_named_stay_named_while_they_back_up_and_the_rest_is_over_once_all_are() -> None:
     open_keys = {f"tenant-{number}" for number in range(20)} | {OTHER_QUEUES}
     ages: dict[str, float | None] = {f"tenant-{number}": 400.0 + number for number in range(21)}
-    look = queues_behind(ages, set(), open_keys, page, "/all/", after=300)
+    look = queues_backing_up(ages, set(), open_keys, page, "/all/", after=300)
     assert {condition.key for condition in look.holding} == open_keys
-    look = queues_behind({**ages, "tenant-3": 1.0}, set(), open_keys, page, "/all/", after=300)
+    look = queues_backing_up({**ages, "tenant-3": 1.0}, set(), open_keys, page, "/all/", after=300)
     assert {condition.key for condition in look.holding} == open_keys - {"tenant-3", OTHER_QUEUES} | {"tenant-20"}
     assert look.over.keys() == {"tenant-3", OTHER_QUEUES}
-    assert queues_behind({}, set(), open_keys, page, "/all/", after=300).over == {}
+    assert queues_backing_up({}, set(), open_keys, page, "/all/", after=300).over == {}
 
 
 @pytest.mark.parametrize(("lag", "holds"), [(0.0, False), (29.9, False), (30.0, True), (7200.0, True)])
 def test_the_recorder_is_behind_from_a_bound_on(lag: float, holds: bool) -> None:
-    look = stream_behind(lag, "/events/", after=30)
+    look = recorder_behind(lag, "/events/", after=30)
     assert (len(look.holding), len(look.over)) == ((1, 0) if holds else (0, 1))
 
 
@@ -135,8 +135,8 @@ def test_the_recorder_is_behind_from_a_bound_on(lag: float, holds: bool) -> None
         ({}, {}, set(), [], {}),
         ({"n1": ("reports-1", "no such image")}, {}, set(), ["Node reports-1 failed"], {}),
         ({"n1": ("reports-1", "no such image")}, {"n1": "failed"}, {"n1"}, ["Node reports-1 failed"], {}),
-        ({}, {"n1": "ready"}, {"n1"}, [], {"n1": "It is ready."}),
-        ({}, {}, {"n1"}, [], {"n1": "It was removed."}),
+        ({}, {"n1": "ready"}, {"n1"}, [], {"n1": "The node is ready."}),
+        ({}, {}, {"n1"}, [], {"n1": "The node was removed."}),
     ],
 )
 def test_a_node_has_failed_until_it_is_something_else(
@@ -151,17 +151,17 @@ def test_a_node_has_failed_until_it_is_something_else(
     ("hosts", "open_keys", "holding", "over"),
     [
         ([], set(), [], {}),
-        ([HostSeen("h", 59.0)], set(), [], {}),
-        ([HostSeen("h", 60.0)], set(), ["Host h is unreachable"], {}),
-        ([HostSeen("h", 1.0, "permission denied")], {"h"}, ["Docker on h is unreachable"], {}),
-        ([HostSeen("h", 60.0, "permission denied")], {"h"}, ["Host h is unreachable"], {}),
-        ([HostSeen("h", 1.0)], {"h"}, [], {"h": "It is reached again."}),
-        ([HostSeen("h", None, "permission denied")], {"h"}, [], {"h": "Its agent was stopped on purpose."}),
-        ([HostSeen("other", 1.0)], {"h"}, [], {"h": "It was removed."}),
+        ([HostStatus("h", 59.0)], set(), [], {}),
+        ([HostStatus("h", 60.0)], set(), ["Host h is unreachable"], {}),
+        ([HostStatus("h", 1.0, "permission denied")], {"h"}, ["Docker on h is unreachable"], {}),
+        ([HostStatus("h", 60.0, "permission denied")], {"h"}, ["Host h is unreachable"], {}),
+        ([HostStatus("h", 1.0)], {"h"}, [], {"h": "The host is reachable again."}),
+        ([HostStatus("h", None, "permission denied")], {"h"}, [], {"h": "Its agent was stopped."}),
+        ([HostStatus("other", 1.0)], {"h"}, [], {"h": "The host was removed."}),
     ],
 )
 def test_a_host_is_unreachable_while_its_agent_is_silent_or_says_so(
-    hosts: list[HostSeen], open_keys: set[str], holding: list[str], over: dict[str, str]
+    hosts: list[HostStatus], open_keys: set[str], holding: list[str], over: dict[str, str]
 ) -> None:
     look = hosts_unreachable(hosts, open_keys, page, after=60)
     assert [condition.title for condition in look.holding] == holding

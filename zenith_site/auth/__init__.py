@@ -1,1 +1,1 @@
-"""Who may come in: tokens, sessions, sockets, and the first admin."""
+"""Authentication and permissions: tokens, sessions, sockets, and the first admin."""

@@ -1,8 +1,8 @@
-"""How the API learns who asks, and whether they may: a token in a header, else the session of a person.
+"""How the API authenticates and authorizes a caller: by a token in a header, else by a person's session.
 
-An operation that changes something names its permission in its route (`auth=requires(DISPATCH)`), so that it is checked before
-the body is read: reading one of several megabytes is work that is done for nobody who may not ask for it. Operations that only
-read ask `authorize` (zenith_site/common/callers.py), as pages do.
+An operation that changes something names its permission in its route (`auth=requires(DISPATCH)`), so that the permission is
+checked before a body of several megabytes is read. Operations that only read call `authorize` (zenith_site/common/callers.py),
+as pages do.
 """
 
 from collections.abc import Callable
@@ -46,28 +46,28 @@ class Bearer(HttpBearer):
 
 
 class Session(SessionAuth):
-    """A person's session, with Django's CSRF check on what changes anything."""
+    """A person's session, with Django's CSRF check on unsafe methods."""
 
     def __init__(self, permission: str | None = None) -> None:
         super().__init__()
         self.permission = permission
 
     def __call__(self, request: HttpRequest) -> Caller | None:
-        """Return the person; a stranger is asked to log in before any CSRF token is."""
+        """Return the person. Authentication is checked before the CSRF token."""
         if not request.user.is_authenticated:
             return None
         try:
             super().__call__(request)
         except HttpError as error:
-            # django-ninja asked the view that explains it (zenith_site/auth/csrf.py), and says less.
+            # django-ninja called the view that explains the failure (zenith_site/auth/csrf.py), but its own message says less.
             raise HttpError(error.status_code, getattr(request, "csrf_failure", error.message)) from error
         return _admit(request, Caller.person(request.user), self.permission)
 
 
 def requires(permission: str | None) -> tuple[ApiKey, Bearer, Session]:
-    """Return what lets callers in who have a permission (None: any caller); `auth` of an operation takes it.
+    """Return an operation's `auth`: it admits callers who have a permission (None: any caller).
 
-    In this order: a token that is given decides, even where there is a session too.
+    The order matters: if there is a token, it decides, even if there is a session too.
     """
     return ApiKey(permission), Bearer(permission), Session(permission)
 
@@ -76,15 +76,15 @@ ANY_OF: Final = requires(None)
 
 
 def for_callers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Guard a view of the API that is no operation (its documentation); browsers may log in."""
+    """Guard an API view that is not an operation, such as its documentation; browsers are sent to the login."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
-            known = any(check(request) for check in ANY_OF)
+            is_authenticated = any(check(request) for check in ANY_OF)
         except HttpError as error:
             return problems.from_http_error(request, error)
-        if known:
+        if is_authenticated:
             return view(request, *args, **kwargs)
         if problems.is_for_program(request):
             return problems.from_http_error(request, AuthenticationError())
@@ -94,7 +94,7 @@ def for_callers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
 
 
 def _admit(request: HttpRequest, caller: Caller, permission: str | None) -> Caller:
-    """Return the caller. Raises PermissionDenied for one who may not; the request then knows who that was."""
+    """Return the caller. Raises PermissionDenied if they lack the permission; the request then knows who it was."""
     request.auth = caller  # type: ignore[attr-defined]
     if permission is not None:
         caller.require(permission)
@@ -102,10 +102,7 @@ def _admit(request: HttpRequest, caller: Caller, permission: str | None) -> Call
 
 
 def _caller(request: HttpRequest, raw: str) -> Caller:
-    """Return the caller that a raw token stands for.
-
-    Raises AuthenticationError for one that opens nothing.
-    """
+    """Return the caller of a raw token. Raises AuthenticationError if the token is not valid."""
     token, why = look_up(raw.strip())
     if token is None or why:
         request.refused_token = token  # type: ignore[attr-defined]

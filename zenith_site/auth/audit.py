@@ -1,30 +1,28 @@
 """The audit log: who did what, from where, when.
 
-1. `AuditMiddleware` writes an entry after every request of a known caller that may change something
-   (any method but GET, HEAD, OPTIONS and TRACE) and was answered with success. No view can forget it; a view adds
-   numbers and ids with `note()` (zenith_site/common/callers.py).
+1. `AuditMiddleware` writes an entry after every successful request of a known caller that may change something (any method
+   but GET, HEAD, OPTIONS and TRACE). No view can forget it; a view adds numbers and ids with `audit_details()`
+   (zenith_site/common/callers.py).
 2. Refusals (401, 403, 429) are counted, and many of one kind are one entry (zenith_site/auth/refusals.py).
-3. Logins, failed ones too, and logouts come through Django's signals.
+3. Logins, failed logins and logouts come from Django's signals.
 4. Entries are pruned after ZENITH_AUDIT_DAYS.
 
-An entry never holds a body, a header or anything that somebody typed into a password's place.
+An entry never holds a body, a header or anything typed into a password field.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user_model, signals
 from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 
 from zenith_site.auth import refusals, throttle
 from zenith_site.auth.address import client_address
@@ -39,15 +37,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-#: What is a refusal, and why where the view does not say.
+#: The statuses that are refusals, each with the reason if the view gives none.
 _REFUSED: Final = {
-    HTTPStatus.UNAUTHORIZED: "A right token is lacking.",
-    HTTPStatus.FORBIDDEN: "This may not be done with the session or token that was sent.",
-    HTTPStatus.TOO_MANY_REQUESTS: "It was asked too often.",
+    HTTPStatus.UNAUTHORIZED: "No valid token was sent.",
+    HTTPStatus.FORBIDDEN: "The session or token lacks the permission.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests.",
 }
 #: Entries looked at in one transaction of the pruning.
 _CHUNK: Final = 1000
-# The log is in the order of time, but for moments: the oldest entries have the lowest ids, and no index on the time is needed.
+# Ids follow the time closely enough: the oldest entries have the lowest ids, so no index on the time is needed.
 _PRUNE: Final = """
     DELETE FROM zenith_site_auditentry WHERE id = ANY(ARRAY(
         SELECT id FROM (SELECT id, at FROM zenith_site_auditentry ORDER BY id LIMIT %s) oldest
@@ -57,35 +55,40 @@ _COUNT: Final = "SELECT count(*) FROM zenith_site_auditentry WHERE at < now() - 
 
 
 def connect() -> None:
-    """Hear of logins and logouts, and have the log pruned with the rest."""
+    """Connect to the signals of logins and logouts, and register the log for pruning."""
     signals.user_logged_in.connect(_logged_in, dispatch_uid="audit")
     signals.user_logged_out.connect(_logged_out, dispatch_uid="audit")
     signals.user_login_failed.connect(_login_failed, dispatch_uid="audit")
     retention.register("audit entries", "older than ZENITH_AUDIT_DAYS", prune, count)
 
 
-@sync_and_async_middleware
-def audit_middleware(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Write an entry for each request that changed something. Stands right inside of what knows the user."""
-    if iscoroutinefunction(get_response):
+class AuditMiddleware:
+    """Writes an entry for each request that changed something. It comes right after the middleware that sets the user."""
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            response = cast(HttpResponseBase, await get_response(request))
-            if write_it := _what_to_write(request, response):
-                await sync_to_async(write_it)(request, response)
-            return response
+    sync_capable = True
+    async_capable = True
 
-        return middleware
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
 
-    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
-        response = cast(HttpResponseBase, get_response(request))
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Return the response, or what an async server awaits."""
+        if self.is_async:
+            return self.__acall__(request)
+        response: HttpResponseBase = self.get_response(request)
         if write_it := _what_to_write(request, response):
             write_it(request, response)
         return response
 
-    return middleware_in_a_thread
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the response of an async request; writing takes a thread."""
+        response: HttpResponseBase = await self.get_response(request)
+        if write_it := _what_to_write(request, response):
+            await sync_to_async(write_it)(request, response)
+        return response
 
 
 def _what_to_write(request: HttpRequest, response: HttpResponseBase) -> Callable[[HttpRequest, HttpResponseBase], None] | None:
@@ -107,9 +110,9 @@ def _may_have_changed_something(request: HttpRequest, response: HttpResponseBase
     if request.method in _SAFE or response.status_code >= HTTPStatus.BAD_REQUEST or match is None:
         return False
     if match.app_names == ["admin"]:
-        # A form with mistakes in it is answered with 200, and what was saved with a redirect, or by closing the popup.
+        # An invalid form is answered with 200, a saved one with a redirect or with a page that closes the popup.
         return response.status_code == HTTPStatus.FOUND or "_popup" in request.POST
-    # Of these the signals tell.
+    # The signals record these.
     return match.url_name not in ("login", "logout")
 
 
@@ -130,7 +133,7 @@ def record(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def record_refusal(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Count a request that was refused; writes at most one entry for many."""
+    """Count a refused request; many of one kind share an entry."""
     status = HTTPStatus(_refused_with(request, response) or response.status_code)
     why, _ = getattr(request, "refused", (_REFUSED[status], None))
     match = request.resolver_match
@@ -151,7 +154,7 @@ def record_refusal(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def record_closed_socket(scope: Mapping[str, Any], address: str | None, token: "ApiToken | None", code: int, why: str) -> None:
-    """Count a WebSocket that was closed because its caller may not have it (or not any more)."""
+    """Count a WebSocket that was closed because its caller may not open it."""
     caller = scope.get("caller")
     user = token.user if token else caller.user if caller else None
     refusals.record(
@@ -192,8 +195,8 @@ def write(
 ) -> None:
     """Append an entry.
 
-    What it tells of has happened and cannot be taken back, so a database that is away by now makes
-    no error of the answer: then the entry goes to the log of the process instead.
+    The audited change has happened and cannot be undone. So if the database is unreachable by now, the entry goes to the
+    process's log, and the response does not fail.
     """
     from zenith_site.models import AuditEntry
 
@@ -210,7 +213,7 @@ def write(
     try:
         entry.save(force_insert=True)
     except DatabaseError as error:
-        logger.error("Not in the audit log (%s): %s from %s, %s", error, entry, entry.address, entry.path)
+        logger.error("Could not write to the audit log (%s): %s from %s, %s", error, entry, entry.address, entry.path)
 
 
 def prune() -> int:
@@ -235,7 +238,7 @@ def count() -> int:
 
 
 def _of_the_admin(request: HttpRequest) -> dict[str, Any]:
-    """Return which action was taken on how many rows, where it was one of the admin's."""
+    """Return the action and its number of rows, if the request ran one of the admin's actions."""
     if request.resolver_match is None or request.resolver_match.app_names != ["admin"] or "action" not in request.POST:
         return {}
     return {"action": request.POST["action"][:100], "chosen": len(request.POST.getlist("_selected_action"))}
@@ -251,7 +254,7 @@ def _logged_out(request: HttpRequest | None, user: "User | None", **_: Any) -> N
 
 
 def _login_failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    """Tell which account was tried, if there is such a one: what else was typed may be a password."""
+    """Record the account, but only if it exists: anything else typed there may be a password."""
     users = get_user_model()
-    tried = users.objects.filter(**{users.USERNAME_FIELD: credentials.get(users.USERNAME_FIELD, "")}).first()
-    write("login failed", user=tried, request=request)
+    account = users.objects.filter(**{users.USERNAME_FIELD: credentials.get(users.USERNAME_FIELD, "")}).first()
+    write("login failed", user=account, request=request)

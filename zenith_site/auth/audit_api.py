@@ -1,4 +1,4 @@
-"""The audit log for programs."""
+"""The audit log in the API."""
 
 from datetime import datetime
 from typing import Any
@@ -18,19 +18,19 @@ router = Router(tags=["audit log"])
 
 
 class AuditEntryAnswer(BaseModel):
-    """Something that somebody did, or was refused."""
+    """An action that a caller took, or was refused."""
 
     id: int
-    at: datetime = Field(description="When it happened; of refusals that are counted together the first.")
-    username: str = Field(description="Empty: a stranger, or the command line.")
-    token: str = Field(description="Name and first characters of the token used; empty where there was none.")
-    address: str | None = Field(description="The IP address that it came from.")
-    action: str = Field(description="Method and route, or what a signal or a command tells, such as `login`.")
+    at: datetime = Field(description="When it happened. For refusals that are counted together, the time of the first.")
+    username: str = Field(description="Empty for an anonymous caller or the command line.")
+    token: str = Field(description="Name and first characters of the token; empty if none was used.")
+    address: str | None = Field(description="The client's IP address.")
+    action: str = Field(description="Method and route, or an event such as `login`.")
     path: str
-    status: int | None = Field(description="Of the HTTP answer, or the close code of a WebSocket.")
-    count: int = Field(description="How many refusals of one caller, kind and route the entry tells of, within a minute.")
+    status: int | None = Field(description="The status of the HTTP response, or the close code of the WebSocket.")
+    count: int = Field(description="The number of refusals in this entry: those of one caller, kind and route within a minute.")
     refused: bool = Field(description="Whether it was refused (401, 403, 429; over a WebSocket 4401, 4403, 4429).")
-    detail: dict[str, Any] = Field(description="Numbers and ids; of a refusal `why`.")
+    detail: dict[str, Any] = Field(description="Numbers and ids; for a refusal, the reason as `why`.")
 
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditEntryAnswer":
@@ -40,9 +40,9 @@ class AuditEntryAnswer(BaseModel):
 
 @router.get("", response=list[AuditEntryAnswer], summary="List the audit log, newest first", operation_id="list_audit_entries")
 def list_audit_entries(request: HttpRequest, response: HttpResponse, chosen: Query[AuditFilter]) -> list[AuditEntryAnswer]:
-    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
+    """Return one page. If there is a next page, the header `Link: <…>; rel="next"` leads to it.
 
-    A page with filters looks through 100,000 entries at most, so it may be short or empty: go on while there is a `Link`.
+    A filtered page searches at most 100,000 entries, so it may be short or empty. Continue as long as there is a `Link`.
     """
     authorize(request, READ_AUDIT)
     refuse_unknown(request, AuditFilter)

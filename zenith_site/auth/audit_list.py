@@ -1,4 +1,4 @@
-"""The audit log as a list: which entries, in pages of the newest first, for the API and as a file."""
+"""The audit log as a filtered list in pages, newest first: for the API and for files."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,16 +13,16 @@ from django.db.models import Max, Min, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from zenith_site.auth import refusals
-from zenith_site.common.jsonsafe import storable_text
+from zenith_site.common.jsonsafe import require_storable
 from zenith_site.models import AuditEntry
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
-#: Entries that one page looks through: a filter that few match must not read a year's log.
+#: Entries that one page searches at most: a filter with few matches must not read a year's log.
 MAX_SCANNED = 100_000
 _MOST: Final = 2**63 - 1
 
-#: The columns of a file, and the members of the API's entries.
+#: The columns of a file, and the fields of the API's entries.
 COLUMNS: Final[list[tuple[str, Callable[[AuditEntry], Any]]]] = [
     ("id", lambda entry: entry.id),
     ("at", lambda entry: entry.at),
@@ -44,13 +44,7 @@ def _address(value: str) -> str:
     return str(ip_address(value)) if value else ""
 
 
-def _text(value: str) -> str:
-    if storable_text(value) != value:
-        raise ValueError("must be Unicode without NUL")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(require_storable)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,39 +61,41 @@ class AuditFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
-    username: Text = Field(default="", max_length=150, description="Only what was done by this user, or by a token of theirs.")
-    address: Annotated[str, AfterValidator(_address)] = Field(default="", description="Only what came from this IP address.")
-    action: Text = Field(default="", max_length=200, description="Only this, such as `login failed` or `POST /tasks/trigger`.")
-    status: int | None = Field(default=None, ge=100, le=4999, description="Only what was answered with this status.")
-    refused: bool | None = Field(default=None, description="`true`: only refusals; `false`: all but those.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to continue: taken from the `Link` of a page.")
+    username: Text = Field(default="", max_length=150, description="Only actions of this user, or of a token of theirs.")
+    address: Annotated[str, AfterValidator(_address)] = Field(default="", description="Only actions from this IP address.")
+    action: Text = Field(
+        default="", max_length=200, description="Only this action, such as `login failed` or `POST /tasks/trigger`."
+    )
+    status: int | None = Field(default=None, ge=100, le=4999, description="Only responses with this status.")
+    refused: bool | None = Field(default=None, description="`true`: only refusals; `false`: everything else.")
 
     def page(self) -> Page:
-        """Return one page; two queries. With filters it looks through MAX_SCANNED ids, so it may be short."""
+        """Return one page, in two queries. A filtered page searches MAX_SCANNED ids at most, so it may be short."""
         ends = AuditEntry.objects.aggregate(oldest=Min("id"), newest=Max("id"))
         oldest, newest = ends["oldest"] or 1, ends["newest"] or 0
         end = min(self.cursor or newest + 1, newest + 1)
         first = max(oldest, end - MAX_SCANNED) if self._filters() else oldest
-        found = list(self._query().filter(id__lt=end, id__gte=first).order_by("-id")[: self.limit + 1])
-        shown = found[: self.limit]
-        if len(found) > self.limit:
-            return Page(shown, self.model_copy(update={"cursor": shown[-1].id}))
-        return Page(shown, self.model_copy(update={"cursor": first}) if first > oldest else None)
+        matches = list(self._query().filter(id__lt=end, id__gte=first).order_by("-id")[: self.limit + 1])
+        entries = matches[: self.limit]
+        if len(matches) > self.limit:
+            return Page(entries, self.model_copy(update={"cursor": entries[-1].id}))
+        return Page(entries, self.model_copy(update={"cursor": first}) if first > oldest else None)
 
     def query_string(self) -> str:
-        """Return the URL's query for this filter; defaults are left out."""
+        """Return this filter as a URL's query, without the defaults."""
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
     def _filters(self) -> dict[str, Any]:
-        wanted = {"username": self.username, "address": self.address, "action": self.action, "status": self.status}
-        chosen = {name: value for name, value in wanted.items() if value}
-        return chosen if self.refused is None else {**chosen, "refusal__isnull": not self.refused}
+        fields = {"username": self.username, "address": self.address, "action": self.action, "status": self.status}
+        filters = {name: value for name, value in fields.items() if value}
+        return filters if self.refused is None else {**filters, "refusal__isnull": not self.refused}
 
     def _query(self) -> QuerySet[AuditEntry]:
         return AuditEntry.objects.filter(**self._filters())
 
 
 def write_pending_refusals() -> None:
-    """Have the counts of refusals written before they are read; where a server is away they are as old as they are."""
+    """Write the counts of refusals before they are read. If a server is unreachable, the list shows the older counts."""
     with suppress(redis.RedisError, Error):
         refusals.write_counts()

@@ -1,4 +1,4 @@
-"""The first admin and the API key that `manage.py up` prints. Running it again changes nothing."""
+"""Creates the first admin and the API key that `manage.py up` prints. Idempotent."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -24,14 +24,14 @@ _KEY_FILE: Final = "api_key"
 def ensure_admin() -> tuple[str, str | None, str]:
     """Make sure that there is a superuser with an API key; return name, password and key.
 
-    The password is None where it was configured, or was changed since Zenith made it up.
-    Raises CommandError where the name for the first admin belongs to somebody else.
+    The password is None if it was configured, or was changed since Zenith generated it.
+    Raises CommandError if the first admin's name is taken by another user.
     """
     user = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if user is None:
         user = _create_admin()
-    made_up = read_secret(settings.ZENITH_DATA_DIR, _PASSWORD_FILE)
-    password = made_up if made_up and user.check_password(made_up) else None
+    generated = read_secret(settings.ZENITH_DATA_DIR, _PASSWORD_FILE)
+    password = generated if generated and user.check_password(generated) else None
     return user.get_username(), password, _ensure_key(user)
 
 
@@ -39,7 +39,7 @@ def _create_admin() -> "User":
     name = settings.ZENITH_ADMIN_USERNAME
     if get_user_model().objects.filter(username=name).exists():
         raise CommandError(
-            f"There is no active superuser, and {name!r} is somebody else: set "
+            f"There is no active superuser, and the user name {name!r} is taken: set "
             "ZENITH_ADMIN_USERNAME to another name, or run `manage.py createsuperuser`."
         )
     password = settings.ZENITH_ADMIN_PASSWORD or ensure_secret(settings.ZENITH_DATA_DIR, _PASSWORD_FILE, size=18)
@@ -52,7 +52,7 @@ def _ensure_key(user: "User") -> str:
     fields = identity(raw)
     managed = ApiToken.objects.filter(name=_TOKEN_NAME)
     managed.exclude(hash=fields["hash"]).delete()
-    # Valid again at this start is the configured key alone, and not what was made with it before it was revoked.
+    # This start makes only the configured key valid again, not the tokens that were made with it before it was revoked.
     revoke(ApiToken.objects.filter(hash=fields["hash"], revoked_at__isnull=False))
     ApiToken.objects.update_or_create(
         hash=fields["hash"],
@@ -63,13 +63,13 @@ def _ensure_key(user: "User") -> str:
 
 
 def _generated_key() -> str:
-    """Return the key in the data directory; a new one where there is none or it was revoked."""
-    kept = read_secret(settings.ZENITH_DATA_DIR, _KEY_FILE)
-    if kept and not _is_revoked(kept):
-        return kept
+    """Return the key in the data directory; a new one if there is none or it was revoked."""
+    stored_key = read_secret(settings.ZENITH_DATA_DIR, _KEY_FILE)
+    if stored_key and not _is_revoked(stored_key):
+        return stored_key
     directory = settings.ZENITH_DATA_DIR / "secrets"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(directory / _KEY_FILE, new_raw() + "\n", replace=bool(kept))
+    write_private(directory / _KEY_FILE, new_raw() + "\n", replace=bool(stored_key))
     return read_secret(settings.ZENITH_DATA_DIR, _KEY_FILE)
 
 

@@ -1,10 +1,10 @@
-"""What is said where Django's check against forged requests (CSRF) refuses one.
+"""The response to a request that Django's CSRF check refused.
 
-Mostly a page was open for too long. But behind a proxy that ends TLS, Zenith may not know the address that people type: then
-every form is refused, the login's first of all, and it is a setting that mends it. Django's reason tells the two apart.
+Usually a page was open for too long. But behind a proxy that terminates TLS, Zenith may not know its own public address: then
+every form is refused, the login first of all, and a setting fixes it. Django's reason tells the two cases apart.
 
-Whoever is refused need not be logged in, and may come from a page of another site that means harm: the answer holds the name of a
-setting and the origin that came with the request, and no setting where the browser says that it comes from another site.
+The client need not be logged in, and may come from a malicious page of another site: the response holds no more than the origin
+that came with the request and the name of a setting, and no setting if the browser says that another site sent the request.
 """
 
 import logging
@@ -26,18 +26,18 @@ TRUSTED: Final = "ZENITH_CSRF_TRUSTED_ORIGINS"
 HTTPS: Final = "ZENITH_HTTPS"
 #: What may be set as an origin, and so may be shown as one.
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?")
-#: Origins that the log of the process names at most; strangers choose them.
-_MOST_TOLD: Final = 20
-_told: set[str] = set()
+#: Origins that the process logs at most: clients choose them.
+_MAX_LOGGED: Final = 20
+_logged_origins: set[str] = set()
 
 
 class Mismatch(NamedTuple):
-    """A form that came from an origin which is not known as this site's.
+    """A form that came from an origin that is not trusted as this site's own.
 
     Attributes:
-        origin: such as `https://zenith.example.com`; empty where none can be named.
+        origin: such as `https://zenith.example.com`; empty if the request has no valid one.
         foreign: the browser says that another site sent it.
-        forwarded: a proxy says that it was called with https, and is not believed.
+        forwarded: a proxy says that it was called with https, but is not trusted.
     """
 
     origin: str
@@ -46,7 +46,7 @@ class Mismatch(NamedTuple):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """What to set, if the origin is this site's own address: either of these."""
+        """Return the settings of which one makes the origin trusted, if it is this site's own address."""
         if self.foreign or not self.origin:
             return ()
         return (f"{TRUSTED}={self.origin}", *((f"{HTTPS}=true",) if self.forwarded else ()))
@@ -56,28 +56,28 @@ def failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer a request that the check refused (Django's CSRF_FAILURE_VIEW)."""
     mismatch = find_mismatch(request, reason)
     detail = explain(mismatch)
-    refuse(request, "The form's origin is not known." if mismatch else "The form has expired, or its cookie was missing.")
+    refuse(request, "The form's origin is not trusted." if mismatch else "The form has expired, or its cookie was missing.")
     request.csrf_failure = detail  # type: ignore[attr-defined]
     if mismatch is not None and mismatch.settings:
-        _tell(mismatch)
+        _log_once(mismatch)
     if problems.is_for_program(request):
         return problems.render(problems.Answer(HTTPStatus.FORBIDDEN, detail))
     return render(request, "403_csrf.html", {"mismatch": mismatch}, status=HTTPStatus.FORBIDDEN)
 
 
 def find_mismatch(request: HttpRequest, reason: str) -> Mismatch | None:
-    """Return where the form came from, if that is why it was refused; None where it expired."""
-    came_from = _refused_origin(request, reason)
-    if came_from is None:
+    """Return where the form came from, if that is why it was refused; None if it expired."""
+    refused_origin = _refused_origin(request, reason)
+    if refused_origin is None:
         return None
-    shown = came_from.lower() if _ORIGIN.fullmatch(came_from.lower()) else ""
+    origin = refused_origin.lower() if _ORIGIN.fullmatch(refused_origin.lower()) else ""
     foreign = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
     forwarded = request.headers.get("X-Forwarded-Proto", "").lower() == "https" and not request.is_secure()
-    return Mismatch(shown, foreign, forwarded and shown == f"https://{request.get_host()}".lower())
+    return Mismatch(origin, foreign, forwarded and origin == f"https://{request.get_host()}".lower())
 
 
 def _refused_origin(request: HttpRequest, reason: str) -> str | None:
-    """Return the origin that Django did not know, in what was sent as `Origin` or else as `Referer`."""
+    """Return the origin that Django refused, from the header `Origin` or else `Referer`."""
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None:
         return origin if reason == REASON_BAD_ORIGIN % origin else None
@@ -94,20 +94,21 @@ def explain(mismatch: Mismatch | None) -> str:
     """Return what happened and what to do, for programs and logs."""
     if mismatch is None:
         return (
-            "The CSRF token is missing or has expired. Nothing was done. Read the page again; its token goes into `X-CSRFToken`."
+            "The CSRF token is missing or has expired. Nothing was changed. Load the page again and send its token as "
+            "`X-CSRFToken`."
         )
-    came = f"The request came from {mismatch.origin or 'an origin that cannot be named'}, which is not known as this site (CSRF)."
+    problem = f"The request came from {mismatch.origin or 'an unknown origin'}, which is not a trusted origin (CSRF)."
     if not mismatch.settings:
-        return f"{came} Nothing was done."
-    return f"{came} If that is its address, set {' or '.join(mismatch.settings)}. Nothing was done."
+        return f"{problem} Nothing was changed."
+    return f"{problem} If this is Zenith's own address, set {' or '.join(mismatch.settings)}. Nothing was changed."
 
 
-def _tell(mismatch: Mismatch) -> None:
-    """Tell the operator once for each origin."""
-    if mismatch.origin not in _told and len(_told) < _MOST_TOLD:
-        _told.add(mismatch.origin)
+def _log_once(mismatch: Mismatch) -> None:
+    """Log the mismatch once for each origin."""
+    if mismatch.origin not in _logged_origins and len(_logged_origins) < _MAX_LOGGED:
+        _logged_origins.add(mismatch.origin)
         logger.warning(
-            "Forms from %s are refused, since it is not known as this site. If it is its address: %s (docs/security.md)",
+            "Forms from %s are refused: it is not a trusted origin. If it is Zenith's own address, set %s (docs/security.md)",
             mismatch.origin,
             " or ".join(mismatch.settings),
         )

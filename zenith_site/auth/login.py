@@ -14,16 +14,16 @@ from zenith_site.common.callers import refuse
 
 
 class ThrottledLoginForm(AuthenticationForm):
-    """Looks at the password only when the throttle lets it.
+    """Checks the password only if the throttle allows it.
 
     Attributes:
-        wait: seconds until the next attempt; 0 where this one was looked at.
+        wait: seconds until the next attempt; 0 if this one was checked.
     """
 
     wait = 0
 
     def clean(self) -> dict[str, Any]:
-        """Return name and password of who may come in. Raises ValidationError, or redis.RedisError."""
+        """Return the name and password of a valid login. Raises ValidationError, or redis.RedisError."""
         account = self.cleaned_data.get("username")
         if account is None or not self.cleaned_data.get("password"):
             return super().clean()
@@ -39,13 +39,13 @@ class ThrottledLoginForm(AuthenticationForm):
 
 
 class ThrottledLoginView(LoginView):
-    """Answers who comes too often with 429."""
+    """Answers throttled logins with 429."""
 
     form_class = ThrottledLoginForm
     redirect_authenticated_user = True
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        """Show the form again, and what was wrong."""
+        """Show the form again with its errors."""
         response = super().form_invalid(form)
         wait = getattr(form, "wait", 0)
         if wait:

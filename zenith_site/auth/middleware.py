@@ -1,4 +1,4 @@
-"""Closed by default: what nobody opened on purpose asks for a login."""
+"""Closed by default: every view requires a login unless it opts out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,10 @@ from django.http.response import HttpResponseBase
 
 
 class ClosedByDefaultMiddleware(LoginRequiredMiddleware):
-    """Sends strangers to the login page, but leaves the API's views to their own authentication.
+    """Redirects anonymous requests to the login page, except for the API, which has its own authentication.
 
-    Those answer programs with 401, and every operation of the API has that authentication unless
-    it says `auth=None`. Only the login page, `/health`, `/ready` and `/metrics` are open (tests/integration/
-    test_auth_doors.py walks all routes).
+    The API answers programs with 401; every operation requires authentication unless it says `auth=None`. Only the login page,
+    `/health`, `/ready` and `/metrics` are open (tests/integration/test_auth_doors.py walks all routes).
     """
 
     def process_view(
@@ -23,7 +22,7 @@ class ClosedByDefaultMiddleware(LoginRequiredMiddleware):
         view_args: tuple[Any, ...],
         view_kwargs: dict[str, Any],
     ) -> HttpResponseBase | None:
-        """Return a redirect to the login, or None to go on."""
+        """Return a redirect to the login, or None to continue."""
         match = request.resolver_match
         if match is not None and match.app_names == ["ninja"]:
             return None

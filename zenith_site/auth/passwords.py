@@ -1,7 +1,7 @@
-"""Changing one's own password: the current one is asked for, so this is a place where passwords can be tried.
+"""Changing one's own password. The form asks for the current one, so it is a place to guess passwords.
 
-It shares the login's throttle, so that a session which somebody else has got hold of gains no further tries. The admin has no
-form of its own for it, and nothing else in Zenith takes a password: programs bring tokens.
+It shares the login's throttle, so that a stolen session gains no further attempts. The admin has no such form of its own, and
+nothing else in Zenith takes a password: programs use tokens.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class ThrottledPasswordChangeForm(PasswordChangeForm["User"] if TYPE_CHECKING else PasswordChangeForm):  # type: ignore[misc]
-    """Looks at the current password only when the throttle lets it.
+    """Checks the current password only if the throttle allows it.
 
     Attributes:
-        wait: seconds until the next attempt; 0 where this one was looked at.
+        wait: seconds until the next attempt; 0 if this one was checked.
     """
 
     wait = 0

@@ -1,8 +1,8 @@
 """What people may do, in one table; docs/security.md shows it to them.
 
-Every active user may look, and manage their own tokens. Anything else takes a permission of
-Django's, which three groups bundle. Views ask `authorize()` (zenith_site/common/callers.py), which asks
-`user.has_perm()` and nothing else, so whatever backend an installation adds counts too.
+Every active user may view tasks and manage their own tokens. Everything else requires one of Django's permissions, which three
+groups bundle. Views call `authorize()` (zenith_site/common/callers.py), which relies on `user.has_perm()` alone, so a backend
+that an installation adds counts too.
 """
 
 from typing import Any, Final
@@ -13,9 +13,9 @@ from django.db.models import Q
 
 from zenith_site.common.callers import ADMINISTER, DISPATCH, INFRA, OPERATE, VIEW
 
-#: List, create and revoke one's own tokens. No row of Django's stands for it, since nobody has to be given it.
+#: List, create and revoke one's own tokens. It has no row in Django's table, since everybody has it.
 OWN_TOKENS: Final = "zenith_site.own_tokens"
-#: Read the audit log, as its page in the admin asks too.
+#: Read the audit log; its page in the admin requires the same permission.
 READ_AUDIT: Final = "zenith_site.view_auditentry"
 EVERYBODY: Final = frozenset({VIEW, OWN_TOKENS})
 
@@ -31,14 +31,14 @@ _ADMIN: Final = (
     *(f"tasks_app.view_{model}" for model in ("taskevent", "batch", "attempt", "deadletter", "replayrun", "minuterollup")),
     "django_celery_results.view_taskresult",
 )
-#: The groups, from the one that may least; each may what the one before may.
+#: The groups, from least to most privileged; each includes the one before.
 ROLES: Final = {"viewer": _VIEWER, "operator": _OPERATOR, "admin": _ADMIN}
 
 
 class EverybodyMayLook(ModelBackend):
-    """Django's own backend, which grants every active user what nobody has to be given.
+    """Django's own backend, which also grants every active user the permissions in EVERYBODY.
 
-    It answers that first: a backend of its own beside Django's would cost two queries for each look.
+    They are checked first: a second backend beside Django's would cost two queries for each check.
     """
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
@@ -48,7 +48,7 @@ class EverybodyMayLook(ModelBackend):
         return super().has_perm(user_obj, perm, obj)
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
-        """Return what a user and their groups were given: in one query, where Django's own takes two for each page."""
+        """Return the permissions of a user and their groups, in one query; Django's own backend needs two for each page."""
         if obj is not None or not user_obj.is_active or user_obj.is_anonymous or user_obj.is_superuser:
             return super().get_all_permissions(user_obj, obj)
         if not hasattr(user_obj, "_perm_cache"):
@@ -57,16 +57,16 @@ class EverybodyMayLook(ModelBackend):
                 for path in ("user", "group__user")
             )
             user_obj._perm_cache = {f"{app}.{codename}" for app, codename in own.union(through_groups)}
-        found: set[str] = user_obj._perm_cache
-        return found
+        permissions: set[str] = user_obj._perm_cache
+        return permissions
 
 
 def ensure_roles(using: str = "default") -> None:
-    """Make the groups, and give them the permissions that they lack; what somebody added stays."""
+    """Create the groups and add the permissions that they lack. Permissions that somebody added stay."""
     for role, names in ROLES.items():
         group, _ = Group.objects.using(using).get_or_create(name=role)
-        wanted = Q()
+        by_name = Q()
         for name in names:
             app, _, codename = name.partition(".")
-            wanted |= Q(content_type__app_label=app, codename=codename)
-        group.permissions.add(*Permission.objects.using(using).filter(wanted))
+            by_name |= Q(content_type__app_label=app, codename=codename)
+        group.permissions.add(*Permission.objects.using(using).filter(by_name))

@@ -1,14 +1,14 @@
 """Refusals in the audit log: 401, 403 and 429, and the sockets that were closed for the same reasons.
 
-1. Each refusal is counted in Redis, in one script. What is the same (caller, kind and route) within a minute shares an entry,
-   which is written when the first of them is counted: a flood costs one write and then nothing but the script.
-2. A caller has PER_CALLER entries a minute, and all together have MOST; what goes beyond is counted in one more entry of the
-   caller's, or of everybody's. So nobody fills the table, whatever they make up.
-3. `settle` writes the counts. They are absolute, and an entry is known by an id that was drawn with it, so settling twice, or at
-   once with another process, writes the same; only what was written is forgotten in Redis, and only once its minute is over.
-   Whoever writes a first refusal settles, and so do those who read the log and those who prune it.
+1. One script in Redis counts each refusal. Equal refusals (caller, kind and route) within a minute share an entry, which is
+   written when the first of them is counted: a flood costs one write and then only the script.
+2. A caller has at most PER_CALLER entries a minute, and all callers together MOST. Refusals beyond that are counted in one more
+   entry per caller, or in one for everybody. So nobody can fill the table.
+3. `write_counts` writes the counts to PostgreSQL. It is idempotent: counts are absolute, and each entry has a random id. Redis
+   forgets a count once it is written and its minute is over. The counts are written with each first refusal, and before the log
+   is read or pruned.
 
-What an entry is made of waits in Redis beside its count: where the database is away, nothing is lost but time.
+An entry's fields wait in Redis beside its count, so nothing is lost while the database is unreachable.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ logger = logging.getLogger(__name__)
 #: Entries of one caller in one minute, and of all callers together.
 PER_CALLER: Final = 10
 MOST = 100
-#: Seconds for which the same is one entry.
+#: Seconds for which equal refusals share an entry.
 MINUTE = 60
-#: What a counted refusal is known by, its count; what its entry is made of; how many entries each caller has.
+#: Hashes in Redis: the count of each refusal, the fields of its entry, and the number of entries of each caller.
 KEYS: Final = (REFUSALS, REFUSALS + ":entries", REFUSALS + ":callers")
-#: Seconds after which Redis forgets what nobody has settled.
+#: Seconds after which Redis forgets counts that nobody has written.
 _FORGOTTEN: Final = 7 * 24 * 3600
-#: Raw tokens of Zenith's, wherever somebody put them.
+#: A raw token of Zenith's inside other text.
 _TOKEN: Final = re.compile(r"zen_[\w-]{20,}")
 
 # KEYS: KEYS. ARGV: caller, kind, PER_CALLER, MOST, MINUTE, _FORGOTTEN, and three entries: for this kind, for the rest of the
@@ -65,8 +65,8 @@ if count == 1 then redis.call('HSET', KEYS[2], names[chosen], ARGV[6 + chosen]) 
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[6]) end
 return {chosen, count}
 """
-# KEYS: KEYS. ARGV: MINUTE, and pairs of a name and the count that was written. Forgets those that were counted no further since,
-# of minutes that are over.
+# KEYS: KEYS. ARGV: MINUTE, and pairs of a name and the count that was written. Forgets those of past minutes whose count has not
+# changed since.
 _FORGET: Final = """
 local minute = math.floor(redis.call('TIME')[1] / ARGV[1])
 for i = 2, #ARGV, 2 do
@@ -79,7 +79,7 @@ for _, name in ipairs(redis.call('HKEYS', KEYS[3])) do
   if tonumber(string.match(name, '^%d+')) < minute then redis.call('HDEL', KEYS[3], name) end
 end
 """
-# The order keeps two processes that settle at once from waiting for each other's rows.
+# The order prevents a deadlock between two processes that write at the same time.
 _WRITE: Final = """
     INSERT INTO zenith_site_auditentry
         (refusal, count, at, user_id, username, token, address, action, path, status, detail)
@@ -91,19 +91,19 @@ _WRITE: Final = """
         DO UPDATE SET count = greatest(zenith_site_auditentry.count, excluded.count)
 """
 _TOGETHER: Final = "More than {} in a minute are counted together."
-#: When this process last said that refusals cannot be counted (monotonic seconds).
-_told_at = float("-inf")
+#: When this process last logged that refusals cannot be counted (monotonic seconds).
+_logged_at = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Somebody was refused something.
+    """A request that was refused.
 
     Attributes:
-        caller: what tells callers apart: a token's or a user's id, else the network that a stranger comes from.
+        caller: identifies the caller: a token's or a user's id, or the network of an anonymous client.
         action: method and route, as in other entries.
-        status: of the HTTP answer, or the close code of a WebSocket.
-        why: a sentence; it holds nothing that the caller sent.
+        status: the status of the HTTP response, or the close code of a WebSocket.
+        why: a sentence that holds nothing that the caller sent.
     """
 
     caller: str
@@ -120,13 +120,13 @@ class Refusal:
 def record(refusal: Refusal) -> None:
     """Count a refusal, and write its entry if it is the first of its kind in this minute.
 
-    Never raises because a server is away.
+    Never raises because a server is unreachable.
     """
     entries = _entries(refusal)
     try:
         chosen, count = _count(refusal, entries)
     except redis.RedisError as error:
-        _tell(error, refusal)
+        _log(error, refusal)
         return
     if count > 1:
         return
@@ -134,24 +134,24 @@ def record(refusal: Refusal) -> None:
         _write([{**entries[chosen - 1], "count": 1}])
         write_counts()
     except (Error, redis.RedisError) as error:
-        logger.warning("Refusals are in the audit log later: %s", error)
+        logger.warning("Refusals will be written to the audit log later: %s", error)
 
 
 def write_counts() -> None:
-    """Write the counts as they are now. Raises django.db.Error or redis.RedisError; then it is for the next to do."""
+    """Write the current counts. Raises django.db.Error or redis.RedisError; the next call then writes them."""
     client = throttle.client()
     counts: Mapping[bytes, bytes] = client.hgetall(KEYS[0])  # type: ignore[assignment]
     if not counts:
         return
-    kept: Mapping[bytes, bytes] = client.hgetall(KEYS[1])  # type: ignore[assignment]
-    entries = ((_read(kept.get(name)), int(count)) for name, count in counts.items())
-    _write_what_can_be([{**entry, "count": count} for entry, count in entries if entry is not None])
+    fields: Mapping[bytes, bytes] = client.hgetall(KEYS[1])  # type: ignore[assignment]
+    entries = ((_read(fields.get(name)), int(count)) for name, count in counts.items())
+    _write_storable([{**entry, "count": count} for entry, count in entries if entry is not None])
     client.eval(_FORGET, len(KEYS), *KEYS, MINUTE, *(part for pair in counts.items() for part in pair))
 
 
-def without_tokens(given: str) -> str:
-    """Return what a stranger sent as it may be kept: no token in it, and nothing that PostgreSQL cannot store."""
-    return _TOKEN.sub("***", storable_text(given))
+def without_tokens(text: str) -> str:
+    """Return a client's text in a form that may be kept: tokens masked, and storable in PostgreSQL."""
+    return _TOKEN.sub("***", storable_text(text))
 
 
 def _count(refusal: Refusal, entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -162,7 +162,7 @@ def _count(refusal: Refusal, entries: Sequence[Mapping[str, Any]]) -> tuple[int,
 
 
 def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
-    """Return the entry of this refusal, that for the rest of its caller's, and that for the rest of everybody's."""
+    """Return three entries: for this refusal, for the rest of its caller's, and for the rest of everybody's."""
     at = datetime.now(UTC).isoformat()
     who = {
         "user_id": refusal.user_id, "username": refusal.username, "token": refusal.token[:80], "address": refusal.address,
@@ -179,17 +179,17 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
     )  # fmt: skip
 
 
-def _read(kept: bytes | None) -> dict[str, Any] | None:
-    """Return an entry as it waits in Redis; None for what somebody else has put there."""
+def _read(raw: bytes | None) -> dict[str, Any] | None:
+    """Return an entry from Redis; None if it is not one."""
     try:
-        found = json.loads(kept or b"")
+        entry = json.loads(raw or b"")
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return entry if isinstance(entry, dict) else None
 
 
-def _write_what_can_be(entries: Sequence[Mapping[str, Any]]) -> None:
-    """Write entries at once; where one cannot be stored, all others, so that it does not hold them up for ever."""
+def _write_storable(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write entries together; if one cannot be stored, write all others, so that it does not block them for ever."""
     try:
         _write(entries)
     except (DataError, IntegrityError):
@@ -197,7 +197,7 @@ def _write_what_can_be(entries: Sequence[Mapping[str, Any]]) -> None:
             try:
                 _write([entry])
             except (DataError, IntegrityError) as error:
-                logger.error("Not in the audit log (%s): %r", error, entry)
+                logger.error("Could not write to the audit log (%s): %r", error, entry)
 
 
 def _write(entries: Sequence[Mapping[str, Any]]) -> None:
@@ -209,9 +209,9 @@ def _digest(name: str) -> str:
     return hashlib.sha256(text(name).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _tell(error: Exception, refusal: Refusal) -> None:
-    """Tell the log of the process, once a minute: a flood must not fill that either."""
-    global _told_at
-    if time.monotonic() - _told_at >= MINUTE:
-        _told_at = time.monotonic()
-        logger.error("Refusals are not in the audit log (%s); now: %s, %s", error, refusal.action, refusal.status)
+def _log(error: Exception, refusal: Refusal) -> None:
+    """Log the error once a minute: a flood must not fill the process's log either."""
+    global _logged_at
+    if time.monotonic() - _logged_at >= MINUTE:
+        _logged_at = time.monotonic()
+        logger.error("Could not count refusals for the audit log (%s). Latest: %s, %s", error, refusal.action, refusal.status)

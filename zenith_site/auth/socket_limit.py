@@ -1,6 +1,6 @@
-"""How many WebSockets may be open: of one user, whatever tokens and sessions they come with, and in one process.
+"""Limits the open WebSockets: of one user, whatever tokens and sessions they use, and of one process.
 
-Each open socket looks for what is new a few times a second, so some hundred of them that one viewer opens slow everybody down.
+Each open socket looks for news a few times a second, so a hundred sockets of one viewer would slow everybody down.
 """
 
 import json
@@ -18,11 +18,11 @@ TOO_MANY: Final = 4429
 
 
 class SocketLimit:
-    """Passes a connection on while there are few enough; `scope["caller"]` is known already.
+    """Passes a connection on while the limits allow it; needs `scope["caller"]`.
 
     Arguments:
         for_user: sockets of one user in this process.
-        for_process: sockets of all.
+        for_process: sockets of all users in this process.
     """
 
     def __init__(self, application: Application, *, for_user: int, for_process: int) -> None:
@@ -50,7 +50,7 @@ class SocketLimit:
 
 async def _refuse(receive: Any, send: Any, detail: str) -> None:
     await receive()
-    # Browsers see the code of a socket only that was accepted.
+    # Browsers see the close code only of a socket that was accepted.
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": json.dumps({"type": "ERROR", "detail": detail}, separators=(",", ":"))})
     await send({"type": "websocket.close", "code": TOO_MANY})

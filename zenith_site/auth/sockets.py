@@ -1,8 +1,7 @@
-"""Who opened a WebSocket: a token in a header, else the session of a page of this site.
+"""Authenticates a WebSocket: by a token in a header, else by the session of a page of this site.
 
-Browsers let any page open a socket to any server and send that server's cookies along, so a
-session counts only where the Origin is this site's own (or one of CSRF_TRUSTED_ORIGINS). Programs
-send a token and no cookie: for them the Origin says nothing.
+Browsers let any page open a socket to any server and send that server's cookies along, so a session counts only if the Origin is
+this site's own (or one of CSRF_TRUSTED_ORIGINS). Programs send a token and no cookie: for them the Origin does not matter.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,7 +17,7 @@ from django.http.request import validate_host
 from zenith_site.auth.address import address_of
 from zenith_site.auth.audit import record_closed_socket
 from zenith_site.auth.tokens import caller_for, look_up
-from zenith_site.auth.watch import Door, watch
+from zenith_site.auth.watch import Credential, watch
 from zenith_site.common.callers import Caller
 from zenith_site.models import ApiToken
 
@@ -27,20 +26,20 @@ Application = Callable[[Scoped, Any, Any], Awaitable[None]]
 
 
 NOT_AUTHENTICATED: Final = 4401
-#: Close codes that say that somebody may not have the socket, and why where nothing else is known.
+#: Close codes of refused sockets, each with the reason if no better one is known.
 REFUSED: Final = {
     NOT_AUTHENTICATED: "Neither a token nor a session was sent.",
-    4403: "The caller may not look at tasks.",
+    4403: "The caller may not view tasks.",
     4429: "Too many sockets are open.",
 }
-_NO_TOKEN: Final = "There is no token, and a session counts only from a page of this site."  # noqa: S105 -- a sentence
+_NO_TOKEN: Final = "No token was sent, and a session counts only on a page of this site."  # noqa: S105 -- a sentence
 
 
 class SocketAuth:
-    """Sets `scope["caller"]`, None for a stranger, and `scope["access_ended"]`.
+    """Sets `scope["caller"]`, None if nobody is authenticated, and `scope["access_ended"]`.
 
-    The latter is an async function that returns once the caller may no longer stay. The consumer
-    closes the sockets of strangers with 4401: only after accepting can a code be sent.
+    The latter is an async function that returns once the caller loses access. The consumer closes unauthenticated sockets with
+    4401: a close code can be sent only after accepting.
     """
 
     def __init__(self, application: Application) -> None:
@@ -55,37 +54,37 @@ class SocketAuth:
             await self.with_session(scope, receive, send)
             return
         token, why = await database_sync_to_async(look_up)(raw) if raw is not None else (None, _NO_TOKEN)
-        caller, door = (caller_for(token), Door("token", str(token.pk))) if token and not why else (None, None)
-        await self._pass_on(scope, receive, send, caller, door, token=token, why=why)
+        caller, credential = (caller_for(token), Credential("token", str(token.pk))) if token and not why else (None, None)
+        await self._pass_on(scope, receive, send, caller, credential, token=token, why=why)
 
     async def _for_a_person(self, scope: Scoped, receive: Any, send: Any) -> None:
         user, key = scope["user"], scope["session"].session_key
-        caller, door = (Caller.person(user), Door("session", key)) if user.is_authenticated else (None, None)
-        await self._pass_on(scope, receive, send, caller, door)
+        caller, credential = (Caller.person(user), Credential("session", key)) if user.is_authenticated else (None, None)
+        await self._pass_on(scope, receive, send, caller, credential)
 
     async def _pass_on(
-        self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, door: Door | None,
+        self, scope: Scoped, receive: Any, send: Any, caller: Caller | None, credential: Credential | None,
         token: ApiToken | None = None, why: str = "",
     ) -> None:  # fmt: skip
         async def access_ended() -> None:
-            if door is not None:
-                await watch().ended(door)
+            if credential is not None:
+                await watch().until_invalid(credential)
 
-        async def send_and_tell(message: dict[str, Any]) -> None:
+        async def send_and_audit(message: dict[str, Any]) -> None:
             code = message.get("code")
-            # Whoever was let in and is shown out later, as after a logout, was not refused anything.
-            shown_out = caller is not None and code == NOT_AUTHENTICATED
-            if message["type"] == "websocket.close" and code in REFUSED and not shown_out:
+            # A caller who was admitted and lost access later, such as by logging out, was not refused anything.
+            access_lost = caller is not None and code == NOT_AUTHENTICATED
+            if message["type"] == "websocket.close" and code in REFUSED and not access_lost:
                 address = address_of((scope.get("client") or ("",))[0], _forwarded(scope))
-                await database_sync_to_async(record_closed_socket)(known, address, token, code, why or REFUSED[code])
+                await database_sync_to_async(record_closed_socket)(inner_scope, address, token, code, why or REFUSED[code])
             await send(message)
 
-        known = {**scope, "caller": caller, "access_ended": access_ended}
-        await self.application(known, receive, send_and_tell)
+        inner_scope = {**scope, "caller": caller, "access_ended": access_ended}
+        await self.application(inner_scope, receive, send_and_audit)
 
 
 def is_own_origin(headers: dict[str, str]) -> bool:
-    """Whether a page of this site (or of an origin that it trusts) asks."""
+    """Whether the request comes from a page of this site, or of an origin that it trusts."""
     origin = headers.get("origin", "")
     try:
         parts = urlsplit(origin)

@@ -1,15 +1,14 @@
-"""How often a password may be tried, at the login and where one changes one's own.
+"""Limits password attempts, at the login and where people change their own password.
 
 After five failures there is a delay, which doubles, per account and per address.
 
-1. An attempt is counted *before* the password is looked at, in one script inside Redis, so however
-   many are made at once, no more than five are looked at.
-2. The fifth starts a delay of 10 s, and each further one a delay twice as long, up to a quarter of
-   an hour. During it nothing is looked at, the right password included, and nothing is counted.
-3. A success forgets the account's failures and takes back its own count from the address; an
-   hour without failure forgets all.
+1. One script in Redis counts an attempt *before* the password is checked, so however many are made at once, no more than five
+   are checked.
+2. The fifth failure starts a delay of 10 s, and each further one a delay twice as long, up to 15 minutes. During the delay
+   nothing is checked, not even the right password, and nothing is counted.
+3. A success clears the account's failures and subtracts its own attempt from the address. An hour without a failure clears all.
 
-An account that does not exist is counted like one that does: the answers tell no difference.
+An account that does not exist is counted like one that does, so the responses do not reveal which exist.
 """
 
 import hashlib
@@ -31,8 +30,8 @@ FREE: Final = 5
 FIRST: Final = 10_000
 LONGEST: Final = 900_000
 REMEMBERED: Final = 3_600_000
-#: What the audit log is told of whom it stops.
-WHY: Final = "Several attempts with a wrong password came before."
+#: The reason in the audit log.
+WHY: Final = "Too many failed password attempts."
 #: Seconds that a login waits for Redis.
 _PATIENCE: Final = 2.0
 
@@ -66,27 +65,27 @@ return 0
 
 
 def attempt(account: str, address: str | None) -> int:
-    """Count an attempt; return the whole seconds to wait, or 0 to go ahead.
+    """Count an attempt; return the whole seconds to wait, or 0 to check the password.
 
-    Raises redis.RedisError: then nobody knows, and nobody gets in.
+    Raises redis.RedisError: then the count is unknown, and nobody may log in.
     """
     wait = client().eval(_ATTEMPT, 2, *_keys(account, address), FREE, FIRST, LONGEST, REMEMBERED)
     return math.ceil(int(wait) / 1000)
 
 
 def come_again(wait: int) -> str:
-    """Say when a password may be tried again, in whole seconds from now."""
-    return f"There were several attempts with a wrong password. Please try again in {wait} seconds."
+    """Return the message for a throttled attempt; `wait` is in whole seconds."""
+    return f"Too many failed attempts. Try again in {wait} seconds."
 
 
 def succeeded(account: str, address: str | None) -> None:
-    """Forget what was counted against the account, and the address's last attempt. Raises redis.RedisError."""
+    """Clear the account's failures, and subtract this attempt from the address. Raises redis.RedisError."""
     client().eval(_SUCCESS, 2, *_keys(account, address))
 
 
 @cache
 def client() -> "redis.Redis":
-    """Return this process's connections; they give up sooner than a worker's would."""
+    """Return this process's Redis client; it times out sooner than a worker's."""
     return redis.Redis.from_url(
         settings.ZENITH_REDIS_URL,
         socket_timeout=_PATIENCE,
@@ -101,8 +100,8 @@ def _keys(account: str, address: str | None) -> tuple[str, str]:
 
 
 def network(address: str | None) -> str:
-    """Return what counts as one address: of IPv6 the first half, since that much belongs to a single customer."""
+    """Return what counts as one address: for IPv6 the first half, since one customer owns that much."""
     if address is None:
         return "unknown"
-    found = ip_address(address)
-    return address if found.version == 4 else str(found.exploded)[:19]
+    parsed = ip_address(address)
+    return address if parsed.version == 4 else str(parsed.exploded)[:19]

@@ -1,8 +1,7 @@
-"""One's own tokens, for programs and for whatever page a person makes of it.
+"""The API for one's own tokens.
 
-Managing tokens takes a session, or a token with the scope `admin`. Nobody can give away more than
-they hold: a token is made with scopes whose permissions its maker has, by a token only with that
-token's own scopes, and then it ends no later than that one does, and with it, whatever ends that.
+Managing tokens requires a session, or a token with the scope `admin`. Nobody can grant more than they have: a new token's scopes
+need the caller's permissions. A token made with another (its parent) gets no more than the parent's scopes, and ends with it.
 """
 
 from datetime import datetime
@@ -24,15 +23,15 @@ from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
 from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
-from zenith_site.common.idempotent import IdempotencyKey, answer_once
+from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 from zenith_site.models import ApiToken, load_makers
 from zenith_site.problems import documented
 
-#: Tokens that one user may have at a time, not counting what was revoked or has expired; each has a rate limit of its own.
+#: Valid tokens that one user may have at a time; each has a rate limit of its own.
 MAX_TOKENS: Final = 50
-#: How many the list shows; those that open nothing any more leave it from its end.
+#: Tokens that the list shows at most, the newest first.
 _LISTED: Final = 200
 
 router = Router(tags=["tokens"])
@@ -53,7 +52,7 @@ def _rate(value: str) -> str:
 
 
 def _time(value: Any) -> Any:
-    """Read a time: strict models take JSON's text for nothing else."""
+    """Parse a time: strict models do not convert JSON strings."""
     if not isinstance(value, str):
         raise ValueError("must be a time with its offset, such as 2030-01-31T12:00:00Z")
     try:
@@ -63,36 +62,39 @@ def _time(value: Any) -> Any:
 
 
 class TokenRequest(BaseModel):
-    """A token to make."""
+    """A token to create."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"example": {"name": "nightly import", "scopes": ["dispatch"]}}
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)] = Field(description="What uses it.")
-    scopes: list[ScopeName] = Field(min_length=1, max_length=len(SCOPES), description="What it may do of what you may.")
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)] = Field(
+        description="What uses the token."
+    )
+    scopes: list[ScopeName] = Field(
+        min_length=1, max_length=len(SCOPES), description="What the token may do; never more than you may."
+    )
     expires_at: Annotated[AwareDatetime, BeforeValidator(_time)] | None = Field(
-        default=None, description="When it ends; `null`: never."
+        default=None, description="When it expires; `null`: never."
     )
     rate_limit: Annotated[str, Field(max_length=20), AfterValidator(_rate)] | None = Field(
-        default=None, description="Its own limit of triggers, such as `100/60s`; takes the permission to administer."
+        default=None,
+        description="The token's own rate limit for triggers, such as `100/60s`. Requires the permission to administer.",
     )
 
 
 class TokenAnswer(BaseModel):
-    """A token, without what would open anything."""
+    """A token, without its secret."""
 
     id: int
     name: str
-    prefix: str = Field(description="Its first characters, to tell it from others.")
+    prefix: str = Field(description="The token's first characters, to recognize it by.")
     scopes: list[ScopeName]
-    rate_limit: str | None = Field(description="Its own limit of triggers; `null`: the default.")
-    made_by: int | None = Field(
-        default=None, description="The id of the token that it was made with; it ends with that. `null`: none."
-    )
+    rate_limit: str | None = Field(description="The token's own rate limit for triggers; `null`: the default.")
+    made_by: int | None = Field(default=None, description="The id of the parent token, with which this one ends; `null`: none.")
     created_at: datetime
-    expires_at: datetime | None = Field(description="When it ends, by itself or with a token that it comes from.")
-    last_used_at: datetime | None = Field(description="Noted once a minute.")
+    expires_at: datetime | None = Field(description="When it expires, by itself or with a parent token.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute.")
     revoked_at: datetime | None
 
     @classmethod
@@ -102,63 +104,63 @@ class TokenAnswer(BaseModel):
 
 
 class NewTokenAnswer(TokenAnswer):
-    """A token that was just made."""
+    """A token that was just created."""
 
     token: str | None = Field(
-        description="The token itself. It is shown this once: `null` where an Idempotency-Key is used again, as it is not kept."
+        description="The secret token. It is shown only once: `null` if the Idempotency-Key was used before, as it is not stored."
     )
 
 
 @router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
 def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
-    """Return them all, with those that were revoked or have expired, up to 200."""
+    """Return up to 200 tokens, including revoked and expired ones."""
     caller = authorize(request, OWN_TOKENS)
-    found = list(ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED])
-    load_makers(found)
-    return [TokenAnswer.of(token) for token in found]
+    own_tokens = list(ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED])
+    load_makers(own_tokens)
+    return [TokenAnswer.of(token) for token in own_tokens]
 
 
 @router.post(
     "",
     response={HTTPStatus.CREATED: NewTokenAnswer},
     openapi_extra=documented(HTTPStatus.CONFLICT),
-    summary="Make a token",
+    summary="Create a token",
     operation_id="create_token",
     auth=requires(OWN_TOKENS),
 )
 def create(
     request: HttpRequest, response: HttpResponse, body: TokenRequest, idempotency_key: IdempotencyKey = None
 ) -> Status[NewTokenAnswer]:
-    """Make a token of your own, and show it this once.
+    """Create a token of your own. The response is the only one that shows it.
 
-    It gets no scope that you (or the token that you use) lack.
+    It can have no scope that you, or the token that you use, do not have.
     """
     caller = known_caller(request)
-    shown = []
+    raw_tokens = []
 
     def act() -> TokenAnswer:
         token, raw = make_token(request, caller, body)
-        shown.append(raw)
+        raw_tokens.append(raw)
         return TokenAnswer.of(token)
 
-    # Only what holds no secret is kept for a request that comes again.
-    made = answer_once(request, response, caller, idempotency_key, body, act)
-    fields = made.model_dump() if isinstance(made, TokenAnswer) else made
-    return Status(HTTPStatus.CREATED, NewTokenAnswer(**fields, token=shown[0] if shown else None))
+    # The answer that is stored for a repeated request holds no secret.
+    answer = answer_once(request, response, caller, idempotency_key, body, act)
+    fields = answer.model_dump() if isinstance(answer, TokenAnswer) else answer
+    return Status(HTTPStatus.CREATED, NewTokenAnswer(**fields, token=raw_tokens[0] if raw_tokens else None))
 
 
 def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tuple[ApiToken, str]:
-    """Make a token for the caller; return it and its raw form, which is not kept.
+    """Create a token for the caller; return it and its raw form, which is not stored.
 
-    Raises PermissionDenied, InvalidInputError or StateConflictError; then none was made.
+    Raises PermissionDenied, InvalidInputError or StateConflictError; then none was created.
     """
     _refuse_more_than_held(caller, body)
     _refuse_time(request, body.expires_at)
     with transaction.atomic():
-        # Two requests at once must not both take the last place.
+        # Two concurrent requests must not both take the last place.
         get_user_model().objects.select_for_update().get(pk=caller.user.pk)
         if _usable(caller) >= MAX_TOKENS:
-            raise StateConflictError(f"You have {MAX_TOKENS} tokens; revoke one that is no longer used.")
+            raise StateConflictError(f"You have {MAX_TOKENS} tokens. Revoke one that is no longer used.")
         token, raw = create_token(
             caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "", getattr(request, "api_token", None)
         )
@@ -175,16 +177,16 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
     auth=requires(OWN_TOKENS),
 )
 def revoke(request: HttpRequest, token_id: str) -> Status[None]:
-    """Make it and all tokens that were made with it open nothing any more; sockets that they opened are closed.
+    """Revoke a token and all tokens made with it, and close the sockets that they opened.
 
-    They stay in the list.
+    Revoked tokens stay in the list.
     """
     revoke_token(request, known_caller(request), token_id)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 def revoke_token(request: HttpRequest, caller: Caller, token_id: str) -> ApiToken:
-    """Revoke one of the caller's tokens, and what was made with it; return it. Raises Http404."""
+    """Revoke one of the caller's tokens and those made with it; return it. Raises Http404."""
     token = own_token(caller, token_id)
     _, others = tokens.revoke(ApiToken.objects.filter(pk=token.pk))
     audit_details(request, revoked=str(token), **({"made_with_it": others} if others else {}))
@@ -205,30 +207,32 @@ def _fields(token: ApiToken) -> dict[str, Any]:
 def _refuse_more_than_held(caller: Caller, body: TokenRequest) -> None:
     lacking = [scope for scope in SCOPES if scope in body.scopes and not caller.may(SCOPES[scope])]
     if lacking:
-        raise PermissionDenied(f"You cannot give a scope that you do not have: {', '.join(lacking)}.")
+        raise PermissionDenied(f"You cannot grant a scope that you do not have: {', '.join(lacking)}.")
     if body.rate_limit is not None and not caller.may(ADMINISTER):
-        raise PermissionDenied("A token's own rate limit is set by those who may administer.")
+        raise PermissionDenied("Only administrators can give a token its own rate limit.")
 
 
 def _refuse_time(request: HttpRequest, expires_at: datetime | None) -> None:
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidInputError(Problem("/expires_at", "is in the past"))
-    maker = getattr(request, "api_token", None)
-    end = maker.ends_at if maker is not None else None
+    parent = getattr(request, "api_token", None)
+    end = parent.ends_at if parent is not None else None
     if end is not None and (expires_at is None or expires_at > end):
-        raise InvalidInputError(Problem("/expires_at", f"must be no later than {end.isoformat()}, when the token in use ends"))
+        raise InvalidInputError(
+            Problem("/expires_at", f"must be no later than {end.isoformat()}, when the token of this request expires")
+        )
 
 
 def _usable(caller: Caller) -> int:
     now = timezone.now()
     unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
-    found = list(ApiToken.objects.select_related("user").filter(unexpired, user=caller.user, revoked_at=None))
-    load_makers(found)
-    return sum(token.is_valid(now) for token in found)
+    own_tokens = list(ApiToken.objects.select_related("user").filter(unexpired, user=caller.user, revoked_at=None))
+    load_makers(own_tokens)
+    return sum(token.is_valid(now) for token in own_tokens)
 
 
 def own_token(caller: Caller, text: str) -> ApiToken:
-    """Return one of the caller's tokens: another's is as unknown as one that never was."""
+    """Return one of the caller's tokens. Raises Http404, for another's token too: its existence is not revealed."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
     token = ApiToken.objects.filter(user=caller.user, pk=number).first()
     if token is None:

@@ -1,7 +1,7 @@
-"""API tokens: made once, shown once, kept as a hash.
+"""API tokens: shown once, stored as a hash.
 
-A raw token is `zen_` and 43 characters of base64url, which hold 256 random bits. The prefix lets
-people tell tokens apart and lets secret scanners find one that was published by mistake.
+A raw token is `zen_` and 43 characters of base64url, which hold 256 random bits. Secret scanners recognize the prefix in a token
+that was published by mistake.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 MARK: Final = "zen_"
-#: `last_used_at` is written at most this often: one request in a burst, not each.
+#: `last_used_at` is written at most this often, not with each request of a burst.
 _NOTED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -35,9 +35,9 @@ def create_token(
     rate_limit: str = "",
     maker: ApiToken | None = None,
 ) -> tuple[ApiToken, str]:
-    """Make a token that acts for `user`; return it and its raw form, which is not kept.
+    """Create a token that acts for `user`; return it and its raw form, which is not stored.
 
-    One that is made with another token, its `maker`, has no more than that, and ends with it.
+    A token made with another one, its `maker`, has no more rights than that, and ends with it.
     Raises ValueError for an unknown scope or none.
     """
     raw = new_raw()
@@ -55,15 +55,15 @@ def new_raw() -> str:
 def identity(raw: str) -> dict[str, str]:
     """Return the fields that a raw token determines.
 
-    A key that someone chose may be short: never more than a quarter of it is shown.
+    The prefix is at most a quarter of the token: a key that somebody chose may be short.
     """
     return {"prefix": raw[: min(8, len(raw) // 4)], "hash": _hash(raw)}
 
 
 def look_up(raw: str) -> tuple[ApiToken | None, str]:
-    """Return the token, with its user, and why it opens nothing: an empty text where it does.
+    """Return the token with its user, and why it is not valid: an empty text if it is.
 
-    One query, and one more where it was made with another.
+    One query, and one more if it was made with another token.
     """
     digest = _hash(raw)
     token = ApiToken.objects.select_related("user").filter(hash=digest).first()
@@ -77,7 +77,7 @@ def look_up(raw: str) -> tuple[ApiToken | None, str]:
 
 
 def revoke(tokens: QuerySet[ApiToken]) -> tuple[int, int]:
-    """Make tokens open nothing any more, and for good what was made with them; return how many of each were still in use."""
+    """Revoke tokens and those made with them, for good; return how many of each were not revoked yet."""
     ids = list(tokens.values_list("pk", flat=True))
     with transaction.atomic():
         now = timezone.now()
@@ -86,12 +86,12 @@ def revoke(tokens: QuerySet[ApiToken]) -> tuple[int, int]:
 
 
 def made_with(ids: Iterable[int]) -> QuerySet[ApiToken]:
-    """Return the tokens that come from these, however many others lie between, and are not revoked."""
+    """Return the tokens that descend from these, in any generation, and are not revoked."""
     return ApiToken.objects.filter(maker_ids__overlap=list(ids), revoked_at=None).exclude(pk__in=list(ids))
 
 
 def caller_for(token: ApiToken) -> Caller:
-    """Return the caller that a valid token stands for."""
+    """Return the caller of a valid token."""
     return Caller(
         name=f"token {token}",
         key=f"token:{token.pk}",
@@ -113,7 +113,7 @@ def _hash(raw: str) -> str:
 
 
 def _known(scopes: Iterable[str]) -> list[str]:
-    wanted = {Scope(scope) for scope in scopes}
-    if not wanted:
+    requested = {Scope(scope) for scope in scopes}
+    if not requested:
         raise ValueError("a token needs at least one scope")
-    return [scope.value for scope in Scope if scope in wanted]
+    return [scope.value for scope in Scope if scope in requested]

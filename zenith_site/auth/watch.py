@@ -1,7 +1,7 @@
-"""Shows out who may no longer stay: a token that was revoked or has expired, a session that has ended.
+"""Closes the sockets of callers who lost access: the token was revoked or expired, or the session ended.
 
-A socket was let in once, by its handshake. One task per web process asks every few seconds, for
-all its sockets in at most four queries, whose tokens and sessions still open anything.
+A socket is authenticated once, by its handshake. One task per web process checks every few seconds, for all its sockets in at
+most four queries, which tokens and sessions are still valid.
 """
 
 import asyncio
@@ -21,83 +21,85 @@ from zenith_site.models import ApiToken, Scope, load_makers
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks.
-LOOK_EVERY: Final = 3.0
+#: Seconds between two checks.
+CHECK_EVERY: Final = 3.0
 
 
-class Door(NamedTuple):
-    """What somebody came in by: `token` and its id, or `session` and its key."""
+class Credential(NamedTuple):
+    """What authenticated a socket: `token` and its id, or `session` and its key."""
 
     kind: str
     key: str
 
 
-def still_open(doors: Collection[Door]) -> set[Door]:
-    """Return those through which somebody may still look; at most three queries."""
-    return _open_tokens({door for door in doors if door.kind == "token"}) | _open_sessions(
-        {door for door in doors if door.kind == "session"}
-    )
+def valid_credentials(credentials: Collection[Credential]) -> set[Credential]:
+    """Return the credentials that may still read; at most three queries."""
+    tokens = {credential.key for credential in credentials if credential.kind == "token"}
+    sessions = {credential.key for credential in credentials if credential.kind == "session"}
+    return _valid_tokens(tokens) | _valid_sessions(sessions)
 
 
-def _open_tokens(doors: set[Door]) -> set[Door]:
-    if not doors:
+def _valid_tokens(ids: set[str]) -> set[Credential]:
+    if not ids:
         return set()
     now = timezone.now()
-    tokens = list(ApiToken.objects.select_related("user").filter(pk__in=[int(door.key) for door in doors]))
+    tokens = list(ApiToken.objects.select_related("user").filter(pk__in=map(int, ids)))
     load_makers(tokens)
-    return {Door("token", str(token.pk)) for token in tokens if token.is_valid(now) and Scope.READ in token.effective_scopes}
+    return {
+        Credential("token", str(token.pk)) for token in tokens if token.is_valid(now) and Scope.READ in token.effective_scopes
+    }
 
 
-def _open_sessions(doors: set[Door]) -> set[Door]:
-    if not doors:
+def _valid_sessions(keys: set[str]) -> set[Credential]:
+    if not keys:
         return set()
-    sessions = Session.objects.filter(session_key__in=[door.key for door in doors], expire_date__gt=timezone.now())
-    found = {session.session_key: session.get_decoded() for session in sessions}
-    users = get_user_model().objects.in_bulk({data[SESSION_KEY] for data in found.values() if SESSION_KEY in data})
+    sessions = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    session_data = {session.session_key: session.get_decoded() for session in sessions}
+    users = get_user_model().objects.in_bulk({data[SESSION_KEY] for data in session_data.values() if SESSION_KEY in data})
     by_name = {str(pk): user for pk, user in users.items() if user.is_active}
     return {
-        Door("session", key)
-        for key, data in found.items()
+        Credential("session", key)
+        for key, data in session_data.items()
         if (user := by_name.get(data.get(SESSION_KEY, ""))) is not None
-        # A changed password ends the sessions from before it.
+        # A new password ends the sessions from before.
         and constant_time_compare(data.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash())
     }
 
 
 class Watch:
-    """Looks after the open sockets of one event loop."""
+    """Watches the credentials of the open sockets of one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Future[None], Door] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._waiting: dict[asyncio.Future[None], Credential] = {}
+        self._checking: asyncio.Task[None] | None = None
 
-    async def ended(self, door: Door) -> None:
-        """Return once `door` opens nothing any more."""
+    async def until_invalid(self, credential: Credential) -> None:
+        """Return once `credential` is no longer valid."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting[future] = door
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        self._waiting[future] = credential
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check())
         try:
             await future
         finally:
             self._waiting.pop(future, None)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         while self._waiting:
-            await asyncio.sleep(LOOK_EVERY)
-            asked = dict(self._waiting)
+            await asyncio.sleep(CHECK_EVERY)
+            waiting = dict(self._waiting)
             try:
-                remaining = await database_sync_to_async(still_open)(set(asked.values()))
+                remaining = await database_sync_to_async(valid_credentials)(set(waiting.values()))
             except DatabaseError as error:
-                # Nothing can be read through the sockets either; they are looked at again when it is back.
-                logger.warning("Whether sockets may stay is not known: %s", error)
+                # Nothing can be read through the sockets either. They are checked again when the database is back.
+                logger.warning("Cannot check whether open sockets still have access: %s", error)
                 continue
             except Exception:
-                # A bug here must not let everybody stay for ever.
-                logger.exception("Whether sockets may stay cannot be found out; they are closed.")
+                # A bug here must not leave every socket open for ever.
+                logger.exception("Cannot check whether open sockets still have access; closing them.")
                 remaining = set()
-            for future, door in asked.items():
-                if door not in remaining and not future.done():
+            for future, credential in waiting.items():
+                if credential not in remaining and not future.done():
                     future.set_result(None)
                     self._waiting.pop(future, None)
 
@@ -106,5 +108,5 @@ _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionar
 
 
 def watch() -> Watch:
-    """Return the watch of the running loop (in tests there are several)."""
+    """Return the watch of the running event loop (tests have several)."""
     return _by_loop.setdefault(asyncio.get_running_loop(), Watch())

@@ -1,1 +1,1 @@
-"""What both apps build on: who asks, how pages and lists answer, errors, loops. It knows neither app (docs/decisions/0009)."""
+"""What both apps build on: callers, pages, lists, errors, loops. It imports neither app (docs/decisions/0009)."""

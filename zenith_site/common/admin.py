@@ -1,4 +1,4 @@
-"""What the admin shows and nobody may change by hand, and what its lists may be asked for."""
+"""Base classes of the admin: read-only rows with masked secrets, and lists with a closed set of filters."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,17 @@ else:
 
 
 class ClosedLookups(AnyModelAdmin):
-    """Lets the address of a list filter by what the list offers, and by nothing else.
+    """Accepts only the filters that a list offers.
 
-    Django takes any column of the model: `?traceback__contains=h` would tell, letter by letter, what the pages hide.
+    Django accepts any column of the model: `?traceback__contains=h` would reveal, letter by letter, what the pages mask.
     """
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Whether a filter, the list's dates or the key is asked for."""
+        """Whether the lookup is one of the list's filters, its dates or the key."""
         offered = [*self.get_list_filter(request), self.date_hierarchy, "id", "pk"]
         names = {item[0] if isinstance(item, list | tuple) else item for item in offered}
-        named = any(lookup == name or lookup.startswith(f"{name}__") for name in names if isinstance(name, str))
-        return named and super().lookup_allowed(lookup, value, request)
+        is_offered = any(lookup == name or lookup.startswith(f"{name}__") for name in names if isinstance(name, str))
+        return is_offered and super().lookup_allowed(lookup, value, request)
 
 
 class ReadOnlyAdmin(ClosedLookups):
@@ -37,14 +37,14 @@ class ReadOnlyAdmin(ClosedLookups):
     list_per_page = 50
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return a row to be looked at: in memory its secrets are hidden; nothing here writes it back."""
-        found = super().get_object(request, object_id, from_field)
-        if found is not None:
-            self.hide_secrets(found)
-        return found
+        """Return a row with its secrets masked in memory; nothing here writes it back."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.hide_secrets(row)
+        return row
 
     def hide_secrets(self, row: Any) -> None:
-        """Hide in memory what a row may tell, and cut what is long once it is masked."""
+        """Mask the secrets of a row in memory, and then shorten long values."""
         for name in ("error_message", "message", "traceback"):
             if text := getattr(row, name, None):
                 setattr(row, name, _bounded(mask_text(text)))
@@ -53,15 +53,15 @@ class ReadOnlyAdmin(ClosedLookups):
                 setattr(row, name, _bounded(mask_json(text)))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody may."""
+        """Return False: rows are read-only."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
+        """Return False: rows are read-only."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
+        """Return False: rows are read-only."""
         return False
 
 

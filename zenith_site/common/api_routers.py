@@ -9,12 +9,12 @@ _ROUTERS: Final[list[tuple[str, Router]]] = []
 
 
 def register(*routers: tuple[str, Router]) -> None:
-    """Have the API answer by these routers, each below its prefix."""
+    """Add these routers to the API, each below its prefix."""
     _ROUTERS.extend(routers)
 
 
 def mount(api: NinjaAPI) -> None:
-    """Add the routers of every installed app, in the order of the apps, which is that of the API's description."""
+    """Add the routers of every installed app. The API's description lists them in the order of the apps."""
     autodiscover_modules("api_routers")
     for prefix, router in _ROUTERS:
         api.add_router(prefix, router)

@@ -1,4 +1,4 @@
-"""Zenith's own Celery application, by name: `celery.current_app` is whichever was made last, and a task module may make one."""
+"""Zenith's own Celery application. `celery.current_app` is whichever was created last, and a task module may create one."""
 
 from celery import Celery, signals
 
@@ -6,7 +6,7 @@ _apps: list[Celery] = []
 
 
 def use(app: Celery) -> None:
-    """Say which application is Zenith's, and let it stay the current one in every thread once task modules were imported."""
+    """Set Zenith's application, and keep it the current one in every thread, also after task modules were imported."""
     _apps[:] = [app]
     app.set_default()
     # After a worker has imported its modules, in its main process and in its pool's.
@@ -17,12 +17,12 @@ def use(app: Celery) -> None:
 def celery_app() -> Celery:
     """Return Zenith's own application."""
     if not _apps:
-        raise RuntimeError("zenith_site.celery has not been imported: which Celery application is Zenith's?")
+        raise RuntimeError("Zenith's Celery application is not set: import zenith_site.celery first.")
     return _apps[0]
 
 
 def import_tasks() -> Celery:
-    """Import the modules with tasks; return the application, which is the current one afterwards, too."""
+    """Import the task modules; return the application, which is still the current one afterwards."""
     app = celery_app()
     app.loader.import_default_modules()
     stay_current()
@@ -30,5 +30,5 @@ def import_tasks() -> Celery:
 
 
 def stay_current(**_: object) -> None:
-    """Make Zenith's application the current one again: what tasks send by `.delay()` goes to its broker."""
+    """Make Zenith's application the current one again, so that `.delay()` in tasks sends to its broker."""
     celery_app().set_current()

@@ -1,7 +1,7 @@
-"""Who asks, for pages and programs alike, and what they may do.
+"""The caller of a request, from a page or a program, and what they may do.
 
-A caller does what its user may *and*, where it comes with a token, what the token's scopes cover.
-The scope belongs to the permission that is asked for, whatever the HTTP method.
+A caller may do what its user may *and*, with a token, only what the token's scopes cover. The required scope follows from the
+permission, whatever the HTTP method.
 """
 
 from dataclasses import dataclass
@@ -13,28 +13,28 @@ from django.http import HttpRequest
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: Look at tasks, workers and queues.
+#: View tasks, workers and queues.
 VIEW: Final = "tasks_app.view_task"
-#: Start tasks.
+#: Dispatch tasks.
 DISPATCH: Final = "tasks_app.dispatch_task"
-#: Step in: cancel, retry, replay, discard, reschedule; control queues and workers.
+#: Cancel, retry, replay, discard and reschedule tasks; control queues and workers.
 OPERATE: Final = "tasks_app.operate_task"
 #: Manage Docker hosts and worker nodes.
 INFRA: Final = "zenith_site.manage_infra"
 #: Manage users, groups and everybody's tokens; read the audit log.
 ADMINISTER: Final = "zenith_site.administer"
 
-#: What a token can be limited to, in the order in which people read it, and the permission each scope stands for.
+#: The scopes of tokens, in the order of display, and the permission that each one covers.
 SCOPES: Final = {"read": VIEW, "dispatch": DISPATCH, "operate": OPERATE, "infra": INFRA, "admin": ADMINISTER}
 _SCOPE_OF: Final = {permission: scope for scope, permission in SCOPES.items()}
 
 
 class Rate(Protocol):
-    """So many calls in so many seconds, as in the settings."""
+    """A rate limit: a number of calls in a number of seconds."""
 
     @property
     def count(self) -> int:
-        """Calls that one window holds."""
+        """Calls in one window."""
 
     @property
     def seconds(self) -> int:
@@ -46,10 +46,10 @@ class Caller:
     """A person with a session, or a program with a token that acts for a person.
 
     Attributes:
-        name: for people to read, such as `admin` or `token billing (zen_Ab12…)`.
-        key: what the rate limit counts by; a person's tokens each have their own.
-        user: whose permissions apply.
-        scopes: what the token covers; None for a session, which nothing but the permissions limits.
+        name: for display, such as `admin` or `token billing (zen_Ab12…)`.
+        key: what the rate limit counts by; each token has its own.
+        user: the user whose permissions apply.
+        scopes: what the token covers; None for a session, which only the permissions limit.
         rate_limit: the token's own limit of triggers; None for the default.
     """
 
@@ -61,7 +61,7 @@ class Caller:
 
     @classmethod
     def person(cls, user: "User") -> "Caller":
-        """Return the caller that a session stands for."""
+        """Return the caller of a session."""
         return cls(name=user.get_username(), key=f"user:{user.pk}", user=user)
 
     def covers(self, permission: str) -> bool:
@@ -73,7 +73,7 @@ class Caller:
         return self.covers(permission) and self.user.has_perm(permission)
 
     def require(self, permission: str) -> None:
-        """Raise PermissionDenied, saying what is missing, unless the caller may."""
+        """Raise PermissionDenied, which names what is missing, unless the caller has the permission."""
         if not self.covers(permission):
             raise PermissionDenied(f"This token lacks the scope {scope_of(permission)!r}.")
         if not self.may(permission):
@@ -81,15 +81,14 @@ class Caller:
 
 
 def scope_of(permission: str) -> str:
-    """Return the scope that covers a permission: `admin` for all that no other scope names."""
+    """Return the scope that covers a permission: `admin` if no other does."""
     return _SCOPE_OF.get(permission, "admin")
 
 
 def authorize(request: HttpRequest, permission: str) -> Caller:
-    """Return who asks, once it is sure that they may.
+    """Return the request's caller if they have the permission. Raises PermissionDenied.
 
-    Asking for the caller takes a permission, so that no view can forget to check one.
-    Raises PermissionDenied.
+    Getting the caller requires a permission, so no view can forget to check one.
     """
     caller = known_caller(request)
     caller.require(permission)
@@ -97,20 +96,20 @@ def authorize(request: HttpRequest, permission: str) -> Caller:
 
 
 def known_caller(request: HttpRequest) -> Caller:
-    """Return who asks, of a request that has been authenticated; whether they may is another question."""
-    known = getattr(request, "auth", None)
-    return known if isinstance(known, Caller) else Caller.person(cast("User", request.user))
+    """Return the caller of an authenticated request, without checking a permission."""
+    caller = getattr(request, "auth", None)
+    return caller if isinstance(caller, Caller) else Caller.person(cast("User", request.user))
 
 
 def refuse(request: HttpRequest, why: str, status: int | None = None) -> None:
-    """Say why the request is refused, without a secret; the audit log tells it. The first reason stays.
+    """Record for the audit log why the request is refused; `why` must hold no secret. The first reason counts.
 
-    `status` is for a page that answers with another than it means, such as a redirect with a message.
+    `status` is for a page whose response has another status than the refusal, such as a redirect with a message.
     """
     if not hasattr(request, "refused"):
         request.refused = (why, status)  # type: ignore[attr-defined]
 
 
 def audit_details(request: HttpRequest, **details: Any) -> None:
-    """Add what was done, in numbers and ids and never a secret, to the entry that the audit log gets for this request."""
+    """Add numbers and ids, never a secret, to this request's entry in the audit log."""
     request.audit = {**getattr(request, "audit", {}), **details}  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What has been so at every look for some time: a single look may come at a bad moment."""
+"""Debouncing of observed conditions: one counts only after it has held for some time, since one observation may be unlucky."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -6,22 +6,22 @@ from typing import Any
 
 
 class Debounce:
-    """Since when something has been seen at every look.
+    """Remembers since when each condition has held without interruption.
 
-    A look that comes more than `late` seconds after the one before says nothing about the time between, and begins anew.
+    An update more than `late` seconds after the one before knows nothing about the time between, so it starts over.
     """
 
     def __init__(self, late: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._late = late
         self._clock = clock
         self._since: dict[Any, float] = {}
-        self._looked = 0.0
+        self._updated_at = 0.0
 
-    def update(self, seen: Iterable[tuple[Any, float]]) -> list[tuple[Any, float]]:
-        """Take what is seen now, each with the seconds it has to last; return what has lasted."""
+    def update(self, conditions: Iterable[tuple[Any, float]]) -> list[tuple[Any, float]]:
+        """Take the conditions that hold now, each with the seconds that it has to last; return those that have lasted."""
         now = self._clock()
-        late = now - self._looked > self._late
-        before, self._looked = ({} if late else self._since), now
-        pairs = list(seen)
-        self._since = {key: before.get(key, now) for key, _ in pairs}
+        is_late = now - self._updated_at > self._late
+        earlier, self._updated_at = ({} if is_late else self._since), now
+        pairs = list(conditions)
+        self._since = {key: earlier.get(key, now) for key, _ in pairs}
         return [(key, seconds) for key, seconds in pairs if now - self._since[key] >= seconds]

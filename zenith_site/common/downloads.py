@@ -1,6 +1,6 @@
-"""Any list as a file: `?format=csv` or `?format=json` on the list's own address, with the same filters.
+"""Lists as files: `?format=csv` or `?format=json` on the list's own URL, with the same filters.
 
-A view asks `wanted(request)` first, and where that names a format answers with `download`.
+A view calls `requested_format(request)` first, and answers with `download` if it returns a format.
 """
 
 import csv
@@ -16,18 +16,18 @@ from django.http import HttpRequest, StreamingHttpResponse
 from zenith_site.common.jsonsafe import bounded
 
 Row = TypeVar("Row")
-#: Characters of a text that are sent at once.
+#: Characters of a text in one streamed chunk.
 _PART: Final = 2**16
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-#: Rows of one file at most; a list goes on at the `cursor` of its last page.
+#: Rows of one file at most; a longer list continues at the `cursor` of its last page.
 MOST: Final = 10_000
 
 
-def wanted(request: HttpRequest) -> str | None:
-    """Return the format that is asked for, if it is one of FORMATS."""
-    asked = request.GET.get("format", "")
-    return asked if asked in FORMATS else None
+def requested_format(request: HttpRequest) -> str | None:
+    """Return the request's `format` if it is one of FORMATS."""
+    name = request.GET.get("format", "")
+    return name if name in FORMATS else None
 
 
 def download(
@@ -37,8 +37,8 @@ def download(
 
     Args:
         kind: a key of FORMATS.
-        name: of the file, without its ending.
-        columns: each column's name, and what gives its value of a row; in JSON they are an object's members.
+        name: the file's name, without its extension.
+        columns: each column's name, and a function that returns its value for a row; in JSON they are an object's members.
         rows: what to write; the caller bounds it to MOST.
     """
     records = ([_plain(value(row)) for _, value in columns] for row in rows)
@@ -50,7 +50,7 @@ def download(
 
 
 def text_file(name: str, kind: str, text: str) -> StreamingHttpResponse:
-    """Return a text as a file, streamed; `kind` is its ending, a key of FORMATS or `txt`."""
+    """Return a text as a file, streamed; `kind` is its extension, a key of FORMATS or `txt`."""
     parts = (text[start : start + _PART] for start in range(0, len(text), _PART))
     response = StreamingHttpResponse(parts, content_type=FORMATS.get(kind, "text/plain; charset=utf-8"))
     response["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
@@ -58,7 +58,7 @@ def text_file(name: str, kind: str, text: str) -> StreamingHttpResponse:
 
 
 class _Echo:
-    """A file that hands back what is written, so that csv's writer can be streamed."""
+    """A file whose `write` returns the text, so that csv's writer can stream."""
 
     def write(self, text: str) -> str:
         return text
@@ -80,7 +80,7 @@ def _json(names: list[str], records: Iterable[list[Any]]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value as JSON types."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Enum):

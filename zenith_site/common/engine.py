@@ -11,12 +11,12 @@ _LOOPS: Final[dict[str, Loop]] = {}
 
 
 def register(name: str, loop: Loop) -> None:
-    """Have `run_engine` run this loop under this name, which `--only` takes."""
+    """Register a loop for `run_engine`, whose `--only` takes its name."""
     _LOOPS[name] = loop
 
 
 @cache
 def loops() -> dict[str, Loop]:
-    """Return all loops by name. The first call imports every app's `engine_loops.py`, and with it what the loops need."""
+    """Return all loops by name. The first call imports every app's `engine_loops.py`."""
     autodiscover_modules("engine_loops")
     return _LOOPS

@@ -1,10 +1,10 @@
-"""What can go wrong with any request to Zenith, as types that carry the culprit."""
+"""The errors of any request to Zenith, as types that name the culprit."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar, Final
 
-#: Seconds after which to ask again when a database, a broker or all Docker hosts are away.
+#: Seconds after which to try again when a database, a broker or all Docker hosts are unreachable.
 RETRY_AFTER: Final = 5
 
 
@@ -20,8 +20,8 @@ class ZenithError(Exception):
     """The base of every error that Zenith raises on purpose.
 
     Attributes:
-        status: what the API answers with; None for what no request should come to, which is a bug there.
-        retry_after: seconds after which to ask again, if that may help.
+        status: what the API answers with; None if no request should cause the error, so that it is a bug.
+        retry_after: seconds after which to try again, if that may help.
         header: the name of the request's header field that is to blame, if one is.
     """
 
@@ -31,14 +31,14 @@ class ZenithError(Exception):
 
     @property
     def detail(self) -> str:
-        """What the API says of it."""
+        """The sentence in the API's answer."""
         return str(self)
 
 
 class InvalidInputError(ZenithError):
-    """What was given cannot be accepted; nothing was changed.
+    """The input cannot be accepted; nothing was changed.
 
-    `problems` names every culprit found.
+    `problems` names every culprit.
     """
 
     def __init__(self, *problems: Problem) -> None:
@@ -47,21 +47,21 @@ class InvalidInputError(ZenithError):
 
 
 class InvalidJSONError(InvalidInputError):
-    """What was sent is not JSON, or JSON that programs would read in different ways."""
+    """The input is not JSON, or is JSON that programs read in different ways."""
 
 
 class InvalidQueryError(InvalidInputError):
-    """Parameters of a URL cannot be accepted; here a problem's pointer is the parameter's name."""
+    """A URL's parameters cannot be accepted; a problem's pointer is the parameter's name."""
 
 
 class StateConflictError(ZenithError):
-    """What was asked for is not possible in the state that things are in; nothing was changed."""
+    """The request is not possible in the current state; nothing was changed."""
 
     status = HTTPStatus.CONFLICT
 
 
 class BrokerUnavailableError(ZenithError):
-    """The broker did not answer; what is committed is published when it returns."""
+    """The broker does not answer; what is committed is published when it is back."""
 
 
 class RateLimitedError(ZenithError):

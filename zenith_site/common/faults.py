@@ -1,7 +1,7 @@
-"""What nobody foresaw: a loop that failed as a whole, or one of its items, which was passed over.
+"""Faults are unexpected errors: a loop failed as a whole, or at one item, which was skipped.
 
 A fault is logged with its traceback, counted, and kept in Redis for `manage.py doctor`, /metrics and a notification. It never
-stops whoever met it. That a server is away is no fault: it is waited for.
+stops the caller. An unreachable server is no fault: loops wait for it.
 """
 
 import json
@@ -25,7 +25,7 @@ from zenith_worker.wire.keys import FAULT_COUNTS, FAULTS
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a fault counts as present: longer than the longest pause of a loop that goes on failing.
+#: Seconds for which a fault counts as current: longer than the longest back-off of a loop that keeps failing.
 RECENT: Final = 120.0
 #: Characters kept of an error, and of what names an item.
 _KEPT: Final = 500
@@ -37,7 +37,7 @@ class Fault:
 
     Attributes:
         part: the loop, as `run_engine --only` and the agent name it.
-        item: what was passed over; empty where the loop failed as a whole.
+        item: what was skipped; empty if the loop failed as a whole.
         place: host and process.
         at: Unix time in seconds.
     """
@@ -49,59 +49,59 @@ class Fault:
     at: float
 
 
-def is_away(error: Exception) -> bool:
-    """Whether an error only says that PostgreSQL, Redis or the broker cannot be used now."""
+def is_unreachable(error: Exception) -> bool:
+    """Whether an error only says that PostgreSQL, Redis or the broker cannot be used at the moment."""
     if isinstance(error, redis.ResponseError):
-        # Of what Redis refuses, a lack of room passes by itself; a command that does not fit its key does not.
+        # Redis may run out of memory for a while; a command of the wrong type for its key fails every time.
         return not str(error).startswith(("WRONGTYPE", "ERR"))
     if isinstance(error, ProgrammingError):
-        # Migrations may come a moment after the processes that need them.
+        # The processes may start a moment before the migrations that they need.
         return isinstance(error.__cause__, UndefinedTable | UndefinedColumn)
     if isinstance(error.__cause__, ProgramLimitExceeded):
-        # A value that is nested too deeply or is too large for PostgreSQL: it will be the next time, too.
+        # A value is too large or nested too deeply for PostgreSQL, and will be next time.
         return False
     return isinstance(error, OperationalError | InterfaceError | redis.RedisError | BrokerUnavailableError)
 
 
 @contextmanager
-def contained(part: str, item: object) -> Iterator[None]:
-    """Pass over one item of a loop that raises what nobody foresaw, so that the others are not held up by it.
+def isolate_faults(part: str, item: object) -> Iterator[None]:
+    """Skip one item of a loop if it raises an unexpected error, and record the fault, so that the other items are not blocked.
 
-    Must stand outside of a transaction. Raises what says that a server is away.
+    Must not be inside a transaction. Raises errors that only say that a server is unreachable.
     """
     try:
         yield
     except Exception as error:
-        if is_away(error):
+        if is_unreachable(error):
             raise
         record_fault(part, error, item)
 
 
 def record_fault(part: str, error: Exception, item: object = "") -> None:
-    """Log a fault, and keep it where Redis answers. Never raises."""
-    named = _bounded(str(item))
-    logger.error("%s failed%s: %s", part, f" at {named}" if named else "", _said(error), exc_info=error)
-    fault = Fault(part, named, _said(error), f"{socket.gethostname()}:{os.getpid()}", time.time())
+    """Log a fault, and keep it if Redis answers. Never raises."""
+    item_name = _bounded(str(item))
+    logger.error("%s failed%s: %s", part, f" at {item_name}" if item_name else "", _message(error), exc_info=error)
+    fault = Fault(part, item_name, _message(error), f"{socket.gethostname()}:{os.getpid()}", time.time())
     try:
         with client().pipeline(transaction=True) as pipe:
             pipe.hset(FAULTS, part, json.dumps(asdict(fault)))
             pipe.hincrby(FAULT_COUNTS, part, 1)
             pipe.execute()
-    except redis.RedisError as away:
-        logger.warning("That could not be noted: %s", away)
+    except redis.RedisError as redis_error:
+        logger.warning("Could not record the fault in Redis: %s", redis_error)
 
 
 def recent() -> list[Fault]:
-    """Return the newest fault of each part that had one lately, by part. Raises redis.RedisError."""
-    found: dict[bytes, bytes] = client().hgetall(FAULTS)  # type: ignore[assignment]
-    faults = (_read(raw) for raw in found.values())
+    """Return the current fault of each part that has one, by part. Raises redis.RedisError."""
+    entries: dict[bytes, bytes] = client().hgetall(FAULTS)  # type: ignore[assignment]
+    faults = (_read(raw) for raw in entries.values())
     return sorted((fault for fault in faults if fault and time.time() - fault.at < RECENT), key=lambda fault: fault.part)
 
 
 def counts() -> dict[str, int]:
     """Return how many faults each part has had since Redis was emptied. Raises redis.RedisError."""
-    found: dict[bytes, bytes] = client().hgetall(FAULT_COUNTS)  # type: ignore[assignment]
-    return {text(part): int(count) for part, count in sorted(found.items()) if count.isdigit() and len(count) < 16}
+    entries: dict[bytes, bytes] = client().hgetall(FAULT_COUNTS)  # type: ignore[assignment]
+    return {text(part): int(count) for part, count in sorted(entries.items()) if count.isdigit() and len(count) < 16}
 
 
 def _read(raw: bytes) -> Fault | None:
@@ -112,9 +112,9 @@ def _read(raw: bytes) -> Fault | None:
         return None
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return _bounded(mask_text(f"{type(error).__name__}: {str(error)[:_KEPT]}".rstrip(": ")))
 
 
-def _bounded(said: str) -> str:
-    return " ".join(said[:_KEPT].split())
+def _bounded(message: str) -> str:
+    return " ".join(message[:_KEPT].split())

@@ -1,4 +1,4 @@
-"""What the pages' forms share: JSON as people type it, and errors of a dispatch beside the field that caused them."""
+"""What the pages' forms share: JSON fields, and errors beside the field that caused them."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from zenith_site.common.errors import InvalidInputError, InvalidJSONError
 
 
 class _JSONField(forms.CharField):
-    """A JSON value of one kind, typed as text; empty is an empty one."""
+    """A JSON value of one kind, typed as text; an empty text is an empty value."""
 
     widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
     kind: type[Any]
@@ -22,19 +22,19 @@ class _JSONField(forms.CharField):
         if not text:
             return self.kind()
         try:
-            found = jsonsafe.parse(text.encode())
+            parsed = jsonsafe.parse(text.encode())
         except InvalidJSONError as error:
             raise forms.ValidationError("; ".join(problem.detail for problem in error.problems)) from None
-        if not isinstance(found, self.kind):
+        if not isinstance(parsed, self.kind):
             raise forms.ValidationError(self.refusal)
-        return found
+        return parsed
 
     def prepare_value(self, value: Any) -> Any:
-        """Return what stands in the field at first."""
+        """Return the field's initial text."""
         return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, self.kind) else value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether another value was typed, however it is laid out."""
+        """Whether the value differs; the layout of the text does not matter."""
         try:
             return bool(self.clean(data) != (initial or self.kind()))
         except forms.ValidationError:
@@ -56,7 +56,7 @@ class ListField(_JSONField):
 
 
 def add_problems(form: forms.Form, error: InvalidInputError) -> None:
-    """Put each problem beside the field that its pointer begins with, else above the form."""
+    """Add each problem to the field that its pointer begins with, else to the form."""
     for problem in error.problems:
         name, _, rest = problem.pointer.removeprefix("/").partition("/")
         where = f"{rest}: " if rest else ""

@@ -1,4 +1,4 @@
-"""What JSON may hold here, so that every program and PostgreSQL read the same value back.
+"""The JSON that Zenith accepts, so that every program and PostgreSQL read the same value back.
 
 PostgreSQL's jsonb refuses NUL characters and lone surrogates; JavaScript and RFC 8259 ("Numbers",
 section 6) promise exact integers only up to 2^53 - 1; NaN and infinities are not JSON.
@@ -16,28 +16,27 @@ from zenith_site.common.errors import InvalidJSONError, Problem
 
 SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
-#: Levels beyond which what other code has sent is neither kept nor shown, and what stands in their place. No worker tells of more
-#: (wire/events.py: MAX_DEPTH), so what is sent again is whole.
+#: Levels of nesting that are stored and shown of values that other code sent, and the marker for anything deeper. Workers report
+#: no more levels (wire/events.py: MAX_DEPTH), so a task that is sent again is complete.
 STORED_DEPTH: Final = 200
 TOO_DEEP: Final = "… nested too deeply to be kept"
-#: How many culprits are named; one is enough to refuse, thousands help nobody.
+#: Problems that one error names at most; thousands would help nobody.
 MAX_NAMED: Final = 20
 _UNSAFE_INTEGER: Final = f"integers must lie within ±{SAFE_INTEGER}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """Stands in a parsed value for what cannot be kept there, until `problems` finds where."""
+    """A placeholder in a parsed value for one that is not accepted, until `problems` finds its place."""
 
     reason: str
 
 
 def parse(raw: bytes) -> Any:
-    """Return the value of JSON text (RFC 8259), read more strictly than `json.loads` does.
+    """Return the value of a JSON text (RFC 8259), parsed more strictly than by `json.loads`.
 
-    Raises InvalidJSONError for text that is not UTF-8 or not JSON, for NaN and infinities, for
-    integers too long to convert, and for objects that hold a name twice (RFC 8259, section 4:
-    programs disagree on which one counts). What can be read is for `problems` to judge.
+    Raises InvalidJSONError for text that is not UTF-8 or not JSON, for NaN and infinities, for integers too long to convert, and
+    for objects that hold a name twice (RFC 8259, section 4: programs disagree on which one counts). `problems` checks the rest.
     """
     try:
         return _parse(raw.decode())
@@ -62,12 +61,12 @@ def _parse(text: str) -> Any:
         return int(digits) if len(digits) <= 20 else refuse(_UNSAFE_INTEGER)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        members = dict(pairs)
+        if len(members) != len(pairs):
             for name, times in Counter(name for name, _ in pairs).items():
                 if times > 1:
-                    found[name] = refuse(f"this name appears {times} times in one object")
-        return found
+                    members[name] = refuse(f"this name appears {times} times in one object")
+        return members
 
     value = json.loads(
         text,
@@ -98,9 +97,9 @@ def problems(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Problem]
         yield Problem(pointer, f"nested more than {MAX_DEPTH} levels deep")
     elif isinstance(value, dict):
         for key, item in value.items():
-            here = f"{pointer}/{escape(str(key))}"
-            yield from _text_problems(str(key), here)
-            yield from problems(item, here, depth + 1)
+            item_pointer = f"{pointer}/{escape(str(key))}"
+            yield from _text_problems(str(key), item_pointer)
+            yield from problems(item, item_pointer, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from problems(item, f"{pointer}/{index}", depth + 1)
@@ -124,17 +123,23 @@ def storable_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def storable(value: Any) -> str:
-    """Return a value as JSON text that jsonb accepts, whatever it holds.
+def require_storable(text: str) -> str:
+    """Return `text` as it is. Raises ValueError if PostgreSQL cannot store it: it holds a NUL character or a lone surrogate."""
+    for problem in _text_problems(text, ""):
+        raise ValueError(problem.detail)
+    return text
 
-    Used for what other code has sent already: it must be shown, it can no longer be refused. What lies deeper than STORED_DEPTH
-    is left out.
+
+def storable(value: Any) -> str:
+    """Return any value as JSON text that jsonb accepts; levels deeper than STORED_DEPTH are left out.
+
+    It is for values that other code has sent already: they must be shown, and can no longer be refused.
     """
     return json.dumps(bounded(value), allow_nan=False, default=repr)
 
 
 def bounded(value: Any, levels: int = STORED_DEPTH) -> Any:
-    """Return a value that everything which shows or stores it can take: so many levels, and text that is Unicode."""
+    """Return a value that can be stored and shown: with at most so many levels, and text that is valid Unicode."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,15 +1,13 @@
-"""How often one caller may ask: moving windows in Redis, exact however many ask at once.
+"""Rate limits per caller: sliding windows in Redis, exact under concurrency.
 
-Two policies, each counted per caller. `triggers` counts requests that send new work: a dispatch
-through the API, the button on the page, and a replay that is forced. What decides about tasks that
-exist (cancel, retry, replay, discard) is not counted: it cannot be done twice. `reads` counts what
-programs read, generously. `refusals` counts what could not be accepted and was counted as neither: reading a body
-to find that it is wrong is work, too.
+Three policies are counted per caller. `triggers` counts requests that send new work: a dispatch through the API, the button on
+the page, and a forced replay. Decisions about existing tasks (cancel, retry, replay, discard) are not counted: they have an
+effect only once. `reads` counts what programs read, with a generous limit. `refusals` counts invalid requests that neither of
+the others counted: reading a body only to refuse it is work, too.
 
-The window moves with the clock: whatever its length of time is laid over the log of requests, it
-never holds more than the limit. A script inside Redis looks and counts in one step, so two web
-processes cannot both take the last place. A trigger is counted once its shape is known to be
-right and before its dispatch is tried; one that is refused for its arguments has been counted.
+A sliding window of the policy's length never holds more requests than the limit, wherever it starts. A script in Redis checks
+and counts in one step, so two web processes cannot both take the last place. A trigger is counted once its shape is valid and
+before it is dispatched; one that is refused for its arguments has been counted.
 """
 
 import math
@@ -31,12 +29,12 @@ from zenith_site.common.callers import Caller, Rate
 from zenith_site.common.errors import BrokerUnavailableError, RateLimitedError
 from zenith_worker.wire.keys import LIMIT
 
-#: Seconds that a request waits for Redis before it is told to come again.
+#: Seconds that a request waits for Redis before it is refused.
 _PATIENCE: Final = 2.0
 
 
 class Policy(StrEnum):
-    """What is counted; the name stands in the header fields and in Redis."""
+    """What is counted; header fields and Redis keys hold the name."""
 
     TRIGGERS = "triggers"
     READS = "reads"
@@ -48,10 +46,10 @@ class Quota:
     """What a caller has left; times in whole seconds.
 
     Attributes:
-        limit: requests that one window holds.
+        limit: requests in one window.
         window: length of the window.
-        remaining: requests left at this moment.
-        reset_after: until one more is free again than now.
+        remaining: requests left at the moment.
+        reset_after: until one more request is possible than at the moment.
         policy: what is counted.
     """
 
@@ -70,15 +68,15 @@ class Quota:
 
 
 def count_trigger(caller: Caller) -> Quota:
-    """Count one trigger of this caller, by their token's own rate where it has one; raises as `check` does."""
+    """Count one trigger of this caller, against the token's own rate limit if it has one; raises as `check` does."""
     return check(caller.key, caller.rate_limit)
 
 
 def check(caller_key: str, rate: Rate | None = None) -> Quota:
     """Count one trigger of this caller, at most `rate` or else ZENITH_RATE_LIMIT, and return what is left.
 
-    Raises RateLimitedError (then it was not counted), or BrokerUnavailableError where Redis does
-    not answer: then nobody knows, and nothing may be dispatched.
+    Raises RateLimitedError (then it was not counted), or BrokerUnavailableError if Redis does not answer: then the count is
+    unknown, and nothing may be dispatched.
     """
     return _count(Policy.TRIGGERS, rate or settings.ZENITH_RATE_LIMIT, caller_key)
 
@@ -99,7 +97,7 @@ def require_refusals_left(caller: Caller) -> None:
 
 
 def _count(policy: Policy, rate: Rate, key: str, *, look: bool = False) -> Quota:
-    """Count one request, or only look whether one more would be accepted."""
+    """Count one request; with `look`, only check whether one more would be accepted."""
     item = RateLimitItemPerSecond(rate.count, rate.seconds, namespace=policy.value)
     try:
         accepted = _limiter().test(item, key) if look else _limiter().hit(item, key)
@@ -115,12 +113,12 @@ def _count(policy: Policy, rate: Rate, key: str, *, look: bool = False) -> Quota
 
 @cache
 def _limiter() -> MovingWindowRateLimiter:
-    """Return this process's limiter; its connections give up sooner than a worker's would."""
+    """Return this process's limiter; its connections time out sooner than a worker's."""
     pool = redis.ConnectionPool.from_url(
         settings.ZENITH_REDIS_URL,
         socket_timeout=_PATIENCE,
         socket_connect_timeout=_PATIENCE,
-        # A pooled connection may have died while it was idle; one that is silent stays so.
+        # A pooled connection may have died while idle, so one retry helps; a server that does not answer is not tried again.
         retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
     )
     storage = RedisStorage(settings.ZENITH_REDIS_URL, connection_pool=pool, key_prefix=LIMIT)

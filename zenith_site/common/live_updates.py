@@ -1,8 +1,7 @@
-"""Telling the web processes that there is something new: a hint, never the news itself.
+"""Live updates: hints to the web processes that something changed, never the data itself.
 
-A hint goes over the channel layer and may get lost; whoever gets it reads the truth from PostgreSQL.
-What changes without a task's event (a letter discarded, a queue paused, a node ready) is told to
-pages by `changed`, by topic.
+A hint goes over the channel layer and may get lost; whoever receives it reads the data from PostgreSQL. A change without a task's
+event (a letter discarded, a queue paused, a node ready) reaches pages by topic, through `refresh_pages`.
 """
 
 import asyncio
@@ -21,23 +20,22 @@ CHANGED: Final = "page.changed"
 
 
 def refresh_pages(*topics: str) -> None:
-    """Tell every open page that shows one of these topics to read it again; never raises.
+    """Make every open page that shows one of these topics read its data again; never raises. Call it after the commit.
 
-    Topics are names that pages and callers agree on: `dead-letters`, `queues`, `nodes`, … .
-    Call it after the commit.
+    Pages and callers agree on the topics' names: `dead-letters`, `queues`, `nodes`, …
     """
     send_to_group(PAGES, {"type": CHANGED, "topics": list(topics)})
 
 
 def send_to_group(group: str, message: dict[str, Any]) -> None:
-    """Send a message to a group of sockets from any thread; never raises and does not wait."""
+    """Send a message to a group of sockets, from any thread and without waiting; never raises."""
     asyncio.run_coroutine_threadsafe(_send(group, message), _loop())
 
 
 async def _send(group: str, message: dict[str, Any]) -> None:
     try:
         await get_channel_layer().group_send(group, message)
-    except Exception as error:  # a lost hint must not fail what it hints at
+    except Exception as error:  # a lost hint must not fail the change itself
         logger.debug("A hint was lost: %s", error)
 
 
@@ -52,6 +50,6 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """End the thread before the interpreter does: one that is cut off in the middle of native code aborts the process."""
+    """End the thread before the interpreter exits: a thread killed in native code would abort the process."""
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=1.0)

@@ -1,4 +1,4 @@
-"""What the engine's endless loops share: ending when told, and waiting out a dependency that is away."""
+"""What the engine's endless loops share: stopping on request, and waiting for an unreachable server."""
 
 import logging
 import queue
@@ -15,22 +15,22 @@ from zenith_site.common import faults
 
 logger = logging.getLogger(__name__)
 
-#: Seconds of the longest pause after something that nobody foresaw.
+#: Seconds of the longest pause after an unexpected error.
 LONGEST_PAUSE: Final = 30.0
 
 
 def stop_on_signals(stop: threading.Event) -> None:
     """Set `stop` on SIGTERM and SIGINT.
 
-    Not in the handler: `Event.set` takes a lock that the interrupted code may hold, such as the main thread in `stop.wait` or the
-    handler of the signal before, and the process would never end. `SimpleQueue.put` may be called anywhere.
+    The handler itself must not set it: `Event.set` takes a lock that the interrupted code may hold, such as the main thread in
+    `stop.wait` or an earlier signal's handler, and the process would never end. `SimpleQueue.put` is safe in a handler.
     """
-    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: told.put(received))
+        signal.signal(number, lambda received, _frame: signals.put(received))
 
     def await_signal() -> None:
-        told.get()
+        signals.get()
         stop.set()
 
     threading.Thread(target=await_signal, name="signals", daemon=True).start()
@@ -40,27 +40,27 @@ def stop_on_signals(stop: threading.Event) -> None:
 Loop = Callable[[threading.Event], None]
 
 
-class Pause:
-    """A growing wait between tries, said once per outage and once when it is over."""
+class Backoff:
+    """A growing pause between attempts; logs once when an outage begins and once when it is over."""
 
     def __init__(self, stop: threading.Event, *, longest: float = 5.0) -> None:
         self._stop = stop
         self._longest = longest
         self._seconds = 0.0
 
-    def after(self, who: str, error: Exception) -> None:
-        """Wait after `error`: a tenth of a second at first, then twice as long each time."""
+    def wait_after(self, who: str, error: Exception) -> None:
+        """Wait after `error`: 0.1 s at first, then twice as long each time."""
         if not self._seconds:
-            logger.warning("%s waits: %s", who, str(error).strip() or type(error).__name__)
-        self.once_more()
+            logger.warning("%s is waiting: %s", who, str(error).strip() or type(error).__name__)
+        self.wait()
 
-    def once_more(self) -> None:
-        """Wait, twice as long as the last time."""
+    def wait(self) -> None:
+        """Wait twice as long as the last time."""
         self._seconds = min(max(self._seconds * 2, 0.1), self._longest)
         self._stop.wait(self._seconds)
 
     def reset(self) -> None:
-        """Note that it works again."""
+        """Start over at the shortest pause: it works again."""
         if self._seconds:
             logger.warning("Back after an outage.")
         self._seconds = 0.0
@@ -68,7 +68,7 @@ class Pause:
 
 @contextmanager
 def with_fresh_connection() -> Iterator[None]:
-    """Drop a database connection that broke, before and after the block."""
+    """Drop a broken database connection, before and after the block."""
     if connection.connection is not None and connection.connection.closed:
         connection.close()
     close_old_connections()
@@ -80,41 +80,41 @@ def with_fresh_connection() -> Iterator[None]:
 
 
 def repeat(stop: threading.Event, part: str, step: Callable[[], object], *, every: float) -> None:
-    """Call `step` until `stop` is set: at once again while it finds something to do, else after `every` seconds.
+    """Call `step` until `stop` is set: again immediately if it returned true (there is more to do), else after `every` seconds.
 
-    A database or broker that is away is waited out. `part` names the loop in the log, as `keep_running` knows it.
+    An unreachable database or broker is waited for. `part` is the loop's name in the log, the same as in `keep_running`.
     """
-    pause = Pause(stop)
+    backoff = Backoff(stop)
     while not stop.is_set():
         try:
             with with_fresh_connection():
                 while not stop.is_set() and step():
                     pass
-            pause.reset()
+            backoff.reset()
             stop.wait(every)
         except Exception as error:
-            if not faults.is_away(error):
+            if not faults.is_unreachable(error):
                 raise
-            pause.after(part, error)
+            backoff.wait_after(part, error)
 
 
 def keep_running(stop: threading.Event, part: str, loop: Loop) -> None:
-    """Run a loop until `stop` is set: whatever ends it before is a fault, after which it begins anew, later each time.
+    """Run a loop until `stop` is set. If it ends before, that is a fault, and the loop restarts with a growing back-off.
 
-    So what one loop meets holds up no other one, and a process ends only when it is told to.
+    So one failing loop does not block the others, and a process ends only on request.
     """
-    pause = Pause(stop, longest=LONGEST_PAUSE)
+    backoff = Backoff(stop, longest=LONGEST_PAUSE)
     while not stop.is_set():
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             loop(stop)
         except Exception as error:
             faults.record_fault(part, error)
         else:
             if not stop.is_set():
-                faults.record_fault(part, RuntimeError("it ended without being told to"))
+                faults.record_fault(part, RuntimeError("it ended unexpectedly"))
         finally:
             connection.close()
-        if time.monotonic() - began > 2 * LONGEST_PAUSE:
-            pause = Pause(stop, longest=LONGEST_PAUSE)
-        pause.once_more()
+        if time.monotonic() - started_at > 2 * LONGEST_PAUSE:
+            backoff = Backoff(stop, longest=LONGEST_PAUSE)
+        backoff.wait()

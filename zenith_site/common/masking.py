@@ -1,10 +1,9 @@
-"""Hiding secrets in what is shown: arguments, results and errors, for everyone and on every surface.
+"""Masks secrets in everything that is shown: arguments, results and errors, for everyone.
 
-A value is hidden for the name it stands under, in an object or in a task's signature. A name matches
-a pattern as a whole; in a pattern `*` stands for anything; case, `_`, `-` and other punctuation count
-on neither side, so `*apikey*` finds `api_key`, `apiKey` and `X-API-Key`. Text, which messages and tracebacks
-are and every string of an argument or a result is, is searched by `secret_scanner`.
-A secret that stands under a harmless name, or under none, is not found: nothing can know it.
+A value is masked because of its name, in an object or in a task's signature. A name must match a pattern as a whole; `*` in a
+pattern matches anything. Case, `_`, `-` and other punctuation are ignored, so `*apikey*` matches `api_key`, `apiKey` and
+`X-API-Key`. `secret_scanner` searches text: messages, tracebacks, and every string in arguments and results. A secret under a
+harmless name, or under none, is not found.
 """
 
 import json
@@ -23,7 +22,7 @@ from zenith_site.common.jsonsafe import STORED_DEPTH, TOO_DEEP
 from zenith_site.common.secret_scanner import find_secrets
 
 MASK: Final = secret_values.MASK
-#: Always hidden; ZENITH_MASK_KEYS adds more. `max_tokens` is no secret, which is why `token` stands at the end.
+#: Always masked; ZENITH_MASK_KEYS adds more. `max_tokens` is no secret, so `token` matches only at the end of a name.
 PATTERNS: Final = (
     "*password*", "*passwd*", "*passphrase*", "pwd", "*secret*", "*token", "tokens", "*apikey*", "*accesskey*",
     "*privatekey*", "*authorization*", "*credential*", "*cookie*", "*sessionid",
@@ -32,21 +31,21 @@ PATTERNS: Final = (
 _OPTION: Final = re.compile(r"-[\w.-]+")
 _NOT_WORD: Final = re.compile(r"[^0-9a-z*]+")
 _PUNCTUATION: Final = bytes(set(range(128)) - set((string.digits + string.ascii_lowercase).encode()))
-#: What `secret_scanner` needs beside a letter; most short strings have none of it.
+#: One of these must be in a text for `secret_scanner` to find anything; most short strings have none.
 _MAY_BIND: Final = re.compile(r"[=:<%,\s]")
-#: What hides a secret without a name, but for URLs: the schemes of HTTP and an encoded `://`.
+#: What marks a secret without a name, except in URLs: HTTP's authentication schemes and an encoded `://`.
 _NAMELESS: Final = (b"bearer", b"basic", b"privatekey", b"3a2f2f")
 
 
 def is_secret(name: str) -> bool:
-    """Return whether a value under this name is hidden."""
+    """Return whether a value under this name is masked."""
     return _matches(name[:200], _more_names())
 
 
 def mask(value: Any) -> Any:
-    """Return a JSON value with its secrets hidden: under a secret's name at any depth, and in strings.
+    """Return a JSON value with its secrets masked: under a secret's name at any depth, and in strings.
 
-    Null stays null. What lies deeper than STORED_DEPTH is replaced by a marker.
+    Null stays null. A marker replaces what is deeper than STORED_DEPTH.
     """
     return _masked(value, STORED_DEPTH)
 
@@ -60,10 +59,10 @@ def _masked(value: Any, levels: int) -> Any:
         return TOO_DEEP
     if isinstance(value, dict):
         return {_key(name): _hidden(item) if is_secret(str(name)) else _masked(item, levels - 1) for name, item in value.items()}
-    shown = [_masked(item, levels - 1) for item in value]
+    items = [_masked(item, levels - 1) for item in value]
     for index in _option_values(value):
-        shown[index] = _hidden(value[index])
-    return shown
+        items[index] = _hidden(value[index])
+    return items
 
 
 def _key(name: Any) -> Any:
@@ -71,7 +70,7 @@ def _key(name: Any) -> Any:
 
 
 def _option_values(items: Sequence[Any]) -> list[int]:
-    """Return where the values of options that are secrets stand, as in `["mysql", "--password", "x"]`."""
+    """Return the indexes of secret options' values, as in `["mysql", "--password", "x"]`."""
     options = [index for index, item in enumerate(items[:-1]) if isinstance(item, str) and _is_option(item) and is_secret(item)]
     return [index + 1 for index in options if not (isinstance(items[index + 1], str) and _is_option(items[index + 1]))]
 
@@ -81,12 +80,12 @@ def _is_option(item: str) -> bool:
 
 
 def mask_problems(value: Any, pointer: str) -> Iterator[Problem]:
-    """Yield a problem for each place where the mask itself stands in place of a secret.
+    """Yield a problem for each place where the value is the mask instead of a secret.
 
-    Whoever edits what was shown and sends it back must not put the mask where the secret was.
+    Somebody who edits a shown value and sends it back must not overwrite the secret with the mask.
     """
     for where in _masked_places(value, pointer, STORED_DEPTH):
-        yield Problem(where, f"{MASK!r} is shown in place of a secret: send the secret, or leave the argument as it was")
+        yield Problem(where, f"{MASK!r} stands for a masked secret: send the secret itself, or leave the argument unchanged")
 
 
 def _masked_places(value: Any, pointer: str, levels: int) -> Iterator[str]:
@@ -95,36 +94,36 @@ def _masked_places(value: Any, pointer: str, levels: int) -> Iterator[str]:
             yield pointer
     elif isinstance(value, dict) and levels:
         for name, item in value.items():
-            here = f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}"
+            item_pointer = f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}"
             if item == MASK and is_secret(str(name)):
-                yield here
+                yield item_pointer
             else:
-                yield from _masked_places(item, here, levels - 1)
+                yield from _masked_places(item, item_pointer, levels - 1)
     elif isinstance(value, list | tuple) and levels:
         for index, item in enumerate(value):
             yield from _masked_places(item, f"{pointer}/{index}", levels - 1)
 
 
 def mask_positional(args: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """Return positional arguments, hidden where the parameter in that place has a secret's name."""
-    known = [*names[: len(args)], *[""] * (len(args) - len(names))]
-    return [_hidden(item) if is_secret(name) else mask(item) for item, name in zip(args, known, strict=True)]
+    """Return positional arguments, masked if the parameter in that place has a secret's name."""
+    padded_names = [*names[: len(args)], *[""] * (len(args) - len(names))]
+    return [_hidden(item) if is_secret(name) else mask(item) for item, name in zip(args, padded_names, strict=True)]
 
 
 def mask_text(text: str) -> str:
-    """Return a text with the secrets in it hidden."""
+    """Return a text with its secrets masked."""
     if not _may_hold_secret(text):
         return text
     parts: list[str] = []
-    shown = 0
+    position = 0
     for start, end in find_secrets(text, is_secret):
-        parts += text[shown:start], MASK
-        shown = end
-    return "".join((*parts, text[shown:]))
+        parts += text[position:start], MASK
+        position = end
+    return "".join((*parts, text[position:]))
 
 
 def mask_json(text: str) -> str:
-    """Return JSON text with its secrets hidden; text that is no JSON, or is nested too deep to read, is taken as a message."""
+    """Return JSON text with its secrets masked; text that is not JSON, or is nested too deeply, is masked as a message."""
     # An escaped letter may be part of a name.
     if "\\u" not in text and not _may_hold_secret(text):
         return text
@@ -137,7 +136,7 @@ def mask_json(text: str) -> str:
 
 
 def _may_hold_secret(text: str) -> bool:
-    """Return whether the letters of a secret's name occur at all: a cheap look that lets most texts pass."""
+    """Return whether the letters of a secret's name occur at all: a cheap check that clears most texts."""
     if not _MAY_BIND.search(text):
         return False
     if "@" in text and ("://" in text or ":\\/\\/" in text):
@@ -167,7 +166,7 @@ def _pattern(more: tuple[str, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=16)
 def _needles(more: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Return a pattern of what a text has to hold, its punctuation aside, to hold a secret: the longest part of each pattern."""
+    """Return a pattern that must match a text, without its punctuation, for it to hold a secret: each pattern's longest part."""
     longest = {max(pattern.split("*"), key=len).encode() for pattern in _squeezed_patterns(more)}
     return re.compile(b"|".join(sorted({*longest, *_NAMELESS})))
 

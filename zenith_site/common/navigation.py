@@ -1,4 +1,4 @@
-"""The pages that the navigation leads to: each app registers its own in `navigation.py`."""
+"""The entries of the navigation: each app registers its pages in `navigation.py`."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class Section(IntEnum):
-    """The lists that the navigation shows, from top to bottom."""
+    """The sections of the navigation, from top to bottom."""
 
     WORK = 1
     MACHINES = 2
@@ -19,13 +19,13 @@ class Section(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A page.
+    """A link to a page.
 
     Attributes:
-        url_name: of a URL without arguments; an entry whose page does not exist is not drawn.
-        key: the letter that goes there after `g`; no two entries have the same.
-        place: among those of its section, from top to bottom.
-        staff: whether only staff may see it.
+        url_name: the name of a URL without arguments; an entry without such a page is not shown.
+        key: the unique letter that opens the page after `g`.
+        place: the position in its section, from top to bottom.
+        staff: whether only staff see it.
     """
 
     url_name: str
@@ -41,13 +41,13 @@ _ENTRIES: Final[list[Entry]] = []
 
 
 def register(*entries: Entry) -> None:
-    """Have the navigation lead to these pages."""
+    """Add these pages to the navigation."""
     _ENTRIES.extend(entries)
 
 
 @cache
 def sections() -> list[list[Entry]]:
-    """Return the entries of each section in their order. The first call imports every app's `navigation.py`: each page asks."""
+    """Return the entries of each section in order, cached. The first call imports every app's `navigation.py`."""
     autodiscover_modules("navigation")
     ordered = sorted(_ENTRIES, key=lambda entry: (entry.section, entry.place))
     return [list(entries) for _, entries in groupby(ordered, key=lambda entry: entry.section)]

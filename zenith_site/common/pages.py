@@ -1,12 +1,10 @@
-"""How every page answers: whole, in fragments, with a question, or with what came of an action.
+"""The responses of pages: a whole page, its fragments, a question, or the result of an action.
 
-1. `render_page` sends the page, or to htmx and to live updates only its fragments; each replaces
-   the element that has its id.
-2. `confirm` asks before a destructive action, `ask` for what an action needs: a page of its own, or in the page's dialog.
-3. `answer` ends an action: back to where it was started, or with toasts beside the page that is
-   still open, whose fragments are then read again.
+1. `render_page` returns the page; for htmx and live updates only its fragments, each of which replaces the element with its id.
+2. `confirm` asks before a destructive action, `ask` for an action's input: on a page of its own, or in the open page's dialog.
+3. `answer` ends an action: it redirects back, or shows toasts on the open page, which then reloads its fragments.
 
-docs/pages.md shows them at work.
+docs/pages.md has examples.
 """
 
 import re
@@ -21,12 +19,12 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags, url_has_allowed_host_and_scheme
 
-#: What differs between two renderings of the same state: tokens against forgery, and times as words.
+#: What differs between two renderings of the same state: CSRF tokens, and relative times.
 _VOLATILE: Final = re.compile(r'(?<=name="csrfmiddlewaretoken" value=")[^"]*|(<time[^>]*\sdata-relative[^>]*>)[^<]*')
 
 
 def wants_fragments(request: HttpRequest) -> bool:
-    """Whether the answer goes into a page that is open already."""
+    """Whether the response goes into a page that is already open."""
     htmx = getattr(request, "htmx", None)
     return bool(htmx) and not getattr(htmx, "history_restore_request", False)
 
@@ -39,11 +37,10 @@ def render_page(
     fragments: Sequence[str],
     status: int = 200,
 ) -> HttpResponse:
-    """Return a page, or its fragments for a page that is open.
+    """Return a page, or its fragments for a page that is already open.
 
-    `fragments` are templates whose root element has an id; they are rendered with `oob` set, upon
-    which the root carries `hx-swap-oob="true"`. They get an ETag over what they say (a weak one: it
-    says so little of the bytes), so a page that asks again hears 304 where nothing changed.
+    `fragments` are templates whose root element has an id; with `oob` set, they render `hx-swap-oob="true"` on it. The response
+    has a weak ETag over the fragments' content, so a page that asks again gets 304 if nothing changed.
     """
     if not wants_fragments(request):
         response = render(request, template, dict(context), status=status)
@@ -71,16 +68,16 @@ def confirm(
     fields: Iterable[tuple[str, object]] = (),
     danger: bool = True,
 ) -> HttpResponse:
-    """Ask before an action: the page's dialog shows the fragment, a browser without script the page.
+    """Ask for confirmation before an action, in the open page's dialog or, without JavaScript, on a page of its own.
 
     Args:
-        title: what is about to be done, as a short question: "Discard dead letters?".
-        sentence: what that means, with the count: "37 dead letters are discarded; their tasks stay."
-        action: the URL that the answer is posted to.
+        title: the action as a short question: "Discard dead letters?".
+        sentence: its effect, with the count: "37 dead letters are discarded; their tasks stay."
+        action: the URL that the form is posted to.
         button: the verb on the button: "Discard 37".
-        back: the page to return to, as a URL or a URL's name; `next` in the query goes before it.
-        fields: hidden fields of the form, as pairs; a name may come more than once.
-        danger: whether the button warns.
+        back: the page to return to, as a URL or a URL's name; `next` in the query has precedence.
+        fields: hidden fields of the form, as pairs; a name may occur more than once.
+        danger: whether the button is styled as dangerous.
     """
     context = {
         "title": title, "sentence": sentence, "action": action, "button": button,
@@ -101,7 +98,7 @@ def ask(
     fields: Iterable[tuple[str, object]] = (),
     danger: bool = False,
 ) -> HttpResponse:
-    """Ask before an action for what it needs, as `confirm` does; a form that is bound has been refused, and says why (422)."""
+    """Ask for an action's input, like `confirm`. A bound form is one with errors, which it shows (422)."""
     context = {
         "title": title, "sentence": sentence, "action": action, "button": button, "form": form,
         "back": back_to(request, back), "fields": list(fields), "danger": danger,
@@ -117,11 +114,11 @@ def answer(
     headers: Mapping[str, str] | None = None,
     leave: bool = False,
 ) -> HttpResponse:
-    """End an action whose outcome is in Django's messages.
+    """Return the response to an action whose result is in Django's messages.
 
-    Without script this is a redirect to `back` (a URL or a URL's name; a posted `next` goes before
-    it). With htmx the messages appear as toasts and the open page reads its fragments again, unless
-    `leave` sends it to `back` as well. `status` and `headers` count for htmx only.
+    Without JavaScript this redirects to `back` (a URL or a URL's name; a posted `next` has precedence). With htmx the messages
+    appear as toasts and the open page reloads its fragments, unless `leave` sends it to `back` as well. `status` and `headers`
+    apply to htmx only.
     """
     target = back_to(request, back)
     if not wants_fragments(request):
@@ -136,13 +133,13 @@ def answer(
 
 
 def back_to(request: HttpRequest, default: str) -> str:
-    """Return the page of this site that the request's `next` names, else `default` (a URL or a URL's name)."""
-    wanted = request.POST.get("next") or request.GET.get("next") or ""
-    if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
-        return wanted
+    """Return the request's `next` if it is a page of this site, else `default` (a URL or a URL's name)."""
+    next_url = request.POST.get("next") or request.GET.get("next") or ""
+    if url_has_allowed_host_and_scheme(next_url, {request.get_host()}, require_https=request.is_secure()):
+        return next_url
     return resolve_url(default)
 
 
 def _etag(html: str) -> str:
-    said = _VOLATILE.sub(r"\1", html)
-    return f'W/"{blake2b(said.encode(), digest_size=12).hexdigest()}"'
+    content = _VOLATILE.sub(r"\1", html)
+    return f'W/"{blake2b(content.encode(), digest_size=12).hexdigest()}"'

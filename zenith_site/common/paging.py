@@ -1,4 +1,4 @@
-"""What the API's lists share: refusing parameters that do not exist, and linking to the next page."""
+"""What the API's lists share: refusing unknown parameters, and linking to the next page."""
 
 from typing import Protocol
 
@@ -13,15 +13,15 @@ class _Filter(Protocol):
 
 
 def refuse_unknown(request: HttpRequest, known: type[BaseModel]) -> None:
-    """A mistyped filter must not pass for no filter at all. Raises InvalidQueryError."""
+    """Refuse unknown parameters, so that a mistyped filter is not silently ignored. Raises InvalidQueryError."""
     names = ", ".join(known.model_fields)
     unknown = request.GET.keys() - known.model_fields.keys()
     if unknown:
-        raise InvalidQueryError(*(Problem(name, f"no such parameter; known are: {names}") for name in sorted(unknown)))
+        raise InvalidQueryError(*(Problem(name, f"unknown parameter; the known ones are: {names}") for name in sorted(unknown)))
 
 
 def link_next(request: HttpRequest, response: HttpResponse, following: _Filter | None) -> None:
-    """Say where the list goes on, if it does, in the field `Link` (RFC 8288)."""
+    """Set the header `Link` (RFC 8288) to the next page, if there is one."""
     if following is not None:
         address = request.build_absolute_uri(f"{request.path}?{following.query_string()}")
         response["Link"] = f'<{address}>; rel="next"'

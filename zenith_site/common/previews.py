@@ -1,10 +1,10 @@
-"""Values as far as pages and lists show them: a task may have been sent with megabytes.
+"""Shortens values for pages and lists: a task's arguments may have megabytes.
 
-1. What is too long is cut: strings at their end, objects and lists behind the items that fit (`shorten`).
-2. Secrets are hidden in what is left. That is safe where whole items were dropped, but not at the end of a cut string: whether
-   `amqp://u:pass…` holds a password is seen at an `@` that is cut away. So `shorten_text` masks a bit more than it shows, and
-   shows nothing of what only later characters could tell to be a secret.
-3. PostgreSQL may give the beginning of a JSON text only, so that a list of large values reads none of them (`read_head`).
+1. Long values are cut: strings at their end, objects and lists after the items that fit (`shorten`).
+2. Secrets in the rest are masked. That is safe if whole items were dropped, but not at the end of a cut string: only an `@` that
+   was cut off tells that `amqp://u:pass…` holds a password. So `shorten_text` searches a bit more than it shows, and leaves out
+   what only later characters could identify as a secret.
+3. A list can read only the beginning of each JSON text from PostgreSQL, not whole large values (`read_head`).
 """
 
 import json
@@ -17,18 +17,18 @@ from zenith_site.common.secret_scanner import find_secrets
 
 #: Characters that pages and lists show of one value.
 SHOWN: Final = 8_000
-#: Of a value that is asked for alone: a task's own answer in the API, and a value's own page.
+#: Of a value shown alone: in the API's answer for one task, and on the value's own page.
 SHOWN_ALONE: Final = 1_000_000
-#: Of a value in a form, to be edited.
+#: Of a value that is edited in a form.
 EDITED: Final = 100_000
 #: Of a message in a row of a table.
 ROW: Final = 500
 ELLIPSIS: Final = "…"
 
-#: Characters behind what is shown that are looked at, too: no name, scheme or quote that begins a secret is longer.
+#: Characters beyond the shown ones that are searched too: no name, scheme or quote that begins a secret is longer.
 _MARGIN: Final = 500
 _URL: Final = re.compile(r":(?:\\?/){2}|%3a%2f%2f", re.IGNORECASE)
-#: Neither the password in a URL nor what stands before it has anything else in it.
+#: The characters of a URL up to the end of its password.
 _URL_RUN: Final = re.compile(r"""[^\s'"<>]*+""")
 _ELEMENT: Final = re.compile(r"<(?P<name>[\w.:-]+)(?:\s[^<>]*)?>(?P<content>(?:<!\[CDATA\[)?[^<]*)\Z")
 _TOKEN: Final = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*+")|(?P<mark>[\[\]{},:])|(?P<scalar>[^\s"\[\]{},:]+))', re.DOTALL)
@@ -36,12 +36,12 @@ _BROKEN_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 def shorten_text(text: str, limit: int = SHOWN, *, more: bool = False) -> str:
-    """Return the beginning of a text, its secrets hidden, and an ellipsis if something is left out.
+    """Return the beginning of a text with its secrets masked, and an ellipsis if something is left out.
 
     Args:
         text: any text.
         limit: how many of its characters are shown at most.
-        more: the text itself is the beginning of a longer one.
+        more: whether the text itself is the beginning of a longer one.
     """
     if len(text) <= limit and not more:
         return mask_text(text)
@@ -50,17 +50,17 @@ def shorten_text(text: str, limit: int = SHOWN, *, more: bool = False) -> str:
     if more or len(window) < len(text):
         end = max(0, min(limit, len(window) - _MARGIN, _undecided(window)))
     parts: list[str] = []
-    shown = 0
+    position = 0
     for start, stop in find_secrets(window, is_secret):
         if start >= end:
             break
-        parts += window[shown:start], MASK
-        shown = stop
-    return "".join((*parts, window[shown:end], ELLIPSIS))
+        parts += window[position:start], MASK
+        position = stop
+    return "".join((*parts, window[position:end], ELLIPSIS))
 
 
 def _undecided(window: str) -> int:
-    """Return from where on it takes what follows a text to tell whether it is a secret."""
+    """Return the position from which only the text's continuation tells whether it is a secret."""
     run = _URL_RUN.match(window[::-1])
     url = _URL.search(window, len(window) - (run.end() if run else 0))
     undecided = url.end() if url else len(window)
@@ -74,94 +74,94 @@ def _undecided(window: str) -> int:
 
 
 def shorten(value: Any, limit: int = SHOWN) -> tuple[Any, bool]:
-    """Return as much of a JSON value as so many characters hold, and whether something was left out.
+    """Return as much of a JSON value as fits into `limit` characters, and whether something was left out.
 
-    A string that was cut has its secrets hidden, and ends with an ellipsis; whatever else is left is for `mask`.
+    A cut string has its secrets masked and ends with an ellipsis; `mask` is for the rest.
     """
     cutter = _Cutter(limit)
     return cutter.value(value, STORED_DEPTH), cutter.cut
 
 
 class _Cutter:
-    """Takes of a value what fits."""
+    """Cuts a value to a number of characters."""
 
     def __init__(self, limit: int) -> None:
-        self._left = limit
+        self._room = limit
         self.cut = False
 
     def value(self, value: Any, levels: int) -> Any:
-        """Return what fits of a value."""
+        """Return the part of a value that fits."""
         if isinstance(value, str):
             return self._text(value)
         if not isinstance(value, dict | list | tuple):
-            self._left -= len(str(value)) if isinstance(value, float) else 8
+            self._room -= len(str(value)) if isinstance(value, float) else 8
             return value
-        self._left -= 2
+        self._room -= 2
         if not levels:
             return TOO_DEEP
         if isinstance(value, dict):
             return self._object(value, levels)
-        found = []
+        items = []
         for item in value:
-            if self._full():
+            if self._is_full():
                 break
-            found.append(self.value(item, levels - 1))
-        return found
+            items.append(self.value(item, levels - 1))
+        return items
 
     def _object(self, value: dict[Any, Any], levels: int) -> dict[Any, Any]:
-        found = {}
+        members = {}
         for name, item in value.items():
-            self._left -= len(str(name)) + 4
-            if self._full():
+            self._room -= len(str(name)) + 4
+            if self._is_full():
                 break
-            found[name] = self.value(item, levels - 1)
-        return found
+            members[name] = self.value(item, levels - 1)
+        return members
 
     def _text(self, text: str) -> str:
-        room = max(self._left, 0)
-        self._left -= len(text) + 4
+        room = max(self._room, 0)
+        self._room -= len(text) + 4
         if len(text) <= room:
             return text
         self.cut = True
         return shorten_text(text, room)
 
-    def _full(self) -> bool:
-        self.cut = self.cut or self._left <= 0
-        return self._left <= 0
+    def _is_full(self) -> bool:
+        self.cut = self.cut or self._room <= 0
+        return self._room <= 0
 
 
 def kept_of(limit: int) -> int:
-    """Return how much of a JSON text to read so that `limit` characters of its value can be shown."""
+    """Return how many characters of a JSON text to read to show `limit` characters of its value."""
     return 2 * (limit + _MARGIN)
 
 
 def read_head(text: str, kept: int) -> tuple[Any, bool]:
-    """Return the value of a JSON text, or what its first `kept` characters hold of it, and whether it is longer.
+    """Return the value of a JSON text, or of its first `kept` characters, and whether it is longer.
 
-    Raises ValueError or RecursionError for a text that is no JSON.
+    Raises ValueError or RecursionError if the text is not JSON.
     """
     if len(text) <= kept:
         return json.loads(text), False
     text = text[:kept]
     closing: list[str] = []
-    # The text up to the end of the newest item that is whole, and what closes it there.
+    # The text up to the end of the last complete item, and what closes it there.
     whole, before, position = "", "", 0
-    while (found := _TOKEN.match(text, position)) and (found["scalar"] is None or found.end() < len(text)):
-        mark = found["mark"] or ""
+    while (token := _TOKEN.match(text, position)) and (token["scalar"] is None or token.end() < len(text)):
+        mark = token["mark"] or ""
         if mark in ("[", "{"):
             closing.append("]" if mark == "[" else "}")
         elif mark in ("]", "}"):
             if closing[-1:] != [mark]:
-                raise ValueError("no JSON: closes what it has not opened")
+                raise ValueError("not JSON: it closes a bracket that is not open")
             closing.pop()
-        position = found.end()
-        is_name = found["string"] is not None and closing[-1:] == ["}"] and before in ("{", ",")
+        position = token.end()
+        is_name = token["string"] is not None and closing[-1:] == ["}"] and before in ("{", ",")
         if mark not in (",", ":") and not is_name:
             whole = text[:position] + "".join(reversed(closing))
         before = mark or "value"
     rest = text[position:].lstrip()
     if rest.startswith('"') and (not closing or closing[-1] == "]" or before == ":"):
-        begun = json.loads(_BROKEN_ESCAPE.sub("", rest) + '"')
-        string = json.dumps(shorten_text(begun, len(begun), more=True))
+        beginning = json.loads(_BROKEN_ESCAPE.sub("", rest) + '"')
+        string = json.dumps(shorten_text(beginning, len(beginning), more=True))
         whole = text[: len(text) - len(rest)] + string + "".join(reversed(closing))
     return json.loads(whole or "null"), True

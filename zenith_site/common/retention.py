@@ -1,4 +1,4 @@
-"""The registry of what is kept for some time only, beside what tasks_app/maintenance/retention.py removes itself."""
+"""The registry of retention rules, in addition to those of tasks_app/maintenance/retention.py itself."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ class Rule:
     """One kind of rows, and how long they are kept.
 
     Attributes:
-        name: what they are called by people and in JSON.
-        sentence: which of them are removed.
-        prune: removes them, and yields how many rows after each transaction.
-        count: returns how many there are to remove now; None where nobody can say.
+        name: the rows' name for people and in JSON.
+        sentence: which rows are removed.
+        prune: removes them, and yields the number of rows after each transaction.
+        count: returns how many rows are to be removed now; None if that is unknown.
     """
 
     name: str
@@ -26,10 +26,10 @@ _REGISTERED: Final[dict[str, Rule]] = {}
 
 
 def register(name: str, sentence: str, prune: Callable[[], int], count: Callable[[], int] | None = None) -> None:
-    """Have rows pruned with the rest; `prune` returns how many it removed, `count` how many there are to remove."""
+    """Register rows for pruning; `prune` returns how many it removed, `count` how many there are to remove."""
     _REGISTERED[name] = Rule(name, sentence, lambda: iter([prune()]), count)
 
 
 def registered() -> list[Rule]:
-    """Return the rules of others, in the order in which they were registered."""
+    """Return the registered rules, in the order of their registration."""
     return list(_REGISTERED.values())

@@ -1,13 +1,13 @@
 """Finding secrets in text: in messages, in tracebacks, and in the strings of arguments and results.
 
-1. One pattern runs through the text from left to right and stops wherever a secret may follow: at a name with `=` or `:`
-   behind it, an option of a command line, a URL with a password, `Bearer` and `Basic`, a private key, an element of XML.
-2. If the name is a secret's, `secret_values` says where its value ends. The value is hidden, and the search goes on behind it.
-3. If it is not, the search goes on right behind the name, because in `login failed: password=x` its value begins with another.
+1. One pattern scans the text from left to right and stops wherever a secret may follow: at a name before `=` or `:`, a command
+   line's option, a URL with a password, `Bearer` and `Basic`, a private key, an XML element.
+2. If the name is a secret's, `secret_values` says where its value ends. The value is masked, and the search continues after it.
+3. If not, the search continues right after the name: in `login failed: password=x` the value begins with another name.
 
-A name before white space alone is prose: `password is wrong` and `PASSWORD hunter2` stay as they are, since nothing tells
-the second from `TOKEN expired`. A quoted word behind a name is hidden (`PASSWORD 'hunter2'`, as in SQL), and so is what
-follows an option (`--password hunter2`).
+A name followed only by white space is prose: `password is wrong` and `PASSWORD hunter2` stay as they are, since nothing
+distinguishes the second from `TOKEN expired`. A quoted word after a name is masked (`PASSWORD 'hunter2'`, as in SQL), and so is
+what follows an option (`--password hunter2`).
 """
 
 import re
@@ -16,11 +16,11 @@ from typing import Final
 
 from zenith_site.common.secret_values import Extent, Place, Span, value_span
 
-#: How far back a line's beginning is looked for; a name that stands farther in does not begin its line.
+#: How far back the start of a line is searched; a name farther to the right does not begin its line.
 _MAX_INDENT: Final = 80
 _MAX_NAME: Final = 200
 
-# At most characters two looks fail, which is what most of the time is spent on.
+# At most characters the two lookaheads fail at once, which keeps the scan fast.
 _CANDIDATE: Final = re.compile(
     r"""
     (?=[:%<])(?:
@@ -51,7 +51,7 @@ _HEADER: Final = re.compile(r".*(?:authorization|cookie)", re.IGNORECASE)
 
 
 def find_secrets(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
-    """Yield the start and end of each secret in a text, in their order.
+    """Yield the start and end of each secret in a text, in order.
 
     Args:
         text: any text.
@@ -73,8 +73,8 @@ def _hidden_span(text: str, candidate: re.Match[str], is_secret: Callable[[str],
         return candidate.span(group)
     if group == "key":
         return _key_span(text, candidate.end())
-    named = {"content": "element", "option": "option"}.get(group, "name")
-    if not any(map(is_secret, _names(text, *candidate.span(named)))):
+    name_group = {"content": "element", "option": "option"}.get(group, "name")
+    if not any(map(is_secret, _names(text, *candidate.span(name_group)))):
         return None
     if group == "content":
         return candidate.span(group)
@@ -117,7 +117,7 @@ def _kind(separator: str) -> str:
 
 
 def _indent(text: str, start: int) -> int | None:
-    """Return the column of a name that begins its line, a list's dash aside; None for another name."""
+    """Return the column of a name that begins its line, apart from a list's dash; None if it does not."""
     head = text[max(0, start - _MAX_INDENT) : start]
     line = head.rfind("\n") + 1
     if not line and start > _MAX_INDENT:

@@ -1,10 +1,10 @@
-"""Where the value behind a secret's name begins and ends in a text.
+"""Finds where the value after a secret's name begins and ends in a text.
 
-A value is a run of words, quoted strings, and brackets with all that they hold; what follows decides where it ends.
-If that is uncertain, the value is the longer one: a quote or bracket that nothing closes reaches to the end of the text.
+A value is a run of words, quoted strings, and brackets with their content; what follows decides where it ends. If that is
+uncertain, the longer reading counts: an unclosed quote or bracket reaches to the end of the text.
 
-Everything reads forward, and no character more than a few times, so the time is linear in the text's length. Nothing
-recurses. Where a value ends depends on what follows it and not on the value, so that a masked text stays as it is.
+The text is read forward, each character only a few times, so the time is linear in its length. Nothing recurses. The end of a
+value depends on what follows it, not on the value, so masking a masked text does not change it.
 """
 
 import re
@@ -24,7 +24,7 @@ class Extent(Enum):
     WORD = auto()
     #: To the end of the line or of the quotes around it, as in `-H 'Cookie: a=b; c=d'`.
     HEADER = auto()
-    #: To the end of the line, or to what names another value, as in YAML, in INI files and in what `env` prints.
+    #: To the end of the line or the next name, as in YAML, INI files and the output of `env`.
     LINE = auto()
 
 
@@ -32,9 +32,9 @@ class Place(NamedTuple):
     """How a value is bound to its name.
 
     Attributes:
-        extent: how far it may reach.
+        extent: how far the value may reach.
         separator: `=`, `:`, or `%` and a digit: an encoded separator, and how many times its `%` was encoded again.
-        indent: the column of the name, if nothing but a list's dash stands before it in its line.
+        indent: the column of the name, if only a list's dash precedes it in its line.
     """
 
     extent: Extent = Extent.WORD
@@ -119,7 +119,7 @@ def _run_end(text: str, start: int, boundary: re.Pattern[str]) -> int:
     end = _pieces_end(text, start, boundary, 1)
     if text.find("\\", start, end) < 0:
         return end
-    # JSON in JSON in a repr: how many backslashes stand for one cannot be seen, so the longest reading counts.
+    # JSON in JSON in a repr: how many backslashes stand for one is unknown, so the longest reading counts.
     return max(end, *(_pieces_end(text, start, boundary, scale) for scale in (2, 4)))
 
 
@@ -139,7 +139,7 @@ def _pieces_end(text: str, start: int, boundary: re.Pattern[str], scale: int) ->
 
 
 def _bracket_end(text: str, position: int, scale: int) -> int:
-    """Return the position behind the bracket that closes the one before `position`."""
+    """Return the position after the bracket that closes the one before `position`."""
     depth = 1
     while depth and (found := _STRUCTURE.search(text, position)):
         position = found.end()
@@ -151,7 +151,7 @@ def _bracket_end(text: str, position: int, scale: int) -> int:
 
 
 def _quoted_end(text: str, opening: re.Match[str], scale: int) -> int:
-    """Return the position behind the quote that closes an opening one."""
+    """Return the position after the quote that closes an opening one."""
     escapes, mark = len(opening["quote"]) - 1, opening["quote"][-1]
     if not escapes and text.startswith(mark * 2, opening.end()):
         mark *= 3
@@ -172,7 +172,7 @@ def _closing(mark: str, escapes: int, scale: int) -> re.Pattern[str]:
 
 @lru_cache(maxsize=100)
 def _boundary(extent: Extent, separator: str) -> re.Pattern[str]:
-    """Return a pattern of what ends a value, or begins a part of it that has an end of its own."""
+    """Return a pattern of what ends a value, or begins a quoted or bracketed part of it."""
     ends = {Extent.WORD: _word_ends, Extent.HEADER: _header_ends, Extent.LINE: _line_ends}[extent](separator)
     return re.compile(rf"(?!\w)(?:{_PIECES} | (?P<end>{'|'.join(ends)}))", re.VERBOSE)
 

@@ -1,4 +1,4 @@
-"""Paths of pages, with and without the sub path that a proxy serves the site below (`ZENITH_PUBLIC_URL`)."""
+"""Paths of pages, with and without the sub path below which a proxy serves the site (`ZENITH_PUBLIC_URL`)."""
 
 from django.conf import settings
 from django.urls import get_script_prefix, reverse
@@ -10,8 +10,8 @@ def site_root() -> str:
 
 
 def page_path(name: str, *args: object) -> str:
-    """Return the path of a page below the site's root, as rows keep it and `public_url()` takes it.
+    """Return the path of a page without the sub path: the form for rows and for `public_url()`.
 
-    `reverse()` puts the sub path before it or does not, depending on the thread in which it is called.
+    Whether `reverse()` adds the sub path depends on the thread that calls it.
     """
     return reverse(name, args=args).removeprefix(get_script_prefix().rstrip("/"))

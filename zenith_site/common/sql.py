@@ -1,6 +1,6 @@
-"""SQL in files, as procrastinate keeps its own: a room's `queries.sql` holds its longer statements, each with a name.
+"""SQL in files, as in procrastinate: a package's `queries.sql` holds its longer statements, each with a name.
 
-A statement begins with `-- name --`; the comments below say what it is for and are not sent.
+A statement begins with `-- name --`; the comments below it say what it is for and are not sent.
 """
 
 import re

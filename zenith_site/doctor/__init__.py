@@ -1,6 +1,7 @@
-"""`manage.py doctor`: what is wrong with an installation, each finding with the command or the setting that mends it.
+"""`manage.py doctor`: finds what is wrong with an installation, and names the command or the setting that fixes it.
 
 1. A check is a function that yields findings, registered under its name (`registry`).
-2. `servers` looks at PostgreSQL, Redis and all clocks, `place` at this machine and its settings; apps have theirs in `doctor.py`.
-3. A check that needs a server which does not answer is skipped: one finding says that, and not ten.
+2. `servers` checks PostgreSQL, Redis and all clocks, `place` this machine and its settings; each app's checks are in its
+   `doctor.py`.
+3. A check that needs an unreachable server is skipped, so that one finding says so and not ten.
 """

@@ -1,4 +1,4 @@
-"""What parts of Zenith met and nobody foresaw."""
+"""Faults: unexpected errors of Zenith's own loops."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ from zenith_site.doctor.registry import REDIS, Finding, check, error
 
 @check("Zenith's own parts", REDIS)
 def parts() -> Iterator[Finding]:
-    """No loop of an engine or an agent meets errors that nobody foresaw."""
+    """No loop of an engine or an agent fails with unexpected errors."""
     for fault in faults.recent():
         yield error(
             f"{fault.part} fails{f' at {fault.item}' if fault.item else ''} ({fault.place}): {fault.error}",
-            "its log has the traceback; it tries again by itself, and the other parts go on",
+            "see its log for the traceback; it retries by itself, and the other parts keep running",
         )

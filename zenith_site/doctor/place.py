@@ -15,7 +15,7 @@ from zenith_site.doctor.registry import Finding, check, error, warning
 from zenith_site.launch.readiness import answers_elsewhere
 from zenith_site.tracing import environment
 
-#: Shares of a disk that should be free, and must be.
+#: The share of a disk that should be free, and the share that must be.
 ROOM: Final = 0.10
 NO_ROOM: Final = 0.02
 _PIN: Final = re.compile(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)[ ]*(?:;(.*))?$", re.M)
@@ -26,73 +26,73 @@ def versions() -> Iterator[Finding]:
     """The installed packages are those that this version was tested with."""
     pins = (settings.BASE_DIR / "requirements.txt").read_text("utf-8")
     tested: dict[str, list[str]] = {}
-    elsewhere = set()
+    optional = set()
     for name, version, condition in _PIN.findall(pins):
         tested.setdefault(name, []).append(version)
-        # Under a condition it may belong to another system or Python.
-        elsewhere |= {name} if condition else set()
-    found = {name: _installed(name) for name in tested}
+        # A condition may name another system or Python version.
+        optional |= {name} if condition else set()
+    installed = {name: _installed(name) for name in tested}
     wrong = [
-        f"{name} {found[name] or 'missing'} (tested with {' or '.join(versions)})"
+        f"{name} {installed[name] or 'missing'} (tested with {' or '.join(versions)})"
         for name, versions in tested.items()
-        if found[name] not in versions and not (found[name] is None and name in elsewhere)
+        if installed[name] not in versions and not (installed[name] is None and name in optional)
     ]
-    if environment.wanted() and (absent := environment.missing()):
-        yield warning(f"Traces are asked for, but {absent} is not installed", environment.INSTALL)
+    if environment.is_enabled() and (absent := environment.missing()):
+        yield warning(f"Tracing is enabled, but {absent} is not installed", environment.INSTALL)
     if wrong:
-        yield warning(f"Other versions than tested: {', '.join(wrong)}", "pip install -r requirements.txt")
+        yield warning(f"Untested versions: {', '.join(wrong)}", "pip install -r requirements.txt")
 
 
 @check("settings")
 def own_checks() -> Iterator[Finding]:
-    """Django's own checks, and what production needs."""
+    """Django's own checks pass, and production has the settings that it needs."""
     for message in checks.run_checks():
         if message.level >= checks.WARNING and not message.is_silenced():
             finding = error if message.level >= checks.ERROR else warning
             yield finding(f"{message.msg} ({message.id})", message.hint or "see Django's documentation of this check")
     if settings.ZENITH_ENV != "production" and settings.ZENITH_HOST not in ("127.0.0.1", "::1", "localhost"):
         yield warning(
-            f"Zenith listens on {settings.ZENITH_HOST} as in development: cookies are not secure, and secrets are generated",
+            f"Zenith listens on {settings.ZENITH_HOST} in development mode: cookies are not secure, and secrets are generated",
             "ZENITH_ENV=production",
         )
     if settings.ZENITH_ENV == "production" and set(settings.ALLOWED_HOSTS) <= {"localhost", "127.0.0.1", "[::1]"}:
-        yield error("Nobody can reach Zenith by its public name", "ZENITH_ALLOWED_HOSTS=zenith.example.com, with your own name")
+        yield error("Zenith cannot be reached by its public name", "ZENITH_ALLOWED_HOSTS=zenith.example.com, with your own name")
     if settings.ZENITH_ENV == "production" and not settings.ZENITH_METRICS_TOKEN:
-        yield warning("/metrics tells the names of tasks and queues to everybody", "ZENITH_METRICS_TOKEN=$(openssl rand -hex 32)")
+        yield warning("/metrics shows the names of tasks and queues to everybody", "ZENITH_METRICS_TOKEN=$(openssl rand -hex 32)")
 
 
 @check("disk")
 def disk() -> Iterator[Finding]:
-    """There is room where the data directory lies."""
+    """The data directory's disk has room."""
     place = next(path for path in (settings.ZENITH_DATA_DIR, *settings.ZENITH_DATA_DIR.parents) if path.exists())
     usage = shutil.disk_usage(place)
     free = usage.free / usage.total
     if free < ROOM:
         finding = error if free < NO_ROOM else warning
         yield finding(
-            f"{100 * free:.0f} % of the disk under {place} are free ({usage.free / 2**30:.1f} GiB)",
-            "make room; `manage.py prune` removes what is older than ZENITH_RETENTION_DAYS",
+            f"Only {100 * free:.0f} % of the disk that holds {place} is free ({usage.free / 2**30:.1f} GiB)",
+            "free up space; `manage.py prune` removes what is older than ZENITH_RETENTION_DAYS",
         )
 
 
 @check("the data directory")
 def data_directory() -> Iterator[Finding]:
-    """It can be written, and only its owner reads the secrets."""
+    """The data directory is writable, and only its owner can read the secrets."""
     place: Path = settings.ZENITH_DATA_DIR
     if place.exists() and not _is_writable(place):
-        yield error(f"{place} cannot be written", f"chown -R $(id -un) {place}, or name another in ZENITH_DATA_DIR")
+        yield error(f"{place} is not writable", f"chown -R $(id -un) {place}, or set ZENITH_DATA_DIR to another directory")
     secrets = place / "secrets"
     for path in (secrets, *secrets.glob("*")) if secrets.exists() else ():
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            yield error(f"Others than its owner may read {path}", f"chmod go= {path}, and change the secret")
+            yield error(f"Other users can read {path}", f"chmod go= {path}, and change the secret")
 
 
 @check("the port")
 def port() -> Iterator[Finding]:
-    """Where Zenith is to listen, nobody else does."""
+    """No other program listens on Zenith's port."""
     host, number = settings.ZENITH_HOST, settings.ZENITH_PORT
     if answers_elsewhere(host, number):
-        yield error(f"Something that is not Zenith listens on port {number} of {host}", "end it, or set ZENITH_PORT to another")
+        yield error(f"A program that is not Zenith listens on port {number} of {host}", "stop it, or set ZENITH_PORT to another")
 
 
 def _installed(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The checks, and running them."""
+"""The registry of checks, and how they run."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ REDIS: Final = "Redis"
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding, or the result of a check."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -27,7 +27,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, and what mends it: a command, a setting, or both."""
+    """One problem and its fix: a command, a setting, or both."""
 
     level: Level
     what: str
@@ -39,7 +39,7 @@ Function = Callable[[], Iterable[Finding]]
 
 @dataclass(frozen=True)
 class Check:
-    """A named function, and the servers that it cannot do without."""
+    """A named function, and the servers that it needs."""
 
     name: str
     function: Function
@@ -48,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found. It is skipped where `missing` names a server that does not answer."""
+    """The findings of a check. It was skipped if `missing` names a server that does not answer."""
 
     name: str
     findings: tuple[Finding, ...]
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def level(self) -> Level:
-        """The worst of its findings."""
+        """The level of the worst finding."""
         if self.missing:
             return Level.SKIPPED
         levels = [finding.level for finding in self.findings]
@@ -67,7 +67,7 @@ CHECKS: Final[dict[str, Check]] = {}
 
 
 def check(name: str, *needs: str) -> Callable[[Function], Function]:
-    """Register a check; those that find out whether a server answers are named like it."""
+    """Register a check; one that checks whether a server answers has the server's name."""
 
     def register(function: Function) -> Function:
         CHECKS[name] = Check(name, function, needs)
@@ -77,41 +77,41 @@ def check(name: str, *needs: str) -> Callable[[Function], Function]:
 
 
 def error(what: str, fix: str) -> Finding:
-    """Return a finding that stops tasks, or will."""
+    """Return a finding that stops tasks, now or soon."""
     return Finding(Level.ERROR, what, fix)
 
 
 def warning(what: str, fix: str) -> Finding:
-    """Return a finding that stops nothing yet."""
+    """Return a finding that does not stop anything yet."""
     return Finding(Level.WARNING, what, fix)
 
 
 def run(names: Iterable[str] = ()) -> list[Result]:
-    """Run these checks, or all; first of all those that tell whether the servers answer, which the others need."""
+    """Run these checks, or all. Those of the servers come first, because the others depend on them."""
     autodiscover_modules("doctor")
-    wanted = set(names) or set(CHECKS)
-    away: set[str] = set()
+    selected = set(names) or set(CHECKS)
+    unreachable: set[str] = set()
     results = []
     for item in sorted(CHECKS.values(), key=lambda item: item.name not in (POSTGRESQL, REDIS)):
-        if item.name not in wanted and item.name not in (POSTGRESQL, REDIS):
+        if item.name not in selected and item.name not in (POSTGRESQL, REDIS):
             continue
-        result = _run(item, away)
+        result = _run(item, unreachable)
         if item.name in (POSTGRESQL, REDIS) and result.findings:
-            away.add(item.name)
-        if item.name in wanted or result.level == Level.ERROR:
+            unreachable.add(item.name)
+        if item.name in selected or result.level == Level.ERROR:
             results.append(result)
     return results
 
 
-def _run(item: Check, away: set[str]) -> Result:
-    missing = next((server for server in item.needs if server in away), "")
+def _run(item: Check, unreachable: set[str]) -> Result:
+    missing = next((server for server in item.needs if server in unreachable), "")
     if missing:
         return Result(item.name, (), missing)
     try:
         return Result(item.name, tuple(item.function()))
     except UNAVAILABLE as failed:
-        said = " ".join(str(failed).split()) or type(failed).__name__
-        return Result(item.name, (error(f"could not be checked: {said}", "look at the findings above, then run this again"),))
+        reason = " ".join(str(failed).split()) or type(failed).__name__
+        return Result(item.name, (error(f"could not be checked: {reason}", "fix the findings above, then run this again"),))
     except Exception as bug:
         logger.debug("The check failed", exc_info=True)
         return Result(item.name, (error(f"could not be checked: {type(bug).__name__}: {bug}", "report it: the check has a bug"),))

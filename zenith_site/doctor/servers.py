@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis, what they were told to do, and everybody's clock."""
+"""PostgreSQL and Redis, their settings, and all clocks."""
 
 import time
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from django.db import OperationalError, connection
 from zenith_site import schema
 from zenith_site.common.sessions import REMEDY, has_own_session
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
-from zenith_site.embedded.redis import MENDED, PACKAGED, is_packaged
+from zenith_site.embedded.redis import PACKAGED, REMEDY_FOR_PACKAGED, is_packaged
 from zenith_site.env import without_password
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import client
 
-#: The oldest that work: Django 5.2's, and the first Redis with XAUTOCLAIM.
+#: The oldest supported versions: that of Django 5.2, and the first Redis with XAUTOCLAIM.
 OLDEST_POSTGRESQL: Final = 140_000
 OLDEST_REDIS: Final = (6, 2)
-#: Shares of connections and of memory in use from which there is a warning.
+#: The share of connections or of memory in use above which there is a warning.
 FULL: Final = 0.8
 #: Seconds that two clocks may differ before a warning, and before an error.
 SKEW: Final = 2.0
@@ -27,14 +27,14 @@ SKEW_BAD: Final = 30.0
 
 @check(POSTGRESQL)
 def postgresql() -> Iterator[Finding]:
-    """It answers, and is new enough."""
+    """The server answers, and is new enough."""
     place = "{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     try:
         connection.ensure_connection()
     except OperationalError as failed:
         yield error(
             f"PostgreSQL at {place} does not answer: {' '.join(str(failed).split())}",
-            "start it, or correct DATABASE_URL; where it is not set, `manage.py up` starts one",
+            "start it, or correct DATABASE_URL; if that is not set, `manage.py up` starts PostgreSQL",
         )
         return
     version = _setting("server_version_num")
@@ -44,29 +44,29 @@ def postgresql() -> Iterator[Finding]:
 
 @check(REDIS)
 def redis_answers() -> Iterator[Finding]:
-    """It answers, and is new enough."""
+    """The server answers, and is new enough."""
     import redis
 
     try:
-        found: Any = client().info("server")
+        info: Any = client().info("server")
     except redis.RedisError as failed:
         yield error(
             f"Redis at {without_password(settings.ZENITH_REDIS_URL)} does not answer: {' '.join(str(failed).split())}",
-            "start it, or correct REDIS_URL; where it is not set, `manage.py up` starts one",
+            "start it, or correct REDIS_URL; if that is not set, `manage.py up` starts Redis",
         )
         return
-    version = str(found["redis_version"])
+    version = str(info["redis_version"])
     if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
         yield error(f"Redis is version {version}", "upgrade it to 6.2 or newer")
 
 
 @check("Redis' package", REDIS)
 def packaged_redis() -> Iterator[Finding]:
-    """Redis is not the old one of a Python package, which is there so that `manage.py up` works everywhere."""
-    found: Any = client().info("server")
-    # A server of somebody else's may not say what it is.
-    if settings.ZENITH_EMBEDDED_REDIS and is_packaged(str(found.get("executable", ""))):
-        yield warning(PACKAGED.format(found["redis_version"]), MENDED)
+    """Redis is not the old version in a Python package, which exists so that `manage.py up` works everywhere."""
+    info: Any = client().info("server")
+    # A hosted server may not name its executable.
+    if settings.ZENITH_EMBEDDED_REDIS and is_packaged(str(info.get("executable", ""))):
+        yield warning(PACKAGED.format(info["redis_version"]), REMEDY_FOR_PACKAGED)
 
 
 @check("migrations", POSTGRESQL)
@@ -74,25 +74,25 @@ def migrations() -> Iterator[Finding]:
     """The database has every table and column that this version needs."""
     missing = schema.unapplied()
     if missing:
-        yield error(f"{len(missing)} migrations are not applied, the first of them {missing[0]}", "manage.py migrate")
+        yield error(f"{len(missing)} migrations are not applied, starting with {missing[0]}", "manage.py migrate")
 
 
 @check("PostgreSQL's sessions", POSTGRESQL)
 def sessions() -> Iterator[Finding]:
-    """No pooler in transaction mode stands before it."""
+    """No pooler in transaction mode is in front of PostgreSQL."""
     if not has_own_session():
         yield error("PgBouncer or another pooler shares PostgreSQL's sessions, so engines and agents do not start work", REMEDY)
 
 
 @check("PostgreSQL's settings", POSTGRESQL)
 def postgresql_settings() -> Iterator[Finding]:
-    """What is committed stays, and there is room for connections."""
-    for name, risk in (("fsync", "a crash of the machine can destroy the database"), ("autovacuum", "tables grow for ever")):
+    """Committed data is durable, and there is room for connections."""
+    for name, risk in (("fsync", "a crash of the machine can destroy the database"), ("autovacuum", "tables grow without limit")):
         if _setting(name) != "on":
             yield error(f"PostgreSQL runs with {name} = off: {risk}", f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();")
     if _setting("synchronous_commit") == "off":
         yield warning(
-            "PostgreSQL runs with synchronous_commit = off: a crash can lose tasks that a caller was told are accepted",
+            "PostgreSQL runs with synchronous_commit = off: a crash can lose tasks that were already accepted",
             "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();",
         )
     with connection.cursor() as cursor:
@@ -101,61 +101,61 @@ def postgresql_settings() -> Iterator[Finding]:
     if used > FULL * most:
         yield warning(
             f"{used} of {most} connections to PostgreSQL are in use",
-            f"ALTER SYSTEM SET max_connections = {2 * most}; and restart it, or put PgBouncer with pool_mode = session in front",
+            f"ALTER SYSTEM SET max_connections = {2 * most}; and a restart, or PgBouncer with pool_mode = session in front of it",
         )
 
 
 @check("PostgreSQL's role", POSTGRESQL)
 def postgresql_role() -> Iterator[Finding]:
-    """Zenith is no superuser there: one runs programs on PostgreSQL's machine."""
+    """Zenith's role is not a superuser: a superuser can run programs on PostgreSQL's machine."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user")
         name, is_superuser = cursor.fetchone()
     if is_superuser:
         yield warning(
-            f"The role {name} of DATABASE_URL is a superuser: whoever has the address can run programs on its machine",
+            f"The role {name} of DATABASE_URL is a superuser: anybody with this address can run programs on PostgreSQL's machine",
             f"ALTER ROLE {connection.ops.quote_name(name)} NOSUPERUSER; as another superuser, or a role that only owns its data",
         )
 
 
 @check("Redis' eviction policy", REDIS)
 def eviction() -> Iterator[Finding]:
-    """Nothing is thrown away to make room, and there is room."""
+    """Redis evicts nothing, and has free memory."""
     memory: Any = client().info("memory")
     policy = memory["maxmemory_policy"]
     if policy != "noeviction":
         yield error(
-            f"Redis may throw away messages and events when it is full: maxmemory-policy is {policy}",
+            f"Redis may evict messages and events when it is full: maxmemory-policy is {policy}",
             "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
         )
     if memory["maxmemory"] and memory["used_memory"] > FULL * memory["maxmemory"]:
         share = 100 * memory["used_memory"] / memory["maxmemory"]
         yield warning(
             f"Redis uses {share:.0f} % of its maxmemory; once it is full, dispatches are refused",
-            f"redis-cli CONFIG SET maxmemory {2 * memory['maxmemory']}, and look why the queues are long: manage.py doctor",
+            f"redis-cli CONFIG SET maxmemory {2 * memory['maxmemory']}, and find out why the queues are long: manage.py doctor",
         )
 
 
 @check("Redis' persistence", REDIS)
 def persistence() -> Iterator[Finding]:
-    """Messages and events outlive a restart of Redis."""
-    found: Any = client().info("persistence")
-    if not found.get("aof_enabled"):
+    """Messages and events survive a restart of Redis."""
+    info: Any = client().info("persistence")
+    if not info.get("aof_enabled"):
         yield warning(
-            "Redis keeps no append-only file: a restart loses reports that are not recorded yet, and finished tasks run again",
+            "Redis has no append-only file: a restart loses reports that are not recorded yet, and finished tasks run again",
             "redis-cli CONFIG SET appendonly yes, and the same in redis.conf",
         )
-    elif found.get("aof_last_write_status") != "ok":
-        yield error("Redis cannot write its append-only file", "make room on its disk; its log says why")
+    elif info.get("aof_last_write_status") != "ok":
+        yield error("Redis cannot write its append-only file", "free up space on its disk; its log says why")
 
 
 @check("clocks of the servers", POSTGRESQL, REDIS)
 def server_clocks() -> Iterator[Finding]:
-    """This machine, PostgreSQL and Redis agree what time it is."""
+    """The clocks of this machine, PostgreSQL and Redis agree."""
     for name, ask in (("PostgreSQL", _postgresql_time), ("Redis", redis_time)):
         before = time.time()
         theirs = ask()
-        # Halfway there and back; the answer is as exact as the way is short.
+        # The reading is taken to be from the middle of the round trip.
         yield from skew_of(f"The clock of {name}", theirs - (before + time.time()) / 2, "this machine's")
 
 
@@ -170,12 +170,12 @@ def worker_clocks() -> Iterator[Finding]:
 
 
 def skew_of(whose: str, seconds: float, other: str) -> Iterator[Finding]:
-    """Yield what is to be said of a clock that is so many seconds ahead (or behind, where negative)."""
+    """Yield a finding if a clock is too many seconds ahead (or behind, if negative)."""
     if abs(seconds) <= SKEW:
         return
     direction = "ahead of" if seconds > 0 else "behind"
     finding = error if abs(seconds) > SKEW_BAD else warning
-    yield finding(f"{whose} is {abs(seconds):.0f} s {direction} {other}", "keep it with NTP there: timedatectl set-ntp true")
+    yield finding(f"{whose} is {abs(seconds):.0f} s {direction} {other}", "synchronize it with NTP: timedatectl set-ntp true")
 
 
 def redis_time() -> float:

@@ -1,7 +1,8 @@
-"""A real PostgreSQL and a real Redis, run from Python packages where none is configured.
+"""A real PostgreSQL and a real Redis from Python packages, for when none is configured.
 
-The life of an embedded server: `addresses()` says where it is or will be; `EmbeddedServers.start()` creates its data on the
-first start, clears what a killed run left, starts it on loopback and waits until it answers; `stop()` shuts it down cleanly.
+The life of an embedded server: `addresses()` returns its address, before the first start too; `EmbeddedServers.start()` creates
+its data on the first start, ends what a killed run left, starts it on loopback and waits until it answers; `stop()` shuts it down
+cleanly.
 """
 
 from zenith_site.embedded.errors import EmbeddedError

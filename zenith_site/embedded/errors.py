@@ -1,5 +1,5 @@
-"""What can go wrong with an embedded server, each said in one line that a person can act on."""
+"""Errors of the embedded servers."""
 
 
 class EmbeddedError(Exception):
-    """An embedded server cannot be run; its text is one line for the terminal."""
+    """An embedded server cannot run; the text is one line for the terminal that says what to do."""

@@ -14,13 +14,13 @@ LOCK_FILE = "up.lock"
 
 
 class DataDirectoryLock:
-    """A lock that the kernel gives back when its holder dies, however it dies.
+    """A lock on the data directory, which the kernel releases when its holder dies, however it dies.
 
     Arguments:
-        data_dir: created when missing.
-        address: what the holder tells a second one.
+        data_dir: created if missing.
+        address: the holder's address, for the message to a second `up`.
     Raises:
-        EmbeddedError: on entering, when another process holds it.
+        EmbeddedError: on entering, if another process holds the lock.
     """
 
     def __init__(self, data_dir: Path, address: str) -> None:
@@ -37,7 +37,7 @@ class DataDirectoryLock:
             holder = os.read(descriptor, 300).decode(errors="replace").strip() or "starting"
             os.close(descriptor)
             raise EmbeddedError(
-                f"Zenith already runs on {self.data_dir} ({holder}): stop that one, or set ZENITH_DATA_DIR to another directory."
+                f"Zenith already runs on {self.data_dir} ({holder}): stop it, or set ZENITH_DATA_DIR to another directory."
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"pid {os.getpid()}, {self.address}\n".encode())
@@ -50,14 +50,14 @@ class DataDirectoryLock:
 
 
 def create_data_dir(data_dir: Path) -> None:
-    """Make the data directory: others may pass through it (PostgreSQL as another user than root), and list nothing.
+    """Create the data directory. Other users may pass through it (PostgreSQL does not run as root), but not list it.
 
     Raises:
-        EmbeddedError: when it cannot be made or written.
+        EmbeddedError: if it cannot be created or written.
     """
     try:
         data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise EmbeddedError(f"ZENITH_DATA_DIR={str(data_dir)!r} cannot be used: {error.strerror}.") from None
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise EmbeddedError(f"ZENITH_DATA_DIR={str(data_dir)!r} cannot be used: it may not be written by this user.")
+        raise EmbeddedError(f"ZENITH_DATA_DIR={str(data_dir)!r} cannot be used: this user may not write to it.")

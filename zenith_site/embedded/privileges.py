@@ -1,4 +1,4 @@
-"""Who PostgreSQL runs as: it refuses to be root."""
+"""Chooses the user that PostgreSQL runs as: it refuses to run as root."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True)
 class Runner:
-    """The user of a server.
+    """The user of a server process.
 
     Arguments:
-        name: `-` for the user that runs this.
-        search: the user cannot reach the files by itself, and needs the capability to pass through closed directories.
+        name: `-` for the current user.
+        search: whether the user cannot reach the files, and needs the capability to pass through closed directories.
     """
 
     name: str
@@ -29,24 +29,24 @@ class Runner:
 
 
 def choose_runner(directory: Path, program: Path) -> Runner:
-    """The ordinary user as he is; for root the user who owns the data already, else one that every system has.
+    """Return the current user; for root the data's owner, or else an unprivileged user that every system has.
 
     Raises:
-        EmbeddedError: for a root without any unprivileged user.
+        EmbeddedError: for root on a system without an unprivileged user.
     """
     if os.geteuid() != 0:
         return Runner("-", os.geteuid(), os.getegid(), search=False)
     entry = _owner(directory) or next(filter(None, map(_lookup, CANDIDATES)), None)
     if entry is None:
         raise EmbeddedError(
-            "PostgreSQL does not run as root and there is no user `nobody`: run as another user, or set DATABASE_URL."
+            "PostgreSQL does not run as root, and there is no user `nobody`: run as another user, or set DATABASE_URL."
         )
     reachable = all(_passable(parent, entry) for path in (directory, program) for parent in path.resolve().parents)
     return Runner(entry.pw_name, entry.pw_uid, entry.pw_gid, search=not reachable)
 
 
 def hand_over(path: Path, runner: Runner) -> None:
-    """Give a file or directory to the server's user, where that is another."""
+    """Change the owner of a file or directory to the server's user, if that is another."""
     if runner.name != "-":
         os.chown(path, runner.uid, runner.gid)
 
@@ -68,9 +68,9 @@ def _lookup(name: str) -> pwd.struct_passwd | None:
 
 
 def _passable(directory: Path, entry: pwd.struct_passwd) -> bool:
-    found = directory.stat()
-    if found.st_uid == entry.pw_uid:
-        return bool(found.st_mode & stat.S_IXUSR)
-    if found.st_gid == entry.pw_gid:
-        return bool(found.st_mode & stat.S_IXGRP)
-    return bool(found.st_mode & stat.S_IXOTH)
+    status = directory.stat()
+    if status.st_uid == entry.pw_uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid == entry.pw_gid:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)

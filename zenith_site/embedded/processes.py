@@ -1,4 +1,4 @@
-"""Starting, finding and ending the server processes of one data directory."""
+"""Starts, finds and ends the server processes of one data directory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from zenith_site.embedded.errors import EmbeddedError
 from zenith_site.embedded.state import FIRST_PORT, LAST_PORT, LOOPBACK, Bridge, read_port, remember_port
 
 EXEC_WITH_PARENT = Path(__file__).resolve().parent.parent / "exec_with_parent.py"
-# A log above this is set aside at the next start, and the one set aside before is dropped.
+# A larger log is rotated at the next start; one old log is kept.
 LOG_LIMIT = 10 * 1024 * 1024
 
 
 def exec_with_parent(command: Iterable[str | Path], *, death_signal: int, user: str = "-", search: bool = False) -> list[str]:
-    """The command line that runs a command under exec_with_parent.py."""
+    """Return the command line that runs a command through exec_with_parent.py."""
     mode = "search" if search else "plain"
     return [
         sys.executable,
@@ -38,9 +38,9 @@ def exec_with_parent(command: Iterable[str | Path], *, death_signal: int, user: 
 
 
 def spawn(command: list[str], *, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that Ctrl-C reaches only `up`, which then ends it in order.
+    """Start a server in a session of its own, so that Ctrl-C reaches only `up`, which then stops everything in order.
 
-    The process ends with the thread that calls this (a rule of the kernel's parent-death signal): call it from the main one.
+    The process ends with the calling thread (a rule of the kernel's parent-death signal), so call this from the main thread.
     """
     log.parent.mkdir(mode=0o700, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
@@ -52,7 +52,7 @@ def spawn(command: list[str], *, cwd: Path, log: Path) -> subprocess.Popen[bytes
 
 
 def end(process: subprocess.Popen[bytes], steps: Iterable[tuple[int, float]]) -> None:
-    """Send each signal and wait its seconds until the process has ended; the last resort is SIGKILL."""
+    """Send each signal and wait its seconds for the process to end; the last resort is SIGKILL."""
     for number, seconds in steps:
         if process.poll() is not None:
             return
@@ -69,7 +69,7 @@ def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], 
     """Wait until a server answers.
 
     Raises:
-        EmbeddedError: when it ends first, or stays silent for so many seconds.
+        EmbeddedError: if it ends first, or does not answer within that many seconds.
     """
     deadline = time.monotonic() + seconds
     while not answers():
@@ -81,7 +81,7 @@ def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], 
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, for a message of one line."""
+    """Return the last non-empty line of a log, for a message of one line."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -90,10 +90,10 @@ def last_line(log: Path) -> str:
 
 
 def claim_port(data_dir: Path, server: str, bridge: Bridge | None = None) -> int:
-    """The remembered port where it is free, on loopback and on the bridge, else another, which is remembered.
+    """Return the remembered port if it is free on loopback and on the bridge; else choose and remember another.
 
     Raises:
-        EmbeddedError: when no port is free.
+        EmbeddedError: if no port is free.
     """
     candidates = [read_port(data_dir, server), *random.sample(range(FIRST_PORT, LAST_PORT), 200)]
     hosts = [LOOPBACK, *([bridge.address] if bridge else [])]
@@ -107,7 +107,7 @@ def claim_port(data_dir: Path, server: str, bridge: Bridge | None = None) -> int
 def port_is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do: a port with connections that are merely lingering after a close counts as free.
+        # As the servers do: a port whose closed connections only linger counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -117,24 +117,24 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def end_leftovers(directory: Path, program: str) -> None:
-    """End the processes of a program that an `up` which was killed left running in a directory.
+    """End the processes of a program that a killed `up` left running in a directory.
 
-    Only called under the data directory's lock, so whatever is found belongs to no living `up`.
+    Call it only under the data directory's lock, so that none of them belongs to a running `up`.
     """
     for number, seconds in ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + seconds
-        found = leftovers(directory, program)
-        for pid in found:
+        pids = leftovers(directory, program)
+        for pid in pids:
             _signal(pid, number)
-        while found and time.monotonic() < deadline:
+        while pids and time.monotonic() < deadline:
             time.sleep(0.05)
-            found = leftovers(directory, program)
-        if not found:
+            pids = leftovers(directory, program)
+        if not pids:
             return
 
 
 def leftovers(directory: Path, program: str) -> list[int]:
-    """The processes of a program whose working directory is this one; both servers make their data directory that."""
+    """Return the processes of a program whose working directory is this one; both servers work in their data directory."""
     if not Path("/proc/self/cwd").exists():
         return _leftovers_from_ps(directory, program)
     home = directory.resolve()

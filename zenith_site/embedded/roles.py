@@ -1,9 +1,10 @@
-"""PostgreSQL's two roles: the application's, which is no superuser, and the administrator's, which the application does not know.
+"""PostgreSQL's two roles: the application's, which is not a superuser, and the administrator's, which the application never uses.
 
-A superuser runs programs on the server (`COPY … FROM PROGRAM`) and reads its files, so whoever got an address of Zenith's had the
-machine. Clusters of versions before were made with the application's role as their first superuser, and from that one PostgreSQL
-takes no rights. So it gets the administrator's name and password, and the application a new role under its own name, with its own
-password and everything that it had made: whoever has its address goes on, with fewer rights. All of it is one transaction.
+A superuser can run programs on the server (`COPY … FROM PROGRAM`) and read its files, so anybody with Zenith's database address
+would control the machine. Earlier versions created clusters with the application's role as the first superuser, whose rights
+PostgreSQL does not revoke. So that role gets the administrator's name and password, and the application gets a new role with its
+old name and password, which owns everything that it had created. Its clients keep working, with fewer rights. All of this is one
+transaction.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from psycopg import sql
 
 from zenith_site.embedded.state import DATABASE_ADMIN
 
-#: PostgreSQL's number of the role that made the cluster.
+#: The oid of the role that created the cluster.
 _FIRST: Final = 10
-#: Renames the first role, which nobody can who is it.
+#: A temporary role that renames the first one, since no session can rename its own role.
 _INTERIM: Final = "zenith_interim"
 
-#: What a role owns in this database, but for what belongs to something else that it owns, or to an extension.
+#: What a role owns in this database, except for parts of another object that it owns, or of an extension.
 _OWNED: Final[LiteralString] = """
 WITH parts AS (SELECT classid, objid FROM pg_depend WHERE deptype IN ('a', 'i', 'e') AND refobjid >= 16384)
 SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
@@ -46,34 +47,34 @@ SELECT 'SCHEMA', quote_ident(nspname) FROM pg_namespace WHERE nspname = 'public'
 
 
 def demote(address: str, admin_password: str) -> bool:
-    """Take the superuser's rights from the role that an address names, if it has them; return whether it had.
+    """Make the role of an address an ordinary one; return whether it was a superuser.
 
     Args:
-        address: of the application, with its password.
-        admin_password: what the administrator's role gets, which is made of it.
+        address: the application's address, with its password.
+        admin_password: the password of the administrator's role, which the old role becomes.
 
     Raises psycopg.Error.
     """
     with psycopg.connect(address, autocommit=True) as connection:
-        found = connection.execute("SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-        if found is None or not found[1]:
+        role = connection.execute("SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        if role is None or not role[1]:
             return False
         user, password = connection.info.user, connection.info.password
         with connection.transaction():
-            if found[0] == _FIRST:
-                _part(connection, user, password, admin_password)
+            if role[0] == _FIRST:
+                _split_first_role(connection, user, password, admin_password)
             else:
-                # Somebody else is the administrator.
+                # Another role is the administrator.
                 connection.execute(sql.SQL("ALTER ROLE {} NOSUPERUSER").format(sql.Identifier(user)))
-        # Whoever is connected already has the old rights; they connect anew.
+        # Existing connections still have the old rights; their clients reconnect.
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s AND pid <> pg_backend_pid()", [found[0]]
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s AND pid <> pg_backend_pid()", [role[0]]
         )
     return True
 
 
-def _part(connection: psycopg.Connection[Any], user: str, password: str, admin_password: str) -> None:
-    """Make two roles of the first one."""
+def _split_first_role(connection: psycopg.Connection[Any], user: str, password: str, admin_password: str) -> None:
+    """Rename the first role to the administrator's, and create the application's."""
     names = {
         "user": sql.Identifier(user), "admin": sql.Identifier(DATABASE_ADMIN), "interim": sql.Identifier(_INTERIM),
         "password": sql.Literal(password), "admin_password": sql.Literal(admin_password),

@@ -1,4 +1,4 @@
-"""Both servers as one thing that starts and stops."""
+"""Starts and stops both embedded servers together."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class EmbeddedServers:
     Start them from the main thread: they end with the thread that started them.
 
     Arguments:
-        data_dir: where their data, logs and passwords lie; created when missing.
+        data_dir: the directory of their data, logs and passwords; created if missing.
         postgres: run PostgreSQL.
         redis: run Redis.
         fast: for tests: nothing is forced to disk.
-        bridge: the network of Docker containers that they answer too, beside loopback.
+        bridge: the Docker network that they also listen on, besides loopback.
     """
 
     def __init__(
@@ -35,44 +35,44 @@ class EmbeddedServers:
 
     @property
     def addresses(self) -> Addresses:
-        """Where they answer."""
+        """The addresses of the servers."""
         return addresses(self.data_dir)
 
     @property
     def admin_url(self) -> str:
-        """Where PostgreSQL's administrator gets in."""
+        """The address for PostgreSQL's administrator."""
         return admin_address(self.data_dir)
 
     @property
     def postgres_pid(self) -> int | None:
-        """PostgreSQL's process while it runs."""
+        """The process id of the running PostgreSQL, or None."""
         return self.postgres.pid if self.postgres else None
 
     @property
     def redis_pid(self) -> int | None:
-        """Redis's process while it runs."""
+        """The process id of the running Redis, or None."""
         return self.redis.pid if self.redis else None
 
     def start(self) -> None:
-        """Start what is wanted and wait until it answers; both start at once.
+        """Start the servers at the same time and wait until they answer.
 
         Raises:
-            EmbeddedError: when one cannot be run; the other is stopped again.
+            EmbeddedError: if one cannot run; the other is stopped again.
         """
         create_data_dir(self.data_dir)
         remember_bridge(self.data_dir, self.bridge)
-        wanted = [server for server in (self.postgres, self.redis) if server]
+        servers = [server for server in (self.postgres, self.redis) if server]
         try:
-            for server in wanted:
+            for server in servers:
                 server.launch()
-            for server in wanted:
+            for server in servers:
                 server.wait()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop what runs, cleanly."""
+        """Stop the running servers cleanly."""
         self.stop_redis()
         self.stop_postgres()
 

@@ -1,6 +1,6 @@
-"""What the embedded servers leave in the data directory: their ports, where they listen, and their passwords.
+"""The embedded servers' state in the data directory: their ports, the bridge that they listen on, and their passwords.
 
-Reading never creates anything, so that settings can be loaded (by `--help`, `check`, `makemigrations`) before the first start.
+Reading never creates anything, so the settings can be loaded (by `--help`, `check`, `makemigrations`) before the first start.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from zenith_site.embedded.redis_users import WORKER
 PORTS_FILE = "embedded.json"
 DATABASE = "zenith"
 DATABASE_USER = "zenith"
-# The administrator's role, which Zenith's processes do not know: embedded/roles.py.
+# The administrator's role, which Zenith's processes do not use: embedded/roles.py.
 DATABASE_ADMIN = "zenith_admin"
 LOOPBACK = "127.0.0.1"
-# Below the range from which Linux and macOS take the ports of outgoing connections, which could hold ours at a later start.
+# Below the ephemeral ports of Linux and macOS: an outgoing connection could occupy one of those at a later start.
 FIRST_PORT, LAST_PORT = 20_000, 32_000
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """The network that a Docker engine on this machine gives its containers.
+    """The network of the containers of a Docker Engine on this machine.
 
     Arguments:
-        address: this machine's own on it, which containers reach it by.
-        subnet: from which they come, such as `172.17.0.0/16`.
+        address: this machine's address on it, by which containers reach it.
+        subnet: the containers' addresses, such as `172.17.0.0/16`.
     """
 
     address: str
@@ -42,11 +42,11 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the embedded servers of one data directory answer.
+    """The addresses of one data directory's servers.
 
     Attributes:
-        worker_redis_url: as the user of workers, who administers nothing (redis_users.py).
-        node_database_url, node_redis_url: for nodes, from inside a container of the Docker engine here; empty where they do not.
+        worker_redis_url: for the workers' user, who cannot administer the server (redis_users.py).
+        node_database_url, node_redis_url: for nodes, from inside a container of the local Docker Engine; empty without one.
     """
 
     database_url: str
@@ -57,7 +57,7 @@ class Addresses:
 
 
 def addresses(data_dir: Path) -> Addresses:
-    """The addresses of this data directory's servers, started or not."""
+    """Return the addresses of a data directory's servers, started or not."""
     postgres_password = quote(read_secret(data_dir, "postgres_password"), safe="")
     redis_password = quote(read_secret(data_dir, "redis_password"), safe="")
     worker_password = quote(read_secret(data_dir, "redis_worker_password"), safe="")
@@ -77,13 +77,13 @@ def addresses(data_dir: Path) -> Addresses:
 
 
 def admin_address(data_dir: Path, database: str = DATABASE) -> str:
-    """Where PostgreSQL's administrator gets in, for what the application's role may not do."""
+    """Return the address for PostgreSQL's administrator, who may do what the application's role may not."""
     password = quote(read_secret(data_dir, "postgres_admin_password"), safe="")
     return f"postgres://{DATABASE_ADMIN}:{password}@{LOOPBACK}:{read_port(data_dir, 'postgres')}/{database}"
 
 
 def read_port(data_dir: Path, server: str) -> int:
-    """The server's remembered port, else the one that its first start will try first."""
+    """Return the server's remembered port, else the one that its first start will try first."""
     remembered = _read_ports(data_dir).get(server)
     if remembered:
         return remembered
@@ -92,27 +92,27 @@ def read_port(data_dir: Path, server: str) -> int:
 
 
 def remember_port(data_dir: Path, server: str, port: int) -> None:
-    """Keep the port that a server was started on, for its next start and for every other process."""
+    """Store the port that a server was started on, for its next start and for every other process."""
     _remember(data_dir, {server: port})
 
 
 def read_bridge(data_dir: Path) -> Bridge | None:
-    """The Docker bridge on which the servers were last started to listen too; None where there was none."""
-    kept = _read_file(data_dir).get("bridge")
+    """Return the Docker bridge that the servers listen on since their last start; None if there was none."""
+    stored = _read_file(data_dir).get("bridge")
     try:
-        return Bridge(str(kept["address"]), str(kept["subnet"])) if kept else None
+        return Bridge(str(stored["address"]), str(stored["subnet"])) if stored else None
     except (TypeError, KeyError):
         return None
 
 
 def remember_bridge(data_dir: Path, bridge: Bridge | None) -> None:
-    """Keep on which bridge the servers listen, for every other process."""
+    """Store the bridge that the servers listen on, for every other process."""
     if bridge != read_bridge(data_dir):
         _remember(data_dir, {"bridge": bridge and asdict(bridge)})
 
 
-def _remember(data_dir: Path, news: dict[str, Any]) -> None:
-    write_private(data_dir / PORTS_FILE, json.dumps(_read_file(data_dir) | news) + "\n")
+def _remember(data_dir: Path, changes: dict[str, Any]) -> None:
+    write_private(data_dir / PORTS_FILE, json.dumps(_read_file(data_dir) | changes) + "\n")
 
 
 def _read_ports(data_dir: Path) -> dict[str, int]:
@@ -121,14 +121,14 @@ def _read_ports(data_dir: Path) -> dict[str, int]:
 
 def _read_file(data_dir: Path) -> dict[str, Any]:
     try:
-        kept = json.loads((data_dir / PORTS_FILE).read_text(encoding="utf-8"))
+        stored = json.loads((data_dir / PORTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def read_secret(data_dir: Path, name: str) -> str:
-    """A secret that an earlier start generated, or an empty text."""
+    """Return a secret that an earlier start generated, or an empty text."""
     try:
         return (data_dir / "secrets" / name).read_text(encoding="utf-8").strip()
     except OSError:
@@ -136,7 +136,7 @@ def read_secret(data_dir: Path, name: str) -> str:
 
 
 def ensure_secret(data_dir: Path, name: str, *, size: int = 32) -> str:
-    """A secret of so many random bytes, generated once and kept in a file that only its owner can read."""
+    """Return a secret of `size` random bytes, generated once and kept in a file that only its owner can read."""
     existing = read_secret(data_dir, name)
     if existing:
         return existing
@@ -147,10 +147,10 @@ def ensure_secret(data_dir: Path, name: str, *, size: int = 32) -> str:
 
 
 def write_private(path: Path, content: str, *, replace: bool = True, mode: int = 0o600) -> None:
-    """Write a file of this mode whole or not at all.
+    """Write a file atomically, with this mode.
 
     Arguments:
-        replace: false leaves an existing file alone: of two processes that generate the same secret one must win.
+        replace: if false, an existing file stays: of two processes that generate the same secret, one must win.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,12 +1,12 @@
 """How `manage.py up` runs everything on one machine.
 
 0. The command becomes `python -m zenith_site.launch` (`run`), a small process, by exec.
-1. The data directory is locked and the web port tried (`readiness`), so that a second `up` and a taken port are told at once.
-2. The embedded servers start, where none is configured (`zenith_site.embedded`).
-3. `manage.py prepare` migrates, collects static files and makes the first admin, in a process of its own
-   whose memory goes with it.
-4. The programs (`programs`) run under the supervisor (`supervisor`), which restarts the one that falls.
-5. Once `/health` says that all is up, `manage.py first_batch` runs on an empty database, then the banner is shown (`banner`).
-6. A signal ends the programs, then the servers, in under ten seconds. Whatever ends `up` itself ends its children through
+1. It locks the data directory and tries the web port (`readiness`), so that a second `up` or a port in use fails immediately.
+2. It starts the embedded servers that are not configured elsewhere (`zenith_site.embedded`).
+3. `manage.py prepare` migrates, collects static files and creates the first admin, in a process of its own to free its memory.
+4. The programs (`programs`) run under the supervisor (`supervisor`), which restarts those that end.
+5. Once `/health` reports that everything is up, `manage.py first_batch` runs on an empty database, then the banner is printed
+   (`banner`).
+6. A signal stops the programs, then the servers, in under ten seconds. Whatever ends `up` itself ends its children too, through
    `zenith_site/exec_with_parent.py`.
 """

@@ -1,4 +1,4 @@
-"""`python -m zenith_site.launch OPTIONS`: what `manage.py up` becomes; the options are its own, as JSON."""
+"""`python -m zenith_site.launch OPTIONS`: what `manage.py up` becomes, with its options as JSON."""
 
 import json
 import os

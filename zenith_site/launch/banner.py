@@ -1,4 +1,4 @@
-"""What a person needs to know once all is up."""
+"""The banner that `manage.py up` prints once everything is up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Login:
-    """What `manage.py prepare` tells about the first admin; the password only where Zenith made it up."""
+    """What `manage.py prepare` reports about the first admin; the password only if Zenith generated it."""
 
     username: str
     password: str | None
@@ -16,7 +16,7 @@ class Login:
 
 
 def banner(url: str, login: Login) -> list[str]:
-    """The lines of the banner."""
+    """Return the lines of the banner."""
     rows = [
         ("Zenith is up", url),
         ("user", login.username),

@@ -1,7 +1,7 @@
 """`python -m zenith_site.launch.container ROLE [OPTIONS]`: the image's entry point.
 
-It becomes the process of that role by exec, so a container holds one process and signals reach it. Options are added to the
-role's own, and count for more: `worker --queues reports --concurrency 4`. Anything that is no role is run as it stands.
+It becomes the process of that role by exec, so a container holds one process and signals reach it. Options are added after the
+role's own, and override them: `worker --queues reports --concurrency 4`. Anything that is not a role runs as a command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLOWER_PORT: Final = 5555
 
 
 def main(arguments: list[str]) -> None:
-    """Become what the arguments say."""
+    """Become the process that the arguments name."""
     role, *options = arguments or ["web"]
     if role in ROLES:
         program = ROLES[role]()
@@ -42,7 +42,7 @@ def _web() -> programs.Program:
 
 
 def _worker() -> programs.Program:
-    """A container's log is its own, so it may say when the worker is connected and ready; tasks still have no lines."""
+    """Return the worker at log level INFO, to say when it is connected and ready; tasks still log no lines."""
     program = programs.worker(settings.ZENITH_WORKER_CONCURRENCY, settings.CELERY_TASK_DEFAULT_QUEUE)
     return replace(program, command=(*program.command, "--loglevel", "INFO"))
 
@@ -68,9 +68,9 @@ def _migrate() -> programs.Program:
 
 
 def _flower() -> programs.Program:
-    """Flower behind a password, which its own variable carries: a command line can be read by everybody."""
+    """Return Flower with a password in its environment variable: everybody can read a command line."""
     if not settings.ZENITH_FLOWER_PASSWORD:
-        raise WrongSetting("ZENITH_FLOWER_PASSWORD is not set: Flower takes one, in it or in ZENITH_FLOWER_PASSWORD_FILE.")
+        raise WrongSetting("ZENITH_FLOWER_PASSWORD is not set: Flower needs a password, in it or in ZENITH_FLOWER_PASSWORD_FILE.")
     return programs.Program(
         "flower",
         (sys.executable, "-m", "celery", "-A", "zenith_site", "flower", f"--port={FLOWER_PORT}"),

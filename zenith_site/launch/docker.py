@@ -1,4 +1,4 @@
-"""Whether a Docker engine is here, asked without loading anything that speaks to it."""
+"""Detects a local Docker Engine, without loading a client for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from zenith_site.embedded.state import Bridge
 
 _PATIENCE: Final = 1.0
-#: Of an engine that speaks TCP, where its address names none.
+#: The port of an engine over TCP if its address has none.
 _PORT: Final = 2375
 _ASK_SECONDS: Final = 20
 
 
 def answers(url: str) -> bool:
-    """Whether something listens at an engine's address; an agent that reaches its engine by ssh finds out itself."""
+    """Whether something listens at an engine's address. An address by ssh is not checked: the agent finds out itself."""
     parts = urlsplit(url)
     try:
         if parts.scheme == "unix":
@@ -34,11 +34,11 @@ def answers(url: str) -> bool:
 
 
 def bridge(url: str) -> Bridge | None:
-    """Return the network that a local engine gives its containers; None for an engine elsewhere."""
+    """Return the network of a local engine's containers; None for a remote engine."""
     if not url.startswith("unix:"):
         return None
     command = [sys.executable, "-m", "infra_app.gateway.bridge", url]
     with suppress(subprocess.SubprocessError, ValueError, TypeError):
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASK_SECONDS)
-        return Bridge(**json.loads(done.stdout))
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASK_SECONDS)
+        return Bridge(**json.loads(completed.stdout))
     return None

@@ -1,9 +1,9 @@
-"""`python -m zenith_site.launch.healthcheck`: whether the process of this container does its work; 0 says yes.
+"""`python -m zenith_site.launch.healthcheck`: checks that the process of this container works; exit status 0 means healthy.
 
-A server that is away makes no process sick: starting it again would not help, and `/health` tells about that. So a web process is
-well when it answers at all, and the others when PostgreSQL or Redis says that they were heard of lately, or says nothing.
+An unreachable server does not make a process unhealthy: a restart would not help, and `/health` reports it. So a web process is
+healthy if it answers at all. The others are healthy if PostgreSQL or Redis has heard from them lately, or does not answer.
 
-Each probe imports what it needs: imports are what a check costs, and each container is checked every 20 seconds.
+Each probe imports only what it needs: imports are most of a check's cost, and each container is checked every 20 seconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ INIT: Final = Path("/proc/1/cmdline")
 
 
 def main() -> int:
-    """Find out which role this container has, and ask its process."""
+    """Find this container's role, and probe its process; return the exit status."""
     arguments = INIT.read_text(encoding="utf-8", errors="replace").split("\0")
     probe = next((PROBES[word] for word in arguments if word in PROBES), None)
-    # A migration, or a program of the user's: it runs, and nobody here knows more.
+    # A migration, or the user's own program: it runs, and there is nothing else to check.
     reason = probe(arguments) if probe else ""
     if reason:
         sys.stderr.write(f"{reason}\n")
@@ -46,7 +46,7 @@ def _flower(_: list[str]) -> str:
 
 
 def _answers(url: str) -> str:
-    """Why the server at this address is not well; empty when it is."""
+    """Return why the server at this address is unhealthy; empty if it is healthy."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE):  # noqa: S310 (the address is ours)
             return ""
@@ -87,11 +87,11 @@ def _engine(arguments: list[str]) -> str:
 def _agent(arguments: list[str]) -> str:
     from django.utils.module_loading import import_string
 
-    # By name: the ground knows no app.
+    # By name: zenith_site imports no app.
     return str(import_string("infra_app.agent.health.missed")(arguments))
 
 
-#: By the word that the command line of a role has and no other; under an init process that is the role itself.
+#: Each role's probe, by a word that only this role's command line has; under an init process that is the role itself.
 PROBES: Final[dict[str, Callable[[list[str]], str]]] = {
     "web": _web,
     "daphne": _web,

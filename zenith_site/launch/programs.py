@@ -13,13 +13,13 @@ from django.conf import settings
 from zenith_site.embedded.processes import exec_with_parent
 from zenith_site.embedded.state import addresses
 
-#: Secrets that a worker does not read, and the tasks in it could; docs/deploy.md has the table.
+#: Secrets that a worker does not need, but that its tasks could read; docs/deploy.md has the table.
 NOT_FOR_WORKERS = (
     "ZENITH_ADMIN_PASSWORD", "ZENITH_API_KEY", "ZENITH_METRICS_TOKEN", "ZENITH_NOTIFY_SLACK_URL", "ZENITH_NOTIFY_WEBHOOK_URL",
     "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_DATABASE_URL", "ZENITH_NODE_REDIS_URL",
     "ZENITH_FLOWER_PASSWORD", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
 )  # fmt: skip
-# The exit status of `manage.py prepare` that says: one line on stderr has told what is wrong.
+# The exit status of `manage.py prepare` if it has already explained the error in one line on stderr.
 EXPLAINED = 3
 
 
@@ -30,10 +30,10 @@ class Program:
     Arguments:
         name: the prefix of its lines.
         command: the program and its arguments.
-        environment: what it gets besides the environment of `up`.
-        lasting: whether its end is unexpected; false for a step that is meant to end.
-        stop_order: programs of a higher number are stopped after those of lower ones have ended.
-        death_signal: what it gets when `up` itself is killed.
+        environment: variables in addition to the environment of `up`.
+        lasting: whether it should run for ever; false for a step that ends.
+        stop_order: programs with a higher number are stopped after those with a lower number have ended.
+        death_signal: the signal that it gets if `up` itself is killed.
     """
 
     name: str
@@ -44,21 +44,21 @@ class Program:
     death_signal: int = signal.SIGTERM
 
     def tethered_command(self) -> list[str]:
-        """The command line that ends with its parent."""
+        """Return the command line whose process ends with its parent."""
         return exec_with_parent(self.command, death_signal=self.death_signal)
 
 
 def web(host: str, port: int) -> Program:
-    """The HTTP and WebSocket server; `-v 0` keeps a line per request out of the log."""
+    """Return the HTTP and WebSocket server; `-v 0` turns off the log line of each request."""
     return Program(
         "web", (sys.executable, "-m", "daphne", "-v", "0", "-b", host, "-p", str(port), "zenith_site.asgi:application")
     )
 
 
 def worker(concurrency: int, queue: str) -> Program:
-    """The Celery worker.
+    """Return the Celery worker.
 
-    Gossip and mingle tell workers of each other; nothing here asks them, and they cost messages and a second at the start.
+    Gossip and mingle are off: nothing here uses them, and they cost messages and a second at the start.
     """
     return Program(
         "worker",
@@ -67,37 +67,37 @@ def worker(concurrency: int, queue: str) -> Program:
             *("--concurrency", str(concurrency), "--queues", queue, "--hostname", settings.ZENITH_WORKER_NAME),
             *("--without-gossip", "--without-mingle"),
         ),
-        # The signal that ends it then starts the soft shutdown, which is bounded, instead of the warm one, which is not.
+        # SIGTERM then starts the soft shutdown, which is limited in time, instead of the warm one, which is not.
         environment={"REMAP_SIGTERM": "SIGQUIT", **_secrets_of_workers(), **_allow_root()},
-        # Its servers go down at the same moment, so it could only hang in a soft shutdown; late acknowledgement keeps the tasks.
+        # Its servers end at the same moment, so a soft shutdown could only hang; late acknowledgement keeps the tasks.
         death_signal=signal.SIGKILL,
     )
 
 
 def _secrets_of_workers() -> dict[str, str]:
-    """A key of their own, and nothing where others have their secrets: an empty value counts as not set, also before `.env`."""
-    emptied = {f"{name}{suffix}": "" for name in NOT_FOR_WORKERS for suffix in ("", "_FILE")}
-    given = {"ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY, "ZENITH_SECRET_KEY_FILE": ""}
+    """Return the workers' own secrets, and empty values for all others: those count as not set, and override `.env`."""
+    withheld = {f"{name}{suffix}": "" for name in NOT_FOR_WORKERS for suffix in ("", "_FILE")}
+    own = {"ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY, "ZENITH_SECRET_KEY_FILE": ""}
     if settings.ZENITH_EMBEDDED_REDIS:
-        given["REDIS_URL"] = addresses(settings.ZENITH_DATA_DIR).worker_redis_url
-    return {**emptied, **given}
+        own["REDIS_URL"] = addresses(settings.ZENITH_DATA_DIR).worker_redis_url
+    return {**withheld, **own}
 
 
 def engine(manage: Path) -> Program:
-    """Relay, recorder, reconciler and schedule; it outlives the worker, to record the worker's last steps."""
+    """Return the engine. It stops after the worker, to record the worker's last steps."""
     return Program("engine", (sys.executable, str(manage), "run_engine"), stop_order=1)
 
 
 def agent(manage: Path) -> Program:
-    """The agent of the Docker host that this machine is; its nodes go on running without it."""
+    """Return the agent of this machine's Docker host; its nodes keep running without it."""
     return Program("agent", (sys.executable, str(manage), "run_agent"))
 
 
 def first_batch(manage: Path) -> Program:
-    """The ten tasks that an empty database starts with."""
+    """Return the step that dispatches the first ten tasks of an empty database."""
     return Program("batch", (sys.executable, str(manage), "first_batch"), lasting=False)
 
 
 def _allow_root() -> dict[str, str]:
-    # Celery warns root of pickled messages, which this project does not accept.
+    # Celery warns root about pickled messages, which this project does not accept.
     return {"PYTHONWARNINGS": "ignore:You're running the worker with superuser"} if os.geteuid() == 0 else {}

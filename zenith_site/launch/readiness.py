@@ -1,4 +1,4 @@
-"""Whether the web port can be had, and whether what runs behind it is up."""
+"""Checks that the web port is free, and waits until everything behind it is up."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 from zenith_site.launch.supervisor import StartError
 
-# Every address of the machine, which a client cannot connect to as such.
+# Addresses that stand for all of the machine's, and the one that a client connects to instead.
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (read, not bound)
 ASK_SECONDS = 2.0
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Try the address before anything is started.
+    """Bind the address briefly, before anything is started.
 
     Raises:
-        StartError: when it is taken, may not be used or is not an address of this machine.
+        StartError: if it is in use, may not be used or is not an address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -31,7 +31,7 @@ def require_free_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
-            # On its own bind succeeds beside a listener that shares the port on another address.
+            # bind alone succeeds even if a listener shares the port on another address.
             probe.listen(1)
         except OSError as error:
             raise StartError(
@@ -41,7 +41,7 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def answers_elsewhere(host: str, port: int) -> bool:
-    """Whether something listens there and is not Zenith."""
+    """Whether another program than Zenith listens there."""
     place = ANY_ADDRESS.get(host, host)
     try:
         socket.create_connection((place, port), timeout=ASK_SECONDS).close()
@@ -51,18 +51,18 @@ def answers_elsewhere(host: str, port: int) -> bool:
 
 
 def url_of(host: str, port: int) -> str:
-    """The address that a person on this machine opens."""
+    """Return the URL for a browser on this machine."""
     name = ANY_ADDRESS.get(host, host)
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def await_health(host: str, port: int, *, workers: int, ready: Callable[[], None], slow: Callable[[str], None]) -> None:
-    """Ask /health until everything is up; runs in a thread of its own.
+    """Poll /health until everything is up; runs in a thread of its own.
 
     Arguments:
-        workers: how many workers must have reported.
-        ready: called once when all is up.
-        slow: called with what is missing, every half minute.
+        workers: how many workers must be online.
+        ready: called once when everything is up.
+        slow: called every 30 seconds with what is missing.
     """
     warned = time.monotonic()
     while True:

@@ -1,9 +1,9 @@
-"""`python -m zenith_site.launch.roles`: takes a superuser's rights from the role that Compose's PostgreSQL begins with.
+"""`python -m zenith_site.launch.roles`: makes Zenith's role in Compose's PostgreSQL an ordinary one.
 
-The image of PostgreSQL makes POSTGRES_USER its first superuser, which is the role that Zenith connects as. Before anything of
-Zenith's starts, that becomes two (embedded/roles.py); where it is done already, nothing happens.
+PostgreSQL's image makes POSTGRES_USER the first superuser, and Zenith connects as that role. This step runs before the rest of
+Zenith and splits it in two (embedded/roles.py). It is idempotent.
 
-Nothing here reads Django's settings: this step is not given what they need.
+It does not read Django's settings, because it does not have the secrets that they need.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from zenith_site.embedded.roles import demote
 from zenith_site.env import Environment
 
 
-def main(given: Mapping[str, str]) -> int:
-    """Do it; 0 where the application's role is no superuser then, else 1 with the reason on stderr.
+def main(variables: Mapping[str, str]) -> int:
+    """Split the role; return 0, or 1 with the reason on stderr.
 
     Arguments:
-        given: the environment, with DATABASE_URL and POSTGRES_ADMIN_PASSWORD, or the files of them.
+        variables: the environment, with DATABASE_URL and POSTGRES_ADMIN_PASSWORD, or their `_FILE` variants.
     """
-    environment = Environment(given)
+    environment = Environment(variables)
     try:
         if demote(environment.secret("DATABASE_URL"), environment.secret("POSTGRES_ADMIN_PASSWORD")):
-            sys.stdout.write("Zenith's role is no superuser any more.\n")
+            sys.stdout.write("Zenith's role is no longer a superuser.\n")
     except psycopg.Error as error:
-        sys.stderr.write(f"PostgreSQL's roles could not be told apart: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"PostgreSQL's roles could not be separated: {' '.join(str(error).split())}\n")
         return 1
     return 0
 

@@ -26,11 +26,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
-    """Ctrl-C or its like; not an Exception, so that no handler in between takes it for a failure."""
+    """Ctrl-C or a similar signal; not an Exception, so that no handler takes it for a failure."""
 
 
 def main(options: dict[str, Any]) -> int:
-    """Run until a signal; the exit status is 0 after one, 1 with one line on stderr when it cannot run."""
+    """Run until a signal; return 0 after one, or 1 with one line on stderr if it cannot run."""
     launch = Launch(options)
     for number in STOP_SIGNALS:
         signal.signal(number, launch.on_signal)
@@ -39,7 +39,7 @@ def main(options: dict[str, Any]) -> int:
     except StopRequested:
         return 0
     except (EmbeddedError, StartError) as error:
-        # Empty when another process has said it.
+        # The text is empty if another process has already printed the reason.
         if str(error):
             sys.stderr.write(f"{error}\n")
     return 1
@@ -49,7 +49,7 @@ class Launch:
     """One run of `up`.
 
     Arguments:
-        options: the command's.
+        options: the options of `manage.py up`.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Launch:
         self.engine = ""
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal stops everything in order, the second at once."""
+        """Stop everything in order on the first signal, and immediately on the second."""
         if self.supervisor.stopping:
             self.supervisor.impatient = True
             return
@@ -102,12 +102,14 @@ class Launch:
     def _prepare(self) -> None:
         self.supervisor.say("preparing the database and the static files")
         command = exec_with_parent([sys.executable, self.manage, "prepare", "--json"], death_signal=signal.SIGTERM)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
-        if done.returncode == EXPLAINED:
+        completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
+        if completed.returncode == EXPLAINED:
             raise StartError
-        if done.returncode:
-            raise StartError(f"The database could not be prepared (`manage.py prepare` ended with status {done.returncode}).")
-        self.login = Login(**json.loads(done.stdout.splitlines()[-1]))
+        if completed.returncode:
+            raise StartError(
+                f"The database could not be prepared (`manage.py prepare` ended with status {completed.returncode})."
+            )
+        self.login = Login(**json.loads(completed.stdout.splitlines()[-1]))
 
     def _start_programs(self) -> None:
         self.supervisor.say("starting the processes")
@@ -128,8 +130,8 @@ class Launch:
 
     def _on_ready(self, _: object) -> None:
         self.supervisor.ready = True
-        unwanted = any(self.options[name] for name in ("no_worker", "no_engine", "no_first_batch"))
-        if self.login.empty and not unwanted:
+        skips_first_batch = any(self.options[name] for name in ("no_worker", "no_engine", "no_first_batch"))
+        if self.login.empty and not skips_first_batch:
             self.supervisor.say("running a first batch of ten tasks")
             self.supervisor.start(programs.first_batch(self.manage))
         else:
@@ -140,7 +142,7 @@ class Launch:
 
     def _on_batch_done(self, status: object) -> None:
         if status:
-            self.supervisor.say(f"the first batch ended with status {status}; the tasks page shows how far it came")
+            self.supervisor.say(f"the first batch ended with status {status}; see the Tasks page for its progress")
         self._show_banner()
 
     def _show_banner(self) -> None:

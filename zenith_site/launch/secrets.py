@@ -1,11 +1,11 @@
-"""`python -m zenith_site.launch.secrets`: what docker-compose.yml's services must know, made once before any of them starts.
+"""`python -m zenith_site.launch.secrets`: creates the secrets of docker-compose.yml's services before any of them starts.
 
-Each secret is what the environment says, else what an earlier start kept, else made up. Each process has a directory, which is a
-volume that nobody else is given, with what it reads and no more (GIVEN); PostgreSQL and Redis have one each, with that server's
-password only. The servers' processes have users of their own, so whoever is given those two may read them, as with Docker's own
-secrets.
+A secret comes from the environment, else from an earlier start, else it is generated. Each process has a directory, a volume that
+no other process mounts, with only the secrets that it reads (GIVEN). PostgreSQL and Redis have one each, with only that server's
+password. These servers run as users of their own, so every user in a container with those two volumes may read them, as with
+Docker's own secrets.
 
-Nothing here reads Django's settings: these need what is made here.
+Nothing here reads Django's settings, because they need these secrets.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from urllib.parse import quote
 from zenith_site.embedded import redis_users
 from zenith_site.embedded.state import write_private
 
-#: Readable by the group of the image's user, and by everyone who has the volume.
+#: File modes: readable by the group of the image's user, and by every user with the volume.
 GROUP, ALL = 0o440, 0o444
-#: Below which all volumes are mounted.
+#: The directory below which all volumes are mounted.
 ROOT: Final = Path("/")
 POSTGRES, REDIS = Path("secrets/postgres"), Path("secrets/redis")
-#: What PostgreSQL's administrator gets in with.
+#: The name of the PostgreSQL administrator's password.
 ADMIN: Final = "postgres_admin_password"
-#: Where each process finds its own; `migrate` writes the first admin's password and API key beside them.
+#: The directory of each process; `migrate` also writes the first admin's password and API key there.
 PLACES: Final = {
     "web": Path("secrets/web"), "worker": Path("secrets/worker"), "engine": Path("secrets/engine"),
     "agent": Path("secrets/agent"), "flower": Path("secrets/flower"), "migrate": Path("data/secrets"),
     "roles": Path("secrets/admin"),
 }  # fmt: skip
-#: What is there: files, and the secret in each. The site's key is web's alone: sessions could be forged with it. The others,
-#: which sign nothing of the site, have another.
+#: The files of each process, and the secret in each. Only web has the site's key, with which sessions could be forged. The
+#: others, which sign nothing for the site, have another.
 GIVEN: Final[dict[str, dict[str, str]]] = {
     "web": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "secret_key"},
     "worker": {"database_url": "database_url", "redis_url": "node_redis_url", "secret_key": "other_secret_key"},
@@ -51,27 +51,32 @@ GIVEN: Final[dict[str, dict[str, str]]] = {
 }
 
 
-def write_all(root: Path, given: Mapping[str, str]) -> None:
-    """Write every secret below the root; a file whose content is right already is left alone.
+def write_all(root: Path, environment: Mapping[str, str]) -> None:
+    """Write every secret below the root; a file that already has the right content stays as it is.
 
     Arguments:
-        given: the environment, with POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, ZENITH_SECRET_KEY, ZENITH_FLOWER_PASSWORD.
+        root: the directory below which all volumes are mounted.
+        environment: with POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, ZENITH_SECRET_KEY, ZENITH_FLOWER_PASSWORD.
     """
     postgres, redis = root / POSTGRES, root / REDIS
     place = {process: root / path for process, path in PLACES.items()}
     place["migrate"].mkdir(mode=0o750, exist_ok=True)
-    user, database = given.get("POSTGRES_USER") or "zenith", given.get("POSTGRES_DB") or "zenith"
-    password = _secret(postgres / "password", given.get("POSTGRES_PASSWORD"), ALL)
+    user, database = environment.get("POSTGRES_USER") or "zenith", environment.get("POSTGRES_DB") or "zenith"
+    password = _secret(postgres / "password", environment.get("POSTGRES_PASSWORD"), ALL)
     broker = _secret(redis / "password", None, ALL)
     worker_broker = _secret(redis / "worker_password", None, ALL)
     _write(redis / "server.conf", f"requirepass {broker}\n{redis_users.in_config(worker_broker)}", ALL)
-    before = _of_versions_before(place)
+    earlier = _from_earlier_versions(place)
     values = {
-        "secret_key": _secret(place["web"] / "secret_key", given.get("ZENITH_SECRET_KEY") or before.get("secret_key"), GROUP),
+        "secret_key": _secret(
+            place["web"] / "secret_key", environment.get("ZENITH_SECRET_KEY") or earlier.get("secret_key"), GROUP
+        ),
         ADMIN: _secret(place["roles"] / ADMIN, None, GROUP),
         "other_secret_key": _secret(place["worker"] / "secret_key", None, GROUP),
         "flower_password": _secret(
-            place["flower"] / "flower_password", given.get("ZENITH_FLOWER_PASSWORD") or before.get("flower_password"), GROUP
+            place["flower"] / "flower_password",
+            environment.get("ZENITH_FLOWER_PASSWORD") or earlier.get("flower_password"),
+            GROUP,
         ),
         "database_url": f"postgres://{_quoted(user)}:{_quoted(password)}@db:5432/{_quoted(database)}",
         "redis_url": f"redis://:{_quoted(broker)}@redis:6379/0",
@@ -83,20 +88,20 @@ def write_all(root: Path, given: Mapping[str, str]) -> None:
     (place["migrate"] / "flower_password").unlink(missing_ok=True)
 
 
-def _of_versions_before(place: Mapping[str, Path]) -> dict[str, str]:
-    """Return web's and Flower's secrets where they have none yet: versions before kept all in what is `migrate`'s place now."""
-    kept = {}
+def _from_earlier_versions(place: Mapping[str, Path]) -> dict[str, str]:
+    """Return the secrets of web and Flower if they have none yet: earlier versions kept all secrets in `migrate`'s directory."""
+    earlier = {}
     for process, name in (("web", "secret_key"), ("flower", "flower_password")):
         path = place["migrate"] / name
         if path.exists() and not (place[process] / name).exists():
-            kept[name] = path.read_text(encoding="utf-8").strip()
-    return kept
+            earlier[name] = path.read_text(encoding="utf-8").strip()
+    return earlier
 
 
-def _secret(path: Path, given: str | None, mode: int) -> str:
-    """Keep a secret in a file and return it."""
-    kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-    value = given or kept or secrets.token_urlsafe(32)
+def _secret(path: Path, configured: str | None, mode: int) -> str:
+    """Store a secret in a file and return it."""
+    stored = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    value = configured or stored or secrets.token_urlsafe(32)
     _write(path, value, mode)
     return value
 

@@ -1,4 +1,4 @@
-"""Collecting static files only when they changed."""
+"""Collects static files only if they changed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.core.management import call_command
 
 
 def collect_if_changed() -> bool:
-    """Run collectstatic when a source file was added, changed or removed since the last time; true when it ran.
+    """Run collectstatic if a source file was added, changed or removed since the last time; return whether it ran.
 
-    The image has them collected, in a place that cannot be written any more: there nothing has changed.
+    In the image they are already collected, into a directory that is read-only, and never change.
     """
     root = Path(settings.STATIC_ROOT)
     fingerprint = source_fingerprint()
-    # Beside the files, not among them: those are served.
+    # Next to the directory, not in it, whose files are served.
     record = root.with_name(f"{root.name}.fingerprint")
     if record.exists() and record.read_text(encoding="utf-8") == fingerprint and root.is_dir():
         return False
@@ -27,7 +27,7 @@ def collect_if_changed() -> bool:
 
 
 def source_fingerprint() -> str:
-    """A digest of every source file's name and content; times of change do not survive the building of an image."""
+    """Return a digest of every source file's name and content. Building an image does not preserve modification times."""
     digest = hashlib.sha256()
     for finder in get_finders():
         for path, storage in finder.list(None):

@@ -1,7 +1,7 @@
-"""Keeps programs running: honcho's processes and printer, under a loop that restarts what falls.
+"""Keeps programs running: honcho's processes and printer, with a loop that restarts programs that end.
 
-honcho's own Manager ends everything when one process ends. A control plane should rather come back: a worker killed for its
-memory must not take the web pages down that would show it.
+honcho's own Manager stops everything when one process ends. A control plane should recover instead: a worker killed for its
+memory must not take down the pages that would show it.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from zenith_site.launch.programs import Program
 SYSTEM = "zenith"
 NAME_WIDTH = 6
 LONGEST_DELAY = 30.0
-# A program that ran for so long has recovered: its next fall is the first again.
+# A program that ran for this long has recovered: its next failure counts as the first.
 STEADY_SECONDS = 60.0
-# Falls of one program before anything ever worked, after which trying again is no help.
-FALLS_WHILE_STARTING = 3
-# Of the ten seconds that a stop may take, what programs get before they are killed; the servers need the rest.
+# Failures of one program during the start after which another attempt does not help.
+FAILURES_WHILE_STARTING = 3
+# Seconds that programs get before they are killed, of the ten that a stop may take; the servers need the rest.
 STOP_SECONDS = (6.5, 2.5)
 
 
 class StartError(Exception):
-    """Something that must run does not; the text is one line for the terminal."""
+    """A required program does not run; the text is one line for the terminal."""
 
 
 @dataclass
 class Running:
-    """A program and what became of it so far."""
+    """A program and its current state."""
 
     program: Program
     colour: str
     alive: bool = False
     pid: int | None = None
     started: float = 0.0
-    falls: int = 0
+    failures: int = 0
     due: float | None = None
 
 
 class Supervisor:
-    """Runs programs, prints their lines with a prefix, restarts those that fall.
+    """Runs programs, prints their lines with a prefix, and restarts those that end.
 
     Arguments:
-        output: where the lines go; colours only where that is a terminal and NO_COLOR is not set.
-        cwd: where the programs run.
+        output: where the lines go; coloured only if it is a terminal and NO_COLOR is not set.
+        cwd: the programs' working directory.
     """
 
     def __init__(self, output: TextIO, cwd: Path) -> None:
@@ -72,11 +72,11 @@ class Supervisor:
         self._running: dict[str, Running] = {}
 
     def say(self, text: str) -> None:
-        """Print a line of the supervisor's own."""
+        """Print a line as `zenith`."""
         self._printer.write(Message(type="line", data=text, time=datetime.now(), name=SYSTEM, colour=None))  # noqa: DTZ005 (the wall clock of whoever watches)
 
     def post(self, kind: str, data: object = None) -> None:
-        """Hand an event to the loop, from any thread."""
+        """Send an event to the loop, from any thread."""
         self._events.put(Message(type=kind, data=data, time=None, name=SYSTEM, colour=None))
 
     def start(self, program: Program) -> None:
@@ -90,10 +90,10 @@ class Supervisor:
         threading.Thread(target=process.run, args=(self._events,), name=program.name, daemon=True).start()
 
     def loop(self, handlers: dict[str, Callable[[object], None]]) -> None:
-        """Print, restart, and call the handler of every event posted; runs until a signal or an exception ends it.
+        """Print lines, restart programs, and call the handler of every posted event, until a signal or an exception.
 
         Raises:
-            StartError: when a program falls again and again before the first success.
+            StartError: if a program ends repeatedly before everything is up.
         """
         while True:
             self._step(0.5, handlers)
@@ -102,7 +102,7 @@ class Supervisor:
                     self.start(state.program)
 
     def stop(self) -> None:
-        """End all programs, in their order, killing those that do not end in time."""
+        """Stop all programs in order, and kill those that do not end in time."""
         for state in self._running.values():
             state.due = None
             state.program = replace(state.program, lasting=False)
@@ -111,12 +111,12 @@ class Supervisor:
             self._stop_some([state for state in self._running.values() if state.program.stop_order == order], seconds)
 
     def _stop_some(self, states: list[Running], seconds: float) -> None:
-        told: set[int] = set()
+        signalled: set[int] = set()
         deadline = time.monotonic() + seconds
         while any(state.alive for state in states):
-            # In the loop, because a process may still have been on its way when the stop began.
-            for pid in {state.pid for state in states if state.pid} - told:
-                told.add(pid)
+            # In the loop, because a process may still be starting when the stop begins.
+            for pid in {state.pid for state in states if state.pid} - signalled:
+                signalled.add(pid)
                 _send(pid, signal.SIGTERM)
             if self.impatient or time.monotonic() > deadline:
                 self._kill(states)
@@ -147,18 +147,18 @@ class Supervisor:
 
     def _ended(self, state: Running, status: int) -> None:
         if state.pid:
-            # What it left behind, such as the children of a worker that was killed.
+            # Kill what it left behind, such as the children of a killed worker.
             _kill_group(state.pid)
         state.alive, state.pid = False, None
         if state.program.lasting:
             self._plan_restart(state, status)
 
     def _plan_restart(self, state: Running, status: int) -> None:
-        state.falls = 1 if time.monotonic() - state.started > STEADY_SECONDS else state.falls + 1
+        state.failures = 1 if time.monotonic() - state.started > STEADY_SECONDS else state.failures + 1
         name, how = state.program.name, _how_it_ended(status)
-        if not self.ready and state.falls >= FALLS_WHILE_STARTING:
-            raise StartError(f"{name} {how} {state.falls} times while starting; what it said is above.")
-        delay = min(2.0 ** (state.falls - 1), LONGEST_DELAY)
+        if not self.ready and state.failures >= FAILURES_WHILE_STARTING:
+            raise StartError(f"{name} {how} {state.failures} times while starting; its output is above.")
+        delay = min(2.0 ** (state.failures - 1), LONGEST_DELAY)
         self.say(f"{name} {how} unexpectedly; starting it again in {delay:.0f} s")
         state.due = time.monotonic() + delay
 

@@ -1,6 +1,6 @@
-"""What Prometheus reads at `/metrics`: docs/metrics.md lists it, deploy/ has a dashboard and alerts for it.
+"""Prometheus metrics at `/metrics`: docs/metrics.md lists them, deploy/ has a dashboard and alerts.
 
-1. `web` answers: whoever may ask gets the text, which is made at most once a second.
-2. `collector` asks each source by itself, so one that is away takes only its own figures with it.
-3. The apps' sources (`sources`) say the same whichever process is asked; only `http` counts what its own web process answered.
+1. `web` returns the text to authorized clients, and renders it at most once a second.
+2. `collector` asks each source separately, so an unreachable one only lacks its own metrics.
+3. The apps' sources (`sources`) are the same in every process; only `http` counts the responses of its own web process.
 """

@@ -1,4 +1,4 @@
-"""Asking every source; one that does not answer takes its own figures with it, and says so."""
+"""Collects the metrics of every source; one that does not answer lacks its own metrics, which is a metric too."""
 
 import logging
 import time
@@ -16,25 +16,27 @@ logger = logging.getLogger(__name__)
 
 
 class ZenithCollector(Collector):
-    """All that is the same whichever process is asked."""
+    """Collects the metrics that are the same in every process."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of every source that answers."""
-        up = GaugeMetricFamily("zenith_metrics_source_up", "0 where a source of figures did not answer.", labels=("source",))
-        seconds = GaugeMetricFamily("zenith_metrics_source_seconds", "How long asking it took.", labels=("source",))
-        yield InfoMetricFamily("zenith_build", "What runs here.", value={"version": VERSION})
+        up = GaugeMetricFamily("zenith_metrics_source_up", "0 if a source of metrics did not answer.", labels=("source",))
+        seconds = GaugeMetricFamily(
+            "zenith_metrics_source_seconds", "Seconds that the source took to answer.", labels=("source",)
+        )
+        yield InfoMetricFamily("zenith_build", "The version that runs here.", value={"version": VERSION})
         for name, source in {"faults": own.faults_of_parts, **sources()}.items():
             started = time.perf_counter()
-            found = _ask(name, source)
-            up.add_metric((name,), found is not None)
+            metrics = _ask(name, source)
+            up.add_metric((name,), metrics is not None)
             seconds.add_metric((name,), time.perf_counter() - started)
-            yield from found or ()
+            yield from metrics or ()
         yield up
         yield seconds
 
 
 def _ask(name: str, source: Source) -> list[Metric] | None:
-    """Return a source's metrics, all or none of them."""
+    """Return all of a source's metrics, or None if it fails."""
     try:
         return list(source())
     except UNAVAILABLE as error:

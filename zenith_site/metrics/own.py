@@ -1,4 +1,4 @@
-"""What Prometheus reads of Zenith's own parts."""
+"""Metrics of Zenith's own parts."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ from zenith_site.common import faults
 
 
 def faults_of_parts() -> Iterator[Metric]:
-    """Yield how often parts of engines and agents met what nobody foresaw. Raises redis.RedisError."""
-    family = CounterMetricFamily("zenith_faults", "Errors that nobody foresaw, by the part that met them.", labels=("part",))
+    """Yield the number of unexpected errors in each part of engines and agents. Raises redis.RedisError."""
+    family = CounterMetricFamily("zenith_faults", "Unexpected errors, by the part of Zenith that failed.", labels=("part",))
     for part, count in faults.counts().items():
         family.add_metric((part,), count)
     yield family

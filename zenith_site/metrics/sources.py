@@ -12,7 +12,7 @@ _SOURCES: Final[dict[str, Source]] = {}
 
 
 def register(name: str, source: Source) -> None:
-    """Have a source asked for its figures; `name` says in the metrics whether it answered."""
+    """Register a source of metrics; `name` is its label in the metrics about sources."""
     _SOURCES[name] = source
 
 

@@ -1,4 +1,4 @@
-"""`GET /metrics`: open to all unless ZENITH_METRICS_TOKEN is set; made at most once a second, whoever asks."""
+"""`GET /metrics`: open to all unless ZENITH_METRICS_TOKEN is set; rendered at most once a second."""
 
 import threading
 import time
@@ -16,14 +16,14 @@ from zenith_site.metrics.collector import ZenithCollector
 from zenith_site.metrics.http import registry
 from zenith_site.problems import Answer, render
 
-#: Seconds for which an answer is given again.
+#: Seconds for which a response is cached.
 KEPT: Final = 1.0
 
 registry.register(ZenithCollector())
 
 
 class _Memory:
-    """The newest answers of this process by their format, and when they were made; one thread at a time makes one."""
+    """The cached responses of this process by format, with their time; one thread at a time renders one."""
 
     answers: ClassVar[dict[str, tuple[float, bytes]]] = {}
     lock = threading.Lock()
@@ -32,7 +32,7 @@ class _Memory:
 @login_not_required
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the figures in the format that was asked for: Prometheus' text or OpenMetrics."""
+    """Return the metrics in the requested format: Prometheus' text or OpenMetrics."""
     if not _may_ask(request):
         detail = "Send the token of ZENITH_METRICS_TOKEN as `Authorization: Bearer TOKEN`."
         challenge = {"WWW-Authenticate": 'Bearer realm="zenith-metrics"'}
@@ -49,5 +49,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _may_ask(request: HttpRequest) -> bool:
     if not settings.ZENITH_METRICS_TOKEN:
         return True
-    given = request.headers.get("Authorization", "")
-    return compare_digest(given.encode(), f"Bearer {settings.ZENITH_METRICS_TOKEN}".encode())
+    credentials = request.headers.get("Authorization", "")
+    return compare_digest(credentials.encode(), f"Bearer {settings.ZENITH_METRICS_TOKEN}".encode())

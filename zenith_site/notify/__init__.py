@@ -1,12 +1,12 @@
-"""Notifications: telling people of what needs them, and of its end.
+"""Notifications: alerts about what needs attention, and about its end.
 
-1. A *rule* (rules.py) looks at what Zenith knows and says which *conditions* hold, and which are over; the decisions
-   themselves are pure (decisions.py).
-2. The *watch* (watch.py), a part of the engine, opens a notification for each condition that begins and notes its end on the
-   same notification. One engine looks at a time, and a constraint keeps a second open one of the same condition out.
-3. With the notification, in one transaction, a *delivery* is written for each channel that its kind and severity are routed
-   to (routes.py): e-mail, Slack, webhook.
-4. The *outbox* (outbox.py), another part of the engine, sends them: at least once, with an id that stays the same, no more
-   often than the throttle allows, again with growing pauses while a receiver is away.
-5. People find them in the bell, on a page and through the API, each with their own mark of what is read (inbox.py).
+1. A *rule* (rules.py) reads the state and returns which *conditions* hold and which are over; the decisions themselves are pure
+   functions (decisions.py).
+2. The *watch* (watch.py), a part of the engine, opens a notification for each new condition, and records its end in the same
+   notification. One engine evaluates a rule at a time, and a constraint allows only one open notification per condition.
+3. In the same transaction, a *delivery* is written for each channel to which the notification's kind and severity are routed
+   (routes.py): e-mail, Slack, webhook.
+4. The *outbox* (outbox.py), another part of the engine, sends deliveries: at least once, with a stable id, within the throttle,
+   and with a growing back-off while a receiver is unreachable.
+5. People see notifications in the bell, on a page and in the API. Each user has their own read marks (inbox.py).
 """

@@ -1,17 +1,17 @@
-"""Notifications as a Django app of their own: their tables, their command."""
+"""The Django app of notifications: their tables and their command."""
 
 from django.apps import AppConfig
 
 
 class NotifyConfig(AppConfig):
-    """What people are told of."""
+    """The app's configuration."""
 
     name = "zenith_site.notify"
     label = "notify"
     verbose_name = "Notifications"
 
     def ready(self) -> None:
-        """Have old notifications pruned with the rest."""
+        """Register old notifications for pruning."""
         from zenith_site.common import retention
         from zenith_site.notify import inbox
 

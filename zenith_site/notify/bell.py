@@ -10,7 +10,7 @@ from zenith_site.notify import inbox
 
 
 def bell(request: HttpRequest) -> dict[str, Any]:
-    """Return what the bell says to whoever asks; costs its one query where a template draws it, and else nothing."""
+    """Return the bell for the request's user; its one query runs only if a template uses it."""
 
     def read() -> inbox.Bell:
         user = getattr(request, "user", None)

@@ -1,7 +1,7 @@
-"""The ways out: e-mail, a Slack-compatible webhook, and a webhook that is signed as standardwebhooks.com has it.
+"""The channels of notifications: e-mail, a Slack-compatible webhook, and a signed webhook (standardwebhooks.com).
 
-Where a message goes is what the operator's environment says and nothing else; no page and no API sets it, redirects are not
-followed, and of an answer only the status is kept, so none of this can be used to look into a network.
+Only the operator's environment sets a channel's address: no page and no API does, redirects are not followed, and only the status
+of a response is kept. So nobody can use a channel to explore a network.
 """
 
 import json
@@ -22,15 +22,15 @@ from zenith_site.notify.messages import OutgoingMessage
 from zenith_site.notify.signing import signature
 from zenith_site.version import VERSION
 
-#: Seconds that a receiver has to accept a connection, and for each part of its answer.
+#: Seconds that a receiver has to accept a connection, and for each part of its response.
 TIMEOUT: Final = 10.0
 _SIGNS: Final = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
 class SendError(Exception):
-    """A receiver did not take a message; its text says why, without any secret.
+    """A receiver did not accept a message; the text says why, without any secret.
 
-    `retry_after` is how many seconds the receiver wants to be left alone, where it said so.
+    `retry_after` is the number of seconds until the next attempt, if the receiver gave one.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -39,12 +39,12 @@ class SendError(Exception):
 
 
 def send(channel: Channel, message: OutgoingMessage) -> None:
-    """Send a message through a channel that is set. Raises SendError."""
+    """Send a message through a configured channel. Raises SendError."""
     _SENDERS[channel](message)
 
 
 def configured() -> list[Channel]:
-    """Return the channels that are set."""
+    """Return the configured channels."""
     return [channel for channel in Channel if getattr(settings, ADDRESSES[channel])]
 
 
@@ -54,7 +54,7 @@ def _email(message: OutgoingMessage) -> None:
         subject=f"[Zenith] {message.subject}",
         body="\n\n".join(message.lines),
         to=settings.ZENITH_NOTIFY_EMAIL,
-        # A mail server that gets it twice shows it once.
+        # Mail servers recognize a repeated message by its id.
         headers={"Message-ID": f"<{message.id}@{domain}>", "Auto-Submitted": "auto-generated"},
     )
     try:
@@ -82,7 +82,7 @@ def _webhook(message: OutgoingMessage) -> None:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Follow none: the address is the operator's word, not the receiver's."""
+        """Do not follow redirects: the operator sets the address, not the receiver."""
 
 
 _opener: Final = urllib.request.build_opener(_NoRedirect)
@@ -108,20 +108,20 @@ def _retry_after(text: str | None) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong; an error of the mail or HTTP library names the address at most, never what was sent."""
+    """Return what went wrong. Errors of the mail and HTTP libraries may name the address, but never the message."""
     cause = cast(Exception, error.reason) if isinstance(error, urllib.error.URLError) else error
     return f"{type(cause).__name__}: {cause}"[:300] if isinstance(cause, Exception) else str(cause)[:300]
 
 
 def _escaped(text: str) -> str:
-    """Escape what Slack takes for links and mentions."""
+    """Escape the markup of Slack's links and mentions."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 _SENDERS: Final[Mapping[Channel, Callable[[OutgoingMessage], None]]] = {
     Channel.EMAIL: _email, Channel.SLACK: _slack, Channel.WEBHOOK: _webhook,
 }  # fmt: skip
-#: The setting that says where each channel leads.
+#: The setting with each channel's address.
 ADDRESSES: Final = {
     Channel.EMAIL: "ZENITH_NOTIFY_EMAIL", Channel.SLACK: "ZENITH_NOTIFY_SLACK_URL", Channel.WEBHOOK: "ZENITH_NOTIFY_WEBHOOK_URL",
 }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Which conditions hold and which are over: pure decisions about what was read; rules.py reads it.
+"""Pure decisions about which conditions hold and which are over, on data that the rules read (rules.py).
 
-What is neither said to hold nor to be over stays as it is: of a worker that nobody has heard of for long, nothing new is known.
+A condition in neither group stays as it is: for a worker that has been silent for long, there is nothing new to say.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,20 +13,20 @@ from zenith_site.common.humanize import duration
 
 Link = Callable[[str], str]
 
-#: Queues that back up and are named one by one.
+#: Queues that are backing up with a notification each.
 MAX_QUEUES: Final = 20
-#: The key of the notification about all others.
+#: The key of the notification about all further ones.
 OTHER_QUEUES: Final = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that people should know of, while it holds.
+    """A condition that needs attention while it holds.
 
     Attributes:
-        key: what tells it from others of its kind.
-        link: the page of its cause, as a path of this site.
-        count: how many failures it is made of; 1 for what just holds.
+        key: identifies it within its kind.
+        link: the page about its cause, as a path on this site.
+        count: the number of failures; 1 for a condition that simply holds.
     """
 
     key: str
@@ -37,8 +37,8 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was decided: the conditions that hold, and how each that is over ended, by its key."""
+class Evaluation:
+    """The result of a rule: the conditions that hold, and how those that are over ended, by key."""
 
     holding: list[Alert] = field(default_factory=list)
     over: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Dead letters of one fingerprint that nobody has decided about; `letters` of them are recent."""
+    """Open dead letters of one fingerprint; `letters` of them are recent."""
 
     fingerprint: str
     task_name: str
@@ -57,154 +57,157 @@ class Failures:
 
 
 def dead_letters(
-    recent: Iterable[Failures], left: Mapping[str, int], open_keys: AbstractSet[str], link: Link, quiet: str
-) -> Look:
-    """A cause holds while it brought letters lately that nobody has decided about.
+    recent: Iterable[Failures], open_letters: Mapping[str, int], open_keys: AbstractSet[str], link: Link, quiet: str
+) -> Evaluation:
+    """A cause holds while it has recent dead letters that are still open.
 
     Args:
         recent: the causes with such letters.
-        left: how many open letters, however old, each open key has.
-        link: returns the address of the page of a key's cause.
-        quiet: for how long a cause has to be quiet until it is over, in words.
+        open_letters: the number of open dead letters, of any age, of each open key.
+        link: returns the page about a key's cause.
+        quiet: how long a cause must be quiet to be over, in words.
     """
     holding = [
         Alert(
-            found.fingerprint, f"{found.error_type or 'A failure'} in {found.task_name or 'an unknown task'}", found.message,
-            link(found.fingerprint), found.letters,
+            cause.fingerprint, f"{cause.error_type or 'A failure'} in {cause.task_name or 'an unknown task'}", cause.message,
+            link(cause.fingerprint), cause.letters,
         )
-        for found in recent
+        for cause in recent
     ]  # fmt: skip
     keys = {condition.key for condition in holding}
-    return Look(holding, {key: _end_of_failures(left.get(key, 0), quiet) for key in open_keys - keys})
+    return Evaluation(holding, {key: _end_of_failures(open_letters.get(key, 0), quiet) for key in open_keys - keys})
 
 
-def _end_of_failures(left: int, quiet: str) -> str:
-    if not left:
-        return "Every dead letter of it was replayed or discarded."
-    waiting = "1 dead letter waits" if left == 1 else f"{left:,} dead letters wait"
-    return f"It did not fail again for {quiet}; {waiting} for a decision."
+def _end_of_failures(open_letters: int, quiet: str) -> str:
+    if not open_letters:
+        return "All its dead letters were replayed or discarded."
+    still_open = "1 dead letter is still open" if open_letters == 1 else f"{open_letters:,} dead letters are still open"
+    return f"No new failures for {quiet}. {still_open}."
 
 
-def workers_gone(
+def workers_lost(
     ages: Mapping[str, float], cleared: Mapping[str, str], open_keys: AbstractSet[str], link: Link, after: float
-) -> Look:
-    """A worker is gone that has not beaten for `after` seconds, and back once it beats again.
+) -> Evaluation:
+    """A worker is lost if it has sent no heartbeat for `after` seconds, and back with its next heartbeat.
 
-    One that said goodbye is not among the `ages` (seconds since each one's heartbeat), nor is one that is forgotten. `cleared`
-    are those that somebody took off the list, with who it was.
+    `ages` are the seconds since each worker's heartbeat, without workers that shut down or are forgotten. `cleared` maps workers
+    that were cleared from the list to who did it.
     """
     holding = [
         Alert(
-            name, f"{name} is gone", f"It has not been heard of for {after:.0f} s and did not say goodbye. "
-            "What it held goes back to its queue.", link(name),
+            name, f"Worker {name} is lost", f"It has sent no heartbeat for {after:.0f} s and did not shut down. "
+            "Its tasks return to their queues.", link(name),
         )
         for name, age in sorted(ages.items()) if age >= after
     ]  # fmt: skip
-    over = {name: f"It was cleared by {by}." for name, by in cleared.items() if name in open_keys and name not in ages}
-    return Look(holding, over | {name: "It beats again." for name, age in ages.items() if name in open_keys and age < after})
+    over = {name: f"{by} cleared it." for name, by in cleared.items() if name in open_keys and name not in ages}
+    back = {name: "The worker is back online." for name, age in ages.items() if name in open_keys and age < after}
+    return Evaluation(holding, over | back)
 
 
-def queues_behind(
+def queues_backing_up(
     oldest: Mapping[str, float | None],
     paused: AbstractSet[str],
     open_keys: AbstractSet[str],
     link: Link,
     others: str,
     after: float,
-) -> Look:
-    """A queue backs up whose oldest task has waited for `after` seconds; a paused one does as somebody wanted.
+) -> Evaluation:
+    """A queue is backing up if its oldest task has waited for `after` seconds, unless it is paused.
 
-    With a queue for each customer, one cause is not thousands of notifications: beside `MAX_QUEUES` that are named, those that
-    are open first, there is one for all others.
+    One cause must not become thousands of notifications where each customer has a queue: `MAX_QUEUES` queues have their own, open
+    ones first, and one more is about all others.
 
     Args:
-        oldest: for how many seconds the oldest task of each queue has waited, None where none waits; empty where nobody looked.
+        oldest: the seconds that each queue's oldest task has waited, None if none waits; empty if the queues are unknown.
         others: the page of all queues.
     """
     behind = {name: age for name, age in oldest.items() if age is not None and age >= after and name not in paused}
     ranked = sorted(behind, key=lambda name: (name not in open_keys, -behind[name], name))
     holding = [
         Alert(
-            name, f"Queue {name} backs up", f"Its oldest task had waited for {duration(behind[name])} when this was noticed.",
-            link(name),
+            name, f"Queue {name} is backing up",
+            f"Its oldest task had been waiting for {duration(behind[name])} when this was detected.", link(name),
         )
         for name in sorted(ranked[:MAX_QUEUES])
     ]  # fmt: skip
-    over = dict.fromkeys(open_keys & paused, "It is paused.")
+    over = dict.fromkeys(open_keys & paused, "The queue is paused.")
     if rest := ranked[MAX_QUEUES:]:
         holding.append(_others_behind([(name, behind[name]) for name in rest], others))
     elif oldest and OTHER_QUEUES in open_keys:
-        over[OTHER_QUEUES] = f"No more than {MAX_QUEUES} queues back up, each with a notification of its own."
+        over[OTHER_QUEUES] = f"At most {MAX_QUEUES} queues are backing up, each with its own notification."
     for name in open_keys - behind.keys() - paused - {OTHER_QUEUES}:
         if name in oldest:
-            over[name] = f"Nothing in it waits for {duration(after)} any more."
+            over[name] = f"No task has been waiting for {duration(after)} any longer."
         elif oldest:
-            over[name] = "Nobody uses it any more."
-    return Look(holding, over)
+            over[name] = "The queue is no longer used."
+    return Evaluation(holding, over)
 
 
 def _others_behind(rest: Sequence[tuple[str, float]], link: str) -> Alert:
     name, age = max(rest, key=lambda pair: pair[1])
-    queues = "1 more queue backs up" if len(rest) == 1 else f"{len(rest):,} more queues back up"
-    body = f"In one of them, {name}, the oldest task had waited for {duration(age)} when this was noticed."
+    queues = "1 more queue is backing up" if len(rest) == 1 else f"{len(rest):,} more queues are backing up"
+    body = f"In one of them, {name}, the oldest task had been waiting for {duration(age)} when this was detected."
     return Alert(OTHER_QUEUES, queues, body, link, len(rest))
 
 
-def stream_behind(lag: float, link: str, after: float) -> Look:
-    """The recorder is behind when the oldest report has waited for `after` seconds."""
+def recorder_behind(lag: float, link: str, after: float) -> Evaluation:
+    """The recorder is behind if the oldest report has waited for `after` seconds."""
     if lag < after:
-        return Look([], {"": "Reports are recorded as they come again."})
-    body = f"The oldest report of a worker had waited for {duration(lag)} when this was noticed. Does an engine run?"
-    return Look([Alert("", "The recorder is behind", body, link)])
+        return Evaluation([], {"": "The recorder has caught up."})
+    body = f"The oldest report had been waiting for {duration(lag)} when this was detected. Check that an engine is running."
+    return Evaluation([Alert("", "The recorder is behind", body, link)])
 
 
-def nodes_failed(failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], open_keys: AbstractSet[str], link: Link) -> Look:
-    """A node has failed for as long as its status says so.
+def nodes_failed(
+    failed: Mapping[str, tuple[str, str]], now: Mapping[str, str], open_keys: AbstractSet[str], link: Link
+) -> Evaluation:
+    """A node has failed while its status says so.
 
     Args:
-        failed: name and reason of each node that has failed, by its id.
-        now: the status, in a word, of each open key whose node is still there.
+        failed: the name and the reason of each failed node, by id.
+        now: the current status, in a word, of each open key whose node still exists.
     """
     holding = [Alert(key, f"Node {name} failed", reason, link(key)) for key, (name, reason) in sorted(failed.items())]
-    over = {key: f"It is {now[key]}." if key in now else "It was removed." for key in open_keys - failed.keys()}
-    return Look(holding, over)
+    over = {key: f"The node is {now[key]}." if key in now else "The node was removed." for key in open_keys - failed.keys()}
+    return Evaluation(holding, over)
 
 
 @dataclass(frozen=True, slots=True)
-class HostSeen:
-    """A Docker host: seconds since its agent's sign of life (None: it stopped on purpose), and why its engine is out of reach."""
+class HostStatus:
+    """A Docker host: the seconds since its agent was seen (None: it was stopped), and why its Docker Engine is unreachable."""
 
     name: str
     silent: float | None
     engine_error: str = ""
 
 
-def hosts_unreachable(hosts: Iterable[HostSeen], open_keys: AbstractSet[str], link: Link, after: float) -> Look:
-    """A host is unreachable whose agent has been silent for `after` seconds, or says that it cannot reach the engine."""
-    holding, over = [], dict.fromkeys(open_keys, "It was removed.")
+def hosts_unreachable(hosts: Iterable[HostStatus], open_keys: AbstractSet[str], link: Link, after: float) -> Evaluation:
+    """A host is unreachable if its agent has been silent for `after` seconds, or cannot reach its Docker Engine."""
+    holding, over = [], dict.fromkeys(open_keys, "The host was removed.")
     for host in hosts:
         if host.silent is not None and host.silent >= after:
-            said = f"Its agent has given no sign of life for {duration(host.silent)}; whether its nodes work is not known."
-            holding.append(Alert(host.name, f"Host {host.name} is unreachable", said, link(host.name)))
+            body = f"Its agent has been silent for {duration(host.silent)}, so the state of its nodes is unknown."
+            holding.append(Alert(host.name, f"Host {host.name} is unreachable", body, link(host.name)))
         elif host.silent is not None and host.engine_error:
             holding.append(Alert(host.name, f"Docker on {host.name} is unreachable", host.engine_error, link(host.name)))
         elif host.name in open_keys:
-            over[host.name] = "Its agent was stopped on purpose." if host.silent is None else "It is reached again."
+            over[host.name] = "Its agent was stopped." if host.silent is None else "The host is reachable again."
             continue
         over.pop(host.name, None)
-    return Look(holding, over)
+    return Evaluation(holding, over)
 
 
-def faults(found: Mapping[str, tuple[str, str]], open_keys: AbstractSet[str], link: str) -> Look:
-    """A fault holds while its part had one lately: by part, what was passed over and what it met."""
+def faults(by_part: Mapping[str, tuple[str, str]], open_keys: AbstractSet[str], link: str) -> Evaluation:
+    """A fault holds while its part had one lately; `by_part` has the skipped item and the error of each."""
     holding = [
-        Alert(part, f"{part} fails", f"{f'It passed over {item}. ' if item else ''}{error}", link)
-        for part, (item, error) in sorted(found.items())
+        Alert(part, f"{part} is failing", f"{f'It skipped {item}. ' if item else ''}{error}", link)
+        for part, (item, error) in sorted(by_part.items())
     ]
-    return Look(holding, dict.fromkeys(open_keys - found.keys(), "It has met no further error."))
+    return Evaluation(holding, dict.fromkeys(open_keys - by_part.keys(), "No further errors."))
 
 
-def set_aside(found: Mapping[str, str], open_keys: AbstractSet[str], link: str) -> Look:
-    """What was set aside holds while it is new, or there: by what it is, and why."""
-    holding = [Alert(what, f"{what} was set aside", why, link) for what, why in sorted(found.items())]
-    return Look(holding, dict.fromkeys(open_keys - found.keys(), "Nothing more of it was set aside."))
+def set_aside(reasons: Mapping[str, str], open_keys: AbstractSet[str], link: str) -> Evaluation:
+    """Something set aside holds while it is recent, or still there; `reasons` maps what it is to why."""
+    holding = [Alert(what, f"{what} was set aside", why, link) for what, why in sorted(reasons.items())]
+    return Evaluation(holding, dict.fromkeys(open_keys - reasons.keys(), "Nothing else was set aside."))

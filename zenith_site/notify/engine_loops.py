@@ -1,4 +1,4 @@
-"""What the engine does for notifications."""
+"""The engine's loops for notifications."""
 
 from zenith_site.common import engine
 from zenith_site.notify import outbox, watch

@@ -1,4 +1,4 @@
-"""The notifications as one person sees them: what is unread, lists, marking; and how long they are kept."""
+"""The notifications as one user sees them: unread ones, lists, marking as read; and their retention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 1000
-#: Of the bell's panel.
+#: Notifications in the bell's panel.
 NEWEST: Final = 6
 _MOST: Final = 2**63 - 1
 _CHUNK: Final = 1000
@@ -28,7 +28,7 @@ _CHUNK: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Bell:
-    """How many notifications somebody has not read, and the newest of them."""
+    """The number of a user's unread notifications, and the newest of them."""
 
     unread: int
     notices: Sequence[Notification]
@@ -43,29 +43,30 @@ class Page:
 
 
 class NotificationFilter(BaseModel):
-    """Which notifications to list. Owns the queries and the links, for the page and the API alike."""
+    """Which notifications to list. Owns the queries and the links, for both the page and the API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
-    unread: bool = Field(default=False, description="Only those that you have not read.")
-    open: bool = Field(default=False, description="Only those whose condition still holds.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to continue: taken from the `Link` of a page.")
+    unread: bool = Field(default=False, description="Only notifications that you have not read.")
+    open: bool = Field(default=False, description="Only notifications whose condition still holds.")
     kind: Annotated[NotificationKind | None, BeforeValidator(lambda value: value or None)] = Field(
         default=None,
-        description="Only of this kind. " + " ".join(f"`{kind.value}`: {kind.sentence}" for kind in NotificationKind),
+        description="Only notifications of this kind. "
+        + " ".join(f"`{kind.value}`: {kind.sentence}" for kind in NotificationKind),
     )
 
     def page(self, user: "User") -> Page:
         """Return one page, each with `read` and its `deliveries`; two queries."""
         query = self._query(user).annotate(read=_read_by(user)).prefetch_related(_DELIVERIES)
-        found = list(query.order_by("-id")[: self.limit + 1])
-        shown = found[: self.limit]
-        following = self.model_copy(update={"cursor": shown[-1].id}) if len(found) > self.limit else None
-        return Page(shown, following)
+        matches = list(query.order_by("-id")[: self.limit + 1])
+        notifications = matches[: self.limit]
+        following = self.model_copy(update={"cursor": notifications[-1].id}) if len(matches) > self.limit else None
+        return Page(notifications, following)
 
     def query_string(self) -> str:
-        """Return the URL's query for this filter; defaults are left out."""
+        """Return this filter as a URL's query, without the defaults."""
         return urlencode({name: _text(value) for name, value in self.model_dump(exclude_defaults=True, mode="json").items()})
 
     def _query(self, user: "User") -> QuerySet[Notification]:
@@ -81,44 +82,44 @@ _DELIVERIES: Final = Prefetch("deliveries", Delivery.objects.order_by("id"))
 
 
 def bell(user: "User") -> Bell:
-    """Return what the bell says, in one query."""
+    """Return the bell's content, in one query."""
     newest = list(unread_by(user).annotate(unread=Window(Count("id"))).order_by("-id")[:NEWEST])
     return Bell(newest[0].unread if newest else 0, newest)
 
 
 def unread_by(user: "User") -> QuerySet[Notification]:
-    """Return what somebody has not read of what happened since they joined."""
+    """Return the notifications since a user joined that they have not read."""
     return Notification.objects.filter(~_read_by(user))
 
 
 def counts(user: "User") -> dict[str, int]:
-    """Return how many notifications there are: `all`, `unread`, `open`, and of each kind; one query, since they are few."""
-    found: dict[str, int] = Notification.objects.aggregate(
+    """Return the number of notifications: `all`, `unread`, `open`, and of each kind; one query, since they are few."""
+    numbers: dict[str, int] = Notification.objects.aggregate(
         all=Count("id"), unread=Count("id", filter=~_read_by(user)), open=Count("id", filter=Q(recovered_at=None)),
         **{kind.value: Count("id", filter=Q(kind=kind)) for kind in NotificationKind},
     )  # fmt: skip
-    return found
+    return numbers
 
 
 def mark_read(user: "User", ids: Sequence[int] | None = None, kind: NotificationKind | None = None) -> int:
-    """Mark notifications as read by somebody: those with these ids, else all (of one kind); return how many were not yet."""
+    """Mark notifications as read by a user: those with these ids, else all (of one kind); return how many were unread."""
     # Locked, so that none is pruned before it is marked.
-    chosen = unread_by(user).select_for_update(no_key=True).order_by("id")
+    selection = unread_by(user).select_for_update(no_key=True).order_by("id")
     if ids is not None:
-        chosen = chosen.filter(id__in=ids)
+        selection = selection.filter(id__in=ids)
     if kind is not None:
-        chosen = chosen.filter(kind=kind)
+        selection = selection.filter(kind=kind)
     with transaction.atomic():
-        readings = [Reading(user=user, notification=notification) for notification in chosen.only("id")]
-        # Twice at once is once.
+        readings = [Reading(user=user, notification=notification) for notification in selection.only("id")]
+        # Two concurrent requests may mark the same one.
         Reading.objects.bulk_create(readings, ignore_conflicts=True)
     return len(readings)
 
 
 def prune() -> int:
-    """Remove what ended ZENITH_NOTIFICATION_DAYS ago, and the oldest beyond ZENITH_NOTIFICATION_MAX; return how many.
+    """Remove notifications that ended ZENITH_NOTIFICATION_DAYS ago, and those beyond ZENITH_NOTIFICATION_MAX; return how many.
 
-    What still holds goes last, and by number only.
+    Open notifications are removed last, and only if there are too many.
     """
     newest_first = Notification.objects.order_by(F("recovered_at").desc(nulls_first=True), "-id")
     beyond = newest_first.values("id")[settings.ZENITH_NOTIFICATION_MAX : settings.ZENITH_NOTIFICATION_MAX + _CHUNK]
@@ -136,7 +137,7 @@ def _ended() -> QuerySet[Notification]:
 
 
 def _remove(chunk: QuerySet[Notification, Any]) -> int:
-    """Remove chunk by chunk, each a transaction, with what hangs on each notification."""
+    """Remove notifications with their related rows, chunk by chunk, each in a transaction."""
     removed = 0
     while ids := [row["id"] for row in chunk.all()]:
         Notification.objects.filter(id__in=ids).delete()
@@ -145,7 +146,7 @@ def _remove(chunk: QuerySet[Notification, Any]) -> int:
 
 
 def _read_by(user: "User") -> Q:
-    """Whether somebody has read a notification; what began before they joined is no news to them."""
+    """Return the condition that a user has read a notification; one from before they joined counts as read."""
     return Q(Exists(Reading.objects.filter(notification=OuterRef("pk"), user=user))) | Q(opened_at__lt=user.date_joined)
 
 

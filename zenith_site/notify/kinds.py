@@ -1,11 +1,11 @@
-"""What people can be told of, and how much it matters."""
+"""The kinds of notifications, and their severities."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Severity(StrEnum):
-    """How much it matters, the least first."""
+    """The severity of a notification, the least first."""
 
     INFO = "info"
     WARNING = "warning"
@@ -13,12 +13,12 @@ class Severity(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """What it asks of people."""
+        """What the severity means for people."""
         return _SEVERITIES[self]
 
     @property
     def rank(self) -> int:
-        """Its place: a greater one matters more."""
+        """The position in the order; a greater one is more severe."""
         return list(Severity).index(self)
 
 
@@ -30,7 +30,7 @@ _SEVERITIES: Final = {
 
 
 class NotificationKind(StrEnum):
-    """What a notification is about: each kind has its rule."""
+    """What a notification is about; each kind has a rule."""
 
     DEAD_LETTER = "dead-letter"
     WORKER_GONE = "worker-gone"
@@ -43,39 +43,39 @@ class NotificationKind(StrEnum):
 
     @property
     def label(self) -> str:
-        """Its name on a page."""
+        """The name for display."""
         return _LABELS[self]
 
     @property
     def sentence(self) -> str:
-        """When there is one."""
+        """When a notification of this kind is opened."""
         return _SENTENCES[self]
 
 
 _LABELS: Final = {
     NotificationKind.DEAD_LETTER: "New failure",
-    NotificationKind.WORKER_GONE: "Worker gone",
-    NotificationKind.QUEUE_AGE: "Queue backs up",
+    NotificationKind.WORKER_GONE: "Worker lost",
+    NotificationKind.QUEUE_AGE: "Queue backing up",
     NotificationKind.STREAM_LAG: "Recorder behind",
     NotificationKind.NODE_FAILED: "Node failed",
     NotificationKind.HOST_UNREACHABLE: "Host unreachable",
-    NotificationKind.FAULT: "Zenith fails",
+    NotificationKind.FAULT: "Internal error",
     NotificationKind.SET_ASIDE: "Set aside",
 }
 _SENTENCES: Final = {
-    NotificationKind.DEAD_LETTER: "Tasks gave up for a cause that is new, or that had been quiet.",
-    NotificationKind.WORKER_GONE: "A worker stopped beating without saying goodbye.",
-    NotificationKind.QUEUE_AGE: "The oldest task of a queue has waited for too long.",
-    NotificationKind.STREAM_LAG: "What workers report is not recorded: pages show old news.",
-    NotificationKind.NODE_FAILED: "A worker node could not be started, or ends again and again.",
-    NotificationKind.HOST_UNREACHABLE: "The agent of a Docker host is silent, or cannot reach its engine.",
-    NotificationKind.FAULT: "A part of Zenith met an error that nobody foresaw; it tries again, and the others go on.",
+    NotificationKind.DEAD_LETTER: "Tasks failed for good, for a cause that is new or had been quiet.",
+    NotificationKind.WORKER_GONE: "A worker's heartbeats stopped, and it did not shut down.",
+    NotificationKind.QUEUE_AGE: "A queue's oldest task has been waiting for too long.",
+    NotificationKind.STREAM_LAG: "Workers' reports are not being recorded, so pages are out of date.",
+    NotificationKind.NODE_FAILED: "A node could not start, or keeps ending.",
+    NotificationKind.HOST_UNREACHABLE: "A Docker host's agent is silent, or cannot reach its Docker Engine.",
+    NotificationKind.FAULT: "A part of Zenith failed unexpectedly. It retries, and the other parts keep running.",
     NotificationKind.SET_ASIDE: "A report or a heartbeat could not be read, and was set aside.",
 }
 
 
 class Channel(StrEnum):
-    """A way out of Zenith."""
+    """A channel through which notifications leave Zenith."""
 
     EMAIL = "email"
     SLACK = "slack"
@@ -83,7 +83,7 @@ class Channel(StrEnum):
 
     @property
     def label(self) -> str:
-        """Its name on a page."""
+        """The name for display."""
         return _CHANNELS[self]
 
 

@@ -1,4 +1,4 @@
-"""What a message says: as a subject and text for people, and as JSON for programs."""
+"""The content of a message: a subject and text for people, and JSON for programs."""
 
 import json
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from zenith_site.common.site_paths import page_path
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification, Step
 
-#: Notifications that a message for people names one by one.
+#: Notifications that a message for people lists at most.
 MOST_NAMED: Final = 10
 TEST: Final = "test"
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """One message through one channel: the beginning or the end of one notification, or of several of one kind.
+    """One message through one channel, about the beginning or the end of one or more notifications of a kind.
 
-    `id` is the same at every attempt, and differs from any other message's. `step` is a value of Step, or TEST.
+    `id` is unique to the message, and the same in every attempt. `step` is a value of Step, or TEST.
     """
 
     id: UUID
@@ -35,28 +35,28 @@ class OutgoingMessage:
         if self.step == TEST:
             return "Test: notifications arrive"
         first = self.notifications[0]
-        many = len(self.notifications)
+        count = len(self.notifications)
         # A line break would end a mail's subject.
-        told = " ".join(first.title.split()) if many == 1 else f"{NotificationKind(first.kind).label} ({many})"
-        return f"Recovered: {told}" if self.step == Step.RECOVERED else told
+        subject = " ".join(first.title.split()) if count == 1 else f"{NotificationKind(first.kind).label} ({count})"
+        return f"Recovered: {subject}" if self.step == Step.RECOVERED else subject
 
     @property
     def lines(self) -> list[str]:
-        """The message's text, a paragraph each."""
+        """The paragraphs of the message's text."""
         if self.step == TEST:
             return [f"This is a test of this channel, sent by `manage.py notify --test` of {public_url('/')}."]
-        told = [_paragraph(notification) for notification in self.notifications[:MOST_NAMED]]
-        if (left := len(self.notifications) - MOST_NAMED) > 0:
-            told.append(f"… and {left} more: {public_url(page_path('notifications'))}")
-        return told
+        paragraphs = [_paragraph(notification) for notification in self.notifications[:MOST_NAMED]]
+        if (more := len(self.notifications) - MOST_NAMED) > 0:
+            paragraphs.append(f"… and {more} more: {public_url(page_path('notifications'))}")
+        return paragraphs
 
     @property
     def severity(self) -> str:
-        """How much it matters; all notifications of one kind matter the same."""
+        """The severity, which is the same for all notifications of one kind."""
         return self.notifications[0].severity if self.notifications else "info"
 
     def payload(self) -> dict[str, Any]:
-        """Return the message as JSON's values."""
+        """Return the message as JSON types."""
         return {
             "type": f"notification.{self.step}",
             "id": str(self.id),
@@ -64,17 +64,17 @@ class OutgoingMessage:
         }
 
     def body(self) -> bytes:
-        """Return the message as JSON, the same bytes for the same state."""
+        """Return the message as JSON; the same state gives the same bytes."""
         return json.dumps(self.payload(), separators=(",", ":"), sort_keys=True).encode()
 
 
 def public_url(path: str) -> str:
-    """Return the address of a page, as people outside reach it; `path` begins below the site's root."""
+    """Return the public URL of a page; `path` begins below the site's root."""
     return settings.ZENITH_PUBLIC_URL + path
 
 
 def as_json(notification: Notification) -> dict[str, Any]:
-    """Return a notification as JSON's values."""
+    """Return a notification as JSON types."""
     return {
         "id": notification.id, "kind": notification.kind, "key": notification.key, "severity": notification.severity,
         "title": notification.title, "body": notification.body, "url": public_url(notification.link),
@@ -88,8 +88,8 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _paragraph(notification: Notification) -> str:
-    said = notification.body
+    text = notification.body
     if notification.over:
-        said = f"{notification.recovery} It lasted {duration(notification.seconds)}."
-    counted = f" ({notification.count:,} times)" if notification.count > 1 else ""
-    return f"{notification.title}{counted}\n{said}\n{public_url(notification.link)}"
+        text = f"{notification.recovery} It lasted {duration(notification.seconds)}."
+    times = f" ({notification.count:,} times)" if notification.count > 1 else ""
+    return f"{notification.title}{times}\n{text}\n{public_url(notification.link)}"

@@ -1,4 +1,4 @@
-"""What people are told of, who has read it, and what became of telling it outside."""
+"""The tables of notifications, of who has read them, and of their deliveries."""
 
 from typing import Final
 
@@ -13,9 +13,9 @@ CHANNELS: Final = [channel.value for channel in Channel]
 
 
 class Notification(models.Model):
-    """One occurrence of a condition, from when it was first seen to its end.
+    """One occurrence of a condition, from its detection to its end.
 
-    `key` tells conditions of one kind apart (a worker's name, a queue's, a fingerprint). All times are PostgreSQL's.
+    `key` identifies the condition within its kind (a worker's name, a queue's, a fingerprint). All times are PostgreSQL's.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -35,7 +35,7 @@ class Notification(models.Model):
         ordering = ("-id",)
         default_permissions = ()
         constraints = (
-            # watch.py: of engines that see a condition begin at the same time, one opens it.
+            # watch.py: if several engines detect a condition at the same time, one opens the notification.
             models.UniqueConstraint(fields=("kind", "key"), condition=Q(recovered_at=None), name="notification_one_open"),
             models.CheckConstraint(condition=Q(severity__in=SEVERITIES), name="notification_severity_known"),
         )
@@ -49,7 +49,7 @@ class Notification(models.Model):
 
     @property
     def kind_label(self) -> str:
-        """The name of its kind on a page."""
+        """The name of the kind for display."""
         return NotificationKind(self.kind).label
 
     @property
@@ -59,12 +59,12 @@ class Notification(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """For how long it held, once it is over."""
+        """How long the condition held, once it is over."""
         return None if self.recovered_at is None else (self.recovered_at - self.opened_at).total_seconds()
 
 
 class Reading(models.Model):
-    """That somebody has read a notification."""
+    """A user's mark that they have read a notification."""
 
     id = models.BigAutoField(primary_key=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -74,7 +74,7 @@ class Reading(models.Model):
     class Meta:
         default_permissions = ()
         constraints = (
-            # inbox.py: marking twice is marking once; what a user has not read.
+            # inbox.py: marking is idempotent; a user's unread notifications.
             models.UniqueConstraint(fields=("notification", "user"), name="reading_once"),
         )
 
@@ -83,14 +83,14 @@ class Reading(models.Model):
 
 
 class Step(models.TextChoices):
-    """What of a notification is told."""
+    """The step of a notification that a delivery is about."""
 
     OPENED = "opened", "opened"
     RECOVERED = "recovered", "recovered"
 
 
 class DeliveryState(models.TextChoices):
-    """What became of telling it."""
+    """The state of a delivery."""
 
     WAITING = "waiting", "Waiting"
     SENT = "sent", "Sent"
@@ -99,23 +99,23 @@ class DeliveryState(models.TextChoices):
 
     @property
     def sentence(self) -> str:
-        """What it means."""
+        """What the state means."""
         return _STATES[self]
 
 
 _STATES = {
-    DeliveryState.WAITING: "It is sent once the throttle allows it, or tried again once its pause is over.",
-    DeliveryState.SENT: "The receiver took it.",
-    DeliveryState.SKIPPED: "It was over before it could be told, or its channel is set no more.",
-    DeliveryState.GIVEN_UP: "The receiver did not take it for a day.",
+    DeliveryState.WAITING: "It is waiting for the throttle, or for the next attempt.",
+    DeliveryState.SENT: "The receiver accepted it.",
+    DeliveryState.SKIPPED: "It was over before it could be sent, or its channel is no longer configured.",
+    DeliveryState.GIVEN_UP: "The receiver did not accept it for a day.",
 }
 
 
 class Delivery(models.Model):
-    """One notification's beginning or end on its way out through one channel.
+    """The delivery of a notification's beginning or end through one channel.
 
-    Deliveries that go out in one message share its `message`, which every attempt repeats, so that a receiver can tell a
-    repetition from news. `due_at` is also the claim of the engine that sends it: it is moved on before the attempt.
+    Deliveries in one message share its id, `message`, which is the same in every attempt, so that a receiver can recognize a
+    repetition. `due_at` is also the claim of the engine that sends it: the engine advances it before the attempt.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -135,7 +135,7 @@ class Delivery(models.Model):
         ordering = ("id",)
         default_permissions = ()
         constraints = (
-            # watch.py: whatever is told is told once for each channel.
+            # watch.py: one delivery per channel and step.
             models.UniqueConstraint(fields=("notification", "channel", "step"), name="delivery_once"),
             models.CheckConstraint(condition=Q(channel__in=CHANNELS), name="delivery_channel_known"),
             models.CheckConstraint(
@@ -145,7 +145,7 @@ class Delivery(models.Model):
         indexes = (
             # outbox.py: what is due.
             models.Index(fields=("due_at",), name="delivery_due", condition=Q(state=DeliveryState.WAITING)),
-            # outbox.py: the newest message of a channel, for the throttle; inbox.py: how the channel is.
+            # outbox.py: the newest message of a channel, for the throttle; inbox.py: the channel's state.
             models.Index(fields=("channel", "begun_at"), name="delivery_channel"),
         )
 

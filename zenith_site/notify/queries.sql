@@ -1,5 +1,6 @@
 -- report_conditions --
--- A condition that came back before it was over is counted; of one that just goes on, only the time is noted.
+-- Opens notifications, or updates open ones. If a condition came back before it was over, that is counted; otherwise only the
+-- time changes.
 INSERT INTO notify_notification AS kept
     (kind, key, severity, title, body, link, opened_at, last_seen_at, count, recovery)
 SELECT %(kind)s, row.key, %(severity)s, row.title, row.body, row.link, now(), now(), row.count, ''
@@ -19,25 +20,25 @@ WHERE kept.kind = %(kind)s AND kept.key = row.key AND kept.recovered_at IS NULL
 RETURNING kept.id
 
 -- forget --
--- Closes notifications of which nothing more was heard.
+-- Closes notifications whose conditions have not been reported for long.
 UPDATE notify_notification SET recovered_at = now(), recovery = %(recovery)s
 WHERE kind = %(kind)s AND recovered_at IS NULL AND last_seen_at < now() - make_interval(secs => %(after)s)
 RETURNING id
 
 -- tell_opened --
--- One message for each notification and channel.
+-- Writes one delivery for each notification and channel.
 INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
 SELECT id, channel, 'opened', 'waiting', now(), now(), 0, ''
 FROM unnest(%s::bigint[]) AS id CROSS JOIN unnest(%s::text[]) AS channel
 ON CONFLICT DO NOTHING
 
 -- skip_opened --
--- Of what is over before anybody was told, nobody is.
+-- Skips deliveries that were never attempted, of notifications that are over.
 UPDATE notify_delivery SET state = 'skipped'
 WHERE notification_id = ANY(%s) AND step = 'opened' AND state = 'waiting' AND message IS NULL
 
 -- tell_recovered --
--- After skip_opened, what still waits has been tried at least once and may have arrived.
+-- Runs after skip_opened, so what still waits has been attempted at least once and may have arrived.
 INSERT INTO notify_delivery (notification_id, channel, step, state, created_at, due_at, attempts, error)
 SELECT notification_id, channel, 'recovered', 'waiting', now(), now(), 0, '' FROM notify_delivery
 WHERE notification_id = ANY(%s) AND step = 'opened' AND state IN ('waiting', 'sent')

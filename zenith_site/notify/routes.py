@@ -1,4 +1,4 @@
-"""What is told through which channel, and how often: the operator's tables, as they stand in the environment."""
+"""Which notifications go to which channel, and how often: the operator's tables from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _DAY: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What one channel gets: whatever is at least so severe, and whatever is of these kinds."""
+    """What one channel gets: everything of at least this severity, and these kinds."""
 
     least: Severity | None = None
     kinds: frozenset[NotificationKind] = field(default_factory=frozenset)
@@ -41,13 +41,13 @@ EVERYTHING: Final = Route(Severity.INFO)
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Seconds between two messages of one kind through one channel; what comes meanwhile goes out together."""
+    """Seconds between two messages of one kind through one channel; what comes in between goes out together."""
 
     seconds: int
     of_kinds: Mapping[str, int]
 
     def of(self, kind: str) -> int:
-        """Return the seconds that count for a kind."""
+        """Return the seconds for a kind."""
         return self.of_kinds.get(kind, self.seconds)
 
     def __str__(self) -> str:
@@ -55,11 +55,11 @@ class Throttle:
 
 
 def parse_routes(text: str) -> dict[Channel, Route] | None:
-    """Return each channel's route, everything for those that are not named; None for what cannot be read."""
+    """Parse the routes of channels; a channel that is not named gets everything. Return None if the text is not valid."""
     routes = dict.fromkeys(Channel, EVERYTHING)
     for entry in filter(None, (part.strip() for part in text.split(";"))):
-        channel, separator, what = entry.partition("=")
-        route = _route([word.strip() for word in what.split(",")])
+        channel, separator, words = entry.partition("=")
+        route = _route([word.strip() for word in words.split(",")])
         if not separator or route is None or channel.strip() not in list(Channel):
             return None
         routes[Channel(channel.strip())] = route
@@ -76,7 +76,7 @@ def _route(words: list[str]) -> Route | None:
 
 
 def parse_throttle(text: str) -> Throttle | None:
-    """Return the throttle that `300,worker-gone=60` stands for; None for what cannot be read."""
+    """Parse a throttle such as `300,worker-gone=60`; return None if the text is not valid."""
     first, *others = (part.strip() for part in text.split(","))
     of_kinds: dict[str, int] = {}
     for entry in others:

@@ -1,7 +1,7 @@
-"""The registry of rules: what is looked at for each kind of notification, how much it matters, and when it counts.
+"""The registry of rules: one for each kind of notification, with its severity and timing.
 
-A further rule is a kind in kinds.py, a decision in decisions.py, and a `Rule` that reads what it decides about; each app
-registers its own in `notification_rules.py`.
+To add a rule, add a kind in kinds.py, a decision in decisions.py, and a `Rule` that reads the decision's data; each app registers
+its own in `notification_rules.py`.
 """
 
 from collections.abc import Callable
@@ -12,24 +12,24 @@ from typing import Final
 from django.utils.module_loading import autodiscover_modules
 
 from zenith_site.common.site_paths import page_path
-from zenith_site.notify.decisions import Link, Look
+from zenith_site.notify.decisions import Evaluation, Link
 from zenith_site.notify.kinds import NotificationKind, Severity
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is looked at for one kind.
+    """The rule of one kind of notifications.
 
     Attributes:
-        look: reads and decides; it is given the keys of the notifications of this kind that are open.
-        lasting: seconds for which a condition has to hold at every look of one engine until it counts. Right after an outage
-            of Redis every heartbeat is old and every report late, for a moment.
-        settles: seconds for which a condition has to be away until it is over, so that one that comes and goes is one.
+        look: evaluates the rule, given the keys of this kind's open notifications.
+        lasting: seconds that a condition must hold without interruption before it counts. Right after an outage of Redis, every
+            heartbeat is old and every report late for a moment.
+        settles: seconds that a condition must be absent before it is over, so that a flapping one is one notification.
     """
 
     kind: NotificationKind
     severity: Severity
-    look: Callable[[frozenset[str]], Look]
+    look: Callable[[frozenset[str]], Evaluation]
     lasting: float = 10.0
     settles: float = 60.0
 
@@ -38,7 +38,7 @@ _RULES: Final[list[Rule]] = []
 
 
 def register(*rules: Rule) -> None:
-    """Have engines look at these."""
+    """Register rules for the engine."""
     _RULES.extend(rules)
 
 
@@ -50,5 +50,5 @@ def rules() -> tuple[Rule, ...]:
 
 
 def page(name: str) -> Link:
-    """Return what leads from a key to its page."""
+    """Return a function from a key to the path of its page."""
     return lambda key: page_path(name, key)

@@ -1,4 +1,4 @@
-"""Signing what a webhook sends, as Standard Webhooks 1.0 (standardwebhooks.com) has it."""
+"""Signatures of webhook messages, according to Standard Webhooks 1.0 (standardwebhooks.com)."""
 
 import base64
 import binascii
@@ -6,26 +6,26 @@ import hashlib
 import hmac
 from typing import Final
 
-#: What a secret in base64 begins with.
+#: The prefix of a secret in base64.
 PREFIX: Final = "whsec_"
-#: Bytes that a key has at least.
+#: Bytes of a key at least.
 SHORTEST: Final = 16
 ACCEPTED_SECRET: Final = f"at least {SHORTEST} characters, such as `openssl rand -hex 32` prints, or {PREFIX} and base64"
 
 
 def signature(secret: str, message_id: str, moment: int, body: bytes) -> str:
-    """Return what proves that a body comes from who knows the secret.
+    """Return the signature of a message.
 
     Args:
-        secret: text as it is, or `whsec_` and base64.
-        moment: Unix time in seconds, at which this attempt is made.
+        secret: plain text, or `whsec_` and base64.
+        moment: the time of this attempt, as Unix time in seconds.
     """
     signed = f"{message_id}.{moment}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def is_signing_secret(secret: str) -> bool:
-    """Whether a secret can be used, and is long enough not to be guessed."""
+    """Whether a secret is valid and long enough not to be guessed."""
     try:
         return len(_key(secret)) >= SHORTEST
     except binascii.Error:
@@ -33,7 +33,7 @@ def is_signing_secret(secret: str) -> bool:
 
 
 def _key(secret: str) -> bytes:
-    """Return the key's bytes. Raises binascii.Error for what should be base64 and is not."""
+    """Return the key's bytes. Raises binascii.Error if it should be base64 but is not."""
     if secret.startswith(PREFIX):
         return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     return secret.encode()

@@ -1,7 +1,7 @@
-"""The engine's look at what people should know of: opens notifications, and notes their end.
+"""The engine's loop that evaluates the rules, opens notifications and records their end.
 
-A look at one rule is made under an advisory lock: one engine at a time reads, decides and writes, so none writes down what
-another has seen end meanwhile. Should the lock ever be passed by, the constraint on open notifications lets one of two in.
+Each rule is evaluated under an advisory lock: one engine at a time reads, decides and writes, so none reopens what another has
+just closed. If the lock ever failed, the constraint on open notifications would still admit only one of two.
 """
 
 import logging
@@ -11,29 +11,27 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from zenith_site.common.advisory_locks import try_advisory_lock
+from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_site.common.debounce import Debounce
-from zenith_site.common.faults import contained
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_site.notify import outbox
-from zenith_site.notify.decisions import Alert, Look
+from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two evaluations.
 LOOK_EVERY: Final = 5.0
-#: Seconds after the last look beyond which one says nothing about the time between.
+#: Seconds after the last evaluation beyond which nothing is known about the time in between.
 LATE: Final = 20.0
-#: Seconds without news after which an open notification is closed, without anybody being told: a worker that never comes back.
+#: Seconds without news after which an open notification is closed silently, such as that of a worker that never comes back.
 FORGOTTEN_AFTER: Final = 24 * 3600.0
-FORGOTTEN: Final = "Nothing more was heard of it for a day."
-#: Any number that no other advisory lock of this database uses ("notify" in ASCII); the kind is added.
-_LOCK: Final = 0x6E6F74696679
+FORGOTTEN: Final = "There was no news of it for a day."
 
 _SQL: Final = statements(__file__)
 _REPORT: Final = _SQL["report_conditions"]
@@ -42,34 +40,34 @@ _FORGET: Final = _SQL["forget"]
 
 
 class Watch:
-    """What one engine has seen last; the truth stands in PostgreSQL."""
+    """Evaluates the rules, and remembers since when each condition holds; all other state is in PostgreSQL."""
 
     def __init__(self, watched: Sequence[Rule] | None = None) -> None:
         self._rules = rules() if watched is None else watched
         self._lasting = {rule.kind: Debounce(LATE) for rule in self._rules}
 
     def look(self) -> None:
-        """Look at every rule, also where one cannot be looked at. Raises the first error that says that a server is away."""
-        failed: list[Exception] = []
+        """Evaluate every rule, even if one fails. Raises the first error that says that a server is unreachable."""
+        errors: list[Exception] = []
         for rule in self._rules:
             try:
-                with contained("notifications", f"the rule for {rule.kind}"):
-                    self._look_at(rule)
+                with isolate_faults("notifications", f"the rule for {rule.kind}"):
+                    self._evaluate(rule)
             except Exception as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
-    def _look_at(self, rule: Rule) -> None:
-        with try_advisory_lock(_LOCK + list(NotificationKind).index(rule.kind)) as is_alone:
-            if not is_alone:
+    def _evaluate(self, rule: Rule) -> None:
+        with try_advisory_lock(AdvisoryLock.NOTIFICATIONS + list(NotificationKind).index(rule.kind)) as acquired:
+            if not acquired:
                 return
             open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
-            found = rule.look(open_keys)
-            # Only the writing is a transaction: one that also reads what rules read would hold these tables all the while.
+            evaluation = rule.look(open_keys)
+            # Only the writes are in a transaction: one that includes the rule's reads would hold these tables for much longer.
             with transaction.atomic():
-                news = report(rule, Look(self._lasted(rule, found.holding, open_keys), found.over))
-        if news:
+                changed = report(rule, Evaluation(self._lasted(rule, evaluation.holding, open_keys), evaluation.over))
+        if changed:
             refresh_pages("notifications")
 
     def _lasted(self, rule: Rule, holding: Iterable[Alert], open_keys: frozenset[str]) -> list[Alert]:
@@ -79,17 +77,17 @@ class Watch:
 
 
 def run(stop: threading.Event) -> None:
-    """Look until `stop` is set."""
+    """Evaluate the rules until `stop` is set."""
     watch = Watch()
     repeat(stop, "notifications", watch.look, every=LOOK_EVERY)
 
 
-def report(rule: Rule, look: Look) -> bool:
-    """Write down what was decided, inside the open transaction; return whether something began or ended."""
+def report(rule: Rule, evaluation: Evaluation) -> bool:
+    """Write the result of a rule, inside the open transaction; return whether a notification began or ended."""
     with connection.cursor() as cursor:
-        opened = _opened(cursor, rule, look.holding)
+        opened = _opened(cursor, rule, evaluation.holding)
         outbox.tell_opened(cursor, rule.kind, rule.severity, opened)
-        recovered = _recovered(cursor, rule, look.over)
+        recovered = _recovered(cursor, rule, evaluation.over)
         outbox.tell_recovered(cursor, recovered)
         forgotten = _ids(cursor, _FORGET, kind=rule.kind, recovery=FORGOTTEN, after=FORGOTTEN_AFTER)
         outbox.skip(cursor, forgotten)

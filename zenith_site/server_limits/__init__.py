@@ -1,8 +1,8 @@
-"""What daphne takes in, enforced below the application: daphne has no options for these limits.
+"""Limits of what daphne reads, enforced below the application, because daphne has no options for them.
 
-1. `connections`: a connection, which refuses a request without reading the rest of it, and one that comes too slowly.
-2. `bodies`: a request, whose body ends at a limit.
-3. `frames`: a WebSocket, whose frames are neither too large nor too many.
+1. `connections`: a connection that can refuse a request without reading the rest of it, and one that is too slow.
+2. `bodies`: a request with a limited body.
+3. `frames`: a WebSocket with a limited size and rate of frames.
 """
 
 import sys
@@ -12,14 +12,14 @@ from zenith_site.common.callers import Rate
 
 
 class Limits(NamedTuple):
-    """How much is taken in.
+    """The limits of requests and WebSockets.
 
     Arguments:
         body: bytes of a request's body.
-        header_timeout: seconds in which the header of a request has come to its end.
-        body_timeout: seconds in which its body has, from then on.
+        header_timeout: seconds in which a request's header must be complete.
+        body_timeout: seconds after that in which its body must be complete.
         frame: bytes of a WebSocket's frame.
-        frames: how many of them may come.
+        frames: the rate of such frames.
     """
 
     body: int
@@ -30,8 +30,8 @@ class Limits(NamedTuple):
 
 
 def limit_server(limits: Limits) -> None:
-    """Make daphne, if it runs this process, build connections that keep to the limits."""
-    # Importing daphne loads Twisted and its reactor: nothing for the tests or a shell.
+    """Make daphne, if it runs in this process, build connections with these limits."""
+    # Importing daphne loads Twisted and its reactor, which tests and shells do not need.
     if "daphne" not in sys.modules:
         return
     import daphne.server

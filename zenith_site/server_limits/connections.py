@@ -1,10 +1,10 @@
-"""A connection that refuses a request without reading the rest of it: one that is too large, or that comes too slowly.
+"""A connection that refuses a request without reading the rest of it: one that is too large, or too slow.
 
-A request has a deadline for its header and one for its body, however often another byte of it comes. Twisted knows only one
-time-out, for the time between two pieces: whoever sends a byte a minute keeps a connection for ever.
+A request has a deadline for its header and one for its body, however often another byte arrives. Twisted has only a time-out
+between two pieces, so a client that sends a byte a minute would keep a connection for ever.
 
-The answer is written at once. Closing at once as well would make the kernel reset the connection while the client still sends,
-and the client would never see the answer; so the connection stays for a moment, in which what still comes is thrown away
+The response is written immediately. If the connection were also closed immediately, the kernel would reset it while the client
+still sends, and the client would never see the response. So the connection lingers, and what still arrives is discarded
 (RFC 9112, section 9.6).
 """
 
@@ -19,26 +19,26 @@ from zenith_site import problems
 from zenith_site.headers import HEADERS
 from zenith_site.server_limits.bodies import BoundedRequest
 
-#: How long, in seconds, and how much, in bytes, a client may go on sending what nobody reads.
+#: How long, in seconds, and how much, in bytes, a client may keep sending after a refusal.
 LINGER_SECONDS: Final = 5
 LINGER_BYTES: Final = 16 * 1024 * 1024
 
 
 class BoundedConnection(HTTPChannel):
-    """An HTTP/1.1 connection, on which a request can be refused before it has come to its end."""
+    """An HTTP/1.1 connection that can refuse a request before it is complete."""
 
     header_timeout: ClassVar[int]
     body_timeout: ClassVar[int]
-    #: Seconds from one request to the next; Twisted's `timeOut` is whatever was set last.
+    #: Seconds between two requests; Twisted's `timeOut` is the value that was set last.
     _idle_timeout: float | None = None
-    #: Whether a request is coming in; whether one is being answered; how much was thrown away after a refusal.
+    #: Whether a request is being received or answered, and how many bytes were discarded after a refusal.
     _receiving = False
     _answering = False
-    _thrown_away: int | None = None
+    _discarded: int | None = None
 
     def refuse(self, answer: problems.Answer) -> None:
-        """Answer the request that is being read, and read nothing more."""
-        self._thrown_away = 0
+        """Answer the request that is being received, and read nothing more."""
+        self._discarded = 0
         self.persistent = False
         self.write(_http_response(answer))
         self.setTimeout(LINGER_SECONDS)
@@ -49,48 +49,48 @@ class BoundedConnection(HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 (Twisted's name)
-        """Read what has come, or throw it away."""
-        if self._thrown_away is None:
+        """Read the data, or discard it after a refusal."""
+        if self._discarded is None:
             if not self._receiving and not self._answering:
                 self._receiving = True
                 self.setTimeout(self.header_timeout)
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return
-        self._thrown_away += len(data)
-        if self._thrown_away > LINGER_BYTES:
+        self._discarded += len(data)
+        if self._discarded > LINGER_BYTES:
             self.loseConnection()
 
     def resetTimeout(self) -> None:  # noqa: N802 (Twisted's name)
-        """Grant no more time for a piece that has come."""
+        """Do nothing: another piece does not extend the deadline."""
 
     def allHeadersReceived(self) -> None:  # noqa: N802 (Twisted's name)
-        """Begin the body's time."""
+        """Start the body's deadline."""
         self.setTimeout(self.body_timeout)
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:  # noqa: N802 (Twisted's name)
-        """Pass the request on, and wait for as long as its answer takes; of one that was refused, the end changes nothing."""
-        if self._thrown_away is None:
+        """Pass the request on, and wait for its response without a deadline; ignore the end of a refused request."""
+        if self._discarded is None:
             self._receiving, self._answering = False, True
-            # Twisted comes back to it once the request is answered.
+            # Twisted uses it again once the request is answered.
             self.setTimeout(self._idle_timeout)
             super().allContentReceived()  # type: ignore[no-untyped-call]
 
     def requestDone(self, request: Request) -> None:  # noqa: N802 (Twisted's name)
-        """Go on to the next request, which may have come already."""
+        """Continue with the next request, which may have arrived already."""
         self._answering = False
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
     def timeoutConnection(self) -> None:  # noqa: N802 (Twisted's name)
-        """Say that a request was too slow; close a connection without one."""
-        if self._receiving and self._thrown_away is None:
+        """Refuse a request that is too slow; close a connection without a request."""
+        if self._receiving and self._discarded is None:
             self.refuse(problems.TOO_SLOW)
         else:
             super().timeoutConnection()  # type: ignore[no-untyped-call]
 
 
 class HTTPFactory(daphne.http_protocol.HTTPFactory):
-    """daphne's factory, for connections and requests that have limits."""
+    """daphne's factory, for connections and requests with limits."""
 
     protocol = BoundedConnection
 
@@ -101,7 +101,7 @@ class HTTPFactory(daphne.http_protocol.HTTPFactory):
         return connection
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 (Twisted's name)
-        """Name what is spoken over TLS: a connection of HTTP/2 would know none of the limits."""
+        """Return the protocols for TLS: an HTTP/2 connection would have none of these limits."""
         return [b"http/1.1"]
 
 

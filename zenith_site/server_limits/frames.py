@@ -1,8 +1,8 @@
-"""How large a WebSocket's frames may be, and how many may come, enforced where they are first known.
+"""Limits the size and the rate of a WebSocket's frames, in the protocol below the application.
 
-Only the protocol below the application can close with codes of the 1000s (RFC 6455, section 7.4.1): autobahn, on which daphne
-stands, takes none of them from an application. It also refuses a frame before it has read it, so that a stranger cannot fill the
-memory, and counts frames that an application never sees: pings, and pieces of messages.
+Only that protocol can close with codes of the 1000s (RFC 6455, section 7.4.1): autobahn, which daphne uses, accepts none of them
+from an application. It also refuses a frame before reading it, so that nobody can fill the memory, and counts frames that an
+application never sees: pings, and parts of messages.
 """
 
 import time
@@ -17,7 +17,7 @@ class BoundedSocket(daphne.ws_protocol.WebSocketProtocol):
     """daphne's WebSocket; one that sends too large a frame is closed with 1009, one that sends too many with 1008."""
 
     rate: ClassVar[Rate]
-    _window_began = 0.0
+    _window_start = 0.0
     _frames = 0
 
     def onMessageFrameBegin(self, length: int) -> None:  # noqa: N802 (autobahn's name)
@@ -37,8 +37,8 @@ class BoundedSocket(daphne.ws_protocol.WebSocketProtocol):
 
     def _count(self) -> None:
         now = time.monotonic()
-        if now - self._window_began >= self.rate.seconds:
-            self._window_began, self._frames = now, 0
+        if now - self._window_start >= self.rate.seconds:
+            self._window_start, self._frames = now, 0
         self._frames += 1
         if self._frames > self.rate.count and not self.failedByMe:
             detail = f"more than {self.rate.count} frames in {self.rate.seconds} s"
@@ -46,18 +46,18 @@ class BoundedSocket(daphne.ws_protocol.WebSocketProtocol):
 
 
 class WebSocketFactory(daphne.ws_protocol.WebSocketFactory):
-    """daphne's factory, for WebSockets that have limits."""
+    """daphne's factory, for WebSockets with limits."""
 
     protocol = BoundedSocket
 
 
 def limit_frames(size: int, rate: Rate) -> Any:
-    """Return daphne's factory of WebSockets whose frames are at most `size` bytes, and come at most at `rate`."""
+    """Return a factory of WebSockets whose frames have at most `size` bytes and arrive at most at `rate`."""
     BoundedSocket.rate = rate
-    # autobahn reads its options from the protocol's class where they are set there.
+    # autobahn reads options from the protocol's class if they are set there.
     BoundedSocket.maxFramePayloadSize = size
-    # Of a message in many frames; holds for what is sent, too, so it leaves room for a large update.
+    # For a message in many frames. It limits sent messages too, so it leaves room for a large update.
     BoundedSocket.maxMessagePayloadSize = 256 * size
-    # Else the connection is dropped and the client never sees the code.
+    # Otherwise the connection is dropped and the client never sees the close code.
     BoundedSocket.failByDrop = False
     return WebSocketFactory

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry, where an endpoint is configured by its own standard variables; docs/tracing.md.
+"""Tracing with OpenTelemetry, if its own standard variables configure an endpoint; docs/tracing.md.
 
-`environment.py` says whether, `sdk.py` makes spans of what `zenith_worker.wire.spans` marks, `http.py` and `tasks.py` mark
-requests and tasks. Without an endpoint it is not imported, and no signal or middleware is connected.
+`environment.py` tells whether tracing is enabled, `sdk.py` creates the spans that `zenith_worker.wire.spans` marks, `http.py` and
+`tasks.py` mark requests and tasks. Without an endpoint, OpenTelemetry is not imported, and no signal or middleware is connected.
 """
 
 import logging
@@ -12,11 +12,11 @@ logger = logging.getLogger(__name__)
 
 
 def connect() -> None:
-    """Set tracing up in this process where it is asked for. Called once, when Django is ready."""
-    if not environment.wanted():
+    """Set up tracing in this process if it is enabled. Called once, when Django is ready."""
+    if not environment.is_enabled():
         return
     if missing := environment.missing():
-        logger.error("No traces are sent: %s is not installed. Mend it with: %s", missing, environment.INSTALL)
+        logger.error("No traces are sent: %s is not installed. Run: %s", missing, environment.INSTALL)
         return
     from zenith_site.tracing import sdk, tasks
 

@@ -1,4 +1,4 @@
-"""What the environment says of tracing: OpenTelemetry's standard variables, which its SDK reads itself for the most part."""
+"""Tracing's configuration: OpenTelemetry's standard variables, most of which its SDK reads itself."""
 
 import os
 import sys
@@ -12,24 +12,24 @@ _PACKAGES: Final = {
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
 }
-#: By a word of the command line; whatever else runs is a command.
+#: Services by a word of the command line; everything else is `command`.
 _SERVICES: Final = {"daphne": "web", "worker": "worker", "run_engine": "engine", "run_agent": "agent"}
 
 
-def wanted() -> bool:
-    """Whether traces are to be sent: an endpoint is named, and nothing says no."""
+def is_enabled() -> bool:
+    """Whether traces are sent: an endpoint is set, and tracing is not disabled."""
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     none = os.environ.get("OTEL_TRACES_EXPORTER", "otlp").lower() == "none"
     return any(os.environ.get(name) for name in _ENDPOINTS) and not disabled and not none
 
 
 def missing() -> str:
-    """Return the packages that are not installed, by the names that pip knows; empty where all are."""
+    """Return the names of missing packages, for pip; empty if all are installed."""
     return ", ".join(package for module, package in _PACKAGES.items() if not _installed(module))
 
 
 def service_name() -> str:
-    """Return what this process is called in traces where `OTEL_SERVICE_NAME` says nothing: `zenith-web`, `zenith-worker`, …"""
+    """Return the name of this process in traces, if `OTEL_SERVICE_NAME` is not set: `zenith-web`, `zenith-worker`, …"""
     words = [Path(sys.argv[0]).parent.name if sys.argv[0].endswith("__main__.py") else sys.argv[0], *sys.argv[1:]]
     return f"zenith-{next((role for word, role in _SERVICES.items() if word in words), 'command')}"
 

@@ -1,17 +1,17 @@
-"""A span for every request that people or programs make; not for files, nor for what only looks whether we are well."""
+"""A span for every request of people and programs, but not for static files or health checks."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from inspect import iscoroutinefunction
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from zenith_site.common.middleware import Finish, SyncAsyncMiddleware
 from zenith_site.metrics.http import route_of
 from zenith_worker.wire import correlation, spans
 from zenith_worker.wire.headers import TRACEPARENT, TRACESTATE
@@ -20,28 +20,21 @@ SERVER_ERROR: Final = 500
 _QUIET: Final = ("/health", "/ready", "/metrics")
 
 
-@sync_and_async_middleware
-def tracing_middleware(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Trace every request but those. Only there where traces are sent (settings.py)."""
-    if iscoroutinefunction(get_response):
+class TracingMiddleware(SyncAsyncMiddleware):
+    """Traces every request except static files and health checks. Only installed if tracing is enabled (settings.py)."""
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            if _is_quiet(request):
-                return cast(HttpResponseBase, await get_response(request))
-            with _span(request):
-                return _told(request, await get_response(request))
-
-        return middleware
-
-    def middleware_in_a_thread(request: HttpRequest) -> HttpResponseBase:
+    @contextmanager
+    def around(self, request: HttpRequest) -> Iterator[Finish]:
+        """Open the span, and yield what describes the response in it."""
         if _is_quiet(request):
-            return cast(HttpResponseBase, get_response(request))
+            yield _unchanged
+            return
         with _span(request):
-            return _told(request, get_response(request))
+            yield partial(_describe, request)
 
-    return middleware_in_a_thread
+
+def _unchanged(response: HttpResponseBase) -> HttpResponseBase:
+    return response
 
 
 def _is_quiet(request: HttpRequest) -> bool:
@@ -56,12 +49,12 @@ def _span(request: HttpRequest) -> AbstractContextManager[None]:
     )  # fmt: skip
 
 
-def _told(request: HttpRequest, response: Any) -> HttpResponseBase:
-    """Note what is known at the end only; the route, and not the path, makes the name, so that there are few."""
+def _describe(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Set what is known only at the end. The span's name has the route, not the path, so that there are few names."""
     current, route = trace.get_current_span(), route_of(request)
     current.update_name(f"{request.method} {route}")
     current.set_attribute("http.route", route)
     current.set_attribute("http.response.status_code", response.status_code)
     if response.status_code >= SERVER_ERROR:
         current.set_status(StatusCode.ERROR)
-    return cast(HttpResponseBase, response)
+    return response

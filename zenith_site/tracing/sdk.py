@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's SDK, sent in the background. An endpoint that is away costs spans, and nothing else."""
+"""Spans of OpenTelemetry's SDK, sent in the background. If the endpoint is unreachable, only spans are lost."""
 
 import atexit
 import logging
@@ -20,7 +20,7 @@ from zenith_site.version import VERSION
 from zenith_worker.wire import spans
 from zenith_worker.wire.spans import Attribute, Kind
 
-#: Seconds that a process which ends gives the spans that it has not sent yet.
+#: Seconds that an ending process waits for its unsent spans.
 FLUSH_SECONDS: Final = 2.0
 _KINDS: Final = {
     "server": SpanKind.SERVER, "producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER, "internal": SpanKind.INTERNAL,
@@ -28,7 +28,7 @@ _KINDS: Final = {
 
 
 class OpenTelemetry:
-    """Makes spans of a provider."""
+    """Creates spans with a provider."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("zenith", VERSION)
@@ -37,7 +37,7 @@ class OpenTelemetry:
     def span(
         self, name: str, kind: Kind, attributes: Mapping[str, Attribute], parent: Mapping[str, str] | None
     ) -> Iterator[None]:
-        """Make a span the current one for the time of a block."""
+        """Open a span for the duration of a block."""
         context = propagate.extract(parent) if parent is not None else None
         with self._tracer.start_as_current_span(name, context, _KINDS[kind], dict(attributes)):
             yield
@@ -50,14 +50,14 @@ class OpenTelemetry:
 
 
 def set_up() -> None:
-    """Let this process, and those that it forks, send spans."""
-    # What the environment says of the resource counts for more.
-    ours = Resource({SERVICE_NAME: environment.service_name(), SERVICE_VERSION: VERSION})
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    """Make this process, and those that it forks, send spans."""
+    # The environment's attributes override ours.
+    defaults = Resource({SERVICE_NAME: environment.service_name(), SERVICE_VERSION: VERSION})
+    provider = TracerProvider(resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     spans.set_tracer(OpenTelemetry(provider))
-    # It warns of every try; once it gives up on a batch it says so as an error.
+    # It logs a warning for every attempt, and an error when it gives up on a batch.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     atexit.register(_flush, provider)
     # Pool processes end without atexit.
@@ -65,7 +65,7 @@ def set_up() -> None:
 
 
 def _flush(provider: TracerProvider) -> None:
-    """Send what is left, within bounds: the SDK's own flush waits for as long as its exporter tries."""
+    """Send the remaining spans, for a limited time: the SDK's own flush waits as long as its exporter retries."""
     thread = threading.Thread(target=provider.force_flush, name="traces", daemon=True)
     thread.start()
     thread.join(FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""A span for every run of a task, a child of the one that dispatched it, or that ran the attempt before."""
+"""A span for every run of a task: a child of the span that dispatched it, or of the previous attempt's."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -16,7 +16,7 @@ _CARRIERS: Final = (TRACEPARENT, TRACESTATE)
 
 
 def connect() -> None:
-    """Trace tasks from now on, where this process runs any."""
+    """Trace the tasks that this process runs."""
     signals.task_prerun.connect(_begin, dispatch_uid="zenith_site.tracing.prerun")
     signals.task_failure.connect(_note_error, dispatch_uid="zenith_site.tracing.failure")
     signals.task_retry.connect(_note_retry, dispatch_uid="zenith_site.tracing.retry")

@@ -1,7 +1,7 @@
-"""Looking into kombu's Redis keys: what waits in a queue, and what workers hold unacknowledged.
+"""Reads kombu's Redis keys: what waits in a queue, and what workers hold unacknowledged.
 
-The shapes are kombu's (kombu/transport/redis.py): a queue is one list for each priority step. Anybody may have put something else
-under such a key (`SET mail x`): such a queue is unreadable, which is told and raises nothing.
+The formats are kombu's (kombu/transport/redis.py): a queue is one list for each priority step. Somebody may have put something
+else under such a key (`SET mail x`). Such a queue is reported as unreadable; that is not an error.
 """
 
 import json
@@ -22,9 +22,9 @@ from zenith_worker.wire.runs import RunNumber
 #: kombu's priority steps, each with a list of its own; the lowest number is taken first.
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 _PAGE: Final = 1000
-#: Stands for the run of a worker where nobody can tell which.
+#: Stands for an unknown run of a worker.
 NOBODY: Final = "nobody"
-# The id stands in the message's headers; a text of JSON, as it is written there. To read all of a message costs far more.
+# The id in the message's headers, as a JSON string. Parsing the whole message would cost far more.
 _TASK_ID: Final = re.compile(rb'"id": ?("(?:[^"\\]|\\.)*")')
 
 
@@ -34,7 +34,7 @@ def keys_of(queue: str) -> list[str]:
 
 
 def depth(queue: str) -> int | None:
-    """Return how many messages wait in a queue; None where it is unreadable. Raises redis.RedisError."""
+    """Return how many messages wait in a queue; None if it is unreadable. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:
         for key in keys_of(queue):
             pipe.llen(key)
@@ -43,7 +43,7 @@ def depth(queue: str) -> int | None:
 
 
 def closed(queues: Iterable[str]) -> set[str]:
-    """Return those of these queues that take no message: of a reserved name, or unreadable. Raises redis.RedisError."""
+    """Return those of these queues that take no messages: with a reserved name, or unreadable. Raises redis.RedisError."""
     names = sorted(set(queues))
     with client().pipeline(transaction=False) as pipe:
         for key in (key for name in names for key in keys_of(name)):
@@ -57,9 +57,9 @@ def closed(queues: Iterable[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in a queue: how many in the list of each priority step, and the oldest task of each.
+    """What waits in a queue: the number of messages in the list of each priority step, and the oldest task of each.
 
-    `unreadable`: something that is no list has the key of one of them.
+    `unreadable`: a key of one of them holds something that is not a list.
     """
 
     depths: tuple[int, ...]
@@ -86,10 +86,10 @@ def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
 
 @dataclass(frozen=True, slots=True)
 class BrokerMessage:
-    """One message as a person looks at it.
+    """One message, for display.
 
     Attributes:
-        position: from 1 among those of its queue and priority step, the next to be taken first; None where a worker holds it.
+        position: its place in its queue and priority step, from 1 for the next to be taken; None if a worker holds it.
         holder: the run of the worker that holds it.
     """
 
@@ -141,7 +141,7 @@ _SWEPT_AT_ONCE: Final = 500
 
 
 def sweep(queue: str) -> int:
-    """Remove the messages of tasks that are cancelled or over; return how many. Raises redis.RedisError."""
+    """Remove the messages of cancelled and ended tasks; return how many. Raises redis.RedisError."""
     dropped = 0
     for key in () if queue in closed([queue]) else keys_of(queue):
         left = int(client().llen(key))
@@ -152,9 +152,9 @@ def sweep(queue: str) -> int:
 
 
 def waiting_ids(queue: str) -> Iterator[str]:
-    """Yield the ids of the tasks that wait in a queue, a page at a time. Raises redis.RedisError.
+    """Yield the ids of the tasks that wait in a queue, page by page. Raises redis.RedisError.
 
-    Messages that move while the pages are read may be missed; look again before acting on that.
+    Messages that move while the pages are read may be missed; check again before acting on an absence.
     """
     for key in () if depth(queue) is None else keys_of(queue):
         start = 0
@@ -171,47 +171,47 @@ def unacknowledged() -> dict[str, str]:
 def owners() -> dict[str, str]:
     """Return delivery tag → the run of a worker that took it. Raises redis.RedisError.
 
-    What is no text names no worker of ours: then nobody holds the message, which is noted, so that it can be put back.
+    An owner that is not text is not one of our workers. It is replaced by NOBODY, so that the message can be put back.
     """
-    found: dict[Any, Any] = client().hgetall(TAKEN)
-    nobodys = {tag: NOBODY for tag, owner in found.items() if text(owner).encode() != owner}
-    if nobodys:
-        client().hset(TAKEN, mapping=nobodys)
-    return {text(tag): text(owner) for tag, owner in {**found, **nobodys}.items()}
+    taken: dict[Any, Any] = client().hgetall(TAKEN)
+    invalid = {tag: NOBODY for tag, owner in taken.items() if text(owner).encode() != owner}
+    if invalid:
+        client().hset(TAKEN, mapping=invalid)
+    return {text(tag): text(owner) for tag, owner in {**taken, **invalid}.items()}
 
 
 def dead(instances: Iterable[str]) -> set[str]:
-    """Return those runs of workers that do not beat any more. Raises redis.RedisError."""
+    """Return those runs of workers whose heartbeats have stopped. Raises redis.RedisError."""
     names = sorted(set(instances))
     if not names:
         return set()
-    beating = client().mget([ALIVE + name for name in names])
-    return {name for name, value in zip(names, beating, strict=True) if value is None}
+    heartbeats = client().mget([ALIVE + name for name in names])
+    return {name for name, value in zip(names, heartbeats, strict=True) if value is None}
 
 
 _PUT_BACK: Final = load("claim", "queue_put_back")
 
 
 class NotAMessageError(ValueError):
-    """What is noted under a delivery tag is no message of kombu's; `raw` is what stands there."""
+    """The value under a delivery tag is not a message of kombu's; `raw` is that value."""
 
     def __init__(self, raw: bytes) -> None:
-        super().__init__("what is noted for it is no message of kombu's")
+        super().__init__("the stored value is not a message of kombu's")
         self.raw = raw
 
 
 def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, Any] | None:
     """Put one message of a dead worker back at the head of its queue, and return its headers.
 
-    Returns None where there is none, where its owner beats again, and where its attempt is over:
-    then only the acknowledgement got lost, and the message is dropped. With `unless_alive` false
-    also a living owner loses it: one that forgot it. Raises redis.RedisError or NotAMessageError.
+    Returns None if there is no message, if its owner is alive again, or if its attempt is over: then only the acknowledgement got
+    lost, and the message is dropped. With `unless_alive` false, a living owner loses it too: one that has forgotten it. Raises
+    redis.RedisError or NotAMessageError.
     """
     held: Any = client().hget(UNACKED, tag)
     message, queue = _held(held) if held else ({"headers": {}}, "")
     if held and not (queue and message.get("properties")):
         raise NotAMessageError(held)
-    # Of Celery's protocol 1 they are empty: the id stands in the body.
+    # In Celery's protocol 1 they are empty: the id is in the body.
     headers: dict[str, Any] = message.get("headers") or {}
     if held:
         headers["redelivered"] = True
@@ -226,7 +226,7 @@ def put_back(tag: str, owner: str, *, unless_alive: bool = True) -> dict[str, An
 
 
 def drop(tag: str) -> None:
-    """Forget what is noted under a delivery tag. Raises redis.RedisError."""
+    """Remove everything under a delivery tag. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
         pipe.hdel(UNACKED, tag)
         pipe.zrem(UNACKED_INDEX, tag)
@@ -238,7 +238,7 @@ _PASS_ON: Final = load("queue_pass_on")
 
 
 def pass_on(tag: str, owner: str, more: dict[str, Any]) -> bool:
-    """Put a message that this worker holds to the end of its queue, with `more` headers; return False where it is not held.
+    """Move a message that this worker holds to the end of its queue, with `more` headers; return False if it is not held.
 
     Raises redis.RedisError.
     """
@@ -250,12 +250,12 @@ def pass_on(tag: str, owner: str, more: dict[str, Any]) -> bool:
     return bool(script(_PASS_ON, UNACKED, tag, UNACKED_INDEX, TAKEN, owner, _list_of(queue, message), json.dumps(message)))
 
 
-#: Stands in answers for what is under a key of another type.
+#: The answer for a key of another type.
 _UNREADABLE: Final = object()
 
 
 def _answers(pipe: Any) -> list[Any]:
-    """Run a pipeline; in the place of an answer that there is none of, since a key is no list, stands _UNREADABLE."""
+    """Run a pipeline and return its answers, with _UNREADABLE for a key that is not a list."""
     return [_UNREADABLE if _is_wrong_type(answer) else _raised(answer) for answer in pipe.execute(raise_on_error=False)]
 
 
@@ -270,7 +270,7 @@ def _raised(answer: Any) -> Any:
 
 
 def _unacknowledged() -> Iterator[tuple[Any, Any]]:
-    """Yield delivery tag and message of everything that workers hold; nothing where a queue has taken the place of it."""
+    """Yield the delivery tag and the message of everything that workers hold; nothing if a queue has replaced the hash."""
     try:
         yield from client().hscan_iter(UNACKED, count=_PAGE)
     except redis.ResponseError as error:
@@ -292,7 +292,7 @@ def _priority_of(message: dict[str, Any]) -> int:
 
 
 def _envelope(body: bytes | str) -> dict[str, Any]:
-    """Return a message as kombu wrote it; empty for what is none of kombu's."""
+    """Return a message as kombu wrote it; empty if it is not kombu's."""
     try:
         return _checked(json.loads(body))
     except (ValueError, RecursionError):
@@ -300,7 +300,7 @@ def _envelope(body: bytes | str) -> dict[str, Any]:
 
 
 def _held(body: bytes | str) -> tuple[dict[str, Any], str]:
-    """Return a message that a worker holds, and its queue; empty for what is none of kombu's."""
+    """Return a message that a worker holds, and its queue; empty if it is not kombu's."""
     try:
         envelope, _exchange, queue = json.loads(body)
     except (ValueError, TypeError, RecursionError):
@@ -326,8 +326,8 @@ def _message(envelope: dict[str, Any], step: int, *, position: int | None = None
 
 
 def _task_id(body: bytes | str) -> str | None:
-    found = _TASK_ID.search(body if isinstance(body, bytes) else body.encode())
+    match = _TASK_ID.search(body if isinstance(body, bytes) else body.encode())
     try:
-        return str(json.loads(found[1])) if found else None
+        return str(json.loads(match[1])) if match else None
     except (ValueError, RecursionError):
         return None

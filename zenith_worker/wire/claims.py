@@ -1,16 +1,15 @@
-"""Who may run a task: one key in Redis for each task that runs or just ran.
+"""Claims: the right to run a task, as one key in Redis for each task that runs or just ran.
 
-Brokers deliver at least once. A message comes again when its worker died, when a connection broke
-while the task went on, or when a crash made the relay send it twice. So before a body runs, its
-worker claims the task (`begin`), and an outcome counts only from whoever holds the claim
-(`finish`). Both are atomic scripts:
+Brokers deliver at least once. A message is delivered again if its worker died, if a connection broke while the task continued, or
+if a crash made the relay send it twice. So before a body runs, its worker claims the task (`begin`), and an outcome counts only
+from the holder of the claim (`finish`). Both are atomic scripts:
 
 - Free, or held by a dead process: the claim is taken; the former holder's outcome will not count.
-- Held by a living one: this copy is dropped. The other's message is still unacknowledged, so the
-  reconciler brings it back should that worker die.
+- Held by a living process: this copy is dropped. The other's message is still unacknowledged, so the reconciler puts it back if
+  that worker dies.
 - Ended lately, or cancelled: the body does not run.
 
-A claim also counts how often the same attempt took its process with it (poison tasks). lua/claim.lua says how it is written.
+A claim also counts how often the same attempt killed its process (poison tasks). lua/claim.lua defines its format.
 """
 
 import os
@@ -25,8 +24,8 @@ from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
 from zenith_worker.wire.runs import RunNumber
 
-#: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits
-#: for its next attempt, after the task's end, and after its cancellation.
+#: Seconds that a claim is kept: while its task runs (the worker renews it), while a failed task waits for its next attempt, after
+#: the task's end, and after its cancellation.
 RUNNING_KEPT: Final = 120
 WAITING_KEPT: Final = 7 * 24 * 3600
 ENDED_KEPT: Final = 600
@@ -35,7 +34,7 @@ CANCELLED_KEPT: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What Celery's result backend is to hold: its key and value, and after how many seconds it forgets; None for never."""
+    """A result for Celery's result backend: its key, its value, and the seconds until it expires (None: never)."""
 
     key: bytes
     value: bytes | str
@@ -43,7 +42,7 @@ class Stored:
 
 
 class Verdict(StrEnum):
-    """What `begin` found."""
+    """The result of `begin`."""
 
     RUN = "run"
     TAKEN = "taken"
@@ -74,17 +73,17 @@ def begin(task_id: str, *, run: RunNumber, tag: str) -> Claim:
         verdict, number = text(answer[0]), int(answer[1])
         if verdict != "sibling":
             return Claim(Verdict(verdict), number)
-        # Held by another process of this worker: only this machine can tell whether it lives.
+        # Another process of this worker holds it: only this machine can tell whether that is alive.
         if _lives(number):
             return Claim(Verdict.TAKEN)
         script(_ABANDON, CLAIM + task_id, run.number, instance(), number, WAITING_KEPT)
 
 
 def finish(event: Event, *, tag: str, ends: bool, stored: Stored | None = None, long: bool = False) -> bool:
-    """Report an outcome, store its result, wake who waits for that, and let go of the claim, in one step.
+    """Report an outcome, store its result, wake its waiters, and release the claim, in one step.
 
-    Returns False where another holds the claim; then nothing was done. With `long` the end is remembered for as long as a copy of
-    the message may wait in its queue. Raises redis.RedisError; then it may or may not have been done, and can be again.
+    Returns False if another worker holds the claim; then nothing was done. With `long` the end is remembered for as long as a
+    copy of the message may wait in its queue. Raises redis.RedisError; then it may have been done, and can be repeated.
     """
     kept = ENDED_KEPT if ends and not long else WAITING_KEPT
     result = (stored.key, stored.value, stored.expires or 0) if stored else ()
@@ -96,12 +95,12 @@ _STORE: Final = load("result_store")
 
 
 def store(stored: Stored) -> None:
-    """Store a state of a task that does not end it, and wake who waits for it. Raises redis.RedisError."""
+    """Store a state of a task that is not its end, and wake its waiters. Raises redis.RedisError."""
     script(_STORE, text(stored.key), stored.value, stored.expires or 0)
 
 
 def renew(task_ids: Iterable[str]) -> None:
-    """Keep the claims of tasks that this worker runs; one nobody renews runs out. Raises redis.RedisError."""
+    """Renew the claims of the tasks that this worker runs, before they expire. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:
         for task_id in task_ids:
             pipe.expire(CLAIM + task_id, RUNNING_KEPT)
@@ -109,7 +108,7 @@ def renew(task_ids: Iterable[str]) -> None:
 
 
 def release(task_id: str, run: RunNumber) -> bool:
-    """Let go of a task that this worker hands back on purpose; return whether it is still to be run.
+    """Release a task that this worker hands back; return whether it still has to run.
 
     Raises redis.RedisError.
     """
@@ -117,26 +116,26 @@ def release(task_id: str, run: RunNumber) -> bool:
 
 
 def abandon(task_id: str, run: RunNumber, owner: str) -> bool:
-    """Note that the process of this run of a worker, which held the task, died: it counts as a crash.
+    """Record that the process which held the task, of this run of a worker, died: that counts as a crash.
 
-    Any worker may take the task over; the count is kept however long it waits for that. Returns whether
-    the attempt is still to be run: its outcome may be reported already. Raises redis.RedisError.
+    Any worker may then take the task over; the count is kept however long that takes. Returns whether the attempt still has to
+    run: its outcome may already be reported. Raises redis.RedisError.
     """
     return bool(script(_ABANDON, CLAIM + task_id, run.number, owner, 0, WAITING_KEPT))
 
 
 def cancel(task_id: str) -> Verdict:
-    """Keep a task from ever starting; return TAKEN or ENDED where that is too late."""
+    """Keep a task from ever starting; return TAKEN or ENDED if it is too late."""
     return Verdict(text(script(_CANCEL, CLAIM + task_id, CANCELLED_KEPT, ALIVE)))
 
 
 def has_ended(task_ids: list[str]) -> set[str]:
-    """Return which of these tasks reported their end lately. Raises redis.RedisError."""
+    """Return those of these tasks that reported their end lately. Raises redis.RedisError."""
     return {id_ for id_, (state, _) in _states(task_ids).items() if state == "E"}
 
 
 def failed_runs(task_ids: list[str]) -> dict[str, int]:
-    """Return the number (Run.number) of the newest run that failed, of those tasks that wait for their next one.
+    """Return the number (RunNumber.number) of the last failed run of those tasks that wait for their next one.
 
     Raises redis.RedisError.
     """

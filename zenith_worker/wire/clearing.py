@@ -1,7 +1,7 @@
-"""Clearing workers that are gone from the list, before they are forgotten by themselves (heartbeat.KEPT).
+"""Clears lost workers from the list, before they expire by themselves (heartbeat.KEPT).
 
-What the reconciler needs of one stays: a worker whose messages were not given to others yet cannot be cleared, and the key by
-which its run counts as alive is not touched. One that beats again is simply there again.
+What the reconciler needs stays: a worker cannot be cleared before its messages were given to others, and the key that keeps its
+run alive is not touched. A worker whose heartbeats resume reappears.
 """
 
 from collections.abc import Iterable
@@ -16,28 +16,28 @@ _CLEAR: Final = load("worker_clear")
 
 
 class Clearing(StrEnum):
-    """What became of it: CLEARED, or why not."""
+    """The result: CLEARED, or why not."""
 
     CLEARED = "cleared"
     #: There is no worker of this name.
     UNKNOWN = "unknown"
-    #: It was heard of within DEAD_AFTER.
+    #: Its last heartbeat is newer than DEAD_AFTER.
     BEATING = "beating"
-    #: Tasks that it had taken wait for the reconciler to give them to others.
+    #: The reconciler has not given its tasks to others yet.
     HOLDING = "holding"
 
 
 def clear(name: str, by: str) -> Clearing:
-    """Remove a dead worker from the list, noting who did it. Raises redis.RedisError."""
+    """Remove a dead worker from the list, and record who did it. Raises redis.RedisError."""
     arguments = (WORKER + name, int(KEPT * 1000), int(DEAD_AFTER * 1000), TAKEN, CLEARED + name, by)
     return Clearing(text(script(_CLEAR, WORKERS, name, *arguments)))
 
 
 def cleared_by(names: Iterable[str]) -> dict[str, str]:
-    """Return who cleared those of these workers that were cleared. Raises redis.RedisError.
+    """Return who cleared these workers, for those that were cleared. Raises redis.RedisError.
 
-    It is known for as long as a heartbeat is kept: a worker that came back since, died and was forgotten is never among them.
+    This is kept as long as a heartbeat: a worker that came back since, died and was forgotten is never among them.
     """
-    wanted = sorted(names)
-    found = client().mget([CLEARED + name for name in wanted]) if wanted else []
-    return {name: text(by) for name, by in zip(wanted, found, strict=True) if by is not None}
+    sorted_names = sorted(names)
+    cleared = client().mget([CLEARED + name for name in sorted_names]) if sorted_names else []
+    return {name: text(by) for name, by in zip(sorted_names, cleared, strict=True) if by is not None}

@@ -1,9 +1,9 @@
-"""A kept connection to Redis for what happens on the way of every task.
+"""Redis clients: an ordinary one, and a persistent connection for the commands of every task.
 
-`Redis.execute_command` costs about six times the round trip itself (pool, retries,
-instrumentation). Each thread keeps one connection; a forked child never uses its parent's.
+`Redis.execute_command` costs about six times the round trip itself (pool, retries, instrumentation). So each thread keeps one
+connection; a forked child never uses its parent's.
 
-Scripts are files in lua/; `load` reads one at import, with what it builds on in front of it.
+Scripts are files in lua/; `load` reads one at import, preceded by those that it builds on.
 """
 
 import hashlib
@@ -25,31 +25,31 @@ _url: str | None = None
 
 
 def configure(url: str) -> None:
-    """Say where Zenith's Redis is, before anything asks for it: `redis://` or `rediss://`."""
+    """Set the URL of Zenith's Redis (`redis://` or `rediss://`), before anything connects to it."""
     global _url
     _url = url
 
 
 class _Packer(HiredisRespSerializer):
-    """Writes also text that is none (`is_text`), as Python does: a task's id may be any."""
+    """Also writes text that is not valid Unicode (`is_text`): a task's id may be any text."""
 
     def pack(self, *words: Any) -> Any:
         """Return a command as bytes."""
         try:
             return super().pack(*words)
         except UnicodeEncodeError:
-            told: list[Any] = [word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in words]
-            return super().pack(*told)
+            encoded: list[Any] = [word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in words]
+            return super().pack(*encoded)
 
 
 @cache
 def client() -> "redis.Redis":
     """Return this process's connection pool to Redis (redis-py renews it after a fork).
 
-    One immediate retry: a pooled connection may have died while it was idle.
+    It retries once, immediately: a pooled connection may have died while idle.
     """
     if _url is None:
-        raise RuntimeError("Nobody has called zenith_worker.wire.client.configure(): where is Zenith's Redis?")
+        raise RuntimeError("The URL of Zenith's Redis is not set: call zenith_worker.wire.client.configure() first.")
     return redis.Redis.from_url(
         _url,
         socket_timeout=30,
@@ -60,20 +60,20 @@ def client() -> "redis.Redis":
 
 
 def command(*words: Any) -> Any:
-    """Run one command. Raises redis.RedisError; then it may have been run all the same.
+    """Run one command. Raises redis.RedisError; then it may still have run.
 
-    A connection that died while it was idle is renewed once: commands must bear being run twice.
+    A connection that died while idle is renewed once, so commands must be idempotent.
     """
-    line = _line()
+    connection = _thread_connection()
     try:
-        return line.run(*words)
+        return connection.run(*words)
     except (redis.ConnectionError, redis.TimeoutError):
-        line.connection.disconnect()
-        return line.run(*words)
+        connection.connection.disconnect()
+        return connection.run(*words)
 
 
 def script(source: str, key: str, *arguments: Any) -> Any:
-    """Run a Lua script on one key, by its digest where the server knows it. Raises redis.RedisError."""
+    """Run a Lua script on one key, by its digest if the server knows it. Raises redis.RedisError."""
     try:
         return command("EVALSHA", _digest(source), 1, key, *arguments)
     except redis.exceptions.NoScriptError:
@@ -81,12 +81,12 @@ def script(source: str, key: str, *arguments: Any) -> Any:
 
 
 def load(*names: str) -> str:
-    """Return the Lua of these files in lua/, one after the other."""
+    """Return the content of these files in lua/, joined."""
     return "\n".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names)
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be told to anybody else: JSON may hold halves of a surrogate pair."""
+    """Whether a value is valid Unicode: JSON may hold half a surrogate pair."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -95,7 +95,7 @@ def is_text(value: str) -> bool:
 
 
 def text(value: bytes | str) -> str:
-    """Return a name or an id as Redis answers it, which depends on the protocol, as text, whatever somebody wrote there."""
+    """Return a name or an id from Redis as text, whatever the protocol and whatever was written there."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
@@ -104,7 +104,7 @@ def _digest(source: str) -> str:
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-class _Line:
+class _Connection:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.connection = client().connection_pool.get_connection()
@@ -116,16 +116,16 @@ class _Line:
         except redis.ResponseError:
             raise
         except BaseException:
-            # A time limit, say, came between question and answer: the next question would get this one's.
+            # Such as a time limit between command and answer: the next command would get this one's answer.
             self.connection.disconnect()
             raise
 
 
-_lines = threading.local()
+_connections = threading.local()
 
 
-def _line() -> _Line:
-    line: _Line | None = getattr(_lines, "line", None)
-    if line is None or line.pid != os.getpid():
-        line = _lines.line = _Line()
-    return line
+def _thread_connection() -> _Connection:
+    connection: _Connection | None = getattr(_connections, "own", None)
+    if connection is None or connection.pid != os.getpid():
+        connection = _connections.own = _Connection()
+    return connection

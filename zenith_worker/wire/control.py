@@ -1,4 +1,4 @@
-"""Remote control commands of Celery's that are Zenith's own."""
+"""Zenith's own remote control commands for Celery."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Deliveries: how often a task's message came, and what its process died of the last time."""
+"""Deliveries: how often a task's message was delivered, and why its process died the last time."""
 
 import time
 from typing import Any, Final
@@ -11,22 +11,22 @@ from zenith_worker.wire.keys import CRASH, DELIVERIES, LOST
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
-#: How often one message may be delivered without its body coming to an end, where neither its task nor a setting says another.
+#: How often one message may be delivered without its body ending, unless its task or a setting says otherwise.
 MAX_DELIVERIES: Final = 20
 #: Seconds.
 _KEPT: Final = 7 * 24 * 3600
 
 
 def most_deliveries(task: Any) -> int:
-    """Return that bound for a task of Celery's, an instance or its class: its own, else that of the application's settings."""
+    """Return that limit for a Celery task, an instance or its class: its own, or that of the application's settings."""
     own = getattr(task, "max_deliveries", None)
     return int(own if own is not None else getattr(task.app.conf, "zenith_max_deliveries", MAX_DELIVERIES))
 
 
 def count_delivery(task_id: str, run: RunNumber) -> int:
-    """Count one more delivery of this run and return its number; 1 where Redis cannot tell.
+    """Count one more delivery of this run and return its number; 1 if Redis does not answer.
 
-    The first delivery is number 0 and is not counted: a message that comes again is marked so.
+    The first delivery is number 0 and is not counted: a message that is delivered again is marked as such.
     """
     key = _deliveries(task_id, run)
     try:
@@ -52,7 +52,7 @@ def put_back(task_id: str, run: RunNumber, reason: str) -> Event:
 
 
 def note_lost(task_id: str, run: RunNumber) -> None:
-    """Count that a message was lost with whoever had taken it. Raises redis.RedisError."""
+    """Count a message that was lost with the process that had taken it. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
         pipe.incr(_lost(task_id, run))
         pipe.expire(_lost(task_id, run), _KEPT)
@@ -60,22 +60,22 @@ def note_lost(task_id: str, run: RunNumber) -> None:
 
 
 def lost(task_id: str, run: RunNumber) -> int:
-    """Return how often that happened without the body of this run being reached. Raises redis.RedisError."""
+    """Return how often this run's message was lost before its body started. Raises redis.RedisError."""
     return int(command("GET", _lost(task_id, run)) or 0)
 
 
 def reached(task_id: str, run: RunNumber) -> None:
-    """Note that a process got as far as the body: from here on crashes are counted with the claim. Raises redis.RedisError."""
+    """Record that a process reached the body: from here on the claim counts crashes. Raises redis.RedisError."""
     command("DEL", _lost(task_id, run))
 
 
 def note_crash(task_id: str, reason: str) -> None:
-    """Keep what the task's process died of. Raises redis.RedisError."""
+    """Store why the task's process died. Raises redis.RedisError."""
     command("SET", CRASH + task_id, reason, "EX", _KEPT)
 
 
 def last_crash(task_id: str) -> str:
-    """Return what the task's process died of the last time, if anyone saw it."""
+    """Return why the task's process died the last time, if that is known."""
     try:
         return text(command("GET", CRASH + task_id) or "")
     except redis.RedisError:

@@ -1,7 +1,7 @@
-"""One step of one task, as workers report it, and how an entry of the stream carries a list of them.
+"""Events: the steps of tasks that workers report, and their encoding as entries of the stream.
 
-What an entry holds is checked when it is read: a value of the wrong kind would stop every recorder later on. Fields that a newer
-release added are passed over.
+An entry is checked when it is read: a value of the wrong type would stop every recorder later on. Unknown fields of newer
+releases are ignored.
 """
 
 import json
@@ -18,20 +18,20 @@ from zenith_worker.wire.states import Status, position
 
 #: Characters kept of an argument that JSON cannot hold.
 _REPR_KEPT: Final = 1024
-#: Levels of nesting up to which arguments are told as they are: far less than what recorders and pages can take.
+#: Levels of nesting up to which arguments are reported unchanged: far less than what recorders and pages can handle.
 MAX_DEPTH: Final = 150
 
 
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """One step of one task, as reported by whoever saw it. Times are Unix time in seconds."""
+    """One reported step of one task. Times are Unix time in seconds."""
 
     task_id: str
     status: Status
     at: float
     # How often the task had replaced itself: Celery's `replaced_task_nesting`.
     nesting: int = 0
-    # Celery's id, where the recorder has put the row's key (ids.py) in its place.
+    # Celery's id, if the recorder has replaced it by the row's key (ids.py).
     text_id: str = ""
     attempt: int = 0
     delivery: int = 0
@@ -40,9 +40,9 @@ class Event:
     received_at: float | None = None
     started_at: float | None = None
     not_before: float | None = None
-    # Of a STARTED: its message is acknowledged already (`acks_late=False`), so it must never run again.
+    # For STARTED: its message is already acknowledged (`acks_late=False`), so it must never run again.
     early: bool = False
-    # Of a RETRY: its worker sent no message; the next attempt waits in PostgreSQL (dispatch/publish.py).
+    # For RETRY: its worker sent no message; the next attempt waits in PostgreSQL (dispatch/publish.py).
     held: bool = False
     runtime: float | None = None
     result: str | None = None
@@ -50,28 +50,28 @@ class Event:
     error_type: str = ""
     error_message: str = ""
     meta: str | None = None
-    # The entry of beat's schedule that sent it.
+    # The entry of Celery beat's schedule that sent it.
     periodic_task_name: str = ""
-    # Celery's state of the result where it is another than the status: a task that never ran fails with its chain.
+    # Celery's state of the result, if it differs from the status: a task that never ran fails with its chain.
     result_status: str = ""
-    # Only for tasks that Zenith did not dispatch, whose row nobody has written yet.
+    # Only for tasks that Zenith did not dispatch, which have no row yet.
     name: str = ""
     queue: str = ""
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
     parent_id: str | None = None
-    # What its message carries besides (extras.py); of a replacement also its name and arguments.
+    # What else its message carries (extras.py); for a replacement also its name and arguments.
     extras: dict[str, Any] | None = None
 
     @property
     def position(self) -> int:
-        """Where this step stands among all steps of its task."""
+        """The position of this step among all steps of its task."""
         return position(self.attempt, self.delivery, self.status, self.nesting)
 
     @property
     def run(self) -> RunNumber:
-        """Which run of its task this step belongs to."""
+        """The run of the task that this step belongs to."""
         return RunNumber(self.nesting, self.attempt)
 
 
@@ -87,7 +87,7 @@ _DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
 
 
 def _json_kinds(annotation: Any) -> set[type]:
-    """Return the types that JSON has for a field's values; None is a default and never written."""
+    """Return the JSON types of a field's values; None is a default and never written."""
     if annotation is Status:
         return {str}
     kinds = {get_origin(part) or part for part in get_args(annotation) or (annotation,)}
@@ -96,38 +96,38 @@ def _json_kinds(annotation: Any) -> set[type]:
 
 _KINDS: Final = {item.name: _json_kinds(item.type) for item in fields(Event)}
 _NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
-#: After every time (the year 9999) and count; also keeps out NaN and infinities.
+#: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
 
 
 def encode(events: Iterable[Event]) -> bytes:
-    """Return events as the JSON that one stream entry carries; defaults are left out.
+    """Return events as the JSON of one stream entry, without defaults.
 
-    Arguments are written as kombu writes a message's body, which knows dates, decimals, UUIDs and bytes. Of what came by another
-    serializer and is none of those, only its `repr` is told: an announcement must not fail, and others travel with it.
+    Arguments are encoded like a message's body in kombu, which knows dates, decimals, UUIDs and bytes. Any other value, from
+    another serializer, is reported as its `repr`: the report must not fail, and other events share the entry.
     """
     rows = [
         {name: value for name, default in _DEFAULTS.items() if (value := getattr(event, name)) != default} for event in events
     ]
     try:
         text = _dumps(rows)
-        told = not _may_be_deep(text) or all(map(_is_tellable, rows))
+        is_encodable = not _may_be_deep(text) or all(map(_is_encodable, rows))
     except (TypeError, ValueError, RecursionError):
-        told = False
-    if not told:
-        text = _dumps([row if _is_tellable(row) else _described(row) for row in rows])
+        is_encodable = False
+    if not is_encodable:
+        text = _dumps([row if _is_encodable(row) else _described(row) for row in rows])
     return text.encode()
 
 
 def nested_deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects lie within each other more than so many levels deep; it takes no stack to tell."""
+    """Return whether lists and objects are nested more than `levels` deep, without recursion."""
     layer = [value]
     for _ in range(levels + 1):
         layer = [
             item
-            for held in layer
-            if isinstance(held, dict | list | tuple)
-            for item in (held.values() if isinstance(held, dict) else held)
+            for container in layer
+            if isinstance(container, dict | list | tuple)
+            for item in (container.values() if isinstance(container, dict) else container)
         ]
         if not layer:
             return False
@@ -135,11 +135,11 @@ def nested_deeper(value: Any, levels: int) -> bool:
 
 
 def _may_be_deep(text: str) -> bool:
-    # A sure no in almost every case, at the price of a search.
+    # A quick check that says no for almost every text.
     return text.count("[") + text.count("{") > MAX_DEPTH
 
 
-#: What is known of a message whose arguments JSON cannot hold: it cannot be sent again.
+#: The extras of a message whose arguments JSON cannot hold: it cannot be sent again.
 OPAQUE: Final = {"headers": {}, "embed": {}, "opaque": True}
 
 
@@ -148,25 +148,25 @@ def _dumps(value: Any) -> str:
 
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:
-    """Return an event's row with the arguments that JSON cannot hold by what they look like."""
+    """Return an event's row with the `repr` of arguments that JSON cannot hold."""
     described = dict(row)
     if row.keys() & {"args", "kwargs", "extras"}:
-        # What it was called with, or what is to follow it, is known by its looks only.
+        # Only the representation of its arguments, or of the tasks that follow it, is known.
         described["extras"] = OPAQUE
     if "args" in row:
-        described["args"] = [_speakable(item) for item in row["args"]]
+        described["args"] = [_encodable(item) for item in row["args"]]
     if "kwargs" in row:
-        described["kwargs"] = {str(name): _speakable(item) for name, item in row["kwargs"].items()}
+        described["kwargs"] = {str(name): _encodable(item) for name, item in row["kwargs"].items()}
     return described
 
 
-def _speakable(value: Any) -> Any:
-    # Some levels less: it lies within others.
-    return value if _is_tellable(value, MAX_DEPTH - 4) else saferepr(value, maxlen=_REPR_KEPT)
+def _encodable(value: Any) -> Any:
+    # Some levels less, because the value is nested in others.
+    return value if _is_encodable(value, MAX_DEPTH - 4) else saferepr(value, maxlen=_REPR_KEPT)
 
 
-def _is_tellable(value: Any, levels: int = MAX_DEPTH) -> bool:
-    """Whether JSON holds a value, nested no deeper than what everybody can read."""
+def _is_encodable(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether JSON can hold a value, nested no deeper than every reader can handle."""
     if nested_deeper(value, levels):
         return False
     try:
@@ -179,7 +179,7 @@ def _is_tellable(value: Any, levels: int = MAX_DEPTH) -> bool:
 def decode(raw: bytes | None) -> list[Event]:
     """Return the events of one stream entry.
 
-    Raises UnreadableEntryError for anything that `encode` did not make.
+    Raises UnreadableEntryError for anything that `encode` did not create.
     """
     try:
         rows = json.loads(raw or b"")
@@ -191,9 +191,9 @@ def decode(raw: bytes | None) -> list[Event]:
 
 
 def _event(row: dict[str, Any]) -> Event:
-    """Return one event; a value of the wrong kind would otherwise stop every recorder later on.
+    """Return one event; a value of the wrong type would otherwise stop every recorder later on.
 
-    Fields that a newer release added are passed over, so that its workers may run beside older engines.
+    Unknown fields are ignored, so that workers of a newer release can run with older engines.
     """
     if type(row) is not dict:
         raise TypeError("an event is not an object")
@@ -207,9 +207,9 @@ def _event(row: dict[str, Any]) -> Event:
 
 
 def salvage(raw: bytes | None) -> list[Event]:
-    """Return what can be told of the steps in an entry that cannot be read: which task, what became of it, and when.
+    """Return the essential fields of the steps in an unreadable entry: the task, its status, and the time. Never raises.
 
-    An end that was reported must not be forgotten for an odd value beside it. Never raises.
+    A reported end must not get lost because of an invalid value next to it.
     """
     try:
         rows = json.loads(raw or b"")
@@ -220,7 +220,7 @@ def salvage(raw: bytes | None) -> list[Event]:
 
 _CORE: Final = ("task_id", "status", "at", "nesting", "attempt", "delivery", "result_status")
 _RUNS: Final = ("nesting", "attempt", "delivery")
-_ODD: Final = "the rest of its report could not be kept"
+_ODD: Final = "the rest of its report could not be stored"
 
 
 def _core(row: Any) -> Event | None:
@@ -242,7 +242,7 @@ def _core(row: Any) -> Event | None:
 
 
 def core(event: Event) -> Event:
-    """Return an event with nothing but which task took which step, and when."""
-    kept = Event(task_id=event.task_id, text_id=event.text_id, status=event.status, at=event.at, message=_ODD)
-    kept.nesting, kept.attempt, kept.delivery = event.nesting, event.attempt, event.delivery
-    return kept
+    """Return an event with only its essential fields: the task, the step, and the time."""
+    essence = Event(task_id=event.task_id, text_id=event.text_id, status=event.status, at=event.at, message=_ODD)
+    essence.nesting, essence.attempt, essence.delivery = event.nesting, event.attempt, event.delivery
+    return essence

@@ -1,6 +1,6 @@
-"""What a task's message carries beside name, queue, priority and arguments: kept, so that it is the same when it is sent again.
+"""What a task's message carries besides name, queue, priority and arguments; it is stored, to be the same in a repeated message.
 
-A task that other code sent may be followed by others (`link`, a chain), be part of a chord, expire, or carry headers of its own.
+A task that other code sent may be followed by others (`link`, a chain), be part of a chord, expire, or have its own headers.
 """
 
 from collections.abc import Mapping
@@ -15,25 +15,25 @@ from zenith_worker.wire.headers import (
     REFUSED_HEADER,
 )  # fmt: skip
 
-#: Of Celery's own headers (celery.app.amqp), those that another message of the same task must have as well.
+#: Celery's own headers (celery.app.amqp) that another message of the same task must have as well.
 HEADERS: Final = (
     "expires", "group", "group_index", "ignore_result", "root_id", "shadow", "stamped_headers", "stamps", "timelimit",
     "replaced_task_nesting",
 )  # fmt: skip
-#: Those that say nothing of the task, or that whoever sends a message makes anew.
+#: Headers that do not describe the task, or that the sender of a message creates anew.
 _MADE_ANEW: Final = frozenset({
     "argsrepr", "eta", "id", "kwargsrepr", "lang", "origin", "parent_id", "redelivered", "retries", "task",
-    # Zenith's own, but those that say where a task comes from.
+    # Zenith's own, except those of a task's origin.
     DISPATCHED_HEADER, BACKOFF_HEADER, COPIES_HEADER, DELIVERY_HEADER, RECEIVED_HEADER, REFUSED_HEADER,
 })  # fmt: skip
 #: What follows a task: the third part of a message's body.
 EMBEDDED: Final = ("callbacks", "chain", "chord", "errbacks")
-#: What freezing gave to a signature: whoever sends it for another task must not use it again.
+#: The options that freezing adds to a signature; one that is sent for another task must not reuse them.
 _FROZEN: Final = frozenset({"chord", "group_id", "group_index", "parent_id", "reply_to", "root_id", "task_id"})
 
 
 def of_message(headers: Mapping[str, Any], embed: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what a message carries, None where that is nothing; `embed` is the third part of its body."""
+    """Return what a message carries, or None for nothing; `embed` is the third part of its body."""
     id_ = headers.get("id")
     kept = {name: value for name, value in headers.items() if name not in _MADE_ANEW and _tells(name, value, id_)}
     follows = {name: value for name in EMBEDDED if (value := (embed or {}).get(name))}
@@ -41,17 +41,17 @@ def of_message(headers: Mapping[str, Any], embed: Mapping[str, Any] | None) -> d
 
 
 def of_request(request: Any) -> dict[str, Any] | None:
-    """Return the same of a request as a task sees it, where nobody saw the message being sent; its own headers are not known."""
+    """Return the same for a request as a task sees it, if nobody saw its message being sent; custom headers are unknown."""
     headers = {name: getattr(request, name, None) for name in HEADERS}
     return of_message({**headers, "id": getattr(request, "id", None)}, {name: getattr(request, name, None) for name in EMBEDDED})
 
 
 def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a new task that stands in for another one carries: it is followed by new tasks, and no part of a chord."""
+    """Return what a new task in place of another one carries: new tasks follow it, and it is not part of a chord."""
     headers = {name: extras["headers"][name] for name in ("ignore_result", "shadow", "timelimit") if name in extras["headers"]}
     headers |= {name: value for name, value in extras["headers"].items() if name not in HEADERS}
     embed = {name: _thawed(value) for name, value in extras["embed"].items() if name != "chord"}
-    # Arguments that are hidden; a replacement's are not those that were asked for.
+    # Hidden arguments. A replacement's arguments are not the original ones.
     call = {} if "task" in extras else {name: extras[name] for name in ("args", "kwargs") if name in extras}
     return {"headers": headers, "embed": embed, **call} if headers or embed or call else None
 
@@ -66,7 +66,7 @@ def _tells(name: str, value: Any, id_: Any) -> bool:
 
 
 def _thawed(value: Any) -> Any:
-    """Return signatures without the ids that they were given when they were sent."""
+    """Return signatures without the ids that sending added to them."""
     if isinstance(value, list | tuple):
         return [_thawed(item) for item in value]
     if not isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Which workers are alive: each writes a small key that runs out unless it is renewed.
+"""Heartbeats: each worker writes a small key that expires unless it is renewed.
 
-The age of a heartbeat is read from the key's remaining life, so it is measured by Redis' clock
-alone: a worker whose clock is wrong does not look dead.
+The age of a heartbeat follows from the key's remaining life, so only Redis' clock matters: a worker whose clock is wrong does not
+look dead.
 """
 
 import json
@@ -20,7 +20,7 @@ from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, WORKER, WORKERS
 
-#: Seconds between two heartbeats, after which a worker counts as offline, and is forgotten.
+#: Seconds between two heartbeats; KEPT and OFFLINE_AFTER are the seconds until a worker is forgotten, and counts as offline.
 EVERY: Final = 2.0
 OFFLINE_AFTER: Final = 8.0
 #: Seconds without a heartbeat after which a worker's tasks are given to others.
@@ -29,7 +29,7 @@ KEPT: Final = 300.0
 
 
 class Waiting(NamedTuple):
-    """A kind of tasks that wait in a worker's memory, how many there are, and their rate limit where they wait for that."""
+    """Tasks of one name that wait in a worker's memory: their number, and their rate limit if they wait for that."""
 
     name: str
     number: int
@@ -38,18 +38,18 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerBeat:
-    """A worker as its newest heartbeat describes it; one of an older version leaves out what it does not know.
+    """A worker, as described by its newest heartbeat; an older version leaves out fields that it does not know.
 
     Attributes:
-        pool: prefork, solo, threads, … as Celery names it.
+        pool: prefork, solo, threads, … as in Celery.
         started_at: Unix time in seconds, by the worker's clock.
-        memory_bytes: resident memory of all its processes; what they share counts for each.
+        memory_bytes: resident memory of all its processes; shared memory counts for each.
         processed: tasks taken since it started.
-        autoscale: the fewest and the most slots, where it was started with `--autoscale`.
-        withheld: queues that it will consume again once they are not paused any more.
-        clock: Unix time in seconds when it beat, by its own clock.
-        prefetch: how many messages it takes at once, those that run included; 0 for as many as there are.
-        limited, not_yet: what it holds that waits for a rate limit, and for an ETA; the kinds with the most tasks.
+        autoscale: the minimum and maximum number of slots, if it was started with `--autoscale`.
+        withheld: queues that it will consume again once they are resumed.
+        clock: Unix time in seconds of the heartbeat, by the worker's clock.
+        prefetch: how many messages it prefetches, including running ones; 0 for no limit.
+        limited, not_yet: tasks that it holds until a rate limit or an ETA allows them; the names with the most tasks.
     """
 
     name: str
@@ -76,7 +76,7 @@ class WorkerBeat:
 
     @property
     def heartbeat_at(self) -> datetime:
-        """When it last beat, by the clock of the process that asks; for pages that tick."""
+        """The time of the last heartbeat, by the clock of this process; for relative times on pages."""
         return datetime.now(UTC) - timedelta(seconds=self.heartbeat_age)
 
     @property
@@ -86,12 +86,12 @@ class WorkerBeat:
 
     @property
     def dead(self) -> bool:
-        """Whether it is gone for good as far as anybody can tell: its tasks go to others."""
+        """Whether the worker is taken for dead, so that its tasks go to others."""
         return self.heartbeat_age >= DEAD_AFTER
 
 
 class Unreadable(NamedTuple):
-    """A heartbeat that is none, and what is wrong with it."""
+    """An invalid heartbeat, and what is wrong with it."""
 
     name: str
     reason: str
@@ -99,7 +99,7 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What a worker tells of itself beside what it does; WorkerBeat explains the members."""
+    """The additional fields of a worker's heartbeat; WorkerBeat explains them."""
 
     pool: str = ""
     started_at: float | None = None
@@ -118,8 +118,7 @@ def write(
 ) -> None:  # fmt: skip
     """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
 
-    `held` are the ids of the tasks that it has reserved or runs, `tags` the delivery tags of the
-    messages that it will still acknowledge.
+    `held` are the ids of its reserved and running tasks, `tags` the delivery tags of the messages that it will still acknowledge.
     """
     about = about or About()
     body = {
@@ -138,7 +137,7 @@ def write(
 
 
 def forget(name: str) -> None:
-    """Remove a worker that stopped on purpose. Raises redis.RedisError."""
+    """Remove a worker that shut down. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
         pipe.srem(WORKERS, name)
         pipe.delete(WORKER + name, ALIVE + instance())
@@ -149,17 +148,17 @@ _DROP: Final = load("worker_drop")
 
 
 def read_all() -> list[WorkerBeat]:
-    """Return every worker heard of lately, by name; what cannot be read is left to `unreadable`. Raises redis.RedisError."""
-    return [found for found in _read() if isinstance(found, WorkerBeat)]
+    """Return every worker with a recent heartbeat, by name, without unreadable ones. Raises redis.RedisError."""
+    return [beat for beat in _read() if isinstance(beat, WorkerBeat)]
 
 
 def unreadable() -> list[Unreadable]:
-    """Return the heartbeats that no worker of Zenith's can have written, by name. Raises redis.RedisError."""
-    return [found for found in _read() if isinstance(found, Unreadable)]
+    """Return the heartbeats that cannot be read, by name. Raises redis.RedisError."""
+    return [beat for beat in _read() if isinstance(beat, Unreadable)]
 
 
 def _read() -> list[WorkerBeat | Unreadable]:
-    # Bytes, or text: that depends on the protocol.
+    # Bytes or text, depending on the protocol.
     names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(WORKERS))
     if not names:
         return []
@@ -168,19 +167,19 @@ def _read() -> list[WorkerBeat | Unreadable]:
             pipe.get(WORKER.encode() + name)
             pipe.pttl(WORKER.encode() + name)
         answers = pipe.execute(raise_on_error=False)
-    found = list(zip(names, answers[::2], answers[1::2], strict=True))
-    for name in (name for name, body, _ in found if body is None):
+    heartbeats = list(zip(names, answers[::2], answers[1::2], strict=True))
+    for name in (name for name, body, _ in heartbeats if body is None):
         script(_DROP, WORKERS, name, WORKER.encode() + name)
-    return [_beat(name, body, left) for name, body, left in found if body is not None]
+    return [_beat(name, body, left) for name, body, left in heartbeats if body is not None]
 
 
 def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:
-    """Return a heartbeat, checked as everything that other processes write."""
+    """Return a heartbeat, checked like everything that other processes write."""
     try:
         if isinstance(body, redis.ResponseError):
             raise TypeError(str(body))
         values = json.loads(body)
-        # A worker of another version may know more, or less.
+        # A worker of another version may send more fields, or fewer.
         known = {member: check(values[member]) for member, check in _MEMBERS.items() if values.get(member) is not None}
         return WorkerBeat(name=_text(name.decode()), heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -189,7 +188,7 @@ def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise TypeError(f"{value!r:.50} is no text")
+        raise TypeError(f"{value!r:.50} is not text")
     if "\x00" in value:
         raise ValueError("NUL characters cannot be stored")
     value.encode()
@@ -198,21 +197,21 @@ def _text(value: Any) -> str:
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < _BEYOND:
-        raise TypeError(f"{value!r:.50} is no count")
+        raise TypeError(f"{value!r:.50} is not a count")
     return value
 
 
 def _moment(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value < _BEYOND:
-        raise TypeError(f"{value!r:.50} is no time")
+        raise TypeError(f"{value!r:.50} is not a time")
     return float(value)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    """Return a list's texts, without those that PostgreSQL cannot hold: a queue may have such a name, and its worker others."""
+    """Return a list's texts, without those that PostgreSQL cannot store: one invalid name must not hide the others."""
     texts = _listed(value)
     if not all(type(item) is str for item in texts):
-        raise TypeError(f"{value!r:.50} is no list of texts")
+        raise TypeError(f"{value!r:.50} is not a list of texts")
     return tuple(filter(_is_storable, texts))
 
 
@@ -226,7 +225,7 @@ def _is_storable(item: str) -> bool:
 
 def _listed(value: Any) -> list[Any]:
     if type(value) is not list:
-        raise TypeError(f"{value!r:.50} is no list")
+        raise TypeError(f"{value!r:.50} is not a list")
     return value
 
 
@@ -239,7 +238,7 @@ def _waiting(value: Any) -> tuple[Waiting, ...]:
     return tuple(Waiting(_text(name), _count(number), *map(_text, rate)) for name, number, *rate in map(_listed, _listed(value)))
 
 
-#: After every count and time that can be meant; also keeps out NaN and infinities.
+#: Greater than every valid count and time; also excludes NaN and infinities.
 _BEYOND: Final = 2**53
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python"), _text),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-#: What the names of all keys of Zenith's begin with.
+#: The prefix of all of Zenith's keys.
 PREFIX: Final = "zenith:"
 
 #: The stream of events, and the stream of entries that nobody could read or apply.
@@ -17,17 +17,17 @@ RECORDER_STATS: Final = "zenith:recorder"
 CLAIM: Final = "zenith:claim:"
 #: + task id: attempt: how often its message was delivered again.
 DELIVERIES: Final = "zenith:deliveries:"
-#: + task id: attempt: how often its message was lost with a process before its body could begin.
+#: + task id: attempt: how often its message was lost with a process before its body could start.
 LOST: Final = "zenith:lost:"
-#: + task id: what its process died of the last time.
+#: + task id: why its process died the last time.
 CRASH: Final = "zenith:crash:"
 
 #: The set of workers' names, and + name: a worker's newest heartbeat.
 WORKERS: Final = "zenith:workers"
 WORKER: Final = "zenith:worker:"
-#: + instance: there while that run of a worker lives.
+#: + instance: exists while that run of a worker lives.
 ALIVE: Final = "zenith:alive:"
-#: + worker: who cleared a worker that is gone.
+#: + worker: who cleared a lost worker.
 CLEARED: Final = "zenith:cleared:"
 #: A hash of delivery tag → instance that took the message.
 TAKEN: Final = "zenith:taken"
@@ -52,5 +52,5 @@ NODE_LOG: Final = "zenith:node-log:"
 #: kombu's own (kombu/transport/redis.py): a hash of delivery tag → [message, exchange, routing key]; when each was taken.
 UNACKED: Final = "unacked"
 UNACKED_INDEX: Final = "unacked_index"
-#: It stands between a queue's name and a priority step in the name of a list.
+#: The separator of a queue's name and a priority step in the name of a list.
 PRIORITY_SEPARATOR: Final = "\x06\x16"

@@ -1,4 +1,4 @@
-"""Which queues are paused. PostgreSQL knows; Redis has a copy for the workers, which ask no database.
+"""The paused queues: PostgreSQL has them, and Redis a copy for the workers, which do not query the database.
 
 tasks_app/maintenance/pauses.py writes the copy.
 """
@@ -8,5 +8,5 @@ from zenith_worker.wire.keys import PAUSED
 
 
 def read() -> frozenset[str]:
-    """Return the names of the paused queues as Redis has them. Raises redis.RedisError."""
+    """Return the names of the paused queues from Redis. Raises redis.RedisError."""
     return frozenset(text(name) for name in client().smembers(PAUSED))

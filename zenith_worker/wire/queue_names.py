@@ -1,16 +1,16 @@
-"""Which names a queue must not have: a queue is a key of Redis with its name, and these keys hold something else.
+"""Reserved names of queues: a queue is a Redis key of the same name, and these keys hold something else.
 
-A message that is sent to `unacked` or to `zenith:events` would put a list in the place of kombu's hash or of Zenith's stream,
-after which no command on that key works. Whoever lets people name a queue asks here.
+A message to `unacked` or to `zenith:events` would put a list in the place of kombu's hash or of Zenith's stream, after which no
+command on that key works. Everything that lets people name a queue checks here.
 """
 
 from typing import Final
 
 from zenith_worker.wire import keys
 
-#: Characters of a queue's name: as many as AMQP allows, and as many as PostgreSQL's columns hold.
+#: Characters of a queue's name at most: the limit of AMQP, and of PostgreSQL's columns.
 LONGEST: Final = 255
-#: What begins with one of these, and whose it is.
+#: Reserved prefixes, and their owners.
 _PREFIXES: Final = {
     keys.PREFIX: "Zenith's own keys",
     "_kombu.binding.": "kombu's table of bindings",
@@ -30,7 +30,7 @@ _WHOLE: Final = {
 
 
 def why_reserved(name: str) -> str | None:
-    """Return in a sentence why no queue may be called so; None for a name that a queue may have."""
+    """Return a sentence that says why a queue must not have this name; None if it may."""
     if not name:
         return "A queue needs a name."
     if keys.PRIORITY_SEPARATOR in name:
@@ -43,6 +43,6 @@ def why_reserved(name: str) -> str | None:
 def _owner(name: str) -> str | None:
     if owner := _WHOLE.get(name):
         return owner
-    found = (owner for prefix, owner in _PREFIXES.items() if name.startswith(prefix))
-    ends = (owner for suffix, owner in _SUFFIXES.items() if name.endswith(suffix))
-    return next(found, None) or next(ends, None)
+    by_prefix = (owner for prefix, owner in _PREFIXES.items() if name.startswith(prefix))
+    by_suffix = (owner for suffix, owner in _SUFFIXES.items() if name.endswith(suffix))
+    return next(by_prefix, None) or next(by_suffix, None)

@@ -1,7 +1,7 @@
-"""What the recorders have done since Redis was started empty: how large their batches were, and how late they came.
+"""Statistics of the recorders since Redis was emptied: the sizes of their batches, and their delays.
 
-Engines have no port to be asked at, and there may be many of them. So each counts into one hash in Redis, in the script
-that removes a batch from the stream (lua/batch_done.lua): no round trip of its own, and counters that go on when an engine ends.
+Engines have no port to query, and there may be many. So each counts into one hash in Redis, in the script that removes a batch
+from the stream (lua/batch_done.lua): this costs no extra round trip, and the counters survive an engine.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ DELAYS_MS: Final = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000,
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How many values lie at or below each bound and above the one before, with one more count for what lies above all."""
+    """The number of values up to each bound and above the one before, and the number of values above all bounds."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
 
     def cumulative(self) -> list[int]:
-        """Return for each bound, and for no bound, how many values lie at or below it."""
-        sums, seen = [], 0
+        """Return the number of values up to each bound, and of all values."""
+        sums, total = [], 0
         for count in self.counts:
-            seen += count
-            sums.append(seen)
+            total += count
+            sums.append(total)
         return sums
 
 
@@ -42,19 +42,19 @@ class Recorded:
 
 
 def read() -> Recorded:
-    """Return what was counted; what is no number there counts as nothing. Raises redis.RedisError."""
-    found = {text(name): _number(text(value)) for name, value in client().hgetall(RECORDER_STATS).items()}
-    return Recorded(_distribution(found, "size", SIZES, 1), _distribution(found, "delay", DELAYS_MS, 1000))
+    """Return the statistics; a counter that is not a number counts as 0. Raises redis.RedisError."""
+    counters = {text(name): _number(text(value)) for name, value in client().hgetall(RECORDER_STATS).items()}
+    return Recorded(_distribution(counters, "size", SIZES, 1), _distribution(counters, "delay", DELAYS_MS, 1000))
 
 
 def _number(value: str) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else 0
 
 
-def _distribution(found: dict[str, int], name: str, bounds: Sequence[int], unit: int) -> Distribution:
+def _distribution(counters: dict[str, int], name: str, bounds: Sequence[int], unit: int) -> Distribution:
     names = [*map(str, bounds), "inf"]
     return Distribution(
         tuple(bound / unit for bound in bounds),
-        tuple(found.get(f"{name}:{bucket}", 0) for bucket in names),
-        found.get(f"{name}:sum", 0) / unit,
+        tuple(counters.get(f"{name}:{bucket}", 0) for bucket in names),
+        counters.get(f"{name}:sum", 0) / unit,
     )

@@ -1,11 +1,11 @@
-"""Where a message goes, as Celery and kombu decide it: its queue and its priority."""
+"""A message's queue and priority, as Celery and kombu decide them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from celery import Celery
 
-#: The steps of kombu's Redis transport, from the first to be taken to the last.
+#: The range of priorities of kombu's Redis transport; the lowest number is taken first.
 HIGHEST_PRIORITY: Final = 0
 LOWEST_PRIORITY: Final = 9
 
@@ -17,7 +17,7 @@ def queue_of(app: Celery, name: str, options: Mapping[str, Any]) -> str:
 
 
 def priority_of(value: Any) -> int | None:
-    """Return a priority as kombu takes it: any number, also as text, within 0 to 9; 0 for what is no number; None for None."""
+    """Return a priority as kombu reads it: a number, also as text, limited to 0 to 9; 0 if it is not a number; None for None."""
     try:
         return None if value is None else max(HIGHEST_PRIORITY, min(int(value), LOWEST_PRIORITY))
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Which run of its task a message, a claim or a step belongs to."""
+"""The run of a task that a message, a claim or a step belongs to."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ from zenith_worker.wire.states import attempt_of, nesting_of, run_number
 
 
 class RunNumber(NamedTuple):
-    """One run of a task's body; runs follow each other in the order of these two.
+    """One run of a task's body; a task's runs are ordered by these two numbers.
 
     Attributes:
         nesting: how often the task replaced itself before: Celery's `replaced_task_nesting`.
-        attempt: how often it had failed since, from 0: Celery's `retries`.
+        attempt: how often it has failed since, from 0: Celery's `retries`.
     """
 
     nesting: int = 0
@@ -19,17 +19,17 @@ class RunNumber(NamedTuple):
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> "RunNumber":
-        """Return the run that a message's headers name; what is no number counts as 0, for anybody may write messages."""
+        """Return the run in a message's headers; a value that is not a number counts as 0, for anybody may write messages."""
         return cls(_count(headers.get("replaced_task_nesting")), _count(headers.get("retries")))
 
     @classmethod
     def of_request(cls, request: Any) -> "RunNumber":
-        """Return the run of Celery's request as a task sees it; None counts as the first."""
+        """Return the run of Celery's request as a task sees it; the first run for None."""
         return cls.of({name: getattr(request, name, None) for name in ("replaced_task_nesting", "retries")})
 
     @classmethod
     def at(cls, position: int) -> "RunNumber":
-        """Return the run that a position (states.py) lies in."""
+        """Return the run of a position (states.py)."""
         return cls(nesting_of(position), attempt_of(position))
 
     @property

@@ -1,4 +1,4 @@
-"""Where the spans of a trace begin and end, for code that does not know whether anybody traces.
+"""Marks the spans of traces, for code that does not know whether tracing is enabled.
 
 Nothing happens, and nothing is imported, until `set_tracer` is called.
 """
@@ -12,22 +12,22 @@ Attribute = str | int | float | bool
 
 
 class Tracer(Protocol):
-    """What makes spans."""
+    """Creates spans."""
 
     def span(
         self, name: str, kind: Kind, attributes: Mapping[str, Attribute], parent: Mapping[str, str] | None
     ) -> AbstractContextManager[None]:
-        """Return a span for the time of a block; an exception that leaves the block is noted in it."""
+        """Return a span for the duration of a block; it records an exception that leaves the block."""
 
     def carried(self) -> dict[str, str]:
-        """Return the headers that carry the current span on."""
+        """Return the headers of the current span."""
 
 
 _tracer: Tracer | None = None
 
 
 def set_tracer(tracer: Tracer | None) -> None:
-    """Take the tracer of this process; called once at start."""
+    """Set the tracer of this process; called once at start."""
     global _tracer
     _tracer = tracer
 
@@ -36,15 +36,15 @@ def set_tracer(tracer: Tracer | None) -> None:
 def span(
     name: str, kind: Kind = "internal", *, parent: Mapping[str, str] | None = None, **attributes: Attribute
 ) -> Iterator[None]:
-    """Trace a block. `parent` are headers that carry a span of another process; in names, `__` stands for a dot."""
+    """Trace a block. `parent` has the headers of another process's span; `__` in a name stands for a dot."""
     if _tracer is None:
         yield
         return
-    named = {key.replace("__", "."): value for key, value in attributes.items()}
-    with _tracer.span(name, kind, named, parent):
+    dotted = {key.replace("__", "."): value for key, value in attributes.items()}
+    with _tracer.span(name, kind, dotted, parent):
         yield
 
 
 def carried() -> dict[str, str]:
-    """Return the headers that carry the current span on; none where nobody traces."""
+    """Return the headers of the current span; none if tracing is disabled."""
     return _tracer.carried() if _tracer else {}

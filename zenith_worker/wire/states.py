@@ -1,8 +1,8 @@
-"""The life of a task: every status with its sentence, rank and exits.
+"""The life of a task: every status with its sentence, rank and transitions.
 
-Celery's own state names, with three more for what Celery cannot see: SCHEDULED (held in
-PostgreSQL until it is due), QUEUED (on the broker, not yet at a worker) and REPLACED (its body
-sent other tasks in its place, the last of which has its id and brings its outcome).
+Celery's own state names, with three more for what Celery does not see: SCHEDULED (held in PostgreSQL until it is due), QUEUED (on
+the broker, not yet at a worker) and REPLACED (its body sent other tasks in its place, the last of which has its id and brings its
+outcome).
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Status(StrEnum):
-    """Where a task is. `label` is the badge's word; `sentence` explains it."""
+    """The status of a task. `label` is the word on its badge; `sentence` explains it."""
 
     SCHEDULED = "SCHEDULED"
     PENDING = "PENDING"
@@ -21,18 +21,18 @@ class Status(StrEnum):
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
     REVOKED = "REVOKED"
-    # Their ranks are part of positions that are stored: new ones come last.
+    # Stored positions contain the ranks, so new statuses come last.
     IGNORED = "IGNORED"
     REPLACED = "REPLACED"
 
     @property
     def label(self) -> str:
-        """The word for people."""
+        """The name for display."""
         return self.value.capitalize()
 
     @property
     def sentence(self) -> str:
-        """What this status means, in one sentence for pages and API documentation."""
+        """The meaning of this status, in one sentence for pages and the API's documentation."""
         return SENTENCES[self]
 
     @property
@@ -47,15 +47,15 @@ SENTENCES: Final[dict[Status, str]] = {
     Status.QUEUED: "On the broker, waiting for a worker.",
     Status.RECEIVED: "Reserved by a worker, not yet running.",
     Status.STARTED: "A worker is running it.",
-    Status.RETRY: "Failed; it runs again after its back-off.",
-    Status.SUCCESS: "Returned; its result is stored.",
-    Status.FAILURE: "Gave up after its last attempt.",
+    Status.RETRY: "The attempt failed; the task runs again after its back-off.",
+    Status.SUCCESS: "Finished; its result is stored.",
+    Status.FAILURE: "Failed after its last attempt.",
     Status.REVOKED: "Cancelled before it finished.",
-    Status.IGNORED: "Its body raised Ignore: it ended and wants no outcome.",
-    Status.REPLACED: "Its body sent other tasks in its place; one of them carries its id on.",
+    Status.IGNORED: "Its body raised Ignore, so it ended without an outcome.",
+    Status.REPLACED: "Its body sent other tasks in its place; one of them continues under its id.",
 }
 
-#: As text, for databases and command lines.
+#: The values as text, for databases and command lines.
 STATUSES: Final = [status.value for status in Status]
 #: Value and label of each, for model fields.
 CHOICES: Final = [(status.value, status.label) for status in Status]
@@ -65,10 +65,10 @@ RANKS: Final[dict[Status, int]] = {status: rank for rank, status in enumerate(St
 #: A task in one of these never changes its status again.
 TERMINAL: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.IGNORED})
 
-#: Still to be accounted for.
+#: Statuses of tasks that have not ended.
 OPEN: Final = frozenset(Status) - TERMINAL
 
-#: What each status may turn into without a new attempt (see docs/architecture.md).
+#: The possible next statuses without a new attempt (see docs/architecture.md).
 TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.PENDING, Status.REVOKED}),
     Status.PENDING: frozenset({Status.QUEUED, Status.REVOKED}),
@@ -100,21 +100,21 @@ def run_number(nesting: int, attempt: int) -> int:
 
 
 def position(attempt: int, delivery: int, status: Status, nesting: int = 0) -> int:
-    """Return a number that orders all events of one task, whatever order they arrive in.
+    """Return a number that orders all events of one task, in whatever order they arrive.
 
     `nesting` counts how often the task replaced itself, `attempt` counts runs from 0 (Celery's `retries`), `delivery` counts how
-    often the same attempt's message was handed out again. Clocks play no part: workers' clocks may disagree.
+    often the same attempt's message was delivered again. Clocks do not matter, because workers' clocks may disagree.
     """
     return (run_number(nesting, attempt) << 16) | (min(delivery, 0xFF) << 8) | status.rank
 
 
 def note_position(number: int) -> int:
-    """Return the position of a task's note (from 0): a step that moves nothing, before it was ever sent."""
+    """Return the position of a task's note (from 0): a step without a change of status, before the task was sent."""
     return -1 - number
 
 
 def nesting_of(position_: int) -> int:
-    """Return how often the task had replaced itself where this step belongs."""
+    """Return how often the task had replaced itself at a position."""
     return (max(0, position_) >> 16) // _ATTEMPTS
 
 
@@ -124,5 +124,5 @@ def attempt_of(position_: int) -> int:
 
 
 def delivery_of(position_: int) -> int:
-    """Return how often the message of a position's attempt had been handed out before."""
+    """Return how often the message of a position's attempt had been delivered before."""
     return (max(0, position_) >> 8) & 0xFF

@@ -1,13 +1,13 @@
 """The one Redis Stream that carries every step of every task from the workers to the recorders.
 
-1. Whoever sees a step appends an entry (`append`): one field holding a JSON list of events.
-2. Recorders read entries through a consumer group (`read`), apply them to PostgreSQL, and only
-   then remove them (`done`): at least once, never at most once.
-3. What a dead recorder had read but not removed is claimed by another (`claim`).
-4. An entry that nobody can read or apply is moved to a second stream with the reason
-   (`set_aside`), so that it blocks nothing and is not lost.
+1. A step is reported by appending an entry (`append`): one field with a JSON list of events.
+2. Recorders read entries through a consumer group (`read`), apply them to PostgreSQL, and only then remove them (`done`): at
+   least once, never at most once.
+3. Another recorder claims what a dead one had read but not removed (`claim`).
+4. An entry that cannot be read or applied is moved to a second stream with the reason (`set_aside`), so that it blocks nothing
+   and is not lost.
 
-No other module reads or writes these keys but claims.py, which reports an outcome and lets go of its claim in one step.
+Only this module uses these keys, and claims.py, which reports an outcome and releases its claim in one step.
 """
 
 import json
@@ -25,9 +25,9 @@ from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.keys import EVENTS, RECORDER, RECORDER_STATS, UNREADABLE
 
 GROUP: Final = "recorder"
-#: Seconds: longer than the largest batch takes.
+#: Seconds for which a recorder counts as at work: longer than the largest batch takes.
 RECORDER_NOTED: Final = 60
-#: Stands for every place.
+#: Stands for any place.
 ANYWHERE: Final = "*"
 UNREADABLE_KEPT: Final = 10_000
 
@@ -50,7 +50,7 @@ class Entry:
 
 
 def ensure_group() -> None:
-    """Create the stream and its consumer group where they are missing."""
+    """Create the stream and its consumer group if they are missing."""
     try:
         client().xgroup_create(EVENTS, GROUP, id="0", mkstream=True)
     except redis.ResponseError as error:
@@ -65,13 +65,13 @@ def read(consumer: str, *, count: int, block: float) -> list[Entry]:
 
 
 def claim(consumer: str, *, idle: float, count: int) -> list[Entry]:
-    """Take over entries that another recorder has kept for more than `idle` seconds."""
+    """Take over entries that another recorder has held for more than `idle` seconds."""
     answer = client().xautoclaim(EVENTS, GROUP, consumer, int(idle * 1000), "0-0", count=count)
     return _entries(answer[1])
 
 
 def done(entries: Sequence[Entry]) -> None:
-    """Acknowledge, remove and count a batch of entries, the oldest first, whose events are committed."""
+    """Acknowledge, remove and count a batch of entries whose events are committed, the oldest first."""
     if entries:
         script(_DONE, EVENTS, GROUP, RECORDER_STATS, *_BOUNDS, *(entry.id for entry in entries))
 
@@ -91,12 +91,12 @@ def set_aside(entry: Entry, reason: str) -> None:
 
 
 def length() -> int:
-    """Return how many entries wait or are being applied."""
+    """Return how many entries are waiting or being applied."""
     return int(client().xlen(EVENTS))
 
 
 def lag() -> float:
-    """Return for how many seconds the oldest entry has waited, by Redis' clock. Raises redis.RedisError."""
+    """Return the seconds that the oldest entry has waited, by Redis' clock. Raises redis.RedisError."""
     oldest = client().xrange(EVENTS, count=1)
     return _age(oldest[0][0]) if oldest else 0.0
 
@@ -114,7 +114,7 @@ class SetAside(NamedTuple):
 
 
 def newest_unreadable() -> SetAside | None:
-    """Return the entry that was set aside last, if any is kept. Raises redis.RedisError."""
+    """Return the entry that was set aside last, if there is one. Raises redis.RedisError."""
     newest = client().xrevrange(UNREADABLE, count=1)
     if not newest:
         return None
@@ -129,18 +129,18 @@ def _age(entry_id: bytes | str | None) -> float:
 
 
 def note_recorder(place: str) -> None:
-    """Note that a recorder is at work on this machine or in this container. Raises redis.RedisError.
+    """Record that a recorder is at work on this machine or in this container. Raises redis.RedisError.
 
-    Redis itself says only since version 7.2 when a consumer last tried to read.
+    Redis itself reports only since version 7.2 when a consumer last tried to read.
     """
-    # A full Redis takes nothing more; the recorder is what makes room, and must go on.
+    # A full Redis refuses this, but the recorder makes room, so it must continue.
     with suppress(redis.ResponseError):
         for where in (place, ANYWHERE):
             client().set(RECORDER + where, 1, ex=RECORDER_NOTED)
 
 
 def has_recorder(place: str) -> bool:
-    """Return whether one was at work there, or ANYWHERE, within the last minute. Raises redis.RedisError."""
+    """Return whether a recorder was at work there, or ANYWHERE, within the last minute. Raises redis.RedisError."""
     return bool(client().exists(RECORDER + place))
 
 

@@ -1,20 +1,19 @@
-"""Kombu's Redis transport with a shorter way to take and acknowledge a message.
+"""Kombu's Redis transport with a faster way to take and acknowledge a message.
 
-For every message a worker runs two small transactions against Redis: one notes the message as
-unacknowledged, one removes the note. Kombu makes a new client object and a pipeline object for
-each; that is half of what a short task costs the worker's main process. Here the same commands,
-on the same keys, go over one kept connection. Everything else is kombu's, and a worker that runs
+For every message a worker runs two small transactions in Redis: one records the message as unacknowledged, one removes the
+record. Kombu creates a new client object and a pipeline object for each, which is half of what a short task costs the worker's
+main process. Here the same commands, on the same keys, use one persistent connection. Everything else is kombu's, and a worker
 with kombu's own transport can share the queues.
 
-In the same transactions each worker notes which messages it holds (`TAKEN`), so that the reconciler
-knows whose they were when a worker dies. Kombu's own bookkeeping names no owner.
+In the same transactions each worker records which messages it holds (`TAKEN`), so that the reconciler knows their owner when a
+worker dies. Kombu's own records name no owner.
 
-A message that was taken out of its queue, and of which Redis then refuses the note because its memory or
-its disk is full, is in no place but this process. It is put back as soon as Redis accepts it; kombu drops it.
+If a message was taken from its queue, and Redis then refuses the record because its memory or its disk is full, the message is
+only in this process. It is put back as soon as Redis accepts it; kombu would drop it.
 
-What somebody put into a queue's list and is no message at all is set aside with the reason; it ends kombu's worker.
+Something in a queue's list that is not a message is set aside with the reason; it would end kombu's worker.
 
-Chosen by CELERY_BROKER_TRANSPORT; docs/performance.md has the figures.
+CELERY_BROKER_TRANSPORT selects this transport; docs/performance.md has the figures.
 """
 
 import json
@@ -39,8 +38,8 @@ from zenith_worker.wire.stream import Entry, set_aside
 logger = logging.getLogger(__name__)
 
 
-class _Line:
-    """One connection out of a channel's pool, for small transactions; safe to share by threads."""
+class _Connection:
+    """One connection of a channel's pool, for small transactions; thread-safe."""
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
@@ -51,8 +50,8 @@ class _Line:
     def transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
         """Run commands in one MULTI/EXEC. Raises redis.RedisError; then none or all were run.
 
-        Without `wait` the answers are left to be read before the next transaction: the process need
-        not sleep for them, and what goes wrong with this one stays unknown.
+        Without `wait` the answers are read only before the next transaction: the process does not wait for them, and an error in
+        this transaction is ignored.
         """
         with self._lock:
             with suppress(redis.RedisError):
@@ -67,86 +66,86 @@ class _Line:
                 if wait:
                     self._read_answers()
             except BaseException:
-                # Answers may be left to read: nobody must take them for their own.
+                # There may be unread answers, which the next command must not get.
                 self._unread = 0
                 self._connection.disconnect()
                 raise
 
     def _read_answers(self) -> None:
-        # A command that is refused makes EXEC fail, which is read last.
+        # A refused command makes EXEC fail, whose answer is read last.
         while self._unread:
             self._connection.read_response()
             self._unread -= 1
 
 
 class QoS(kombu_redis.QoS):
-    """Kombu's bookkeeping of unacknowledged messages, over a kept connection."""
+    """Kombu's records of unacknowledged messages, over a persistent connection."""
 
-    _line: _Line | None = None
+    _kept_connection: _Connection | None = None
 
-    #: Messages without a place in Redis: body, exchange, routing key. One connection's errors end it, and the next puts back.
-    homeless: Final[list[tuple[Any, str, str]]] = []
+    #: Messages that are not in Redis: body, exchange, routing key. An error ends the connection, and the next one puts them back.
+    unplaced: Final[list[tuple[Any, str, str]]] = []
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a message as taken but not acknowledged."""
+        """Record a message as taken but not acknowledged."""
         info = message.delivery_info
-        note = dumps([message._raw, info["exchange"], info["routing_key"]])
+        record = dumps([message._raw, info["exchange"], info["routing_key"]])
         try:
             self._transact(
                 ("ZADD", self._key(self.unacked_index_key), time(), delivery_tag),
-                ("HSET", self._key(self.unacked_key), delivery_tag, note),
+                ("HSET", self._key(self.unacked_key), delivery_tag, record),
                 ("HSET", self._key(TAKEN), delivery_tag, instance()),
             )
         except redis.RedisError:
-            self.homeless.append((message._raw, info["exchange"], info["routing_key"]))
+            self.unplaced.append((message._raw, info["exchange"], info["routing_key"]))
             raise
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Remove the note: the message is done with."""
+        """Remove the record of a message that is done."""
         try:
             self._transact(
                 ("ZREM", self._key(self.unacked_index_key), delivery_tag),
                 ("HDEL", self._key(self.unacked_key), delivery_tag),
                 ("HDEL", self._key(TAKEN), delivery_tag),
-                # An acknowledgement that gets lost means one more delivery, which is not run again.
+                # A lost acknowledgement means one more delivery, which does not run again.
                 wait=False,
             )
         finally:
-            # Also where it was lost for certain: kombu may go on over this channel, and this process must not claim for ever to
-            # hold the message. The reconciler then finds it forgotten.
+            # Even if it was certainly lost: kombu may continue with this channel, and this process must not claim for ever that
+            # it holds the message. The reconciler then puts it back.
             virtual.QoS.ack(self, delivery_tag)
 
     def held(self) -> set[str]:
-        """Return the delivery tags that this connection took and did not acknowledge yet; for any thread."""
+        """Return the delivery tags that this connection took and has not acknowledged yet; for any thread."""
         return set(self._delivered) - set(self._dirty)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
-        """Forget a message that is rejected or put back; kombu's own commands, and ours."""
+        """Remove the records of a message that is rejected or put back: kombu's and ours."""
         remove: Any = super()._remove_from_indices
         return remove(delivery_tag, pipe).hdel(TAKEN, delivery_tag)
 
     def _transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
-        # The channel drops its pool when the connection is lost, and makes a new one.
+        # If the connection is lost, the channel drops its pool and creates a new one.
         pool = self.channel.pool
-        if self._line is None or self._line.pool is not pool:
-            self._line = _Line(pool)
+        if self._kept_connection is None or self._kept_connection.pool is not pool:
+            self._kept_connection = _Connection(pool)
         try:
-            self._line.transact(*commands, wait=wait)
+            self._kept_connection.transact(*commands, wait=wait)
         except redis.ConnectionError:
-            # It may have died while it was idle; each of these commands bears being run twice.
-            self._line.transact(*commands, wait=wait)
+            # It may have died while idle; each of these commands is idempotent.
+            self._kept_connection.transact(*commands, wait=wait)
 
     def _key(self, key: str) -> str:
         return f"{self.channel.global_keyprefix}{key}"
 
 
 class UnreadableMessageError(ValueError):
-    """What lay in a queue is no message of kombu's."""
+    """Something in a queue is not a message of kombu's."""
 
 
 class Message(virtual.Message):
-    """Kombu's message, which says of one that cannot be read that it cannot."""
+    """Kombu's message, with UnreadableMessageError for one that cannot be read."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
         try:
@@ -158,40 +157,39 @@ class Message(virtual.Message):
 
 
 def _check(*texts: Any) -> None:
-    """Raise TypeError for what kombu takes for text without looking, and could not be written to Redis."""
+    """Raise TypeError for a value that kombu takes for text unchecked, and that could not be written to Redis."""
     for item in texts:
         if not isinstance(item, str):
-            raise TypeError(f"{item!r:.50} is no text")
+            raise TypeError(f"{item!r:.50} is not text")
         item.encode()
 
 
 class Channel(kombu_redis.Channel):
-    """Kombu's channel, which keeps its client instead of making one for every command."""
+    """Kombu's channel, which keeps its client instead of creating one for every command."""
 
     QoS = QoS
     Message = Message
-    _kept: Any = None
-    #: kombu gives up pipelining where any retry is configured, since a pipeline may be sent twice by
-    #: it; the one below never retries.
+    _kept_client: Any = None
+    #: kombu disables pipelining if any retry is configured, since that might send a pipeline twice; the retry below never does.
     supports_batch_publish = True
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Ask for the next message, after those that have no place were put back."""
+        """Request the next message, after putting back those that are not in Redis."""
         restore: Any = self._do_restore_message
         ask: Any = super()._brpop_start
-        while QoS.homeless:
-            # Before it is taken from the list: Redis may still refuse it, and says so with an error that ends this connection.
+        while QoS.unplaced:
+            # Before it is removed from the list: Redis may refuse it again, with an error that ends this connection.
             with self.conn_or_acquire() as client, client.pipeline() as pipe:
-                restore(*QoS.homeless[0], pipe)
+                restore(*QoS.unplaced[0], pipe)
                 pipe.execute()
-            QoS.homeless.pop(0)
+            QoS.unplaced.pop(0)
         ask(timeout)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Give up at once where the broker refuses connections: whoever publishes holds rows locked.
+        """Fail immediately if the broker refuses connections, because the publisher holds locks on rows.
 
-        On a channel that is closed kombu fails with an AttributeError, which ends the worker: an outage
-        closes the channel while tasks run that want to be acknowledged afterwards.
+        On a closed channel kombu would fail with an AttributeError, which ends the worker: an outage closes the channel while
+        tasks run that must be acknowledged afterwards.
         """
         if getattr(self.connection, "client", None) is None:
             raise redis.ConnectionError("this channel's connection is closed")
@@ -204,13 +202,13 @@ class Channel(kombu_redis.Channel):
             taking = create(asynchronous=True)
             taking.set_response_callback("BRPOP", _taken)
             return taking
-        if self._kept is None or self._kept.connection_pool is not self.pool:
-            self._kept = create()
-        return self._kept
+        if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
+            self._kept_client = create()
+        return self._kept_client
 
 
 class Transport(kombu_redis.Transport):
-    """Kombu's Redis transport with the channel above."""
+    """Kombu's Redis transport, with the channel above."""
 
     Channel = Channel
 
@@ -223,13 +221,13 @@ class Transport(kombu_redis.Transport):
 
 
 def _taken(answer: Any, **_: Any) -> Any:
-    """Return what Redis answered to BRPOP, as redis-py does; nothing where it is no message, which is set aside."""
+    """Return Redis' answer to BRPOP, as redis-py does; None for something that is not a message, which is set aside."""
     if not answer:
         return None
     queue, raw = answer
     try:
         if not isinstance(json.loads(raw), dict):
-            raise TypeError("it is no object")
+            raise TypeError("it is not an object")
     except (ValueError, TypeError, RecursionError) as error:
         _set_aside(text(queue), raw, error)
         return None
@@ -237,10 +235,10 @@ def _taken(answer: Any, **_: Any) -> Any:
 
 
 def _set_aside(queue: str, raw: bytes, error: Exception) -> None:
-    reason = f"it lay in queue {queue[:100]} and is no message: {type(error).__name__}: {error}"
+    reason = f"it was in queue {queue[:100]} and is not a message: {type(error).__name__}: {error}"
     logger.error("Something was set aside: %s", reason)
     try:
         set_aside(Entry("0-0", raw), reason)
-    except redis.RedisError as away:
-        # It was taken by what took it: nobody can put it anywhere.
-        logger.error("It is lost, as Redis is away: %s [%r]", away, raw[:1000])
+    except redis.RedisError as redis_error:
+        # It is no longer in the queue, and cannot be stored anywhere.
+        logger.error("It is lost, because Redis is unreachable: %s [%r]", redis_error, raw[:1000])

@@ -16,9 +16,9 @@ from zenith_site.models import ApiToken, Scope
 
 
 class Command(BaseCommand):
-    """Makes a token and prints it, once."""
+    """Creates a token and prints it, once."""
 
-    help = "Make an API token that acts for USER, and print it. It is not shown again."
+    help = "Create an API token that acts for USER, and print it. It is not shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -27,15 +27,15 @@ class Command(BaseCommand):
             "--scope",
             action="append",
             choices=Scope.values,
-            help="what it may do of what USER may; may be repeated (default: read)",
+            help="what the token may do, within USER's permissions; may be repeated (default: read)",
         )
-        parser.add_argument("--name", type=_name, default="command line", help="what uses it")
-        parser.add_argument("--expires-days", type=_days, metavar="N", help="days after which it opens nothing")
-        parser.add_argument("--rate-limit", type=_rate, metavar="RATE", help="its own limit of triggers, such as 100/60s")
+        parser.add_argument("--name", type=_name, default="command line", help="what uses the token")
+        parser.add_argument("--expires-days", type=_days, metavar="N", help="days until it expires (default: never)")
+        parser.add_argument("--rate-limit", type=_rate, metavar="RATE", help="its own rate limit for triggers, such as 100/60s")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it."""
+        """Create the token."""
         user = get_user_model().objects.filter(username=options["user"], is_active=True).first()
         if user is None:
             raise CommandError(f"There is no active user {options['user']!r}.")

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: look at everything that has to be right, and say how to mend what is not."""
+"""`manage.py doctor`: checks an installation, and says how to fix what is wrong."""
 
 import json
 from argparse import ArgumentParser
@@ -11,33 +11,33 @@ from django.utils.module_loading import autodiscover_modules
 from zenith_site.doctor import parts, place, servers
 from zenith_site.doctor.registry import CHECKS, Level, Result, run
 
-#: Importing them registers their checks; apps have theirs in `doctor.py`.
+#: Importing these registers their checks; each app's checks are in its `doctor.py`.
 MODULES: Final = (servers, place, parts)
 STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.ERROR: 2}
 _MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.WARNING: "!!", Level.ERROR: "XX"}
 
 
 class Command(BaseCommand):
-    """Check an installation; the exit status is 0 where all is well, 1 for warnings, 2 for errors."""
+    """Checks an installation; the exit status is 0 if nothing is wrong, 1 for warnings, 2 for errors."""
 
     help = (
-        "Check servers, clocks, workers, engines, settings and this machine, and print what mends each finding. "
-        "Exit status: 0 all is well, 1 warnings, 2 errors. It changes nothing."
+        "Check servers, clocks, workers, engines, settings and this machine, and print how to fix each finding. "
+        "Exit status: 0 nothing is wrong, 1 warnings, 2 errors. It changes nothing."
     )
-    # They are one of its checks, and some of them ask a database that may be away.
+    # Django's checks are one of the command's own, and some of them need a database that may be unreachable.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which checks to run."""
+        """Declare the options."""
         autodiscover_modules("doctor")
         parser.add_argument(
             "--only", action="append", choices=list(CHECKS), metavar="CHECK",
-            help=f"run this one only; may be repeated: {', '.join(CHECKS)}",
+            help=f"run only this check; may be repeated: {', '.join(CHECKS)}",
         )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run them, and print what they found. Ends with SystemExit unless all is well."""
+        """Run the checks and print their findings. Raises SystemExit if something is wrong."""
         results = run(options["only"] or ())
         worst = max((result.level for result in results), key=STATUSES.__getitem__, default=Level.OK)
         (self._print_json if options["json"] else self._print)(results, worst)

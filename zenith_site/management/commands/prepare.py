@@ -1,4 +1,4 @@
-"""`manage.py prepare`: bring database and static files up to date and make sure that there is an admin."""
+"""`manage.py prepare`: brings the database and the static files up to date, and creates the first admin."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from zenith_site.launch.static_files import collect_if_changed
 
 
 class Command(BaseCommand):
-    """Migrates, collects static files when they changed, creates the first admin and its API token."""
+    """Migrates, collects static files if they changed, creates the first admin and its API token."""
 
-    help = "Migrate, collect static files when they changed, create the first admin. `up` runs this before it starts the rest."
+    help = "Migrate, collect static files if they changed, create the first admin. `up` runs this before it starts the rest."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--json", action="store_true", help="print the login as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it."""
+        """Prepare everything."""
         from zenith_site.auth.bootstrap import ensure_admin
 
         require_servers()
@@ -46,10 +46,10 @@ class Command(BaseCommand):
 
 
 def require_servers() -> None:
-    """Ask PostgreSQL and Redis for a sign of life.
+    """Check that PostgreSQL and Redis answer.
 
     Raises:
-        CommandError: when one does not answer, with its variable and its address without the password.
+        CommandError: if one does not answer; names its variable and its address without the password.
     """
     try:
         connection.ensure_connection()
@@ -65,4 +65,4 @@ def require_servers() -> None:
 
 def _unreachable(variable: str, server: str, error: Exception) -> CommandError:
     reason = " ".join(str(error).split())
-    return CommandError(f"{server} cannot be reached: check {variable}. It said: {reason}", returncode=EXPLAINED)
+    return CommandError(f"{server} cannot be reached: check {variable}. Error: {reason}", returncode=EXPLAINED)

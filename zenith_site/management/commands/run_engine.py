@@ -1,6 +1,6 @@
-"""`manage.py run_engine`: the loops behind the pages, until they are told to stop.
+"""`manage.py run_engine`: runs the engine's background loops until it is stopped.
 
-Its parts come from the apps (zenith_site/common/engine.py).
+Each app registers its own loops (zenith_site/common/engine.py).
 """
 
 import threading
@@ -14,33 +14,32 @@ from zenith_site.common.loops import keep_running, stop_on_signals
 
 
 class Command(BaseCommand):
-    """Run the parts of the engine, each in a thread; any number of engines may run.
+    """Runs the parts of the engine, each in a thread; any number of engines may run.
 
-    A part that fails begins anew, while the others go on.
+    A part that fails restarts, while the others keep running.
     """
 
     help = (
-        "Publish due tasks, record what workers report, repair what died or got lost, place and scale "
-        "nodes, and tell people of what needs them. "
+        "Publish due tasks, record workers' reports, recover lost tasks, place and scale nodes, and send notifications. "
         "Any number of engines may run."
     )
-    # They import the URLs, and with them all pages and the API, which it has no use for.
+    # Django's checks import the URLs, and with them all pages and the API, which the engine does not need.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the names of the parts to run."""
+        """Declare the options."""
         parser.add_argument(
             "--only", action="append", choices=sorted(loops()), metavar="PART",
-            help=f"run this part only; may be repeated: {', '.join(sorted(loops()))}",
+            help=f"run only this part; may be repeated: {', '.join(sorted(loops()))}",
         )  # fmt: skip
 
     def handle(self, *args: Any, only: list[str] | None, **options: Any) -> None:
-        """Run until SIGTERM or SIGINT; what is under way is finished first."""
+        """Run until SIGTERM or SIGINT; work in progress is finished first."""
         stop = threading.Event()
         stop_on_signals(stop)
-        known = loops()
+        by_name = loops()
         threads = [
-            threading.Thread(target=keep_running, args=(stop, name, known[name]), name=name) for name in only or sorted(known)
+            threading.Thread(target=keep_running, args=(stop, name, by_name[name]), name=name) for name in only or sorted(by_name)
         ]
         for thread in threads:
             thread.start()

@@ -1,4 +1,4 @@
-"""`manage.py up`: everything on this machine, with one command."""
+"""`manage.py up`: runs everything on this machine, with one command."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OPTIONS = ("host", "port", "concurrency", "no_worker", "no_engine", "no_agent", 
 class Command(BaseCommand):
     """Starts the servers that are not configured, then web, worker, engine and agent, and keeps them running."""
 
-    help = "Start PostgreSQL and Redis where none is configured, then web, worker, engine and agent. Ctrl-C stops everything."
-    # The database that the checks would ask is not running yet.
+    help = "Start PostgreSQL and Redis if none is configured, then web, worker, engine and agent. Ctrl-C stops everything."
+    # The database that Django's checks need is not running yet.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,22 +31,22 @@ class Command(BaseCommand):
             default=settings.ZENITH_WORKER_CONCURRENCY,
             help="tasks that run at the same time (%(default)s)",
         )
-        parser.add_argument("--no-worker", action="store_true", help="start no worker; then no first batch either")
-        parser.add_argument("--no-engine", action="store_true", help="start no engine; then no first batch either")
-        parser.add_argument("--no-agent", action="store_true", help="start no agent, although a Docker engine answers")
+        parser.add_argument("--no-worker", action="store_true", help="start no worker, and run no first batch")
+        parser.add_argument("--no-engine", action="store_true", help="start no engine, and run no first batch")
+        parser.add_argument("--no-agent", action="store_true", help="start no agent, even if a Docker Engine answers")
         parser.add_argument("--no-first-batch", action="store_true", help="run no tasks on an empty database")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Become `python -m zenith_site.launch`, which is less than half the size: this process has loaded all of Django."""
-        wanted = {name: options[name] for name in OPTIONS}
+        launch_options = {name: options[name] for name in OPTIONS}
         sys.stdout.flush()
-        # So that Python finds the package; the command line may have been given anywhere.
+        # Python finds the package there; the command may run in any directory.
         os.chdir(settings.BASE_DIR)
-        os.execv(sys.executable, [sys.executable, "-m", "zenith_site.launch", json.dumps(wanted)])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", "zenith_site.launch", json.dumps(launch_options)])  # noqa: S606
 
 
 def _bounded(maximum: int) -> Any:
-    """A parser of whole numbers from 1 to the maximum."""
+    """Return a parser of whole numbers from 1 to the maximum."""
 
     def parse(value: str) -> int:
         if not value.isdigit() or not 1 <= int(value) <= maximum:

@@ -1,6 +1,6 @@
 -- The value of a claim (claims.py): state|run|instance|delivery tag|pid|crashes.
--- The run is Run.number (runs.py), called `attempt` below: of a task that never replaced itself it is the attempt.
--- state: R runs, W waits for its next attempt, E ended, C cancelled. Loaded in front of the scripts that look at claims.
+-- The run is RunNumber.number (runs.py), called `attempt` below: for a task that never replaced itself it is the attempt.
+-- state: R running, W waiting for its next attempt, E ended, C cancelled. Loaded before the scripts that read claims.
 local function read_claim(value)
   if not value then return nil end
   local state, attempt, owner, tag, pid, crashes = string.match(value, '^(%a)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)$')
@@ -11,9 +11,9 @@ local function write_claim(state, attempt, owner, tag, pid, crashes)
   return table.concat({state, attempt, owner or '', tag or '', pid or 0, crashes or 0}, '|')
 end
 
--- Whether a claim says that this attempt's message stands for nothing that is left to run.
+-- Whether a claim says that nothing is left to run of this attempt's message.
 local function is_over(claim, attempt)
-  if not claim or claim.state == 'C' then return false end -- a cancelled task's message is refused, which says so
+  if not claim or claim.state == 'C' then return false end -- a cancelled task's message is refused, which is reported
   attempt = tonumber(attempt)
   return claim.state == 'E' or claim.attempt > attempt or (claim.attempt == attempt and claim.state == 'W')
 end

@@ -1,4 +1,4 @@
--- Leaves a claim without an owner, as the end of a whole worker does; answers whether the attempt is still to be run.
+-- Removes the owner of a claim, like the death of a whole worker; returns whether the attempt still has to run.
 -- KEYS: the claim. ARGV: attempt, instance, pid of the dead process or 0 for any, seconds to keep.
 local claim = read_claim(redis.call('GET', KEYS[1]))
 if is_over(claim, ARGV[1]) then return 0 end

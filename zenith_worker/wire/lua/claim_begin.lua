@@ -8,7 +8,7 @@ if claim then
   if claim.attempt == attempt then
     if claim.state == 'W' then return {'ended', 0} end
     if claim.owner == ARGV[2] and claim.pid == ARGV[4] then
-      crashes = claim.crashes -- asked again, because the answer got lost
+      crashes = claim.crashes -- a repeated call, because the answer got lost
     elseif claim.owner == ARGV[2] then
       return {'sibling', tonumber(claim.pid)}
     elseif redis.call('EXISTS', ARGV[6] .. claim.owner) == 1 then

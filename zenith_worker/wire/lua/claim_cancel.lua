@@ -1,4 +1,4 @@
--- Cancels a task that does not run.
+-- Cancels a task that is not running.
 -- KEYS: the claim. ARGV: seconds to keep, prefix of the keys of living instances.
 local claim = read_claim(redis.call('GET', KEYS[1]))
 if claim then

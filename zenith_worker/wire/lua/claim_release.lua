@@ -1,4 +1,4 @@
--- Lets go of a claim that this instance holds; answers whether the attempt is still to be run.
+-- Releases a claim that this instance holds; returns whether the attempt still has to run.
 -- KEYS: the claim. ARGV: attempt, instance.
 local claim = read_claim(redis.call('GET', KEYS[1]))
 if is_over(claim, ARGV[1]) then return 0 end

@@ -1,10 +1,10 @@
--- Puts a message that a worker holds back into its queue; 0 if there is none, if its owner lives, or if its attempt is over.
--- One step, so that there is never a second copy, and never one taken from a worker that came back.
+-- Puts a message that a worker holds back into its queue; returns 0 if there is none, if its owner lives, or if its attempt is over.
+-- It is one step, so that there is never a second copy, and none is taken from a worker that came back.
 -- KEYS: unacked. ARGV: tag, unacked_index, taken, owner, key that exists while the owner must keep it, list to go to, message,
 -- the task's claim, the message's attempt.
 if redis.call('EXISTS', ARGV[5]) == 1 then return 0 end
 if redis.call('HGET', ARGV[3], ARGV[1]) ~= ARGV[4] then return 0 end
--- What is removed below cannot go where something else than a list is: the worker goes on holding it.
+-- If the target is not a list, the message below could not go anywhere: the worker keeps holding it.
 local kind = redis.call('TYPE', ARGV[6]).ok
 if kind ~= 'list' and kind ~= 'none' then return 0 end
 redis.call('HDEL', ARGV[3], ARGV[1])

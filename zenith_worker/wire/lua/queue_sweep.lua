@@ -1,5 +1,5 @@
--- Takes messages from the end where workers take them, drops those of tasks that are cancelled or over, and puts the others to
--- the other end: after as many steps as there were messages, the rest lies as before. Answers how many were dropped.
+-- Takes messages from the end where workers take them, drops those of cancelled and ended tasks, and pushes the others at the
+-- other end: after as many steps as there were messages, the order is the same as before. Returns how many were dropped.
 -- KEYS: a list of messages. ARGV: how many, prefix of the claims.
 local dropped = 0
 for _ = 1, tonumber(ARGV[1]) do

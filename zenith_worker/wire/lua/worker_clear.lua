@@ -1,4 +1,4 @@
--- Removes a dead worker from the list. One step: between a look and the removal it might have come back.
+-- Removes a dead worker from the list. It is one step, because the worker might come back between a check and the removal.
 -- KEYS: the names. ARGV: name, its heartbeat, milliseconds that a heartbeat is kept and after which a worker is dead, taken
 -- messages, the note that it was cleared, by whom.
 local left = redis.call('PTTL', ARGV[2])

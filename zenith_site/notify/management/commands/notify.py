@@ -1,4 +1,4 @@
-"""`manage.py notify`: which channels are set and what they get; with `--test`, whether a message arrives."""
+"""`manage.py notify`: shows the channels and what they get; with `--test`, sends a message."""
 
 import json
 from argparse import ArgumentParser
@@ -15,37 +15,37 @@ from zenith_site.notify.messages import TEST, OutgoingMessage
 
 
 class Command(BaseCommand):
-    """Show the channels, or try them."""
+    """Shows the channels, or tests them."""
 
-    help = "Show which channels notifications go out through and what each gets; with --test, send a message through them now."
+    help = "Show the channels of notifications and what each gets. With --test, send a test message through them now."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take what to try, and how to print."""
+        """Declare the options."""
         parser.add_argument(
-            "--test", action="store_true", help="send a test message; the exit status is 1 where one does not arrive"
+            "--test", action="store_true", help="send a test message; the exit status is 1 if one is not accepted"
         )
         parser.add_argument(
             "--channel", action="append", choices=list(Channel), metavar="CHANNEL",
-            help=f"this channel only; may be repeated: {', '.join(Channel)}",
+            help=f"only this channel; may be repeated: {', '.join(Channel)}",
         )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, test: bool, channel: list[str] | None, json: bool, **options: Any) -> None:
         """Print a line for each channel."""
-        chosen = [Channel(name) for name in channel] if channel else list(Channel)
-        usable = channels.configured()
+        selected = [Channel(name) for name in channel] if channel else list(Channel)
+        configured = channels.configured()
         if test:
-            self._refuse_unset(channel, chosen, usable)
-        rows = [_row(name, name in usable, test) for name in chosen if name in usable or not test]
+            self._refuse_unset(channel, selected, configured)
+        rows = [_row(name, name in configured, test) for name in selected if name in configured or not test]
         self._print(rows, json)
         if any(row.get("error") for row in rows):
             raise SystemExit(1)
 
-    def _refuse_unset(self, named: list[str] | None, chosen: list[Channel], usable: list[Channel]) -> None:
-        unset = [name for name in chosen if name not in usable]
-        if unset and (named or not usable):
+    def _refuse_unset(self, named: list[str] | None, selected: list[Channel], configured: list[Channel]) -> None:
+        unset = [name for name in selected if name not in configured]
+        if unset and (named or not configured):
             settings_ = ", ".join(channels.ADDRESSES[name] for name in unset)
-            raise CommandError(f"Nothing was sent: not set {'is' if len(unset) == 1 else 'are'} {settings_}.")
+            raise CommandError(f"Nothing was sent: {settings_} {'is' if len(unset) == 1 else 'are'} not set.")
 
     def _print(self, rows: list[dict[str, Any]], as_json: bool) -> None:
         if as_json:
@@ -53,10 +53,10 @@ class Command(BaseCommand):
             return
         for row in rows:
             if "error" not in row:
-                said = f"gets {row['gets']}" if row["set"] else f"not set ({channels.ADDRESSES[Channel(row['channel'])]})"
+                status = f"gets {row['gets']}" if row["set"] else f"not set ({channels.ADDRESSES[Channel(row['channel'])]})"
             else:
-                said = f"failed: {row['error']}" if row["error"] else "sent"
-            self.stdout.write(f"{row['channel']:<8} {said}")
+                status = f"failed: {row['error']}" if row["error"] else "sent"
+            self.stdout.write(f"{row['channel']:<8} {status}")
 
 
 def _row(channel: Channel, is_set: bool, test: bool) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _row(channel: Channel, is_set: bool, test: bool) -> dict[str, Any]:
 
 
 def _try(channel: Channel) -> str | None:
-    """Send a test message; return why it did not arrive, None where it did."""
+    """Send a test message; return why it was not accepted, or None if it was."""
     try:
         channels.send(channel, OutgoingMessage(uuid4(), TEST, []))
     except SendError as error:
