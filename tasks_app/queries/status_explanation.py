@@ -92,14 +92,14 @@ def _holder(task: Task, workers: Sequence[WorkerBeat]) -> WorkerBeat | None:
 def explain(task: Task, facts: TaskContext) -> str:
     """Return the sentence."""
     if task.cancel_requested_at and not task.is_finished:
-        return "Its cancellation was asked for, and is being carried out."
+        return "A cancellation was requested and is being carried out."
     match Status(task.status):
         case Status.SCHEDULED:
-            return f"It is held until it is due, {_in(task.not_before, facts.now)}."
+            return f"Scheduled; due {_in(task.not_before, facts.now)}."
         case Status.PENDING | Status.QUEUED if facts.paused:
-            return f"The queue {task.queue} is paused; it goes on once somebody resumes that."
+            return f"The queue {task.queue} is paused; the task waits until the queue is resumed."
         case Status.PENDING:
-            return "Its message is about to be put on the broker; where that is away, once it answers again."
+            return "Its message is about to be sent. If the broker is unreachable, it is sent once the broker answers again."
         case Status.QUEUED:
             return _queued(task, facts)
         case Status.RECEIVED:
@@ -109,20 +109,20 @@ def explain(task: Task, facts: TaskContext) -> str:
         case Status.RETRY:
             return _retrying(task, facts)
         case Status.SUCCESS:
-            return "It returned" + (f" after {_span(task.runtime)}." if task.runtime is not None else ".")
+            return "Succeeded" + (f" after {_span(task.runtime)}." if task.runtime is not None else ".")
         case Status.FAILURE:
-            return f"It gave up after attempt {task.attempt}: {task.error_type or 'the reason is not known'}."
+            return f"Failed after attempt {task.attempt}: {task.error_type or 'the reason is not known'}."
         case Status.REVOKED:
-            return "It ended before it finished: it was cancelled, or will not run for the reason that its timeline gives."
+            return "Revoked: it was cancelled, or will not run for the reason given in its timeline."
         case Status.IGNORED:
-            return "Its body raised Ignore: it ran, and there is no outcome."
+            return "It ran and raised Ignore, so it has no outcome."
         case Status.REPLACED:
-            return "It sent other tasks in its place; the last of them brings its outcome."
+            return "It sent other tasks in its place; the last of them decides its outcome."
 
 
 def _queued(task: Task, facts: TaskContext) -> str:
     if facts.workers is None:
-        return f"It waits in the queue {task.queue}; the broker does not answer, so nobody knows which workers are there."
+        return f"Waiting in the queue {task.queue}. The broker is unreachable, so its workers are not known."
     if facts.holder is not None:
         return _held(task, facts.holder)
     serving = _serving(task, facts.workers)
@@ -135,8 +135,8 @@ def _queued(task: Task, facts: TaskContext) -> str:
 def _held(task: Task, worker: WorkerBeat) -> str:
     limited = next((kind for kind in worker.limited if kind.name == task.name), None)
     if limited is not None:
-        return f"{worker.name} has it; {limited.number:,} of its kind {_waits(limited)}."
-    return f"{worker.name} has it, and holds it until its time: whoever sent it gave it an ETA or a countdown."
+        return f"{worker.name} holds it; {limited.number:,} of its kind {_waits(limited)}."
+    return f"{worker.name} holds it until it is due: it was sent with an ETA or a countdown."
 
 
 def _place_in_queue(task: Task, facts: TaskContext, serving: Sequence[WorkerBeat]) -> str:
@@ -145,9 +145,10 @@ def _place_in_queue(task: Task, facts: TaskContext, serving: Sequence[WorkerBeat
         wait = f", {'at least' if facts.wait.at_least else 'about'} {_span(facts.wait.seconds)}"
     if facts.ahead:
         more = "more than " if facts.ahead > MAX_COUNTED else ""
-        return f"It waits behind {more}{min(facts.ahead, MAX_COUNTED):,} others in the queue {task.queue}{wait}."
+        others = "1 other" if facts.ahead == 1 else f"{min(facts.ahead, MAX_COUNTED):,} others"
+        return f"Waiting behind {more}{others} in the queue {task.queue}{wait}."
     free = any(worker.busy < worker.slots for worker in serving)
-    return f"It is the next in the queue {task.queue}" + ("." if free else f"; every worker there is busy{wait}.")
+    return f"Next in the queue {task.queue}" + ("." if free else f"; all its workers are busy{wait}.")
 
 
 def _takes_none(worker: WorkerBeat) -> str:
@@ -156,7 +157,7 @@ def _takes_none(worker: WorkerBeat) -> str:
         return ""
     free = worker.slots - worker.busy
     slots = "1 free slot" if free == 1 else f"{free} free slots"
-    told = f"{worker.name} has {slots}, but takes no more messages than the {worker.prefetch:,} that it holds"
+    told = f"{worker.name} has {slots}, but takes no more messages while it holds {worker.prefetch:,}"
     if not worker.limited:
         return f"{told}."
     kind = worker.limited[0]
@@ -169,8 +170,8 @@ def _takes_too_many(worker: WorkerBeat) -> str:
     if not worker.prefetch or waiting < MANY_NOT_YET * max(1, worker.slots):
         return ""
     return (
-        f"{worker.name} holds {waiting:,} tasks that wait for their ETA, most of them {worker.not_yet[0].name}:"
-        f" each raises its prefetch, which is {worker.prefetch:,} by now, so it takes messages that others could run."
+        f"{worker.name} holds {waiting:,} tasks that wait for their ETA, most of them {worker.not_yet[0].name}."
+        f" Each raises its prefetch, now {worker.prefetch:,}, so it takes messages that other workers could run."
     )
 
 
@@ -184,7 +185,7 @@ def _serving(task: Task, workers: Sequence[WorkerBeat]) -> list[WorkerBeat]:
 
 
 def _reserved(task: Task, facts: TaskContext) -> str:
-    said = _at_worker(task, facts, "has reserved it, and runs other tasks first")
+    said = _at_worker(task, facts, "has reserved it and is running other tasks first")
     worker = next((beat for beat in facts.workers or () if beat.name == task.worker and beat.online), None)
     return " ".join(filter(None, (said, _takes_too_many(worker) if worker else "")))
 
@@ -207,7 +208,7 @@ def _retrying(task: Task, facts: TaskContext) -> str:
 def _at_worker(task: Task, facts: TaskContext, does: str) -> str:
     worker = next((beat for beat in facts.workers or () if beat.name == task.worker), None)
     if facts.workers is not None and (worker is None or not worker.online):
-        return f"{task.worker or 'Its worker'} has not been heard from lately; if it died, another worker gets the task."
+        return f"{task.worker or 'Its worker'} has stopped sending heartbeats; if it died, another worker gets the task."
     return f"{task.worker or 'A worker'} {does}."
 
 
