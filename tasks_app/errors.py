@@ -14,7 +14,7 @@ class DrillsOffError(StateConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is a drill, which fails or crashes on purpose, and drills are off: ZENITH_DRILLS=true turns them on."
+            f"{name} is a drill: it fails or crashes on purpose. Drills are off; set ZENITH_DRILLS=true to turn them on."
         )
 
 
@@ -40,4 +40,4 @@ class WorkerSilentError(ZenithError):
     status = HTTPStatus.GATEWAY_TIMEOUT
 
     def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(f"{name} did not answer within {seconds:g} s; it may still do it.")
+        super().__init__(f"{name} did not answer within {seconds:g} s; it may still carry out the command.")

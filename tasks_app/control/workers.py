@@ -79,7 +79,7 @@ def shrink(name: str, slots: int) -> CommandReply:
     _check_range("/slots", slots, 1, MAX_STEP)
     beat = _alive(name)
     if slots >= beat.slots:
-        raise StateConflictError(f"{name} has {beat.slots} slots: at least one has to stay. Drain it to stop its work.")
+        raise StateConflictError(f"{name} has {beat.slots} slots, and at least one must remain. To stop its work, drain it.")
     return _resize(name, "pool_shrink", slots)
 
 
@@ -161,9 +161,13 @@ def clear(name: str, by: str) -> None:
         case Clearing.UNKNOWN:
             raise WorkerUnknownError(name)
         case Clearing.BEATING:
-            raise StateConflictError(f"{name} was heard of within {DEAD_AFTER:.0f} s; only a worker that is gone is cleared.")
+            raise StateConflictError(
+                f"{name} sent a heartbeat within the last {DEAD_AFTER:.0f} s; only a lost worker can be cleared."
+            )
         case Clearing.HOLDING:
-            raise StateConflictError(f"Tasks that {name} had taken were not given back yet; that takes an engine some seconds.")
+            raise StateConflictError(
+                f"The tasks that {name} held have not been returned to their queues yet; an engine does that within seconds."
+            )
 
 
 def clear_all(by: str) -> tuple[list[str], list[str]]:
@@ -195,14 +199,16 @@ def _resize(name: str, command: str, slots: int) -> CommandReply:
     if beat.autoscale is not None:
         raise StateConflictError(f"{name} scales by itself; change its bounds with autoscale.")
     if command == "pool_grow" and beat.slots + slots > MAX_SLOTS:
-        raise StateConflictError(f"{name} has {beat.slots} slots; it may have {MAX_SLOTS:,} at most.")
+        raise StateConflictError(f"{name} has {beat.slots} slots; the maximum is {MAX_SLOTS:,}.")
     return _tell(beat, command, n=slots)
 
 
 def _alive(name: str) -> WorkerBeat:
     beat = find(name)
     if not beat.online:
-        raise StateConflictError(f"{name} has not been heard of for {beat.heartbeat_age:.0f} s; it is dead or cut off.")
+        raise StateConflictError(
+            f"{name} has sent no heartbeat for {beat.heartbeat_age:.0f} s; it has died or lost its connection."
+        )
     return beat
 
 
@@ -235,7 +241,7 @@ def _ask(command: str, arguments: dict[str, Any], names: Collection[str]) -> dic
 
 def _check_range(pointer: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
-        raise InvalidInputError(Problem(pointer, f"must lie between {lowest:,} and {highest:,}"))
+        raise InvalidInputError(Problem(pointer, f"must be between {lowest:,} and {highest:,}"))
 
 
 def _check_queue(queue: str) -> None:
