@@ -98,15 +98,15 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         """Whether the user may decide about dead letters: those who may step in."""
         return known_caller(request).may(OPERATE)
 
-    @admin.action(description="Replay the chosen dead letters", permissions=["operate"])
+    @admin.action(description="Replay selected dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Send new tasks in their place; those decided about before stay as they are."""
         result = replay(Replay(which=_selection(chosen)), _origin(authorize(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
-        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
+        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
 
-    @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
+    @admin.action(description="Discard selected dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Leave it at that."""
         count = discard(_selection(chosen), "", _origin(authorize(request, OPERATE)))

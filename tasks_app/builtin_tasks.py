@@ -49,14 +49,14 @@ def analyze_text(data: str) -> dict[str, Any]:
 
 @shared_task(name="drill_sleep", drill=True)
 def drill_sleep(seconds: float = 1.0) -> float:
-    """Sleep for some seconds and return how many."""
+    """Sleep for a number of seconds, and return that number."""
     time.sleep(seconds)
     return seconds
 
 
 @shared_task(name="drill_fail", bind=True, drill=True)
 def drill_fail(self: Task, times: int = 1, message: str = "a drill") -> str:
-    """Fail so many times, then succeed; a negative number fails always."""
+    """Fail a number of times, then succeed; if the number is negative, always fail."""
     if times < 0 or self.request.retries < times:
         raise DrillError(message)
     return f"succeeded at attempt {self.request.retries + 1}"

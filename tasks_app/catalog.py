@@ -117,8 +117,8 @@ def get(name: str) -> CatalogEntry:
     try:
         return entries()[name]
     except KeyError:
-        known = ", ".join(offered())
-        raise InvalidDispatchError(Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")) from None
+        names = ", ".join(offered())
+        raise InvalidDispatchError(Problem("/task", f"there is no task {name[:100]!r}; tasks are: {names}")) from None
 
 
 def _entry(name: str, task: Any) -> CatalogEntry:

@@ -71,7 +71,7 @@ def _set_aside(open_keys: frozenset[str]) -> Look:
     found = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
     newest = stream.newest_unreadable()
     if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
-        found["A report or a message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
+        found["A report or message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
     return decisions.set_aside(found, open_keys, page_path("tasks:events"))
 
 

@@ -90,21 +90,23 @@ class Window(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: Preset | None = Field(default=None, description="A time that ends now; by default `24h`.")
-    since: AwareDatetime | None = Field(default=None, description="Instead of `window`: from when, with a time zone.")
-    until: AwareDatetime | None = Field(default=None, description="Until when, with `since`; by default now.")
+    window: Preset | None = Field(default=None, description="A time range that ends now; `24h` by default.")
+    since: AwareDatetime | None = Field(
+        default=None, description="Start of the range, with a time zone; use it instead of `window`."
+    )
+    until: AwareDatetime | None = Field(default=None, description="End of the range, used with `since`; now by default.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Window":
         # By name, which an error of the whole would not have.
         if self.window is not None and (self.since or self.until):
-            raise _wrong("window", "give either this or `since`")
+            raise _wrong("window", "use either this or `since`, not both")
         if self.until and not self.since:
-            raise _wrong("until", "goes with `since`")
+            raise _wrong("until", "requires `since`")
         if self.since and self._until() <= self.since.timestamp():
-            raise _wrong("since", "must lie before `until`, and in the past")
+            raise _wrong("since", "must be before `until`, and in the past")
         if self.since and self._until() - self.since.timestamp() > MAX_SPAN:
-            raise _wrong("since", "may lie ten years before `until` at most")
+            raise _wrong("since", "must be at most ten years before `until`")
         return self
 
     def span(self) -> TimeWindow:
@@ -126,13 +128,13 @@ class SteppedWindow(Window):
     """The same in steps."""
 
     bucket: Bucket | None = Field(
-        default=None, description=f"The length of a step; by default one that gives {WANTED_POINTS} points or fewer."
+        default=None, description=f"The length of a step; by default the shortest that gives at most {WANTED_POINTS} points."
     )
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "SteppedWindow":
         if self.bucket is not None and self.window != Preset.ALL and len(self.span().starts()) > MAX_POINTS:
-            raise _wrong("bucket", f"is too short for this time: at most {MAX_POINTS} points are given")
+            raise _wrong("bucket", f"is too short for this time range, which may have at most {MAX_POINTS} steps")
         return self
 
     def span(self) -> TimeWindow:

@@ -119,7 +119,7 @@ def dispatch_many(asked: Sequence[Dispatch], origin: Origin) -> list[Dispatched]
             break
     total = sum(len(one.arguments) for one in prepared)
     if not problems and total > MAX_COUNT:
-        problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request takes {MAX_COUNT:,} at most"))
+        problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request may dispatch at most {MAX_COUNT:,}"))
     if problems:
         raise InvalidDispatchError(*problems)
     with spans.span("dispatch many", "producer", zenith__count=total), transaction.atomic():
@@ -229,9 +229,9 @@ def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
     problems = list(_field_problems(asked))
     count = _count(asked)
     if not 1 <= count <= MAX_COUNT:
-        problems.append(Problem("/count", f"must lie between 1 and {MAX_COUNT:,}"))
+        problems.append(Problem("/count", f"must be between 1 and {MAX_COUNT:,}"))
     elif isinstance(asked.data, list) and len(asked.data) != count:
-        problems.append(Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each"))
+        problems.append(Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each task"))
     if problems:
         raise InvalidDispatchError(*problems)
     arguments = _arguments(asked, count)
@@ -264,7 +264,7 @@ def _arguments(asked: Dispatch, count: int) -> list[list[Any]]:
 def _field_problems(asked: Dispatch) -> Iterator[Problem]:
     yield from queue_problems(asked.queue, asked.priority)
     if asked.max_retries is not None and not 0 <= asked.max_retries <= MAX_RETRIES:
-        yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
+        yield Problem("/max_retries", f"must be between 0 and {MAX_RETRIES}")
     if asked.not_before is not None and asked.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
     yield from _limit_problems(asked)
@@ -279,20 +279,20 @@ def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]
     elif queue is not None and (reason := why_reserved(queue)):
         yield Problem("/queue", reason)
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-        yield Problem("/priority", f"must lie between 0 and {MAX_PRIORITY}")
+        yield Problem("/priority", f"must be between 0 and {MAX_PRIORITY}")
 
 
 def _limit_problems(asked: Dispatch) -> Iterator[Problem]:
     for name in ("time_limit", "soft_time_limit"):
         seconds = getattr(asked, name)
         if seconds is not None and not 1 <= seconds <= MAX_TIME_LIMIT:
-            yield Problem(f"/{name}", f"must lie between 1 and {MAX_TIME_LIMIT:,} seconds")
+            yield Problem(f"/{name}", f"must be between 1 and {MAX_TIME_LIMIT:,} seconds")
     if asked.time_limit and asked.soft_time_limit and asked.soft_time_limit >= asked.time_limit:
         yield Problem("/soft_time_limit", "must be shorter than time_limit")
     if asked.expires_at is not None and asked.expires_at.tzinfo is None:
         yield Problem("/expires_at", "needs a time zone, such as a final Z")
     elif asked.expires_at is not None and asked.expires_at <= max(timezone.now(), asked.not_before or timezone.now()):
-        yield Problem("/expires_at", "must lie in the future, and after not_before")
+        yield Problem("/expires_at", "must be in the future and after not_before")
 
 
 def _argument_problems(entry: catalog.CatalogEntry, asked: Dispatch, arguments: list[list[Any]]) -> list[Problem]:

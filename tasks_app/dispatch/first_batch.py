@@ -32,7 +32,7 @@ def first_batch() -> Iterator[str]:
             yield _line(task, len(done.ids) - len(left), len(done.ids))
         time.sleep(0.05)
     if left:
-        yield f"{len(left)} of {len(done.ids)} tasks are still open; the Overview shows what they wait for"
+        yield f"{len(left)} of {len(done.ids)} tasks have not finished yet; the Overview shows what they wait for"
 
 
 def own_texts() -> list[str]:

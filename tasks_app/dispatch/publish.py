@@ -114,7 +114,7 @@ def _publish_one(row: TaskRow) -> int:
         if is_away(error):
             raise
         faults.record_fault("relay", error, f"task {row.task_id}")
-        stream.append([failure(row, "UnsendableError", f"its message cannot be made: {type(error).__name__}: {error}"[:1000])])
+        stream.append([failure(row, "UnsendableError", f"its message cannot be built: {type(error).__name__}: {error}"[:1000])])
         return 0
 
 

@@ -138,7 +138,7 @@ def newest_id() -> int:
 def discard(which: Selection, note: str, origin: Origin) -> int:
     """Discard what is open of a selection, for good; return how many. Raises InvalidInputError."""
     if len(note) > MAX_NOTE:
-        raise InvalidInputError(Problem("/note", f"must have {MAX_NOTE:,} characters at most"))
+        raise InvalidInputError(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
     problems = list(jsonsafe.problems(note, "/note"))
     if problems:
         raise InvalidInputError(*problems)
@@ -219,7 +219,7 @@ def _places(entry: CatalogEntry | None) -> Mapping[str, int]:
 
 def _field_problems(asked: Replay) -> Iterator[Problem]:
     if not 0 <= asked.first <= MAX_FIRST:
-        yield Problem("/first", f"must lie between 0 and {MAX_FIRST:,}")
+        yield Problem("/first", f"must be between 0 and {MAX_FIRST:,}")
     if asked.rate is not None and not (math.isfinite(asked.rate) and 0 < asked.rate <= MAX_RATE):
         yield Problem("/rate", f"must be more than 0 and at most {MAX_RATE:,.0f} tasks per second")
     yield from jsonsafe.problems(asked.kwargs, "/kwargs")
@@ -236,7 +236,7 @@ def _check_edits(meant: QuerySet[DeadLetter], asked: Replay, total: int) -> None
     task of other code would get, whose signature nobody here knows. Raises InvalidDispatchError.
     """
     if asked.args is not None and total > 1:
-        raise InvalidDispatchError(Problem("/args", "can be edited for one dead letter only; `kwargs` go to many"))
+        raise InvalidDispatchError(Problem("/args", "can be edited for a single dead letter only; use `kwargs` for several"))
     found: dict[Problem, None] = {}
     for letter in meant.select_related("task").iterator(chunk_size=AT_ONCE):
         entry = catalog.entries().get(letter.task_name)

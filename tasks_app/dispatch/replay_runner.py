@@ -52,7 +52,7 @@ def step() -> bool:
                 raise
             faults.record_fault("replays", error, f"run {found.id}")
             found.refresh_from_db()
-            _end(found, RunState.STOPPED, f"It met an error that nobody foresaw: {type(error).__name__}: {error}"[:300])
+            _end(found, RunState.STOPPED, f"An unexpected error occurred: {type(error).__name__}: {error}"[:300])
         found.save()
     return True
 
@@ -71,7 +71,7 @@ def _watch(run: ReplayRun) -> None:
     # A row that is gone cannot succeed any more.
     unsuccessful = statuses[Status.FAILURE] + statuses[Status.REVOKED] + first - statuses.total()
     if unsuccessful:
-        _end(run, RunState.STOPPED, f"{unsuccessful} of the first {first} did not succeed; the rest stays as it is.")
+        _end(run, RunState.STOPPED, f"{unsuccessful} of the first {first} did not succeed; the rest was not replayed.")
     elif statuses[Status.SUCCESS] == first:
         run.state = RunState.RUNNING
     else:

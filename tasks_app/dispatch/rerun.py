@@ -30,20 +30,22 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
         if task is None:
             return None
         if not task.is_finished:
-            raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
+            raise StateConflictError(f"The task is {task.status}: only a task that has ended can be run again. Cancel it first.")
         if not task.name:
-            raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+            raise StateConflictError(
+                "Another program sent this task and Zenith never saw its message, so there is nothing to run again."
+            )
         catalog.refuse_drill(task.name)
         if task.queue and (reason := why_reserved(task.queue)):
             raise StateConflictError(reason)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():
-            raise StateConflictError("Its arguments are not JSON: its message cannot be made again.")
+            raise StateConflictError("Its arguments are not JSON, so its message cannot be rebuilt.")
         letters = DeadLetter.objects.filter(task=task)
         letter = letters.first()
         if letter is not None and (forced or letter.state == LetterState.OPEN):
             return replay_letters(letters, Replay(which=Selection(task_ids=[task.id])), origin)[0].new
         if not forced and (letter is not None or Task.objects.filter(replay_of=task).exists()):
-            raise StateConflictError("It was run again or discarded before; `forced` runs it all the same.")
+            raise StateConflictError("It was already run again or discarded; use `forced` to run it anyway.")
         return _copy(task, origin)
 
 

@@ -20,9 +20,9 @@ from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-_EARLY: Final = "its worker died, and its message was acknowledged before it ran: it is not run again"
-_OPAQUE: Final = "its message was lost, and cannot be made again: its arguments are not JSON"
-_UNSEEN: Final = "its message was lost, and nobody ever saw what it was"
+_EARLY: Final = "its worker died, and its message was acknowledged before it ran, so it is not run again"
+_OPAQUE: Final = "its message was lost and cannot be rebuilt: its arguments are not JSON"
+_UNSEEN: Final = "its message was lost before Zenith saw its contents"
 
 _LOCK: Final = f"""
     SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
@@ -53,7 +53,7 @@ def resend(lost: Sequence[LostTask]) -> int:
                         # A message of that run would be refused: its report came, and the row was put back since.
                         row = row._replace(status=Status.RETRY, position=(number << 16) | Status.RETRY.rank)
                     send_message(producer, row, again=True)
-                    reason = f"it was {row.status}, but its message was nowhere; it was sent again"
+                    reason = f"it was {row.status}, but its message was lost; it was sent again"
                     stream.append([put_back(row.task_id, row.run, reason)])
                     sent += 1
         except (OperationalError, redis.RedisError) as error:

@@ -97,7 +97,7 @@ def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
     if changes.not_before is not None and changes.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
     elif changes.not_before and task.expires_at and changes.not_before >= task.expires_at:
-        yield Problem("/not_before", f"must lie before the task expires, at {_shown(task.expires_at)}")
+        yield Problem("/not_before", f"must be before the task expires, at {_shown(task.expires_at)}")
     args = task.args if changes.args is None else changes.args
     kwargs = task.kwargs if changes.kwargs is None else changes.kwargs
     unstorable = [*jsonsafe.problems(args, "/args"), *jsonsafe.problems(kwargs, "/kwargs")]

@@ -180,19 +180,20 @@ _OWN: Final = (
         lambda: _dead_letters(*_letter_bounds()), lambda: _count_dead_letters(*_letter_bounds()),
     ),
     Rule(
-        "tasks", "that ended before ZENITH_RETENTION_DAYS and have no dead letter, with their events, attempts and results",
+        "tasks",
+        "that ended more than ZENITH_RETENTION_DAYS ago and have no dead letter, with their events, attempts and results",
         lambda: expired.tasks(_age()), lambda: expired.count("tasks", _age()),
     ),
     Rule(
-        "batches", "older than ZENITH_RETENTION_DAYS of which no task is left",
+        "batches", "older than ZENITH_RETENTION_DAYS with no tasks left",
         lambda: expired.batches(_age()), lambda: expired.count("batches", _age()),
     ),
     Rule(
-        "replays", "that ended before ZENITH_RETENTION_DAYS",
+        "replays", "that ended more than ZENITH_RETENTION_DAYS ago",
         lambda: expired.replay_runs(_age()), lambda: expired.count("runs", _age()),
     ),
     Rule(
-        "figures", "by minute and quarter, and samples, older than ZENITH_RETENTION_DAYS; those by day stay",
+        "figures", "by minute and quarter of an hour, and samples, older than ZENITH_RETENTION_DAYS; daily figures are kept",
         lambda: _figures(_age()), lambda: _count_figures(_age()),
     ),
     Rule("idempotency keys", "older than a day", _keys, _count_keys),

@@ -28,7 +28,7 @@ def outcomes() -> Iterator[Metric]:
 
 def _finished(found: dict[Pair, Totals]) -> Metric:
     family = CounterMetricFamily(
-        "zenith_tasks_finished", "Tasks that came to their end, by how.", labels=("task", "queue", "outcome")
+        "zenith_tasks_finished", "Tasks that have ended, by outcome.", labels=("task", "queue", "outcome")
     )
     for pair, totals in found.items():
         for outcome in OUTCOMES:
@@ -37,7 +37,7 @@ def _finished(found: dict[Pair, Totals]) -> Metric:
 
 
 def _retries(found: dict[Pair, Totals]) -> Metric:
-    family = CounterMetricFamily("zenith_task_retries", "Attempts that failed and were to run again.", labels=("task", "queue"))
+    family = CounterMetricFamily("zenith_task_retries", "Attempts that failed and were retried.", labels=("task", "queue"))
     for pair, totals in found.items():
         family.add_metric(pair, totals.retried)
     return family
@@ -45,7 +45,7 @@ def _retries(found: dict[Pair, Totals]) -> Metric:
 
 def _runtimes(found: dict[Pair, Totals]) -> Metric:
     family = HistogramMetricFamily(
-        "zenith_task_runtime_seconds", "Time in a task's body, of the attempt that ended it.", labels=("task", "queue")
+        "zenith_task_runtime_seconds", "Seconds in the task's body, for the attempt that ended it.", labels=("task", "queue")
     )
     for pair, totals in found.items():
         family.add_metric(pair, _buckets(totals.runtimes), totals.runtime_seconds)
@@ -57,7 +57,7 @@ def _waits(found: dict[Pair, Totals]) -> Metric:
     by_queue: dict[str, Totals] = {}
     for (_, queue), totals in found.items():
         by_queue[queue] = add(by_queue[queue], totals) if queue in by_queue else totals
-    family = HistogramMetricFamily("zenith_task_waiting_seconds", "Time from the queue to a worker's slot.", labels=("queue",))
+    family = HistogramMetricFamily("zenith_task_waiting_seconds", "Seconds from the queue to a worker's slot.", labels=("queue",))
     for queue, totals in by_queue.items():
         family.add_metric((queue,), _buckets(totals.waits), totals.waiting_seconds)
     return family

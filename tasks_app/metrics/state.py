@@ -24,16 +24,16 @@ OTHER: Final = "(other)"
 def tasks() -> Iterator[Metric]:
     """Yield what PostgreSQL knows of tasks that are not over. Raises django.db.Error."""
     family = GaugeMetricFamily(
-        "zenith_tasks_open", f"Tasks that are not over, by status, counted up to {counters.COUNTED}.", labels=("status",)
+        "zenith_tasks_open", f"Tasks that have not ended, by status, counted up to {counters.COUNTED}.", labels=("status",)
     )
     for status, count in counters.open_tasks().items():
         family.add_metric((status,), count)
     yield family
-    yield _gauge("zenith_dead_letters_open", "Dead letters that nobody has decided about.", counters.open_letters())
+    yield _gauge("zenith_dead_letters_open", "Dead letters that wait for a decision.", counters.open_letters())
     due = backlog()
-    yield _gauge("zenith_relay_backlog", "Tasks that are due and not on the broker yet; paused queues do not count.", due.count)
+    yield _gauge("zenith_relay_backlog", "Tasks that are due but not on the broker yet, without paused queues.", due.count)
     yield _gauge(
-        "zenith_relay_oldest_age_seconds", "How long the first of them has waited; 0 where none does.", due.oldest_seconds
+        "zenith_relay_oldest_age_seconds", "How long the oldest of them has waited; 0 if there is none.", due.oldest_seconds
     )
 
 
@@ -41,13 +41,15 @@ def workers() -> Iterator[Metric]:
     """Yield what the workers' heartbeats say. Raises redis.RedisError."""
     beats = read_all()
     states = Counter(WorkerView(beat, []).state for beat in beats)
-    family = GaugeMetricFamily("zenith_workers", "Workers heard of within five minutes, by how they are.", labels=("state",))
+    family = GaugeMetricFamily(
+        "zenith_workers", "Workers with a heartbeat in the last five minutes, by state.", labels=("state",)
+    )
     for state in WorkerState:
         family.add_metric((state.value,), states[state])
     yield family
     online = [beat for beat in beats if beat.online]
-    yield _gauge("zenith_worker_slots", "Tasks that the workers can run at the same time.", sum(beat.slots for beat in online))
-    yield _gauge("zenith_worker_slots_busy", "Tasks that they run now.", sum(beat.busy for beat in online))
+    yield _gauge("zenith_worker_slots", "Tasks that online workers can run at the same time.", sum(beat.slots for beat in online))
+    yield _gauge("zenith_worker_slots_busy", "Tasks that online workers run now.", sum(beat.busy for beat in online))
     memory = sum(beat.memory_bytes or 0 for beat in online)
     yield _gauge("zenith_worker_memory_bytes", "Resident memory of all workers' processes; shared pages count for each.", memory)
 
@@ -75,13 +77,13 @@ def queues() -> Iterator[Metric]:
     )
     yield _by_queue(
         "zenith_queue_oldest_age_seconds",
-        "How long the oldest waiting message has waited; 0 where none waits, nothing where nobody knows.",
+        "How long the oldest message has waited; 0 if none waits, absent if it is not known.",
         ((item.name, item.oldest_seconds) for item in found if item.oldest_seconds is not None),
     )
     yield _by_queue(
-        "zenith_queue_consumers", "Online workers that take from it.", ((item.name, item.consumers) for item in found)
+        "zenith_queue_consumers", "Online workers that consume the queue.", ((item.name, item.consumers) for item in found)
     )
-    yield _by_queue("zenith_queue_paused", "1 while it is paused.", ((item.name, item.paused) for item in found))
+    yield _by_queue("zenith_queue_paused", "1 while the queue is paused.", ((item.name, item.paused) for item in found))
 
 
 def recording() -> Iterator[Metric]:
@@ -89,11 +91,13 @@ def recording() -> Iterator[Metric]:
     yield _gauge("zenith_stream_entries", "Entries that wait to be recorded, or are being recorded.", stream.length())
     yield _gauge("zenith_stream_lag_seconds", "How long the oldest of them has waited.", stream.lag())
     yield _gauge("zenith_stream_unreadable_entries", "Entries that were set aside.", stream.unreadable_count())
-    yield _gauge("zenith_recorder_up", "1 while any recorder was at work within a minute.", stream.has_recorder(stream.ANYWHERE))
+    yield _gauge(
+        "zenith_recorder_up", "1 if a recorder has been at work in the last minute.", stream.has_recorder(stream.ANYWHERE)
+    )
     recorded = recorder_stats.read()
     yield _histogram("zenith_recorder_batch_entries", "Entries recorded in one transaction.", recorded.sizes)
     yield _histogram(
-        "zenith_recorder_delay_seconds", "Time from a batch's oldest entry until the batch was recorded.", recorded.delays
+        "zenith_recorder_delay_seconds", "Seconds from a batch's oldest entry until the batch was recorded.", recorded.delays
     )
 
 

@@ -24,9 +24,9 @@ class LetterState(models.TextChoices):
 
 
 _SENTENCES = {
-    LetterState.OPEN: "Nobody has decided yet.",
+    LetterState.OPEN: "Waiting for a decision.",
     LetterState.REPLAYED: "A new task was sent in its place.",
-    LetterState.DISCARDED: "Somebody decided to leave it at that.",
+    LetterState.DISCARDED: "Closed without running it again.",
 }
 
 

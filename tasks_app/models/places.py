@@ -44,7 +44,7 @@ class Place(NamedTuple):
             since = int.from_bytes(packed[:_TIME_SIZE], signed=True)
             return cls(_EPOCH + since * _MICROSECOND, UUID(bytes=packed[_TIME_SIZE:]))
         except (ValueError, OverflowError, binascii.Error):
-            raise ValueError("is not a cursor that an earlier page gave") from None
+            raise ValueError("is not a cursor from an earlier page") from None
 
     @property
     def cursor(self) -> str:

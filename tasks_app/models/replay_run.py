@@ -26,8 +26,8 @@ class RunState(models.TextChoices):
 _SENTENCES = {
     RunState.RUNNING: "Dead letters are being replayed.",
     RunState.WATCHING: "The first few were replayed; the rest follow if all of them succeed.",
-    RunState.DONE: "Every dead letter that was meant has been replayed.",
-    RunState.STOPPED: "It ended early; its reason says why.",
+    RunState.DONE: "All selected dead letters have been replayed.",
+    RunState.STOPPED: "It ended early; see its reason.",
 }
 
 #: States in which an engine has something to do.

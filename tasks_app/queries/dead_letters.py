@@ -87,7 +87,7 @@ class DeadLetterFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where the page starts: taken from the `Link` of the page before.")
     state: _State = Field(
         default=None,
         description="Only letters in this state. " + " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState),
@@ -96,7 +96,7 @@ class DeadLetterFilter(BaseModel):
     task: FilterText = Field(default="", description="Only letters of tasks of this name.")
     error: FilterText = Field(default="", description="Only letters of this exception, such as `ValueError`.")
     age: _Age = Field(
-        default=None, description="Only letters that are so old: less than an hour, then up to a day, up to a week, or older."
+        default=None, description="Only letters of this age: less than an hour, up to a day, up to a week, or older."
     )
 
     def page(self) -> LetterPage:

@@ -51,7 +51,7 @@ class EventFilter(BaseModel):
     @model_validator(mode="after")
     def _one_way(self) -> "EventFilter":
         if self.after is not None and self.before is not None:
-            raise InvalidQueryError(Problem("before", "give either this or `after`"))
+            raise InvalidQueryError(Problem("before", "use either this or `after`, not both"))
         return self
 
     def page(self) -> EventPage:

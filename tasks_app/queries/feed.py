@@ -70,22 +70,24 @@ class FeedFilter:
 
         Raises InvalidQueryError for a parameter or a status that there is not.
         """
-        known = [field.name for field in fields(cls)]
-        wanted: dict[str, frozenset[str]] = {}
+        filter_names = [field.name for field in fields(cls)]
+        filters: dict[str, frozenset[str]] = {}
         problems = []
         for name, texts in parameters.items():
-            if name not in known:
-                problems.append(Problem(name[:50], f"is no filter; {', '.join(known)} are"))
+            if name not in filter_names:
+                problems.append(Problem(name[:50], f"is not a filter; filters are {', '.join(filter_names)}"))
                 continue
             values = {value.strip() for text in texts for value in text.split(",")} - {""}
             if name == "status":
                 values = {value.upper() for value in values}
                 unknown = sorted(values - set(Status))
-                problems += [Problem(name, f"{value[:50]!r} is no status; {', '.join(Status)} are") for value in unknown]
-            wanted[name] = frozenset(values)
+                problems += [
+                    Problem(name, f"{value[:50]!r} is not a status; statuses are {', '.join(Status)}") for value in unknown
+                ]
+            filters[name] = frozenset(values)
         if problems:
             raise InvalidQueryError(*problems[:MAX_NAMED])
-        return cls(**wanted)
+        return cls(**filters)
 
     def accepts(self, event: FeedEvent) -> bool:
         """Return whether the reader wants this event."""

@@ -31,9 +31,8 @@ from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
-    "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
-    " `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` ask for one thing each."
-    " See docs/search.md."
+    "A search. Words match errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`, `since:`,"
+    " `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` each filter by one property. See docs/search.md."
 )
 #: Where counting a status stops: a list of more is not read to its end anyway.
 COUNTED_TO: Final = 10_000
@@ -87,14 +86,14 @@ class TaskFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: Cursor = Field(default="", description="Where the page starts: taken from the `Link` of the page before.")
     status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
     sort: Sort = Field(
         default="",
-        description=f"What to sort by; `{NEWEST_FIRST}` unless it is said. Any other order is that of the newest {SORTED_AMONG:,}"
-        " tasks that match, and ends with them.",
+        description=f"The order; `{NEWEST_FIRST}` by default. Any other order sorts only the newest {SORTED_AMONG:,} tasks that"
+        " match.",
     )
 
     def page(self, *, bare: bool = False, unmasked: bool = False) -> TaskPage:

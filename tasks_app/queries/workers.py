@@ -31,10 +31,10 @@ class WorkerState(StrEnum):
 
 
 _SENTENCES: Final = {
-    WorkerState.ONLINE: "It beats and takes tasks, or will once its queues are not paused any more.",
-    WorkerState.DRAINING: "It takes no more tasks and finishes those that it has.",
-    WorkerState.DRAINED: "It takes no more tasks and has none.",
-    WorkerState.OFFLINE: "It has not been heard of lately; five minutes after its last heartbeat it is forgotten.",
+    WorkerState.ONLINE: "Online and accepting tasks.",
+    WorkerState.DRAINING: "Accepts no more tasks and finishes those it has.",
+    WorkerState.DRAINED: "Accepts no more tasks and has none left.",
+    WorkerState.OFFLINE: "No recent heartbeat; removed from the list five minutes after the last one.",
 }
 
 

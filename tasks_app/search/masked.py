@@ -22,7 +22,7 @@ from zenith_site.common.masking import is_secret, mask, mask_text
 from zenith_worker.wire.ids import keys_of
 
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,9}")
-_WHO: Final = "only who may operate can search for it"
+_WHO: Final = "only users who may operate can search for it"
 
 
 def refuse_secrets(search: Search) -> None:
@@ -30,9 +30,9 @@ def refuse_secrets(search: Search) -> None:
     for argument in () if search.unmasked else search.arguments:
         for step in argument.name.split("."):
             if is_secret(step) or mask_text(step) != step:
-                raise ValueError(f"args.{argument.name}: a value under the name {step!r} is hidden as a secret; {_WHO}")
+                raise ValueError(f"args.{argument.name}: values named {step!r} are hidden as secrets; {_WHO}")
         if _holds_secret(argument):
-            raise ValueError(f"args.{argument.name}: this value holds a secret, which is hidden wherever it stands; {_WHO}")
+            raise ValueError(f"args.{argument.name}: this value contains a secret, which is hidden everywhere; {_WHO}")
 
 
 def _holds_secret(argument: Argument) -> bool:

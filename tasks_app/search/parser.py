@@ -92,7 +92,7 @@ def parse(text: str, now: datetime) -> Search:
     """
     terms = list(_terms(text))
     if len(terms) > MAX_TERMS:
-        raise ValueError(f"has {len(terms)} terms; a search takes {MAX_TERMS} at most")
+        raise ValueError(f"has {len(terms)} terms; a search may have at most {MAX_TERMS}")
     by_key: dict[str, list[_Term]] = {}
     for term in terms:
         by_key.setdefault(term.key.partition(".")[0], []).append(term)
@@ -122,9 +122,7 @@ def _terms(text: str) -> Iterator[_Term]:
             continue
         found = _TOKEN.match(text, place)
         if found is None:
-            raise ValueError(
-                f"{_start_of(text, place)!r}: a double quote opens or closes in the middle of a word, or is left open"
-            )
+            raise ValueError(f"{_start_of(text, place)!r}: a double quote is not closed, or stands in the middle of a word")
         place = found.end()
         key, value = (found["key"] or ""), found["value"]
         quoted = value.startswith('"')
@@ -138,12 +136,12 @@ def _checked(term: _Term) -> _Term:
     key, dot, argument = term.key.partition(".")
     key = key.lower()
     if term.key and key + (".NAME" if dot else "") not in _KEYS:
-        hint = 'put it in "double quotes" to look for it as text'
-        raise ValueError(f"there is no key {term.key!r}; known are {', '.join(_KEYS)}; {hint}")
+        hint = 'put it in "double quotes" to search for it as text'
+        raise ValueError(f"there is no key {term.key!r}; keys are {', '.join(_KEYS)}; {hint}")
     if not term.value.strip():
         raise ValueError(f"{term.key or 'a quoted text'!r} needs a value")
     if term.unwanted and key in (*_TIMES, "id", "batch", "parent"):
-        raise ValueError(f"{key!r} cannot be turned around by a '-'")
+        raise ValueError(f"{key!r} cannot be negated with '-'")
     return term._replace(key=f"{key}.{argument}" if dot else key)
 
 
@@ -161,7 +159,7 @@ def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
         return None
     for term in terms:
         if term.value.upper() not in STATUSES:
-            raise ValueError(f"there is no status {term.value!r}; known are {', '.join(STATUSES)}")
+            raise ValueError(f"there is no status {term.value!r}; statuses are {', '.join(STATUSES)}")
     wanted = {Status(term.value.upper()) for term in terms if not term.unwanted} or set(Status)
     return frozenset(wanted - {Status(term.value.upper()) for term in terms if term.unwanted})
 
@@ -174,7 +172,7 @@ def _task_ids(terms: list[_Term]) -> tuple[UUID, ...]:
 def _ids(terms: list[_Term]) -> tuple[UUID, ...]:
     def read(term: _Term) -> UUID:
         if (found := as_uuid(term.value)) is None:
-            raise ValueError(f"{term.key}:{term.value!r} is no id, such as 01890a5d-ac96-774b-bcce-b302099a8057")
+            raise ValueError(f"{term.key}:{term.value!r} is not an id such as 01890a5d-ac96-774b-bcce-b302099a8057")
         return found
 
     return tuple(dict.fromkeys(map(read, terms)))
@@ -196,4 +194,4 @@ def _read_moment(term: _Term, now: datetime) -> datetime:
             return datetime(date.year, date.month, date.day, tzinfo=UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"{term.key}:{term.value!r} is no time; it takes such as 15m, 1h, 7d, 2026-11-01 or 2026-11-01T08:30Z")
+    raise ValueError(f"{term.key}:{term.value!r} is not a time; use for example 15m, 1h, 7d, 2026-11-01 or 2026-11-01T08:30Z")

@@ -27,7 +27,7 @@ NEWEST_FIRST: Final = "-created"
 def known_order(sort: str) -> str:
     """Return an order as it is kept: nothing for the list's own. Raises ValueError for one that there is not."""
     if sort.removeprefix("-") not in COLUMNS and sort:
-        raise ValueError(f"there is no order {sort[:40]!r}; known are {', '.join(COLUMNS)}, each also with a '-' in front")
+        raise ValueError(f"there is no sort order {sort[:40]!r}; orders are {', '.join(COLUMNS)}, each also with a leading '-'")
     return "" if sort == NEWEST_FIRST else sort
 
 
