@@ -114,7 +114,7 @@ class Task(models.Model):
             models.Index(
                 fields=("parent_id", "created_at", "id"), name="task_child_newest", condition=Q(parent_id__isnull=False)
             ),
-            # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
+            # dispatch/cancel.py revoke_requested: cancellations that a crash interrupted. Almost always empty.
             models.Index(
                 fields=("id",),
                 name="task_cancel_wished",

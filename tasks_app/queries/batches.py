@@ -65,7 +65,7 @@ class BatchFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: Cursor = Field(default="", description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     task: FilterText = Field(default="", description="Only batches of tasks of this name.")
 
     def page(self) -> BatchPage:

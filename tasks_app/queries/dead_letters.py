@@ -87,7 +87,7 @@ class DeadLetterFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to continue: taken from the `Link` of a page.")
     state: _State = Field(
         default=None,
         description="Only letters in this state. " + " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState),

@@ -78,7 +78,7 @@ class QueueFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: FilterText = Field(default="", description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: FilterText = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     q: FilterText = Field(default="", description="Only queues with this text in their name, in any case.")
 
     def all(self) -> list[QueueView]:

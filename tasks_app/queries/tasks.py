@@ -86,7 +86,7 @@ class TaskFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: Cursor = Field(default="", description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])

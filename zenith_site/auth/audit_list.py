@@ -67,7 +67,7 @@ class AuditFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
     username: Text = Field(default="", max_length=150, description="Only what was done by this user, or by a token of theirs.")
     address: Annotated[str, AfterValidator(_address)] = Field(default="", description="Only what came from this IP address.")
     action: Text = Field(default="", max_length=200, description="Only this, such as `login failed` or `POST /tasks/trigger`.")

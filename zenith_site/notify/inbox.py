@@ -48,7 +48,7 @@ class NotificationFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where the page starts: taken from the `Link` of the page before.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
     unread: bool = Field(default=False, description="Only those that you have not read.")
     open: bool = Field(default=False, description="Only those whose condition still holds.")
     kind: Annotated[NotificationKind | None, BeforeValidator(lambda value: value or None)] = Field(
