@@ -101,7 +101,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay selected dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
         """Send new tasks in their place; those decided about before stay as they are."""
-        result = replay(Replay(which=_selection(chosen)), _origin(authorize(request, OPERATE)))
+        result = replay(Replay(selection=_selection(chosen)), _origin(authorize(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
