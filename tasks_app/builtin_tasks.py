@@ -1,4 +1,4 @@
-"""The tasks that come with Zenith: one that does real work, and drills to break things with."""
+"""The tasks that come with Zenith: one that does real work, and drills for trying out failures."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def analyze_text(data: str) -> dict[str, Any]:
 
     A word is a run of letters or digits with inner apostrophes or hyphens, compared case-folded;
     a sentence ends at a run of `.`, `!` or `?` before white space or the end, and has a word in it.
-    Raises EmptyTextError for a text without any characters but white space.
+    Raises EmptyTextError if the text is empty or only white space.
     """
     if not data.strip():
         raise EmptyTextError("the text is empty")
