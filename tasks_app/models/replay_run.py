@@ -35,7 +35,7 @@ ACTIVE = (RunState.RUNNING, RunState.WATCHING)
 
 
 class ReplayRun(models.Model):
-    """Which letters to replay, how, and how far it is. Only dispatch/replay.py and replays.py write it.
+    """Which letters to replay, how, and how far it is. Only dispatch/replay.py and dispatch/replay_runner.py write it.
 
     Only letters up to `newest` are meant: a replay that fails again writes a new letter, perhaps
     of the same group, and the run must not chase its own failures.
