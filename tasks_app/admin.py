@@ -31,14 +31,14 @@ class TaskAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "=name", "=worker")
 
     def hide_secrets(self, row: Any) -> None:
-        """Mask the arguments, too."""
+        """Hide the arguments, too."""
         super().hide_secrets(row)
         row.args, row.kwargs, _ = preview(row)
 
 
 @admin.register(TaskEvent)
 class TaskEventAdmin(ReadOnlyAdmin):
-    """Events of tasks, newest first."""
+    """Steps of tasks, newest first."""
 
     list_display = ("id", "task_id", "status", "attempt", "worker", "at")
     list_filter = ("status",)
@@ -48,7 +48,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
 
 @admin.register(Batch)
 class BatchAdmin(ReadOnlyAdmin):
-    """Batches, newest first."""
+    """Dispatches, newest first."""
 
     list_display = ("id", "task_name", "size", "source", "sent_by", "created_at")
     list_filter = ("source",)
@@ -65,14 +65,14 @@ class MinuteRollupAdmin(ReadOnlyAdmin):
 
 @admin.register(QueuePause)
 class QueuePauseAdmin(ReadOnlyAdmin):
-    """Paused queues, to look at only: resuming a queue takes more than deleting its row."""
+    """Queues that are paused; resuming one takes more than removing a row."""
 
     list_display = ("queue", "paused_at", "paused_by", "note")
 
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnlyAdmin):
-    """Failed runs, newest first."""
+    """Runs that went wrong, newest first."""
 
     list_display = ("task_id", "attempt", "outcome", "error_type", "worker", "finished_at")
     list_filter = ("outcome",)
@@ -82,47 +82,47 @@ class AttemptAdmin(ReadOnlyAdmin):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Dead letters, newest first."""
+    """Tasks that gave up, newest first."""
 
     list_display = ("task_id", "task_name", "error_type", "shown_message", "state", "created_at", "resolved_by")
     list_filter = ("state",)
     search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
     actions = ("replay_chosen", "discard_chosen")
 
-    @admin.display(description="message")  # not sortable: the order would reveal masked text
+    @admin.display(description="message")  # sorted by it, the list would tell what is hidden in it
     def shown_message(self, letter: DeadLetter) -> str:
-        """Return the message with secrets masked."""
+        """The message without secrets."""
         return mask_text(letter.message)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may replay or discard dead letters: those who may operate."""
+        """Whether the user may decide about dead letters: those who may step in."""
         return known_caller(request).may(OPERATE)
 
-    @admin.action(description="Replay selected dead letters", permissions=["operate"])
-    def replay_chosen(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        """Replay the selected dead letters; those already resolved are skipped."""
-        result = replay(Replay(selection=_selection(queryset)), _origin(authorize(request, OPERATE)))
+    @admin.action(description="Replay the chosen dead letters", permissions=["operate"])
+    def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
+        """Send new tasks in their place; those decided about before stay as they are."""
+        result = replay(Replay(which=_selection(chosen)), _origin(authorize(request, OPERATE)))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
-        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
+        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
 
-    @admin.action(description="Discard selected dead letters", permissions=["operate"])
-    def discard_chosen(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        """Discard the selected dead letters."""
-        count = discard(_selection(queryset), "", _origin(authorize(request, OPERATE)))
+    @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
+    def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
+        """Leave it at that."""
+        count = discard(_selection(chosen), "", _origin(authorize(request, OPERATE)))
         audit_details(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
 
 @admin.register(ReplayRun)
 class ReplayRunAdmin(ReadOnlyAdmin):
-    """Replay runs, newest first."""
+    """Replays of many, newest first."""
 
     list_display = ("id", "state", "replayed", "total", "first", "rate", "sent_by", "created_at", "reason")
     list_filter = ("state",)
 
     def hide_secrets(self, row: Any) -> None:
-        """Mask the arguments, too."""
+        """Hide the arguments, too."""
         super().hide_secrets(row)
         row.kwargs = mask(shorten(row.kwargs)[0])
 
@@ -132,7 +132,7 @@ admin.site.unregister(TaskResult)
 
 @admin.register(TaskResult)
 class MaskedTaskResultAdmin(ReadOnlyAdmin, TaskResultAdmin):
-    """django-celery-results' own page, read-only: its masked values must not be saved or searched."""
+    """django-celery-results' own page, to look only: what is hidden on it must not be saved, nor searched."""
 
     search_fields = ("=task_id", "=task_name")
 
@@ -142,15 +142,15 @@ admin.site.unregister(GroupResult)
 
 @admin.register(GroupResult)
 class GroupResultAdmin(ReadOnlyAdmin):
-    """The tasks of Celery groups, newest first."""
+    """Which tasks a group had, newest first."""
 
     list_display = ("group_id", "date_done")
     list_filter = ("date_done",)
     search_fields = ("=group_id",)
 
 
-def _selection(queryset: QuerySet[DeadLetter]) -> Selection:
-    return Selection(task_ids=tuple(queryset.values_list("task_id", flat=True)))
+def _selection(chosen: QuerySet[DeadLetter]) -> Selection:
+    return Selection(task_ids=tuple(chosen.values_list("task_id", flat=True)))
 
 
 def _origin(caller: Caller) -> Origin:

@@ -74,7 +74,7 @@ class ReplayRequest(Choice):
     def to_replay(self) -> Replay:
         """Return this as what replay() takes."""
         return Replay(
-            selection=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
+            which=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
             forced=self.forced,
         )  # fmt: skip
 

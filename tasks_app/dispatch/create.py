@@ -269,7 +269,7 @@ def _field_problems(request: Dispatch) -> Iterator[Problem]:
 
 
 def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
-    """Yield what is wrong with a queue and a priority; None is always valid."""
+    """Yield what is wrong with where a task is to go; None is always right."""
     if queue is not None and not (0 < len(queue) <= MAX_QUEUE and queue.isprintable() and queue.isascii()):
         yield Problem("/queue", f"must be 1 to {MAX_QUEUE} printable ASCII characters")
     elif queue is not None and (reason := why_reserved(queue)):

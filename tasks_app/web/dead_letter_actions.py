@@ -12,17 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import (
-    MAX_FIRST,
-    MAX_NOTE,
-    MAX_RATE,
-    Replay,
-    discard,
-    open_letters,
-    replay,
-    replayable_letters,
-    stop_run,
-)
+from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, discard, matching, open_letters, replay, stop_run
 from tasks_app.models import DeadLetter, ReplayRun
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
@@ -78,7 +68,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
         try:
             # Groups have causes of their own, so of each a few go first; what one of them cannot take is taken by none.
             with transaction.atomic():
-                results = [replay(Replay(selection=which, **how), _origin(caller)) for which in chosen]
+                results = [replay(Replay(which=which, **how), _origin(caller)) for which in chosen]
         except InvalidInputError as error:
             add_problems(form, error)
         else:
@@ -87,7 +77,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
             audit_details(request, replayed=done, runs=[str(run.id) for run in runs])
             messages.success(request, _said(done, runs))
             return answer(request, "tasks:dead_letters")
-    return _ask(request, form, [replayable_letters(which) for which in chosen], "Replay", "{} sent again, as a new task each.")
+    return _ask(request, form, [matching(which) for which in chosen], "Replay", "{} sent again, as a new task each.")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

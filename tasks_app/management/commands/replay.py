@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.api.dead_letter_schemas import ReplayAnswer
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, replay, replayable_letters
+from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, matching, replay
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models.dead_letter import Selection
 from zenith_worker.wire.ids import key_meant
@@ -45,10 +45,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, replay, and say what was done. Raises CommandError."""
         asked = Replay(
-            selection=_selection(options), kwargs=options["kwargs"], first=options["first"], rate=options["rate"],
+            which=_selection(options), kwargs=options["kwargs"], first=options["first"], rate=options["rate"],
             forced=options["force"],
         )  # fmt: skip
-        count = replayable_letters(asked.selection, forced=asked.forced).count()
+        count = matching(asked.which, forced=asked.forced).count()
         if not count:
             raise CommandError("no dead letter matches, or each was replayed or discarded before", returncode=NOTHING)
         if options["dry_run"]:
