@@ -78,7 +78,7 @@ class HeldMessageRecovery:
         return sum(self._recover(tag, owners[tag], dead=owners[tag] in dead_owners) for tag, _ in abandoned)
 
     def _recover(self, tag: str, owner: str, *, dead: bool) -> bool:
-        """Put a message back; if it is not a message, set it aside, so that it is not found again in every pass."""
+        """Put a message back; what is none is set aside, so that it is not met again at every look."""
         with contained("reconciler", f"message {tag[:100]}"):
             try:
                 return self._put_back(tag, owner, dead=dead)

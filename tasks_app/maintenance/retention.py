@@ -71,14 +71,14 @@ def _prune(stop: threading.Event | None = None) -> None:
     stop = stop or threading.Event()
     for rule in rules():
         with contained("retention", rule.name):
-            _apply(rule, stop)
+            _follow(rule, stop)
         if stop.is_set():
             return
     # Do not keep a connection idle for an hour.
     connection.close()
 
 
-def _apply(rule: Rule, stop: threading.Event) -> None:
+def _follow(rule: Rule, stop: threading.Event) -> None:
     removed, started = 0, time.monotonic()
     for rows in rule.prune():
         removed += rows

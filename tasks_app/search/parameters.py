@@ -1,4 +1,4 @@
-"""Types of the parameters that lists share, on pages and in the API."""
+"""Kinds of parameters that the lists share, on pages and in the API."""
 
 from typing import Annotated, Final
 
@@ -19,7 +19,7 @@ def storable(text: str) -> str:
     return text
 
 
-#: The most characters of a filter: room for the longest name, 255 characters, with each one escaped in a search.
+#: Characters of a filter: room for the longest name, 255 of them, with each one escaped in a search.
 MAX_TEXT: Final = 600
 #: A form sends every field, the empty ones too.
 FilterText = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
