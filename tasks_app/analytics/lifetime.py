@@ -10,7 +10,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Final
 
 from tasks_app.analytics import rollups
@@ -23,7 +23,6 @@ Pair = tuple[str, str]
 OTHER: Final = ("(other)", "(other)")
 #: Seconds after which the settled part is added up again.
 SETTLED_FOR: Final = 300.0
-_ADDED: Final = tuple(item.name for item in fields(Totals) if item.name not in ("runtimes", "waits"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +50,10 @@ class Lifetime:
             settled = self._settled
         # A task may have finished "tomorrow", by its worker's clock.
         fresh = TimeWindow(settled.until, int(time.time()) + DAY, DAY)
-        found = dict(settled.totals)
+        totals_of = dict(settled.totals)
         for pair, totals in rollups.by_pair(fresh).items():
-            found[pair] = add(found[pair], totals) if pair in found else totals
-        return found if len(found) <= most else _bounded(found, _first_days(settled, fresh), most)
-
-
-def add(one: Totals, other: Totals) -> Totals:
-    """Return the sum of two."""
-    sums = {name: getattr(one, name) + getattr(other, name) for name in _ADDED}
-    return Totals(
-        **sums,
-        runtimes=[mine + theirs for mine, theirs in zip(one.runtimes, other.runtimes, strict=True)],
-        waits=[mine + theirs for mine, theirs in zip(one.waits, other.waits, strict=True)],
-    )
+            totals_of[pair] = totals_of[pair] + totals if pair in totals_of else totals
+        return totals_of if len(totals_of) <= most else _bounded(totals_of, _first_days(settled, fresh), most)
 
 
 def _settle() -> _Settled:
@@ -77,12 +66,10 @@ def _first_days(settled: _Settled, fresh: TimeWindow) -> dict[Pair, int]:
     return {**rollups.first_days(fresh), **settled.days}
 
 
-def _bounded(found: dict[Pair, Totals], days: dict[Pair, int], most: int) -> dict[Pair, Totals]:
+def _bounded(totals_of: dict[Pair, Totals], days: dict[Pair, int], most: int) -> dict[Pair, Totals]:
     """Return the totals of the first `most` pairs, and the sum of the others as OTHER."""
     # A pair that appeared between the queries is the newest.
-    ranked = sorted(found, key=lambda pair: (days.get(pair, float("inf")), pair))
-    kept = {pair: found[pair] for pair in ranked[:most]}
-    rest = Totals()
-    for pair in ranked[most:]:
-        rest = add(rest, found[pair])
+    ranked = sorted(totals_of, key=lambda pair: (days.get(pair, float("inf")), pair))
+    kept = {pair: totals_of[pair] for pair in ranked[:most]}
+    rest = sum((totals_of[pair] for pair in ranked[most:]), start=Totals())
     return {**kept, OTHER: rest}

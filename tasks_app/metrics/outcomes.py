@@ -6,7 +6,7 @@ from typing import Final
 from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from tasks_app.analytics.lifetime import Lifetime, Pair, add
+from tasks_app.analytics.lifetime import Lifetime, Pair
 from tasks_app.analytics.rollups import Totals
 from tasks_app.recording.rollups import BOUNDS
 
@@ -56,7 +56,7 @@ def _waits(totals_of: dict[Pair, Totals]) -> Metric:
     """Return waiting times by queue only, since a task waits for its queue's workers."""
     by_queue: dict[str, Totals] = {}
     for (_, queue), totals in totals_of.items():
-        by_queue[queue] = add(by_queue[queue], totals) if queue in by_queue else totals
+        by_queue[queue] = by_queue[queue] + totals if queue in by_queue else totals
     family = HistogramMetricFamily("zenith_task_waiting_seconds", "Seconds from the queue to a worker's slot.", labels=("queue",))
     for queue, totals in by_queue.items():
         family.add_metric((queue,), _buckets(totals.waits), totals.waiting_seconds)
