@@ -18,6 +18,7 @@ from typing import Any, Final
 from celery.utils.time import rate
 
 from tasks_app.control.queues import refuse_reserved
+from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
@@ -32,7 +33,7 @@ PATIENCE: Final = 2.0
 MAX_STEP: Final = 100
 MAX_SLOTS: Final = 1000
 #: The longest time limit, in seconds.
-MAX_LIMIT: Final = 5 * 3600
+MAX_LIMIT: Final = MAX_TIME_LIMIT
 #: Pools that can be resized while they run, and those that can be restarted.
 _RESIZABLE: Final = frozenset({"prefork", "gevent", "eventlet"})
 _RESTARTABLE: Final = frozenset({"prefork"})
