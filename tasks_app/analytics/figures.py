@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from django.db.models import Count
 from tasks_app.analytics import rollups
 from tasks_app.analytics.rollups import Totals, Which
 from tasks_app.analytics.window import Preset, TimeWindow, span_of
-from tasks_app.maintenance.compaction import Watermarks
+from tasks_app.maintenance.compaction import Watermarks, utc_datetime
 from tasks_app.models import Task
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import OPEN, Status
@@ -54,7 +54,7 @@ def stats(window: Preset) -> Stats:
 def series(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
     """Return the totals of each step, including empty ones. Two queries."""
     totals_of = rollups.by_step(span, which, known=known)
-    return [(_moment(start), totals_of.get(start) or Totals()) for start in span.starts()]
+    return [(utc_datetime(start), totals_of.get(start) or Totals()) for start in span.starts()]
 
 
 def series_of(
@@ -174,13 +174,9 @@ def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list
         samples = {row[0]: row[1:] for row in cursor.fetchall()}
     return [
         LoadPoint(
-            _moment(start),
+            utc_datetime(start),
             outcomes[start].success_rate if start in outcomes else None,
             *samples.get(start, (None, None, None)),
         )
         for start in span.starts()
     ]
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)

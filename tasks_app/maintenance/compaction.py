@@ -66,6 +66,11 @@ _OLDEST_QUARTER: Final = f"""
 """  # noqa: S608
 
 
+def utc_datetime(seconds: float) -> datetime:
+    """Return the time, in UTC, of a Unix time in seconds."""
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Watermarks:
     """Up to when, in Unix time, the periods of each length are summed up; 0 if none is."""
@@ -156,8 +161,4 @@ def _oldest(cursor: CursorWrapper, query: str) -> int | None:
 
 def _write(cursor: CursorWrapper, query: str, starts: list[int]) -> None:
     if starts:
-        cursor.execute(query, [[_moment(start) for start in sorted(starts)]])
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)
+        cursor.execute(query, [[utc_datetime(start) for start in sorted(starts)]])

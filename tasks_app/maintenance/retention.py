@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -113,7 +113,7 @@ def _count_figures(max_age: timedelta) -> int:
 
 
 def _end_of_figures(max_age: timedelta, now: datetime | None = None) -> datetime:
-    summed_up = datetime.fromtimestamp(compaction.watermarks().days, tz=UTC)
+    summed_up = compaction.utc_datetime(compaction.watermarks().days)
     return min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
 
 

@@ -7,7 +7,7 @@ taken one, so the number of engines does not distort means.
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from django.db import connection, transaction
@@ -101,7 +101,7 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
     """
     since = timezone.now().timestamp() // 60 * 60 - 3600
     recently_used = (
-        QueueSample.objects.filter(minute__gte=datetime.fromtimestamp(since, tz=UTC)).order_by().values_list("queue").distinct()
+        QueueSample.objects.filter(minute__gte=compaction.utc_datetime(since)).order_by().values_list("queue").distinct()
     )
     waiting = [
         Task.objects.filter(status=status).order_by("-created_at").values_list("queue")[:NEWEST]

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from django.db.models import F, Sum
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance.compaction import utc_datetime
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
@@ -168,7 +169,7 @@ def history(name: str, span: TimeWindow) -> list[DepthPoint]:
     with connection.cursor() as cursor:
         cursor.execute(_HISTORY, {"step": span.step, "queue": name, "since": span.since, "until": span.until})
         samples = {row[0]: row[1:] for row in cursor.fetchall()}
-    return [DepthPoint(datetime.fromtimestamp(start, tz=UTC), *samples.get(start, (None, None, None))) for start in span.starts()]
+    return [DepthPoint(utc_datetime(start), *samples.get(start, (None, None, None))) for start in span.starts()]
 
 
 def _views(current: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[QueueView]:
@@ -199,10 +200,10 @@ def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
     """Return the rates out and in of these queues, per minute. Two queries."""
     last = int(time.time() // 60 - 1) * 60
     first = last - RATE_MINUTES * 60
-    minutes = MinuteRollup.objects.filter(minute__gt=_moment(first), minute__lte=_moment(last), queue__in=names)
+    minutes = MinuteRollup.objects.filter(minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=names)
     ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
     ended_in = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
-    samples = QueueSample.objects.filter(queue__in=names, minute__in=(_moment(first), _moment(last)))
+    samples = QueueSample.objects.filter(queue__in=names, minute__in=(utc_datetime(first), utc_datetime(last)))
     depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
     rates = {}
     for name in names:
@@ -211,7 +212,3 @@ def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
         growth = None if None in ends else ends[1] - ends[0]  # type: ignore[operator]
         rates[name] = (out / RATE_MINUTES, None if growth is None else max(0, out + growth) / RATE_MINUTES)
     return rates
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)
