@@ -6,30 +6,33 @@ caller that reads several figures passes them on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
 from tasks_app.analytics.window import TimeWindow
-from tasks_app.maintenance.compaction import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Watermarks, histogram_sum, watermarks
+from tasks_app.maintenance.compaction import (
+    COLUMNS,
+    COUNT_SUMS,
+    DAY,
+    FIVE_MINUTES,
+    HISTOGRAM_SUMS,
+    LENGTHS,
+    MINUTE,
+    QUARTER,
+    Watermarks,
+    watermarks,
+)
 from tasks_app.models import PeriodRollup
-from tasks_app.recording.rollups import BUCKETS, percentile
+from tasks_app.models.rollup import COUNT_COLUMNS
+from tasks_app.recording.rollups import Tally, percentile
 from tasks_app.search.parser import quoted
 
 
 @dataclass(slots=True)
-class Totals:
-    """How many tasks ended, how long they ran, and how long they had waited."""
-
-    succeeded: int = 0
-    failed: int = 0
-    revoked: int = 0
-    retried: int = 0
-    runtime_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-    waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+class Totals(Tally):
+    """The counts of a window or of a part of it, with the figures that follow from them."""
 
     @property
     def finished(self) -> int:
@@ -55,7 +58,7 @@ class Totals:
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(
-            **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
+            **{name: getattr(self, name) + getattr(other, name) for name in COUNT_COLUMNS},
             runtimes=[mine + theirs for mine, theirs in zip(self.runtimes, other.runtimes, strict=True)],
             waits=[mine + theirs for mine, theirs in zip(self.waits, other.waits, strict=True)],
         )
@@ -86,12 +89,6 @@ class Which:
         if self.task or "name" in by:
             return PeriodRollup.Scope.TASK
         return PeriodRollup.Scope.QUEUE if self.queue or "queue" in by else PeriodRollup.Scope.ALL
-
-
-_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
-_COLUMNS: Final = ", ".join((*_COUNTS, "runtime_histogram", "waiting_histogram"))
-_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
-_HISTOGRAMS: Final = f"{histogram_sum('runtime_histogram')}, {histogram_sum('waiting_histogram')}"
 
 
 def total(span: TimeWindow, which: Which) -> Totals:
@@ -179,7 +176,7 @@ def _read(
     parts = _parts(span, which, scope, longest, only, known)
     if not parts:
         return {}
-    selected = ", ".join([*groups, _SUMS, *((_HISTOGRAMS,) if histograms else ())])
+    selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
@@ -207,7 +204,7 @@ def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollu
         table, at = "tasks_app_periodrollup", "start"
         conditions += [f"seconds = {seconds}", f"scope = {scope.value}"]
     conditions += [f"{at} >= to_timestamp({since})", f"{at} < to_timestamp({until})"]
-    return f"SELECT {at} AS at, name, queue, {_COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
+    return f"SELECT {at} AS at, name, queue, {COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
 def cover(since: int, until: int, longest: int, known: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.models.rollup import COUNT_COLUMNS, HISTOGRAM_COLUMNS
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
 from zenith_site.common.sql import statements
 
@@ -37,20 +38,22 @@ CHUNK: Final = 96
 #: Any number that no other advisory lock of this database uses ("period" in ASCII).
 _LOCK: Final = 0x706572696F64
 
-_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
-_HISTOGRAMS: Final = ("runtime_histogram", "waiting_histogram")
 
-
-def histogram_sum(column: str) -> str:
+def _histogram_sum(column: str) -> str:
     """Return the SQL that adds up a column of histograms, bucket by bucket."""
     return "ARRAY[" + ", ".join(f"coalesce(sum({column}[{number}]), 0)::bigint" for number in range(1, BUCKETS + 1)) + "]"
 
 
+#: The SQL of a rollup's columns, and of their sums: of the counts, and of the histograms, which take five times as long.
+COLUMNS: Final = ", ".join([*COUNT_COLUMNS, *HISTOGRAM_COLUMNS])
+COUNT_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)
+HISTOGRAM_SUMS: Final = ", ".join(map(_histogram_sum, HISTOGRAM_COLUMNS))
+
 _SQL: Final = statements(__file__)
 _FILLED_IN: Final = {
-    "columns": ", ".join([*_COUNTS, *_HISTOGRAMS]),
-    "sums": ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *map(histogram_sum, _HISTOGRAMS)]),
-    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS)),
+    "columns": COLUMNS,
+    "sums": f"{COUNT_SUMS}, {HISTOGRAM_SUMS}",
+    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*COUNT_COLUMNS, *HISTOGRAM_COLUMNS)),
     "quarter": QUARTER,
 }
 _OF_MINUTES: Final = {

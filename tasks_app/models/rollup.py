@@ -1,7 +1,13 @@
 """Outcomes by time, task and queue, which counters and charts read instead of the tasks."""
 
+from typing import Final
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+
+#: The columns that are added up, and the histograms, which are added up bucket by bucket.
+COUNT_COLUMNS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
+HISTOGRAM_COLUMNS: Final = ("runtime_histogram", "waiting_histogram")
 
 
 class Rollup(models.Model):

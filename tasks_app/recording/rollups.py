@@ -23,15 +23,15 @@ BUCKETS: Final = len(BOUNDS) + 1
 
 @dataclass(slots=True)
 class Tally:
-    """What one batch adds to one minute of one task on one queue."""
+    """How many tasks ended, how long they ran, and how long they had waited."""
 
     succeeded: int = 0
     failed: int = 0
     revoked: int = 0
     retried: int = 0
     runtime_seconds: float = 0.0
-    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     waiting_seconds: float = 0.0
+    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
 
 
