@@ -13,6 +13,7 @@ from tasks_app.models.places import Place
 from tasks_app.queries.estimate import Estimate, estimate, work_before
 from tasks_app.search.parser import FilterValue, Search
 from tasks_app.search.planner import find, waiting_before
+from zenith_site.common.humanize import rough_duration
 from zenith_worker.wire import broker_queues, heartbeat, pauses
 from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status
@@ -109,11 +110,11 @@ def explain(task: Task, context: TaskContext) -> str:
         case Status.RECEIVED:
             return _reserved(task, context)
         case Status.STARTED:
-            return _at_worker(task, context, f"has been running it for {_span(_since(task.started_at, context.now))}")
+            return _at_worker(task, context, f"has been running it for {rough_duration(_since(task.started_at, context.now))}")
         case Status.RETRY:
             return _retrying(task, context)
         case Status.SUCCESS:
-            return "Succeeded" + (f" after {_span(task.runtime)}." if task.runtime is not None else ".")
+            return "Succeeded" + (f" after {rough_duration(task.runtime)}." if task.runtime is not None else ".")
         case Status.FAILURE:
             return f"Failed after attempt {task.attempt}: {task.error_type or 'the reason is not known'}."
         case Status.REVOKED:
@@ -146,7 +147,7 @@ def _held(task: Task, worker: WorkerBeat) -> str:
 def _place_in_queue(task: Task, context: TaskContext, consumers: Sequence[WorkerBeat]) -> str:
     wait = ""
     if context.wait is not None and context.wait.seconds >= SHORTEST_WAIT:
-        wait = f", {'at least' if context.wait.at_least else 'about'} {_span(context.wait.seconds)}"
+        wait = f", {'at least' if context.wait.at_least else 'about'} {rough_duration(context.wait.seconds)}"
     if context.ahead:
         more = "more than " if context.ahead > MAX_COUNTED else ""
         others = "1 other" if context.ahead == 1 else f"{min(context.ahead, MAX_COUNTED):,} others"
@@ -218,18 +219,8 @@ def _at_worker(task: Task, context: TaskContext, does: str) -> str:
 
 def _in(moment: datetime | None, now: datetime) -> str:
     seconds = (moment - now).total_seconds() if moment else 0.0
-    return f"in {_span(seconds)}" if seconds >= 1 else "now"
+    return f"in {rough_duration(seconds)}" if seconds >= 1 else "now"
 
 
 def _since(moment: datetime | None, now: datetime) -> float:
     return max(0.0, (now - moment).total_seconds()) if moment else 0.0
-
-
-def _span(seconds: float) -> str:
-    """Write a duration in one unit: 250 ms, 12 s, 5 min, 3 h, 4 d."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for size, unit, limit in ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
