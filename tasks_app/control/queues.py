@@ -97,6 +97,6 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
 
 
 def refuse_reserved(queue: str) -> None:
-    """Raise InvalidInputError where a queue may not have this name, since a key that holds something else has it."""
+    """Raise InvalidInputError if a queue must not have this name, since a Redis key of that name holds something else."""
     if reason := why_reserved(queue):
         raise InvalidInputError(Problem("/queue", reason))

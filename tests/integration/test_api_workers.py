@@ -308,7 +308,7 @@ def test_a_killed_worker_is_cleared_once_it_is_dead_and_comes_back_when_it_is_st
 ) -> None:
     name = "mortal@control"
     process = stack.worker(name, "-Q", "mortal", concurrency=1)
-    assert "within 12 s" in detail(writer.delete(f"{PATH}/{name}"), 409)
+    assert "within the last 12 s" in detail(writer.delete(f"{PATH}/{name}"), 409)
     process.kill()
     eventually(lambda: beat_of(name).dead, within=20)
     assert writer.delete(PATH).json() == {"cleared": [name], "holding": []}

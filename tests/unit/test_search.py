@@ -79,7 +79,7 @@ REFUSED = [
     ("since:999999w", "is not a time"),
     ("-ended_since:1h", "cannot be negated"),
     ("-since:1h", "cannot be negated"),
-    ('"left open', "left open"),
+    ('"left open', "is not closed"),
     ('in"the middle"', "double quote"),
     ("a " * 21, "21 terms"),
 ]
