@@ -31,8 +31,8 @@ def run(stop: threading.Event) -> None:
 
 def reconcile(recoverer: HeldMessageRecovery, searcher: LostTaskSearch) -> None:
     """Reconcile once. Raises django.db.Error, redis.RedisError or BrokerUnavailableError."""
-    recoverer.look()
-    lost = searcher.look()
+    recoverer.run_once()
+    lost = searcher.run_once()
     for start in range(0, len(lost), CHUNK):
         resend(lost[start : start + CHUNK])
     cancel.revoke_requested()

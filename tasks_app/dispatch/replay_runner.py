@@ -98,7 +98,7 @@ def _replay_chunk(run: ReplayRun) -> None:
 
 def _end(run: ReplayRun, state: RunState, reason: str) -> None:
     run.state, run.reason, run.finished_at = state, reason, timezone.now()
-    logger.info("Replay %s: %s. %s", run.id, state.sentence, reason)
+    logger.info("Replay %s: %s %s", run.id, state.sentence, reason)
 
 
 def _origin(run: ReplayRun) -> Origin:

@@ -63,7 +63,7 @@ class HeldMessageRecovery:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._abandoned = Debounce(LATE, clock)
 
-    def look(self) -> int:
+    def run_once(self) -> int:
         """Put back the messages that are abandoned by now; return how many. Raises redis.RedisError."""
         owners = broker_queues.owners()
         dead_owners = broker_queues.dead(owners.values())
@@ -147,7 +147,7 @@ class LostTaskSearch:
         self._queued_missed: list[LostTask] = []
         self._next_listing = 0.0
 
-    def look(self) -> list[LostTask]:
+    def run_once(self) -> list[LostTask]:
         """Return the tasks that are lost by now. Raises redis.RedisError or django.db.Error."""
         if stream.lag() > LAG_ALLOWED:
             # The state in PostgreSQL is out of date: nothing can be concluded from it.
