@@ -51,21 +51,21 @@ def stats(window: Preset) -> Stats:
     return Stats(rollups.total(span, Which()), span, dict(opened))
 
 
-def series(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
+def series(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
     """Return the totals of each step, including empty ones. Two queries."""
-    totals_of = rollups.by_step(span, which, known=known)
+    totals_of = rollups.by_step(span, selection, known=known)
     return [(utc_datetime(start), totals_of.get(start) or Totals()) for start in span.starts()]
 
 
 def series_of(
-    span: TimeWindow, which: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
 ) -> dict[str, list[Totals]]:
     """Return such a series for each of some task names or queues (`by` is "task" or "queue"). Two queries.
 
     Without `histograms` there are no percentiles, but it takes a fifth of the time.
     """
     column = "name" if by == "task" else "queue"
-    totals_of = rollups.by_name_and_step(span, which, column, names, histograms=histograms, known=known)
+    totals_of = rollups.by_name_and_step(span, selection, column, names, histograms=histograms, known=known)
     return {name: [totals_of.get((name, start)) or Totals() for start in span.starts()] for name in names}
 
 
@@ -96,20 +96,20 @@ _KEYS: Final[dict[Order, Any]] = {
 
 
 def summary(
-    span: TimeWindow, which: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
 ) -> list[tuple[str, Totals]]:
     """Return the totals of each task name or queue (`by`), the first `limit` in that order. Two queries."""
-    totals_of = rollups.by_task(span, which, known=known) if by == "task" else rollups.by_queue(span, which, known=known)
+    totals_of = rollups.by_task(span, selection, known=known) if by == "task" else rollups.by_queue(span, selection, known=known)
     return _ranked(totals_of, order, limit)
 
 
 def summaries(
-    span: TimeWindow, which: Which, *, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, order: Order, limit: int, known: Watermarks | None = None
 ) -> tuple[list[tuple[str, Totals]], list[tuple[str, Totals]]]:
     """Return the summaries of the tasks and of the queues, in two queries for both."""
     tasks: dict[str, Totals] = {}
     queues: dict[str, Totals] = {}
-    for pair, totals in rollups.by_pair(span, which, known=known).items():
+    for pair, totals in rollups.by_pair(span, selection, known=known).items():
         for table, name in zip((tasks, queues), pair, strict=True):
             table[name] = table[name] + totals if name in table else totals
     return _ranked(tasks, order, limit), _ranked(queues, order, limit)
@@ -129,9 +129,9 @@ class HeatRow:
     failed: list[int]
 
 
-def heat_map(span: TimeWindow, which: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
+def heat_map(span: TimeWindow, selection: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
     """Return when tasks ended: rows of 24 hours in a time zone, by date (without empty dates) or by weekday. Two queries."""
-    totals_of = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone, known=known)
+    totals_of = rollups.by_hour(span, selection, day="date" if by_date else "isodow", zone=zone, known=known)
     days = sorted({day for day, _ in totals_of})[-MAX_DAYS:] if by_date else WEEKDAYS
     none = Totals()
     return [

@@ -91,38 +91,40 @@ class Which:
         return PeriodRollup.Scope.QUEUE if self.queue or "queue" in by else PeriodRollup.Scope.ALL
 
 
-def total(span: TimeWindow, which: Which) -> Totals:
+def total(span: TimeWindow, selection: Which) -> Totals:
     """Return the totals of a whole window. Two queries."""
-    return _read(span, which, (), "", DAY).get((), Totals())
+    return _read(span, selection, (), "", DAY).get((), Totals())
 
 
-def by_step(span: TimeWindow, which: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
+def by_step(span: TimeWindow, selection: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
     """Return the totals of each step by its start; empty steps are left out. Two queries."""
-    rows = _read(span, which, (_step(span),), "", span.step, histograms=histograms, known=known)
+    rows = _read(span, selection, (_step(span),), "", span.step, histograms=histograms, known=known)
     return {key[0]: totals for key, totals in rows.items()}
 
 
 def by_name_and_step(
-    span: TimeWindow, which: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
 ) -> dict[tuple[str, int], Totals]:
     """Return the totals of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
-    rows = _read(span, which, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
+    rows = _read(span, selection, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
-def by_task(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+def by_task(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each task name. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY, known=known).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, known=known).items()}
 
 
-def by_queue(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+def by_queue(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each queue. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY, known=known).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, known=known).items()}
 
 
-def by_pair(span: TimeWindow, which: Which | None = None, *, known: Watermarks | None = None) -> dict[tuple[str, str], Totals]:
+def by_pair(
+    span: TimeWindow, selection: Which | None = None, *, known: Watermarks | None = None
+) -> dict[tuple[str, str], Totals]:
     """Return the totals of each task name on each queue. Two queries."""
-    rows = _read(span, which or Which(), ("name", "queue"), "name", DAY, known=known)
+    rows = _read(span, selection or Which(), ("name", "queue"), "name", DAY, known=known)
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
@@ -138,7 +140,7 @@ def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
 
 
 def by_hour(
-    span: TimeWindow, which: Which, *, day: str, zone: str, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, day: str, zone: str, known: Watermarks | None = None
 ) -> dict[tuple[Any, int], Totals]:
     """Return totals by day and hour in a time zone, without histograms. Two queries.
 
@@ -146,7 +148,9 @@ def by_hour(
     """
     local = "(at AT TIME ZONE %(zone)s)"
     first = f"{local}::date" if day == "date" else f"date_part('isodow', {local})::int"
-    rows = _read(span, which, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone)
+    rows = _read(
+        span, selection, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone
+    )
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
@@ -156,7 +160,7 @@ def _step(span: TimeWindow) -> str:
 
 def _read(
     span: TimeWindow,
-    which: Which,
+    selection: Which,
     groups: Sequence[str],
     by: str,
     longest: int,
@@ -171,32 +175,34 @@ def _read(
     `longest` is a length that every row's period must divide, so that no row belongs to two groups. With `names`, only rows
     whose column `by` is one of them count.
     """
-    scope = which.scope((by,))
+    scope = selection.scope((by,))
     only = f"{by} = ANY(%(names)s)" if names is not None else ""
-    parts = _parts(span, which, scope, longest, only, known)
+    parts = _parts(span, selection, scope, longest, only, known)
     if not parts:
         return {}
     selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
-        cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue, "names": list(names or ())})
+        cursor.execute(query, {**parameters, "task": selection.task, "queue": selection.queue, "names": list(names or ())})
         rows = cursor.fetchall()
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
 
 
 def _parts(
-    span: TimeWindow, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
+    span: TimeWindow, selection: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
 ) -> str:
     """Return the SELECTs whose rows make up a window; an empty text for an empty window."""
     pieces = cover(span.since, span.until, longest, known or watermarks(), tasks=scope == PeriodRollup.Scope.TASK)
-    return " UNION ALL ".join(_part(*piece, which, scope, only) for piece in pieces)
+    return " UNION ALL ".join(_part(*piece, selection, scope, only) for piece in pieces)
 
 
-def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope, only: str) -> str:
+def _part(seconds: int, since: int, until: int, selection: Which, scope: PeriodRollup.Scope, only: str) -> str:
     """Return the SELECT of one piece; numbers are computed here, and names are parameters."""
     conditions = [
-        name for name, value in (("name = %(task)s", which.task), ("queue = %(queue)s", which.queue), (only, only)) if value
+        name
+        for name, value in (("name = %(task)s", selection.task), ("queue = %(queue)s", selection.queue), (only, only))
+        if value
     ]
     if seconds == MINUTE:
         table, at = "tasks_app_minuterollup", "minute"

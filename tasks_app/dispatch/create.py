@@ -108,21 +108,21 @@ def dispatch_many(requests: Sequence[Dispatch], origin: Origin) -> list[Dispatch
     Raises InvalidDispatchError, whose pointers begin with `/dispatches/N`. The origin's idempotency key is ignored.
     """
     problems: list[Problem] = []
-    prepared = []
+    prepared_requests = []
     for number, request in enumerate(requests):
         try:
-            prepared.append(_prepare(request))
+            prepared_requests.append(_prepare(request))
         except InvalidDispatchError as error:
             problems += [Problem(f"/dispatches/{number}{item.pointer}", item.detail) for item in error.problems]
         if len(problems) >= jsonsafe.MAX_NAMED:
             break
-    total = sum(len(one.arguments) for one in prepared)
+    total = sum(len(prepared.arguments) for prepared in prepared_requests)
     if not problems and total > MAX_COUNT:
         problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request may dispatch at most {MAX_COUNT:,}"))
     if problems:
         raise InvalidDispatchError(*problems)
     with spans.span("dispatch many", "producer", zenith__count=total), transaction.atomic():
-        return [_write(one, origin) for one in prepared]
+        return [_write(prepared, origin) for prepared in prepared_requests]
 
 
 class _Prepared(NamedTuple):

@@ -250,9 +250,9 @@ def named(task_id: str) -> QuerySet[Task]:
 
 def status_counts() -> dict[Status, int]:
     """Return how many tasks are in each status, up to COUNTED_TO each; one query along the index."""
-    one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
+    count_one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
     with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
+        cursor.execute(" UNION ALL ".join([count_one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
         return {Status(status): count for status, count in cursor.fetchall()}
 
 
