@@ -147,13 +147,14 @@ def _held(task: Task, worker: WorkerBeat) -> str:
 def _place_in_queue(task: Task, context: TaskContext, consumers: Sequence[WorkerBeat]) -> str:
     wait = ""
     if context.wait is not None and context.wait.seconds >= SHORTEST_WAIT:
-        wait = f", {'at least' if context.wait.at_least else 'about'} {rough_duration(context.wait.seconds)}"
+        bound = "at least" if context.wait.at_least else "about"
+        wait = f" Expected to start in {bound} {rough_duration(context.wait.seconds)}."
     if context.ahead:
         more = "more than " if context.ahead > MAX_COUNTED else ""
         others = "1 other" if context.ahead == 1 else f"{min(context.ahead, MAX_COUNTED):,} others"
-        return f"Waiting behind {more}{others} in the queue {task.queue}{wait}."
+        return f"Waiting behind {more}{others} in the queue {task.queue}.{wait}"
     free = any(worker.busy < worker.slots for worker in consumers)
-    return f"Next in the queue {task.queue}" + ("." if free else f"; all its workers are busy{wait}.")
+    return f"Next in the queue {task.queue}" + ("." if free else f"; all its workers are busy.{wait}")
 
 
 def _blocked_prefetch(worker: WorkerBeat) -> str:

@@ -46,11 +46,11 @@ SENTENCES: list[tuple[Task, TaskContext, str]] = [
     (task(Status.QUEUED), facts(workers=[worker()], ahead=1240), "Waiting behind 1,240 others in the queue reports."),
     (
         task(Status.QUEUED), facts(workers=[worker()], ahead=1240, wait=Estimate(40.0)),
-        "Waiting behind 1,240 others in the queue reports, about 40 s.",
+        "Waiting behind 1,240 others in the queue reports. Expected to start in about 40 s.",
     ),
     (
         task(Status.QUEUED), facts(workers=[worker()], wait=Estimate(300.0, at_least=True)),
-        "Next in the queue reports; all its workers are busy, at least 5 min.",
+        "Next in the queue reports; all its workers are busy. Expected to start in at least 5 min.",
     ),
     (
         task(Status.QUEUED),
