@@ -10,7 +10,7 @@ class TasksConfig(AppConfig):
     verbose_name = "Tasks"
 
     def ready(self) -> None:
-        """Say where Redis is, keep requests' keys, and connect the signal handlers of whoever sends or runs tasks."""
+        """Configure Redis, register the store of idempotency keys, and connect the handlers of Celery's signals."""
         from django.conf import settings
 
         from tasks_app.dispatch import idempotency  # it needs the models

@@ -1,4 +1,4 @@
-"""The tasks that come with Zenith: one that does real work, and drills to break things with."""
+"""The tasks that come with Zenith: one that does real work, and drills for trying out failures."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def analyze_text(data: str) -> dict[str, Any]:
 
     A word is a run of letters or digits with inner apostrophes or hyphens, compared case-folded;
     a sentence ends at a run of `.`, `!` or `?` before white space or the end, and has a word in it.
-    Raises EmptyTextError for a text without any characters but white space.
+    Raises EmptyTextError if the text is empty or only white space.
     """
     if not data.strip():
         raise EmptyTextError("the text is empty")
@@ -49,14 +49,14 @@ def analyze_text(data: str) -> dict[str, Any]:
 
 @shared_task(name="drill_sleep", drill=True)
 def drill_sleep(seconds: float = 1.0) -> float:
-    """Sleep for some seconds and return how many."""
+    """Sleep for a number of seconds, and return that number."""
     time.sleep(seconds)
     return seconds
 
 
 @shared_task(name="drill_fail", bind=True, drill=True)
 def drill_fail(self: Task, times: int = 1, message: str = "a drill") -> str:
-    """Fail so many times, then succeed; a negative number fails always."""
+    """Fail a number of times, then succeed; if the number is negative, always fail."""
     if times < 0 or self.request.retries < times:
         raise DrillError(message)
     return f"succeeded at attempt {self.request.retries + 1}"

@@ -1,4 +1,4 @@
-"""Which tasks can be dispatched, and what arguments each takes: read from the Celery registry."""
+"""The catalogue of tasks that can be dispatched, with their arguments, read from the Celery registry."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -33,92 +33,92 @@ class CatalogEntry:
 
     @property
     def arguments_schema(self) -> dict[str, Any]:
-        """The arguments by name, as JSON Schema (2020-12): what `kwargs` of a dispatch may hold.
+        """The JSON Schema (2020-12) of the arguments by name: what `kwargs` of a dispatch may hold.
 
-        What an annotation does not tell, or only tells Python, is left open.
+        Arguments without an annotation, or with one that JSON Schema cannot express, accept anything.
         """
         parameters = self.signature.parameters.values()
         named = [item for item in parameters if item.kind not in _VARIADIC]
         schemas, definitions = _json_schemas(named)
-        found: dict[str, Any] = {
+        schema: dict[str, Any] = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
             "properties": {item.name: _described(schemas[item.name], item) for item in named},
             "required": [item.name for item in named if item.default is item.empty],
             "additionalProperties": any(item.kind == item.VAR_KEYWORD for item in parameters),
         }
-        return {**found, "$defs": definitions} if definitions else found
+        return {**schema, "$defs": definitions} if definitions else schema
 
     @property
     def first_argument(self) -> str | None:
-        """The name of the argument that `data` fills, if the task takes any."""
+        """The name of the argument that `data` fills, or None if the task takes none."""
         return next(iter(self.positional_names), None)
 
     @property
     def positional_names(self) -> list[str]:
-        """The names of the arguments that can be given by position, in their order."""
+        """The names of the positional arguments, in order."""
         return [item.name for item in self.signature.parameters.values() if item.kind in _POSITIONAL]
 
     def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
-        """Return what is wrong with these arguments for this task; pointers start at /args, /kwargs."""
+        """Return the problems of these arguments for this task; pointers start with /args or /kwargs."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError:
             return list(self._binding_problems(args, kwargs))
         positions = {name: index for index, name in enumerate(self.signature.parameters)}
-        found = []
+        problems = []
         for name, value in bound.arguments.items():
             in_kwargs = name in kwargs
             pointer = f"/kwargs/{escape(name)}" if in_kwargs else f"/args/{positions[name]}"
-            found += _type_problems(self.signature.parameters[name], value, pointer)
-        return found
+            problems += _type_problems(self.signature.parameters[name], value, pointer)
+        return problems
 
     def _binding_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
-        """Name each argument that does not fit, where `bind` only names the first."""
+        """Return a problem for each argument that does not fit; `bind` names only the first."""
         parameters = self.signature.parameters.values()
         names = self.positional_names
-        found = []
+        problems = []
         if len(args) > len(names):
-            found.append(Problem(f"/args/{len(names)}", f"{self.name} takes {len(names)} arguments"))
+            problems.append(Problem(f"/args/{len(names)}", f"{self.name} takes {len(names)} arguments"))
         for name in kwargs:
             if name not in self.signature.parameters:
-                known = ", ".join(self.signature.parameters) or "none"
-                found.append(Problem(f"/kwargs/{escape(name)}", f"no such argument; {self.name} takes: {known}"))
+                accepted = ", ".join(self.signature.parameters) or "none"
+                problems.append(Problem(f"/kwargs/{escape(name)}", f"no such argument; {self.name} takes: {accepted}"))
             elif name in names[: len(args)]:
-                found.append(Problem(f"/kwargs/{escape(name)}", "given twice"))
-        given = {*names[: len(args)], *kwargs}
+                problems.append(Problem(f"/kwargs/{escape(name)}", "given twice"))
+        given_names = {*names[: len(args)], *kwargs}
         for item in parameters:
-            if item.default is item.empty and item.name not in given and item.kind in _POSITIONAL:
-                found.append(Problem(f"/kwargs/{escape(item.name)}", f"{self.name} needs this argument"))
-        return found or [Problem("/kwargs", f"these arguments do not fit {self.name}")]
+            if item.default is item.empty and item.name not in given_names and item.kind in _POSITIONAL:
+                problems.append(Problem(f"/kwargs/{escape(item.name)}", f"{self.name} needs this argument"))
+        return problems or [Problem("/kwargs", f"these arguments do not fit {self.name}")]
 
 
 @cache
 def entries() -> dict[str, CatalogEntry]:
-    """Return every task of this process's registry by its name, sorted; `offered` has those that may be sent."""
+    """Return every task in this process's registry by name, sorted; `offered` returns those that may be dispatched."""
     tasks = {name: task for name, task in import_tasks().tasks.items() if not name.startswith("celery.")}
     return {name: _entry(name, tasks[name]) for name in sorted(tasks)}
 
 
 def offered() -> dict[str, CatalogEntry]:
-    """Return what may be sent here: all entries, but drills only where the setting ZENITH_DRILLS is on."""
+    """Return the tasks that may be dispatched: all entries, but drills only if ZENITH_DRILLS is on."""
     return {name: entry for name, entry in entries().items() if settings.ZENITH_DRILLS or not entry.drill}
 
 
 def refuse_drill(name: str) -> None:
-    """Raise DrillsOffError for a drill where drills are off."""
+    """Raise DrillsOffError if the task is a drill and drills are off."""
     if name in entries() and name not in offered():
         raise DrillsOffError(name)
 
 
 def get(name: str) -> CatalogEntry:
-    """Return one entry. Raises InvalidDispatchError with the names for an unknown one, DrillsOffError for a drill that is off."""
+    """Return one entry. Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off."""
     refuse_drill(name)
     try:
         return entries()[name]
     except KeyError:
-        known = ", ".join(offered())
-        raise InvalidDispatchError(Problem("/task", f"no task is called {name[:100]!r}; known are: {known}")) from None
+        names = ", ".join(offered())
+        raise InvalidDispatchError(Problem("/task", f"there is no task {name[:100]!r}; tasks are: {names}")) from None
 
 
 def _entry(name: str, task: Any) -> CatalogEntry:
@@ -132,7 +132,7 @@ def _entry(name: str, task: Any) -> CatalogEntry:
 
 
 def _signature(body: Callable[..., Any]) -> inspect.Signature:
-    """Return a task's signature; annotations that only a type checker can resolve stay text."""
+    """Return a task's signature; annotations that cannot be evaluated stay text."""
     try:
         return inspect.signature(body, eval_str=True)
     except Exception:  # evaluating text can raise anything
@@ -144,54 +144,53 @@ def _type_problems(parameter: inspect.Parameter, value: Any, pointer: str) -> li
         return []
     variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     values = list(value.values() if isinstance(value, dict) else value) if variadic else [value]
-    found = []
+    problems = []
     for item in values:
         try:
             _adapter(parameter.annotation).validate_python(item)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False):
                 path = "".join(f"/{escape(str(step))}" for step in detail["loc"])
-                found.append(Problem(pointer + path, detail["msg"]))
-    return found
+                problems.append(Problem(pointer + path, detail["msg"]))
+    return problems
 
 
 def _json_schemas(parameters: Sequence[inspect.Parameter]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Return the schema of each parameter by name, and the definitions that they share."""
     inputs = [(item.name, "validation", _schema_adapter(item)) for item in parameters]
     schemas, shared = TypeAdapter.json_schemas(inputs)  # type: ignore[arg-type]
-    found = {name: dict(schema) for (name, _), schema in schemas.items()}
-    return found, shared.get("$defs", {})
+    return {name: dict(schema) for (name, _), schema in schemas.items()}, shared.get("$defs", {})
 
 
 def _schema_adapter(parameter: inspect.Parameter) -> TypeAdapter[Any]:
-    """Return what describes a parameter; Any where JSON Schema cannot."""
+    """Return the adapter that describes a parameter, or Any's if JSON Schema cannot express its type."""
     if parameter.annotation is parameter.empty:
         return TypeAdapter(Any)
     adapter = _adapter(parameter.annotation)
     try:
         adapter.json_schema()
-    except Exception:  # a type of somebody else's may raise anything
+    except Exception:  # a foreign type may raise anything
         return TypeAdapter(Any)
     return adapter
 
 
 def _described(schema: dict[str, Any], parameter: inspect.Parameter) -> dict[str, Any]:
-    """Return a parameter's schema with its default, where that is JSON."""
+    """Return a parameter's schema, with its default if that is JSON."""
     if parameter.default is parameter.empty or any(jsonsafe.problems(parameter.default)):
         return schema
     return {**schema, "default": parameter.default}
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    """Return what checks an annotation; one that pydantic does not know checks nothing."""
+    """Return the adapter that validates an annotation; it accepts anything if pydantic does not know the type."""
     try:
-        return _kept_adapter(annotation)
-    except TypeError:  # it cannot be hashed
+        return _cached_adapter(annotation)
+    except TypeError:  # the annotation is not hashable
         return _new_adapter(annotation)
 
 
 def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
-    # A model, dataclass or TypedDict brings its own configuration and takes no other.
+    # A model, dataclass or TypedDict has its own configuration and accepts no other.
     for config in (_STRICT, None):
         with suppress(Exception):
             adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=config)
@@ -200,4 +199,4 @@ def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(Any)
 
 
-_kept_adapter = cache(_new_adapter)
+_cached_adapter = cache(_new_adapter)

@@ -1,4 +1,4 @@
-"""Workers, engines and queues: whether somebody does what has to be done, and with the right settings."""
+"""The doctor's checks of workers, engines and queues: whether they run, keep up, and have the right settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -16,141 +16,142 @@ from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error
 from zenith_worker.wire import heartbeat, keys, stream
 from zenith_worker.wire.queue_names import why_reserved
 
-#: What a setting of Celery must be, and what happens otherwise.
-WANTED: Final[dict[str, tuple[Any, str]]] = {
-    "task_acks_late": (True, "a worker that dies takes its tasks with it"),
-    "task_reject_on_worker_lost": (True, "a task whose process dies is lost"),
-    "worker_prefetch_multiplier": (1, "tasks wait at busy workers while others are idle"),
-    "task_track_started": (True, "nobody sees what runs"),
+#: The value that each Celery setting must have, and what happens otherwise.
+REQUIRED_SETTINGS: Final[dict[str, tuple[Any, str]]] = {
+    "task_acks_late": (True, "if a worker dies, its tasks are lost"),
+    "task_reject_on_worker_lost": (True, "if a task's process dies, the task is lost"),
+    "worker_prefetch_multiplier": (1, "tasks wait at busy workers while other workers are idle"),
+    "task_track_started": (True, "running tasks are not shown"),
     "result_backend": ("tasks_app.worker_bridge.backend:LastingBackend", "outcomes are not reported"),
-    "broker_transport": ("zenith_worker.wire.transport:Transport", "what a dead worker held comes back after hours only"),
-    "task_serializer": ("json", "messages cannot be read by others"),
+    "broker_transport": ("zenith_worker.wire.transport:Transport", "tasks that a dead worker held come back only after hours"),
+    "task_serializer": ("json", "other programs cannot read the messages"),
 }
-#: Seconds of lag, and of age in the relay's backlog, from which there is a warning, and an error.
+#: Seconds of lag, or of age in the relay's backlog, that are a warning, and an error.
 LATE: Final = 10.0
 VERY_LATE: Final = 60.0
-#: Seconds without a look at the load after which nobody seems to look.
+#: Seconds without a sample after which nobody seems to take any.
 NO_SAMPLES: Final = 90.0
 START_ENGINE: Final = "manage.py run_engine"
 
 
 @check("Celery's settings")
 def own_settings() -> Iterator[Finding]:
-    """What this process would run with is what the guarantees need."""
-    yield from settings_problems("This process", {name: celery_app().conf[name] for name in WANTED})
+    """Check that this process has the Celery settings that Zenith's guarantees need."""
+    yield from settings_problems("This process", {name: celery_app().conf[name] for name in REQUIRED_SETTINGS})
     yield from timeout_problems("This process", celery_app().conf)
 
 
 @check("workers", REDIS)
 def workers() -> Iterator[Finding]:
-    """At least one worker is online, and all run the same release of Celery."""
+    """Check that a worker is online and that all run the same release of Celery."""
     beats = heartbeat.read_all()
     online = [beat for beat in beats if beat.online]
     if not online:
         yield warning("No worker is online", "celery -A zenith_site worker --queues default")
     for bad in heartbeat.unreadable():
         yield warning(
-            f"The heartbeat of worker {bad.name} cannot be read, and is passed over: {bad.reason}",
-            "find out who writes to Zenith's Redis; a worker of Zenith's replaces it within seconds",
+            f"The heartbeat of worker {bad.name} cannot be read and is ignored: {bad.reason}",
+            "find out what else writes to Zenith's Redis; a Zenith worker replaces its heartbeat within seconds",
         )
     for beat in beats:
         if not beat.online:
             yield warning(
-                f"Worker {beat.name} has not been heard of for {beat.heartbeat_age:.0f} s; its tasks are given to others",
-                "look at its log, and start it again",
+                f"Worker {beat.name} has sent no heartbeat for {beat.heartbeat_age:.0f} s; its tasks go back to their queues",
+                "check its log, and start it again",
             )
         elif beat.version != celery.__version__:
             yield warning(
-                f"Worker {beat.name} runs Celery {beat.version}, and this is {celery.__version__}",
-                "pip install -r requirements.txt there, and restart it",
+                f"Worker {beat.name} runs Celery {beat.version}; this process runs {celery.__version__}",
+                "run pip install -r requirements.txt there, and restart the worker",
             )
 
 
 @check("the workers' settings", REDIS)
 def worker_settings() -> Iterator[Finding]:
-    """Each worker runs with what the guarantees need; asked over Celery's remote control."""
+    """Check each worker's Celery settings, asked for over Celery's remote control."""
     online = [beat.name for beat in heartbeat.read_all() if beat.online]
-    found = configurations(online)
+    configuration_of = configurations(online)
     for name in online:
-        if name not in found:
-            yield warning(f"Worker {name} did not answer", "where its pool is solo it is only busy; else restart it")
+        if name not in configuration_of:
+            yield warning(f"Worker {name} did not answer", "if its pool is solo, it may just be busy; otherwise restart it")
             continue
-        yield from settings_problems(f"Worker {name}", found[name])
-        yield from timeout_problems(f"Worker {name}", found[name])
+        yield from settings_problems(f"Worker {name}", configuration_of[name])
+        yield from timeout_problems(f"Worker {name}", configuration_of[name])
 
 
 @check("recorders", REDIS)
 def recorders() -> Iterator[Finding]:
-    """Somebody reads the stream, and is not behind."""
+    """Check that a recorder reads the stream and is not behind."""
     if not stream.has_recorder(stream.ANYWHERE):
-        yield error("No recorder runs: nothing that workers do is recorded", START_ENGINE)
+        yield error("No recorder is running: what workers do is not recorded", START_ENGINE)
     lag = stream.lag()
     if lag > LATE:
         finding = error if lag > VERY_LATE else warning
-        yield finding(f"The recorders are {lag:.0f} s behind", f"one more of them: {START_ENGINE} --only recorder")
+        yield finding(f"The recorders are {lag:.0f} s behind", f"start another: {START_ENGINE} --only recorder")
     if unreadable := stream.unreadable_count():
         yield warning(
             f"{unreadable:,} reports could not be recorded and were set aside",
-            f"redis-cli XREVRANGE {keys.UNREADABLE} + - COUNT 5 says why; once they are of no use, DEL {keys.UNREADABLE}",
+            f"redis-cli XREVRANGE {keys.UNREADABLE} + - COUNT 5 shows why; to discard them, DEL {keys.UNREADABLE}",
         )
 
 
 @check("the relay", POSTGRESQL)
 def relay() -> Iterator[Finding]:
-    """What is due is sent."""
+    """Check that due tasks are sent."""
     due = backlog()
     if due.oldest_seconds > LATE:
         finding = error if due.oldest_seconds > VERY_LATE else warning
         yield finding(
-            f"{due.count:,} tasks are due and not on the broker, the first for {due.oldest_seconds:.0f} s",
-            f"{START_ENGINE} --only relay; where one runs its log says what it waits for",
+            f"{due.count:,} tasks are due but not on the broker, the oldest for {due.oldest_seconds:.0f} s",
+            f"{START_ENGINE} --only relay; if one is running, its log shows what it waits for",
         )
 
 
-@check("the engine's looks", POSTGRESQL)
+@check("load and queue samples", POSTGRESQL)
 def samples() -> Iterator[Finding]:
-    """Load and depth are sampled, without which charts stay empty."""
+    """Check that load and queue depth are sampled; without samples charts stay empty."""
     newest = LoadSample.objects.order_by("-minute").values_list("sampled_at", flat=True).first()
     if newest is None or (timezone.now() - newest).total_seconds() > NO_SAMPLES:
-        yield warning("Nobody samples load and queues", f"{START_ENGINE} (its part is called samples)")
+        yield warning("Load and queues are not sampled", f"{START_ENGINE}; if it runs with --only, add --only samples")
 
 
 @check("queues", POSTGRESQL, REDIS)
 def consumers() -> Iterator[Finding]:
-    """Whatever waits has somebody who takes it, and every queue can be read."""
+    """Check that every queue with messages has a worker and can be read."""
     for queue in queues.queues():
         if queue.now.unreadable:
             yield warning(
-                f"Queue {queue.name!r} cannot be read, and nothing is sent to it: Redis holds no list under its name",
-                why_reserved(queue.name)
-                or f"redis-cli TYPE {queue.name!r}; remove that key, or give one of the two another name",
+                f"Queue {queue.name!r} cannot be read, so nothing is sent to it: its key in Redis is not a list",
+                why_reserved(queue.name) or f"redis-cli TYPE {queue.name!r}; remove that key, or rename it or the queue",
             )
         if queue.now.depth and not queue.consumers and not queue.pause:
             yield warning(
-                f"{queue.now.depth:,} messages wait in queue {queue.name}, and no worker takes from it",
+                f"{queue.now.depth:,} messages wait in queue {queue.name}, but no worker consumes it",
                 f"celery -A zenith_site worker --queues {queue.name}",
             )
 
 
-def settings_problems(whose: str, found: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield which of WANTED somebody does not run with; what is not told is not judged."""
-    for name, (wanted, otherwise) in WANTED.items():
-        if name in found and found[name] != wanted:
+def settings_problems(whose: str, conf: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield each of REQUIRED_SETTINGS that has another value in `conf`; those that are missing are not judged."""
+    for name, (required, otherwise) in REQUIRED_SETTINGS.items():
+        if name in conf and conf[name] != required:
             yield error(
-                f"{whose} runs with {name} = {found[name]!r}: {otherwise}",
-                f"take CELERY_{name.upper()} out of your settings, or set it to {wanted!r}, and restart",
+                f"{whose} runs with {name} = {conf[name]!r}: {otherwise}",
+                f"remove CELERY_{name.upper()} from your settings, or set it to {required!r}, and restart",
             )
 
 
-def timeout_problems(whose: str, found: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is wrong with the time limits: a message must not count as forgotten while its task may run."""
-    limits = [found.get("task_time_limit"), *(getattr(task, "time_limit", None) for task in celery_app().tasks.values())]
+def timeout_problems(whose: str, conf: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with the time limits: a message must not be redelivered while its task may still run."""
+    limits = [conf.get("task_time_limit"), *(getattr(task, "time_limit", None) for task in celery_app().tasks.values())]
     longest = max([float(MAX_TIME_LIMIT), *(float(limit) for limit in limits if limit)])
-    visibility = (found.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
-    if not found.get("task_time_limit"):
-        yield warning(f"{whose} gives tasks no time limit: one that hangs keeps its slot for ever", "set CELERY_TASK_TIME_LIMIT")
+    visibility = (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
+    if not conf.get("task_time_limit"):
+        yield warning(
+            f"{whose} sets no time limit for tasks: a task that hangs keeps its slot forever", "set CELERY_TASK_TIME_LIMIT"
+        )
     if visibility <= longest:
         yield error(
-            f"{whose} takes a message for forgotten after {visibility:,.0f} s; tasks of up to {longest:,.0f} s may run twice",
-            f"CELERY_BROKER_TRANSPORT_OPTIONS = {{'visibility_timeout': {int(2 * longest)}}} for every process, and restart",
+            f"{whose} redelivers a message after {visibility:,.0f} s: tasks of up to {longest:,.0f} s may run twice",
+            f"set CELERY_BROKER_TRANSPORT_OPTIONS = {{'visibility_timeout': {int(2 * longest)}}} for every process, and restart",
         )

@@ -1,4 +1,4 @@
-"""What the engine does for tasks."""
+"""The engine's loops for tasks."""
 
 from tasks_app.dispatch import reconciler_loop, relay, replay_runner
 from tasks_app.maintenance import retention, samples

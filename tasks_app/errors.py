@@ -1,4 +1,4 @@
-"""What can go wrong with tasks, workers and queues, beside what can with any request."""
+"""The errors of tasks, workers and queues."""
 
 from http import HTTPStatus
 
@@ -6,15 +6,15 @@ from zenith_site.common.errors import InvalidInputError, StateConflictError, Zen
 
 
 class InvalidDispatchError(InvalidInputError):
-    """The dispatch asked for cannot be accepted; nothing was written."""
+    """The dispatch request is invalid; nothing was written."""
 
 
 class DrillsOffError(StateConflictError):
-    """A drill was to be sent where drills are off."""
+    """A drill was requested, but drills are off."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is a drill, which fails or crashes on purpose, and drills are off: ZENITH_DRILLS=true turns them on."
+            f"{name} is a drill: it fails or crashes on purpose. Drills are off; set ZENITH_DRILLS=true to turn them on."
         )
 
 
@@ -26,7 +26,7 @@ class IdempotencyConflictError(ZenithError):
 
 
 class WorkerUnknownError(ZenithError):
-    """No worker of this name has been heard of lately."""
+    """No worker with this name has sent a heartbeat recently."""
 
     status = HTTPStatus.NOT_FOUND
 
@@ -35,9 +35,9 @@ class WorkerUnknownError(ZenithError):
 
 
 class WorkerSilentError(ZenithError):
-    """A worker did not answer in time; it may still do what it was told."""
+    """A worker did not answer in time; it may still carry out the command."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
     def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(f"{name} did not answer within {seconds:g} s; it may still do it.")
+        super().__init__(f"{name} did not answer within {seconds:g} s; it may still carry out the command.")

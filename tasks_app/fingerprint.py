@@ -1,8 +1,8 @@
-"""Which failures are the same one: a fingerprint of what went wrong, blind to what varies.
+"""Fingerprints of failures, which are equal if the failures have the same cause.
 
-Two failures belong together when the same task raised the same exception, with the same message
-but for its numbers, names and places, from the same innermost function of the project's own code.
-Line numbers are left out: editing a file above the culprit must not split a group.
+Two failures belong together if the same task raised the same exception from the same innermost function of the project's own
+code, with messages that differ only in numbers, names and places. Line numbers are left out: editing a file above the
+failing line must not split a group.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ import json
 import re
 from typing import Final
 
-#: Characters of a message that are looked at, and that are kept.
+#: The most characters of a message that are read, and that are kept; and of a frame that are kept.
 LOOKED_AT: Final = 2000
 KEPT: Final = 500
 FRAME_KEPT: Final = 255
 
-# Each alternative needs a character (a digit, quote, slash, @ or backslash) that no placeholder has.
-# So every pass that changes a text leaves fewer of them, and `normalise` comes to an end.
+# Each alternative needs a character (a digit, quote, slash, @ or backslash) that no placeholder has. So every pass that
+# changes a text leaves fewer of them, and `normalise` terminates.
 _VARIABLE: Final = re.compile(
     r"""
     (?P<url>\b[a-z][a-z0-9+.-]{1,20}://[^\s'"<>]+)
@@ -31,19 +31,19 @@ _VARIABLE: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-#: A frame as Python prints it; in an exception group with a margin.
+#: A frame as Python prints it; in an exception group it has a margin.
 _FRAME: Final = re.compile(r'^[\s|+-]*File "([^"\n]+)", line \d+, in (.+?)\s*$', re.MULTILINE)
 _FOREIGN: Final = re.compile(r"[\\/](?:site-packages|dist-packages)[\\/]|[\\/]lib[\\/](?:python\d|pypy)|^<", re.IGNORECASE)
 
 
 def normalise(message: str) -> str:
-    """Return a message with a placeholder for whatever may differ from one failure to the next.
+    """Return a message with placeholders for the parts that vary from one failure to the next.
 
-    Never longer than `KEPT` characters; what is normalised already comes back as it is.
+    At most `KEPT` characters; a normalised message is returned unchanged.
     """
     text = message[:LOOKED_AT]
     while True:
-        replaced = " ".join(_VARIABLE.sub(lambda found: f"<{found.lastgroup}>", text).split())
+        replaced = " ".join(_VARIABLE.sub(lambda match: f"<{match.lastgroup}>", text).split())
         replaced = replaced[:KEPT].rstrip()
         if replaced == text:
             return text
@@ -51,14 +51,14 @@ def normalise(message: str) -> str:
 
 
 def is_foreign(file: str) -> bool:
-    """Whether a frame's file is a library's (Python's own, or installed) and not the project's."""
+    """Return whether a frame's file belongs to a library (installed, or Python's own) and not to the project."""
     return _FOREIGN.search(file) is not None
 
 
 def own_frame(traceback: str) -> str:
     """Return the innermost frame of the project's own code, as `directory/file.py function`.
 
-    Where every frame is a library's, the innermost of them; where there is none, nothing.
+    If all frames are a library's, the innermost of those; an empty text if there are no frames.
     """
     frames = _FRAME.findall(traceback)
     own = [frame for frame in frames if not is_foreign(frame[0])]
@@ -70,7 +70,7 @@ def own_frame(traceback: str) -> str:
 
 
 def fingerprint(task_name: str, error_type: str, message: str, frame: str) -> str:
-    """Return 32 hexadecimal digits that are equal for failures that belong together.
+    """Return 32 hexadecimal digits that are equal for failures with the same cause.
 
     `message` and `frame` come from `normalise` and `own_frame`.
     """

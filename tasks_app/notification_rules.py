@@ -1,4 +1,4 @@
-"""What people are told of tasks, workers and queues."""
+"""The notification rules of tasks, workers and queues."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -20,7 +20,7 @@ from zenith_site.notify.rules import Rule, page, register
 from zenith_worker.wire import clearing, stream
 from zenith_worker.wire.heartbeat import read_all, unreadable
 
-#: Causes of failures that one look takes up; a storm of different errors is not hundreds of notifications at once.
+#: The most causes that one pass reports: a storm of different errors must not send hundreds of notifications at once.
 MAX_CAUSES: Final = 50
 #: How old the newest sample of a queue may be.
 SAMPLED_WITHIN: Final = timedelta(minutes=2)
@@ -39,10 +39,10 @@ def _dead_letters(open_keys: frozenset[str]) -> Evaluation:
         .order_by("-newest_at")
     )  # fmt: skip
     recent = [Failures(**{**row, "message": mask_text(row["message"])}) for row in rows]
-    # Those that are open are seen to their end, however many are newer.
-    taken = [found for number, found in enumerate(recent) if number < MAX_CAUSES or found.fingerprint in open_keys]
-    left = dict(undecided.filter(fingerprint__in=open_keys).values_list("fingerprint").annotate(Count("id")))
-    return decisions.dead_letters(taken, left, open_keys, page("tasks:dead_letter_group"), duration(quiet))
+    # Causes with an open notification are always reported, however many are newer.
+    reported = [cause for number, cause in enumerate(recent) if number < MAX_CAUSES or cause.fingerprint in open_keys]
+    remaining = dict(undecided.filter(fingerprint__in=open_keys).values_list("fingerprint").annotate(Count("id")))
+    return decisions.dead_letters(reported, remaining, open_keys, page("tasks:dead_letter_group"), duration(quiet))
 
 
 def _workers_lost(open_keys: frozenset[str]) -> Evaluation:
@@ -71,12 +71,12 @@ def _set_aside(open_keys: frozenset[str]) -> Evaluation:
     found = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
     newest = stream.newest_unreadable()
     if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
-        found["A report or a message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
+        found["A report or message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
     return decisions.set_aside(found, open_keys, page_path("tasks:events"))
 
 
 def _tasks_of_worker(name: str) -> str:
-    # The page of a worker that is gone is, too, after five minutes; what it ran stays.
+    # A lost worker's own page disappears after five minutes; the list of its tasks stays.
     return tasks_with("worker", name)
 
 

@@ -1,4 +1,4 @@
-"""Where workers run: whoever makes workers registers what it knows of them, which the pages of tasks and workers show."""
+"""The nodes that workers run in, for the pages of tasks and workers; the apps that create workers register sources for them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class NodeSeen:
     """The node that a worker runs in.
 
     Attributes:
-        death: how its container ended by itself the last time, in a few words, such as `out of memory (137)`.
-        log_tail: the last lines that a container wrote which has ended, masked.
+        death: how its container last ended by itself, in a few words, such as `out of memory (137)`.
+        log_tail: the last log lines of a container that has ended, masked.
     """
 
     id: UUID
@@ -26,18 +26,18 @@ class NodeSeen:
     log_tail: str
 
 
-#: Given names of workers, returns the nodes of those that it made, by the worker's name. May raise django.db.Error.
+#: Returns, given names of workers, the nodes of those that it created, by the worker's name. May raise django.db.Error.
 Source = Callable[[Iterable[str]], dict[str, NodeSeen]]
 _SOURCES: Final[list[Source]] = []
 
 
 def register(source: Source) -> None:
-    """Have a source asked."""
+    """Register a source of nodes."""
     if source not in _SOURCES:
         _SOURCES.append(source)
 
 
 def of_workers(names: Iterable[str]) -> dict[str, NodeSeen]:
-    """Return the nodes of these workers by the worker's name; a worker that runs in none is left out. Raises django.db.Error."""
-    wanted = list(names)
-    return {name: node for source in _SOURCES for name, node in source(wanted).items()}
+    """Return the nodes of these workers by the worker's name; workers without a node are left out. Raises django.db.Error."""
+    worker_names = list(names)
+    return {name: node for source in _SOURCES for name, node in source(worker_names).items()}

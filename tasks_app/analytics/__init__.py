@@ -1,1 +1,1 @@
-"""What charts and exports read: windows, rollups and samples."""
+"""Figures for charts and exports: windows, rollups and samples."""

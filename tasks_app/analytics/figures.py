@@ -1,8 +1,8 @@
-"""What the charts show: outcomes, runtimes, waiting times and load over a window, from rollups and samples."""
+"""Figures for charts: outcomes, runtimes, waiting times and load over a window, from rollups and samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -12,19 +12,19 @@ from django.db.models import Count
 from tasks_app.analytics import rollups
 from tasks_app.analytics.rollups import Totals, Which
 from tasks_app.analytics.window import Preset, TimeWindow, span_of
-from tasks_app.maintenance.compaction import Watermarks
+from tasks_app.maintenance.compaction import Watermarks, utc_datetime
 from tasks_app.models import Task
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import OPEN, Status
 
 WEEKDAYS: Final = tuple(range(1, 8))
-#: Days that a heat map by day may have.
+#: The most days of a heat map by date.
 MAX_DAYS: Final = 92
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of one window. `open_by_status` is of now."""
+    """The figures of one window. `open_by_status` counts open tasks now."""
 
     totals: Totals
     span: TimeWindow
@@ -32,7 +32,7 @@ class Stats:
 
     @property
     def by_status(self) -> dict[str, int]:
-        """How many tasks are in each status: those that ended in the window, and those that are open now."""
+        """The number of tasks in each status: those that ended in the window, and those open now."""
         ended = {
             Status.SUCCESS: self.totals.succeeded, Status.FAILURE: self.totals.failed, Status.REVOKED: self.totals.revoked,
         }  # fmt: skip
@@ -45,28 +45,28 @@ class Stats:
 
 
 def stats(window: Preset) -> Stats:
-    """Return the figures of a preset, in three queries (four for all that is kept)."""
+    """Return the figures of a preset, in three queries (four for `all`)."""
     span = span_of(window)
     opened = Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
     return Stats(rollups.total(span, Which()), span, dict(opened))
 
 
-def series(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
-    """Return what ended in each step, also where nothing did. Two queries."""
-    found = rollups.by_step(span, which, known=known)
-    return [(_moment(start), found.get(start) or Totals()) for start in span.starts()]
+def series(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
+    """Return the totals of each step, including empty ones. Two queries."""
+    totals_of = rollups.by_step(span, selection, known=known)
+    return [(utc_datetime(start), totals_of.get(start) or Totals()) for start in span.starts()]
 
 
 def series_of(
-    span: TimeWindow, which: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
 ) -> dict[str, list[Totals]]:
-    """Return the same for each of some task names or queues (`by` is "task" or "queue"). Two queries.
+    """Return such a series for each of some task names or queues (`by` is "task" or "queue"). Two queries.
 
-    Without `histograms` there are no percentiles, and it takes a fifth of the time.
+    Without `histograms` there are no percentiles, but it takes a fifth of the time.
     """
     column = "name" if by == "task" else "queue"
-    found = rollups.by_name_and_step(span, which, column, names, histograms=histograms, known=known)
-    return {name: [found.get((name, start)) or Totals() for start in span.starts()] for name in names}
+    totals_of = rollups.by_name_and_step(span, selection, column, names, histograms=histograms, known=known)
+    return {name: [totals_of.get((name, start)) or Totals() for start in span.starts()] for name in names}
 
 
 def summed(points: Iterable[tuple[datetime, Totals]]) -> Totals:
@@ -75,7 +75,7 @@ def summed(points: Iterable[tuple[datetime, Totals]]) -> Totals:
 
 
 class Order(StrEnum):
-    """What comes first in a summary."""
+    """The order of a summary."""
 
     BUSIEST = "busiest"
     SLOWEST = "slowest"
@@ -96,28 +96,28 @@ _KEYS: Final[dict[Order, Any]] = {
 
 
 def summary(
-    span: TimeWindow, which: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
 ) -> list[tuple[str, Totals]]:
-    """Return the sums of each task name or queue (`by`), the first `limit` in that order. Two queries."""
-    found = rollups.by_task(span, which, known=known) if by == "task" else rollups.by_queue(span, which, known=known)
-    return _ranked(found, order, limit)
+    """Return the totals of each task name or queue (`by`), the first `limit` in that order. Two queries."""
+    totals_of = rollups.by_task(span, selection, known=known) if by == "task" else rollups.by_queue(span, selection, known=known)
+    return _ranked(totals_of, order, limit)
 
 
 def summaries(
-    span: TimeWindow, which: Which, *, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, order: Order, limit: int, known: Watermarks | None = None
 ) -> tuple[list[tuple[str, Totals]], list[tuple[str, Totals]]]:
-    """Return both, of the tasks and of the queues, from one reading. Two queries."""
+    """Return the summaries of the tasks and of the queues, in two queries for both."""
     tasks: dict[str, Totals] = {}
     queues: dict[str, Totals] = {}
-    for pair, totals in rollups.by_pair(span, which, known=known).items():
+    for pair, totals in rollups.by_pair(span, selection, known=known).items():
         for table, name in zip((tasks, queues), pair, strict=True):
             table[name] = table[name] + totals if name in table else totals
     return _ranked(tasks, order, limit), _ranked(queues, order, limit)
 
 
-def _ranked(found: Mapping[str, Totals], order: Order, limit: int) -> list[tuple[str, Totals]]:
+def _ranked(totals_of: Mapping[str, Totals], order: Order, limit: int) -> list[tuple[str, Totals]]:
     key = _KEYS[order]
-    return sorted(sorted(found.items()), key=lambda item: key(item[1]), reverse=True)[:limit]
+    return sorted(sorted(totals_of.items()), key=lambda item: key(item[1]), reverse=True)[:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +129,16 @@ class HeatRow:
     failed: list[int]
 
 
-def heat_map(span: TimeWindow, which: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
-    """Return when work was done: rows of 24 hours in a time zone, by date (those with anything) or by weekday. Two queries."""
-    found = rollups.by_hour(span, which, day="date" if by_date else "isodow", zone=zone, known=known)
-    days = sorted({day for day, _ in found})[-MAX_DAYS:] if by_date else WEEKDAYS
+def heat_map(span: TimeWindow, selection: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
+    """Return when tasks ended: rows of 24 hours in a time zone, by date (without empty dates) or by weekday. Two queries."""
+    totals_of = rollups.by_hour(span, selection, day="date" if by_date else "isodow", zone=zone, known=known)
+    days = sorted({day for day, _ in totals_of})[-MAX_DAYS:] if by_date else WEEKDAYS
     none = Totals()
     return [
         HeatRow(
             day,
-            [found.get((day, hour), none).finished for hour in range(24)],
-            [found.get((day, hour), none).failed for hour in range(24)],
+            [totals_of.get((day, hour), none).finished for hour in range(24)],
+            [totals_of.get((day, hour), none).failed for hour in range(24)],
         )
         for day in days
     ]
@@ -146,7 +146,7 @@ def heat_map(span: TimeWindow, which: Which, *, by_date: bool, zone: str, known:
 
 @dataclass(frozen=True, slots=True)
 class LoadPoint:
-    """One step of the efficiency and load chart; None where nothing finished or nobody looked."""
+    """One step of the efficiency and load chart; None if no task finished or there is no sample."""
 
     at: datetime
     success_rate: float | None
@@ -164,9 +164,9 @@ _LOAD: Final = statements(__file__)["load"]
 
 
 def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
-    """Return the success rate and how busy the workers were, step by step. Three queries.
+    """Return the success rate and the load of the workers, step by step. Three queries.
 
-    Or one, where the caller has read the outcomes, by the start of their step, already.
+    Only one if the caller passes the outcomes by the start of their step.
     """
     outcomes = rollups.by_step(span, Which(), histograms=False) if outcomes is None else outcomes
     with connection.cursor() as cursor:
@@ -174,13 +174,9 @@ def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list
         samples = {row[0]: row[1:] for row in cursor.fetchall()}
     return [
         LoadPoint(
-            _moment(start),
+            utc_datetime(start),
             outcomes[start].success_rate if start in outcomes else None,
             *samples.get(start, (None, None, None)),
         )
         for start in span.starts()
     ]
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,16 +1,16 @@
-"""Everything that ever ended, by task and queue: counters that only rise, whatever retention takes away.
+"""Totals of all time by task and queue: counters that only increase, whatever retention removes.
 
-1. The sum is over days, quarters and minutes (rollups.py). Retention removes minutes and quarters only once their day is
-   summed up, and days stay for ever, so removing them changes no sum.
-2. Years of days are not added up for every scrape: what is older than two hours or so is kept in memory (`settled`) and added
-   up anew every few minutes, because late reports still change it. Both parts only rise, and so does their sum.
-3. At most so many pairs of task and queue are told apart: those that were seen first. One that is seen later, on the same day
-   or after, counts as "(other)" and never comes out of it again, so that counter only rises as well.
+1. They sum up days, quarters and minutes (rollups.py). Retention removes minutes and quarters only once their day is summed
+   up, and days are kept forever, so removing rows does not change the sums.
+2. Years of days are not added up for every scrape: totals older than about two hours are cached (`settled`) and added up again
+   every few minutes, since late reports still change them. Both parts only increase, and so does their sum.
+3. The number of pairs of task and queue is limited: the first ones are told apart. A later pair counts as "(other)" and never
+   leaves it, so that counter only increases as well.
 """
 
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Final
 
 from tasks_app.analytics import rollups
@@ -21,14 +21,13 @@ from tasks_app.maintenance.compaction import DAY, watermarks
 Pair = tuple[str, str]
 
 OTHER: Final = ("(other)", "(other)")
-#: Seconds after which the settled part is added up anew.
+#: Seconds after which the settled part is added up again.
 SETTLED_FOR: Final = 300.0
-_ADDED: Final = tuple(item.name for item in fields(Totals) if item.name not in ("runtimes", "waits"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """Everything before a time (Unix time in seconds), and when that was added up."""
+    """The totals before a time (`until`, in Unix time), and when they were added up (`at`)."""
 
     until: int = 0
     totals: dict[Pair, Totals] = field(default_factory=dict)
@@ -37,34 +36,24 @@ class _Settled:
 
 
 class Lifetime:
-    """The counters of one process; any thread may ask."""
+    """The counters of one process; thread-safe."""
 
     def __init__(self) -> None:
         self._settled = _Settled()
         self._lock = threading.Lock()
 
     def totals(self, most: int) -> dict[Pair, Totals]:
-        """Return the sums by task and queue, of `most` pairs and OTHER. Two queries, now and then six. Raises django.db.Error."""
+        """Return the totals by task and queue, of `most` pairs and OTHER. Two queries, sometimes six. Raises django.db.Error."""
         with self._lock:
             if time.monotonic() - self._settled.at > SETTLED_FOR:
                 self._settled = _settle()
             settled = self._settled
-        # Finished "tomorrow" is possible: the time is that of a worker's clock.
+        # A task may have finished "tomorrow", by its worker's clock.
         fresh = TimeWindow(settled.until, int(time.time()) + DAY, DAY)
-        found = dict(settled.totals)
+        totals_of = dict(settled.totals)
         for pair, totals in rollups.by_pair(fresh).items():
-            found[pair] = add(found[pair], totals) if pair in found else totals
-        return found if len(found) <= most else _bounded(found, _first_days(settled, fresh), most)
-
-
-def add(one: Totals, other: Totals) -> Totals:
-    """Return the sum of two."""
-    sums = {name: getattr(one, name) + getattr(other, name) for name in _ADDED}
-    return Totals(
-        **sums,
-        runtimes=[mine + theirs for mine, theirs in zip(one.runtimes, other.runtimes, strict=True)],
-        waits=[mine + theirs for mine, theirs in zip(one.waits, other.waits, strict=True)],
-    )
+            totals_of[pair] = totals_of[pair] + totals if pair in totals_of else totals
+        return totals_of if len(totals_of) <= most else _bounded(totals_of, _first_days(settled, fresh), most)
 
 
 def _settle() -> _Settled:
@@ -77,12 +66,10 @@ def _first_days(settled: _Settled, fresh: TimeWindow) -> dict[Pair, int]:
     return {**rollups.first_days(fresh), **settled.days}
 
 
-def _bounded(found: dict[Pair, Totals], days: dict[Pair, int], most: int) -> dict[Pair, Totals]:
-    """Return the pairs that were seen first, and the sum of the others."""
-    # One that appeared between the queries is the newest of all.
-    ranked = sorted(found, key=lambda pair: (days.get(pair, float("inf")), pair))
-    kept = {pair: found[pair] for pair in ranked[:most]}
-    rest = Totals()
-    for pair in ranked[most:]:
-        rest = add(rest, found[pair])
+def _bounded(totals_of: dict[Pair, Totals], days: dict[Pair, int], most: int) -> dict[Pair, Totals]:
+    """Return the totals of the first `most` pairs, and the sum of the others as OTHER."""
+    # A pair that appeared between the queries is the newest.
+    ranked = sorted(totals_of, key=lambda pair: (days.get(pair, float("inf")), pair))
+    kept = {pair: totals_of[pair] for pair in ranked[:most]}
+    rest = sum((totals_of[pair] for pair in ranked[most:]), start=Totals())
     return {**kept, OTHER: rest}

@@ -1,5 +1,5 @@
 -- load --
--- How busy the workers were, step by step, each a range of the index: over a month it takes half the time of grouping all minutes.
+-- The workers' load, step by step, each a range of the index: over a month that takes half the time of grouping all minutes.
 SELECT start, found.* FROM unnest(%(starts)s::bigint[]) AS start CROSS JOIN LATERAL (
     SELECT sum(workers)::float8 / sum(looks), sum(slots)::float8 / sum(looks), sum(busy)::float8 / sum(looks)
     FROM tasks_app_loadsample

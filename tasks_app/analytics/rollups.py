@@ -1,71 +1,74 @@
-"""Reading the rollups: of a window, what is summed up already by day, three hours, quarter and, where a step is too short for
-those, five minutes; and the minutes of the rest.
+"""Read totals from the rollups: days, three hours, quarters and, if a step is too short for those, five minutes, as far as they
+are summed up; and minutes for the rest.
 
-A month then takes some hundred rows, whatever ran in it. Never a scan of tasks. How far the summing up has come (`known`) is
-one query; who reads several things passes it on.
+So a month takes a few hundred rows, whatever ran in it, and never a scan of tasks. The watermarks (`known`) cost one query; a
+caller that reads several figures passes them on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
 from tasks_app.analytics.window import TimeWindow
-from tasks_app.maintenance.compaction import DAY, FIVE_MINUTES, LENGTHS, MINUTE, QUARTER, Watermarks, histogram_sum, watermarks
+from tasks_app.maintenance.compaction import (
+    COLUMNS,
+    COUNT_SUMS,
+    DAY,
+    FIVE_MINUTES,
+    HISTOGRAM_SUMS,
+    LENGTHS,
+    MINUTE,
+    QUARTER,
+    Watermarks,
+    watermarks,
+)
 from tasks_app.models import PeriodRollup
-from tasks_app.recording.rollups import BUCKETS, percentile
+from tasks_app.models.rollup import COUNT_COLUMNS
+from tasks_app.recording.rollups import Tally, percentile
 from tasks_app.search.parser import quoted
 
 
 @dataclass(slots=True)
-class Totals:
-    """What ended, how long it ran, and how long it had waited."""
-
-    succeeded: int = 0
-    failed: int = 0
-    revoked: int = 0
-    retried: int = 0
-    runtime_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-    waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+class Totals(Tally):
+    """The counts of a window or of a part of it, with the figures that follow from them."""
 
     @property
     def finished(self) -> int:
-        """Tasks that succeeded or gave up."""
+        """Tasks that succeeded or failed."""
         return self.succeeded + self.failed
 
     @property
     def success_rate(self) -> float | None:
-        """Percent of the finished that succeeded; None where none finished."""
+        """The percentage of finished tasks that succeeded; None if none finished."""
         return 100 * self.succeeded / self.finished if self.finished else None
 
     @property
     def runtime_mean(self) -> float | None:
-        """Seconds that a run took on average."""
+        """The mean runtime in seconds."""
         runs = sum(self.runtimes)
         return self.runtime_seconds / runs if runs else None
 
     @property
     def waiting_mean(self) -> float | None:
-        """Seconds that a task waited on average."""
+        """The mean waiting time in seconds."""
         runs = sum(self.waits)
         return self.waiting_seconds / runs if runs else None
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(
-            **{name: getattr(self, name) + getattr(other, name) for name in _COUNTS},
+            **{name: getattr(self, name) + getattr(other, name) for name in COUNT_COLUMNS},
             runtimes=[mine + theirs for mine, theirs in zip(self.runtimes, other.runtimes, strict=True)],
             waits=[mine + theirs for mine, theirs in zip(self.waits, other.waits, strict=True)],
         )
 
     def runtime(self, share: float) -> float | None:
-        """Return the seconds within which that share of the runs was over."""
+        """Return a percentile of the runtimes in seconds; `share` is from 0 to 1."""
         return percentile(self.runtimes, share)
 
     def waiting(self, share: float) -> float | None:
-        """Return the seconds within which that share of the tasks was started."""
+        """Return a percentile of the waiting times in seconds; `share` is from 0 to 1."""
         return percentile(self.waits, share)
 
 
@@ -78,59 +81,55 @@ class Which:
 
     @property
     def terms(self) -> list[str]:
-        """The same as terms of the search language."""
+        """The filter as terms of the search language."""
         return [f"{key}:{quoted(value)}" for key, value in (("name", self.task), ("queue", self.queue)) if value]
 
     def scope(self, by: Sequence[str]) -> PeriodRollup.Scope:
-        """Return the coarsest rows that still tell these apart."""
+        """Return the coarsest scope of rows that still tells the columns `by` apart."""
         if self.task or "name" in by:
             return PeriodRollup.Scope.TASK
         return PeriodRollup.Scope.QUEUE if self.queue or "queue" in by else PeriodRollup.Scope.ALL
 
 
-_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
-_COLUMNS: Final = ", ".join((*_COUNTS, "runtime_histogram", "waiting_histogram"))
-_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
-_HISTOGRAMS: Final = f"{histogram_sum('runtime_histogram')}, {histogram_sum('waiting_histogram')}"
+def total(span: TimeWindow, selection: Which) -> Totals:
+    """Return the totals of a whole window. Two queries."""
+    return _read(span, selection, (), "", DAY).get((), Totals())
 
 
-def total(span: TimeWindow, which: Which) -> Totals:
-    """Return everything of a window in one sum. Two queries."""
-    return _read(span, which, (), "", DAY).get((), Totals())
-
-
-def by_step(span: TimeWindow, which: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
-    """Return the sums of each step by its start; steps without anything are left out. Two queries."""
-    found = _read(span, which, (_step(span),), "", span.step, histograms=histograms, known=known)
-    return {key[0]: totals for key, totals in found.items()}
+def by_step(span: TimeWindow, selection: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
+    """Return the totals of each step by its start; empty steps are left out. Two queries."""
+    rows = _read(span, selection, (_step(span),), "", span.step, histograms=histograms, known=known)
+    return {key[0]: totals for key, totals in rows.items()}
 
 
 def by_name_and_step(
-    span: TimeWindow, which: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
 ) -> dict[tuple[str, int], Totals]:
-    """Return the sums of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
-    found = _read(span, which, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
-    return {(key[0], key[1]): totals for key, totals in found.items()}
+    """Return the totals of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
+    rows = _read(span, selection, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
+    return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
-def by_task(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
-    """Return the sums of each task name. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("name",), "name", DAY, known=known).items()}
+def by_task(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+    """Return the totals of each task name. Two queries."""
+    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, known=known).items()}
 
 
-def by_queue(span: TimeWindow, which: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
-    """Return the sums of each queue. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, which, ("queue",), "queue", DAY, known=known).items()}
+def by_queue(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+    """Return the totals of each queue. Two queries."""
+    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, known=known).items()}
 
 
-def by_pair(span: TimeWindow, which: Which | None = None, *, known: Watermarks | None = None) -> dict[tuple[str, str], Totals]:
-    """Return the sums of each task name on each queue. Two queries."""
-    found = _read(span, which or Which(), ("name", "queue"), "name", DAY, known=known)
-    return {(key[0], key[1]): totals for key, totals in found.items()}
+def by_pair(
+    span: TimeWindow, selection: Which | None = None, *, known: Watermarks | None = None
+) -> dict[tuple[str, str], Totals]:
+    """Return the totals of each task name on each queue. Two queries."""
+    rows = _read(span, selection or Which(), ("name", "queue"), "name", DAY, known=known)
+    return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
 def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
-    """Return the day (counted from the epoch) on which each task name was first counted on each queue. Two queries."""
+    """Return the day (since the epoch) on which each task name was first counted on each queue. Two queries."""
     parts = _parts(span, Which(), PeriodRollup.Scope.TASK, DAY)
     if not parts:
         return {}
@@ -141,16 +140,18 @@ def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
 
 
 def by_hour(
-    span: TimeWindow, which: Which, *, day: str, zone: str, known: Watermarks | None = None
+    span: TimeWindow, selection: Which, *, day: str, zone: str, known: Watermarks | None = None
 ) -> dict[tuple[Any, int], Totals]:
-    """Return counts by day (a date or the number of the weekday, from 1 for Monday) and hour in a time zone. Two queries.
+    """Return totals by day and hour in a time zone, without histograms. Two queries.
 
-    `day` is "date" or "isodow".
+    `day` is "date", or "isodow" for the number of the weekday, from 1 for Monday.
     """
     local = "(at AT TIME ZONE %(zone)s)"
     first = f"{local}::date" if day == "date" else f"date_part('isodow', {local})::int"
-    found = _read(span, which, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone)
-    return {(key[0], key[1]): totals for key, totals in found.items()}
+    rows = _read(
+        span, selection, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone
+    )
+    return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
 def _step(span: TimeWindow) -> str:
@@ -159,7 +160,7 @@ def _step(span: TimeWindow) -> str:
 
 def _read(
     span: TimeWindow,
-    which: Which,
+    selection: Which,
     groups: Sequence[str],
     by: str,
     longest: int,
@@ -169,37 +170,39 @@ def _read(
     known: Watermarks | None = None,
     **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
-    """Sum up a window by SQL expressions over `at`, `name` and `queue`.
+    """Return the totals of a window, grouped by SQL expressions over `at`, `name` and `queue`.
 
-    `longest` is a length that every row's period has to divide, so that no row belongs to two groups. With `names`, only what
-    is `by` one of them counts.
+    `longest` is a length that every row's period must divide, so that no row belongs to two groups. With `names`, only rows
+    whose column `by` is one of them count.
     """
-    scope = which.scope((by,))
+    scope = selection.scope((by,))
     only = f"{by} = ANY(%(names)s)" if names is not None else ""
-    parts = _parts(span, which, scope, longest, only, known)
+    parts = _parts(span, selection, scope, longest, only, known)
     if not parts:
         return {}
-    selected = ", ".join([*groups, _SUMS, *((_HISTOGRAMS,) if histograms else ())])
+    selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
-        cursor.execute(query, {**parameters, "task": which.task, "queue": which.queue, "names": list(names or ())})
+        cursor.execute(query, {**parameters, "task": selection.task, "queue": selection.queue, "names": list(names or ())})
         rows = cursor.fetchall()
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
 
 
 def _parts(
-    span: TimeWindow, which: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
+    span: TimeWindow, selection: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
 ) -> str:
-    """Return the SELECTs whose rows make up a window; empty where it is."""
+    """Return the SELECTs whose rows make up a window; an empty text for an empty window."""
     pieces = cover(span.since, span.until, longest, known or watermarks(), tasks=scope == PeriodRollup.Scope.TASK)
-    return " UNION ALL ".join(_part(*piece, which, scope, only) for piece in pieces)
+    return " UNION ALL ".join(_part(*piece, selection, scope, only) for piece in pieces)
 
 
-def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollup.Scope, only: str) -> str:
-    """Return the SELECT of one piece; the numbers are ours, the names are parameters."""
+def _part(seconds: int, since: int, until: int, selection: Which, scope: PeriodRollup.Scope, only: str) -> str:
+    """Return the SELECT of one piece; numbers are computed here, and names are parameters."""
     conditions = [
-        name for name, value in (("name = %(task)s", which.task), ("queue = %(queue)s", which.queue), (only, only)) if value
+        name
+        for name, value in (("name = %(task)s", selection.task), ("queue = %(queue)s", selection.queue), (only, only))
+        if value
     ]
     if seconds == MINUTE:
         table, at = "tasks_app_minuterollup", "minute"
@@ -207,25 +210,25 @@ def _part(seconds: int, since: int, until: int, which: Which, scope: PeriodRollu
         table, at = "tasks_app_periodrollup", "start"
         conditions += [f"seconds = {seconds}", f"scope = {scope.value}"]
     conditions += [f"{at} >= to_timestamp({since})", f"{at} < to_timestamp({until})"]
-    return f"SELECT {at} AS at, name, queue, {_COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
+    return f"SELECT {at} AS at, name, queue, {COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
 def cover(since: int, until: int, longest: int, known: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:
-    """Return pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
+    """Return the pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
 
-    A row is used only where it lies in the window as a whole, its time is summed up, and its length divides `longest`.
-    Five minutes do not tell `tasks` apart, and stand in where a quarter is too long.
+    A row is used only if it lies entirely in the window, its period is summed up, and its length divides `longest`. Rows of five
+    minutes do not tell `tasks` apart, and are used if a quarter is too long.
     """
     pieces = [(MINUTE, since, until)]
     for seconds in LENGTHS:
-        wanted = seconds != FIVE_MINUTES or (longest % QUARTER and not tasks)
-        if wanted and longest % seconds == 0:
+        usable = seconds != FIVE_MINUTES or (longest % QUARTER and not tasks)
+        if usable and longest % seconds == 0:
             pieces = [part for piece in pieces for part in _split(piece, seconds, known.of(seconds))]
     return pieces
 
 
 def _split(piece: tuple[int, int, int], seconds: int, done: int) -> list[tuple[int, int, int]]:
-    """Put longer rows into the middle of a piece, where it has a middle. What is longer than quarters is made of them."""
+    """Use longer rows for the middle of a piece, if it has one. Rows longer than quarters replace quarters only."""
     length, since, until = piece
     first, last = -(-since // seconds) * seconds, min(until, done) // seconds * seconds
     if first >= last or (seconds > QUARTER and length == MINUTE):

@@ -1,4 +1,4 @@
-"""The last hour in twelve steps: the small drawings in the Overview's counters, from samples and rollups."""
+"""The last hour in twelve steps, for the sparklines of the Overview's counters, from samples and rollups."""
 
 import time
 from collections.abc import Sequence
@@ -34,18 +34,18 @@ _LAST_HOUR: Final = statements(__file__)["last_hour"]
 
 
 def condensed(values: Sequence[float]) -> list[float]:
-    """Return a series in so few steps, each the sum of some of its own."""
+    """Return a series in at most STEPS steps, each the sum of some values."""
     size = -(-len(values) // STEPS)
     return [sum(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 def last_hour() -> Sparks:
-    """Return the last hour up to now. One query, of some hundred rows."""
+    """Return the last hour up to now. One query, of a few hundred rows."""
     since = int(time.time()) // STEP * STEP - (STEPS - 1) * STEP
-    found = Sparks()
+    sparks = Sparks()
     with connection.cursor() as cursor:
         cursor.execute(_LAST_HOUR, {"since": since, "length": STEP})
         for name, step, value in cursor.fetchall():
             if step < STEPS:
-                getattr(found, name)[step] = value
-    return found
+                getattr(sparks, name)[step] = value
+    return sparks

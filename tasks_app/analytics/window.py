@@ -1,4 +1,4 @@
-"""Which time a chart shows, and in how many steps: the same parameters on pages and in the API."""
+"""The time range of a chart and its steps: the same parameters on pages and in the API."""
 
 import time
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from tasks_app.search.parameters import FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 HOUR: Final = 3600
-#: Points that one series may have, and that an automatic step aims at.
+#: The most points of one series, and the number that an automatic step aims at.
 MAX_POINTS: Final = 500
 WANTED_POINTS: Final = 120
-#: The longest time that can be asked for, in seconds.
+#: The longest time range, in seconds.
 MAX_SPAN: Final = 10 * 366 * DAY
 
 
 class Preset(StrEnum):
-    """A time that ends now; `all` begins with what is kept."""
+    """A time range that ends now; `all` begins with the oldest figures kept."""
 
     M15 = "15m"
     H1 = "1h"
@@ -34,7 +34,7 @@ class Preset(StrEnum):
 
 
 class Bucket(StrEnum):
-    """The length of a step; days and longer ones begin at midnight UTC."""
+    """The length of a step; steps of a day or longer begin at midnight UTC."""
 
     M1 = "1m"
     M5 = "5m"
@@ -50,7 +50,7 @@ class Bucket(StrEnum):
 
 
 _UNITS: Final = {"m": MINUTE, "h": HOUR, "d": DAY}
-# Minutes go only once their day is summed up, so nothing else can be older than both.
+# Minutes are removed only once their day is summed up, so nothing is older than these two.
 _OLDEST: Final = f"""
     SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
         (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = {DAY} AND scope = 2)))::bigint
@@ -58,13 +58,13 @@ _OLDEST: Final = f"""
 
 
 def seconds_of(name: Preset | Bucket) -> int:
-    """Return the length that a name stands for, in seconds; not of `all`."""
+    """Return the length of a preset (except `all`) or bucket, in seconds."""
     return int(name[:-1]) * _UNITS[name[-1]]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Whole minutes from `since` up to but without `until`, in Unix time, and the length of a step."""
+    """Whole minutes from `since` to `until` (exclusive), in Unix time, and the length of a step."""
 
     since: int
     until: int
@@ -72,43 +72,45 @@ class TimeWindow:
 
     @property
     def minutes(self) -> float:
-        """How long it is."""
+        """The length in minutes, at least one."""
         return max(1.0, (self.until - self.since) / MINUTE)
 
     def starts(self) -> range:
-        """Return when each step begins."""
+        """Return the start of each step."""
         return range(self.since // self.step * self.step, self.until, self.step)
 
 
 def span_of(window: Preset) -> TimeWindow:
-    """Return the time of a preset, in one step. Asks PostgreSQL for `all` only."""
+    """Return the window of a preset, in one step. One query for `all`, none otherwise."""
     return _span(*_ends(window), None)
 
 
 class Window(BaseModel):
-    """A preset, or a time of one's own."""
+    """A time range: a preset, or `since` and `until`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: Preset | None = Field(default=None, description="A time that ends now; by default `24h`.")
-    since: AwareDatetime | None = Field(default=None, description="Instead of `window`: from when, with a time zone.")
-    until: AwareDatetime | None = Field(default=None, description="Until when, with `since`; by default now.")
+    window: Preset | None = Field(default=None, description="A time range that ends now; `24h` by default.")
+    since: AwareDatetime | None = Field(
+        default=None, description="Start of the range, with a time zone; use it instead of `window`."
+    )
+    until: AwareDatetime | None = Field(default=None, description="End of the range, used with `since`; now by default.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Window":
-        # By name, which an error of the whole would not have.
+        # A validator of the whole model would not name the parameter; this error does.
         if self.window is not None and (self.since or self.until):
-            raise _wrong("window", "give either this or `since`")
+            raise _wrong("window", "use either this or `since`, not both")
         if self.until and not self.since:
-            raise _wrong("until", "goes with `since`")
+            raise _wrong("until", "requires `since`")
         if self.since and self._until() <= self.since.timestamp():
-            raise _wrong("since", "must lie before `until`, and in the past")
+            raise _wrong("since", "must be before `until`, and in the past")
         if self.since and self._until() - self.since.timestamp() > MAX_SPAN:
-            raise _wrong("since", "may lie ten years before `until` at most")
+            raise _wrong("since", "must be at most ten years before `until`")
         return self
 
     def span(self) -> TimeWindow:
-        """Return the time that is meant, in one step."""
+        """Return the window, in one step."""
         return _span(*self._ends(), None)
 
     def query_string(self) -> str:
@@ -123,20 +125,20 @@ class Window(BaseModel):
 
 
 class SteppedWindow(Window):
-    """The same in steps."""
+    """A time range in steps."""
 
     bucket: Bucket | None = Field(
-        default=None, description=f"The length of a step; by default one that gives {WANTED_POINTS} points or fewer."
+        default=None, description=f"The length of a step; by default the shortest that gives at most {WANTED_POINTS} points."
     )
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "SteppedWindow":
         if self.bucket is not None and self.window != Preset.ALL and len(self.span().starts()) > MAX_POINTS:
-            raise _wrong("bucket", f"is too short for this time: at most {MAX_POINTS} points are given")
+            raise _wrong("bucket", f"is too short for this time range, which may have at most {MAX_POINTS} steps")
         return self
 
     def span(self) -> TimeWindow:
-        """Return the time that is meant, and its steps. For all that is kept, a step may have to be longer than asked for."""
+        """Return the window with its steps. For `all`, a step may be longer than requested."""
         since, until = self._ends()
         span = _span(since, until, seconds_of(self.bucket) if self.bucket else _step(until - since, WANTED_POINTS))
         if self.window == Preset.ALL and len(span.starts()) > MAX_POINTS:
@@ -145,18 +147,18 @@ class SteppedWindow(Window):
 
 
 class Filtered(BaseModel):
-    """What to count."""
+    """The tasks to count."""
 
     task: FilterText = Field(default="", description="Only tasks of this name.")
     queue: FilterText = Field(default="", description="Only tasks of this queue.")
 
 
 class FilteredWindow(Window, Filtered):
-    """Which time, and what to count in it."""
+    """A time range, and the tasks to count in it."""
 
 
 class FilteredSteps(SteppedWindow, Filtered):
-    """Which time in which steps, and what to count in it."""
+    """A time range in steps, and the tasks to count in it."""
 
 
 def _wrong(name: str, detail: str) -> InvalidQueryError:
@@ -164,13 +166,13 @@ def _wrong(name: str, detail: str) -> InvalidQueryError:
 
 
 def _step(seconds: float, points: int) -> int:
-    """Return the shortest step that divides a time into so many points at most."""
+    """Return the shortest step that gives at most `points` points."""
     lengths = [seconds_of(bucket) for bucket in Bucket]
     return next((length for length in lengths if seconds / length <= points), lengths[-1])
 
 
 def _span(since: float, until: float, step: int | None) -> TimeWindow:
-    """Return a span of whole minutes, which begins with a whole step."""
+    """Return a window of whole minutes that begins with a whole step."""
     first, last = int(since // MINUTE * MINUTE), int(-(-until // MINUTE) * MINUTE)
     return TimeWindow(first // step * step if step else first, last, step or max(MINUTE, last - first))
 

@@ -1,1 +1,1 @@
-"""Stepping in: what people do to running workers and to whole queues."""
+"""Control of running workers and of whole queues."""

@@ -1,12 +1,13 @@
-"""Stepping in with a queue: pause, resume, purge.
+"""Pause, resume and purge queues.
 
-A pause is a row in PostgreSQL, so it outlasts every restart. From then on
+A pause is a row in PostgreSQL, so it outlasts every restart. While a queue is paused
 
-1. nothing is sent to the queue: its tasks stay PENDING, due ones SCHEDULED, failed ones in RETRY (dispatch/publish.py);
-2. each worker gives up consuming it with its next heartbeat, two seconds at most; a worker that
-   starts meanwhile does not begin (zenith_worker/consumers.py). Messages that are on the broker wait there.
+1. nothing is sent to it: its tasks stay PENDING, due ones SCHEDULED, failed ones in RETRY (dispatch/publish.py);
+2. each worker stops consuming it with its next heartbeat, within two seconds, and a worker that starts does not begin to
+   consume it (zenith_worker/consumers.py). Messages that are on the broker wait there.
 
-What a worker had reserved by then runs. What is being sent at the moment of the pause still goes out, and waits on the broker.
+Tasks that a worker has already reserved still run. Messages being sent at the moment of the pause still go out, and wait on
+the broker.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _WAITING: Final = Q(status__in=(Status.PENDING, Status.QUEUED))
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge did: tasks revoked and found running, messages removed, and tasks that still wait."""
+    """The result of a purge: tasks revoked, tasks already running, messages removed, and tasks that still wait."""
 
     revoked: int
     running: int
@@ -41,7 +42,7 @@ class Purged:
 
 
 def pause(queue: str, *, by: str, note: str = "") -> bool:
-    """Pause a queue; return False where it was paused already, and leave that pause as it is.
+    """Pause a queue; return False if it is paused already, and leave that pause as it is.
 
     Raises InvalidInputError, django.db.Error, or redis.RedisError: then the pause is stored, and the workers
     follow once Redis is back.
@@ -52,15 +53,15 @@ def pause(queue: str, *, by: str, note: str = "") -> bool:
         problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
     if problems:
         raise InvalidInputError(*problems)
-    _, new = QueuePause.objects.get_or_create(
+    _, is_new = QueuePause.objects.get_or_create(
         queue=queue, defaults={"paused_at": timezone.now(), "paused_by": by[:200], "note": note}
     )
     pauses.copy()
-    return new
+    return is_new
 
 
 def resume(queue: str) -> bool:
-    """Resume a queue; return False where it was not paused. The relay sends what was held back.
+    """Resume a queue; return False if it was not paused. The relay then sends the tasks that were held back.
 
     Raises django.db.Error, or redis.RedisError: then the pause is gone, and the workers follow once Redis is back.
     """
@@ -70,15 +71,15 @@ def resume(queue: str) -> bool:
 
 
 def count_waiting(queue: str) -> int:
-    """Return how many tasks a purge would revoke: those on the broker, and those about to be sent there."""
+    """Return how many tasks a purge would revoke: those on the broker and those about to be sent there."""
     return Task.objects.filter(_WAITING, queue=queue).count()
 
 
 def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
-    """Revoke up to `limit` tasks that wait in a queue, the oldest first, and remove their messages.
+    """Revoke up to `limit` tasks that wait in a queue, oldest first, and remove their messages.
 
-    Each ends as REVOKED with an event that names `by`. A message whose task PostgreSQL does not know yet
-    stays where it is. Raises InvalidInputError, or django.db.Error or redis.RedisError; what is done by then stays done.
+    Each ends as REVOKED with an event that names `by`. A message whose task PostgreSQL does not know yet stays in the queue.
+    Raises InvalidInputError, django.db.Error or redis.RedisError; what was purged before the error stays purged.
     """
     refuse_reserved(queue)
     total = Cancelled(0, 0, 0)
@@ -96,6 +97,6 @@ def purge(queue: str, *, by: str, limit: int = MAX_PURGED) -> Purged:
 
 
 def refuse_reserved(queue: str) -> None:
-    """Raise InvalidInputError where a queue may not have this name, since a key that holds something else has it."""
+    """Raise InvalidInputError if a queue must not have this name, since a Redis key of that name holds something else."""
     if reason := why_reserved(queue):
         raise InvalidInputError(Problem("/queue", reason))

@@ -1,13 +1,13 @@
-"""Celery's remote control: the one module that tells workers what to do.
+"""Celery's remote control: the one module that commands workers.
 
-Each verb asks one worker and waits for its answer, `PATIENCE` at most. What a worker is told holds for
-its present run: pool size, limits and queues are what it was started with again once it starts anew.
+Each function commands one worker and waits for its answer, at most `PATIENCE` seconds. A change lasts until the worker
+restarts: then pool size, limits and queues are again those it was started with.
 
-1. The worker's heartbeat says whether there is such a worker, whether it is alive, and what its pool can do:
-   what cannot work is refused here, with the reason, and nothing is sent.
+1. The worker's heartbeat tells whether the worker exists, whether it is alive, and what its pool can do. What cannot work
+   is refused here, with the reason, and nothing is sent.
 2. The command goes over the broker (kombu's pidbox) to that worker alone.
-3. An answer that says no is refused likewise; no answer at all is WorkerSilentError: the worker may be busy in a
-   pool that runs tasks in the main process (solo), and do it later.
+3. If the worker refuses, StateConflictError gives its reason. If it does not answer, WorkerSilentError is raised: a pool
+   that runs tasks in the main process (solo) may be busy, and carry out the command later.
 """
 
 import time
@@ -18,6 +18,7 @@ from typing import Any, Final
 from celery.utils.time import rate
 
 from tasks_app.control.queues import refuse_reserved
+from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
@@ -26,14 +27,14 @@ from zenith_worker.wire.clearing import Clearing
 from zenith_worker.wire.control import STOP_CONSUMING
 from zenith_worker.wire.heartbeat import DEAD_AFTER, WorkerBeat, read_all
 
-#: Seconds that a worker has to answer.
+#: Seconds within which a worker must answer.
 PATIENCE: Final = 2.0
-#: Slots that one request may add or take away, and that a worker may be given.
+#: The most slots that one request may add or remove, and that a worker may have.
 MAX_STEP: Final = 100
 MAX_SLOTS: Final = 1000
-#: Seconds that a time limit may have.
-MAX_LIMIT: Final = 5 * 3600
-#: Pools that can grow and shrink while they run, be restarted, and scale by themselves.
+#: The longest time limit, in seconds.
+MAX_LIMIT: Final = MAX_TIME_LIMIT
+#: Pools that can be resized while they run, and those that can be restarted.
 _RESIZABLE: Final = frozenset({"prefork", "gevent", "eventlet"})
 _RESTARTABLE: Final = frozenset({"prefork"})
 _QUEUE_LENGTH: Final = 100
@@ -41,7 +42,7 @@ _QUEUE_LENGTH: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class CommandReply:
-    """A worker's answer: its own words, and the seconds it took."""
+    """A worker's answer, in its own words, and how many seconds it took."""
 
     worker: str
     answer: Any
@@ -49,7 +50,7 @@ class CommandReply:
 
 
 def find(name: str) -> WorkerBeat:
-    """Return the worker of this name. Raises WorkerUnknownError or redis.RedisError."""
+    """Return the worker with this name. Raises WorkerUnknownError or redis.RedisError."""
     for beat in read_all():
         if beat.name == name:
             return beat
@@ -57,12 +58,12 @@ def find(name: str) -> WorkerBeat:
 
 
 def ping(name: str) -> CommandReply:
-    """Ask whether it answers."""
+    """Check that a worker answers."""
     return _tell(_alive(name), "ping")
 
 
 def configurations(names: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Return the configuration of each of these workers that answers in time, secrets left out by Celery itself."""
+    """Return the Celery configuration of each of these workers that answers in time. Celery itself leaves secrets out."""
     if not names:
         return {}
     answers = _ask("conf", {"with_defaults": True}, names)
@@ -70,16 +71,16 @@ def configurations(names: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def grow(name: str, slots: int) -> CommandReply:
-    """Add slots to its pool."""
+    """Add slots to a worker's pool."""
     return _resize(name, "pool_grow", slots)
 
 
 def shrink(name: str, slots: int) -> CommandReply:
-    """Take slots from its pool; a busy one goes once its task is over."""
+    """Remove slots from a worker's pool; a busy slot is removed once its task ends."""
     _check_range("/slots", slots, 1, MAX_STEP)
     beat = _alive(name)
     if slots >= beat.slots:
-        raise StateConflictError(f"{name} has {beat.slots} slots: at least one has to stay. Drain it to stop its work.")
+        raise StateConflictError(f"{name} has {beat.slots} slots, and at least one must remain. To stop its work, drain it.")
     return _resize(name, "pool_shrink", slots)
 
 
@@ -96,14 +97,14 @@ def autoscale(name: str, minimum: int, maximum: int) -> CommandReply:
 
 
 def add_queue(name: str, queue: str) -> CommandReply:
-    """Have it take messages from one more queue."""
+    """Make a worker consume one more queue."""
     _check_queue(queue)
     refuse_reserved(queue)
     return _tell(_alive(name), "add_consumer", queue=queue)
 
 
 def cancel_queue(name: str, queue: str) -> CommandReply:
-    """Have it take no more messages from a queue; what it has reserved runs."""
+    """Make a worker stop consuming a queue; tasks that it has reserved still run."""
     _check_queue(queue)
     beat = _alive(name)
     if queue not in {*beat.queues, *beat.withheld}:
@@ -113,17 +114,17 @@ def cancel_queue(name: str, queue: str) -> CommandReply:
 
 
 def drain(name: str) -> CommandReply:
-    """Have it take no more messages at all. It stays, finishes what it has, and `/add-queue` brings it back.
+    """Make a worker stop consuming all queues. It keeps running and finishes its tasks; `/add-queue` brings it back.
 
-    Returns at once; the worker is drained when its heartbeat holds no task any more.
+    Returns at once; the worker is drained once its heartbeat reports no tasks.
     """
     return _tell(_alive(name), STOP_CONSUMING)
 
 
 def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> CommandReply:
-    """Set a task's time limits, in seconds, on this worker; None lifts one.
+    """Set a task's time limits, in seconds, on a worker; None removes the limit.
 
-    A limit that a message brings along counts more.
+    A limit in a task's message takes precedence.
     """
     for pointer, seconds in (("/soft", soft), ("/hard", hard)):
         if seconds is not None:
@@ -134,18 +135,18 @@ def limit_time(name: str, task: str, soft: float | None, hard: float | None) -> 
 
 
 def limit_rate(name: str, task: str, limit: str) -> CommandReply:
-    """Set how often this worker starts a task, such as `10/m`; `0` lifts the limit."""
+    """Limit how often a worker starts a task, such as `10/m`; `0` removes the limit."""
     try:
-        wrong = rate(limit) < 0
+        invalid = rate(limit) < 0
     except (ValueError, KeyError, ZeroDivisionError, OverflowError):
-        wrong = True
-    if wrong:
+        invalid = True
+    if invalid:
         raise InvalidInputError(Problem("/rate", "must be a number of tasks per second, minute or hour: 5/s, 100/m, 2/h; or 0"))
     return _tell(_alive(name), "rate_limit", task_name=task, rate_limit=limit)
 
 
 def restart_pool(name: str) -> CommandReply:
-    """Replace the processes of its pool by new ones, each once its task is over."""
+    """Replace the processes of a worker's pool, each once its task ends."""
     beat = _alive(name)
     if beat.pool not in _RESTARTABLE:
         raise StateConflictError(f"The pool of {name} ({beat.pool or 'unknown'}) cannot be restarted; only prefork can.")
@@ -153,32 +154,37 @@ def restart_pool(name: str) -> CommandReply:
 
 
 def clear(name: str, by: str) -> None:
-    """Take a worker that is gone off the list; `by` is who asks, for people to read.
+    """Remove a lost worker from the list; `by` names who asked, for people to read.
 
-    Raises StateConflictError where it is not dead, or its tasks were not given to others yet.
+    Raises StateConflictError if the worker is alive, or its tasks have not been returned to their queues yet.
     """
     match clearing.clear(name, by):
         case Clearing.UNKNOWN:
             raise WorkerUnknownError(name)
         case Clearing.BEATING:
-            raise StateConflictError(f"{name} was heard of within {DEAD_AFTER:.0f} s; only a worker that is gone is cleared.")
+            raise StateConflictError(
+                f"{name} sent a heartbeat within the last {DEAD_AFTER:.0f} s; only a lost worker can be cleared."
+            )
         case Clearing.HOLDING:
-            raise StateConflictError(f"Tasks that {name} had taken were not given back yet; that takes an engine some seconds.")
+            raise StateConflictError(
+                f"The tasks that {name} held have not been returned to their queues yet; an engine does that within seconds."
+            )
 
 
 def clear_all(by: str) -> tuple[list[str], list[str]]:
-    """Clear every worker that is gone; return the names of those cleared, and of those that hold tasks still."""
+    """Clear every lost worker; return the names of those cleared, and of those that still hold tasks."""
     outcomes = {beat.name: clearing.clear(beat.name, by) for beat in read_all() if beat.dead}
-    cleared, holding = ([name for name, seen in outcomes.items() if seen is one] for one in (Clearing.CLEARED, Clearing.HOLDING))
+    cleared = [name for name, outcome in outcomes.items() if outcome is Clearing.CLEARED]
+    holding = [name for name, outcome in outcomes.items() if outcome is Clearing.HOLDING]
     return cleared, holding
 
 
 def shut_down(name: str) -> None:
-    """Have it stop as by SIGTERM: it takes nothing more and ends when its tasks have, or hands them back.
+    """Stop a worker as SIGTERM does: it takes no more messages, and exits once its tasks end or are handed back.
 
-    A worker that stops does not answer; it is gone from the list when it has. So it is asked first whether it
-    answers at all: one that has only just begun to beat may not listen yet, and what it does not hear is lost.
-    It is told in any case: a solo pool hears it after its task. Raises WorkerSilentError as the others do.
+    A worker does not answer a shutdown; it disappears from the list when it has stopped. So it is pinged first: a worker
+    that has only just started may not listen yet, and a command that it misses is lost. The command is sent even if the
+    ping fails, since a solo pool reads it after its task. Raises WorkerSilentError as the others do.
     """
     beat = _alive(name)
     try:
@@ -195,14 +201,16 @@ def _resize(name: str, command: str, slots: int) -> CommandReply:
     if beat.autoscale is not None:
         raise StateConflictError(f"{name} scales by itself; change its bounds with autoscale.")
     if command == "pool_grow" and beat.slots + slots > MAX_SLOTS:
-        raise StateConflictError(f"{name} has {beat.slots} slots; it may have {MAX_SLOTS:,} at most.")
+        raise StateConflictError(f"{name} has {beat.slots} slots; the maximum is {MAX_SLOTS:,}.")
     return _tell(beat, command, n=slots)
 
 
 def _alive(name: str) -> WorkerBeat:
     beat = find(name)
     if not beat.online:
-        raise StateConflictError(f"{name} has not been heard of for {beat.heartbeat_age:.0f} s; it is dead or cut off.")
+        raise StateConflictError(
+            f"{name} has sent no heartbeat for {beat.heartbeat_age:.0f} s; it has died or lost its connection."
+        )
     return beat
 
 
@@ -221,21 +229,21 @@ def _tell(beat: WorkerBeat, command: str, **arguments: Any) -> CommandReply:
 
 
 def _ask(command: str, arguments: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Send a command to these workers; return the answers that come in time, by the worker's name.
+    """Send a command to these workers; return the answers that arrive in time, by the worker's name.
 
-    Over a connection of its own: kombu waits for answers on one that it keeps, and where that died while it was idle
-    (Redis was restarted) it fails after the command was sent, which must not be sent twice.
+    It uses a connection of its own. kombu would wait for answers on a pooled one; if that died while idle (Redis was
+    restarted), kombu fails after sending the command, which must not be sent twice.
     """
     with celery_app().connection_for_write() as connection:
         answers = celery_app().control.broadcast(
             command, arguments, destination=list(names), reply=True, timeout=PATIENCE, limit=len(names), connection=connection
         )
-    return {name: said for answer in answers or () for name, said in answer.items()}
+    return {name: reply for answer in answers or () for name, reply in answer.items()}
 
 
 def _check_range(pointer: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
-        raise InvalidInputError(Problem(pointer, f"must lie between {lowest:,} and {highest:,}"))
+        raise InvalidInputError(Problem(pointer, f"must be between {lowest:,} and {highest:,}"))
 
 
 def _check_queue(queue: str) -> None:

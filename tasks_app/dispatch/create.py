@@ -1,9 +1,9 @@
-"""Dispatching: from "run this ten times" to rows in PostgreSQL and messages on the broker.
+"""Dispatch: from "run this ten times" to rows in PostgreSQL and messages on the broker.
 
-1. Everything asked for is checked first; what is wrong is named, and nothing is written.
-2. One transaction inserts the batch, its tasks and their first events (`create`).
-3. After its commit the messages are published (publish.py), in transactions of their own.
-4. Where a crash comes between 2 and 3, or a task is not due yet, the relay (relay.py) publishes.
+1. The whole request is validated first. If anything is wrong, every problem is named and nothing is written.
+2. One transaction inserts the batch, its tasks and their first events (`write_tasks`).
+3. After the commit the messages are published (publish.py), in transactions of their own.
+4. If a crash comes between 2 and 3, or a task is not due yet, the relay (relay.py) publishes later.
 """
 
 import json
@@ -38,7 +38,7 @@ from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100
-#: Seconds; well below the broker's visibility timeout, after which a message counts as forgotten.
+#: Seconds; well below the broker's visibility timeout, after which a message is redelivered.
 MAX_TIME_LIMIT: Final = 5 * 3600
 DEFAULT_COUNT: Final = 10
 DEFAULT_TASK: Final = "analyze_text"
@@ -49,11 +49,10 @@ MAX_PRIORITY: Final = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    """What is asked for.
+    """A request to dispatch tasks.
 
-    `data` is the task's first argument: one value for all, or a list that gives each task its
-    own. `count` defaults to the length of such a list, else to one, or to ten on sample texts
-    where nothing is given at all.
+    `data` is the first argument: one value for all tasks, or a list with one value for each. `count` defaults to the length
+    of that list, else to one, or to ten `analyze_text` tasks on sample texts if neither data nor arguments are given.
     """
 
     task: str = DEFAULT_TASK
@@ -71,7 +70,7 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Who asks: `source` is page, api, command or engine; `sent_by` is for people."""
+    """Who dispatches: `source` is page, api, command or engine; `sent_by` is for people to read."""
 
     source: str
     sent_by: str = ""
@@ -81,65 +80,65 @@ class Origin:
 
 @dataclass(frozen=True)
 class Dispatched:
-    """What was written. `repeated` tells that an Idempotency-Key had dispatched it before."""
+    """The tasks that were written. `repeated`: an earlier request with the same Idempotency-Key wrote them."""
 
     batch_id: UUID
     ids: list[UUID]
     repeated: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is kept for a repetition."""
+        """Return the answer that is stored for a repeated request."""
         return {"batch_id": str(self.batch_id), "ids": [str(id_) for id_ in self.ids]}
 
 
-def dispatch(asked: Dispatch, origin: Origin) -> Dispatched:
-    """Write the tasks asked for in one transaction, and publish them once it is committed.
+def dispatch(request: Dispatch, origin: Origin) -> Dispatched:
+    """Write the requested tasks in one transaction, and publish them once it is committed.
 
-    Raises InvalidDispatchError naming every culprit, IdempotencyConflictError, or django.db.Error;
-    then nothing was written. A broker that is away raises nothing: the relay publishes later.
+    Raises InvalidDispatchError naming every problem, IdempotencyConflictError, or django.db.Error; then nothing was written.
+    An unreachable broker raises nothing: the relay publishes later.
     """
-    prepared = _prepare(asked)
-    with spans.span(f"dispatch {asked.task}", "producer", zenith__task=asked.task, zenith__count=len(prepared.arguments)):
+    prepared = _prepare(request)
+    with spans.span(f"dispatch {request.task}", "producer", zenith__task=request.task, zenith__count=len(prepared.arguments)):
         return _write_once(prepared, origin)
 
 
-def dispatch_many(asked: Sequence[Dispatch], origin: Origin) -> list[Dispatched]:
-    """Do the same for several dispatches, in one transaction: all are written, or none is.
+def dispatch_many(requests: Sequence[Dispatch], origin: Origin) -> list[Dispatched]:
+    """Write the tasks of several requests in one transaction: all are written, or none is.
 
-    Raises InvalidDispatchError, whose pointers begin with `/dispatches/N`. The origin's key is not looked at.
+    Raises InvalidDispatchError, whose pointers begin with `/dispatches/N`. The origin's idempotency key is ignored.
     """
     problems: list[Problem] = []
-    prepared = []
-    for number, one in enumerate(asked):
+    prepared_requests = []
+    for number, request in enumerate(requests):
         try:
-            prepared.append(_prepare(one))
+            prepared_requests.append(_prepare(request))
         except InvalidDispatchError as error:
             problems += [Problem(f"/dispatches/{number}{item.pointer}", item.detail) for item in error.problems]
         if len(problems) >= jsonsafe.MAX_NAMED:
             break
-    total = sum(len(one.arguments) for one in prepared)
+    total = sum(len(prepared.arguments) for prepared in prepared_requests)
     if not problems and total > MAX_COUNT:
-        problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request takes {MAX_COUNT:,} at most"))
+        problems.append(Problem("/dispatches", f"asks for {total:,} tasks; one request may dispatch at most {MAX_COUNT:,}"))
     if problems:
         raise InvalidDispatchError(*problems)
     with spans.span("dispatch many", "producer", zenith__count=total), transaction.atomic():
-        return [_write(one, origin) for one in prepared]
+        return [_write(prepared, origin) for prepared in prepared_requests]
 
 
 class _Prepared(NamedTuple):
-    """A dispatch that was checked."""
+    """A valid request, with its task and the positional arguments of each task to write."""
 
-    asked: Dispatch
+    request: Dispatch
     entry: catalog.CatalogEntry
     arguments: list[list[Any]]
 
 
-def _prepare(asked: Dispatch) -> _Prepared:
-    return _Prepared(asked, *_checked(asked))
+def _prepare(request: Dispatch) -> _Prepared:
+    return _Prepared(request, *_validate(request))
 
 
 def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
-    asked = prepared.asked
+    asked = prepared.request
     if origin.idempotency_key is None:
         return _write(prepared, origin)
     key = scoped_key(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
@@ -148,16 +147,16 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
 
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
-    asked, entry, arguments = prepared
-    queue = asked.queue or queue_of(entry.name)
-    max_retries = entry.max_retries if asked.max_retries is None else asked.max_retries
-    kwargs = json.dumps(asked.kwargs)
+    request, entry, arguments = prepared
+    queue = request.queue or queue_of(entry.name)
+    max_retries = entry.max_retries if request.max_retries is None else request.max_retries
+    kwargs = json.dumps(request.kwargs)
     with transaction.atomic():
         batch = new_batch(entry.name, len(arguments), origin)
         tasks = [
             NewTask(
-                new_id(), queue, json.dumps(args), kwargs, asked.priority, max_retries, asked.not_before,
-                time_limit=asked.time_limit, soft_time_limit=asked.soft_time_limit, expires_at=asked.expires_at,
+                new_id(), queue, json.dumps(args), kwargs, request.priority, max_retries, request.not_before,
+                time_limit=request.time_limit, soft_time_limit=request.soft_time_limit, expires_at=request.expires_at,
             )
             for args in arguments
         ]  # fmt: skip
@@ -166,18 +165,15 @@ def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
 
 
 def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
-    """Insert a batch without tasks inside the open transaction; write_tasks() fills it."""
+    """Insert a batch inside the open transaction; write_tasks() adds its tasks."""
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(), headers={**_senders(), **correlation.carried()},
+        user_id=origin.user_id, created_at=timezone.now(), headers={**_lineage_headers(), **correlation.carried()},
     )  # fmt: skip
 
 
-def _senders() -> dict[str, str]:
-    """Return, where a task's body dispatches, the headers with that task and with the first of those that sent each other.
-
-    As Celery has them: ids of any text.
-    """
+def _lineage_headers() -> dict[str, str]:
+    """Return Celery's parent and root headers if a task's body dispatches; otherwise none."""
     running = celery_app().current_worker_task
     if not (running and running.request.id):
         return {}
@@ -185,14 +181,14 @@ def _senders() -> dict[str, str]:
     return {PARENT_HEADER: id_, ROOT_HEADER: jsonsafe.storable_text(running.request.root_id or "") or id_}
 
 
-def _parent() -> str | None:
-    """Return the key of the task whose body dispatches, None outside of one."""
+def _parent_key() -> str | None:
+    """Return the key of the task whose body dispatches, or None outside of a task."""
     running = celery_app().current_worker_task
     return str(key_of(running.request.id)) if running and running.request.id else None
 
 
 class NewTask(NamedTuple):
-    """One task to be; `args` and `kwargs` are JSON text."""
+    """A task to insert; `args` and `kwargs` are JSON text."""
 
     id: UUID
     queue: str
@@ -209,7 +205,7 @@ class NewTask(NamedTuple):
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
-    """Insert the tasks of a new batch inside the open transaction; once it commits they are published."""
+    """Insert a batch's tasks inside the open transaction, and publish them once it is committed."""
     with connection.cursor() as cursor:
         newest = _insert(cursor, batch, tasks)
     TaskMessage.objects.bulk_create(TaskMessage(task_id=task.id, extras=task.extras) for task in tasks if task.extras)
@@ -218,58 +214,58 @@ def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
 
 
 def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Return, for each of these tasks whose message carried something, what that of a task in its place carries."""
-    kept = TaskMessage.objects.filter(task_id__in=task_ids).values_list("task_id", "extras")
-    return {task_id: new for task_id, old in kept if (new := extras.for_another(old)) is not None}
+    """Return, by task, the message extras that a replacement task inherits; tasks without any are left out."""
+    rows = TaskMessage.objects.filter(task_id__in=task_ids).values_list("task_id", "extras")
+    return {task_id: new for task_id, old in rows if (new := extras.for_another(old)) is not None}
 
 
-def _checked(asked: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
-    """Return the catalogue's entry and each task's positional arguments."""
-    entry = catalog.get(asked.task)
-    problems = list(_field_problems(asked))
-    count = _count(asked)
+def _validate(request: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
+    """Return the catalogue entry and each task's positional arguments. Raises InvalidDispatchError."""
+    entry = catalog.get(request.task)
+    problems = list(_field_problems(request))
+    count = _count(request)
     if not 1 <= count <= MAX_COUNT:
-        problems.append(Problem("/count", f"must lie between 1 and {MAX_COUNT:,}"))
-    elif isinstance(asked.data, list) and len(asked.data) != count:
-        problems.append(Problem("/data", f"has {len(asked.data)} items for {count} tasks: give one for each"))
+        problems.append(Problem("/count", f"must be between 1 and {MAX_COUNT:,}"))
+    elif isinstance(request.data, list) and len(request.data) != count:
+        problems.append(Problem("/data", f"has {len(request.data)} items for {count} tasks: give one for each task"))
     if problems:
         raise InvalidDispatchError(*problems)
-    arguments = _arguments(asked, count)
-    problems += _argument_problems(entry, asked, arguments)
+    arguments = _arguments(request, count)
+    problems += _argument_problems(entry, request, arguments)
     if problems:
         raise InvalidDispatchError(*problems[:20])
     return entry, arguments
 
 
-def _count(asked: Dispatch) -> int:
-    if asked.count is not None:
-        return asked.count
-    if isinstance(asked.data, list):
-        return len(asked.data)
-    return DEFAULT_COUNT if _on_samples(asked) else 1
+def _count(request: Dispatch) -> int:
+    if request.count is not None:
+        return request.count
+    if isinstance(request.data, list):
+        return len(request.data)
+    return DEFAULT_COUNT if _uses_samples(request) else 1
 
 
-def _on_samples(asked: Dispatch) -> bool:
-    return asked.task == DEFAULT_TASK and asked.data is None and not asked.kwargs
+def _uses_samples(request: Dispatch) -> bool:
+    return request.task == DEFAULT_TASK and request.data is None and not request.kwargs
 
 
-def _arguments(asked: Dispatch, count: int) -> list[list[Any]]:
-    if isinstance(asked.data, list):
-        return [[item] for item in asked.data]
-    if _on_samples(asked):
+def _arguments(request: Dispatch, count: int) -> list[list[Any]]:
+    if isinstance(request.data, list):
+        return [[item] for item in request.data]
+    if _uses_samples(request):
         return [[SAMPLE_TEXTS[number % len(SAMPLE_TEXTS)]] for number in range(count)]
-    return [[] if asked.data is None else [asked.data]] * count
+    return [[] if request.data is None else [request.data]] * count
 
 
-def _field_problems(asked: Dispatch) -> Iterator[Problem]:
-    yield from queue_problems(asked.queue, asked.priority)
-    if asked.max_retries is not None and not 0 <= asked.max_retries <= MAX_RETRIES:
-        yield Problem("/max_retries", f"must lie between 0 and {MAX_RETRIES}")
-    if asked.not_before is not None and asked.not_before.tzinfo is None:
+def _field_problems(request: Dispatch) -> Iterator[Problem]:
+    yield from queue_problems(request.queue, request.priority)
+    if request.max_retries is not None and not 0 <= request.max_retries <= MAX_RETRIES:
+        yield Problem("/max_retries", f"must be between 0 and {MAX_RETRIES}")
+    if request.not_before is not None and request.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
-    yield from _limit_problems(asked)
-    yield from jsonsafe.problems(asked.kwargs, "/kwargs")
-    yield from jsonsafe.problems(asked.data, "/data")
+    yield from _limit_problems(request)
+    yield from jsonsafe.problems(request.kwargs, "/kwargs")
+    yield from jsonsafe.problems(request.data, "/data")
 
 
 def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
@@ -279,38 +275,38 @@ def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]
     elif queue is not None and (reason := why_reserved(queue)):
         yield Problem("/queue", reason)
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-        yield Problem("/priority", f"must lie between 0 and {MAX_PRIORITY}")
+        yield Problem("/priority", f"must be between 0 and {MAX_PRIORITY}")
 
 
-def _limit_problems(asked: Dispatch) -> Iterator[Problem]:
+def _limit_problems(request: Dispatch) -> Iterator[Problem]:
     for name in ("time_limit", "soft_time_limit"):
-        seconds = getattr(asked, name)
+        seconds = getattr(request, name)
         if seconds is not None and not 1 <= seconds <= MAX_TIME_LIMIT:
-            yield Problem(f"/{name}", f"must lie between 1 and {MAX_TIME_LIMIT:,} seconds")
-    if asked.time_limit and asked.soft_time_limit and asked.soft_time_limit >= asked.time_limit:
+            yield Problem(f"/{name}", f"must be between 1 and {MAX_TIME_LIMIT:,} seconds")
+    if request.time_limit and request.soft_time_limit and request.soft_time_limit >= request.time_limit:
         yield Problem("/soft_time_limit", "must be shorter than time_limit")
-    if asked.expires_at is not None and asked.expires_at.tzinfo is None:
+    if request.expires_at is not None and request.expires_at.tzinfo is None:
         yield Problem("/expires_at", "needs a time zone, such as a final Z")
-    elif asked.expires_at is not None and asked.expires_at <= max(timezone.now(), asked.not_before or timezone.now()):
-        yield Problem("/expires_at", "must lie in the future, and after not_before")
+    elif request.expires_at is not None and request.expires_at <= max(timezone.now(), request.not_before or timezone.now()):
+        yield Problem("/expires_at", "must be in the future and after not_before")
 
 
-def _argument_problems(entry: catalog.CatalogEntry, asked: Dispatch, arguments: list[list[Any]]) -> list[Problem]:
-    """Check the arguments against the task's signature; equal ones only once."""
-    own = isinstance(asked.data, list)
+def _argument_problems(entry: catalog.CatalogEntry, request: Dispatch, arguments: list[list[Any]]) -> list[Problem]:
+    """Check the arguments against the task's signature; if all tasks have the same, check them once."""
+    has_own_data = isinstance(request.data, list)
     first = entry.first_argument
-    found = []
-    for index, args in enumerate(arguments if own else arguments[:1]):
-        for problem in entry.problems(args, asked.kwargs):
+    problems = []
+    for index, args in enumerate(arguments if has_own_data else arguments[:1]):
+        for problem in entry.problems(args, request.kwargs):
             pointer = problem.pointer.removeprefix("/args/0")
             if pointer != problem.pointer:
-                pointer = f"/data/{index}{pointer}" if own else f"/data{pointer}"
-            elif pointer == f"/kwargs/{first}" and not args and first not in asked.kwargs:
+                pointer = f"/data/{index}{pointer}" if has_own_data else f"/data{pointer}"
+            elif pointer == f"/kwargs/{first}" and not args and first not in request.kwargs:
                 pointer = "/data"
-            found.append(Problem(pointer, problem.detail))
-        if len(found) >= 20:
+            problems.append(Problem(pointer, problem.detail))
+        if len(problems) >= 20:
             break
-    return found
+    return problems
 
 
 _COPY: Final = """
@@ -325,16 +321,16 @@ def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> in
     now = datetime.now(UTC)
     seconds = time.time()
     events = []
-    parent = _parent()
-    # Django wraps the errors of execute() only: without this a full disk would look like a bug, not like a database that is away.
+    parent = _parent_key()
+    # Django wraps only execute()'s errors: without this, a full disk would look like a bug and not like an unavailable database.
     with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
         for task in tasks:
-            waits = task.not_before is not None and task.not_before > now
-            status = Status.SCHEDULED if waits else Status.PENDING
-            where = position(0, 0, status)
-            events.append(EventRow(task.id, status, where, seconds))
+            is_scheduled = task.not_before is not None and task.not_before > now
+            status = Status.SCHEDULED if is_scheduled else Status.PENDING
+            first_position = position(0, 0, status)
+            events.append(EventRow(task.id, status, first_position, seconds))
             copy.write_row((
-                task.id, batch.task_name, task.queue, status.value, where, task.args, task.kwargs,
+                task.id, batch.task_name, task.queue, status.value, first_position, task.args, task.kwargs,
                 task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
                 task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
                 parent,

@@ -1,4 +1,4 @@
-"""The end of a task that no worker runs: nothing can be sent for it, or it must not be sent again."""
+"""How a task ends without a run: its message cannot be built, or must not be sent again."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from zenith_worker.wire.states import Status, delivery_of
 
 
 def failure(row: TaskRow, kind: str, reason: str) -> Event:
-    """Return what to report of a task that fails without a run: `kind` names the error, `reason` is its message."""
+    """Return the event of a task that fails without a run; `kind` is the error's type and `reason` its message."""
     return Event(
         task_id=row.task_id, status=Status.FAILURE, at=time.time(), nesting=row.run.nesting, attempt=row.run.attempt,
         delivery=delivery_of(row.position), error_type=kind, error_message=reason,

@@ -14,29 +14,29 @@ from tasks_app.models import Task
 from zenith_worker.wire.states import TERMINAL
 
 COUNT: Final = 10
-#: Seconds to wait for the whole batch before saying what is missing.
+#: Seconds to wait for the whole batch.
 PATIENCE: Final = 60.0
 
 
 def first_batch() -> Iterator[str]:
-    """Dispatch the batch and yield one line for each task that finishes, and one for what does not.
+    """Dispatch the batch; yield a line for each task that finishes, and one if some do not finish in time.
 
     Raises what dispatch() raises.
     """
-    done = dispatch(Dispatch(task="analyze_text", data=own_texts()), Origin(source="command", sent_by="first start"))
-    left = set(done.ids)
+    batch = dispatch(Dispatch(task="analyze_text", data=own_texts()), Origin(source="command", sent_by="first start"))
+    unfinished = set(batch.ids)
     deadline = time.monotonic() + PATIENCE
-    while left and time.monotonic() < deadline:
-        for task in Task.objects.filter(id__in=left, status__in=TERMINAL).order_by("finished_at"):
-            left.discard(task.id)
-            yield _line(task, len(done.ids) - len(left), len(done.ids))
+    while unfinished and time.monotonic() < deadline:
+        for task in Task.objects.filter(id__in=unfinished, status__in=TERMINAL).order_by("finished_at"):
+            unfinished.discard(task.id)
+            yield _line(task, len(batch.ids) - len(unfinished), len(batch.ids))
         time.sleep(0.05)
-    if left:
-        yield f"{len(left)} of {len(done.ids)} tasks are still open; the Overview shows what they wait for"
+    if unfinished:
+        yield f"{len(unfinished)} of {len(batch.ids)} tasks have not finished yet; the Overview shows what they wait for"
 
 
 def own_texts() -> list[str]:
-    """Return the ten longest sections of README, CHANGELOG and docs/, or samples where they are missing."""
+    """Return the ten longest sections of README, CHANGELOG and docs/, and sample texts if there are fewer."""
     root = Path(settings.BASE_DIR)
     documents = [*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))]
     sections = [part.strip() for path in documents for part in path.read_text("utf-8").split("\n## ")]

@@ -1,8 +1,8 @@
-"""A task's message, as Celery's protocol 2 has it, made from a template.
+"""Build and send a task's message, in Celery's protocol 2, from a template.
 
-`app.send_task` looks up some thirty settings for every message. All messages of one task with the
-same options differ in their ids and arguments only, so Celery builds the first one and the rest
-are filled in. Sending stays Celery's own: routing, declaration and the publish signals.
+`app.send_task` looks up some thirty settings for every message. All messages of one task with the same options differ only
+in their ids and arguments, so Celery builds the first one and the rest are filled in. Celery still sends them: routing,
+declaration and the publish signals are its own.
 """
 
 import json
@@ -23,14 +23,14 @@ from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.time_limits import soft_limit
 
-#: Characters kept of the arguments' repr, which only logs and Flower show (Celery's default).
+#: The most characters of the arguments' repr, which only logs and Flower show (Celery's default).
 REPR_KEPT: Final = 1024
-#: Celery's header with the first of the tasks that sent each other; a batch that a task sent keeps it.
+#: Celery's header with the first task of a chain of tasks that sent each other.
 ROOT_HEADER: Final = "root_id"
-#: The same with the task that sent this one.
+#: Celery's header with the task that sent this one.
 PARENT_HEADER: Final = "parent_id"
 
-#: What a query selects to make a Row of, in this order.
+#: The columns that a query selects for a TaskRow, in its order.
 ROW_COLUMNS: Final = """id, text_id, name, queue, args, kwargs, priority, max_retries, time_limit, soft_time_limit,
     expires_at, status, position, parent_id,
     (SELECT batch.headers FROM tasks_app_batch AS batch WHERE batch.id = batch_id), acks_early, source,
@@ -38,7 +38,7 @@ ROW_COLUMNS: Final = """id, text_id, name, queue, args, kwargs, priority, max_re
 
 
 class TaskRow(NamedTuple):
-    """What publishing needs of a task's row. Django leaves jsonb as text on a raw cursor."""
+    """The columns of a task's row that publishing needs. On a raw cursor Django leaves jsonb as text."""
 
     key: UUID
     text_id: str
@@ -61,14 +61,14 @@ class TaskRow(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """The id by which Celery knows it."""
+        """The task's id in Celery."""
         return self.text_id or str(self.key)
 
     @property
     def run(self) -> RunNumber:
-        """The run that a message sent now is for: after a failed one, the next."""
-        shown = RunNumber.at(self.position)
-        return shown._replace(attempt=shown.attempt + (self.status == Status.RETRY))
+        """The run that a message sent now starts: after a failed run, the next one."""
+        recorded = RunNumber.at(self.position)
+        return recorded._replace(attempt=recorded.attempt + (self.status == Status.RETRY))
 
 
 def queue_of(task_name: str) -> str:
@@ -81,9 +81,8 @@ def queue_of(task_name: str) -> str:
 def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False, again: bool = False) -> None:
     """Publish one task's message through `producer`. Raises kombu's OperationalError.
 
-    `perhaps_sent` marks a message that may be a second copy: its worker then looks more closely
-    before it runs the task (zenith_worker/admission.py). `again` marks one that surely is, a delivery of
-    its own on the timeline.
+    `perhaps_sent` marks a message that may be a second copy, so that its worker checks more closely before it runs the task
+    (zenith_worker/admission.py). `again` marks a message that certainly is one: a delivery of its own on the timeline.
     """
     extras = json.loads(row.extras) if row.extras else {}
     name = extras.get("task", row.name)
@@ -97,7 +96,7 @@ def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False
         **extras.get("headers", {}), "id": id_, "retries": row.run.attempt,
     }  # fmt: skip
     if row.source not in DISPATCHED:
-        # Whoever sent it may wait for its result.
+        # Its sender may wait for the result.
         del headers[DISPATCHED_HEADER]
     elif perhaps_sent:
         headers[DISPATCHED_HEADER] = PERHAPS_SENT
@@ -117,7 +116,7 @@ def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False
 
 @lru_cache(maxsize=1024)
 def _template(name: str, max_retries: int | None, time_limit: int | None, soft_time_limit: int | None) -> Any:
-    """Return a message of this task as Celery makes it, without ids and arguments."""
+    """Return Celery's message for this task and these options, without ids and arguments."""
     task = celery_app().tasks.get(name)
     hard = time_limit or getattr(task, "time_limit", None)
     soft = soft_time_limit or getattr(task, "soft_time_limit", None)

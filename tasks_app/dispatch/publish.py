@@ -1,14 +1,14 @@
-"""From PENDING to QUEUED: putting the messages of committed tasks on the broker.
+"""Publish the messages of committed tasks: from PENDING to QUEUED.
 
-So is a task sent whose retry waits in PostgreSQL (`held`) because its back-off is long: when it is
-due, the message of its next attempt is published, under the same id.
+A retry with a long back-off waits in PostgreSQL (`held`); when it is due, the message of its next attempt is published under
+the same id.
 
-A task's row is locked while its message is published and its status changes, so the dispatch's
-fast path and any number of relays share the work without sending anything twice. A crash between
-the two leaves the row as it was and the message sent: it is sent once more. A relay cannot tell that
-case from others, so what it sends says `perhaps_sent`, and the worker asks PostgreSQL before it runs.
+A task's row is locked while its message is published and its status changes, so the dispatch's fast path and any number of
+relays share the work without sending anything twice. If a crash comes between the two, the message was sent but the row is
+unchanged, and the message is sent once more. A relay cannot recognise that case, so it marks its messages `perhaps_sent`,
+and the worker asks PostgreSQL before it runs the task.
 
-Nothing is sent to a queue that is paused: its tasks stay as they are until it is resumed.
+Nothing is sent to a paused queue: its tasks stay as they are until it is resumed.
 """
 
 import logging
@@ -38,10 +38,10 @@ from zenith_worker.wire.states import Status, position
 
 logger = logging.getLogger(__name__)
 
-#: Rows locked and messages sent in one transaction: a recorder waits no longer than that takes.
+#: Rows locked and messages sent in one transaction; a recorder may have to wait for the whole chunk.
 CHUNK: Final = 1000
 
-# The paused queues are read once for each query, and are few.
+# The paused queues are few, and are read once per query.
 _LOCK: Final = """
     SELECT {columns} FROM tasks_app_task
     WHERE ({where}) AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
@@ -63,10 +63,10 @@ _MARK: Final = _SQL["mark_queued"]
 
 
 def publish_batch(batch_id: UUID) -> int:
-    """Publish what is PENDING of one batch; return how many messages were sent.
+    """Publish the PENDING tasks of one batch; return how many messages were sent.
 
-    A broker or a database that is away is not this caller's concern: its tasks are committed, and the relay publishes
-    what stays PENDING.
+    An unreachable broker or database raises nothing: the tasks are committed, and the relay publishes those that stay
+    PENDING.
     """
     sent = 0
     try:
@@ -78,9 +78,10 @@ def publish_batch(batch_id: UUID) -> int:
 
 
 def publish_due(limit: int = CHUNK) -> int:
-    """Publish tasks that are due, to begin or to run again, or were left PENDING; return how many.
+    """Publish tasks that are due, whether scheduled or to be retried, and those left PENDING; return how many.
 
-    Up to `limit` of those that are due and of each queue's. Raises BrokerUnavailableError; then the rest stays as it was.
+    At most `limit` due tasks, and at most `limit` PENDING tasks of each queue. Raises BrokerUnavailableError; then the rest
+    is unchanged.
     """
     sent = _publish(_DUE, [limit], perhaps_sent=True)
     return sent + sum(_publish(_OF_QUEUE, [queue, limit], perhaps_sent=True) for queue in _pending_queues())
@@ -93,13 +94,13 @@ def _pending_queues() -> list[str]:
 
 
 def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = False) -> int:
-    """Publish what a query finds and locks. Where one of the messages cannot be made, its task fails, and the others are sent."""
+    """Publish the tasks that a query locks. If one of the messages cannot be built, its task fails and the others are sent."""
     try:
         return _publish_all(query, parameters, perhaps_sent)
     except Exception as error:
         if is_unreachable(error):
             raise
-        logger.warning("%s; each of these tasks is sent by itself.", error)
+        logger.warning("%s; each of these tasks is now sent separately.", error)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, parameters)
         rows = [TaskRow(*values) for values in cursor.fetchall()]
@@ -107,14 +108,14 @@ def _publish(query: str, parameters: Sequence[Any], *, perhaps_sent: bool = Fals
 
 
 def _publish_one(row: TaskRow) -> int:
-    """Publish the message of one task; return whether it was sent, as a number. What cannot be sent counts as nothing to do."""
+    """Publish the message of one task; return 1 if it was sent, else 0."""
     try:
         return _publish_all(_ONE, [row.key, 1], perhaps_sent=True)
     except Exception as error:
         if is_unreachable(error):
             raise
         faults.record_fault("relay", error, f"task {row.task_id}")
-        stream.append([failure(row, "UnsendableError", f"its message cannot be made: {type(error).__name__}: {error}"[:1000])])
+        stream.append([failure(row, "UnsendableError", f"its message cannot be built: {type(error).__name__}: {error}"[:1000])])
         return 0
 
 
@@ -124,7 +125,7 @@ def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> i
         rows = _sendable([TaskRow(*values) for values in cursor.fetchall()])
         if not rows:
             return 0
-        # Before the first message leaves: a worker may have received it before the last one is sent.
+        # Taken before the first message is sent: a worker may receive that one before the last is sent.
         now = time.time()
         with spans.span("publish", zenith__count=len(rows)):
             _send(rows, perhaps_sent)
@@ -134,7 +135,7 @@ def _publish_all(query: str, parameters: Sequence[Any], perhaps_sent: bool) -> i
 
 
 def _sendable(rows: Sequence[TaskRow]) -> Sequence[TaskRow]:
-    """Leave out what goes to a queue that takes no message, which would keep all others from being sent; `doctor` names it."""
+    """Leave out tasks of queues that cannot take messages, which would block all the others; `doctor` names those queues."""
     try:
         closed = broker_queues.closed(row.queue for row in rows) if rows else set()
     except redis.RedisError as error:
@@ -143,14 +144,14 @@ def _sendable(rows: Sequence[TaskRow]) -> Sequence[TaskRow]:
 
 
 def _steps(row: TaskRow) -> tuple[Status, ...]:
-    """Return what happens to a task by being sent."""
+    """Return the statuses that a task enters when it is sent."""
     return (Status.PENDING, Status.QUEUED) if row.status == Status.SCHEDULED else (Status.QUEUED,)
 
 
 def _send(rows: Sequence[TaskRow], perhaps_sent: bool) -> None:
     """Send the messages of these tasks in one pipelined batch.
 
-    Raises BrokerUnavailableError; then perhaps some were sent.
+    Raises BrokerUnavailableError; then some may have been sent.
     """
     try:
         with celery_app().producer_or_acquire() as producer, producer.batch():

@@ -1,5 +1,5 @@
 -- pending_queues --
--- From one queue's name to the next in the index, so that a million tasks of a paused queue cost one step.
+-- Queues with PENDING tasks that are not paused. Skips along the index, so a million tasks of a paused queue cost one step.
 WITH RECURSIVE pending (queue) AS (
     SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
     UNION ALL
@@ -10,13 +10,13 @@ SELECT queue FROM pending
 WHERE queue IS NOT NULL AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
 
 -- mark_queued --
--- What the attempt before left is cleared, as recording/reducer.py does for every new delivery.
+-- Marks tasks as QUEUED. Clears what the previous attempt left, as recording/reducer.py does for every new delivery.
 UPDATE tasks_app_task SET status = 'QUEUED', position = %s, queued_at = to_timestamp(%s),
     held = false, worker = '', received_at = NULL, started_at = NULL, error_type = '', error_message = ''
 WHERE id = ANY(%s)
 
 -- backlog --
--- What is due and not on the broker, up to so many for each queue and each kind; {pending_queues} is the statement above.
+-- Counts tasks that are due but not on the broker, up to a limit for each queue and kind; {pending_queues} is the statement above.
 SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FROM (
     SELECT created_at AS since FROM ({pending_queues}) AS waiting CROSS JOIN LATERAL (
         SELECT created_at FROM tasks_app_task

@@ -1,4 +1,4 @@
-"""The engine's loop that makes good what died or got lost: one engine at a time does it."""
+"""The engine's reconciler loop, which recovers what died or got lost; one engine at a time runs it."""
 
 import threading
 from typing import Final
@@ -16,7 +16,7 @@ CHUNK: Final = 500
 
 
 def run(stop: threading.Event) -> None:
-    """Repair until `stop` is set."""
+    """Reconcile until `stop` is set."""
     recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
 
     def once() -> None:
@@ -28,9 +28,9 @@ def run(stop: threading.Event) -> None:
 
 
 def reconcile(recoverer: HeldMessageRecovery, searcher: LostTaskSearch) -> None:
-    """Make one pass. Raises django.db.Error, redis.RedisError or BrokerUnavailableError."""
-    recoverer.look()
-    lost = searcher.look()
+    """Reconcile once. Raises django.db.Error, redis.RedisError or BrokerUnavailableError."""
+    recoverer.run_once()
+    lost = searcher.run_once()
     for start in range(0, len(lost), CHUNK):
         resend(lost[start : start + CHUNK])
     cancel.revoke_requested()

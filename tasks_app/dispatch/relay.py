@@ -1,4 +1,4 @@
-"""The relay: publishes what a crash left behind, and what was held back until it is due."""
+"""The relay: publishes tasks that a crash left PENDING, and tasks held in PostgreSQL until they are due."""
 
 import threading
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from tasks_app.dispatch.publish import publish_due
 from zenith_site.common.loops import repeat
 
-#: Seconds between two looks, so a task is sent at most this long after it is due.
+#: Seconds between two passes, and so the longest that a due task waits to be sent.
 LOOK_EVERY: Final = 0.5
 
 

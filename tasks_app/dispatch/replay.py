@@ -1,13 +1,13 @@
-"""Deciding about dead letters: replaying them as new tasks, or discarding them.
+"""Replay dead letters as new tasks, or discard them.
 
-1. The letters meant are locked, oldest first. Of two callers who mean the same one, the second
-   waits, and then finds it decided: a letter is replayed once, unless that is forced.
-2. In the same transaction each letter becomes REPLAYED and its new task is written, through the
-   same door as every dispatch (create.py), pointing at the task that it stands in for.
+1. The selected letters are locked, oldest first. If two callers select the same letter, the second waits and then finds it
+   resolved: a letter is replayed once, unless that is forced.
+2. In the same transaction each letter becomes REPLAYED and its new task is inserted like every dispatch (create.py),
+   pointing at the task that it replaces.
 3. After the commit the messages are published.
 
-A replay of a few first, one at a limited rate, or one of very many is not done here and now: it
-is written down as a `ReplayRun`, and the engines work it off (replays.py).
+A replay that sends a few first, limits its rate, or covers very many letters is stored as a `ReplayRun`, which the engines
+carry out (replay_runner.py).
 """
 
 import json
@@ -34,9 +34,9 @@ from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.masking import mask_problems
 from zenith_worker.wire.ids import new_id
 
-#: Letters replayed in one transaction; more become a run.
+#: Letters replayed in one transaction; a larger replay becomes a run.
 AT_ONCE: Final = 1000
-#: How many may go first: all of them are watched at once.
+#: The most that may be replayed first, since all of them are watched at once.
 MAX_FIRST: Final = 1000
 MAX_RATE: Final = 10_000.0
 MAX_NOTE: Final = 2000
@@ -44,12 +44,12 @@ MAX_NOTE: Final = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What to replay, and how.
+    """A request to replay dead letters.
 
-    `kwargs` replace the arguments of these names, whether they were sent by position or by name.
-    `args` replace all positional arguments, which only makes sense where one letter is meant.
-    `first`: so many first, and the rest only if all of these succeed. `rate`: tasks per second.
-    `forced`: also what was replayed or discarded before.
+    `kwargs` replace the arguments with these names, whether they were sent by position or by name.
+    `args` replace all positional arguments, and are allowed for a single letter only.
+    `first`: replay this many first, and the rest only if all of these succeed. `rate`: tasks per second.
+    `forced`: include letters that were already replayed or discarded.
     """
 
     which: Selection
@@ -61,7 +61,7 @@ class Replay:
 
 
 class Replacement(NamedTuple):
-    """A dead letter's id, its task, and the new task in its place."""
+    """A dead letter's id, its task, and the new task that replaces it."""
 
     letter: int
     dead: UUID
@@ -70,9 +70,9 @@ class Replacement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was done, or the run that will do it.
+    """The result of a replay: the new tasks, or the run that will send them.
 
-    `passed_over` counts letters that were meant, but had been decided about before.
+    `passed_over` counts selected letters that were skipped because they were already resolved.
     """
 
     done: Sequence[Replacement]
@@ -80,39 +80,39 @@ class Replayed:
     run: ReplayRun | None = None
 
 
-def replay(asked: Replay, origin: Origin) -> Replayed:
-    """Replay dead letters, now or as a run. Raises InvalidDispatchError; then nothing was written."""
-    problems = [*_field_problems(asked)]
+def replay(request: Replay, origin: Origin) -> Replayed:
+    """Replay dead letters, at once or as a run. Raises InvalidDispatchError; then nothing was written."""
+    problems = [*_field_problems(request)]
     if problems:
         raise InvalidDispatchError(*problems)
-    meant = matching(asked.which, forced=asked.forced)
+    letters = matching(request.which, forced=request.forced)
     with transaction.atomic():
-        total = meant.count()
-        if asked.kwargs or asked.args is not None:
-            _check_edits(meant, asked, total)
-        # Edited `args` mean one letter: there is nothing to go first, and nothing to slow down.
-        if total and asked.args is None and (asked.first or asked.rate or total > AT_ONCE):
-            return Replayed([], run=_start_run(asked, origin, total))
-        done = replay_letters(meant, asked, origin)
-        return Replayed(done, passed_over=asked.which.query().count() - len(done))
+        total = letters.count()
+        if request.kwargs or request.args is not None:
+            _check_edits(letters, request, total)
+        # Edited `args` are for a single letter, so `first` and `rate` have no effect.
+        if total and request.args is None and (request.first or request.rate or total > AT_ONCE):
+            return Replayed([], run=_start_run(request, origin, total))
+        replacements = replay_letters(letters, request, origin)
+        return Replayed(replacements, passed_over=request.which.query().count() - len(replacements))
 
 
-def matching(which: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
-    """Return the letters that a replay means: what is still open, or with `forced` all of the selection.
+def matching(selection: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
+    """Return the letters of a selection that can be replayed: those still open, or with `forced` all of them.
 
-    Not those of tasks whose arguments are not JSON: their messages cannot be made again.
+    Letters of tasks whose arguments are not JSON are left out, since their messages cannot be rebuilt.
     """
     opaque = Exists(TaskMessage.objects.filter(task=OuterRef("task"), extras__opaque=True))
-    meant = which.query() if forced else open_letters(which)
-    return meant.exclude(opaque)
+    letters = selection.query() if forced else open_letters(selection)
+    return letters.exclude(opaque)
 
 
-def open_letters(which: Selection) -> QuerySet[DeadLetter]:
-    """Return the letters of a selection that nobody has decided about: those that can be discarded."""
-    return which.query().filter(state=LetterState.OPEN)
+def open_letters(selection: Selection) -> QuerySet[DeadLetter]:
+    """Return the open letters of a selection: those that wait for a decision and can be discarded."""
+    return selection.query().filter(state=LetterState.OPEN)
 
 
-def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin, limit: int = AT_ONCE) -> list[Replacement]:
+def replay_letters(letters: QuerySet[DeadLetter], request: Replay, origin: Origin, limit: int = AT_ONCE) -> list[Replacement]:
     """Replay up to `limit` letters, oldest first, inside the open transaction."""
     locked = list(letters.select_related("task").select_for_update(of=("self",)).order_by("id")[:limit])
     DeadLetter.objects.filter(id__in=[letter.id for letter in locked]).update(
@@ -121,38 +121,38 @@ def replay_letters(letters: QuerySet[DeadLetter], asked: Replay, origin: Origin,
     by_name: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in locked:
         by_name[letter.task_name].append(letter)
-    done = []
-    for name, dead in sorted(by_name.items()):
-        carried = inherited([letter.task_id for letter in dead])
-        tasks = [_successor(letter.task, asked, carried.get(letter.task_id)) for letter in dead]
+    replacements = []
+    for name, named_letters in sorted(by_name.items()):
+        extras_of = inherited([letter.task_id for letter in named_letters])
+        tasks = [_successor(letter.task, request, extras_of.get(letter.task_id)) for letter in named_letters]
         write_tasks(new_batch(name, len(tasks), origin), tasks)
-        done += [Replacement(old.id, old.task_id, new.id) for old, new in zip(dead, tasks, strict=True)]
-    return done
+        replacements += [Replacement(old.id, old.task_id, new.id) for old, new in zip(named_letters, tasks, strict=True)]
+    return replacements
 
 
 def newest_id() -> int:
-    """Return the id of the newest dead letter; 0 where there is none."""
+    """Return the id of the newest dead letter, or 0 if there is none."""
     return DeadLetter.objects.aggregate(newest=Max("id"))["newest"] or 0
 
 
-def discard(which: Selection, note: str, origin: Origin) -> int:
-    """Discard what is open of a selection, for good; return how many. Raises InvalidInputError."""
+def discard(selection: Selection, note: str, origin: Origin) -> int:
+    """Discard the open letters of a selection for good; return how many. Raises InvalidInputError."""
     if len(note) > MAX_NOTE:
-        raise InvalidInputError(Problem("/note", f"must have {MAX_NOTE:,} characters at most"))
+        raise InvalidInputError(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
     problems = list(jsonsafe.problems(note, "/note"))
     if problems:
         raise InvalidInputError(*problems)
     with transaction.atomic():
-        # In the order in which a replay locks them, too: two at once never wait in a circle.
-        meant = open_letters(which).select_for_update().order_by("id").values_list("id", flat=True)
-        return DeadLetter.objects.filter(id__in=list(meant)).update(
+        # Locked in the same order as by a replay, so the two never deadlock.
+        ids = open_letters(selection).select_for_update().order_by("id").values_list("id", flat=True)
+        return DeadLetter.objects.filter(id__in=list(ids)).update(
             state=LetterState.DISCARDED, resolved_at=timezone.now(), note=note,
             resolved_by=origin.sent_by[:200],
         )  # fmt: skip
 
 
 def stop_run(run_id: UUID, origin: Origin) -> bool:
-    """End a run before its time; return whether it was still under way. What was replayed stays so."""
+    """Stop a run; return whether it was still active. Letters that it has replayed stay replayed."""
     stopped = ReplayRun.objects.filter(id=run_id, state__in=ACTIVE).update(
         state=RunState.STOPPED, finished_at=timezone.now(),
         reason=f"Stopped by {origin.sent_by}." if origin.sent_by else "Stopped.",
@@ -160,53 +160,53 @@ def stop_run(run_id: UUID, origin: Origin) -> bool:
     return stopped == 1
 
 
-def _start_run(asked: Replay, origin: Origin, total: int) -> ReplayRun:
+def _start_run(request: Replay, origin: Origin, total: int) -> ReplayRun:
     now = timezone.now()
-    which = asked.which
-    ids = None if which.task_ids is None else list(which.task_ids)
+    selection = request.which
+    ids = None if selection.task_ids is None else list(selection.task_ids)
     return ReplayRun.objects.create(
-        task_ids=ids, fingerprint=which.fingerprint, task_name=which.task_name,
-        error_type=which.error_type, newest=newest_id(), kwargs=asked.kwargs, forced=asked.forced,
-        first=asked.first, rate=asked.rate, source=origin.source, sent_by=origin.sent_by[:200],
+        task_ids=ids, fingerprint=selection.fingerprint, task_name=selection.task_name,
+        error_type=selection.error_type, newest=newest_id(), kwargs=request.kwargs, forced=request.forced,
+        first=request.first, rate=request.rate, source=origin.source, sent_by=origin.sent_by[:200],
         user_id=origin.user_id, total=total, next_at=now, created_at=now,
     )  # fmt: skip
 
 
-def _successor(dead: Task, asked: Replay, extras: dict[str, Any] | None) -> NewTask:
+def _successor(dead: Task, request: Replay, extras: dict[str, Any] | None) -> NewTask:
     args, kwargs = dead.args, dead.kwargs
     if extras and "args" in extras:
-        # Hidden from whoever looks at the task: so they stay.
-        real_args, real_kwargs = _edited(dead.name, extras["args"], extras["kwargs"], asked)
+        # The message has its own arguments, which pages do not show; edit those.
+        real_args, real_kwargs = _edited(dead.name, extras["args"], extras["kwargs"], request)
         extras = {**extras, "args": real_args, "kwargs": real_kwargs}
     else:
-        args, kwargs = _edited(dead.name, args, kwargs, asked)
+        args, kwargs = _edited(dead.name, args, kwargs, request)
     return NewTask(
         id=new_id(), queue=dead.queue, args=json.dumps(args), kwargs=json.dumps(kwargs),
         priority=dead.priority, max_retries=dead.max_retries, replay_of=dead.id,
-        # Not its `expires_at`: whoever replays it wants it now.
+        # Without `expires_at`: whoever replays the task wants it to run now.
         time_limit=dead.time_limit, soft_time_limit=dead.soft_time_limit, extras=extras,
     )  # fmt: skip
 
 
-def _edited(name: str, args: list[Any], kwargs: dict[str, Any], asked: Replay) -> tuple[list[Any], dict[str, Any]]:
+def _edited(name: str, args: list[Any], kwargs: dict[str, Any], request: Replay) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of the new task.
 
-    An edited argument that was sent by position keeps its place; it would be given twice otherwise.
+    An edited argument that was sent by position stays positional; otherwise it would be given twice.
     """
-    args = list(args) if asked.args is None else list(asked.args)
+    args = list(args) if request.args is None else list(request.args)
     kwargs = dict(kwargs)
-    entry = catalog.entries().get(name) if asked.kwargs else None
-    places = _places(entry)
-    for name, value in asked.kwargs.items():
-        place = places.get(name, len(args))
-        if place < len(args):
-            args[place] = value
+    entry = catalog.entries().get(name) if request.kwargs else None
+    index_of = _argument_indexes(entry)
+    for name, value in request.kwargs.items():
+        index = index_of.get(name, len(args))
+        if index < len(args):
+            args[index] = value
         else:
             kwargs[name] = value
     return args, kwargs
 
 
-def _places(entry: CatalogEntry | None) -> Mapping[str, int]:
+def _argument_indexes(entry: CatalogEntry | None) -> Mapping[str, int]:
     if entry is None:
         return {}
     named = (
@@ -217,32 +217,32 @@ def _places(entry: CatalogEntry | None) -> Mapping[str, int]:
     return {parameter.name: index for index, parameter in named}
 
 
-def _field_problems(asked: Replay) -> Iterator[Problem]:
-    if not 0 <= asked.first <= MAX_FIRST:
-        yield Problem("/first", f"must lie between 0 and {MAX_FIRST:,}")
-    if asked.rate is not None and not (math.isfinite(asked.rate) and 0 < asked.rate <= MAX_RATE):
+def _field_problems(request: Replay) -> Iterator[Problem]:
+    if not 0 <= request.first <= MAX_FIRST:
+        yield Problem("/first", f"must be between 0 and {MAX_FIRST:,}")
+    if request.rate is not None and not (math.isfinite(request.rate) and 0 < request.rate <= MAX_RATE):
         yield Problem("/rate", f"must be more than 0 and at most {MAX_RATE:,.0f} tasks per second")
-    yield from jsonsafe.problems(asked.kwargs, "/kwargs")
-    if asked.args is not None:
-        yield from jsonsafe.problems(asked.args, "/args")
-    yield from mask_problems(asked.kwargs, "/kwargs")
-    yield from mask_problems(asked.args, "/args")
+    yield from jsonsafe.problems(request.kwargs, "/kwargs")
+    if request.args is not None:
+        yield from jsonsafe.problems(request.args, "/args")
+    yield from mask_problems(request.kwargs, "/kwargs")
+    yield from mask_problems(request.args, "/args")
 
 
-def _check_edits(meant: QuerySet[DeadLetter], asked: Replay, total: int) -> None:
-    """Hold edited arguments against the signature of every task that would get them.
+def _check_edits(letters: QuerySet[DeadLetter], request: Replay, total: int) -> None:
+    """Check edited arguments against the signature of every task that would get them. Raises InvalidDispatchError.
 
-    Arguments that are not edited were accepted before, and are sent as they were. So is what a
-    task of other code would get, whose signature nobody here knows. Raises InvalidDispatchError.
+    Arguments that are not edited were accepted before. Tasks of other programs are not checked, since their signatures are
+    not known here.
     """
-    if asked.args is not None and total > 1:
-        raise InvalidDispatchError(Problem("/args", "can be edited for one dead letter only; `kwargs` go to many"))
-    found: dict[Problem, None] = {}
-    for letter in meant.select_related("task").iterator(chunk_size=AT_ONCE):
+    if request.args is not None and total > 1:
+        raise InvalidDispatchError(Problem("/args", "can be edited for a single dead letter only; use `kwargs` for several"))
+    problems: dict[Problem, None] = {}
+    for letter in letters.select_related("task").iterator(chunk_size=AT_ONCE):
         entry = catalog.entries().get(letter.task_name)
         if entry is not None:
-            found |= dict.fromkeys(entry.problems(*_edited(letter.task_name, letter.task.args, letter.task.kwargs, asked)))
-        if len(found) >= jsonsafe.MAX_NAMED:
+            problems |= dict.fromkeys(entry.problems(*_edited(letter.task_name, letter.task.args, letter.task.kwargs, request)))
+        if len(problems) >= jsonsafe.MAX_NAMED:
             break
-    if found:
-        raise InvalidDispatchError(*found)
+    if problems:
+        raise InvalidDispatchError(*problems)

@@ -1,11 +1,10 @@
-"""The engine's loop that works off replays of many dead letters.
+"""The engine's loop that carries out replay runs.
 
-1. A run is locked, a chunk of its letters is replayed (replay.py), and how far it is is noted, in
-   one transaction: an engine that dies half way has done nothing. Any number of engines share the
-   runs; none waits for another's.
-2. With `first`, only so many are replayed at the beginning. The run then watches their tasks: all
-   succeed, and it goes on; one does not, and it stops and says why.
-3. With `rate`, a chunk is as small as fits into half a second, and the next one waits its turn.
+1. In one transaction a run is locked, a chunk of its letters is replayed (replay.py), and its progress is stored, so an
+   engine that dies half way has done nothing. Any number of engines share the runs without waiting for each other.
+2. With `first`, only that many letters are replayed at the beginning. The run then watches their tasks: if all succeed, it
+   goes on; if one does not, it stops and says why.
+3. With `rate`, a chunk is what half a second allows, and the next chunk waits accordingly.
 """
 
 import logging
@@ -28,78 +27,78 @@ from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two passes.
 LOOK_EVERY: Final = 0.5
 
 
 def run(stop: threading.Event) -> None:
-    """Work off runs until `stop` is set."""
+    """Carry out replay runs until `stop` is set."""
     repeat(stop, "replays", step, every=LOOK_EVERY)
 
 
 def step() -> bool:
-    """Take one run that is due a bit further; return whether there was one. Raises django.db.Error."""
+    """Advance one run that is due; return whether there was one. Raises django.db.Error."""
     with transaction.atomic():
-        due = ReplayRun.objects.filter(state__in=ACTIVE, next_at__lte=timezone.now())
-        found = due.select_for_update(skip_locked=True).order_by("next_at").first()
-        if found is None:
+        due_runs = ReplayRun.objects.filter(state__in=ACTIVE, next_at__lte=timezone.now())
+        run = due_runs.select_for_update(skip_locked=True).order_by("next_at").first()
+        if run is None:
             return False
         try:
             with transaction.atomic():
-                _take_further(found)
+                _advance(run)
         except Exception as error:
             if is_unreachable(error):
                 raise
-            faults.record_fault("replays", error, f"run {found.id}")
-            found.refresh_from_db()
-            _end(found, RunState.STOPPED, f"It met an error that nobody foresaw: {type(error).__name__}: {error}"[:300])
-        found.save()
+            faults.record_fault("replays", error, f"run {run.id}")
+            run.refresh_from_db()
+            _end(run, RunState.STOPPED, f"An unexpected error occurred: {type(error).__name__}: {error}"[:300])
+        run.save()
     return True
 
 
-def _take_further(run: ReplayRun) -> None:
+def _advance(run: ReplayRun) -> None:
     if run.state == RunState.WATCHING:
-        _watch(run)
+        _check_first(run)
     else:
-        _go_on(run)
+        _replay_chunk(run)
 
 
-def _watch(run: ReplayRun) -> None:
-    """Look what became of the first few."""
+def _check_first(run: ReplayRun) -> None:
+    """Go on or stop once the tasks that were replayed first have ended."""
     statuses = Counter(Task.objects.filter(id__in=run.first_ids).values_list("status", flat=True))
     first = len(run.first_ids)
-    # A row that is gone cannot succeed any more.
+    # A row that was deleted cannot succeed any more.
     unsuccessful = statuses[Status.FAILURE] + statuses[Status.REVOKED] + first - statuses.total()
     if unsuccessful:
-        _end(run, RunState.STOPPED, f"{unsuccessful} of the first {first} did not succeed; the rest stays as it is.")
+        _end(run, RunState.STOPPED, f"{unsuccessful} of the first {first} did not succeed; the rest was not replayed.")
     elif statuses[Status.SUCCESS] == first:
         run.state = RunState.RUNNING
     else:
         run.next_at = timezone.now() + timedelta(seconds=LOOK_EVERY)
 
 
-def _go_on(run: ReplayRun) -> None:
-    """Replay one chunk."""
-    begins = run.first > 0 and not run.first_ids
-    size = run.first if begins else AT_ONCE
-    if run.rate and not begins:
+def _replay_chunk(run: ReplayRun) -> None:
+    """Replay the next chunk of a run, or end the run."""
+    is_first_chunk = run.first > 0 and not run.first_ids
+    size = run.first if is_first_chunk else AT_ONCE
+    if run.rate and not is_first_chunk:
         size = min(size, max(1, int(run.rate * LOOK_EVERY)))
     letters = matching(run.selection, forced=run.forced).filter(id__gt=run.cursor, id__lte=run.newest)
-    done = replay_letters(letters, Replay(which=run.selection, kwargs=run.kwargs), _origin(run), size)
-    if not done:
+    replacements = replay_letters(letters, Replay(which=run.selection, kwargs=run.kwargs), _origin(run), size)
+    if not replacements:
         _end(run, RunState.DONE, "")
         return
-    run.cursor = max(item.letter for item in done)
-    run.replayed += len(done)
-    if begins:
-        run.first_ids = [item.new for item in done]
+    run.cursor = max(item.letter for item in replacements)
+    run.replayed += len(replacements)
+    if is_first_chunk:
+        run.first_ids = [item.new for item in replacements]
         run.state = RunState.WATCHING
-    run.next_at = timezone.now() + timedelta(seconds=len(done) / run.rate if run.rate else 0)
+    run.next_at = timezone.now() + timedelta(seconds=len(replacements) / run.rate if run.rate else 0)
 
 
 def _end(run: ReplayRun, state: RunState, reason: str) -> None:
     run.state, run.reason, run.finished_at = state, reason, timezone.now()
-    logger.info("Replay %s: %s. %s", run.id, state.sentence, reason)
+    logger.info("Replay %s: %s %s", run.id, state.sentence, reason)
 
 
 def _origin(run: ReplayRun) -> Origin:

@@ -1,4 +1,4 @@
-"""Running one task again, as a new task that points back at it."""
+"""Run one task again, as a new task that points back at it."""
 
 import json
 from uuid import UUID
@@ -18,41 +18,42 @@ from zenith_worker.wire.queue_names import why_reserved
 
 
 def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | None:
-    """Send a task that ended once more, with the same arguments; return the new task's id, None for no such task.
+    """Send a task that has ended once more, with the same arguments; return the new task's id, or None for an unknown task.
 
-    Where it has a dead letter, that is replayed. Two callers at once make one new task. Raises
-    StateConflictError for a task that has not ended, and, unless `forced`, for one that was run
-    again or whose letter was discarded before.
+    If the task has a dead letter, that is replayed. Two callers at once create one new task. Raises StateConflictError if the
+    task has not ended and, unless `forced`, if it was already run again or its dead letter discarded.
     """
     with transaction.atomic():
-        # Whoever replays its letter refers to the row, and holds the letter that is wanted next: they must not wait for this.
+        # A concurrent replay holds the dead letter and inserts a reference to this row; `no_key` keeps it from waiting for us.
         task = Task.objects.select_for_update(no_key=True).filter(id=task_id).first()
         if task is None:
             return None
         if not task.is_finished:
-            raise StateConflictError(f"The task is {task.status}: only one that ended can be run again. Cancel it first.")
+            raise StateConflictError(f"The task is {task.status}: only a task that has ended can be run again. Cancel it first.")
         if not task.name:
-            raise StateConflictError("Another program sent this task, and its message was never seen: nobody knows what to run.")
+            raise StateConflictError(
+                "Another program sent this task and Zenith never saw its message, so there is nothing to run again."
+            )
         catalog.refuse_drill(task.name)
         if task.queue and (reason := why_reserved(task.queue)):
             raise StateConflictError(reason)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():
-            raise StateConflictError("Its arguments are not JSON: its message cannot be made again.")
+            raise StateConflictError("Its arguments are not JSON, so its message cannot be rebuilt.")
         letters = DeadLetter.objects.filter(task=task)
         letter = letters.first()
         if letter is not None and (forced or letter.state == LetterState.OPEN):
             return replay_letters(letters, Replay(which=Selection(task_ids=[task.id])), origin)[0].new
         if not forced and (letter is not None or Task.objects.filter(replay_of=task).exists()):
-            raise StateConflictError("It was run again or discarded before; `forced` runs it all the same.")
+            raise StateConflictError("It was already run again or discarded; use `forced` to run it anyway.")
         return _copy(task, origin)
 
 
 def _copy(task: Task, origin: Origin) -> UUID:
-    known = task.name in catalog.entries()
+    is_in_catalog = task.name in catalog.entries()
     new = NewTask(
-        id=new_id(), queue=task.queue or (queue_of(task.name) if known else celery_app().conf.task_default_queue),
+        id=new_id(), queue=task.queue or (queue_of(task.name) if is_in_catalog else celery_app().conf.task_default_queue),
         args=json.dumps(task.args), kwargs=json.dumps(task.kwargs), priority=task.priority, max_retries=task.max_retries,
-        # Not its `expires_at`: whoever runs it again wants it now.
+        # Without `expires_at`: whoever runs the task again wants it to run now.
         replay_of=task.id, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
         extras=inherited([task.id]).get(task.id),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sending again what got lost: tasks whose message exists nowhere (maintenance/reconciler.py finds them)."""
+"""Send lost tasks again: those whose message exists nowhere (maintenance/reconciler.py finds them)."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-_EARLY: Final = "its worker died, and its message was acknowledged before it ran: it is not run again"
-_OPAQUE: Final = "its message was lost, and cannot be made again: its arguments are not JSON"
-_UNSEEN: Final = "its message was lost, and nobody ever saw what it was"
+_EARLY: Final = "its worker died, and its message was acknowledged before it ran, so it is not run again"
+_OPAQUE: Final = "its message was lost and cannot be rebuilt: its arguments are not JSON"
+_UNSEEN: Final = "its message was lost before Zenith saw its contents"
 
 _LOCK: Final = f"""
     SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
@@ -30,30 +30,30 @@ _LOCK: Final = f"""
 
 
 def resend(lost: Sequence[LostTask]) -> int:
-    """Publish lost tasks again, unless their rows changed meanwhile; return how many.
+    """Publish lost tasks again, unless their rows have changed; return how many.
 
-    Raises BrokerUnavailableError; then perhaps some were sent, and the rest is found again.
+    Raises BrokerUnavailableError; then some may have been sent, and the reconciler finds the rest again.
     """
-    as_found = {task.key: (task.status, task.position) for task in lost}
+    last_seen = {task.key: (task.status, task.position) for task in lost}
     sent = 0
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_LOCK, [list(as_found)])
+        cursor.execute(_LOCK, [list(last_seen)])
         rows = [TaskRow(*values) for values in cursor.fetchall()]
         try:
             with celery_app().producer_or_acquire() as producer:
                 failed = claims.failed_runs([row.task_id for row in rows])
                 closed = broker_queues.closed(row.queue for row in rows)
                 for row in rows:
-                    if as_found[row.key] != (row.status, row.position) or row.queue in closed:
+                    if last_seen[row.key] != (row.status, row.position) or row.queue in closed:
                         continue
                     if reason := _reason_not_to(row):
                         stream.append([failure(row, "WorkerLostError" if reason == _EARLY else "MessageLostError", reason)])
                         continue
                     if (number := failed.get(row.task_id, -1)) >= row.run.number:
-                        # A message of that run would be refused: its report came, and the row was put back since.
+                        # A message of that run would be refused: its failure was reported, and the row was put back since.
                         row = row._replace(status=Status.RETRY, position=(number << 16) | Status.RETRY.rank)
                     send_message(producer, row, again=True)
-                    reason = f"it was {row.status}, but its message was nowhere; it was sent again"
+                    reason = f"it was {row.status}, but its message was lost; it was sent again"
                     stream.append([put_back(row.task_id, row.run, reason)])
                     sent += 1
         except (OperationalError, redis.RedisError) as error:
@@ -64,11 +64,11 @@ def resend(lost: Sequence[LostTask]) -> int:
 
 
 def _reason_not_to(row: TaskRow) -> str:
-    """Return why a lost task cannot, or must not, be sent again; empty where nothing speaks against it."""
+    """Return why a lost task cannot, or must not, be sent again; empty if it can."""
     extras = json.loads(row.extras or "{}")
     if row.acks_early and row.status == Status.STARTED:
         return _EARLY
     if extras.get("opaque"):
         return _OPAQUE
-    # Of a task that replaced itself the row shows what was asked for, not what runs in its place.
+    # The row of a task that replaced itself shows the original task, not the one that runs in its place.
     return _UNSEEN if not row.name or (row.run.nesting and "task" not in extras) else ""

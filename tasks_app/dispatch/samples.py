@@ -1,4 +1,4 @@
-"""Texts that `analyze_text` works on when a dispatch brings none."""
+"""Sample texts for `analyze_text`, used if a dispatch gives none."""
 
 from typing import Final
 

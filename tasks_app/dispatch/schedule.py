@@ -1,4 +1,4 @@
-"""Changing a scheduled task, as long as it has not been sent."""
+"""Change a scheduled task that has not been sent yet."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from zenith_worker.wire.states import Status, note_position
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What to change; None leaves it as it is. A `not_before` that is past makes the task due at once."""
+    """The new values; None leaves a value unchanged. A `not_before` in the past makes the task due at once."""
 
     not_before: datetime | None = None
     queue: str | None = None
@@ -31,26 +31,25 @@ class Changes:
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
 
-    def given(self) -> dict[str, Any]:
-        """Return what is to be changed, by the names of the task's columns."""
+    def new_values(self) -> dict[str, Any]:
+        """Return the new values by the task's columns."""
         names = ("not_before", "queue", "priority", "args", "kwargs")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
-    """Change a SCHEDULED task; return it, or None where it is not (or no longer) scheduled.
+    """Change a SCHEDULED task; return it, or None if it is not scheduled (any more).
 
-    A relay that is sending the task holds its row's lock: this waits, and then finds it sent. Each change
-    leaves a note on the task's timeline. Raises InvalidInputError naming every culprit; then nothing was changed.
+    A relay that is sending the task holds its row's lock; then this waits and finds the task sent. Each change leaves a note
+    on the task's timeline. Raises InvalidInputError naming every problem; then nothing was changed.
     """
-    given = changes.given()
     with transaction.atomic():
         task = Task.objects.select_for_update().filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).first()
         if task is None:
             return None
         if problems := list(_problems(task, changes)):
             raise InvalidInputError(*problems)
-        changed = {name: value for name, value in given.items() if getattr(task, name) != value}
+        changed = {name: value for name, value in changes.new_values().items() if getattr(task, name) != value}
         if changed:
             newest = _note(task, _sentence(task, changed, by))
             for name, value in changed.items():
@@ -61,12 +60,12 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
 
 
 def reschedule(task_id: UUID, not_before: datetime, *, by: str = "") -> bool:
-    """Move a SCHEDULED task to another time; return False where it is not (or no longer) scheduled."""
+    """Move a SCHEDULED task to another time; return False if it is not scheduled (any more)."""
     return edit(task_id, Changes(not_before=not_before), by=by) is not None
 
 
 def _note(task: Task, text: str) -> int | None:
-    """Write a step that moves nothing; the row's lock makes its number this task's next."""
+    """Write a note to the timeline. The caller's lock on the row makes its number unique for this task."""
     notes = TaskEvent.objects.filter(task=task, position__lt=0).count()
     with connection.cursor() as cursor:
         row = EventRow(task.id, Status.SCHEDULED, note_position(notes), time.time(), message=text)
@@ -76,9 +75,9 @@ def _note(task: Task, text: str) -> int | None:
 def _sentence(task: Task, changed: dict[str, Any], by: str) -> str:
     parts = []
     if "not_before" in changed:
-        parts.append(f"rescheduled from {_shown(task.not_before)} to {_shown(changed['not_before'])}")
+        parts.append(f"rescheduled from {_format(task.not_before)} to {_format(changed['not_before'])}")
     parts += [
-        f"{name} changed from {_shown(getattr(task, name))} to {_shown(changed[name])}"
+        f"{name} changed from {_format(getattr(task, name))} to {_format(changed[name])}"
         for name in ("queue", "priority")
         if name in changed
     ]
@@ -86,7 +85,7 @@ def _sentence(task: Task, changed: dict[str, Any], by: str) -> str:
     return "; ".join(parts) + (f" by {by}" if by else "")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds").replace("+00:00", "Z")
     return "none" if value is None else json.dumps(value)
@@ -97,7 +96,7 @@ def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
     if changes.not_before is not None and changes.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
     elif changes.not_before and task.expires_at and changes.not_before >= task.expires_at:
-        yield Problem("/not_before", f"must lie before the task expires, at {_shown(task.expires_at)}")
+        yield Problem("/not_before", f"must be before the task expires, at {_format(task.expires_at)}")
     args = task.args if changes.args is None else changes.args
     kwargs = task.kwargs if changes.kwargs is None else changes.kwargs
     unstorable = [*jsonsafe.problems(args, "/args"), *jsonsafe.problems(kwargs, "/kwargs")]

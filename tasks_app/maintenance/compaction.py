@@ -1,13 +1,13 @@
-"""Summing up: from minutes to quarters of an hour to three hours to days, so that charts over a month read hundreds of rows and
-not a million. And to five minutes, the steps of a chart over hours, without telling tasks apart.
+"""Compaction of rollups: from minutes to quarters of an hour, three hours and days, so that charts over a month read hundreds
+of rows and not a million. Also to five minutes, the steps of charts over hours, without telling tasks apart.
 
-1. A quarter is summed up twenty minutes after its end, in order, from the oldest minute there is. Three hours and a day
-   follow once their quarters are complete, and five minutes once their quarter is. Doing it again gives the same.
-2. A recorder that counts something into an older minute marks its quarter (recording/rollups.py); marked ones
-   are summed up again, and so are the longer periods around them and the five minutes in them.
-3. Whoever reads (analytics/rollups.py) takes the longest as far as they go, and minutes for the rest.
+1. A quarter is summed up twenty minutes after its end, in order, from the oldest minute on. Three hours and days follow once
+   their quarters are complete, and five minutes once their quarter is. This is idempotent.
+2. A recorder that adds a count to an older minute marks its quarter as late (recording/rollups.py). Late quarters are summed
+   up again, and so are the longer periods around them and the five minutes in them.
+3. Readers (analytics/rollups.py) use the longest periods as far as they go, and minutes for the rest.
 
-Any number of engines may do this: an advisory lock lets one at a time.
+Any number of engines may run this; an advisory lock admits one at a time.
 """
 
 import time
@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.models.rollup import COUNT_COLUMNS, HISTOGRAM_COLUMNS
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sql import statements
@@ -26,30 +27,32 @@ from zenith_site.common.sql import statements
 MINUTE: Final = 60
 FIVE_MINUTES: Final = 300
 QUARTER: Final = PERIOD
-#: What charts over a week or a month have steps of.
+#: The steps of charts over a week or a month.
 THREE_HOURS: Final = 10_800
 DAY: Final = 86_400
-#: Of the periods; each is a multiple of those before.
+#: The lengths of periods; each is a multiple of those before it.
 LENGTHS: Final = (FIVE_MINUTES, QUARTER, THREE_HOURS, DAY)
-#: Seconds after its end at which a quarter is summed up: well after reports to it begin to count as late.
+#: Seconds after its end when a quarter is summed up, well after counts for it become late.
 SETTLED_AFTER: Final = 2 * LATE_AFTER
-#: Periods of one length summed up in one transaction.
+#: The most periods of one length summed up in one transaction.
 CHUNK: Final = 96
 
-_COUNTS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
-_HISTOGRAMS: Final = ("runtime_histogram", "waiting_histogram")
 
-
-def histogram_sum(column: str) -> str:
+def _histogram_sum(column: str) -> str:
     """Return the SQL that adds up a column of histograms, bucket by bucket."""
     return "ARRAY[" + ", ".join(f"coalesce(sum({column}[{number}]), 0)::bigint" for number in range(1, BUCKETS + 1)) + "]"
 
 
+#: The SQL of a rollup's columns, and of their sums: of the counts, and of the histograms, which take five times as long.
+COLUMNS: Final = ", ".join([*COUNT_COLUMNS, *HISTOGRAM_COLUMNS])
+COUNT_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)
+HISTOGRAM_SUMS: Final = ", ".join(map(_histogram_sum, HISTOGRAM_COLUMNS))
+
 _SQL: Final = statements(__file__)
 _FILLED_IN: Final = {
-    "columns": ", ".join([*_COUNTS, *_HISTOGRAMS]),
-    "sums": ", ".join([*(f"coalesce(sum({name}), 0)" for name in _COUNTS), *map(histogram_sum, _HISTOGRAMS)]),
-    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*_COUNTS, *_HISTOGRAMS)),
+    "columns": COLUMNS,
+    "sums": f"{COUNT_SUMS}, {HISTOGRAM_SUMS}",
+    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*COUNT_COLUMNS, *HISTOGRAM_COLUMNS)),
     "quarter": QUARTER,
 }
 _OF_MINUTES: Final = {
@@ -65,9 +68,14 @@ _OLDEST_QUARTER: Final = f"""
 """  # noqa: S608
 
 
+def utc_datetime(seconds: float) -> datetime:
+    """Return the time, in UTC, of a Unix time in seconds."""
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Up to when, in Unix time, everything is summed up; 0 where nothing is."""
+    """Up to when, in Unix time, the periods of each length are summed up; 0 if none is."""
 
     five_minutes: int
     quarters: int
@@ -89,7 +97,7 @@ def watermarks() -> Watermarks:
 
 
 def compact(now: float | None = None) -> bool:
-    """Sum up what is due, a chunk of it; return whether there is more. Raises django.db.Error."""
+    """Sum up a chunk of the periods that are due; return whether there may be more. Raises django.db.Error."""
     now = time.time() if now is None else now
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.COMPACTION])
@@ -105,40 +113,40 @@ def compact(now: float | None = None) -> bool:
 
 
 def _sum_up_longer(cursor: CursorWrapper, seconds: int, late: list[int]) -> bool:
-    """Sum up the periods of one length that are complete now, and those around late quarters; return whether any were due."""
-    known = watermarks()
-    due = _due(cursor, seconds, known.quarters, _oldest(cursor, _OLDEST_QUARTER))
-    # What was not reached yet has its turn later: one in front of it would make it look as if it were done.
-    again = {start // seconds * seconds for start in late if start < known.of(seconds)}
+    """Sum up the periods of one length that are now complete, and those around late quarters; return whether any were due."""
+    marks = watermarks()
+    due = _due(cursor, seconds, marks.quarters, _oldest(cursor, _OLDEST_QUARTER))
+    # Only below the watermark: a period written ahead of it would make those in between look done.
+    again = {start // seconds * seconds for start in late if start < marks.of(seconds)}
     _write(cursor, _OF_QUARTERS[seconds], [*again, *due])
     return bool(due)
 
 
 def _sum_up_shorter(cursor: CursorWrapper, late: list[int], oldest: int | None) -> bool:
-    """Sum up the five minutes of quarters that are done, and those of late ones; return whether any were due."""
-    known = watermarks()
-    due = _due(cursor, FIVE_MINUTES, known.quarters, oldest)
-    again = {start + step for start in late if start < known.five_minutes for step in range(0, QUARTER, FIVE_MINUTES)}
-    # Where the oldest minute lies in the middle of a quarter, a late one may be due as well; twice, it would count double.
+    """Sum up the five minutes of quarters that are summed up, and those of late ones; return whether any were due."""
+    marks = watermarks()
+    due = _due(cursor, FIVE_MINUTES, marks.quarters, oldest)
+    again = {start + step for start in late if start < marks.five_minutes for step in range(0, QUARTER, FIVE_MINUTES)}
+    # If the oldest minute lies within a quarter, a late period may be due as well; listed twice, it would count double.
     _write(cursor, _OF_MINUTES[FIVE_MINUTES], list(again.union(due)))
     return bool(due)
 
 
 def _take_late(cursor: CursorWrapper, now: float) -> list[int]:
-    """Return the marked quarters that were summed up before, but for those whose minutes retention takes away.
+    """Remove the marks of late quarters; return those to sum up again: already summed up, and with minutes that are still kept.
 
-    The marks go first: whoever marks again from now on waits for the end, and is seen the next time.
+    The marks are removed first: whoever marks a quarter again waits for this transaction, and is handled by the next one.
     """
     cursor.execute("DELETE FROM tasks_app_lateperiod RETURNING extract(epoch FROM start)::bigint")
-    found = [row[0] for row in cursor.fetchall()]
+    marked = [row[0] for row in cursor.fetchall()]
     quarters = watermarks().quarters
     oldest = now - settings.ZENITH_RETENTION_DAYS * DAY
-    # What was never summed up will be when its turn comes.
-    return sorted(start for start in found if oldest < start < quarters)
+    # Quarters that are not summed up yet will be in their turn.
+    return sorted(start for start in marked if oldest < start < quarters)
 
 
 def _due(cursor: CursorWrapper, seconds: int, until: float, oldest: int | None) -> list[int]:
-    """Return the periods that end by `until` and follow the newest there is, or begin with the oldest time."""
+    """Return the periods that follow the newest one, or start at the oldest time, and end by `until`."""
     cursor.execute(_NEWEST, [seconds])
     (newest,) = cursor.fetchone()
     if newest is None and oldest is None:
@@ -155,8 +163,4 @@ def _oldest(cursor: CursorWrapper, query: str) -> int | None:
 
 def _write(cursor: CursorWrapper, query: str, starts: list[int]) -> None:
     if starts:
-        cursor.execute(query, [[_moment(start) for start in sorted(starts)]])
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)
+        cursor.execute(query, [[utc_datetime(start) for start in sorted(starts)]])

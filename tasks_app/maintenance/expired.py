@@ -1,9 +1,9 @@
-"""What is kept for ZENITH_RETENTION_DAYS and then removed: finished tasks with all that belongs to them, batches, replays.
+"""Remove what is older than ZENITH_RETENTION_DAYS: finished tasks with everything that belongs to them, batches, replay runs.
 
-No index on the end of a task is needed, which every task would pay for: tasks that ended long ago lie at the beginning of the
-index by creation. What lies there and stays (open tasks, those that took very long, those with a dead letter) is stepped over.
+This needs no index on the end of tasks, which would cost every task something: tasks that ended long ago are at the beginning
+of the index by creation. Tasks there that must stay (open, very long, or with a dead letter) are skipped.
 
-Each chunk is one transaction. It locks rows that nobody changes any more, and leaves alone what somebody holds.
+Each chunk is one transaction. It locks only rows that nobody changes any more, and skips locked ones.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from django.utils import timezone
 from tasks_app.models.places import OLDEST
 from tasks_app.models.task import result_id
 
-#: Tasks removed in one transaction, with some ten rows each.
+#: Tasks removed in one transaction, with about ten rows each.
 CHUNK: Final = 500
 
-# A task with a dead letter stays: the letter would be worth nothing without it, and has a retention of its own.
-_OVER: Final = """created_at < %(before)s AND finished_at < %(before)s
+# A task with a dead letter stays: the letter would be useless without it, and has its own retention.
+_EXPIRED: Final = """created_at < %(before)s AND finished_at < %(before)s
     AND NOT EXISTS (SELECT FROM tasks_app_deadletter WHERE task_id = tasks_app_task.id)"""
 _NEXT: Final = f"""
-    SELECT created_at, id, text_id FROM tasks_app_task WHERE (created_at, id) > (%(after_at)s, %(after_id)s) AND {_OVER}
+    SELECT created_at, id, text_id FROM tasks_app_task WHERE (created_at, id) > (%(after_at)s, %(after_id)s) AND {_EXPIRED}
     ORDER BY created_at, id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608 -- no input is in it
 _DELETES: Final = (
@@ -47,14 +47,14 @@ _RUNS: Final = """
     DELETE FROM tasks_app_replayrun USING gone WHERE tasks_app_replayrun.id = gone.id
 """
 _COUNTS: Final = {
-    "tasks": f"SELECT count(*) FROM tasks_app_task WHERE {_OVER}",  # noqa: S608 -- no input is in it
+    "tasks": f"SELECT count(*) FROM tasks_app_task WHERE {_EXPIRED}",  # noqa: S608 -- no input is in it
     "batches": f"SELECT count(*) FROM tasks_app_batch WHERE {_EMPTY_BATCH}",  # noqa: S608
     "runs": "SELECT count(*) FROM tasks_app_replayrun WHERE finished_at < %(before)s",
 }
 
 
 def tasks(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
-    """Remove tasks that ended before `max_age`, with all that belongs to them; yield how many after each transaction."""
+    """Remove tasks that ended longer ago than `max_age`, with all their rows; yield the number after each transaction."""
     after_at, after_id = OLDEST
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -68,19 +68,19 @@ def tasks(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
 
 
 def batches(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
-    """Remove batches older than `max_age` of which no task is left; yield how many after each transaction."""
+    """Remove batches older than `max_age` without tasks; yield the number after each transaction."""
     return _repeat(_BATCHES, max_age, chunk)
 
 
 def replay_runs(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
-    """Remove replays that ended before `max_age`; yield how many after each transaction."""
+    """Remove replay runs that ended longer ago than `max_age`; yield the number after each transaction."""
     return _repeat(_RUNS, max_age, chunk)
 
 
-def count(what: str, max_age: timedelta) -> int:
-    """Return how many "tasks", "batches" or "runs" there are to remove now; batches of those tasks do not count yet."""
+def count(kind: str, max_age: timedelta) -> int:
+    """Return how many "tasks", "batches" or "runs" would be removed now; batches of those tasks do not count yet."""
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS[what], _parameters(max_age))
+        cursor.execute(_COUNTS[kind], _parameters(max_age))
         return int(cursor.fetchone()[0])
 
 

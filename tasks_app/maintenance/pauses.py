@@ -1,7 +1,7 @@
-"""Redis' copy of which queues are paused, for the workers, which ask no database.
+"""Copy the paused queues to Redis, for workers, which do not query PostgreSQL.
 
-It is written whenever a queue is paused or resumed (control/queues.py) and again every few
-seconds (samples.py), so one that got lost or came out wrong does not stay so.
+The copy is written whenever a queue is paused or resumed (control/queues.py), and again every few seconds (samples.py), so a
+lost or wrong copy is repaired.
 """
 
 from tasks_app.models import QueuePause
@@ -10,7 +10,7 @@ from zenith_worker.wire.keys import PAUSED
 
 
 def copy() -> None:
-    """Bring Redis up to date. Raises redis.RedisError or django.db.Error."""
+    """Copy the paused queues from PostgreSQL to Redis. Raises redis.RedisError or django.db.Error."""
     names = list(QueuePause.objects.values_list("queue", flat=True))
     if not names and not client().exists(PAUSED):
         return

@@ -1,5 +1,5 @@
 -- sample_load --
--- Keeps one look at the load, if nobody else looks now and none was kept just before.
+-- Stores a sample of the load, unless another engine is sampling or has just done so.
 INSERT INTO tasks_app_loadsample AS kept (minute, sampled_at, looks, workers, slots, busy)
 SELECT date_trunc('minute', now()), now(), 1, %s, %s, %s
 WHERE pg_try_advisory_xact_lock(%s) AND NOT EXISTS (
@@ -9,7 +9,7 @@ ON CONFLICT (minute) DO UPDATE SET sampled_at = excluded.sampled_at, looks = kep
     workers = kept.workers + excluded.workers, slots = kept.slots + excluded.slots, busy = kept.busy + excluded.busy
 
 -- sample_queues --
--- Keeps the newest look at the queues in each minute.
+-- Stores a sample of the queues; each minute keeps the newest.
 INSERT INTO tasks_app_queuesample (minute, queue, depth, unacknowledged, oldest_seconds)
 SELECT date_trunc('minute', now()), row.queue, row.depth, row.unacknowledged, row.oldest_seconds
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS row (queue, depth, unacknowledged, oldest_seconds)
@@ -17,8 +17,8 @@ ON CONFLICT (queue, minute) DO UPDATE SET depth = excluded.depth, unacknowledged
     oldest_seconds = excluded.oldest_seconds
 
 -- sum_minutes --
--- Sums up periods of {seconds} seconds from their minutes. GROUPING SETS give the rows for one queue (scope 1) and for all (2)
--- beside those for a task (0); the last one also where nothing ended.
+-- Sums up periods of {seconds} seconds from their minutes. GROUPING SETS also give rows for a queue (scope 1) and for all tasks
+-- (2) beside those for a task (0); there is always a row of scope 2, even if no task ended.
 INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
 SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {sums}
 FROM unnest(%s::timestamptz[]) AS period
@@ -28,7 +28,7 @@ HAVING (count(queue) > 0 OR grouping(name) + grouping(queue) = 2) AND grouping(n
 ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {excluded}
 
 -- sum_quarters --
--- Sums up periods of {seconds} seconds from the shorter ones of {quarter}.
+-- Sums up periods of {seconds} seconds from those of {quarter} seconds.
 INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
 SELECT {seconds}, scope, period, name, queue, {sums}
 FROM unnest(%s::timestamptz[]) AS period

@@ -1,15 +1,14 @@
-"""The reconciler: compares what PostgreSQL believes with what the broker and the workers say.
+"""The reconciler: compares the state in PostgreSQL with the broker and the workers.
 
-Each pass, of one engine at a time:
+In each pass, which one engine at a time makes:
 
-1. Messages that dead workers hold go back to their queues at once, instead of after the
-   visibility timeout (`Recoverer`). A worker is dead when its heartbeat is over. So do messages that
-   a living worker forgot, because it lost its connection meanwhile.
-2. Tasks that should wait or run, but whose message is nowhere, are found (`Searcher`) and left to
-   dispatch/ to send again: Redis lost its data, or a worker died between taking a message and
-   noting that it did.
+1. Messages held by dead workers go back to their queues at once, not only after the visibility timeout
+   (`HeldMessageRecovery`). A worker is dead if its heartbeat has expired. Messages that a living worker forgot, because it
+   lost its connection, go back as well.
+2. Tasks that should wait or run but have no message anywhere are found (`LostTaskSearch`), and dispatch/ sends them again.
+   Either Redis lost its data, or a worker died between taking a message and recording that.
 
-Nothing here runs on the way of a task, and what it repairs is a step on the task's timeline.
+No task waits for any of this, and every repair is a step on the task's timeline.
 """
 
 import logging
@@ -37,45 +36,46 @@ from zenith_worker.wire.stream import Entry
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a message must be missed before its task counts as lost.
+#: Seconds for which a message must be missing before its task counts as lost.
 SETTLED_AFTER: Final = 20.0
-#: Seconds that the oldest report may have waited for a recorder before nothing is concluded.
+#: The longest lag of the recorders, in seconds, with which tasks can be judged lost.
 LAG_ALLOWED: Final = 5.0
-#: The same for a message whose worker is dead, and for one that a living worker does not name any more.
+#: Seconds for which a message must be abandoned: if its worker is dead, and if its living worker no longer reports it.
 DEATH_SETTLED_AFTER: Final = 4.0
 FORGOTTEN_AFTER: Final = 10.0
-#: The same for one whose task has ended, and which a living worker names all the same.
+#: The same if its task has ended, but a living worker still reports it.
 ENDED_SETTLED_AFTER: Final = 60.0
-#: Seconds of age up to which a heartbeat tells what its worker holds.
+#: The oldest heartbeat, in seconds, that is trusted to tell what its worker holds.
 FRESH: Final = 6.0
-#: Seconds after the last look beyond which one tells nothing about the time between.
+#: The longest gap between two passes, in seconds; after a longer one, waiting times start again.
 LATE: Final = 15.0
 #: Seconds between two comparisons of a whole queue, message by message.
 LISTING_EVERY: Final = 15.0
 
 
 class HeldMessageRecovery:
-    """Puts back messages that their workers will not acknowledge any more.
+    """Puts back messages that their workers will never acknowledge.
 
-    A look may come just after Redis was away: then no heartbeat is left, and every worker beats again
-    a moment later. So a message is put back only when it was found abandoned at every look for some
-    time, and a look that comes late begins anew.
+    A pass may come just after Redis was unreachable, when all heartbeats have expired and every worker is about to send one.
+    So a message is put back only if it is found abandoned in every pass for some time, and a late pass starts that time again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._abandoned = Debounce(LATE, clock)
 
-    def look(self) -> int:
-        """Put back what is abandoned by now; return how many messages. Raises redis.RedisError."""
+    def run_once(self) -> int:
+        """Put back the messages that are abandoned by now; return how many. Raises redis.RedisError."""
         owners = broker_queues.owners()
-        gone = broker_queues.dead(owners.values())
-        held = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
-        kept = {tag for tag, owner in owners.items() if owner not in gone and tag in held.get(owner, ())}
-        found = (self._of_dead(owners, gone), self._forgotten(owners, gone, held), self._of_ended(kept))
-        lasting = self._abandoned.update(chain.from_iterable(found))
-        for tag in (tag for tag, _ in lasting if tag in kept):
+        dead_owners = broker_queues.dead(owners.values())
+        tags_of = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
+        held_tags = {tag for tag, owner in owners.items() if owner not in dead_owners and tag in tags_of.get(owner, ())}
+        suspects = (
+            self._of_dead(owners, dead_owners), self._forgotten(owners, dead_owners, tags_of), self._of_ended(held_tags),
+        )  # fmt: skip
+        abandoned = self._abandoned.update(chain.from_iterable(suspects))
+        for tag in (tag for tag, _ in abandoned if tag in held_tags):
             logger.error("A worker has held message %s for %.0f s after its task's end; it is dropped.", tag, ENDED_SETTLED_AFTER)
-        return sum(self._recover(tag, owners[tag], dead=owners[tag] in gone) for tag, _ in lasting)
+        return sum(self._recover(tag, owners[tag], dead=owners[tag] in dead_owners) for tag, _ in abandoned)
 
     def _recover(self, tag: str, owner: str, *, dead: bool) -> bool:
         """Put a message back; what is none is set aside, so that it is not met again at every look."""
@@ -87,23 +87,25 @@ class HeldMessageRecovery:
                 broker_queues.drop(tag)
         return False
 
-    def _of_dead(self, owners: dict[str, str], gone: set[str]) -> Iterator[tuple[str, float]]:
+    def _of_dead(self, owners: dict[str, str], dead_owners: set[str]) -> Iterator[tuple[str, float]]:
         for tag, owner in owners.items():
-            if owner in gone:
+            if owner in dead_owners:
                 yield tag, DEATH_SETTLED_AFTER
 
-    def _of_ended(self, kept: set[str]) -> Iterator[tuple[str, float]]:
-        """Yield what living workers still hold of tasks that have ended: an acknowledgement that never comes."""
-        if not kept:
+    def _of_ended(self, held_tags: set[str]) -> Iterator[tuple[str, float]]:
+        """Yield messages of ended tasks that living workers still hold: their acknowledgement never comes."""
+        if not held_tags:
             return
-        ids = {tag: id_ for tag, id_ in broker_queues.unacknowledged().items() if tag in kept}
+        ids = {tag: id_ for tag, id_ in broker_queues.unacknowledged().items() if tag in held_tags}
         ended = claims.has_ended(list(ids.values()))
         yield from ((tag, ENDED_SETTLED_AFTER) for tag, id_ in ids.items() if id_ in ended)
 
-    def _forgotten(self, owners: dict[str, str], gone: set[str], held: dict[str, set[str]]) -> Iterator[tuple[str, float]]:
-        """Yield what living workers took over a connection that they lost, or acknowledged in vain."""
+    def _forgotten(
+        self, owners: dict[str, str], dead_owners: set[str], tags_of: dict[str, set[str]]
+    ) -> Iterator[tuple[str, float]]:
+        """Yield messages that living workers no longer report: their connection broke, or the acknowledgement was lost."""
         for tag, owner in owners.items():
-            if owner not in gone and owner in held and tag not in held[owner]:
+            if owner not in dead_owners and owner in tags_of and tag not in tags_of[owner]:
                 yield tag, FORGOTTEN_AFTER
 
     def _put_back(self, tag: str, owner: str, *, dead: bool) -> bool:
@@ -124,7 +126,7 @@ class HeldMessageRecovery:
 
 @dataclass(frozen=True, slots=True)
 class LostTask:
-    """A task whose message is nowhere, as its row was read. `id` is the one by which Celery knows it."""
+    """A task without a message anywhere, as its row was read. `id` is the task's id in Celery."""
 
     key: UUID
     id: str
@@ -135,9 +137,8 @@ class LostTask:
 class LostTaskSearch:
     """Finds tasks whose message exists nowhere.
 
-    Broker and database are read one after the other while tasks move, so a task is lost only
-    when two looks some time apart miss it and its row has not changed between them. That also
-    makes clocks irrelevant.
+    Broker and database are read one after the other while tasks move on, so a task counts as lost only if its message is
+    missing in every pass for some time and its row has not changed. That also makes clocks irrelevant.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -146,45 +147,45 @@ class LostTaskSearch:
         self._queued_missed: list[LostTask] = []
         self._next_listing = 0.0
 
-    def look(self) -> list[LostTask]:
-        """Return what is lost by now. Raises redis.RedisError or django.db.Error."""
+    def run_once(self) -> list[LostTask]:
+        """Return the tasks that are lost by now. Raises redis.RedisError or django.db.Error."""
         if stream.lag() > LAG_ALLOWED:
-            # What PostgreSQL believes is old news: nothing can be concluded.
+            # The state in PostgreSQL is out of date: nothing can be concluded from it.
             self._missed.update([])
             return []
-        held = _held()
-        suspects = {task.id: task for task in _active() if task.id not in held}
-        suspects |= {task.id: task for task in self._queued() if task.id not in held}
+        held_ids = _held_ids()
+        suspects = {task.id: task for task in _active() if task.id not in held_ids}
+        suspects |= {task.id: task for task in self._queued() if task.id not in held_ids}
         ended = claims.has_ended(list(suspects))
         missed = [(task, SETTLED_AFTER) for id_, task in suspects.items() if id_ not in ended]
         self._queued_missed = [task for task, _ in missed if task.status in (Status.QUEUED, Status.RETRY)]
         return [task for task, _ in self._missed.update(missed)]
 
     def _queued(self) -> list[LostTask]:
-        """Return tasks that should wait in their queue and do not, where there are too few messages in it.
+        """Return tasks that should be in their queue but are not, for queues that have too few messages.
 
-        Those are QUEUED, or failed and their back-off is over: the next attempt's message left when they failed. Counting is
-        cheap; comparing a long queue message by message is not, and is done rarely.
+        These tasks are QUEUED, or in RETRY with their back-off over: the next attempt's message was sent when they failed.
+        Counting is cheap; comparing a long queue message by message is not, so that is done rarely.
         """
         now = self._clock()
         overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
-        waits = Q(status=Status.QUEUED) | overdue
-        rows = Task.objects.filter(waits).order_by().values_list("queue").annotate(Count("id"))
-        short = [queue for queue, count in rows if (depth := broker_queues.depth(queue)) is not None and count > depth]
-        if not short or now < self._next_listing:
-            return self._queued_missed if short else []
+        should_wait = Q(status=Status.QUEUED) | overdue
+        rows = Task.objects.filter(should_wait).order_by().values_list("queue").annotate(Count("id"))
+        short_queues = [queue for queue, count in rows if (depth := broker_queues.depth(queue)) is not None and count > depth]
+        if not short_queues or now < self._next_listing:
+            return self._queued_missed if short_queues else []
         self._next_listing = now + LISTING_EVERY
-        waiting = {id_ for queue in short for id_ in broker_queues.waiting_ids(queue)}
-        return [task for task in _suspects(Task.objects.filter(waits, queue__in=short)) if task.id not in waiting]
+        waiting = {id_ for queue in short_queues for id_ in broker_queues.waiting_ids(queue)}
+        return [task for task in _suspects(Task.objects.filter(should_wait, queue__in=short_queues)) if task.id not in waiting]
 
 
-def _held() -> set[str]:
-    """Return the ids of all tasks that a message at a worker, or a living worker, vouches for."""
-    held = set(broker_queues.unacknowledged().values())
+def _held_ids() -> set[str]:
+    """Return the ids of all tasks with an unacknowledged message, or that a living worker reports."""
+    ids = set(broker_queues.unacknowledged().values())
     for worker in read_all():
         if worker.heartbeat_age < DEAD_AFTER:
-            held.update(worker.held)
-    return held
+            ids.update(worker.held)
+    return ids
 
 
 def _active() -> list[LostTask]:

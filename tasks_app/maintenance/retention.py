@@ -1,14 +1,14 @@
-"""Keeping what grows within bounds: a list of rules, each of which says what is too old or too much and removes it.
+"""Retention: a list of rules, each of which removes rows that are too old or too many.
 
-The engine follows them every hour, `manage.py prune` when somebody asks. Rows go in chunks, each a transaction of its own, so
-that nobody waits long for their locks.
+The engine applies them every hour, and `manage.py prune` on request. Rows are removed in chunks, each in its own transaction,
+so that nobody waits long for their locks.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from zenith_site.common.retention import Rule, registered
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two passes.
 LOOK_EVERY: Final = 3600.0
 #: Rows removed in one transaction.
 CHUNK: Final = 1000
@@ -36,10 +36,10 @@ _DELETE: Final = """
         FOR UPDATE SKIP LOCKED))
 """
 _OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
-# What somebody decided about goes before what still waits for a decision.
+# Resolved letters are removed before open ones.
 _EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
 
-# As long as dispatch/idempotency.py remembers them (KEPT); an older one is not looked at, only in the way.
+# The same time as in dispatch/idempotency.py (KEPT): older keys have no effect any more.
 _IS_FORGOTTEN: Final = "created_at < now() - interval '24 hours'"
 _FORGOTTEN: Final = f"""
     DELETE FROM tasks_app_idempotencykey WHERE key = ANY(ARRAY(
@@ -47,7 +47,7 @@ _FORGOTTEN: Final = f"""
         FOR UPDATE SKIP LOCKED))
 """  # noqa: S608 -- no input is in it
 
-# By day, the oldest first: a row for each day stays, so that `all` reaches back to the beginning.
+# Removed by day, oldest first. The row for each day stays, so that `all` reaches back to the beginning.
 _FIGURES: Final = (
     "FROM tasks_app_minuterollup WHERE minute < %s",
     "FROM tasks_app_periodrollup WHERE seconds < 86400 AND start < %s",
@@ -57,7 +57,7 @@ _FIGURES: Final = (
 
 
 def rules() -> list[Rule]:
-    """Return every rule, in the order to follow them: a task goes after its dead letter, a batch after its tasks."""
+    """Return every rule, in the order to apply them: tasks after their dead letters, batches after their tasks."""
     return [*_OWN, *registered()]
 
 
@@ -67,14 +67,14 @@ def run(stop: threading.Event) -> None:
 
 
 def _prune(stop: threading.Event | None = None) -> None:
-    """Follow every rule, working half of the time only: nothing here is urgent, and others want the disk."""
+    """Apply every rule, working only half of the time: nothing here is urgent, and others need the disk."""
     stop = stop or threading.Event()
     for rule in rules():
         with isolate_faults("retention", rule.name):
             _follow(rule, stop)
         if stop.is_set():
             return
-    # Nobody needs a connection that idles for an hour.
+    # Do not keep a connection idle for an hour.
     connection.close()
 
 
@@ -93,12 +93,12 @@ def _follow(rule: Rule, stop: threading.Event) -> None:
 
 
 def prune_figures(*, max_age: timedelta, now: datetime | None = None) -> int:
-    """Remove the minutes, quarters and samples of whole days older than `max_age`; return how many rows."""
+    """Remove the figures by minute and quarter, and the samples, of whole days older than `max_age`; return how many rows."""
     return sum(_figures(max_age, now))
 
 
 def _figures(max_age: timedelta, now: datetime | None = None) -> Iterator[int]:
-    """Do that. Minutes that are not summed up by day yet stay. A day is one transaction, so nobody waits for long."""
+    """Do that a day at a time, each in one transaction. Minutes that are not summed up by day yet stay."""
     end = _end_of_figures(max_age, now)
     for rows in _FIGURES:
         day = _oldest(rows.split()[1])
@@ -113,7 +113,7 @@ def _count_figures(max_age: timedelta) -> int:
 
 
 def _end_of_figures(max_age: timedelta, now: datetime | None = None) -> datetime:
-    summed_up = datetime.fromtimestamp(compaction.watermarks().days, tz=UTC)
+    summed_up = compaction.utc_datetime(compaction.watermarks().days)
     return min((now or timezone.now()) - max_age, summed_up).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -150,7 +150,7 @@ def _count_dead_letters(max_age: timedelta, max_count: int) -> int:
 
 
 def prune_idempotency_keys(chunk: int = CHUNK) -> int:
-    """Remove the keys that are remembered no more; return how many."""
+    """Remove expired idempotency keys; return how many."""
     return sum(_keys(chunk))
 
 
@@ -180,19 +180,20 @@ _OWN: Final = (
         lambda: _dead_letters(*_letter_bounds()), lambda: _count_dead_letters(*_letter_bounds()),
     ),
     Rule(
-        "tasks", "that ended before ZENITH_RETENTION_DAYS and have no dead letter, with their events, attempts and results",
+        "tasks",
+        "that ended more than ZENITH_RETENTION_DAYS ago and have no dead letter, with their events, attempts and results",
         lambda: expired.tasks(_age()), lambda: expired.count("tasks", _age()),
     ),
     Rule(
-        "batches", "older than ZENITH_RETENTION_DAYS of which no task is left",
+        "batches", "older than ZENITH_RETENTION_DAYS with no tasks left",
         lambda: expired.batches(_age()), lambda: expired.count("batches", _age()),
     ),
     Rule(
-        "replays", "that ended before ZENITH_RETENTION_DAYS",
+        "replays", "that ended more than ZENITH_RETENTION_DAYS ago",
         lambda: expired.replay_runs(_age()), lambda: expired.count("runs", _age()),
     ),
     Rule(
-        "figures", "by minute and quarter, and samples, older than ZENITH_RETENTION_DAYS; those by day stay",
+        "figures", "by minute and quarter of an hour, and samples, older than ZENITH_RETENTION_DAYS; daily figures are kept",
         lambda: _figures(_age()), lambda: _count_figures(_age()),
     ),
     Rule("idempotency keys", "older than a day", _keys, _count_keys),

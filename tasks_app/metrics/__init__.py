@@ -1,4 +1,4 @@
-"""What Prometheus reads of tasks, workers and queues: counters of what ended, and how things stand."""
+"""The Prometheus metrics of tasks, workers and queues: counters of outcomes, and gauges of the current state."""
 
 from tasks_app.metrics import outcomes, state
 from zenith_site.metrics.sources import register

@@ -1,4 +1,4 @@
-"""What Zenith keeps in PostgreSQL about tasks."""
+"""The models of tasks."""
 
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch

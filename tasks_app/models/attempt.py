@@ -1,4 +1,4 @@
-"""The runs of a task that went wrong, each with its own error."""
+"""The failed runs of tasks, each with its own error."""
 
 from django.db import models
 
@@ -9,8 +9,8 @@ from zenith_worker.wire.states import CHOICES, STATUSES
 class Attempt(models.Model):
     """One run of a task that did not succeed.
 
-    A run that succeeded, or is under way, has no row: the task's own row says all about it, and
-    most tasks have no other. queries/attempts.py puts the two together.
+    A run that succeeded or is still running has no row: the task's own row says everything about it, and most tasks have no
+    other run. queries/attempts.py combines the two.
     """
 
     id = models.BigAutoField(primary_key=True)

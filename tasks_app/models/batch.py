@@ -7,7 +7,7 @@ from zenith_worker.wire.ids import new_id
 
 
 class Batch(models.Model):
-    """A dispatch: who asked, for what, and how many. Its progress is counted from its tasks."""
+    """A dispatch: who sent which task, and how many. Its progress is counted from its tasks."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task_name = models.CharField(max_length=255)
@@ -15,7 +15,7 @@ class Batch(models.Model):
     source = models.CharField(max_length=16, help_text="page, api, command or engine")
     sent_by = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField()
-    # Whose request it was, and its span where somebody traces: what is sent later, by a relay, says so all the same.
+    # The request's id and, if tracing is on, its span: messages that a relay sends later carry them, too.
     headers = models.JSONField(default=dict, db_default={}, help_text="Headers that every message of it carries.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
 

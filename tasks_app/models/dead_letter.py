@@ -1,4 +1,4 @@
-"""Tasks that gave up, until somebody decides what becomes of them."""
+"""Dead letters: failed tasks that wait for a decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tasks_app.models.task import Task
 
 
 class LetterState(models.TextChoices):
-    """What became of a dead letter."""
+    """The state of a dead letter."""
 
     OPEN = "OPEN", "Open"
     REPLAYED = "REPLAYED", "Replayed"
@@ -24,17 +24,17 @@ class LetterState(models.TextChoices):
 
 
 _SENTENCES = {
-    LetterState.OPEN: "Nobody has decided yet.",
+    LetterState.OPEN: "Waiting for a decision.",
     LetterState.REPLAYED: "A new task was sent in its place.",
-    LetterState.DISCARDED: "Somebody decided to leave it at that.",
+    LetterState.DISCARDED: "Closed without running it again.",
 }
 
 
 class DeadLetter(models.Model):
     """The last failure of one task, written in the transaction that records the failure.
 
-    `fingerprint` groups failures that belong together (fingerprint.py). `message` is normalised;
-    the real one is the task's. The row may be pruned before its task is (maintenance/retention.py).
+    `fingerprint` groups failures with the same cause (fingerprint.py). `message` is normalised; the task has the original one.
+    The row may be pruned before its task (maintenance/retention.py).
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -74,9 +74,9 @@ class DeadLetter(models.Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which dead letters are meant: those that match all that is given; every one where nothing is.
+    """A selection of dead letters: those that match every given value, or all of them if none is given.
 
-    No ids at all (None) leave the choice to the rest; an empty list of them means no letter.
+    `task_ids` of None does not restrict the selection; an empty list selects no letter.
     """
 
     task_ids: Sequence[UUID] | None = None
@@ -85,7 +85,7 @@ class Selection:
     error_type: str = ""
 
     def query(self) -> "models.QuerySet[DeadLetter]":
-        """Return them, in whatever state they are."""
+        """Return the selected letters, in any state."""
         query = DeadLetter.objects.all()
         if self.task_ids is not None:
             query = query.filter(task_id__in=self.task_ids)

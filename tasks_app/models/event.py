@@ -1,4 +1,4 @@
-"""Every step of every task, in the order in which the steps became known."""
+"""Every step of every task, in the order in which the steps were recorded."""
 
 from django.db import models
 
@@ -9,8 +9,8 @@ from zenith_worker.wire.states import CHOICES, attempt_of
 class TaskEvent(models.Model):
     """One step of a task.
 
-    Ids are handed out in commit order (see recording/events.py), so a reader that has seen event
-    N has seen every event before it: this is what lets a live page resume without gaps.
+    Ids follow the order of the commits (recording/events.py), so a reader that has seen event N has seen every event before it.
+    This lets a live page resume without gaps.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -33,5 +33,5 @@ class TaskEvent(models.Model):
 
     @property
     def attempt(self) -> int:
-        """Which run of the task this belongs to, from 1."""
+        """The run of the task that this step belongs to, from 1."""
         return attempt_of(self.position) + 1

@@ -1,12 +1,12 @@
-"""Requests that can be sent again, with the answers that they got."""
+"""Idempotency keys, with the answers to their requests."""
 
 from django.db import models
 
 
 class IdempotencyKey(models.Model):
-    """One request that was made with an `Idempotency-Key`; written in the transaction that carries it out.
+    """A request with an `Idempotency-Key`, written in the transaction that carries it out.
 
-    `key` has its caller in front: one caller's key never answers for another's.
+    `key` begins with its caller, so one caller's key never matches another's.
     """
 
     key = models.CharField(max_length=400, primary_key=True)

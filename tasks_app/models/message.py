@@ -1,4 +1,4 @@
-"""What the message of a task that other code sent carries beside its name and arguments."""
+"""What a task's message carries beside its name and arguments, for tasks that other programs sent."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from tasks_app.models.task import Task
 
 
 class TaskMessage(models.Model):
-    """What a task's message carries (zenith_worker/wire/extras.py). Few tasks have a row: most carry nothing."""
+    """The extras of a task's message (zenith_worker/wire/extras.py). Few tasks have a row, since most messages have none."""
 
     task = models.OneToOneField(Task, on_delete=models.CASCADE, primary_key=True, related_name="message")
     nesting = models.PositiveIntegerField(

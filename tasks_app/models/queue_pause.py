@@ -1,10 +1,10 @@
-"""Queues that are paused: a row for each, gone when it is resumed."""
+"""Paused queues: a row for each, deleted when it is resumed."""
 
 from django.db import models
 
 
 class QueuePause(models.Model):
-    """A paused queue. dispatch/publish.py sends nothing to it; zenith_worker/consumers.py takes nothing from it."""
+    """A paused queue: dispatch/publish.py sends nothing to it, and zenith_worker/consumers.py consumes nothing from it."""
 
     queue = models.CharField(max_length=255, primary_key=True)
     paused_at = models.DateTimeField()

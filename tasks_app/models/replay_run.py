@@ -1,4 +1,4 @@
-"""A replay of many dead letters that an engine works off, a few at a time."""
+"""Replay runs: replays of many dead letters, which engines carry out in chunks."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -10,7 +10,7 @@ from zenith_worker.wire.ids import new_id
 
 
 class RunState(models.TextChoices):
-    """How far a replay is."""
+    """The state of a replay run."""
 
     RUNNING = "RUNNING", "Running"
     WATCHING = "WATCHING", "Watching"
@@ -26,24 +26,24 @@ class RunState(models.TextChoices):
 _SENTENCES = {
     RunState.RUNNING: "Dead letters are being replayed.",
     RunState.WATCHING: "The first few were replayed; the rest follow if all of them succeed.",
-    RunState.DONE: "Every dead letter that was meant has been replayed.",
-    RunState.STOPPED: "It ended early; its reason says why.",
+    RunState.DONE: "All selected dead letters have been replayed.",
+    RunState.STOPPED: "It ended early; see its reason.",
 }
 
-#: States in which an engine has something to do.
+#: States in which an engine still has work to do.
 ACTIVE = (RunState.RUNNING, RunState.WATCHING)
 
 
 class ReplayRun(models.Model):
-    """Which letters to replay, how, and how far it is. Only dispatch/replay.py and replays.py write it.
+    """The letters to replay, how, and the progress. Only dispatch/replay.py and dispatch/replay_runner.py write it.
 
-    Only letters up to `newest` are meant: a replay that fails again writes a new letter, perhaps
-    of the same group, and the run must not chase its own failures.
+    Only letters up to `newest` are replayed: a replay that fails again writes a new letter, perhaps of the same group, and the
+    run must not chase its own failures.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     state = models.CharField(max_length=8, choices=RunState, default=RunState.RUNNING)
-    # What is meant; see Selection.
+    # The selection; see Selection.
     task_ids = ArrayField(models.UUIDField(), null=True, blank=True)
     fingerprint = models.CharField(max_length=32, blank=True, default="")
     task_name = models.CharField(max_length=255, blank=True, default="")
@@ -78,7 +78,7 @@ class ReplayRun(models.Model):
             models.CheckConstraint(condition=Q(rate__isnull=True) | Q(rate__gt=0), name="run_rate_positive"),
         )
         indexes = (
-            # dispatch/replay_runner.py: what an engine has to do next. Small: few are under way.
+            # dispatch/replay_runner.py: what is due next. Small: few runs are active.
             models.Index(fields=("next_at",), name="run_active", condition=Q(state__in=ACTIVE)),
         )
 
@@ -87,7 +87,7 @@ class ReplayRun(models.Model):
 
     @property
     def selection(self) -> Selection:
-        """Which dead letters are meant."""
+        """The dead letters of this run."""
         return Selection(
             task_ids=self.task_ids, fingerprint=self.fingerprint, task_name=self.task_name,
             error_type=self.error_type,

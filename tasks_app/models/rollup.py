@@ -1,13 +1,19 @@
-"""Outcomes by time, task and queue: what the counters and charts read instead of the tasks."""
+"""Outcomes by time, task and queue, which counters and charts read instead of the tasks."""
+
+from typing import Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+#: The columns that are added up, and the histograms, which are added up bucket by bucket.
+COUNT_COLUMNS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
+HISTOGRAM_COLUMNS: Final = ("runtime_histogram", "waiting_histogram")
+
 
 class Rollup(models.Model):
-    """How many tasks ended in some time, how long they ran, and how long they had waited.
+    """How many tasks ended in a period, how long they ran, and how long they had waited.
 
-    The histograms count runs by bucket; recording/rollups.py has the bounds. An empty one counts as zeros.
+    The histograms count runs by bucket; recording/rollups.py has the bounds. An empty histogram counts as zeros.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -27,7 +33,7 @@ class Rollup(models.Model):
 
 
 class MinuteRollup(Rollup):
-    """One minute, as the recorders count it."""
+    """One minute, counted by the recorders."""
 
     minute = models.DateTimeField()
 
@@ -43,14 +49,14 @@ class MinuteRollup(Rollup):
 
 
 class PeriodRollup(Rollup):
-    """A longer time that is over, summed up from its minutes so that a month is read as fast as an hour.
+    """A longer period, summed up from its minutes after its end, so that a month is read as fast as an hour.
 
-    Besides one row for each task and queue there is one for each queue (without a name) and one for
-    all (without either); the last is there for every period up to the newest, also where nothing ended.
+    Besides a row for each task and queue there is one for each queue (without a name) and one for all (without either). The
+    last exists for every period up to the newest, even if no task ended in it.
     """
 
     class Scope(models.IntegerChoices):
-        """What a row sums up."""
+        """The tasks that a row sums up."""
 
         TASK = 0
         QUEUE = 1
@@ -76,7 +82,7 @@ class PeriodRollup(Rollup):
 
 
 class LatePeriod(models.Model):
-    """A period whose minutes changed after it may have been summed up: it is summed up again."""
+    """A period whose minutes changed after it may have been summed up, so it is summed up again."""
 
     start = models.DateTimeField(primary_key=True)
     touched_at = models.DateTimeField()

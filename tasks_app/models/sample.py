@@ -1,10 +1,10 @@
-"""How busy the workers and how long the queues were, minute by minute."""
+"""Samples of the workers' load and the queues' length, minute by minute."""
 
 from django.db import models
 
 
 class LoadSample(models.Model):
-    """One minute: sums over the looks that were taken in it. Divide by `looks` for the mean."""
+    """One minute: sums over its samples. Divide by `looks` for the mean."""
 
     minute = models.DateTimeField(primary_key=True)
     sampled_at = models.DateTimeField(help_text="When the newest look was taken.")
@@ -21,7 +21,7 @@ class LoadSample(models.Model):
 
 
 class QueueSample(models.Model):
-    """One queue at the newest look of one minute."""
+    """One queue in the newest sample of one minute."""
 
     id = models.BigAutoField(primary_key=True)
     minute = models.DateTimeField()

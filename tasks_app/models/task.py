@@ -1,4 +1,4 @@
-"""A task from its intent to its outcome, in one row."""
+"""Tasks: one row for each, from dispatch to outcome."""
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -8,22 +8,22 @@ from tasks_app.models.batch import Batch
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import CHOICES, OPEN, STATUSES, TERMINAL, Status, attempt_of
 
-#: Where a task can come from that Zenith dispatched; see Origin in dispatch/create.py.
+#: The sources of tasks that Zenith dispatched; see Origin in dispatch/create.py.
 DISPATCHED = ("page", "api", "command", "engine")
 #: Characters of an id that django-celery-results' `TaskResult` holds.
 _LONGEST_RESULT_ID = 255
 
 
 def result_id(key: object, text_id: str) -> str:
-    """Return the id of a task's `TaskResult`: Celery's, so that AsyncResult finds it, or the row's key where that is too long."""
+    """Return the id of a task's `TaskResult`: Celery's id, so that AsyncResult finds it, or the row's key if that is too long."""
     return text_id if 0 < len(text_id) <= _LONGEST_RESULT_ID else str(key)
 
 
 class Task(models.Model):
-    """One task. Its id is the Celery task id where that is a UUID, else made from it (zenith_worker/wire/ids.py).
+    """One task. Its id is Celery's task id if that is a UUID, else derived from it (zenith_worker/wire/ids.py).
 
-    Written by dispatch/ (the intent) and recording/ (everything after); nothing else changes it.
-    Its result and traceback live in django-celery-results' `TaskResult`, once.
+    Written only by dispatch/ (until it is sent) and recording/ (everything after). Its result and traceback are stored once, in
+    django-celery-results' `TaskResult`.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -33,7 +33,7 @@ class Task(models.Model):
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=255)
     status = models.CharField(max_length=9, choices=CHOICES)
-    # states.position() of the newest event that shaped this row: an older one never moves it back.
+    # states.position() of the event that the row shows; an older event never moves it back.
     position = models.BigIntegerField(default=0)
     args = models.JSONField(default=list)
     kwargs = models.JSONField(default=dict)
@@ -61,7 +61,7 @@ class Task(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     runtime = models.FloatField(null=True, blank=True, help_text="Seconds in the task's body.")
-    # In RETRY: no message waits anywhere; dispatch/publish.py sends the next attempt's when it is due.
+    # In RETRY: the task has no message; dispatch/publish.py sends the next attempt's when it is due.
     held = models.BooleanField(default=False, db_default=False, help_text="Waits for its retry in PostgreSQL.")
     acks_early = models.BooleanField(
         default=False, db_default=False, help_text="Its message was acknowledged before its body began: it is never sent again."
@@ -70,7 +70,7 @@ class Task(models.Model):
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays", db_index=False,
         help_text="The dead task that this one was sent in place of.",
     )  # fmt: skip
-    # No foreign key: the parent may be none of ours, be heard of later, or be pruned before its children.
+    # No foreign key: the parent may be unknown, become known later, or be pruned before its children.
     parent_id = models.UUIDField(null=True, blank=True, help_text="The task that sent this one while it ran.")
 
     class Meta:
@@ -114,7 +114,7 @@ class Task(models.Model):
             models.Index(
                 fields=("parent_id", "created_at", "id"), name="task_child_newest", condition=Q(parent_id__isnull=False)
             ),
-            # dispatch/cancel.py settle: wishes that a crash left behind. Empty but for moments.
+            # dispatch/cancel.py revoke_requested: cancellations that a crash interrupted. Almost always empty.
             models.Index(
                 fields=("id",),
                 name="task_cancel_wished",
@@ -129,20 +129,20 @@ class Task(models.Model):
 
     @property
     def celery_id(self) -> str:
-        """The id by which Celery knows it: any text, for other programs' tasks."""
+        """The task's id in Celery; for other programs' tasks, any text."""
         return self.text_id or str(self.id)
 
     @property
     def attempt(self) -> int:
-        """Which run this is or was, from 1."""
+        """The number of the current or last run, from 1."""
         return attempt_of(self.position) + 1
 
     @property
     def attempts_allowed(self) -> int | None:
-        """How often it may run at most; None where only the task's own code knows."""
+        """The most runs allowed; None if only the task's own code knows."""
         return None if self.max_retries is None else self.max_retries + 1
 
     @property
     def is_finished(self) -> bool:
-        """Whether the status can change no more."""
+        """Whether the status is final."""
         return self.status in TERMINAL

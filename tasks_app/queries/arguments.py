@@ -1,4 +1,4 @@
-"""A task's arguments as anybody may see them: what stands under a secret's name is hidden, and as much of them as is wanted."""
+"""A task's arguments for display: secrets are masked, and long values are cut."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ from zenith_site.common.previews import SHOWN, kept_of, read_head, shorten
 
 
 class Arguments(NamedTuple):
-    """What a task was sent with; `cut` names which of the two is longer than what is here."""
+    """A task's arguments; `cut` names those of the two that are longer than what is here."""
 
     args: list[Any]
     kwargs: dict[str, Any]
@@ -24,25 +24,25 @@ NO_ARGUMENTS: Final = Arguments([], {})
 
 
 def shown_arguments(task: Task) -> Arguments:
-    """Return a task's arguments with their secrets hidden, also those sent by position to a parameter with a secret's name."""
+    """Return a task's arguments with secrets masked, including positional ones whose parameter has a secret's name."""
     return Arguments(mask_positional(task.args, positional_names(task.name)), mask(task.kwargs))
 
 
 def with_heads(tasks: QuerySet[Task], limit: int = SHOWN) -> QuerySet[Task]:
-    """Have a query read so much of the arguments that `preview` can show `limit` characters of each, however long they are."""
+    """Make a query read only as much of the arguments as `preview` needs to show `limit` characters of each."""
     heads = {f"{name}_head": Left(Cast(name, TextField()), kept_of(limit) + 1) for name in ("args", "kwargs")}
     return tasks.defer("args", "kwargs").annotate(**heads)
 
 
 def preview(task: Task, limit: int = SHOWN) -> Arguments:
-    """Return the beginning of a task's arguments, with their secrets hidden; best of a task that came `with_heads`."""
-    args, args_cut = _begin(task, "args", limit)
-    kwargs, kwargs_cut = _begin(task, "kwargs", limit)
+    """Return the beginning of a task's arguments with secrets masked; cheapest for a task read `with_heads`."""
+    args, args_cut = _head(task, "args", limit)
+    kwargs, kwargs_cut = _head(task, "kwargs", limit)
     cut = frozenset(name for name, is_cut in (("args", args_cut), ("kwargs", kwargs_cut)) if is_cut)
     return Arguments(mask_positional(args, positional_names(task.name)), mask(kwargs), cut)
 
 
-def _begin(task: Task, name: str, limit: int) -> tuple[Any, bool]:
+def _head(task: Task, name: str, limit: int) -> tuple[Any, bool]:
     head: str | None = getattr(task, f"{name}_head", None)
     value, is_head = (getattr(task, name), False) if head is None else read_head(head, kept_of(limit))
     shown, is_cut = shorten(value, limit)
@@ -50,6 +50,6 @@ def _begin(task: Task, name: str, limit: int) -> tuple[Any, bool]:
 
 
 def positional_names(task_name: str) -> Sequence[str]:
-    """Return what a task calls the arguments that are sent by position, as far as it is known."""
+    """Return the names of a task's positional parameters, or none if the task is not in the catalogue."""
     entry = catalog.entries().get(task_name)
     return [] if entry is None else entry.positional_names

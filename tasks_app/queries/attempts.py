@@ -1,4 +1,4 @@
-"""Every run of one task: those that went wrong, those that were lost with their worker, and the one that its row shows."""
+"""Every run of one task: failed runs, runs lost with their worker, and the run that the task's row shows."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,9 @@ from zenith_worker.wire.states import TERMINAL, Status, delivery_of, nesting_of,
 class AttemptView:
     """One run of a task.
 
-    `attempt` counts from 1, `delivery` how often it had been handed out before, `nesting` how often the task had replaced itself;
-    `due_at` is when the next one was to begin. One that was lost is QUEUED again: `error_message` says why.
+    `attempt` counts from 1, `delivery` how often the attempt had been delivered before, `nesting` how often the task had
+    replaced itself; `due_at` is when the next run was to start. A lost run has the status QUEUED, and `error_message` says why
+    it was lost.
     """
 
     nesting: int = 0
@@ -33,48 +34,48 @@ class AttemptView:
 
     @property
     def value(self) -> str:
-        """By which name values.py has its traceback."""
+        """The name under which values.py returns its traceback."""
         return f"traceback-{self.nesting}-{self.attempt}-{self.delivery}"
 
     @property
     def seconds(self) -> float | None:
-        """How long it ran, by its worker's clock."""
+        """How long the run took, by its worker's clock."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
 
 def attempts_of(task: Task, events: Iterable[TaskEvent] = ()) -> list[AttemptView]:
-    """Return a task's runs, the newest first and without secrets, in one query; in none where no worker had it yet.
+    """Return a task's runs, newest first, with secrets masked. One query, or none if no worker has received the task yet.
 
-    `events` are the task's, which tell of the runs that were lost with a process or a worker: nobody reported their end.
+    `events` are the task's: they show the runs that were lost with a process or a worker, whose end nobody reported.
     """
     if task.position <= position(0, 0, Status.QUEUED):
         return []
     views = [_from_row(row) for row in Attempt.objects.filter(task=task)]
     if (current := _from_task(task)) is not None:
         views.append(current)
-    kept: dict[tuple[int, int, int], AttemptView] = {}
-    for view in (*views, *_lost(events)):
-        kept.setdefault((view.nesting, view.attempt, view.delivery), view)
-    return [view for _, view in sorted(kept.items(), reverse=True)]
+    by_run: dict[tuple[int, int, int], AttemptView] = {}
+    for view in (*views, *_lost_runs(events)):
+        by_run.setdefault((view.nesting, view.attempt, view.delivery), view)
+    return [view for _, view in sorted(by_run.items(), reverse=True)]
 
 
-def _lost(events: Iterable[TaskEvent]) -> Iterator[AttemptView]:
-    """Yield the deliveries that a worker had and whose message went back to its queue."""
-    told: dict[tuple[int, int, int], dict[Status, TaskEvent]] = defaultdict(dict)
+def _lost_runs(events: Iterable[TaskEvent]) -> Iterator[AttemptView]:
+    """Yield the deliveries that a worker received but whose message went back to its queue."""
+    steps_by_run: dict[tuple[int, int, int], dict[Status, TaskEvent]] = defaultdict(dict)
     for event in events:
-        if event.position >= 0:  # below stand notes
+        if event.position >= 0:  # negative positions are notes
             key = (nesting_of(event.position), event.attempt, delivery_of(event.position))
-            told[key][Status(event.status)] = event
-    for (nesting, attempt, delivery), steps in told.items():
-        back = told.get((nesting, attempt, delivery + 1), {}).get(Status.QUEUED)
+            steps_by_run[key][Status(event.status)] = event
+    for (nesting, attempt, delivery), steps in steps_by_run.items():
+        requeued = steps_by_run.get((nesting, attempt, delivery + 1), {}).get(Status.QUEUED)
         received, started = steps.get(Status.RECEIVED), steps.get(Status.STARTED)
-        if back is not None and (last := started or received) is not None:
+        if requeued is not None and (last := started or received) is not None:
             yield AttemptView(
                 nesting=nesting, attempt=attempt, delivery=delivery, status=Status.QUEUED, worker=last.worker,
-                received_at=received.at if received else None, started_at=started.at if started else None, finished_at=back.at,
-                error_message=mask_text(back.message),
+                received_at=received.at if received else None, started_at=started.at if started else None,
+                finished_at=requeued.at, error_message=mask_text(requeued.message),
             )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def _from_row(row: Attempt) -> AttemptView:
 
 
 def _from_task(task: Task) -> AttemptView | None:
-    """Return the run that the task's row shows; None where no worker has it, or had it."""
+    """Return the run that the task's row shows, or None if no worker has received it."""
     status = Status(task.status)
     if task.received_at is None and task.started_at is None:
         return None

@@ -1,4 +1,4 @@
-"""The batches, and how far each is."""
+"""Batches and their progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,31 +20,31 @@ from zenith_worker.wire.states import OPEN, TERMINAL, Status
 DEFAULT_LIMIT: Final = 20
 #: Each batch's tasks are counted: ten thousand at most.
 MAX_LIMIT: Final = 100
-#: A batch is as fast as it was lately.
+#: The time over which a batch's speed is measured, to estimate when it ends.
 WINDOW: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is. `counts`: its tasks by status, without those of which there are none."""
+    """A batch's progress. `counts`: the number of its tasks in each status that any of them has."""
 
     batch: Batch
     counts: dict[Status, int]
 
     @property
     def total(self) -> int:
-        """Tasks that were asked for."""
+        """How many tasks were dispatched."""
         return self.batch.size
 
     @property
     def finished(self) -> int:
-        """Tasks that ended, one way or another."""
+        """How many tasks have ended, with any outcome."""
         return sum(count for status, count in self.counts.items() if status in TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDetail:
-    """One batch. `finished_at` is None while any of its tasks is open, `eta` where nothing ended lately."""
+    """One batch. `finished_at` is None while any of its tasks is open; `eta` is None if no task ended recently."""
 
     progress: Progress
     finished_at: datetime | None
@@ -53,7 +53,7 @@ class BatchDetail:
 
 @dataclass(frozen=True)
 class BatchPage:
-    """Some batches, newest first, and the filter that continues after them, if there are more."""
+    """A page of batches, newest first, and the filter for the next page, if there is one."""
 
     batches: list[Progress]
     following: "BatchFilter | None"
@@ -65,7 +65,7 @@ class BatchFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     task: FilterText = Field(default="", description="Only batches of tasks of this name.")
 
     def page(self) -> BatchPage:
@@ -75,10 +75,10 @@ class BatchFilter(BaseModel):
             query = query.filter(task_name=self.task)
         if self.cursor:
             query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
-        found = list(query[: self.limit + 1])
-        batches = found[: self.limit]
-        more = len(found) > self.limit
-        following = self.model_copy(update={"cursor": Place(batches[-1].created_at, batches[-1].id).cursor}) if more else None
+        rows = list(query[: self.limit + 1])
+        batches = rows[: self.limit]
+        has_more = len(rows) > self.limit
+        following = self.model_copy(update={"cursor": Place(batches[-1].created_at, batches[-1].id).cursor}) if has_more else None
         return BatchPage(_with_progress(batches), following)
 
     def query_string(self) -> str:
@@ -87,18 +87,18 @@ class BatchFilter(BaseModel):
 
 
 def find(batch_id: UUID) -> BatchDetail | None:
-    """Return one batch, in three queries; None for an id that names none."""
+    """Return one batch, in three queries, or None for an unknown id."""
     batch = Batch.objects.filter(id=batch_id).first()
     if batch is None:
         return None
-    (found,) = _with_progress([batch])
+    (progress,) = _with_progress([batch])
     now = timezone.now()
     ended = Task.objects.filter(batch=batch, status__in=TERMINAL).aggregate(
-        last=Max("finished_at"), lately=Count("id", filter=Q(finished_at__gt=now - WINDOW))
+        last=Max("finished_at"), recent=Count("id", filter=Q(finished_at__gt=now - WINDOW))
     )
-    left = sum(count for status, count in found.counts.items() if status in OPEN)
-    eta = now + WINDOW * (left / ended["lately"]) if left and ended["lately"] else None
-    return BatchDetail(found, None if left else ended["last"], eta)
+    unfinished = sum(count for status, count in progress.counts.items() if status in OPEN)
+    eta = now + WINDOW * (unfinished / ended["recent"]) if unfinished and ended["recent"] else None
+    return BatchDetail(progress, None if unfinished else ended["last"], eta)
 
 
 def open_ids(batch_id: UUID) -> list[UUID]:

@@ -1,4 +1,4 @@
-"""How things stand: what the Overview's counters show, from a few small queries."""
+"""The Overview's counters, from a few small queries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from zenith_worker.wire.states import OPEN, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Tasks by what they wait for, dead letters that wait for a decision (`dead_lately`: since an hour ago), and slots."""
+    """Open tasks by status, open dead letters (`dead_lately`: those of the last hour), and worker slots."""
 
     running: int
     queued: int
@@ -28,7 +28,7 @@ class Counts:
     due_at: datetime | None
 
 
-#: Rows are counted up to this where somebody asks every few seconds.
+#: Rows are counted up to this, since pages ask every few seconds.
 COUNTED: Final = 100_000
 _SQL: Final = statements(__file__)
 _BY_STATUS: Final = _SQL["count_by_status"]
@@ -37,7 +37,7 @@ _LETTERS: Final = "SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE 
 
 
 def counts(workers: list[WorkerBeat]) -> Counts:
-    """Count in one query, which does not look at finished tasks."""
+    """Return the counts, in one query that does not read finished tasks."""
     with connection.cursor() as cursor:
         cursor.execute(_OVERVIEW, {"most": COUNTED, "statuses": sorted(OPEN)})
         by_status, queued_at, due_at, dead, dead_kinds, dead_lately = cursor.fetchone()
@@ -56,7 +56,7 @@ def counts(workers: list[WorkerBeat]) -> Counts:
 
 
 def open_tasks() -> dict[str, int]:
-    """Return how many tasks are in each status that is not the end, up to COUNTED each. One query, along an index."""
+    """Return how many tasks are in each open status, up to COUNTED each. One query, along an index."""
     with connection.cursor() as cursor:
         cursor.execute(_BY_STATUS, {"most": COUNTED, "statuses": sorted(OPEN)})
         return dict(cursor.fetchall())

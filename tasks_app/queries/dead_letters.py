@@ -1,4 +1,4 @@
-"""The dead letters: in groups of failures that belong together, one by one, and one in full."""
+"""Dead letters: grouped by cause, listed one by one, and one in full."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,9 +18,9 @@ from zenith_site.common.masking import mask_text
 from zenith_worker.wire.ids import keys_of
 
 _MOST: Final = 2**63 - 1
-#: Hours that the small drawing of a group covers.
+#: Hours that a group's sparkline covers.
 HOURS: Final = 24
-#: Ages by which letters are told apart, from the youngest; each ends where the next begins.
+#: Age ranges of letters, from the youngest; each ends where the next begins.
 AGES: Final = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7), "older": timedelta.max}
 #: Exceptions shown by age: those with the most open letters.
 MOST_BY_AGE: Final = 12
@@ -34,10 +34,10 @@ _State = Annotated[LetterState | None, BeforeValidator(lambda value: value or No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Failures that belong together.
+    """Failures with the same cause.
 
-    `newest` is the id of its newest letter, by which groups are ordered; `hours` how many letters each of the last HOURS brought,
-    oldest first, the running one last.
+    `newest` is the id of its newest letter, by which groups are ordered; `hours` is how many letters were written in each of
+    the last HOURS, oldest first and the current hour last.
     """
 
     fingerprint: str
@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter, with its task, and the tasks that were sent in its place, oldest first."""
+    """A dead letter with its task, and the tasks that replaced it, oldest first."""
 
     letter: DeadLetter
     replayed_by: list[Relative]
@@ -63,7 +63,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class LetterPage:
-    """Some letters, newest first, and the filter that continues after them, if there are more."""
+    """A page of letters, newest first, and the filter for the next page, if there is one."""
 
     letters: list[Letter]
     following: "DeadLetterFilter | None"
@@ -71,7 +71,7 @@ class LetterPage:
 
 @dataclass(frozen=True)
 class GroupPage:
-    """Some groups, that with the newest failure first, and the filter that continues after them."""
+    """A page of groups, the group with the newest failure first, and the filter for the next page, if there is one."""
 
     groups: list[Group]
     following: "DeadLetterFilter | None"
@@ -80,14 +80,14 @@ class GroupPage:
 class DeadLetterFilter(BaseModel):
     """Which dead letters to list. Owns the queries and the links, for the pages and the API alike.
 
-    Pages go by key. Of groups, the key is the newest letter: a group that fails again while
-    somebody reads moves to the front, and is read again from there.
+    Pages go by key. The key of a group is its newest letter, so a group that fails again while somebody reads moves to the
+    front.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to go on; taken from the `Link` of a page.")
+    cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to continue: taken from the `Link` of a page.")
     state: _State = Field(
         default=None,
         description="Only letters in this state. " + " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState),
@@ -96,21 +96,21 @@ class DeadLetterFilter(BaseModel):
     task: FilterText = Field(default="", description="Only letters of tasks of this name.")
     error: FilterText = Field(default="", description="Only letters of this exception, such as `ValueError`.")
     age: _Age = Field(
-        default=None, description="Only letters that are so old: less than an hour, then up to a day, up to a week, or older."
+        default=None, description="Only letters of this age: less than an hour, up to a day, up to a week, or older."
     )
 
     def page(self) -> LetterPage:
-        """Return letters and their replays, in two queries."""
+        """Return the letters of this page and their replays, in two queries."""
         query = self._query().select_related("task").defer("task__args", "task__kwargs").order_by("-id")
         if self.cursor:
             query = query.filter(id__lt=self.cursor)
-        found = list(query[: self.limit + 1])
-        letters = found[: self.limit]
-        following = self._after(letters[-1].id) if len(found) > self.limit else None
+        rows = list(query[: self.limit + 1])
+        letters = rows[: self.limit]
+        following = self._after(letters[-1].id) if len(rows) > self.limit else None
         return LetterPage(_with_replays(letters), following)
 
     def groups(self) -> GroupPage:
-        """Return groups, in one query: the letters are few, since they are pruned."""
+        """Return the groups of this page, in one query; letters are few, since they are pruned."""
         query = (
             self._query()
             .order_by()
@@ -124,9 +124,9 @@ class DeadLetterFilter(BaseModel):
         )  # fmt: skip
         if self.cursor:
             query = query.filter(newest__lt=self.cursor)
-        found = [_group(row) for row in query[: self.limit + 1]]
-        groups = found[: self.limit]
-        following = self._after(groups[-1].newest) if len(found) > self.limit else None
+        rows = [_group(row) for row in query[: self.limit + 1]]
+        groups = rows[: self.limit]
+        following = self._after(groups[-1].newest) if len(rows) > self.limit else None
         return GroupPage(groups, following)
 
     def query_string(self) -> str:
@@ -134,13 +134,13 @@ class DeadLetterFilter(BaseModel):
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
     def selection(self) -> Selection:
-        """Return what this means for an action, in whatever state it is; of an age, exactly the letters that have it now."""
+        """Return the letters of this filter as a Selection, in any state; with an age, exactly those that have it now."""
         if self.age:
             return Selection(task_ids=list(self._query().order_by("id").values_list("task_id", flat=True)))
         return Selection(fingerprint=self.group, task_name=self.task, error_type=self.error)
 
     def state_counts(self) -> dict[str, int]:
-        """Return how many letters are in which state, in one query: letters are few, since they are pruned."""
+        """Return how many letters are in each state, in one query; letters are few, since they are pruned."""
         every = self.model_copy(update={"state": None})._query()
         return dict(every.order_by().values_list("state").annotate(Count("id")))
 
@@ -155,8 +155,8 @@ class DeadLetterFilter(BaseModel):
 
 
 def _by_hour() -> dict[str, Count]:
-    running = timezone.now().replace(minute=0, second=0, microsecond=0)
-    starts = [running - timedelta(hours=HOURS - 1 - number) for number in range(HOURS)]
+    this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    starts = [this_hour - timedelta(hours=HOURS - 1 - number) for number in range(HOURS)]
     return {
         f"hour{number}": Count("id", filter=Q(created_at__gte=start, created_at__lt=start + timedelta(hours=1)))
         for number, start in enumerate(starts)
@@ -170,7 +170,7 @@ def _group(row: Mapping[str, Any]) -> Group:
 
 
 def find(task_id: str) -> Letter | None:
-    """Return the dead letter of one task, in two queries; None where it has none."""
+    """Return the dead letter of one task, in two queries, or None if it has none."""
     letter = DeadLetter.objects.select_related("task").filter(task_id__in=keys_of(task_id)).order_by("-task__text_id").first()
     return None if letter is None else _with_replays([letter])[0]
 
@@ -181,38 +181,38 @@ def _with_replays(letters: Sequence[DeadLetter]) -> list[Letter]:
 
 
 def traceback_of(letter: DeadLetter) -> str:
-    """Return the traceback of the failure that wrote a letter, without secrets."""
+    """Return the traceback of a letter's failure, with secrets masked."""
     rows: Any = letter.task.attempts.order_by("-attempt", "-delivery").values_list("traceback", flat=True)
     return mask_text(rows.first() or "")
 
 
 def newest_traceback(fingerprint: str) -> str:
-    """Return the traceback of a group's newest failure, without secrets, in one query."""
+    """Return the traceback of a group's newest failure, with secrets masked, in one query."""
     newest = Attempt.objects.filter(task__dead_letter__fingerprint=fingerprint)
     rows = newest.order_by("-task__dead_letter__id", "-attempt", "-delivery").values_list("traceback", flat=True)
     return mask_text(rows.first() or "")
 
 
 def outcomes(fingerprints: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return for each group how many of the tasks sent in place of its dead ones are in which status, in one query."""
-    found: dict[str, dict[str, int]] = {name: {} for name in fingerprints}
+    """Return for each group how many of its replacement tasks are in each status, in one query."""
+    counts: dict[str, dict[str, int]] = {name: {} for name in fingerprints}
     rows = Task.objects.filter(replay_of__dead_letter__fingerprint__in=fingerprints).order_by()
     for name, status, count in rows.values_list("replay_of__dead_letter__fingerprint", "status").annotate(Count("id")):
         if name is not None:
-            found[name][status] = count
-    return found
+            counts[name][status] = count
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """How many open letters of one exception have each of the AGES, in their order."""
+    """How many open letters of one exception are in each of the AGES, in their order."""
 
     error_type: str
     counts: list[int]
 
 
 def by_age(task: str) -> list[Aged]:
-    """Return the exceptions with the most open letters (of one task, where it is named), by age, in one query."""
+    """Return the exceptions with the most open letters, by age, in one query; only those of `task` if it is given."""
     now = timezone.now()
     rows = (
         DeadLetterFilter(task=task, state=LetterState.OPEN)
@@ -232,5 +232,5 @@ def _of_age(age: str, now: datetime) -> Q:
 
 
 def any_at_all() -> bool:
-    """Whether there is any dead letter."""
+    """Return whether there are any dead letters."""
     return DeadLetter.objects.exists()

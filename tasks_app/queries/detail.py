@@ -1,4 +1,4 @@
-"""One task, with all that is known of it."""
+"""One task in full detail."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from zenith_site.common.previews import SHOWN
 
 @dataclass(frozen=True, slots=True)
 class TaskDetail:
-    """A task, its events (oldest first), its runs (newest first), its course, its relatives, and why it is where it is."""
+    """A task with its events (oldest first), runs (newest first), spans and relatives, and why it is in its status."""
 
     found: TaskWithResult
     events: list[TaskEvent]
@@ -28,7 +28,7 @@ class TaskDetail:
 
 
 def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
-    """Return one task, in ten queries at most; None for an id that names none.
+    """Return one task, in ten queries at most, or None for an unknown id.
 
     `limit`: how many characters of its arguments, its result and its error are shown.
     """

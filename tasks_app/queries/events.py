@@ -1,4 +1,4 @@
-"""The events of all tasks, in the order in which they became known: after one, before one, or the newest."""
+"""The events of all tasks, in the order in which they were committed: after one, before one, or the newest."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -11,7 +11,7 @@ from tasks_app.models import TaskEvent
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
-#: Events that one page looks through: a filter that few match must not read the whole history.
+#: The most events that one page reads: a filter that few events match must not read the whole history.
 MAX_SCANNED: Final = 20_000
 #: PostgreSQL's greatest bigint.
 MAX_ID: Final = 2**63 - 1 - MAX_SCANNED
@@ -24,9 +24,9 @@ class EventPage:
     """Events by their ids, ascending.
 
     Attributes:
-        after: what to go on after; it is also right where the page is empty.
-        before: what to go back before; None where nothing older is kept.
-        more: whether there is more in the direction that was asked for.
+        after: the id to continue after, also if the page is empty.
+        before: the id to go back before, or None if nothing older is kept.
+        more: whether there are more events in the requested direction.
     """
 
     events: list[TaskEvent]
@@ -40,24 +40,24 @@ class EventFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after: _Id = Field(default=None, description="Only events after the one with this id, the oldest of them first.")
-    before: _Id = Field(default=None, description="Only events before the one with this id, the newest of them.")
+    after: _Id = Field(default=None, description="Only events after the one with this id, oldest first.")
+    before: _Id = Field(default=None, description="Only events before the one with this id: the newest of them.")
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    task: FilterText = Field(default="", description="Only of tasks of this name.")
-    status: FilterStatus = Field(default=None, description="Only steps to this status.")
-    queue: FilterText = Field(default="", description="Only of tasks of this queue.")
-    worker: FilterText = Field(default="", description="Only steps at this worker.")
+    task: FilterText = Field(default="", description="Only events of tasks with this name.")
+    status: FilterStatus = Field(default=None, description="Only events with this status.")
+    queue: FilterText = Field(default="", description="Only events of tasks in this queue.")
+    worker: FilterText = Field(default="", description="Only events at this worker.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "EventFilter":
         if self.after is not None and self.before is not None:
-            raise InvalidQueryError(Problem("before", "give either this or `after`"))
+            raise InvalidQueryError(Problem("before", "use either this or `after`, not both"))
         return self
 
     def page(self) -> EventPage:
         """Return one page: after an id, before one, or the newest; two queries.
 
-        A page looks through MAX_SCANNED ids at most: it may be short, and `more` and the ids say where to go on.
+        A page reads MAX_SCANNED ids at most, so it may be short; `more` and the ids tell where to continue.
         """
         return self._following(self.after) if self.after is not None else self._preceding()
 
@@ -67,13 +67,13 @@ class EventFilter(BaseModel):
 
     def _following(self, after: int) -> EventPage:
         oldest, newest = _kept_ids()
-        # What is older than everything kept is nothing to look through.
+        # Ids older than everything kept need not be scanned.
         after = max(after, oldest - 1) if self._filters() else after
         last = min(after + MAX_SCANNED, newest) if self._filters() else newest
         events = list(self._query(id__gt=after, id__lte=last).order_by("id")[: self.limit + 1])
         full = len(events) > self.limit
         events = events[: self.limit]
-        # Ids before `last` are known to be none of ours; never go back, also where the id is one to come.
+        # No id up to `last` matches. Never go back, even if the given id does not exist yet.
         reached = events[-1].id if full else max(after, last)
         return EventPage(events, reached, after + 1, full or reached < newest)
 
@@ -92,16 +92,16 @@ class EventFilter(BaseModel):
         return bool(self.task or self.status or self.queue or self.worker)
 
     def _query(self, **bounds: int) -> QuerySet[TaskEvent]:
-        wanted = {"task__name": self.task, "status": self.status, "task__queue": self.queue, "worker": self.worker}
-        chosen = {name: value for name, value in wanted.items() if value}
+        columns = {"task__name": self.task, "status": self.status, "task__queue": self.queue, "worker": self.worker}
+        filters = {name: value for name, value in columns.items() if value}
         return (
-            TaskEvent.objects.filter(**bounds, **chosen)
+            TaskEvent.objects.filter(**bounds, **filters)
             .select_related("task")
             .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue", "task__text_id")
         )
 
 
 def _kept_ids() -> tuple[int, int]:
-    """Return the ids of the oldest and the newest event; 1 and 0 where there is none."""
-    found = TaskEvent.objects.aggregate(oldest=Min("id"), newest=Max("id"))
-    return found["oldest"] or 1, found["newest"] or 0
+    """Return the ids of the oldest and the newest event, or 1 and 0 if there is none."""
+    ids = TaskEvent.objects.aggregate(oldest=Min("id"), newest=Max("id"))
+    return ids["oldest"] or 1, ids["newest"] or 0

@@ -1,4 +1,4 @@
-"""What happened since: the events that live pages and resuming clients read.
+"""The event feed that live pages and resuming clients read.
 
 Ids follow the order of the commits (recording/events.py), so "after N" never misses one.
 """
@@ -16,7 +16,7 @@ from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import MAX_NAMED
 from zenith_worker.wire.states import Status, attempt_of
 
-#: More than this at once is not caught up with: the reader should read its list anew.
+#: The most events that a reader catches up with; if there are more, it should read its list again.
 MAX_BEHIND: Final = 5000
 
 
@@ -37,11 +37,11 @@ class FeedEvent:
     text_id: str = ""
 
     def concerns(self, ids: Collection[str]) -> bool:
-        """Return whether this is a step of one of these tasks, of one that they sent, or of one that was sent in their place."""
+        """Return whether this is an event of one of these tasks, of one that they sent, or of one that replaced them."""
         return any(str(id_) in ids for id_ in (self.task_id, self.parent_id, self.replay_of_id) if id_)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the members that the contract gives a task in a TASK_UPDATE frame."""
+        """Return the fields of a task in a TASK_UPDATE frame."""
         return {
             "task_id": self.text_id or str(self.task_id),
             "name": self.name,
@@ -54,10 +54,10 @@ class FeedEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedFilter:
-    """Which events a reader wants: those that match every dimension it named, each with any of its values.
+    """A reader's filter: events that match every given dimension, each with any of its values.
 
-    A status selects steps, not where tasks stand: whoever asks for RETRY hears of every retry,
-    also of a task that has gone on meanwhile.
+    A status selects events, not the current status of tasks: with RETRY a reader gets every retry, even if the task has moved
+    on since.
     """
 
     status: frozenset[str] = frozenset()
@@ -66,29 +66,31 @@ class FeedFilter:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Iterable[str]]) -> "FeedFilter":
-        """Read the parameters of a URL, each given several times or with commas.
+        """Parse the parameters of a URL, each repeated or separated by commas.
 
-        Raises InvalidQueryError for a parameter or a status that there is not.
+        Raises InvalidQueryError for an unknown parameter or status.
         """
-        known = [field.name for field in fields(cls)]
-        wanted: dict[str, frozenset[str]] = {}
+        filter_names = [field.name for field in fields(cls)]
+        filters: dict[str, frozenset[str]] = {}
         problems = []
         for name, texts in parameters.items():
-            if name not in known:
-                problems.append(Problem(name[:50], f"is no filter; {', '.join(known)} are"))
+            if name not in filter_names:
+                problems.append(Problem(name[:50], f"is not a filter; filters are {', '.join(filter_names)}"))
                 continue
             values = {value.strip() for text in texts for value in text.split(",")} - {""}
             if name == "status":
                 values = {value.upper() for value in values}
                 unknown = sorted(values - set(Status))
-                problems += [Problem(name, f"{value[:50]!r} is no status; {', '.join(Status)} are") for value in unknown]
-            wanted[name] = frozenset(values)
+                problems += [
+                    Problem(name, f"{value[:50]!r} is not a status; statuses are {', '.join(Status)}") for value in unknown
+                ]
+            filters[name] = frozenset(values)
         if problems:
             raise InvalidQueryError(*problems[:MAX_NAMED])
-        return cls(**wanted)
+        return cls(**filters)
 
     def accepts(self, event: FeedEvent) -> bool:
-        """Return whether the reader wants this event."""
+        """Return whether this event matches."""
         return (
             (not self.status or event.status in self.status)
             and (not self.task or event.name in self.task)
@@ -97,19 +99,19 @@ class FeedFilter:
 
 
 def newest_id() -> int:
-    """Return the id of the newest event; 0 where there is none."""
+    """Return the id of the newest event, or 0 if there is none."""
     return TaskEvent.objects.aggregate(newest=Max("id"))["newest"] or 0
 
 
 def since(after: int) -> list[FeedEvent] | None:
-    """Return the events after `after`, oldest first; None where they are too many."""
+    """Return the events after `after`, oldest first, or None if there are more than MAX_BEHIND."""
     columns = (
         "id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at",
         "task__parent_id", "task__replay_of_id", "task__text_id",
     )  # fmt: skip
     rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
-    found = [FeedEvent(*row) for row in rows]
-    return None if len(found) > MAX_BEHIND else found
+    events = [FeedEvent(*row) for row in rows]
+    return None if len(events) > MAX_BEHIND else events
 
 
 def reaches_back_to(after: int) -> bool:
@@ -119,10 +121,10 @@ def reaches_back_to(after: int) -> bool:
 
 
 def newest_per_task(events: Iterable[FeedEvent]) -> list[FeedEvent]:
-    """Return one event for each task: the one that is furthest along; in order of their ids."""
+    """Return one event for each task, the one furthest along, in order of their ids."""
     newest: dict[UUID, FeedEvent] = {}
     for event in events:
-        known = newest.get(event.task_id)
-        if known is None or event.position >= known.position:
+        best = newest.get(event.task_id)
+        if best is None or event.position >= best.position:
             newest[event.task_id] = event
     return sorted(newest.values(), key=lambda event: event.id)

@@ -1,4 +1,4 @@
-"""Where a task comes from and what came of it: replays and the tasks that tasks send, both ways."""
+"""A task's relatives, in both directions: replays, and the tasks that a task's body sent."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from tasks_app.models import Task
 from tasks_app.queries.batches import Progress
 from zenith_worker.wire.states import Status
 
-#: Replays shown of one task, and children; a letter is replayed once, unless somebody forces more.
+#: The most replays and children shown of one task.
 SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """Another task, as a link shows it; without a status where only its id is known."""
+    """Another task, as a link shows it; without a status if only its id is known."""
 
     id: UUID
     status: str = ""
@@ -29,7 +29,7 @@ class Relative:
 
     @property
     def celery_id(self) -> str:
-        """The id by which Celery knows it."""
+        """The task's id in Celery."""
         return self.text_id or str(self.id)
 
 
@@ -37,9 +37,9 @@ class Relative:
 class Lineage:
     """A task's relatives and its batch.
 
-    `replay_of` is the dead task that it stands in for, `replayed_by` those sent in its place, oldest first. `parent` is the task
-    that sent it while it ran: only its id where it is not known (any more). `children` are the newest that it sent itself, the
-    newest first, and `more_children` tells that there are older ones.
+    `replay_of` is the dead task that it replaces, `replayed_by` the tasks that replaced it, oldest first. `parent` is the task
+    that sent it while it ran; it has only an id if its row is not known (any more). `children` are the newest tasks that it
+    sent, newest first, and `more_children` tells whether there are older ones.
     """
 
     replay_of: Relative | None
@@ -51,25 +51,25 @@ class Lineage:
 
 
 def lineage(task: Task) -> Lineage:
-    """Return a task's relatives, and how far its batch is, in one query."""
-    found: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
+    """Return a task's relatives and its batch's progress, in one query."""
+    relatives: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
     for kind, *relative in _parts(task):
-        found[kind].append(Relative(*relative))
-    unknown = Relative(task.parent_id) if task.parent_id else None
-    children = sorted(found["child"], key=lambda one: (one.created_at, one.id), reverse=True)
-    counts = {Status(one.status): int(one.name) for one in found["batch"]}
+        relatives[kind].append(Relative(*relative))
+    unknown_parent = Relative(task.parent_id) if task.parent_id else None
+    children = sorted(relatives["child"], key=lambda child: (child.created_at, child.id), reverse=True)
+    counts = {Status(row.status): int(row.name) for row in relatives["batch"]}
     return Lineage(
-        replay_of=next(iter(found["before"]), None),
-        replayed_by=sorted(found["after"], key=lambda one: one.id),
+        replay_of=next(iter(relatives["before"]), None),
+        replayed_by=sorted(relatives["after"], key=lambda replay: replay.id),
         batch=Progress(task.batch, counts) if task.batch else None,
-        parent=next(iter(found["parent"]), unknown),
+        parent=next(iter(relatives["parent"]), unknown_parent),
         children=tuple(children[:SHOWN]),
         more_children=len(children) > SHOWN,
     )
 
 
 def _parts(task: Task) -> QuerySet[Task, Any]:
-    """Return the kind of each relative, and what a Relative holds; of the batch, for each status a count in the name's place."""
+    """Return the kind and the fields of each Relative; for the batch, a row for each status with the count as the name."""
     parts = [
         _part("after", Task.objects.filter(replay_of=task).order_by("id")[:SHOWN]),
         _part("child", Task.objects.filter(parent_id=task.id).order_by("-created_at", "-id")[: SHOWN + 1]),
@@ -91,10 +91,10 @@ def _part(kind: str, rows: QuerySet[Task]) -> QuerySet[Task, Any]:
 
 
 def replays_of(task_ids: Iterable[UUID]) -> dict[UUID, list[Relative]]:
-    """Return for each of these tasks the tasks sent in its place, oldest first, in one query."""
-    found: dict[UUID, list[Relative]] = {}
+    """Return for each of these tasks those that replaced it, oldest first, in one query."""
+    replays: dict[UUID, list[Relative]] = {}
     rows = Task.objects.filter(replay_of__in=list(task_ids)).order_by("id")
     for dead, new, status in rows.values_list("replay_of_id", "id", "status"):
         if dead is not None:
-            found.setdefault(dead, []).append(Relative(new, status))
-    return found
+            replays.setdefault(dead, []).append(Relative(new, status))
+    return replays

@@ -1,4 +1,4 @@
-"""The few numbers that stand beside the navigation, on every page: one query, and the workers' heartbeats."""
+"""The counts in the navigation of every page: one query, and the workers' heartbeats."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,20 +9,20 @@ from django.db import connection
 from zenith_site.common.sql import statements
 from zenith_worker.wire import heartbeat
 
-#: Where counting stops; the navigation then says that there are more.
+#: Where counting stops; the navigation then shows that there are more.
 COUNTED_TO: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class NavCounts:
-    """How much there is of what people look for. `workers` and `queues` are None while Redis does not answer.
+    """The counts in the navigation. `workers` and `queues` are None while Redis is unreachable.
 
     Attributes:
-        running: tasks that workers run now, up to COUNTED_TO.
-        waiting: tasks that are sent or about to be, and wait for a worker, up to COUNTED_TO.
-        dead: dead letters that nobody has decided about, up to COUNTED_TO.
-        workers: those that are online.
-        queues: those that workers take from.
+        running: running tasks, up to COUNTED_TO.
+        waiting: tasks that wait for a worker, on the broker or about to be sent there, up to COUNTED_TO.
+        dead: open dead letters, up to COUNTED_TO.
+        workers: online workers.
+        queues: queues that online workers consume.
     """
 
     running: int
@@ -36,7 +36,7 @@ _COUNT: Final = statements(__file__)["nav_counts"]
 
 
 def read_nav_counts() -> NavCounts:
-    """Count, in one query. Raises django.db.Error."""
+    """Return the counts, in one query. Raises django.db.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"most": COUNTED_TO})
         running, waiting, dead = cursor.fetchone()

@@ -1,5 +1,5 @@
 -- nav_counts --
--- Along the indexes task_by_status and letter_open, and no further than the limit.
+-- The counts in the navigation, along the indexes of status and of open letters, up to the limit.
 SELECT
     (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status = 'STARTED' LIMIT %(most)s) AS counted),
     (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status IN ('PENDING', 'QUEUED', 'RECEIVED') LIMIT %(most)s)
@@ -12,7 +12,7 @@ SELECT wanted.status, (SELECT count(*) FROM (
 FROM unnest(%(statuses)s::text[]) AS wanted (status)
 
 -- overview_counts --
--- Each along an index of its own; {count_by_status} is the statement above. Dead letters are few, since they are pruned.
+-- The Overview's counters, each along its own index; {count_by_status} is the statement above. Dead letters are few (pruned).
 SELECT (SELECT json_object_agg(status, count) FROM ({count_by_status}) AS counted (status, count)),
     (SELECT queued_at FROM tasks_app_task WHERE status = 'QUEUED' ORDER BY created_at LIMIT 1),
     (SELECT not_before FROM tasks_app_task WHERE status = 'SCHEDULED' ORDER BY not_before LIMIT 1),
@@ -20,14 +20,14 @@ SELECT (SELECT json_object_agg(status, count) FROM ({count_by_status}) AS counte
 FROM (SELECT fingerprint, created_at FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS letter
 
 -- queue_history --
--- How long a queue was, step by step; depth and age are the highest that were seen.
+-- A queue's length, step by step; depth and age are the highest that were sampled.
 SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
 FROM tasks_app_queuesample
 WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
 GROUP BY 1
 
 -- held_in_queues --
--- How many tasks of each queue PostgreSQL holds back, up to a limit.
+-- How many PENDING tasks each queue has, up to a limit.
 SELECT wanted.queue, (SELECT count(*) FROM (
     SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
 FROM unnest(%s::text[]) AS wanted (queue)

@@ -1,18 +1,18 @@
-"""The queues as people look at them: what waits, for how long, how fast it moves, and who takes from them.
+"""Queues for pages and the API: what waits and for how long, how fast it moves, and which workers consume it.
 
 Where the figures come from:
 
-- depth, oldest and unacknowledged: the broker, at this moment;
-- held: PENDING tasks in PostgreSQL (a paused queue's, or those about to be sent);
-- the rate out: attempts that ended in the last `RATE_MINUTES` whole minutes, from the rollups;
-- the rate in: that and what the depth grew by between the samples at both ends of these minutes.
+- depth, oldest and unacknowledged: the broker, now;
+- held: PENDING tasks in PostgreSQL (of a paused queue, or about to be sent);
+- rate out: attempts that ended in the last `RATE_MINUTES` whole minutes, from the rollups;
+- rate in: the rate out plus the growth of the depth between the samples at both ends of these minutes.
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from django.db.models import F, Sum
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.analytics.window import TimeWindow
+from tasks_app.maintenance.compaction import utc_datetime
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
@@ -38,7 +39,7 @@ MAX_PEEKED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """One queue. Rates are per minute; None where nothing is known of them yet."""
+    """One queue. Rates are per minute; None if not known yet."""
 
     now: QueueNow
     held: int
@@ -55,7 +56,7 @@ class QueueView:
 
     @property
     def seconds_to_drain(self) -> float | None:
-        """When it will be empty if both rates stay as they are; None where that is never, or unknown."""
+        """Seconds until the queue is empty at the current rates; None if that is never, or unknown."""
         if not self.now.depth:
             return 0.0
         if self.rate_in is None or self.rate_out <= self.rate_in or self.pause:
@@ -65,7 +66,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """Some queues, the filter that continues after them, if there are more, and how many match in all."""
+    """A page of queues, the filter for the next page, if there is one, and how many match in all."""
 
     queues: list[QueueView]
     following: "QueueFilter | None"
@@ -78,7 +79,7 @@ class QueueFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: FilterText = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: FilterText = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     q: FilterText = Field(default="", description="Only queues with this text in their name, in any case.")
 
     def all(self) -> list[QueueView]:
@@ -90,14 +91,14 @@ class QueueFilter(BaseModel):
         """Return the queues by name; eight queries at most. Raises redis.RedisError."""
         beats = [beat for beat in read_all() if beat.online]
         names = self._matching(beats)
-        left = [name for name in names if name > self.cursor] if self.cursor else names
-        following = self.model_copy(update={"cursor": left[self.limit - 1]}) if len(left) > self.limit else None
-        return QueuePage(_views(queues_now(left[: self.limit]), beats), following, len(names))
+        rest = [name for name in names if name > self.cursor] if self.cursor else names
+        following = self.model_copy(update={"cursor": rest[self.limit - 1]}) if len(rest) > self.limit else None
+        return QueuePage(_views(queues_now(rest[: self.limit]), beats), following, len(names))
 
     def longest(self, number: int) -> QueuePage:
-        """Return a page by its number, from 1, the queues that hold most first. Raises redis.RedisError.
+        """Return a page by its number, from 1, with the longest queues first. Raises redis.RedisError.
 
-        Every queue's length is asked for, in one round trip; the rest only of those on the page.
+        The length of every queue is read in one round trip; the other figures only for the queues on the page.
         """
         beats = [beat for beat in read_all() if beat.online]
         ranked = sorted(queues_now(self._matching(beats)), key=lambda now: (-now.depth - now.unacknowledged, now.name))
@@ -119,30 +120,30 @@ def queues() -> list[QueueView]:
 
 
 def find(name: str) -> QueueView | None:
-    """Return one queue; None where nobody knows it. Raises redis.RedisError."""
+    """Return one queue, or None if it is not known. Raises redis.RedisError."""
     beats = [beat for beat in read_all() if beat.online]
-    # Whoever takes from it knows it; asking the tables is for the others.
-    known = any(name in beat.queues for beat in beats) or name in known_queues(beats)
-    return _views(queues_now([name]), beats)[0] if known else None
+    # A queue that a worker consumes needs no look into the tables.
+    exists = any(name in beat.queues for beat in beats) or name in known_queues(beats)
+    return _views(queues_now([name]), beats)[0] if exists else None
 
 
 def view(name: str) -> QueueView:
-    """Return one queue, whether anybody knows it or not. Raises redis.RedisError."""
+    """Return one queue, even if it is not known. Raises redis.RedisError."""
     return _views(queues_now([name]), [beat for beat in read_all() if beat.online])[0]
 
 
 def is_known(name: str) -> bool:
-    """Return whether anybody knows a queue. Raises redis.RedisError."""
+    """Return whether a queue is known. Raises redis.RedisError."""
     return name in known_queues(beat for beat in read_all() if beat.online)
 
 
 def peek(name: str, limit: int) -> list[BrokerMessage]:
-    """Return the messages of each priority that wait longest, up to `limit` each. Raises redis.RedisError."""
+    """Return the oldest messages of each priority, up to `limit` each. Raises redis.RedisError."""
     return broker_queues.peek(name, min(limit, MAX_PEEKED))
 
 
 def peek_unacknowledged(name: str, limit: int) -> list[tuple[BrokerMessage, str | None]]:
-    """Return up to `limit` messages that workers hold, with the name of the worker where it is known."""
+    """Return up to `limit` messages that workers hold, with the worker's name if it is known."""
     names = {beat.instance: beat.name for beat in read_all()}
     held = broker_queues.peek_unacknowledged(name, min(limit, MAX_PEEKED))
     return [(message, names.get(message.holder or "")) for message in held]
@@ -150,7 +151,7 @@ def peek_unacknowledged(name: str, limit: int) -> list[tuple[BrokerMessage, str 
 
 @dataclass(frozen=True, slots=True)
 class DepthPoint:
-    """One step of a queue's history; None where nobody looked. Depth and age are the highest that were seen."""
+    """One step of a queue's history; None if there is no sample. Depth and age are the highest that were sampled."""
 
     at: datetime
     depth: int | None
@@ -164,15 +165,15 @@ _HELD: Final = _SQL["held_in_queues"]
 
 
 def history(name: str, span: TimeWindow) -> list[DepthPoint]:
-    """Return how long a queue was, step by step, from the samples. One query."""
+    """Return a queue's length, step by step, from the samples. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_HISTORY, {"step": span.step, "queue": name, "since": span.since, "until": span.until})
-        found = {row[0]: row[1:] for row in cursor.fetchall()}
-    return [DepthPoint(datetime.fromtimestamp(start, tz=UTC), *found.get(start, (None, None, None))) for start in span.starts()]
+        samples = {row[0]: row[1:] for row in cursor.fetchall()}
+    return [DepthPoint(utc_datetime(start), *samples.get(start, (None, None, None))) for start in span.starts()]
 
 
-def _views(looked: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[QueueView]:
-    names = [now.name for now in looked]
+def _views(current: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[QueueView]:
+    names = [now.name for now in current]
     consumers: dict[str, list[WorkerBeat]] = defaultdict(list)
     for beat in beats:
         for queue in beat.queues:
@@ -185,7 +186,7 @@ def _views(looked: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[Queu
             now, held.get(now.name, 0), pauses.get(now.name), [beat.name for beat in consumers[now.name]],
             sum(beat.slots for beat in consumers[now.name]), *rates[now.name],
         )
-        for now in looked
+        for now in current
     ]  # fmt: skip
 
 
@@ -199,19 +200,15 @@ def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
     """Return the rates out and in of these queues, per minute. Two queries."""
     last = int(time.time() // 60 - 1) * 60
     first = last - RATE_MINUTES * 60
-    minutes = MinuteRollup.objects.filter(minute__gt=_moment(first), minute__lte=_moment(last), queue__in=names)
+    minutes = MinuteRollup.objects.filter(minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=names)
     ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
-    left = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
-    samples = QueueSample.objects.filter(queue__in=names, minute__in=(_moment(first), _moment(last)))
+    ended_in = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
+    samples = QueueSample.objects.filter(queue__in=names, minute__in=(utc_datetime(first), utc_datetime(last)))
     depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
     rates = {}
     for name in names:
-        out = left.get(name, 0)
+        out = ended_in.get(name, 0)
         ends = depths.get((name, first)), depths.get((name, last))
-        grown = None if None in ends else ends[1] - ends[0]  # type: ignore[operator]
-        rates[name] = (out / RATE_MINUTES, None if grown is None else max(0, out + grown) / RATE_MINUTES)
+        growth = None if None in ends else ends[1] - ends[0]  # type: ignore[operator]
+        rates[name] = (out / RATE_MINUTES, None if growth is None else max(0, out + growth) / RATE_MINUTES)
     return rates
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)

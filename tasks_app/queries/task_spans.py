@@ -1,7 +1,7 @@
-"""The course a task took: each step with its time, and what every stretch between two steps was spent on.
+"""A task's steps, and the time it spent in each status between them.
 
-Events tell most of it. What the runs know besides (a short run is one report, and old events are pruned) fills the gaps.
-Steps go by position, whatever the clocks say; where two clocks disagree, a stretch is as short as nothing, never negative.
+Events tell most of it; the runs fill the gaps (a short run is reported once, and old events are pruned). Steps are ordered by
+position, whatever the clocks say; if two clocks disagree, a span has length zero, never a negative one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from zenith_worker.wire.states import TERMINAL, Status, delivery_of, position
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A task came into a status. `attempt` counts from 1, `delivery` how often that attempt had been handed out before."""
+    """A task entered a status. `attempt` counts from 1, `delivery` how often the attempt had been delivered before."""
 
     status: Status
     at: datetime
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpan:
-    """A stretch of time in one status; `into`: what the task came into next, None where it is there still."""
+    """A time spent in one status; `into` is the next status, or None if the task is still in this one."""
 
     status: Status
     start: datetime
@@ -37,32 +37,32 @@ class TaskSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The length of the span."""
         return (self.end - self.start).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpans:
-    """All steps and stretches of a task, oldest first."""
+    """All steps and spans of a task, oldest first."""
 
     steps: list[Step]
     spans: list[TaskSpan]
 
     def seconds_in(self, status: Status) -> float:
-        """How long the task was in a status, all its stretches together."""
+        """Return how long the task was in a status in total."""
         return sum(span.seconds for span in self.spans if span.status == status)
 
 
 def task_spans(task: Task, events: Iterable[TaskEvent], attempts: Sequence[AttemptView], now: datetime) -> TaskSpans:
-    """Put a task's steps together; what it is in still lasts until `now`."""
+    """Return a task's steps and spans; the span of its current status lasts until `now`."""
     steps = _steps(events, attempts)
     due = task.not_before if steps and steps[-1].attempt == task.attempt else None
     return TaskSpans(steps, _spans(_with_backoffs(steps, _due_times(steps, attempts, due)), task.finished_at or now))
 
 
 def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list[Step]:
-    # Below 0 stand notes, which move nothing.
-    found = {
+    # Negative positions are notes, not steps.
+    by_position = {
         event.position: Step(Status(event.status), event.at, event.attempt, delivery_of(event.position))
         for event in events
         if event.position >= 0
@@ -72,34 +72,34 @@ def _steps(events: Iterable[TaskEvent], attempts: Iterable[AttemptView]) -> list
         for status, at in ((Status.RECEIVED, run.received_at), (Status.STARTED, run.started_at), (Status(run.status), ended)):
             if at is not None:
                 place = position(run.attempt - 1, run.delivery, status, run.nesting)
-                found.setdefault(place, Step(status, at, run.attempt, run.delivery))
-    return [found[place] for place in sorted(found)]
+                by_position.setdefault(place, Step(status, at, run.attempt, run.delivery))
+    return [by_position[place] for place in sorted(by_position)]
 
 
 def _due_times(steps: Sequence[Step], attempts: Iterable[AttemptView], due: datetime | None) -> dict[tuple[int, int], datetime]:
-    """Return, by attempt and delivery, when the next attempt was due; `due` is that of the newest, whose run may not be kept."""
+    """Return, by attempt and delivery, when the next attempt was due; `due` is for the newest, whose run may not be stored."""
     newest = max(((step.attempt, step.delivery) for step in steps if step.status == Status.RETRY), default=None)
-    known = {newest: due} if newest and due else {}
-    return known | {(run.attempt, run.delivery): run.due_at for run in attempts if run.status == Status.RETRY and run.due_at}
+    newest_due = {newest: due} if newest and due else {}
+    return newest_due | {(run.attempt, run.delivery): run.due_at for run in attempts if run.status == Status.RETRY and run.due_at}
 
 
 def _with_backoffs(steps: Sequence[Step], dues: Mapping[tuple[int, int], datetime]) -> list[Step]:
-    """Let a back-off last until the next attempt was due, or where nobody knows when that was, until it started.
+    """Return the steps, with each back-off ending when the next attempt was due, or if that is unknown, when it started.
 
-    A short back-off is spent at a worker, which has received the next attempt's message already. Where it was received later than
-    it was due, its message waited in the queue like any other.
+    A short back-off is spent at a worker, which has already received the next attempt's message. If the message was received
+    after it was due, it waited in the queue like any other.
     """
-    told = list(steps[:1])
+    adjusted = list(steps[:1])
     for index, (before, step) in enumerate(pairwise(steps), start=1):
         due = dues.get((before.attempt, before.delivery))
         if before.status == Status.RETRY and step.status == Status.RECEIVED:
             started = steps[index + 1].at if index + 1 < len(steps) else None
             step = replace(step, at=max(step.at, min(filter(None, (due or started, started)), default=step.at)))
-        taken = step.status in (Status.RECEIVED, Status.STARTED)
-        if before.status == Status.RETRY and taken and due is not None and before.at < due < step.at:
-            told.append(replace(before, status=Status.QUEUED, at=due))
-        told.append(step)
-    return told
+        at_worker = step.status in (Status.RECEIVED, Status.STARTED)
+        if before.status == Status.RETRY and at_worker and due is not None and before.at < due < step.at:
+            adjusted.append(replace(before, status=Status.QUEUED, at=due))
+        adjusted.append(step)
+    return adjusted
 
 
 def _spans(steps: Sequence[Step], now: datetime) -> list[TaskSpan]:

@@ -31,29 +31,28 @@ from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
-    "A search: words are looked for in errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`,"
-    " `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` ask for one thing each."
-    " See docs/search.md."
+    "A search. Words match errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`, `since:`,"
+    " `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` each filter by one property. See docs/search.md."
 )
-#: Where counting a status stops: a list of more is not read to its end anyway.
+#: Where counting a status stops; nobody reads a longer list to its end.
 COUNTED_TO: Final = 10_000
 
 
-def _understood(text: str) -> str:
-    """Refuse a search that cannot be understood, while the parameter's name is still known."""
+def _parsable_query(text: str) -> str:
+    """Return a search unchanged; raise ValueError if it cannot be parsed, so that the error names the parameter."""
     parse(text, timezone.now())
     return text
 
 
-def _known_cursor(cursor: str) -> str:
+def _valid_cursor(cursor: str) -> str:
     if cursor:
         Place.of_cursor(cursor)
     return cursor
 
 
-QueryText = Annotated[FilterText, AfterValidator(_understood)]
-Cursor = Annotated[str, Field(pattern=CURSOR_PATTERN), AfterValidator(_known_cursor)]
-#: An order or, as forms send it, nothing.
+QueryText = Annotated[FilterText, AfterValidator(_parsable_query)]
+Cursor = Annotated[str, Field(pattern=CURSOR_PATTERN), AfterValidator(_valid_cursor)]
+#: An order, or an empty string as forms send it.
 Sort = Annotated[
     str,
     Field(max_length=40),
@@ -64,11 +63,11 @@ Sort = Annotated[
 
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, in the filter's order, and the filter that continues after them, if there are more.
+    """A page of tasks, in the filter's order, and the filter for the next page, if there is one.
 
-    `searched_to`: where the search stopped before the page was full, because it had looked at enough
-    rows; the place of the last of them. `following` goes on from there.
-    `more_unsorted`: whether older ones match as well, which an order other than newest first did not look at.
+    `searched_to`: if the search stopped before the page was full because it had read enough rows, the place of the last row
+    read; `following` continues from there.
+    `more_unsorted`: whether older tasks match too, which were not sorted (orders other than newest first).
     """
 
     tasks: "list[TaskWithResult]"
@@ -80,32 +79,32 @@ class TaskPage:
 class TaskFilter(BaseModel):
     """Which tasks to list. Owns the query and the links, for the page and the API alike.
 
-    Pages go by key, never by offset: the tenth page costs what the first does, and no task is
-    shown twice or skipped while new ones come in.
+    Pages go by key, never by offset: the tenth page costs as much as the first, and no task is shown twice or skipped while
+    new ones arrive.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
-    cursor: Cursor = Field(default="", description="Where to go on; taken from the `Link` of a page.")
+    cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
     sort: Sort = Field(
         default="",
-        description=f"What to sort by; `{NEWEST_FIRST}` unless it is said. Any other order is that of the newest {SORTED_AMONG:,}"
-        " tasks that match, and ends with them.",
+        description=f"The order; `{NEWEST_FIRST}` by default. Any other order sorts only the newest {SORTED_AMONG:,} tasks that"
+        " match.",
     )
 
     def page(self, *, bare: bool = False, unmasked: bool = False) -> TaskPage:
-        """Return the tasks and what they returned: in two queries, or with a filter in eight at most, or so.
+        """Return the tasks of this page with their results: in two queries, or with a filter in about eight.
 
         Args:
-            bare: without arguments and results; one query less.
-            unmasked: what is stored is searched, not what is shown of it: for who may operate. Otherwise text in errors takes a
-                query more, or a few if secrets hide much of what was found.
+            bare: leave out arguments and results, which saves a query.
+            unmasked: search the stored text and not the masked one, for users who may operate. Otherwise a search for text in
+                errors takes another query, or a few if much of what it finds is masked.
 
-        Raises InvalidQueryError for a search that asks for what is hidden.
+        Raises InvalidQueryError for a search for hidden values.
         """
         before = Place.of_cursor(self.cursor) if self.cursor else None
         search = self.search(unmasked=unmasked)
@@ -115,7 +114,7 @@ class TaskFilter(BaseModel):
             return self._any(before, bare)
         walked = planner.find(search, before, self.limit + 1)
         places = walked.places[: self.limit]
-        # With one more than asked for, the walk's own end does not matter.
+        # If the walk returned one more than the limit, its own end does not matter.
         end = walked.reached if len(walked.places) <= self.limit else places[-1]
         tasks = _newest_first(bare).filter(id__in=[place.id for place in places])
         return TaskPage(_shown(tasks, bare), self._after(end) if end else None, walked.reached)
@@ -127,53 +126,53 @@ class TaskFilter(BaseModel):
         return TaskPage(_shown(tasks[: self.limit], bare), following)
 
     def _sorted(self, search: Search, after: Place | None, bare: bool) -> TaskPage:
-        """Return a page of the newest that match, sorted; it goes on after the task that the page before ended with."""
+        """Return a sorted page of the newest matching tasks; it continues after the last task of the page before."""
         walked = planner.find(search, None, SORTED_AMONG + 1)
         ids = in_order(walked.ids[:SORTED_AMONG], self.sort)
         start = ids.index(after.id) + 1 if after and after.id in ids else 0
-        chosen = ids[start : start + self.limit]
-        found = {shown.task.id: shown for shown in _shown(_newest_first(bare).filter(id__in=chosen), bare)}
+        page_ids = ids[start : start + self.limit]
+        task_of = {item.task.id: item for item in _shown(_newest_first(bare).filter(id__in=page_ids), bare)}
         places = {place.id: place for place in walked.places}
-        following = self._after(places[chosen[-1]]) if start + self.limit < len(ids) else None
-        more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
-        return TaskPage([found[id_] for id_ in chosen if id_ in found], following, more_unsorted=more)
+        following = self._after(places[page_ids[-1]]) if start + self.limit < len(ids) else None
+        has_more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
+        return TaskPage([task_of[id_] for id_ in page_ids if id_ in task_of], following, more_unsorted=has_more)
 
     def search(self, *, unmasked: bool = False) -> Search:
-        """Return what all filters together ask for; see `page`."""
-        found = replace(parse(self.q, timezone.now()), unmasked=unmasked)
+        """Return the search that all filters together make; see `page`."""
+        search = replace(parse(self.q, timezone.now()), unmasked=unmasked)
         try:
-            refuse_secrets(found)
+            refuse_secrets(search)
         except ValueError as error:
             raise InvalidQueryError(Problem("q", str(error))) from None
         if self.status:
-            others = frozenset(Status) if found.statuses is None else found.statuses
-            found = replace(found, statuses=others & {self.status})
+            statuses = frozenset(Status) if search.statuses is None else search.statuses
+            search = replace(search, statuses=statuses & {self.status})
         if self.task:
-            found = replace(found, name=self.task)
-        return found
+            search = replace(search, name=self.task)
+        return search
 
     def open_ids(self, most: int) -> list[UUID]:
-        """Return the ids of up to `most` tasks that match and have not ended, however many pages that takes.
+        """Return the ids of up to `most` matching tasks that have not ended, however many pages that takes.
 
-        For who may operate: what is stored is searched.
+        Stored text is searched unmasked: for users who may operate.
         """
         return self._ids(OPEN, most)
 
     def _ids(self, among: frozenset[Status], most: int) -> list[UUID]:
         search = self.search(unmasked=True)
         search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
-        found: list[UUID] = []
+        ids: list[UUID] = []
         before: Place | None = None
-        while len(found) < most:
-            walked = planner.find(search, before, min(most - len(found), MAX_LIMIT))
-            found += walked.ids
+        while len(ids) < most:
+            walked = planner.find(search, before, min(most - len(ids), MAX_LIMIT))
+            ids += walked.ids
             before = walked.reached or (walked.places[-1] if walked.places else None)
             if before is None or (walked.reached is None and len(walked.places) < MAX_LIMIT):
                 break
-        return found
+        return ids
 
     def ended_ids(self, most: int) -> list[UUID]:
-        """Return the ids of up to `most` tasks that match and have ended, newest first; for who may operate, too."""
+        """Return the ids of up to `most` matching tasks that have ended, newest first; searched unmasked, too."""
         return self._ids(TERMINAL, most)
 
     def query_string(self) -> str:
@@ -186,11 +185,11 @@ class TaskFilter(BaseModel):
 
 @dataclass(frozen=True)
 class TaskWithResult:
-    """A task, and as much of its arguments and of what it returned (None until it has) as is shown; secrets are hidden.
+    """A task with as much of its arguments and result (None until it has one) as is shown; secrets are masked.
 
     Attributes:
-        arguments: of a list without them none.
-        result_cut: whether the result is longer.
+        arguments: empty in a list without them.
+        result_cut: whether the result is longer than what is here.
         limit: how many characters of each value are shown.
     """
 
@@ -215,28 +214,28 @@ class TaskWithResult:
 
     @property
     def cut(self) -> dict[str, str]:
-        """What is longer than what is shown of it, and the name by which queries/values.py has the whole."""
+        """The fields that are cut, each with the name under which queries/values.py returns the whole value."""
         args, kwargs, cut = self.arguments
         first = "args" if args else "kwargs"
-        found: dict[str, str] = {name: name for name in cut}
+        cut_fields: dict[str, str] = {name: name for name in cut}
         # Values are cut from their end.
         if first in cut and len(args or kwargs) <= 1:
-            found["data"] = first
+            cut_fields["data"] = first
         if self.result_cut:
-            found["result"] = "result"
+            cut_fields["result"] = "result"
         if self.task.error_type and len(self.task.error_message) > self.limit:
-            found["error"] = "error"
-        return found
+            cut_fields["error"] = "error"
+        return cut_fields
 
     @property
     def attempts(self) -> int:
         """How often the task was started."""
-        started = self.task.started_at is not None
-        return self.task.attempt if started else self.task.attempt - 1
+        has_started = self.task.started_at is not None
+        return self.task.attempt if has_started else self.task.attempt - 1
 
 
 def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
-    """Return one task with its result, by Celery's id or the row's key; None for a text that names none.
+    """Return one task with its result, by Celery's id or the row's key, or None if there is no such task.
 
     `limit`: how many characters of each value are read.
     """
@@ -245,15 +244,15 @@ def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
 
 
 def named(task_id: str) -> QuerySet[Task]:
-    """Return the task with an id, Celery's or the row's key; first the one that has this very id."""
+    """Return the tasks that an id may name, by Celery's id or the row's key; an exact match of Celery's id comes first."""
     return Task.objects.filter(id__in=keys_of(task_id)).order_by("-text_id")
 
 
 def status_counts() -> dict[Status, int]:
-    """Return how many tasks are in each status, counting no further than COUNTED_TO; one query along the index."""
-    one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
+    """Return how many tasks are in each status, up to COUNTED_TO each; one query along the index."""
+    count_one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
     with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
+        cursor.execute(" UNION ALL ".join([count_one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
         return {Status(status): count for status, count in cursor.fetchall()}
 
 
@@ -263,11 +262,11 @@ def open_among(ids: Sequence[UUID]) -> set[UUID]:
 
 
 def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWithResult]:
-    """Yield tasks that came `with_heads`, each with its result, which one query fetches for all of them."""
+    """Yield tasks that were read `with_heads`, each with its result; one query reads all results."""
     tasks = list(tasks)
     succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
-    found = TaskResult.objects.filter(task_id__in=succeeded)
-    results = dict(found.values_list("task_id", Left("result", kept_of(limit) + 1)))
+    rows = TaskResult.objects.filter(task_id__in=succeeded)
+    results = dict(rows.values_list("task_id", Left("result", kept_of(limit) + 1)))
     for task in tasks:
         result, cut = value_of(results.get(result_id(task.id, task.text_id)), limit)
         yield TaskWithResult(task, result, preview(task, limit), cut, limit)
@@ -287,9 +286,9 @@ def _shown(tasks: Iterable[Task], bare: bool) -> list[TaskWithResult]:
 
 
 def value_of(text: str | None, limit: int | None = None) -> tuple[Any, bool]:
-    """Return what a stored result holds, its secrets hidden, and whether it is longer; without a `limit` it is the whole.
+    """Return a stored result with secrets masked, and whether it was cut; without a `limit` it is whole.
 
-    Zenith's backend writes JSON, other code may not.
+    Zenith's backend writes JSON; other programs may not.
     """
     if text is None:
         return None, False

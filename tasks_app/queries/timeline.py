@@ -1,4 +1,4 @@
-"""What happened to one task, step by step."""
+"""A task's timeline, step by step."""
 
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
@@ -8,8 +8,8 @@ from zenith_worker.wire.states import RANKS, Status
 
 
 def timeline(task: Task) -> QuerySet[TaskEvent]:
-    """Return a task's steps in their order: by position, whatever the clocks say.
+    """Return a task's events in order of position, whatever the clocks say.
 
-    A note (a change of a task that was not sent yet) stands after the first step, in the order of writing.
+    Notes (changes of a task before it was sent) come after the first step, in the order in which they were written.
     """
     return TaskEvent.objects.filter(task=task).order_by(Greatest(F("position"), RANKS[Status.SCHEDULED]), "id")

@@ -1,4 +1,4 @@
-"""One value of a task as a whole, with its secrets hidden: for who has seen its beginning and wants the rest."""
+"""One value of a task in full, with secrets masked, for those who saw only its beginning."""
 
 import re
 from typing import Any, Final
@@ -14,16 +14,16 @@ from tasks_app.queries.tasks import value_of
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire.states import Status
 
-#: What there is to be had; `arguments` are all of them, by name as far as names are known. `traceback` is the newest run's; those
-#: of others are `traceback-NESTING-ATTEMPT-DELIVERY`.
+#: The names of values. `arguments` are all arguments, by name as far as names are known. `traceback` is that of the newest run;
+#: other runs' are `traceback-NESTING-ATTEMPT-DELIVERY`.
 NAMES: Final = ("arguments", "args", "kwargs", "result", "error", "traceback")
-#: Those that are text, and not any JSON value.
+#: Values that are plain text and not JSON.
 TEXTS: Final = ("error", "traceback")
 _RUN: Final = re.compile(r"traceback-(\d{1,9})-(\d{1,9})-(\d{1,9})")
 
 
 def whole(task: Task, name: str) -> Any:
-    """Return a value of a task. Raises LookupError where there is none of this name."""
+    """Return a value of a task by its name. Raises LookupError if there is none."""
     if name in ("args", "kwargs"):
         return getattr(shown_arguments(task), name)
     if name == "arguments":
@@ -49,7 +49,7 @@ def _traceback(task: Task, name: str) -> str | None:
 
 
 def by_name(task_name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Return arguments by their names where these are known, else by place and by name; an empty object for none."""
+    """Return arguments by name if all names are known, else as args and kwargs; an empty object if there are none."""
     named = {**dict(zip(positional_names(task_name), args, strict=False)), **kwargs}
     return named if len(named) == len(args) + len(kwargs) else {"args": args, "kwargs": kwargs}
 

@@ -1,12 +1,12 @@
-"""Applying a batch of reported steps to PostgreSQL, in one transaction.
+"""Apply a batch of reported events to PostgreSQL, in one transaction.
 
-1. Lock the rows of all tasks named in the batch, in the order of their ids (no deadlocks).
-2. Write bare rows for tasks nobody has heard of (sent by other code), and lock them too.
-3. Fold the steps into the rows in memory (reducer.py has the rule).
-4. Write back changed rows, results, failed runs, dead letters, events and rollups, one statement each.
+1. Lock the rows of all tasks in the batch, in order of their ids (no deadlocks).
+2. Insert bare rows for unknown tasks (sent by other programs), and lock them too.
+3. Fold the events into the rows in memory (reducer.py has the rule).
+4. Write changed rows, results, failed runs, dead letters, events and rollups, one statement each.
 
-Applying a batch again changes nothing: the fold finds every step known, results and events are
-inserted only once, and a task is counted in the rollups only by whoever saw it end.
+This is idempotent: folding an event again changes nothing, results and events are inserted once, and a task is counted in the
+rollups only by the transaction that saw it end.
 """
 
 from collections import defaultdict
@@ -33,14 +33,14 @@ from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 
-#: Of lock_tasks.
+#: The columns of lock_tasks, in order.
 _COLUMNS: Final = (
     "id", "text_id", "name", "queue", "source", "status", "position", "worker", "error_type",
     "error_message", "created_at", "not_before", "queued_at", "received_at", "started_at", "finished_at",
     "runtime",
 )  # fmt: skip
 
-#: Characters of a name (of a task, a worker, a queue, an error) that a row holds.
+#: The most characters of a name (of a task, worker, queue or error) in a row.
 _NAME_KEPT: Final = 255
 
 _SQL: Final = statements(__file__)
@@ -58,9 +58,9 @@ _UPDATE_ORIGIN: Final = _SQL["update_origins"]
 
 
 def apply(events: Sequence[Event]) -> int | None:
-    """Apply reported steps in one transaction; return the id of the newest event written, if any.
+    """Apply reported events in one transaction; return the id of the newest event written, if any.
 
-    Raises django.db.Error where PostgreSQL is away or refuses a value; then nothing was changed.
+    Raises django.db.Error if PostgreSQL is unreachable or refuses a value; then nothing was changed.
     """
     for event in events:
         _make_storable(event)
@@ -72,7 +72,7 @@ def apply(events: Sequence[Event]) -> int | None:
         ended, corrected = _fold(states, by_task)
         _write_rows(cursor, states.values())
         _hold(cursor, [event for event in events if event.held])
-        _note_early(cursor, [event.task_id for event in events if event.early])
+        _mark_acks_early(cursor, [event.task_id for event in events if event.early])
         _keep_messages(cursor, [event for event in events if event.extras])
         write_results(cursor, ended)
         write_attempts(cursor, events)
@@ -96,14 +96,14 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
 def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
     cursor.execute(_LOCK, [column(ids)])
     states = (TaskState(**dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
-    found = {state.id: state for state in states}
-    for state in found.values():
+    by_id = {state.id: state for state in states}
+    for state in by_id.values():
         state.status = Status(state.status)
-    return found
+    return by_id
 
 
 def _fold(states: dict[str, TaskState], by_task: dict[str, list[Event]]) -> tuple[list[tuple[TaskState, Event]], list[Event]]:
-    """Fold all steps; return what ended with the step that ended it, and the outcomes that know better what is recorded."""
+    """Fold all events; return the tasks that ended, each with the event that ended it, and the outcomes that correct others."""
     ended, corrected = [], []
     for task_id, steps in by_task.items():
         state = states[task_id]
@@ -124,36 +124,36 @@ def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
             "not_before", "queued_at", "received_at", "started_at", "finished_at", "runtime",
         ),
     )  # fmt: skip
-    foreign = [state for state in rows if state.source == EXTERNAL]
-    if foreign:
+    external = [state for state in rows if state.source == EXTERNAL]
+    if external:
         cursor.execute(
             _UPDATE_ORIGIN,
             [
-                *_columns(foreign, "id", "name", "queue", "priority", "created_at", "parent_id"),
-                [storable(state.args) if state.args else None for state in foreign],
-                [storable(state.kwargs) if state.kwargs else None for state in foreign],
+                *_columns(external, "id", "name", "queue", "priority", "created_at", "parent_id"),
+                [storable(state.args) if state.args else None for state in external],
+                [storable(state.kwargs) if state.kwargs else None for state in external],
             ],
         )
 
 
 def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:
-    """Note whose next attempt waits in PostgreSQL, so that the relay sends it when it is due."""
+    """Mark the tasks whose next attempt waits in PostgreSQL, so that the relay sends it when it is due."""
     if events:
         cursor.execute(_HOLD, [[event.task_id for event in events], [event.position for event in events]])
 
 
-def _note_early(cursor: CursorWrapper, ids: Sequence[str]) -> None:
-    """Note whose message is acknowledged before the body begins, so that it is never sent again."""
+def _mark_acks_early(cursor: CursorWrapper, ids: Sequence[str]) -> None:
+    """Mark the tasks whose message is acknowledged before they run, so that it is never sent again."""
     if ids:
         cursor.execute("UPDATE tasks_app_task SET acks_early = true WHERE id = ANY(%s::uuid[])", [list(ids)])
 
 
 def _keep_messages(cursor: CursorWrapper, events: Sequence[Event]) -> None:
-    """Keep what messages carry, so that they can be sent again; of a task that replaced itself the newest one's."""
+    """Store what messages carry, so that they can be sent again; for a task that replaced itself, the newest message."""
     newest = {event.task_id: event for event in sorted(events, key=lambda event: event.nesting)}
     if newest:
-        kept = [(id_, event.nesting, storable(event.extras)) for id_, event in sorted(newest.items())]
-        cursor.execute(_MESSAGES, [list(column) for column in zip(*kept, strict=True)])
+        rows = [(id_, event.nesting, storable(event.extras)) for id_, event in sorted(newest.items())]
+        cursor.execute(_MESSAGES, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _columns(states: Sequence[TaskState], *names: str) -> list[str]:
@@ -166,17 +166,19 @@ def _write_history(
     events: Sequence[Event],
     ended: Sequence[TaskState],
 ) -> int | None:
-    """Write events, and rollups for what is new: a repeated step is in neither twice."""
+    """Write events, and rollups of what is new; a repeated event is counted once."""
     rows = sorted(chain.from_iterable(map(_event_rows, events)), key=lambda row: row.position)
     written = write_events(cursor, rows)
-    retries = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
-    retried = [(states[key[0]], retries[key]) for _, task_id, where in written if (key := (str(task_id), where)) in retries]
+    retry_times = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
+    retried = [
+        (states[key[0]], retry_times[key]) for _, task_id, position in written if (key := (str(task_id), position)) in retry_times
+    ]
     write_rollups(cursor, ended, retried)
     return max((event_id for event_id, _, _ in written), default=None)
 
 
 def _event_rows(event: Event) -> Iterable[EventRow]:
-    """Yield the row of a step, and of the steps that travelled with it."""
+    """Yield the rows of an event: its own, and those of the earlier steps that it carries."""
     for status, at in (
         (Status.RECEIVED, event.received_at),
         (Status.STARTED, event.started_at),
@@ -212,7 +214,7 @@ def _make_storable(event: Event) -> None:
 
 
 def _mask(event: Event) -> None:
-    """Hide the secrets of an outcome for good. Arguments stay as they are: retries and replays send them again."""
+    """Mask the secrets of an outcome for good. Arguments stay unmasked, since retries and replays send them again."""
     event.message, event.error_message = mask_text(event.message), mask_text(event.error_message)
     if event.traceback is not None:
         event.traceback = mask_text(event.traceback)

@@ -1,15 +1,14 @@
-"""A column of values as one PostgreSQL array literal.
+"""PostgreSQL array literals.
 
-psycopg quotes every element of a list in Python, which was a third of the recorder's time; one string
-for a whole column costs half of that (docs/performance.md). The syntax is that of the PostgreSQL
-documentation, "Arrays", 8.15.2 and 8.15.6.
+psycopg quotes every element of a list in Python, which took a third of the recorder's time; one string for a whole column
+costs half of that (docs/performance.md). The syntax is in the PostgreSQL documentation, "Arrays", 8.15.2 and 8.15.6.
 """
 
 from collections.abc import Iterable
 
 
 def column(values: Iterable[object]) -> str:
-    """Return values as an array literal; what is not a number is quoted, None becomes NULL."""
+    """Return values as an array literal: numbers as they are, None as NULL, anything else quoted."""
     return "{" + ",".join(map(_element, values)) + "}"
 
 

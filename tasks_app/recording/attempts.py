@@ -1,4 +1,4 @@
-"""Keeping each run that went wrong, with its own error, beside the task's row that shows the newest."""
+"""Store every failed run with its own error; the task's row shows only the newest."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from zenith_site.common.sql import statements
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status, nesting_of
 
-#: More attempts than any task has; PostgreSQL would refuse the whole batch for a number beyond its type.
+#: More attempts than any task has. PostgreSQL would refuse the whole batch for a number out of range.
 _MOST: Final = 2**31 - 2
 _ENDS_A_RUN: Final = frozenset({Status.RETRY, Status.FAILURE, Status.REVOKED})
 
@@ -25,9 +25,9 @@ _CHAINED: Final = re.compile(
 
 
 def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
-    """Insert a row for each reported step that ended a run with an error; a repeated one is left as it is.
+    """Insert a row for each event that ended a run with an error; a repeated event changes nothing.
 
-    Runs that succeeded write nothing: that keeps this off the way of most tasks.
+    Runs that succeeded write nothing, so most tasks cost nothing here.
     """
     failed = [event for event in events if event.status in _ENDS_A_RUN and event.error_type]
     if not failed:
@@ -38,7 +38,7 @@ def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
             [event.task_id for event in failed],
             [nesting_of(event.position) for event in failed],
             [min(event.attempt, _MOST) + 1 for event in failed],
-            # As states.position() has it.
+            # The same limit as in states.position().
             [min(event.delivery, 0xFF) for event in failed],
             [event.worker[:255] for event in failed],
             [event.received_at for event in failed],

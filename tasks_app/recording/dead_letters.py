@@ -1,4 +1,4 @@
-"""Writing a dead letter for each task that gave up, in the transaction that records its end."""
+"""Write a dead letter for each failed task, in the transaction that records its end."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -24,7 +24,7 @@ def write_dead_letters(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, E
 
 
 def _row(state: TaskState, event: Event) -> tuple[str, ...]:
-    # A fingerprint is shown: it must not be made of what is hidden, or guesses could be tried against it.
+    # The fingerprint is public: if it were made from unmasked text, guesses could be tested against it.
     message = normalise(mask_text(state.error_message))
     frame = own_frame(event.traceback or "")
     key = fingerprint(state.name, state.error_type, message, frame)

@@ -1,9 +1,9 @@
-"""Writing task events, so that their ids follow the order of the commits.
+"""Write task events with ids in the order of the commits.
 
-PostgreSQL's sequences are handed out before the commit: of two transactions at once, the one
-with the higher number may commit first, and a reader that resumes "after N" would miss the other
-for ever. Every writer of events therefore takes one transaction-scoped advisory lock before its
-first number and holds it until its commit. Writers do this last, so it is held for milliseconds.
+PostgreSQL assigns sequence numbers before the commit. Of two concurrent transactions, the one with the higher number may
+commit first, and a reader that resumes "after N" would then miss the other's events forever. So every writer of events takes a
+transaction-scoped advisory lock before its first number and holds it until its commit. Writers do this last, so the lock is
+held for milliseconds.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from zenith_worker.wire.states import Status
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One row to be. `at` is Unix time in seconds."""
+    """An event to insert. `at` is Unix time in seconds."""
 
     task_id: UUID | str
     status: Status
@@ -40,7 +40,7 @@ _CORRECT: Final = _SQL["correct_events"]
 def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:
     """Insert events inside the open transaction; return (id, task id, position) of the new ones.
 
-    A step that was recorded before is left as it is; see `correct_events`.
+    An event that is already recorded is left unchanged; see `correct_events`.
     """
     if not rows:
         return []
@@ -61,7 +61,7 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
 
 
 def correct_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> None:
-    """Put when and where of recorded steps right, inside the open transaction: a copy of the message had told them."""
+    """Correct the time and worker of recorded events that a second copy of the message reported, inside the open transaction."""
     if rows:
         cursor.execute(
             _CORRECT,

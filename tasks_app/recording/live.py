@@ -1,7 +1,7 @@
-"""Telling the web processes that tasks have moved on: a hint, never the news itself.
+"""Tell the web processes that there are new events: a hint, never the events themselves.
 
-A poke carries the newest event's id over the channel layer. Whoever gets it reads the events from
-PostgreSQL (queries/feed.py); a poke that gets lost delays a page until the next one.
+A poke carries the newest event's id over the channel layer. Its receivers read the events from PostgreSQL (queries/feed.py);
+if a poke gets lost, pages are updated with the next one.
 """
 
 from typing import Final

@@ -1,5 +1,5 @@
 -- insert_bare_tasks --
--- Inserts rows for tasks that nobody announced.
+-- Inserts rows for unknown tasks.
 INSERT INTO tasks_app_task (id, text_id, name, queue, source, status, position, args, kwargs, worker,
     error_type, error_message, created_at)
 SELECT id, text_id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
@@ -7,7 +7,7 @@ FROM unnest(%s::uuid[], %s::text[], %s::float8[]) AS row (id, text_id, at) ORDER
 ON CONFLICT (id) DO NOTHING
 
 -- update_tasks --
--- Writes how tasks stand now.
+-- Updates tasks to their new state.
 UPDATE tasks_app_task SET
     status = row.status, position = row.position, worker = row.worker,
     error_type = row.error_type, error_message = row.error_message,
@@ -22,13 +22,13 @@ FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::te
 WHERE tasks_app_task.id = row.id
 
 -- hold_retries --
--- Only where the row still shows that step: a late report must not hold what was sent on meanwhile.
+-- Marks held retries, if the row still shows that step: a late report must not hold a task that was sent since.
 UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS row (id, position)
 WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
     AND tasks_app_task.status = 'RETRY'
 
 -- update_origins --
--- Writes what only the first report of a task tells that other code sent.
+-- Writes the origin of tasks that other programs sent, which only their first report contains.
 UPDATE tasks_app_task SET name = row.name, queue = row.queue,
     priority = coalesce(tasks_app_task.priority, row.priority),
     created_at = to_timestamp(row.created_at),
@@ -40,13 +40,13 @@ FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s
 WHERE tasks_app_task.id = row.id
 
 -- keep_messages --
--- Keeps what messages carry; a replacement's takes the place of its predecessor's.
+-- Stores what messages carry; a replacement's message overwrites its predecessor's.
 INSERT INTO tasks_app_taskmessage AS kept (task_id, nesting, extras)
 SELECT * FROM unnest(%s::uuid[], %s::int[], %s::jsonb[])
 ON CONFLICT (task_id) DO UPDATE SET nesting = excluded.nesting, extras = excluded.extras WHERE kept.nesting < excluded.nesting
 
 -- insert_attempts --
--- Keeps runs that went wrong; one reported twice is one row.
+-- Inserts failed runs; a run reported twice is one row.
 INSERT INTO tasks_app_attempt (task_id, nesting, attempt, delivery, worker, received_at, started_at,
     finished_at, due_at, outcome, error_type, error_message, traceback)
 SELECT task_id, nesting, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
@@ -59,8 +59,8 @@ ORDER BY number
 ON CONFLICT (task_id, nesting, attempt, delivery) DO NOTHING
 
 -- insert_dead_letters --
--- A task ends once, and its row is locked by whoever saw it end. The conflict is with a letter that
--- something else than this transaction wrote for the same end.
+-- Inserts dead letters. A task ends once, and the transaction that sees it end locks its row. A conflict is with a letter that
+-- was written for the same end by other means.
 INSERT INTO tasks_app_deadletter (task_id, fingerprint, task_name, queue, error_type, message,
     frame, created_at, state, resolved_by, note)
 SELECT task_id, fingerprint, task_name, queue, error_type, message, frame, now(), 'OPEN', '', ''
@@ -70,7 +70,7 @@ ORDER BY number
 ON CONFLICT (task_id) DO NOTHING
 
 -- insert_events --
--- Inserts events in the order of their numbers; a step that was recorded before is left as it is.
+-- Inserts events in order; an event that is already recorded is left unchanged.
 INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
 SELECT row.task_id, row.status, row.position, to_timestamp(row.at), row.worker, row.message
 FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::text[])
@@ -80,14 +80,14 @@ ON CONFLICT (task_id, position) DO NOTHING
 RETURNING id, task_id, position
 
 -- correct_events --
--- Puts when and where of recorded steps right.
+-- Corrects the time and worker of recorded events.
 UPDATE tasks_app_taskevent AS step SET at = to_timestamp(row.at), worker = row.worker
 FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::text[]) AS row (task_id, position, at, worker)
 WHERE step.task_id = row.task_id AND step.position = row.position
 
 -- upsert_results --
--- DO UPDATE, not DO NOTHING: a row may exist already where the task's code called
--- `update_state()`. The task's own row is locked, so nobody else writes the same outcome.
+-- Stores results. DO UPDATE and not DO NOTHING, since a row exists already if the task's code called `update_state()`. The
+-- task's row is locked, so nobody else writes the same outcome.
 INSERT INTO django_celery_results_taskresult
     (task_id, task_name, status, worker, content_type, content_encoding, result, traceback,
      meta, periodic_task_name, task_args, task_kwargs, date_created, date_started, date_done)
@@ -105,7 +105,7 @@ ON CONFLICT (task_id) DO UPDATE SET
     date_started = excluded.date_started, date_done = excluded.date_done
 
 -- add_to_minute --
--- Adds what one batch counted to one minute of one task on one queue; histograms bucket by bucket.
+-- Adds a batch's counts to a minute of one task on one queue; histograms bucket by bucket.
 INSERT INTO tasks_app_minuterollup AS kept
     (minute, name, queue, succeeded, failed, revoked, retried, runtime_seconds,
      runtime_histogram, waiting_seconds, waiting_histogram)
@@ -125,12 +125,12 @@ ON CONFLICT (minute, name, queue) DO UPDATE SET
         FROM unnest(kept.waiting_histogram, excluded.waiting_histogram) WITH ORDINALITY AS pair (mine, theirs, number))
 
 -- mark_late --
--- DO UPDATE and not DO NOTHING: who takes the mark away waits for this transaction, and then sees what it counted.
+-- Marks a period as late. DO UPDATE and not DO NOTHING, so that whoever removes the mark waits for this transaction's counts.
 INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), now())
 ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
 
 -- lock_tasks --
--- In order of their ids: no deadlocks.
+-- Locks tasks in order of their ids, which avoids deadlocks.
 SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
     date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
     date_part('epoch', received_at), date_part('epoch', started_at),

@@ -1,13 +1,12 @@
 """The recorder: from the stream to PostgreSQL.
 
-1. Read what is there: one entry when idle, up to `BATCH` under load, so that batches grow by
-   themselves when commits are slower than tasks.
-2. Apply it in one transaction (apply.py).
-3. Only then remove it from the stream, and tell the live pages.
+1. Read the available entries: one when idle, up to `BATCH` under load, so batches grow when commits are slower than tasks.
+2. Apply them in one transaction (apply.py).
+3. Only then remove them from the stream, and notify live pages.
 
-Any number of recorders may run: the consumer group gives each entry to one of them, and what a
-dead one held is claimed by another after `CLAIM_AFTER`. An entry that cannot be read or applied
-is set aside with the reason; the rest of its batch goes on.
+Any number of recorders may run: the consumer group gives each entry to one of them, and after `CLAIM_AFTER` another recorder
+claims the entries of a dead one. An entry that cannot be read or applied is set aside with the reason; the rest of its batch
+is recorded.
 """
 
 import logging
@@ -30,23 +29,23 @@ from zenith_worker.wire.stream import Entry
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 2000
-#: Seconds to wait for an entry; also how long a stop may take.
+#: Seconds to wait for an entry, and so how long stopping may take.
 BLOCK: Final = 1.0
 CLAIM_AFTER: Final = 15.0
-#: Under load, commits are at least this far apart: it makes batches, and batches make throughput.
+#: Seconds between commits under load: a pause makes larger batches, and those give more throughput.
 COMMIT_EVERY: Final = 0.1
-#: A batch this small means that there is no load.
+#: Up to this many entries, a batch means that there is no load.
 IDLE_BATCH: Final = 8
 FORGET_AFTER: Final = 3600.0
 
 
 def run(stop: threading.Event) -> None:
-    """Record until `stop` is set, waiting out a database or Redis that is away."""
+    """Record until `stop` is set; while PostgreSQL or Redis is unreachable, wait and retry."""
     Recorder(stop).run()
 
 
 class Recorder:
-    """One consumer of the group."""
+    """One consumer of the stream's consumer group."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -57,7 +56,7 @@ class Recorder:
         self._committed_at = float("-inf")
 
     def run(self) -> None:
-        """Read, apply, remove, until stopped; whatever fails is tried again."""
+        """Read, apply and remove entries until stopped; failed entries are tried again."""
         while not self._stop.is_set():
             try:
                 stream.ensure_group()
@@ -67,24 +66,24 @@ class Recorder:
             except Exception as error:
                 if not is_unreachable(error):
                     raise
-                # What was read and not removed is claimed back from ourselves, too.
+                # Entries that were read but not removed are claimed again, including our own.
                 self._next_claim = 0.0
                 self._backoff.wait_after("recorder", error)
 
     def step(self, block: float = BLOCK) -> int:
-        """Handle what is there, waiting up to `block` seconds; return how many entries."""
-        entries = self._claimed() or stream.read(self._name, count=BATCH, block=block)
+        """Record the available entries, waiting up to `block` seconds for one; return how many."""
+        entries = self._claim() or stream.read(self._name, count=BATCH, block=block)
         if entries:
-            # Small batches in quick succession are load as well: tasks that take some milliseconds each.
-            soon = time.monotonic() - self._committed_at < COMMIT_EVERY
+            # Small batches in quick succession are load as well: tasks of a few milliseconds each.
+            is_soon = time.monotonic() - self._committed_at < COMMIT_EVERY
             self._handle(entries)
             self._committed_at = time.monotonic()
-            if soon or len(entries) > IDLE_BATCH:
+            if is_soon or len(entries) > IDLE_BATCH:
                 self._stop.wait(COMMIT_EVERY)
         return len(entries)
 
-    def _claimed(self) -> list[Entry]:
-        """Give a sign of life and take over what a dead recorder left, every few seconds."""
+    def _claim(self) -> list[Entry]:
+        """Every few seconds, report being alive and claim the entries of dead recorders."""
         now = time.monotonic()
         if now < self._next_claim:
             return []
@@ -128,7 +127,7 @@ class Recorder:
         return readable, events
 
     def _handle_singly(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Find the entry that cannot be applied, whatever it raises, so that it alone is set aside."""
+        """Apply entries one by one, so that only those that cannot be applied are set aside."""
         logger.warning("A batch of %s entries was refused (%s); trying each.", len(entries), error)
         newest = None
         for entry in entries:
@@ -143,7 +142,7 @@ class Recorder:
         return newest
 
     def _salvage(self, entry: Entry) -> int | None:
-        """Record of an entry that PostgreSQL refuses which tasks took which steps, one by one: any may be the culprit."""
+        """Record at least the steps of an entry that PostgreSQL refuses, one by one, since any of them may be the bad one."""
         newest = None
         for event in salvage(entry.raw):
             try:

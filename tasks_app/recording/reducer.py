@@ -1,14 +1,13 @@
-"""How one reported step changes what is known of a task: a pure rule, blind to arrival order.
+"""How a reported event changes a task's state: a pure rule, independent of the order of arrival.
 
-A task's history is a set of steps. Each step belongs to one *delivery* (an attempt, and how often
-that attempt's message was handed out), and has a rank within it. The row shows
+A task's history is a set of steps. Each step belongs to one *delivery* (an attempt, and how often that attempt's message was
+delivered), and has a rank within it. The row shows
 
-- the delivery of the terminal step, where there is one: nothing that comes later, and nothing
-  that another delivery reports, changes it;
-- else the newest delivery; and of that delivery the step with the highest rank.
+- the delivery of the terminal step, if there is one: neither later steps nor other deliveries change it;
+- otherwise the newest delivery, and of that delivery the step with the highest rank.
 
-So the same set of steps gives the same row in any order, however often a step is repeated.
-Should two deliveries of one task both end, the first to be recorded stands.
+So the same set of steps gives the same row in any order, however often a step is repeated. If two deliveries of one task both
+end, the first to be recorded counts.
 """
 
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ EXTERNAL = "external"
 
 @dataclass(slots=True)
 class TaskState:
-    """The part of a task's row that reported steps may change. Times are Unix time in seconds."""
+    """The part of a task's row that reported events may change. Times are Unix time in seconds."""
 
     id: str
     text_id: str = ""
@@ -48,13 +47,13 @@ class TaskState:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the status can change no more."""
+        """Whether the status is final."""
         return self.status in TERMINAL
 
 
 def fold(state: TaskState, event: Event) -> bool:
-    """Apply one step to `state`; return whether it ended the task."""
-    _learn(state, event)
+    """Apply one event to `state`; return whether it ended the task."""
+    _apply_origin(state, event)
     newer = _delivery(event.position) - _delivery(state.position)
     if state.is_terminal:
         if newer == 0:
@@ -75,14 +74,18 @@ def fold(state: TaskState, event: Event) -> bool:
 
 
 def contradicts(event: Event, state: TaskState) -> bool:
-    """Whether an outcome lies before what is known of its own delivery: then a copy of the message told that.
+    """Return whether an outcome is older than the recorded times of its own delivery; then a copy of the message reported those.
 
-    A relay that died may have sent a message twice, and both count as the same delivery. The worker of the second says that it
-    has received it, or begun, before it finds the task ended; that may be recorded before the outcome. The outcome's own
-    account of its delivery is the one that stands.
+    A relay that died may have sent a message twice, and both copies count as the same delivery. The worker of the second copy
+    may report that it has received or started the task before it finds that the task has ended, and that may be recorded
+    before the outcome. The times in the outcome itself are the right ones.
     """
-    known = max(state.received_at or 0.0, state.started_at or 0.0)
-    return known > event.at and event.status.rank > Status.STARTED.rank and _delivery(event.position) == _delivery(state.position)
+    recorded_at = max(state.received_at or 0.0, state.started_at or 0.0)
+    return (
+        recorded_at > event.at
+        and event.status.rank > Status.STARTED.rank
+        and _delivery(event.position) == _delivery(state.position)
+    )
 
 
 def _delivery(position_: int) -> int:
@@ -94,8 +97,8 @@ def _start_delivery(state: TaskState) -> None:
     state.received_at = state.started_at = None
 
 
-def _learn(state: TaskState, event: Event) -> None:
-    """Take what does not depend on the delivery; of a task that Zenith did not dispatch, its origin."""
+def _apply_origin(state: TaskState, event: Event) -> None:
+    """Update what does not depend on the delivery and, for tasks that Zenith did not dispatch, the origin."""
     if event.position == position(0, 0, Status.QUEUED) and state.queued_at is None:
         state.queued_at = event.at
     if event.not_before is not None:
@@ -104,7 +107,7 @@ def _learn(state: TaskState, event: Event) -> None:
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)
-    # The row shows what was asked for. What the task sent in its place stands there only until a step of its own tells that.
+    # The row shows the original task. A replacement's name stands there only until a step of the original is recorded.
     if event.nesting:
         state.name, state.queue = state.name or event.name, state.queue or event.queue
         return
@@ -118,18 +121,18 @@ def _learn(state: TaskState, event: Event) -> None:
 
 
 def _fill_times(state: TaskState, event: Event, decides: bool) -> None:
-    """Note when this delivery began, and where.
+    """Update when and where this delivery was received and started.
 
-    Two clocks may tell, and two workers: the step that decides the status wins, else whoever came first would.
+    Two workers may report different times; the event that decides the status wins, otherwise the first one recorded.
     """
-    reserved = event.received_at or (event.at if event.status == Status.RECEIVED else None)
+    received = event.received_at or (event.at if event.status == Status.RECEIVED else None)
     started = event.started_at or (event.at if event.status == Status.STARTED else None)
     if decides:
-        state.received_at = reserved or state.received_at
+        state.received_at = received or state.received_at
         state.started_at = started or state.started_at
         state.worker = event.worker or state.worker
     else:
-        state.received_at = state.received_at or reserved
+        state.received_at = state.received_at or received
         state.started_at = state.started_at or started
         state.worker = state.worker or event.worker
 

@@ -1,4 +1,4 @@
-"""Storing outcomes in django-celery-results' `TaskResult`: once per task, a batch at a time."""
+"""Store results in django-celery-results' `TaskResult`: once per task, a batch at a time."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,12 +15,12 @@ from zenith_worker.wire.states import Status
 _SQL: Final = statements(__file__)
 _INSERT: Final = _SQL["upsert_results"]
 
-#: What `AsyncResult.get()` raises for a task that no worker ever revoked itself.
+#: What `AsyncResult.get()` raises for a task that was revoked before a worker had it.
 REVOKED_RESULT: Final = '{"exc_type": "TaskRevokedError", "exc_message": ["cancelled"], "exc_module": "celery.exceptions"}'
 
 
 def write_results(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, Event]]) -> None:
-    """Store the outcomes of tasks that this transaction saw end, but not of those whose body wants none."""
+    """Store the results of tasks that this transaction saw end, except those that raised `Ignore`."""
     ended = [(state, event) for state, event in ended if state.status != Status.IGNORED]
     if not ended:
         return

@@ -1,7 +1,7 @@
-"""Counting outcomes by minute, task name and queue, with histograms of runtimes and of waiting times.
+"""Count outcomes by minute, task name and queue, with histograms of runtimes and waiting times.
 
-The histogram's bounds grow by the square root of two from 0.1 ms to over an hour, so a percentile
-read from it is off by at most a fifth. The same idea as Prometheus' exponential histograms.
+The histograms' bounds grow by the square root of two from 0.1 ms to over an hour, so a percentile read from them is off by at
+most a fifth. The idea is that of Prometheus' exponential histograms.
 """
 
 import time
@@ -23,15 +23,15 @@ BUCKETS: Final = len(BOUNDS) + 1
 
 @dataclass(slots=True)
 class Tally:
-    """What one batch adds to one minute of one task on one queue."""
+    """How many tasks ended, how long they ran, and how long they had waited."""
 
     succeeded: int = 0
     failed: int = 0
     revoked: int = 0
     retried: int = 0
     runtime_seconds: float = 0.0
-    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     waiting_seconds: float = 0.0
+    runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
 
 
@@ -41,22 +41,22 @@ _SQL: Final = statements(__file__)
 _ADD: Final = _SQL["add_to_minute"]
 _MARK_LATE: Final = _SQL["mark_late"]
 
-#: Seconds of a period that is summed up once it is over (periods.py), and after its end from when its minutes count as late.
+#: Seconds of a period that is summed up after its end (compaction.py), and after which further counts for it are late.
 PERIOD: Final = 900
 LATE_AFTER: Final = 600.0
 
 
 def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
-    """Add what ended, and what failed and will run again (with the time), inside the transaction.
+    """Count tasks that ended, and attempts that failed and will run again (with their time), inside the open transaction.
 
-    A body that raised `Ignore` wants no outcome, and is in none of these figures.
+    Tasks that raised `Ignore` have no outcome and are not counted.
     """
     tallies: dict[Key, Tally] = {}
     for state in (state for state in ended if state.status != Status.IGNORED):
         _count_end(tallies.setdefault(_key(state, state.finished_at or 0.0), Tally()), state)
     for state, at in retried:
         tallies.setdefault(_key(state, at), Tally()).retried += 1
-    # In one order everywhere, so that two recorders never wait for each other in a circle.
+    # Always in the same order, so that two recorders never deadlock.
     for (minute, name, queue), tally in sorted(tallies.items()):
         cursor.execute(
             _ADD,
@@ -70,19 +70,19 @@ def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: It
 
 def percentile(histogram: list[int], share: float) -> float | None:
     """Return the runtime in seconds below which `share` (0 to 1) of the counted runs lie."""
-    wanted = share * sum(histogram)
-    if not wanted:
+    rank = share * sum(histogram)
+    if not rank:
         return None
-    seen = 0
+    below = 0
     for lower, bound, count in zip((0.0, *BOUNDS), (*BOUNDS, BOUNDS[-1]), histogram, strict=True):
-        if count and seen + count >= wanted:
-            return lower + (bound - lower) * (wanted - seen) / count
-        seen += count
+        if count and below + count >= rank:
+            return lower + (bound - lower) * (rank - below) / count
+        below += count
     return BOUNDS[-1]
 
 
 def _mark_late(cursor: CursorWrapper, tallies: Iterable[Key]) -> None:
-    """Have those periods summed up again that may have been already: this report comes late."""
+    """Mark periods that may already be summed up, so that they are summed up again."""
     now = time.time()
     starts = {minute // PERIOD * PERIOD for minute, _, _ in tallies}
     for start in sorted(start for start in starts if start + PERIOD + LATE_AFTER < now):
@@ -103,13 +103,13 @@ def _count_end(tally: Tally, state: TaskState) -> None:
     if state.runtime is not None:
         tally.runtime_seconds += state.runtime
         tally.runtimes[bisect_left(BOUNDS, state.runtime)] += 1
-    if (waited := _waited(state)) is not None:
-        tally.waiting_seconds += waited
-        tally.waits[bisect_left(BOUNDS, waited)] += 1
+    if (seconds := _waiting_seconds(state)) is not None:
+        tally.waiting_seconds += seconds
+        tally.waits[bisect_left(BOUNDS, seconds)] += 1
 
 
-def _waited(state: TaskState) -> float | None:
-    """Return for how many seconds its last attempt waited for a worker; its back-off does not count."""
+def _waiting_seconds(state: TaskState) -> float | None:
+    """Return how long the last attempt waited for a worker, without its back-off."""
     if state.started_at is None or state.queued_at is None:
         return None
     return max(0.0, state.started_at - max(state.queued_at, state.not_before or 0.0))

@@ -1,1 +1,1 @@
-"""The search language: its parser, what it means in SQL, which index is walked, and the walk."""
+"""The search language: parser, conditions in SQL, the planner that picks an index, and the index scan."""

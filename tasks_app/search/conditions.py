@@ -1,4 +1,4 @@
-"""What a search asks of a task, in SQL: for the rows that a walk looks at, and for the index of arguments."""
+"""A search's conditions in SQL, for the rows that a scan reads and for the index of arguments."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from zenith_worker.wire.ids import keys_of
 
 
 def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexCondition]:
-    """Yield every condition of a search but for those that a stream's keys answer."""
+    """Yield the conditions of a search, except those (`but`) that a stream's keys already answer."""
     if search.statuses is not None and "status" not in but:
         yield IndexCondition("task.status = ANY(%(statuses)s)", {"statuses": sorted(search.statuses)})
     if search.name and "name" not in but:
@@ -24,7 +24,7 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexConditi
         if column not in but:
             yield from _choice_conditions(column, choices)
     for number, argument in enumerate(search.arguments):
-        yield _turned(_argument(argument, number, search.unmasked), argument.unwanted)
+        yield _negated(_argument(argument, number, search.unmasked), argument.unwanted)
     yield from _text_conditions(search)
     if search.since and "created_at" not in but:
         yield IndexCondition("task.created_at >= %(since)s", {"since": search.since})
@@ -37,14 +37,14 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexConditi
 
 
 def _text_conditions(search: Search) -> Iterator[IndexCondition]:
-    """Yield what is asked of a task's error and worker. If secrets are hidden, SQL only finds what may match: see masked.py."""
+    """Yield the conditions on errors and workers. If secrets are masked, SQL only finds candidates: see masked.py."""
     for number, error in enumerate(search.errors):
-        found = IndexCondition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value, search)})
+        condition = IndexCondition(f"({_ERROR} LIKE %(error{number})s)", {f"error{number}": _containing(error.value, search)})
         if search.unmasked or not error.unwanted:
-            yield _turned(found, error.unwanted)
+            yield _negated(condition, error.unwanted)
     for number, word in enumerate(search.words):
         if search.unmasked or not word.unwanted:
-            yield _turned(_word(word.value, f"word{number}", search), word.unwanted)
+            yield _negated(_word(word.value, f"word{number}", search), word.unwanted)
     if not search.unmasked and (search.errors or search.words):
         yield IndexCondition(check=masked.check_of(search))
 
@@ -60,7 +60,7 @@ def _choice_conditions(column: str, choices: Sequence[FilterValue]) -> Iterator[
         if column == "worker":
             patterns += [f"{pattern}@%" for pattern in patterns]
         name = f"{column}_{'not' if unwanted else 'like'}"
-        yield _turned(IndexCondition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
+        yield _negated(IndexCondition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
 
 
 def _word(text: str, name: str, search: Search) -> IndexCondition:
@@ -69,46 +69,46 @@ def _word(text: str, name: str, search: Search) -> IndexCondition:
 
 
 def _argument(argument: Argument, number: int, unmasked: bool) -> IndexCondition:
-    """Compare an argument's value, as text, wherever it was sent: by name, by place, or by the place of that name."""
+    """Compare an argument's value, as text, however it was sent: by name, by position, or at that name's position."""
     first, *more = argument.name.split(".")
     values: dict[str, Any] = {f"value{number}": argument.value}
 
-    def way(name: str, column: str, path: list[str]) -> str:
+    def equals(name: str, column: str, path: list[str]) -> str:
         values[name] = path
         equal = f"task.{column} #>> %({name})s = %(value{number})s"
         return equal if unmasked else f"{equal}{masked.no_option_before(column, path, name, values)}"
 
-    ways = [way(f"path{number}", "kwargs", [first, *more])]
+    alternatives = [equals(f"path{number}", "kwargs", [first, *more])]
     if first.isascii() and first.isdigit():
-        placed = way(f"placed{number}", "args", [first, *more])
+        by_position = equals(f"placed{number}", "args", [first, *more])
         if not unmasked and (hiding := masked.tasks_that_hide(int(first))):
             values[f"hiding{number}"] = hiding
-            placed += f" AND task.name <> ALL(%(hiding{number})s)"
-        ways.append(placed)
-    for place, names in _places(first).items():
-        values[f"names{number}_{place}"] = names
-        equal = way(f"path{number}_{place}", "args", [str(place), *more])
-        ways.append(f"task.name = ANY(%(names{number}_{place})s) AND {equal}")
-    return IndexCondition(f"({' OR '.join(f'({way})' for way in ways)})", values)
+            by_position += f" AND task.name <> ALL(%(hiding{number})s)"
+        alternatives.append(by_position)
+    for index, names in _argument_indexes(first).items():
+        values[f"names{number}_{index}"] = names
+        equal = equals(f"path{number}_{index}", "args", [str(index), *more])
+        alternatives.append(f"task.name = ANY(%(names{number}_{index})s) AND {equal}")
+    return IndexCondition(f"({' OR '.join(f'({alternative})' for alternative in alternatives)})", values)
 
 
-def _places(name: str) -> dict[int, list[str]]:
-    """Return at which places the catalogue's tasks take an argument of this name, with the tasks' names."""
-    found: dict[int, list[str]] = {}
+def _argument_indexes(name: str) -> dict[int, list[str]]:
+    """Return the positions at which catalogue tasks take an argument of this name, each with those tasks' names."""
+    indexes: dict[int, list[str]] = {}
     for entry in catalog.entries().values():
         parameters = [item.name for item in entry.signature.parameters.values() if item.kind == item.POSITIONAL_OR_KEYWORD]
         if name in parameters:
-            found.setdefault(parameters.index(name), []).append(entry.name)
-    return found
+            indexes.setdefault(parameters.index(name), []).append(entry.name)
+    return indexes
 
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,99})(\.\d{1,99})?")
 
 
 def probes(search: Search) -> Iterator[IndexCondition]:
-    """Yield for each argument what the index of arguments can answer, for tasks that have ended.
+    """Yield for each argument the condition that the index of arguments answers, for tasks that have ended.
 
-    It holds for all that match, and perhaps for a few more.
+    Every matching task meets it, and perhaps a few others.
     """
     for number, argument in enumerate(search.arguments):
         first, *more = argument.name.split(".")
@@ -119,13 +119,13 @@ def probes(search: Search) -> Iterator[IndexCondition]:
             texts.append(argument.value)
         for step in reversed(more):
             texts = [f"{{{json.dumps(step)}: {text}}}" for text in texts]
-        given = {f"by_name{number}_{way}": f"{{{json.dumps(first)}: {text}}}" for way, text in enumerate(texts)}
-        placed = {f"by_place{number}_{way}": f"[{text}]" for way, text in enumerate(texts)}
-        named = " OR ".join(f"task.kwargs @> %({name})s::jsonb" for name in given)
-        anywhere = " OR ".join(f"task.args @> %({name})s::jsonb" for name in placed)
-        values: dict[str, Any] = {**given, **placed}
+        by_name = {f"by_name{number}_{form}": f"{{{json.dumps(first)}: {text}}}" for form, text in enumerate(texts)}
+        by_position = {f"by_place{number}_{form}": f"[{text}]" for form, text in enumerate(texts)}
+        named = " OR ".join(f"task.kwargs @> %({name})s::jsonb" for name in by_name)
+        anywhere = " OR ".join(f"task.args @> %({name})s::jsonb" for name in by_position)
+        values: dict[str, Any] = {**by_name, **by_position}
         if not search.unmasked and (hiding := masked.tasks_that_hide()):
-            # How many tasks have the value in a place that is hidden must not show, either.
+            # Nor may it show how many tasks have the value in a masked position.
             exact = _argument(argument, number, unmasked=False)
             values |= {**exact.values, f"hiding{number}_any": hiding}
             anywhere = f"({anywhere}) AND (task.name <> ALL(%(hiding{number}_any)s) OR {exact.sql})"
@@ -133,7 +133,7 @@ def probes(search: Search) -> Iterator[IndexCondition]:
 
 
 def named(search: Search) -> Iterator[IndexCondition]:
-    """Yield the conditions that name single tasks, batches, or what some tasks sent."""
+    """Yield the conditions that name tasks, batches, or the parents of tasks."""
     if search.ids:
         yield IndexCondition("task.id = ANY(%(ids)s)", {"ids": list(search.ids)})
     if search.batches:
@@ -143,15 +143,15 @@ def named(search: Search) -> Iterator[IndexCondition]:
 
 
 def joined(conditions: Iterable[IndexCondition]) -> IndexCondition:
-    """Return one condition for all of them."""
-    every = list(conditions)
-    values = {name: value for condition in every for name, value in condition.values.items()}
-    check = next((condition.check for condition in every if condition.check), None)
-    sql = " AND ".join(condition.sql for condition in every if condition.sql != "true")
+    """Return one condition that holds if all of these hold."""
+    conditions = list(conditions)
+    values = {name: value for condition in conditions for name, value in condition.values.items()}
+    check = next((condition.check for condition in conditions if condition.check), None)
+    sql = " AND ".join(condition.sql for condition in conditions if condition.sql != "true")
     return IndexCondition(sql or "true", values, check)
 
 
-def _turned(condition: IndexCondition, unwanted: bool) -> IndexCondition:
+def _negated(condition: IndexCondition, unwanted: bool) -> IndexCondition:
     return replace(condition, sql=f"NOT coalesce({condition.sql}, false)") if unwanted else condition
 
 
@@ -160,11 +160,11 @@ _ESCAPED: Final = r"\\\1"
 
 
 def _pattern(text: str) -> str:
-    """Return a LIKE pattern in which `*` is any text, and nothing else is special."""
+    """Return a LIKE pattern in which only `*` is special, and stands for any text."""
     return _SPECIAL.sub(_ESCAPED, text).replace("*", "%")
 
 
 def _containing(text: str, search: Search) -> str:
     pattern = f"%{_SPECIAL.sub(_ESCAPED, text.lower())}%"
-    # Part of it may be part of a mask, which the stored text has not.
+    # Part of the text may be part of a mask, which is not in the stored text.
     return pattern if search.unmasked else pattern.replace(MASK[0], "%")

@@ -1,13 +1,12 @@
-"""Walking the tasks from the newest to the oldest along an index, and never further than a page may cost.
+"""Scan tasks along an index from the newest to the oldest, reading only as many rows as a page may cost.
 
-A list is read from *streams*: each walks one index in the order of places (models/places.py), for given values of its
-leading columns, so a thousand tasks among millions are found without touching the others. What no
-index answers (`condition`) is looked at row by row, and at `REACH` rows at most. A page that was not
-filled by then ends there, short or even empty, and says where the walk goes on.
+A list is read from *streams*: each scans one index in the order of places (models/places.py), for given values of its leading
+columns, so a thousand tasks among millions are found without reading the others. Conditions that no index answers
+(`condition`) are checked row by row, on `REACH` rows at most. A page that is not full by then ends there, short or even empty,
+and says where the scan continues.
 
-The queries order by all columns of the index they mean, and compare whole rows. Ordered by place alone,
-PostgreSQL may prefer to walk all tasks until it has enough rows, which never ends for a value
-that only old rows have.
+The queries order by all columns of the intended index and compare whole rows. If they ordered by place alone, PostgreSQL
+might scan all tasks until it has enough rows, which takes forever for a value that only old rows have.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,21 +18,21 @@ from django.db import connection
 
 from tasks_app.models.places import NEWEST, OLDEST, Place
 
-#: Rows that one page may look at, all its streams together.
+#: The most rows that one page may read, over all its streams.
 REACH: Final = 20_000
-#: Of one stream, where there are many.
+#: The rows that one stream may read at least, if there are many streams.
 MIN_REACH: Final = 200
-#: What a place consists of, in this order.
+#: The columns of a place, in order.
 _PLACE: Final = ("created_at", "id")
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
 @dataclass(frozen=True)
 class IndexCondition:
-    """What a row must meet besides: SQL over the columns of a task, `true` for nothing; with its named parameters.
+    """A condition on rows: SQL over the columns of a task (`true` for none), with its named parameters.
 
-    `check` returns those of some tasks that meet what SQL cannot say. What it drops shows nowhere: the walk goes on for others,
-    and ends where it would end without them.
+    `check` returns those of some tasks that meet what SQL cannot express. Tasks that it drops leave no trace: the scan goes on
+    to find others, and ends where it would have ended without them.
     """
 
     sql: str = "true"
@@ -48,9 +47,9 @@ class IndexCondition:
 
 @dataclass(frozen=True)
 class Stream:
-    """Tasks along one index, for each of these values of its leading columns.
+    """Tasks along one index, for each of these values (`keys`) of its leading columns.
 
-    `partial` repeats the condition of a partial index. Only places from `first` up to, but not with, `last`.
+    `partial` repeats the condition of a partial index. Only places from `first` up to but not including `last` are scanned.
     """
 
     columns: tuple[str, ...] = ()
@@ -62,7 +61,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Index:
-    """The leading columns of an index, how many of their values are told apart at most, and its condition if it is partial."""
+    """The leading columns of an index, the most values of them to tell apart, and its condition if it is partial."""
 
     columns: tuple[str, ...]
     most: int
@@ -71,7 +70,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Walked:
-    """The places of tasks that match, newest first. `reached`: how far the walk went; None where it came to the end."""
+    """The places of matching tasks, newest first. `reached`: how far the scan went, or None if it came to the end."""
 
     places: list[Place]
     reached: Place | None = None
@@ -82,43 +81,43 @@ class Walked:
         return [place.id for place in self.places]
 
 
-def walk(streams: Sequence[Stream], condition: IndexCondition, before: Place, wanted: int, reach: int = REACH) -> Walked:
-    """Return the places of up to `wanted` matching tasks, all before `before`: in one query, with a check in a few."""
-    found: list[Place] = []
-    below, size, end = before, wanted, None
+def walk(streams: Sequence[Stream], condition: IndexCondition, before: Place, limit: int, reach: int = REACH) -> Walked:
+    """Return the places of up to `limit` matching tasks, all before `before`: in one query, or with a check in a few."""
+    matches: list[Place] = []
+    below, size, end = before, limit, None
     while True:
-        candidates, reached = _look(streams, condition, below, size, reach)
-        # How far a page goes depends on the rows there are, and never on which of them the check drops.
+        candidates, reached = _scan(streams, condition, below, size, reach)
+        # How far a page goes depends on the rows there are, never on which of them the check drops.
         end = reached if below == before else end
-        found += _checked(candidates, condition)
-        if condition.check is None or len(candidates) < size or len(found) >= wanted:
+        matches += _checked(candidates, condition)
+        if condition.check is None or len(candidates) < size or len(matches) >= limit:
             break
         below, size = candidates[-1], min(2 * size, reach)
         if end:
             streams = [replace(stream, first=max(stream.first, end)) for stream in streams]
-    found = found[:wanted]
-    return Walked(found, None if len(found) == wanted else end)
+    matches = matches[:limit]
+    return Walked(matches, None if len(matches) == limit else end)
 
 
-def _look(
-    streams: Sequence[Stream], condition: IndexCondition, before: Place, wanted: int, reach: int
+def _scan(
+    streams: Sequence[Stream], condition: IndexCondition, before: Place, limit: int, reach: int
 ) -> tuple[list[Place], Place | None]:
-    """Return up to `wanted` places that meet a condition's SQL, and where the reach ends; None where the streams do."""
+    """Return up to `limit` places that meet a condition's SQL, and where the reach ends; None if the streams end first."""
     streams = [replace(stream, last=min(stream.last, before)) for stream in streams if stream.keys]
     if not streams:
         return [], None
-    values: dict[str, Any] = {**condition.values, "wanted": wanted}
+    values: dict[str, Any] = {**condition.values, "wanted": limit}
     each = max(MIN_REACH, reach // sum(len(stream.keys) for stream in streams))
-    # Where nothing is to be looked at, the index alone answers.
-    values["each"] = wanted if condition.is_empty else each
-    found = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
-    query = f"(SELECT DISTINCT created_at, id, false FROM ({found}) AS found {_NEWEST_FIRST} LIMIT %(wanted)s)"  # noqa: S608 -- built here
+    # Without a condition the index alone answers.
+    values["each"] = limit if condition.is_empty else each
+    parts = " UNION ALL ".join(_matching(stream, number, condition, values) for number, stream in enumerate(streams))
+    query = f"(SELECT DISTINCT created_at, id, false FROM ({parts}) AS found {_NEWEST_FIRST} LIMIT %(wanted)s)"  # noqa: S608 -- built here
     if not condition.is_empty:
         query += f" UNION ALL ({_end(streams, values)})"
     rows = _rows(query, values)
     places = sorted((Place(*place) for *place, is_end in rows if not is_end), reverse=True)
     reached = next((Place(*place) for *place, is_end in rows if is_end), None)
-    # Below the point that the least of the streams came to, another may have matches that were not looked at.
+    # Below the newest point at which a stream's reach ended, that stream may have matches that were not read.
     return [place for place in places if reached is None or place >= reached], reached
 
 
@@ -130,7 +129,7 @@ def _checked(places: list[Place], condition: IndexCondition) -> list[Place]:
 
 
 def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
-    """Return the stream that has the fewest tasks; where several have `most` or more, the first of these."""
+    """Return the stream with the fewest tasks; if all have `most` or more, the first of them."""
     values: dict[str, Any] = {"most": most}
     counts = " UNION ALL ".join(
         f"""SELECT {number} AS number, (SELECT count(*) FROM (SELECT FROM {_keys(stream, number, values)}, LATERAL (
@@ -142,7 +141,7 @@ def shortest(candidates: Sequence[Stream], most: int = REACH) -> Stream:
 
 
 def counts(stream: Stream, most: int) -> list[tuple[tuple[str, ...], int]]:
-    """Return how many tasks a stream has for each of its keys, `most` at most of each; one query."""
+    """Return how many tasks a stream has for each of its keys, counting up to `most` each; one query."""
     if not stream.keys:
         return []
     values: dict[str, Any] = {"most": most}
@@ -162,7 +161,7 @@ def _matching(stream: Stream, number: int, condition: IndexCondition, values: di
 
 
 def _end(streams: Sequence[Stream], values: dict[str, Any]) -> str:
-    """Return the query for the newest place at which a stream's reach ended; no row where all came to their ends."""
+    """Return the query for the newest place at which a stream's reach ended; it gives no row if all streams came to their end."""
     ends = " UNION ALL ".join(
         f"""SELECT ending.created_at, ending.id FROM {_keys(stream, number, values)}, LATERAL (
             {_along(stream, number, values, "task.created_at, task.id")} OFFSET %(each)s - 1 LIMIT 1) AS ending"""  # noqa: S608
@@ -172,7 +171,7 @@ def _end(streams: Sequence[Stream], values: dict[str, Any]) -> str:
 
 
 def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
-    """Return the rows of key values to walk for."""
+    """Return the FROM item with the keys to scan for."""
     if not stream.columns:
         return "(SELECT 1) AS key"
     for index, column in enumerate(stream.columns):
@@ -182,7 +181,7 @@ def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
 
 
 def _along(stream: Stream, number: int, values: dict[str, Any], selected: str) -> str:
-    """Return the query that walks one key's rows, newest first."""
+    """Return the query that scans one key's rows, newest first."""
     columns = (*stream.columns, *_PLACE)
     own = ", ".join(f"task.{column}" for column in columns)
     key = "".join(f"key.{column}, " for column in stream.columns)
@@ -201,20 +200,20 @@ def _bound(name: str, number: int, place: Place, values: dict[str, Any]) -> str:
 
 
 def distinct(*indexes: Index) -> list[list[tuple[str, ...]] | None]:
-    """Return the values that each index begins with; None where they are more than its `most`. One query for all."""
+    """Return the distinct values of each index's leading columns, or None if there are more than its `most`. One query."""
     steps = ", ".join(_skipping(index, number) for number, index in enumerate(indexes))
     parts = " UNION ALL ".join(
         f"(SELECT {number}, ARRAY[{', '.join(index.columns)}]::text[] FROM value{number} LIMIT {index.most + 1})"  # noqa: S608
         for number, index in enumerate(indexes)
     )
-    found: list[list[tuple[str, ...]]] = [[] for _ in indexes]
+    values_of: list[list[tuple[str, ...]]] = [[] for _ in indexes]
     for number, values in _rows(f"WITH RECURSIVE {steps} {parts}", {}):
-        found[number].append(tuple(values))
-    return [rows if len(rows) <= index.most else None for index, rows in zip(indexes, found, strict=True)]
+        values_of[number].append(tuple(values))
+    return [rows if len(rows) <= index.most else None for index, rows in zip(indexes, values_of, strict=True)]
 
 
 def _skipping(index: Index, number: int) -> str:
-    """Return the part of a query that skips along an index from one value to the next."""
+    """Return the recursive part of a query that skips along an index from one value to the next."""
     names = ", ".join(index.columns)
     own, last = (", ".join(f"{alias}.{column}" for column in index.columns) for alias in ("task", "value"))
     return f"""
@@ -228,20 +227,20 @@ def _skipping(index: Index, number: int) -> str:
     """  # noqa: S608 -- names of columns
 
 
-def newest(condition: IndexCondition, before: Place, wanted: int) -> list[Place]:
-    """Return the newest of the tasks that meet a condition that an index answers with a few thousand rows at most."""
-    found: list[Place] = []
-    below, size = before, wanted
+def newest(condition: IndexCondition, before: Place, limit: int) -> list[Place]:
+    """Return the newest tasks that meet a condition which an index answers with a few thousand rows at most."""
+    matches: list[Place] = []
+    below, size = before, limit
     while True:
         candidates = _newest(condition, below, size)
-        found += _checked(candidates, condition)
-        if condition.check is None or len(candidates) < size or len(found) >= wanted:
-            return found[:wanted]
+        matches += _checked(candidates, condition)
+        if condition.check is None or len(candidates) < size or len(matches) >= limit:
+            return matches[:limit]
         below, size = candidates[-1], 2 * size
 
 
-def _newest(condition: IndexCondition, before: Place, wanted: int) -> list[Place]:
-    values: dict[str, Any] = {**condition.values, "wanted": wanted}
+def _newest(condition: IndexCondition, before: Place, limit: int) -> list[Place]:
+    values: dict[str, Any] = {**condition.values, "wanted": limit}
     query = f"""
         WITH chosen AS MATERIALIZED (SELECT task.created_at, task.id FROM tasks_app_task AS task WHERE {condition.sql})
         SELECT created_at, id FROM chosen WHERE (created_at, id) < ({_bound("last", 0, before, values)})
@@ -251,19 +250,19 @@ def _newest(condition: IndexCondition, before: Place, wanted: int) -> list[Place
 
 
 def fewest(conditions: Sequence[IndexCondition], most: int) -> list[UUID] | None:
-    """Return all tasks that meet one of some conditions which an index answers: the one that the fewest meet.
+    """Return, in no order, all tasks that meet the most selective of some conditions that an index answers. One query.
 
-    In no order, and in one query. None where more than `most` tasks meet each of them.
+    None if more than `most` tasks meet each of them.
     """
     values: dict[str, Any] = {"most": most + 1}
     parts = []
     for number, condition in enumerate(conditions):
         values |= condition.values
         parts.append(f"(SELECT {number}, task.id FROM tasks_app_task AS task WHERE {condition.sql} LIMIT %(most)s)")  # noqa: S608
-    found: list[list[UUID]] = [[] for _ in conditions]
+    ids_of: list[list[UUID]] = [[] for _ in conditions]
     for number, id_ in _rows(" UNION ALL ".join(parts), values):
-        found[number].append(id_)
-    return min((ids for ids in found if len(ids) <= most), key=len, default=None)
+        ids_of[number].append(id_)
+    return min((ids for ids in ids_of if len(ids) <= most), key=len, default=None)
 
 
 def _rows(query: str, values: Mapping[str, Any]) -> list[Any]:

@@ -1,12 +1,13 @@
-"""What a search may tell: no more than pages show, where secrets are hidden, unless who searches may operate.
+"""Keep searches from revealing masked secrets to users who may not operate.
 
-Otherwise whoever may look could find out a secret letter by letter, by asking whether some error has this text in it.
+Without this, anyone who may view tasks could find a secret letter by letter, by searching errors for parts of it.
 
-1. An argument is asked for by its whole value. One under a secret's name is refused, and so is a value that holds a secret
-   itself (`refuse_secrets`). What is hidden for its place (by a parameter's name, or behind an option such as `--password`)
-   never matches.
-2. The text of errors is searched as it is shown. SQL knows no masks: it finds the tasks whose stored text matches, and those
-   whose shown text does not are dropped (`check_of`). How far a page goes does not depend on them (index_scan.py: walk).
+1. Arguments match by their whole value only. A search for an argument with a secret's name, or for a value that contains a
+   secret, is refused (`refuse_secrets`). A value masked because of its position (its parameter's name, or an option such as
+   `--password` before it) never matches.
+2. The text of errors is searched as it is shown. SQL does not know masks: it finds the tasks whose stored text matches, and
+   those whose shown text does not match are dropped (`check_of`). How far a page goes does not depend on them
+   (index_scan.py: walk).
 """
 
 import json
@@ -22,17 +23,17 @@ from zenith_site.common.masking import is_secret, mask, mask_text
 from zenith_worker.wire.ids import keys_of
 
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,9}")
-_WHO: Final = "only who may operate can search for it"
+_WHO: Final = "only users who may operate can search for it"
 
 
 def refuse_secrets(search: Search) -> None:
-    """Raise ValueError, naming the term, for a search that asks for what is hidden."""
+    """Raise ValueError, naming the term, if a search is for a masked value."""
     for argument in () if search.unmasked else search.arguments:
         for step in argument.name.split("."):
             if is_secret(step) or mask_text(step) != step:
-                raise ValueError(f"args.{argument.name}: a value under the name {step!r} is hidden as a secret; {_WHO}")
+                raise ValueError(f"args.{argument.name}: values named {step!r} are hidden as secrets; {_WHO}")
         if _holds_secret(argument):
-            raise ValueError(f"args.{argument.name}: this value holds a secret, which is hidden wherever it stands; {_WHO}")
+            raise ValueError(f"args.{argument.name}: this value contains a secret, which is hidden everywhere; {_WHO}")
 
 
 def _holds_secret(argument: Argument) -> bool:
@@ -50,7 +51,7 @@ def _holds_secret(argument: Argument) -> bool:
 
 
 def tasks_that_hide(place: int | None = None) -> list[str]:
-    """Return the names of tasks whose argument in a place (from 0; in any, without one) is hidden for its parameter's name."""
+    """Return the names of tasks whose argument at a position (from 0; or at any) is masked because of its parameter's name."""
     return [
         entry.name
         for entry in catalog.entries().values()
@@ -59,13 +60,13 @@ def tasks_that_hide(place: int | None = None) -> list[str]:
 
 
 def no_option_before(column: str, path: list[str], name: str, values: dict[str, Any]) -> str:
-    """Return SQL that begins with AND: nothing that looks like an option stands before the items of lists that a path leads to.
+    """Return SQL that begins with AND: no list item on a path follows an item that looks like an option.
 
     Args:
-        column: of the task, with the arguments.
-        path: the steps in it.
-        name: what the parameters begin with that are added to `values`.
-        values: parameters of the query.
+        column: the task's column with the arguments.
+        path: the steps into it.
+        name: the prefix of the parameters that are added to `values`.
+        values: the query's parameters.
     """
     sql = ""
     for number, step in enumerate(path[1:], 1):
@@ -76,7 +77,7 @@ def no_option_before(column: str, path: list[str], name: str, values: dict[str, 
 
 
 def check_of(search: Search) -> Callable[[Collection[UUID]], Collection[UUID]]:
-    """Return what says which of some tasks match a search's texts, as these are shown; it takes one query."""
+    """Return a function that picks the tasks whose shown text matches a search, in one query."""
     words = [(word.value.lower(), keys_of(word.value), word.unwanted) for word in search.words]
 
     def matches(id_: UUID, error: str, worker: str) -> bool:
@@ -92,5 +93,5 @@ def check_of(search: Search) -> Callable[[Collection[UUID]], Collection[UUID]]:
 
 
 def _shown_error(error_type: str, message: str) -> str:
-    """Return an error as lists show it: nothing where there is none."""
+    """Return an error as lists show it, or an empty text if there is none."""
     return f"{error_type}: {mask_text(message)}" if error_type else ""

@@ -1,11 +1,11 @@
 """The search language of the task list: `status:FAILURE name:report* args.user:7 since:1h "no answer"`.
 
-Terms are separated by spaces. `key:value` asks for one thing, anything else is text to look for in a
-task's error, in its worker's name and, where it is an id, in its id. Double quotes hold spaces and
-colons together; a leading `-` turns a term around.
+Terms are separated by spaces. `key:value` filters by one property; anything else is text that is searched for in a task's
+error, in its worker's name and, if it is an id, in its id. Double quotes keep spaces and colons in one term; a leading `-`
+negates a term.
 
-Several terms of `status`, `name`, `queue`, `worker`, `id`, `batch` and `parent` mean any of them; all others
-must hold together.
+Several terms of `status`, `name`, `queue`, `worker`, `id`, `batch` or `parent` match any of them; all other terms must match
+together.
 """
 
 import re
@@ -20,7 +20,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from zenith_worker.wire.ids import as_uuid, keys_of
 from zenith_worker.wire.states import STATUSES, Status
 
-#: More terms than this are no search that somebody typed.
+#: The most terms; nobody types more.
 MAX_TERMS: Final = 20
 _TIMES: Final = ("since", "until", "ended_since", "ended_until")
 _KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", *_TIMES, "id", "batch", "parent")
@@ -30,14 +30,14 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 class FilterValue(NamedTuple):
-    """A value that is wanted, or with `unwanted` one that is not."""
+    """A value to match, or with `unwanted` one that must not match."""
 
     value: str
     unwanted: bool = False
 
 
 class Argument(NamedTuple):
-    """An argument by its name (or its place, from 0), and the value it should have, as text."""
+    """An argument by its name or position (from 0), and the value to match, as text."""
 
     name: str
     value: str
@@ -46,12 +46,12 @@ class Argument(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What is searched for; an empty one matches every task.
+    """A parsed search; an empty one matches every task.
 
-    `names`, `queues` and `workers` may have `*` for any text; what is in `errors` and `words` is looked
-    for anywhere, in any case. `name` is one name as it is, besides whatever `names` ask for. `since` and
-    `until` are about when a task was created; when it ended lies from `ended_since` up to but without `ended_until`.
-    `unmasked`: what is stored is searched, and not what is shown of it: for who may operate (masked.py).
+    `names`, `queues` and `workers` may contain `*` for any text; `errors` and `words` match anywhere, in any case. `name` is an
+    exact name, in addition to `names`. `since` and `until` are about the time of creation, `ended_since` and `ended_until`
+    (exclusive) about the end. `unmasked`: stored text is searched and not the masked one, for users who may operate
+    (masked.py).
     """
 
     name: str = ""
@@ -73,7 +73,7 @@ class Search:
 
 
 def quoted(value: str) -> str:
-    """Return a value as it stands in a search: in quotes, where it would be taken for several terms otherwise."""
+    """Return a value as a search term: in quotes if it would be read as several terms otherwise."""
     if not re.search(r'[\s"]', value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
@@ -86,13 +86,13 @@ class _Term(NamedTuple):
 
 
 def parse(text: str, now: datetime) -> Search:
-    """Return what a search asks for; `now` is what `since:1h` counts from.
+    """Parse a search; `now` is the time that `since:1h` counts from.
 
-    Raises ValueError, whose text names the term that cannot be understood.
+    Raises ValueError, whose text names the invalid term.
     """
     terms = list(_terms(text))
     if len(terms) > MAX_TERMS:
-        raise ValueError(f"has {len(terms)} terms; a search takes {MAX_TERMS} at most")
+        raise ValueError(f"has {len(terms)} terms; a search may have at most {MAX_TERMS}")
     by_key: dict[str, list[_Term]] = {}
     for term in terms:
         by_key.setdefault(term.key.partition(".")[0], []).append(term)
@@ -120,30 +120,28 @@ def _terms(text: str) -> Iterator[_Term]:
         if text[place].isspace():
             place += 1
             continue
-        found = _TOKEN.match(text, place)
-        if found is None:
-            raise ValueError(
-                f"{_start_of(text, place)!r}: a double quote opens or closes in the middle of a word, or is left open"
-            )
-        place = found.end()
-        key, value = (found["key"] or ""), found["value"]
-        quoted = value.startswith('"')
-        if quoted:
+        token = _TOKEN.match(text, place)
+        if token is None:
+            raise ValueError(f"{_start_of(text, place)!r}: a double quote is not closed, or stands in the middle of a word")
+        place = token.end()
+        key, value = (token["key"] or ""), token["value"]
+        is_quoted = value.startswith('"')
+        if is_quoted:
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        lone = not key and not quoted and found["minus"] and not value
-        yield _checked(_Term("", "-", False) if lone else _Term(key, value, bool(found["minus"])))
+        is_lone_minus = not key and not is_quoted and token["minus"] and not value
+        yield _checked(_Term("", "-", False) if is_lone_minus else _Term(key, value, bool(token["minus"])))
 
 
 def _checked(term: _Term) -> _Term:
     key, dot, argument = term.key.partition(".")
     key = key.lower()
     if term.key and key + (".NAME" if dot else "") not in _KEYS:
-        hint = 'put it in "double quotes" to look for it as text'
-        raise ValueError(f"there is no key {term.key!r}; known are {', '.join(_KEYS)}; {hint}")
+        hint = 'put it in "double quotes" to search for it as text'
+        raise ValueError(f"there is no key {term.key!r}; keys are {', '.join(_KEYS)}; {hint}")
     if not term.value.strip():
         raise ValueError(f"{term.key or 'a quoted text'!r} needs a value")
     if term.unwanted and key in (*_TIMES, "id", "batch", "parent"):
-        raise ValueError(f"{key!r} cannot be turned around by a '-'")
+        raise ValueError(f"{key!r} cannot be negated with '-'")
     return term._replace(key=f"{key}.{argument}" if dot else key)
 
 
@@ -156,26 +154,26 @@ def _choices(terms: list[_Term]) -> tuple[FilterValue, ...]:
 
 
 def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
-    """Return the statuses that are wanted, less those that are not; None where none is named."""
+    """Return the statuses to match, or None if no term names one."""
     if not terms:
         return None
     for term in terms:
         if term.value.upper() not in STATUSES:
-            raise ValueError(f"there is no status {term.value!r}; known are {', '.join(STATUSES)}")
-    wanted = {Status(term.value.upper()) for term in terms if not term.unwanted} or set(Status)
-    return frozenset(wanted - {Status(term.value.upper()) for term in terms if term.unwanted})
+            raise ValueError(f"there is no status {term.value!r}; statuses are {', '.join(STATUSES)}")
+    statuses = {Status(term.value.upper()) for term in terms if not term.unwanted} or set(Status)
+    return frozenset(statuses - {Status(term.value.upper()) for term in terms if term.unwanted})
 
 
 def _task_ids(terms: list[_Term]) -> tuple[UUID, ...]:
-    """Return the keys of the tasks that are named: Celery takes any text for an id."""
+    """Return the keys of the named tasks; in Celery any text can be an id."""
     return tuple(dict.fromkeys(key for term in terms for key in sorted(keys_of(term.value))))
 
 
 def _ids(terms: list[_Term]) -> tuple[UUID, ...]:
     def read(term: _Term) -> UUID:
-        if (found := as_uuid(term.value)) is None:
-            raise ValueError(f"{term.key}:{term.value!r} is no id, such as 01890a5d-ac96-774b-bcce-b302099a8057")
-        return found
+        if (id_ := as_uuid(term.value)) is None:
+            raise ValueError(f"{term.key}:{term.value!r} is not an id such as 01890a5d-ac96-774b-bcce-b302099a8057")
+        return id_
 
     return tuple(dict.fromkeys(map(read, terms)))
 
@@ -186,7 +184,7 @@ def _moment(terms: list[_Term], now: datetime, strictest: Callable[[list[datetim
 
 
 def _read_moment(term: _Term, now: datetime) -> datetime:
-    """Read `90s`, `15m`, `1h`, `7d` or `2w` before now, a date, or a time; without a zone they are in UTC."""
+    """Parse `90s`, `15m`, `1h`, `7d` or `2w` (before now), a date, or a time; without a time zone, in UTC."""
     try:
         if ago := _AGO.fullmatch(term.value):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
@@ -196,4 +194,4 @@ def _read_moment(term: _Term, now: datetime) -> datetime:
             return datetime(date.year, date.month, date.day, tzinfo=UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"{term.key}:{term.value!r} is no time; it takes such as 15m, 1h, 7d, 2026-11-01 or 2026-11-01T08:30Z")
+    raise ValueError(f"{term.key}:{term.value!r} is not a time; use for example 15m, 1h, 7d, 2026-11-01 or 2026-11-01T08:30Z")

@@ -1,6 +1,6 @@
-"""What still needs Django in a worker: results that are read from PostgreSQL, and one question to it. Later work removes it."""
+"""The parts of a worker that still need Django: results and the check for finished tasks read PostgreSQL. To be removed."""
 
 from zenith_worker import signals
 
-# In every process that sends or runs tasks: what Celery's signals add travels with the messages.
+# Imported in every process that sends or runs tasks: what Celery's signals add travels with the messages.
 __all__ = ["signals"]

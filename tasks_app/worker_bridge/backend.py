@@ -1,4 +1,4 @@
-"""Results that last: what Redis has forgotten, or never held, is read from PostgreSQL."""
+"""A result backend that reads from PostgreSQL what Redis has forgotten or never had."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -15,29 +15,29 @@ from zenith_worker.backend import ZenithBackend
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
 
-#: Seconds between two looks into PostgreSQL for results that nobody publishes: those of tasks that Zenith dispatched.
+#: Seconds between two queries for results that nobody publishes: those of tasks that Zenith dispatched.
 LOOK_EVERY: Final = 0.5
-#: What Celery calls a task that has not ended, by the status of its row.
+#: Celery's state of a task that has not ended, by the status of its row.
 _STATES: Final = {Status.STARTED: states.STARTED, Status.RETRY: states.RETRY, Status.RECEIVED: states.RECEIVED}
 
 
 class LastingConsumer(ResultConsumer):
-    """Celery's consumer of results, which also looks into PostgreSQL while it waits."""
+    """Celery's consumer of results, which also queries PostgreSQL while it waits."""
 
-    _looked = 0.0
+    _queried_at = 0.0
 
     def drain_events(self, timeout: float | None = None) -> None:
-        """Wait for a published result, for `timeout` seconds but not beyond the next look."""
+        """Wait for a published result, for `timeout` seconds or until the next query."""
         super().drain_events(timeout=min(timeout or LOOK_EVERY, LOOK_EVERY))
-        if time.monotonic() - self._looked < LOOK_EVERY:
+        if time.monotonic() - self._queried_at < LOOK_EVERY:
             return
-        self._looked = time.monotonic()
+        self._queried_at = time.monotonic()
         for meta in self.backend.lasting_ends({*self._pending_results.concrete, *self._pending_results.weak}):
             self.on_state_change(meta, None)
 
 
 class LastingBackend(ZenithBackend):
-    """Zenith's backend where Django is: `AsyncResult` falls back to django-celery-results' `TaskResult`."""
+    """Zenith's backend in processes with Django: `AsyncResult` falls back to django-celery-results' `TaskResult`."""
 
     ResultConsumer = LastingConsumer
 
@@ -47,18 +47,18 @@ class LastingBackend(ZenithBackend):
         self._rows = DatabaseBackend(app=app)
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
-        """Return what is known of a task: by Redis, else by PostgreSQL. Raises django.db.Error where that is away."""
+        """Return a task's state from Redis, or else from PostgreSQL. Raises django.db.Error if PostgreSQL is unreachable."""
         meta: dict[str, Any] = super().get_task_meta(task_id, cache)
         return self.lasting_meta(task_id) if meta["status"] == states.PENDING else meta
 
     def lasting_ends(self, task_ids: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Yield what PostgreSQL knows of those tasks that have ended."""
-        found = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES) if task_ids else []
-        for row in found:
+        """Yield the stored results of those tasks that have ended."""
+        rows = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES) if task_ids else []
+        for row in rows:
             yield self._rows._get_task_meta_for(row.task_id)
 
     def lasting_meta(self, task_id: str) -> dict[str, Any]:
-        """Return what PostgreSQL knows of a task, as Celery's backends do."""
+        """Return a task's state from PostgreSQL, in the form of Celery's backends."""
         meta: dict[str, Any] = self._rows._get_task_meta_for(task_id)
         if meta["status"] == states.PENDING:
             status = Task.objects.filter(pk=key_of(task_id)).values_list("status", flat=True).first()

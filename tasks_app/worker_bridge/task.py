@@ -1,4 +1,4 @@
-"""The class of Zenith's own tasks: what it must ask PostgreSQL, because Redis remembers an end for minutes only."""
+"""The class of Zenith's own tasks, which asks PostgreSQL whether a task has ended: Redis remembers that for minutes only."""
 
 import time
 from typing import Final
@@ -13,7 +13,7 @@ from zenith_worker.task import ZenithTask
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import TERMINAL
 
-#: Seconds to wait before a message is put back because PostgreSQL cannot be asked about it.
+#: Seconds to wait before a message is put back because PostgreSQL is unreachable.
 REQUEUE_AFTER: Final = 2.0
 
 
@@ -21,10 +21,10 @@ class DatabaseTask(ZenithTask):
     """A task of a worker that reaches PostgreSQL."""
 
     def ended_before(self, task_id: str) -> bool:
-        """Ask PostgreSQL; only what may be a copy costs this query."""
+        """Return whether the task has ended, by PostgreSQL; only messages that may be copies cost this query."""
         try:
             with with_fresh_connection():
                 return Task.objects.filter(pk=key_of(task_id), status__in=TERMINAL).exists()
         except (DatabaseError, redis.RedisError) as error:
             time.sleep(REQUEUE_AFTER)
-            raise NotNow(f"PostgreSQL cannot tell whether it ran: {error}", requeue=True) from error
+            raise NotNow(f"PostgreSQL could not be asked whether the task has ended: {error}", requeue=True) from error

@@ -75,7 +75,7 @@ def test_every_field_of_the_contract_is_accepted(client: Client) -> None:
 
 
 BAD: list[tuple[Any, str, str]] = [
-    ({"task": "no_such"}, "/task", "no task is called"),
+    ({"task": "no_such"}, "/task", "there is no task"),
     ({"count": 0}, "/count", "between 1 and 10,000"),
     ({"count": 10_001}, "/count", "between 1 and 10,000"),
     ({"count": "3"}, "/count", "valid integer"),

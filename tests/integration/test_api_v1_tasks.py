@@ -114,7 +114,7 @@ def test_a_search_that_cannot_be_understood_is_named(client: Client) -> None:
 def test_one_task_shows_its_timeline_runs_and_reason(client: Client) -> None:
     task = scheduled()
     answer = client.get(f"{PATH}/{task.id}").json()
-    assert answer["why"].startswith("It is held until it is due, in 60 min")
+    assert answer["why"].startswith("Scheduled; due in 60 min")
     assert [event["status"] for event in answer["timeline"]] == ["SCHEDULED"]
     assert (answer["kwargs"], answer["runs"], answer["replay_of"]) == ({"seconds": 0.5}, [], None)
 
@@ -325,6 +325,6 @@ def test_a_queued_task_counts_those_before_it_in_its_queue(client: Client) -> No
     make(queue="reports")
     heartbeat.write("w1@host", slots=1, busy=1, queues=["reports"])
     try:
-        assert client.get(f"{PATH}/{task.id}").json()["why"] == "It waits behind 2 others in the queue reports."
+        assert client.get(f"{PATH}/{task.id}").json()["why"] == "Waiting behind 2 others in the queue reports."
     finally:
         heartbeat.forget("w1@host")

@@ -125,7 +125,7 @@ def test_each_delivery_that_was_lost_is_a_run_with_an_end_of_its_own() -> None:
 
 def test_a_message_that_nobody_had_when_it_was_sent_again_is_no_run() -> None:
     task = queued()
-    apply([Event(task_id=str(task.id), status=Status.QUEUED, at=time.time(), delivery=1, message="its message was nowhere")])
+    apply([Event(task_id=str(task.id), status=Status.QUEUED, at=time.time(), delivery=1, message="its message was lost")])
     apply([Event(task_id=str(task.id), status=Status.RECEIVED, at=time.time(), delivery=1, worker="w1@host")])
     task.refresh_from_db()
     assert [view.delivery for view in attempts_of(task, TaskEvent.objects.filter(task=task))] == [1]

@@ -95,7 +95,7 @@ def test_people_read_each_finding_with_what_mends_it() -> None:
     out = io.StringIO()
     with pytest.raises(SystemExit):
         call_command("doctor", "--only", "recorders", stdout=out)
-    assert "XX recorders\n     No recorder runs" in out.getvalue()
+    assert "XX recorders\n     No recorder is running" in out.getvalue()
     assert "→ manage.py run_engine" in out.getvalue()
 
 
@@ -194,10 +194,10 @@ def test_a_worker_whose_clock_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_works() -> None:
-    assert [only(name)[1] for name in ("workers", "recorders", "the engine's looks")] == [
+    assert [only(name)[1] for name in ("workers", "recorders", "load and queue samples")] == [
         "No worker is online",
-        "No recorder runs: nothing that workers do is recorded",
-        "Nobody samples load and queues",
+        "No recorder is running: what workers do is not recorded",
+        "Load and queues are not sampled",
     ]
 
 
@@ -205,7 +205,7 @@ def test_somebody_works() -> None:
     heartbeat.write("w@doctor", slots=1, busy=0, queues=["default"])
     stream.note_recorder("here")
     samples.take()
-    assert [found(name) for name in ("workers", "recorders", "the engine's looks")] == [[], [], []]
+    assert [found(name) for name in ("workers", "recorders", "load and queue samples")] == [[], [], []]
 
 
 def test_a_worker_of_another_release_and_one_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ def test_a_worker_of_another_release_and_one_that_is_silent(monkeypatch: pytest.
     eventually(lambda: "did not answer" in only("the workers' settings")[1])
 
 
-@pytest.mark.parametrize("name", work.WANTED)
+@pytest.mark.parametrize("name", work.REQUIRED_SETTINGS)
 def test_each_setting_of_celery_that_would_break_a_promise(name: str) -> None:
-    right = {setting: wanted for setting, (wanted, _) in work.WANTED.items()}
+    right = {setting: wanted for setting, (wanted, _) in work.REQUIRED_SETTINGS.items()}
     assert list(work.settings_problems("w", right)) == []
     (finding,) = work.settings_problems("w", {**right, name: "wrong"})
     assert (finding.level, f"CELERY_{name.upper()}" in finding.fix) == (Level.ERROR, True)

@@ -70,7 +70,7 @@ def test_the_page_offers_none_and_says_what_turns_them_on(person: Client) -> Non
     assert HOW in page
     assert HOW in person.get("/dispatch/?task=drill_fail").content.decode()
     refused = person.post("/dispatch/", {"task": "drill_fail", "arg-times": "1"})
-    assert (refused.status_code, "drills are off" in refused.content.decode()) == (409, True)
+    assert (refused.status_code, "Drills are off; set" in refused.content.decode()) == (409, True)
     assert not Batch.objects.exists()
 
 

@@ -270,7 +270,7 @@ def test_pages_metrics_health_and_doctor_live_with_it(client: Client) -> None:
     assert "bad@host cannot be read" in " ".join(told.getvalue().split())
     Watch().look()
     assert "bad@host" in Notification.objects.get(kind="set-aside").key
-    HeldMessageRecovery().look()
+    HeldMessageRecovery().run_once()
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -370,5 +370,5 @@ def recover() -> None:
     now = [0.0]
     recoverer = HeldMessageRecovery(lambda: now[0])
     for _ in range(4):
-        recoverer.look()
+        recoverer.run_once()
         now[0] += 3

@@ -81,9 +81,9 @@ def test_who_hears_little_still_learns_how_far_the_events_are(opened: Open) -> N
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("status=DANCING", "status: 'DANCING' is no status; SCHEDULED, "),
-        ("status=SUCCESS,DANCING", "status: 'DANCING' is no status"),
-        ("state=SUCCESS", "state: is no filter; status, task, queue are"),
+        ("status=DANCING", "status: 'DANCING' is not a status; statuses are SCHEDULED, "),
+        ("status=SUCCESS,DANCING", "status: 'DANCING' is not a status"),
+        ("state=SUCCESS", "state: is not a filter; filters are status, task, queue"),
         ("&".join(["task=a"] * 101), "at most 100 parameters"),
     ],
 )

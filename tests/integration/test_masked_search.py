@@ -93,9 +93,9 @@ def test_who_may_operate_searches_what_is_stored(api: ApiClient, viewer: Client,
         assert api("read").get(path, {"q": f"error:{SECRET}"}).json() == [], "a token's scopes count"
         answer = api("read").get(path, {"q": f"args.password:{SECRET}"})
         assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "q")
-        assert "'password' is hidden as a secret" in answer.json()["errors"][0]["detail"]
+        assert "'password' are hidden as secrets" in answer.json()["errors"][0]["detail"]
     page = viewer.get("/tasks/", {"q": f"args.password:{SECRET}"}).text
-    assert "hidden as a secret" in page
+    assert "hidden as secrets" in page
     assert "db1" not in page
     assert "1 task" not in viewer.get("/tasks/", {"q": f"error:{SECRET}"}).text
     for kind in ("csv", "json"):
@@ -113,7 +113,7 @@ def test_who_may_operate_searches_what_is_stored(api: ApiClient, viewer: Client,
     ],
 )  # fmt: skip
 def test_an_argument_that_is_hidden_cannot_be_asked_for(q: str) -> None:
-    assert "only who may operate" in refusal(q)
+    assert "only users who may operate" in refusal(q)
     TaskFilter(q=q).page(unmasked=True)
 
 

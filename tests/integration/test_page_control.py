@@ -108,7 +108,7 @@ def test_one_worker_that_is_gone_offers_nothing_but_to_be_cleared(person: Client
     beat()
     assert "/clear/" not in text(person, f"/workers/{WORKER}/")
     refused = person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
-    assert "was heard of within 12 s" in refused
+    assert "sent a heartbeat within the last 12 s" in refused
     die(WORKER)
     page = text(person, f"/workers/{WORKER}/")
     assert f"/workers/{WORKER}/clear/" in page
@@ -123,7 +123,7 @@ def test_a_worker_whose_tasks_were_not_given_back_is_not_cleared(person: Client)
     beat()
     die(WORKER)
     stream.client().hset(TAKEN, "tag", instance())
-    assert "were not given back yet" in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
+    assert "have not been returned to their queues yet" in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
     assert WORKER in person.post("/clear-workers/", follow=True).content.decode()
     stream.client().hdel(TAKEN, "tag")
     assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()

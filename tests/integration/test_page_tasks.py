@@ -220,7 +220,7 @@ def test_an_order_stays_with_tabs_and_search_and_an_unknown_one_is_named(person:
     text = page(person, "?sort=-runtime&q=name:analyze*")
     assert '<input type="hidden" name="sort" value="-runtime">' in text
     assert "sort=-runtime&amp;status=SUCCESS" in text
-    assert "there is no order" in page(person, "?sort=colour")
+    assert "there is no sort order" in page(person, "?sort=colour")
 
 
 def test_a_sorted_page_takes_few_queries(person: Client, django_assert_max_num_queries: Any) -> None:

@@ -149,7 +149,7 @@ def test_the_words_say_which_rows_and_why() -> None:
     a_task(MONTH * 2)
     out = io.StringIO()
     call_command("prune", "--dry-run", stdout=out)
-    assert "1 tasks would be removed  (that ended before ZENITH_RETENTION_DAYS" in out.getvalue()
+    assert "1 tasks would be removed  (that ended more than ZENITH_RETENTION_DAYS ago" in out.getvalue()
 
 
 def test_nothing_to_remove_is_told_by_the_exit_status() -> None:

@@ -232,7 +232,7 @@ def test_an_edit_must_fit_every_task_that_gets_it() -> None:
 def test_positional_arguments_are_edited_for_one_letter_only() -> None:
     fail()
     fail()
-    with pytest.raises(InvalidDispatchError, match="one dead letter only"):
+    with pytest.raises(InvalidDispatchError, match="single dead letter only"):
         replay(Replay(which=ALL, args=["x"]), ANN)
 
 
@@ -349,7 +349,7 @@ def test_the_rest_stays_as_it_is_when_one_of_the_first(what: str) -> None:
         new_of(tasks[1]).delete()
     later(run)
     run = work(run)
-    assert (run.state, run.reason) == ("STOPPED", "1 of the first 2 did not succeed; the rest stays as it is.")
+    assert (run.state, run.reason) == ("STOPPED", "1 of the first 2 did not succeed; the rest was not replayed.")
     assert states()[:4] == ["REPLAYED", "REPLAYED", "OPEN", "OPEN"]
     later(run)
     assert work(run).replayed == 2

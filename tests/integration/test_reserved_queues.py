@@ -134,7 +134,7 @@ def test_the_relay_sends_the_others_and_what_waits_for_the_queue_once_it_can_be_
 
 def test_the_reconciler_does_not_take_tasks_of_the_queue_for_lost(broken: str) -> None:
     stream.ensure_group()
-    assert LostTaskSearch().look() == []
+    assert LostTaskSearch().run_once() == []
     assert read_all_of(broken) == (None, [], 0)
 
 

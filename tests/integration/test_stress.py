@@ -109,7 +109,7 @@ def test_what_the_server_refuses_is_counted_with_its_reason(run: Run) -> None:
     assert done.returncode == 1
     ((reason, count),) = told["errors"].items()
     assert count == 3
-    assert reason.startswith("422 /task: no task is called 'no_such_task'")
+    assert reason.startswith("422 /task: there is no task 'no_such_task'")
 
 
 @pytest.mark.parametrize(

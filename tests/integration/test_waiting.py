@@ -55,7 +55,7 @@ def test_a_queue_that_was_fast_until_a_long_task_came_is_slow() -> None:
     worker()
     at_worker("analyze_text", Status.STARTED, started=0)
     *_, last = queued(count=10)
-    assert explain_status(last) == "It waits behind 9 others in the queue slow, about 61 s."
+    assert explain_status(last) == "Waiting behind 9 others in the queue slow. Expected to start in about 61 s."
 
 
 def test_what_workers_have_reserved_is_before_it_and_their_slots_share_it() -> None:
@@ -64,14 +64,14 @@ def test_what_workers_have_reserved_is_before_it_and_their_slots_share_it() -> N
     for _ in range(2):
         at_worker("drill_sleep", Status.RECEIVED)
     *_, last = queued(count=7)
-    assert explain_status(last) == "It waits behind 6 others in the queue slow, about 4 min."
+    assert explain_status(last) == "Waiting behind 6 others in the queue slow. Expected to start in about 4 min."
 
 
 def test_of_a_kind_that_has_not_ended_lately_nobody_says_how_long_it_takes() -> None:
     ran("drill_sleep", 60.0, minutes_ago=90)
     worker()
     *_, last = queued(count=3)
-    assert explain_status(last) == "It waits behind 2 others in the queue slow."
+    assert explain_status(last) == "Waiting behind 2 others in the queue slow."
 
 
 def test_what_runs_for_longer_than_usual_makes_it_a_lower_bound() -> None:
@@ -79,7 +79,7 @@ def test_what_runs_for_longer_than_usual_makes_it_a_lower_bound() -> None:
     worker()
     at_worker("drill_sleep", Status.STARTED, started=300)
     [task] = queued()
-    assert explain_status(task) == "It is the next in the queue slow; every worker there is busy, at least 5 min."
+    assert explain_status(task) == "Next in the queue slow; all its workers are busy. Expected to start in at least 5 min."
 
 
 def test_what_is_before_it_is_counted_also_where_there_are_too_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_what_is_before_it_is_counted_also_where_there_are_too_many_names(monkey
     ran("drill_sleep", 60.0)
     worker()
     *_, last = queued(count=4)
-    assert explain_status(last) == "It waits behind 3 others in the queue slow."
+    assert explain_status(last) == "Waiting behind 3 others in the queue slow."
 
 
 def test_other_queues_and_later_tasks_are_not_before_it() -> None:
@@ -95,4 +95,4 @@ def test_other_queues_and_later_tasks_are_not_before_it() -> None:
     worker()
     first, second, *_ = queued(count=5)
     Task.objects.filter(id=first.id).update(queue="other")
-    assert explain_status(second) == "It is the next in the queue slow; every worker there is busy."
+    assert explain_status(second) == "Next in the queue slow; all its workers are busy."

@@ -382,16 +382,16 @@ def test_a_task_in_a_worker_that_is_told_to_stop_ends_first(stack: Stack, tmp_pa
 def test_tasks_that_wait_in_a_workers_memory_are_named_where_they_keep_others_waiting(stack: Stack) -> None:
     worker = stack.worker("held@tests", "-Q", "held", concurrency=1)
     later = [call("sample.echo", queue="held", countdown=3600) for _ in range(12)]
-    says(later[0], "held@tests has it, and holds it until its time: whoever sent it gave it an ETA or a countdown.")
+    says(later[0], "held@tests holds it until it is due: it was sent with an ETA or a countdown.")
 
     current_app.control.rate_limit("sample.echo", "1/h", destination=["held@tests"], reply=True, timeout=20)
     ended(call("sample.echo", queue="held"))
     reserved = call("sample.echo", queue="held")
-    says(reserved, "held@tests has it; 1 of its kind waits there for its rate limit of 1/h.")
+    says(reserved, "held@tests holds it; 1 of its kind waits there for its rate limit of 1/h.")
     (behind,) = run("drill_sleep", data=0.01, queue="held")
     says(
         behind,
-        "held@tests has 1 free slot, but takes no more messages than the 13 that it holds:"
+        "held@tests has 1 free slot, but takes no more messages while it holds 13:"
         " 1 of sample.echo waits there for its rate limit of 1/h.",
     )
     cancel([UUID(id_) for id_ in (*later, reserved, behind)], by="the test")

@@ -22,6 +22,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} m" if minutes else f"{hours} h"
 
 
+def rough_duration(seconds: float) -> str:
+    """Write a number of seconds in one unit, as 250 ms, 12 s, 5 min, 3 h or 4 d."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for size, unit, limit in ((1, "s", 120), (60, "min", 7200), (3600, "h", 172_800)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
 def size(number: int | None) -> str:
     """Write a number of bytes as 214 MB."""
     if number is None:
