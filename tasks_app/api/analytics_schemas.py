@@ -115,7 +115,7 @@ class HeatRowAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: HeatRow) -> "HeatRowAnswer":
-        """Return the answer for one row."""
+        """Return the response for one row."""
         day = row.day if isinstance(row.day, date) else None
         weekday = day.isoweekday() if day else row.day
         return cls.model_construct(day=day, weekday=weekday, finished=row.finished, failed=row.failed)
@@ -140,7 +140,7 @@ class LoadPointAnswer(BaseModel):
 
     @classmethod
     def of(cls, point: LoadPoint) -> "LoadPointAnswer":
-        """Return the answer for one step."""
+        """Return the response for one step."""
         return cls.model_construct(
             at=point.at, success_rate=point.success_rate, workers=point.workers, slots=point.slots, busy=point.busy,
             load=point.load,

@@ -36,7 +36,7 @@ class BatchAnswer(BaseModel):
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
-        """Return the answer for a batch."""
+        """Return the response for a batch."""
         return cls.model_construct(**_members(progress))
 
 
@@ -50,7 +50,7 @@ class BatchDetailAnswer(BatchAnswer):
 
     @classmethod
     def of_detail(cls, detail: BatchDetail) -> Self:
-        """Return the answer for a batch."""
+        """Return the response for a batch."""
         return cls.model_construct(**_members(detail.progress), finished_at=detail.finished_at, eta=detail.eta)
 
 

@@ -28,7 +28,7 @@ class TaskKindAnswer(BaseModel):
 
     @classmethod
     def of(cls, entry: CatalogEntry) -> "TaskKindAnswer":
-        """Return the answer for an entry."""
+        """Return the response for an entry."""
         return cls.model_construct(
             name=entry.name, description=entry.description, queue=queue_of(entry.name), max_retries=entry.max_retries,
             drill=entry.drill, first_argument=entry.first_argument, arguments=entry.arguments_schema,

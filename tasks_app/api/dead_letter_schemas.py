@@ -110,7 +110,7 @@ class RunAnswer(BaseModel):
 
     @classmethod
     def of(cls, run: ReplayRun) -> "RunAnswer":
-        """Return the answer for a run."""
+        """Return the response for a run."""
         return cls.model_construct(
             run_id=run.id, state=RunState(run.state), reason=run.reason, total=run.total,
             replayed=run.replayed, first=run.first, rate=run.rate, created_at=run.created_at,
@@ -135,7 +135,7 @@ class ReplayAnswer(BaseModel):
 
     @classmethod
     def of(cls, result: Replayed) -> "ReplayAnswer":
-        """Return the answer for a replay."""
+        """Return the response for a replay."""
         return cls(
             replayed=len(result.done),
             passed_over=result.passed_over,
@@ -159,7 +159,7 @@ class GroupAnswer(BaseModel):
 
     @classmethod
     def of(cls, group: Group) -> "GroupAnswer":
-        """Return the answer for a group."""
+        """Return the response for a group."""
         return cls.model_construct(
             group=group.fingerprint, task_type=group.task_name, error_type=group.error_type, message=group.message,
             frame=group.frame, count=group.count, open=group.open, first_at=group.first_at, last_at=group.last_at,

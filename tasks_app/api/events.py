@@ -32,7 +32,7 @@ class EventAnswer(BaseModel):
 
     @classmethod
     def of(cls, event: TaskEvent) -> "EventAnswer":
-        """Return the answer for an event."""
+        """Return the response for an event."""
         return cls.model_construct(
             id=event.id, task_id=event.task.celery_id, task_type=event.task.name, queue=event.task.queue,
             status=Status(event.status), attempt=event.attempt, worker=event.worker or None, at=event.at,
@@ -50,7 +50,7 @@ class EventsAnswer(BaseModel):
 
     @classmethod
     def of(cls, page: EventPage) -> "EventsAnswer":
-        """Return the answer for a page."""
+        """Return the response for a page."""
         events = [EventAnswer.of(event) for event in page.events]
         return cls.model_construct(events=events, after=page.after, before=page.before, more=page.more)
 

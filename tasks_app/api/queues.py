@@ -68,7 +68,7 @@ class QueueAnswer(BaseModel):
 
     @classmethod
     def of(cls, view: QueueView) -> "QueueAnswer":
-        """Return the answer for a queue."""
+        """Return the response for a queue."""
         now, pause = view.now, view.pause
         return cls.model_construct(
             name=view.name, depth=now.depth, unreadable=now.unreadable, unacknowledged=now.unacknowledged, held=view.held,
@@ -94,7 +94,7 @@ class MessageAnswer(BaseModel):
 
     @classmethod
     def of(cls, message: BrokerMessage, worker: str | None = None) -> "MessageAnswer":
-        """Return the answer for a message."""
+        """Return the response for a message."""
         return cls.model_construct(
             task_id=message.task_id, task_type=message.task_name, priority=message.priority,
             redelivered=message.redelivered, position=message.position, worker=worker,
@@ -131,7 +131,7 @@ class DepthPointAnswer(BaseModel):
 
     @classmethod
     def of(cls, point: DepthPoint) -> "DepthPointAnswer":
-        """Return the answer for one step."""
+        """Return the response for one step."""
         return cls.model_construct(
             at=point.at, depth=point.depth, unacknowledged=point.unacknowledged, oldest_seconds=point.oldest_seconds
         )
