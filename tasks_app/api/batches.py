@@ -65,11 +65,11 @@ def _members(progress: Progress) -> dict[str, Any]:
 @router.get(
     "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=link_header()
 )
-def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[BatchFilter]) -> list[BatchAnswer]:
+def list_batches(request: HttpRequest, response: HttpResponse, query: Query[BatchFilter]) -> list[BatchAnswer]:
     """Return one page of batches with their progress. The header `Link: <…>; rel="next"` points to the next page, if any."""
     authorize(request, VIEW)
     refuse_unknown(request, BatchFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [BatchAnswer.of(progress) for progress in page.batches]
 

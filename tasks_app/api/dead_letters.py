@@ -34,21 +34,21 @@ router = Router(tags=["dead letters"])
 
 
 @router.get("", response=list[DeadLetterAnswer], summary="List dead letters, newest first", operation_id="list_dead_letters")
-def list_letters(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
+def list_letters(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
     """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any."""
     authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [DeadLetterAnswer.of(item) for item in page.letters]
 
 
 @router.get("/groups", response=list[GroupAnswer], summary="List groups of dead letters", operation_id="list_dead_letter_groups")
-def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[GroupAnswer]:
+def list_groups(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[GroupAnswer]:
     """Return one page of groups with the number of dead letters that match; the group with the newest failure comes first."""
     authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
-    page = chosen.groups()
+    page = query.groups()
     link_next(request, response, page.following)
     return [GroupAnswer.of(group) for group in page.groups]
 

@@ -56,11 +56,11 @@ class EventsAnswer(BaseModel):
 
 
 @router.get("", response=EventsAnswer, summary="List events", operation_id="list_events")
-def list_events(request: HttpRequest, chosen: Query[EventFilter]) -> EventsAnswer:
+def list_events(request: HttpRequest, query: Query[EventFilter]) -> EventsAnswer:
     """Return the newest events, the events after an id (none is ever missed), or the events before an id.
 
     With filters a page searches at most 20,000 events, so it may be short: continue while `more` is true.
     """
     authorize(request, VIEW)
     refuse_unknown(request, EventFilter)
-    return EventsAnswer.of(chosen.page())
+    return EventsAnswer.of(query.page())

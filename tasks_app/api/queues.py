@@ -175,38 +175,38 @@ class PurgeAnswer(BaseModel):
 
 
 @router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=link_header())
-def list_queues(request: HttpRequest, response: HttpResponse, chosen: Query[QueueFilter]) -> list[QueueAnswer]:
+def list_queues(request: HttpRequest, response: HttpResponse, query: Query[QueueFilter]) -> list[QueueAnswer]:
     """Return one page of queues, by name: those with consumers, with waiting tasks, paused, or used within the last hour.
 
     The header `Link: <…>; rel="next"` points to the next page, if any.
     """
     authorize(request, VIEW)
     refuse_unknown(request, QueueFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [QueueAnswer.of(view) for view in page.queues]
 
 
 @router.get("/{name:name}/messages", response=MessagesAnswer, summary="List a queue's messages", operation_id="peek_queue")
-def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesAnswer:
+def peek(request: HttpRequest, name: str, query: Query[PeekQuery]) -> MessagesAnswer:
     """Return the messages that are next, and those that workers hold. No message is removed."""
     authorize(request, VIEW)
     refuse_unknown(request, PeekQuery)
     control.refuse_reserved(_checked(name))
     return MessagesAnswer.model_construct(
-        waiting=[MessageAnswer.of(message) for message in queues.peek(name, chosen.limit)],
-        unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, chosen.limit)],
+        waiting=[MessageAnswer.of(message) for message in queues.peek(name, query.limit)],
+        unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, query.limit)],
     )
 
 
 @router.get(
     "/{name:name}/history", response=HistoryAnswer, summary="Show a queue's depth over time", operation_id="queue_history"
 )
-def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> HistoryAnswer:
+def history(request: HttpRequest, name: str, query: Query[SteppedWindow]) -> HistoryAnswer:
     """Return the depth, the unacknowledged messages and the age of the oldest task for each step of a window."""
     authorize(request, VIEW)
     refuse_unknown(request, SteppedWindow)
-    span = chosen.span()
+    span = query.span()
     points = [DepthPointAnswer.of(point) for point in queues.history(_checked(name), span)]
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 

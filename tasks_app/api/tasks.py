@@ -59,14 +59,14 @@ def trigger(
     summary="List tasks, newest first",
     operation_id="list_tasks",
 )
-def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskAnswer]:
+def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFilter]) -> list[TaskAnswer]:
     """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any.
 
     Long values are cut to their beginning; `cut` names them.
     """
     caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page(unmasked=caller.may(OPERATE))
+    page = query.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskAnswer.of(item) for item in page.tasks]
 

@@ -72,7 +72,7 @@ def dispatch_tasks(
     operation_id="search_tasks",
     openapi_extra=link_header(),
 )
-def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskSummary]:
+def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFilter]) -> list[TaskSummary]:
     """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any.
 
     A search that no index supports scans a limited number of tasks per page. Such a page may be short or even
@@ -81,7 +81,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     """
     caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page(unmasked=caller.may(OPERATE))
+    page = query.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskSummary.of(item) for item in page.tasks]
 
