@@ -19,7 +19,7 @@ from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heatmap import heatmap
 from tasks_app.web.outcome_charts import MEASURES
-from tasks_app.web.ranges import LABELS, Range, asked_range
+from tasks_app.web.ranges import LABELS, Range, requested_range
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
@@ -88,7 +88,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     which = Which(*(request.GET.get(name, "")[:200].replace("\0", "") for name in ("task", "queue")))
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
-    shown = asked_range(request, list(LABELS), Preset.H24, kept)
+    shown = requested_range(request, list(LABELS), Preset.H24, kept)
     if kind := wanted(request):
         return _file(kind, request.GET.get("list", ""), shown, which, order)
     known = watermarks()

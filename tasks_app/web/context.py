@@ -14,7 +14,7 @@ from tasks_app.queries.counters import counts
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
-from tasks_app.web.ranges import asked_range
+from tasks_app.web.ranges import requested_range
 from zenith_worker.wire.heartbeat import read_all
 
 STREAM_LENGTH: Final = 25
@@ -38,7 +38,7 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
 
 def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     """Return what came of the time that the address names, and the newest dead letters by error."""
-    shown = asked_range(request, PRESETS, Preset.H1, {})
+    shown = requested_range(request, PRESETS, Preset.H1, {})
     points = figures.series(shown.span, Which())
     load = figures.load(shown.span, {int(at.timestamp()): totals for at, totals in points})
     total = figures.summed(points)
