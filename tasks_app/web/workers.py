@@ -189,7 +189,7 @@ def clear(request: HttpRequest, name: str) -> HttpResponse:
             messages.success(request, f"{name} was cleared.")
         return answer(request, reverse("tasks:workers"), leave=True)
     return confirm(
-        request, title="Clear this worker?", sentence=f"{name} is removed from the list. Its next heartbeat would bring it back.",
+        request, title="Clear this worker?", sentence=f"{name} will be removed from the list. Its next heartbeat would bring it back.",
         action=reverse("tasks:clear_worker", args=[name]), button="Clear", back="tasks:workers",
     )  # fmt: skip
 
@@ -207,7 +207,8 @@ def clear_all(request: HttpRequest) -> HttpResponse:
         return answer(request, "tasks:workers")
     count = _workers(sum(view.beat.dead for view in queries.workers()))
     return confirm(
-        request, title="Clear workers that are gone?", sentence=f"{count} removed from the list. A new heartbeat would bring one back.",
+        request, title="Clear workers that are gone?",
+        sentence=f"{count} will be removed from the list. A new heartbeat would bring one back.",
         action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",
     )  # fmt: skip
 
