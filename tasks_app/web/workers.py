@@ -189,7 +189,8 @@ def clear(request: HttpRequest, name: str) -> HttpResponse:
             messages.success(request, f"{name} was cleared.")
         return answer(request, reverse("tasks:workers"), leave=True)
     return confirm(
-        request, title="Clear this worker?", sentence=f"{name} will be removed from the list. Its next heartbeat would bring it back.",
+        request, title="Clear this worker?",
+        sentence=f"{name} will be removed from the list. Its next heartbeat would bring it back.",
         action=reverse("tasks:clear_worker", args=[name]), button="Clear", back="tasks:workers",
     )  # fmt: skip
 
