@@ -128,7 +128,7 @@ def _charts(period: Range, points: list[_Point]) -> list[Chart]:
         outcome_charts.throughput(period.span, points),
         outcome_charts.efficiency(period.span, load),
         outcome_charts.runtimes(period.span, points),
-        outcome_charts.waits(period.span, points),
+        outcome_charts.waiting_times(period.span, points),
     ]
 
 
@@ -146,7 +146,7 @@ def _comparison(
         totals = figures.series_of(period.span, which, by=group, names=names, histograms=timed, known=marks) if names else {}
     length = period.span.until - period.span.since
     return {
-        "compared": outcome_charts.compared(period.span, totals, MEASURES[series]),
+        "compared": outcome_charts.comparison(period.span, totals, MEASURES[series]),
         "hidden": {name: period.pairs(*without) for name, without in HIDDEN.items()},
         "measures": [(name, measure.label, name == series) for name, measure in MEASURES.items()],
         "groups": [(name, label, name == group) for name, label in GROUPS.items()],

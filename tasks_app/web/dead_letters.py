@@ -13,7 +13,7 @@ from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.cursor import with_event_cursor
-from tasks_app.web.traceback_view import read
+from tasks_app.web.traceback_view import parse_traceback
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, wanted
 from zenith_site.common.pages import render_page
@@ -85,7 +85,7 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     context = {
         "group": matches[0],
         "letters": page.letters,
-        "traceback": read(dead_letters.newest_traceback(fingerprint)),
+        "traceback": parse_traceback(dead_letters.newest_traceback(fingerprint)),
         "outcomes": dead_letters.outcomes([fingerprint])[fingerprint],
         "tabs": _tabs(letter_filter, letter_filter.state_counts()),
         "chosen": letter_filter,

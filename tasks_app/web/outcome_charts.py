@@ -39,7 +39,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }
 
 
-def measured(span: TimeWindow, totals: Sequence[Totals], measure: Measure) -> list[Value]:
+def measure_steps(span: TimeWindow, totals: Sequence[Totals], measure: Measure) -> list[Value]:
     """Return the values of a series, one for each step of the span."""
     return [measure.value(one, minutes) for one, minutes in zip(totals, _minutes(span), strict=True)]
 
@@ -48,8 +48,8 @@ def throughput(span: TimeWindow, points: Points) -> Chart:
     """Draw finished and failed tasks per minute."""
     totals = [one for _, one in points]
     lines = [
-        Series("Finished", "line-finished", measured(span, totals, MEASURES["finished"]), filled=True),
-        Series("Failed", "line-failure", measured(span, totals, MEASURES["failed"])),
+        Series("Finished", "line-finished", measure_steps(span, totals, MEASURES["finished"]), filled=True),
+        Series("Failed", "line-failure", measure_steps(span, totals, MEASURES["failed"])),
     ]
     return chart("throughput", "Throughput and failures", span, lines, Unit.RATE, note="per minute")
 
@@ -69,16 +69,16 @@ def runtimes(span: TimeWindow, points: Points) -> Chart:
     return chart("runtime", "Runtime", span, lines, Unit.SECONDS, note="of successes and failures")
 
 
-def waits(span: TimeWindow, points: Points) -> Chart:
+def waiting_times(span: TimeWindow, points: Points) -> Chart:
     """Draw percentiles of the times that tasks waited for a worker."""
     lines = [Series(label, style, [totals.waiting(share) for _, totals in points]) for label, style, share in PERCENTILES]
     return chart("waiting", "Waiting for a worker", span, lines, Unit.SECONDS, note="before the last attempt")
 
 
-def compared(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
+def comparison(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
     """Draw one measure for several tasks or queues, or for all together."""
     lines = [
-        Series(name or "(unknown)", f"line-{number}", measured(span, totals, measure))
+        Series(name or "(unknown)", f"line-{number}", measure_steps(span, totals, measure))
         for number, (name, totals) in enumerate(groups.items(), start=1)
     ]
     note = {Unit.RATE: "per minute", Unit.PERCENT: "percent", Unit.SECONDS: "time"}[measure.unit]

@@ -28,7 +28,7 @@ from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
-from tasks_app.web.traceback_view import TracebackView, read
+from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
@@ -194,7 +194,7 @@ def _runs(attempts: list[AttemptView]) -> list[AttemptCard]:
             runs.append(AttemptCard(attempt, None, same_as))
             continue
         left_out = len(attempt_of) >= MOST_TRACEBACKS and bool(attempt.traceback)
-        traceback = None if left_out else read(attempt.traceback)
+        traceback = None if left_out else parse_traceback(attempt.traceback)
         runs.append(AttemptCard(attempt, traceback, on_top=traceback is not None and not attempt_of, left_out=left_out))
         if traceback or left_out:
             attempt_of[attempt.traceback] = attempt.attempt

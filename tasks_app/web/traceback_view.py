@@ -60,7 +60,7 @@ class TracebackView:
     cut: bool = False
 
 
-def read(text: str, limit: int = SHOWN) -> TracebackView | None:
+def parse_traceback(text: str, limit: int = SHOWN) -> TracebackView | None:
     """Parse the last `limit` characters of a traceback without secrets; return None if it is blank."""
     if not text.strip():
         return None

@@ -149,7 +149,7 @@ COMMANDS: Final = {
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
+def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
     """Confirm a command (GET), and send it to a worker (POST)."""
     authorize(request, OPERATE)
     action = COMMANDS.get(command)
