@@ -1,11 +1,11 @@
-// Draws every chart of the page again with uPlot, as a story:
-// 1. The server has drawn it already, as SVG with a table; its numbers lie in `data-plot` of the chart's box.
-// 2. The mouse, or the arrow keys where the box has the focus, move a crosshair over all charts; the legends say the values.
-// 3. A time that is dragged over, or chosen by arrow keys with Shift and then Enter, goes into the page's own form of a time
-//    (`data-range`), which asks for it.
-// 4. A key of the legend takes its line out of the drawing and puts it back.
-// 5. When live.js has replaced a chart, the drawing moves into the new one and gets the new numbers: crosshair and keys stay as they
-//    were. Only other lines, another step or another theme make a new drawing.
+// Draws every chart of the page again with uPlot:
+// 1. The server has already drawn the chart, as SVG with a table; `data-plot` of the chart's box has its numbers.
+// 2. The mouse, or the arrow keys while the box has the focus, move a crosshair over all charts; the legends show the values.
+// 3. A period that is selected by dragging, or by Shift and arrow keys and then Enter, goes into the page's range form
+//    (`data-range`), which requests it.
+// 4. A key of the legend hides its line, and shows it again.
+// 5. When live.js has replaced a chart, the plot moves into the new box and gets the new numbers; its crosshair and hidden lines
+//    stay. Only a change of lines, step or theme makes a new plot.
 
 import { look } from "./chart-look.js";
 import { shown, step } from "./chart-units.js";
@@ -13,7 +13,7 @@ import { shown, step } from "./chart-units.js";
 const { uPlot } = window;
 const SHORTEST_DRAG = 6;
 
-// By the box's id: the drawing, its numbers (also as they stand in the page), and which lines are hidden.
+// By the box's id: the plot, its numbers (parsed, and as text), and the hidden lines.
 const drawn = new Map();
 let focused = "";
 
@@ -29,7 +29,7 @@ function columns({ first, step: seconds, series }) {
   return [series[0].values.map((_, index) => first + index * seconds), ...series.map(({ values }) => values)];
 }
 
-// --- What it says ---
+// --- Legends and announcements ---
 
 function say(plot, { unit, step: seconds }) {
   const card = cardOf(plot.root);
@@ -50,7 +50,7 @@ function speak(box) {
   document.dispatchEvent(new CustomEvent("zenith:announce", { detail: text }));
 }
 
-// --- What can be done with it ---
+// --- Selecting a period, hiding lines ---
 
 function fieldTime(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 16);
@@ -60,7 +60,7 @@ function mark(plot, left, width) {
   plot.setSelect({ left, width, top: 0, height: width ? plot.over.clientHeight : 0 }, false);
 }
 
-// From the start of one step to that of another, which is in it.
+// Requests a period that starts with one step and ends with another, both included.
 function ask(plot, from, until, seconds) {
   const form = document.querySelector("form[data-range]");
   mark(plot, 0, 0);
@@ -94,7 +94,7 @@ const MOVES = {
   End: (_, last) => last,
 };
 
-// `chosen` is the step at which the choice began; without one nothing is chosen.
+// `chosen` is the step at which the selection started; null means that nothing is selected.
 function choose(known, at) {
   const { plot } = known;
   known.chosen = at;
@@ -158,7 +158,7 @@ function begin(box, text, hidden) {
 function goOn(box, text, known) {
   const numbers = JSON.parse(text);
   Object.assign(known, { numbers, text });
-  // Its steps have moved on.
+  // The steps have moved, so the selection would be another period.
   if (known.chosen !== null) choose(known, null);
   box.append(known.plot.root);
   known.plot.setData(columns(numbers));
@@ -191,7 +191,7 @@ function invite(box) {
   });
   box.tabIndex = 0;
   box.role = "group";
-  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step, with Shift they choose a time, Enter shows it`;
+  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}. Arrow keys read the values step by step, Shift and arrow keys select a period, Enter shows it`;
   if (focused === box.id && document.activeElement === document.body) box.focus({ preventScroll: true });
   resized.observe(box);
 }
@@ -223,7 +223,7 @@ const resized = new ResizeObserver((boxes) => {
 document.addEventListener("zenith:swapped", drawAll);
 document.addEventListener("zenith:theme", drawAnew);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
-// The scales are written with the page's own type, which may come later than this script.
+// The scales use the page's own font, which may load after this script.
 document.fonts.ready.then(() => {
   for (const { plot } of drawn.values()) plot.redraw(false, true);
 });
