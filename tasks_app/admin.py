@@ -17,7 +17,7 @@ from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePaus
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
-from zenith_site.common.callers import OPERATE, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, audit_details, authorize, known_caller
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import shorten
 
@@ -101,7 +101,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay the selected dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         """Dispatch a new task in place of each; letters already replayed or discarded stay as they are."""
-        result = replay(Replay(which=_selection(letters)), _origin(authorize(request, OPERATE)))
+        result = replay(Replay(which=_selection(letters)), Origin.of(authorize(request, OPERATE), "page"))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
@@ -109,7 +109,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Discard the selected dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         """Discard the open ones; their tasks stay as they are."""
-        count = discard(_selection(letters), "", _origin(authorize(request, OPERATE)))
+        count = discard(_selection(letters), "", Origin.of(authorize(request, OPERATE), "page"))
         audit_details(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
@@ -151,7 +151,3 @@ class GroupResultAdmin(ReadOnlyAdmin):
 
 def _selection(letters: QuerySet[DeadLetter]) -> Selection:
     return Selection(task_ids=tuple(letters.values_list("task_id", flat=True)))
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)

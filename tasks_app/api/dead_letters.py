@@ -25,7 +25,7 @@ from tasks_app.models import ReplayRun
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
@@ -69,7 +69,7 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
         admit_trigger(request, caller)
 
     def act() -> ReplayAnswer:
-        result = replaying.replay(body.to_replay(), _origin(caller))
+        result = replaying.replay(body.to_replay(), Origin.of(caller, "api"))
         audit_details(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
         if body.ids and not result.done and result.run is None:
             raise StateConflictError("All of these were already replayed or discarded; `forced` replays them anyway.")
@@ -89,7 +89,7 @@ def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
     """Discard open dead letters, with an optional note. Their tasks and errors stay."""
     caller = known_caller(request)
     _refuse_unknown_ids(body)
-    discarded = replaying.discard(body.selection(), body.note, _origin(caller))
+    discarded = replaying.discard(body.selection(), body.note, Origin.of(caller, "api"))
     audit_details(request, discarded=discarded)
     if body.ids and not discarded:
         raise StateConflictError("All of these were already replayed or discarded.")
@@ -114,7 +114,7 @@ def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """Stop the run early. Tasks that it has already dispatched continue."""
     caller = known_caller(request)
     run = _run(run_id)
-    if not replaying.stop_run(run.id, _origin(caller)):
+    if not replaying.stop_run(run.id, Origin.of(caller, "api")):
         raise StateConflictError("This run has already ended.")
     run.refresh_from_db()
     return RunAnswer.of(run)
@@ -136,10 +136,6 @@ def _refuse_unknown_ids(body: Choice) -> None:
     unknown = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known_ids]
     if unknown:
         raise InvalidInputError(*(Problem(f"/ids/{index}", "no task with this id has a dead letter") for index in unknown))
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
 
 
 def _run(run_id: str) -> ReplayRun:

@@ -40,12 +40,7 @@ def trigger(
     admit_trigger(request, caller)
     batch = dispatch(
         (body or TriggerRequest()).to_dispatch(),
-        Origin(
-            source="api",
-            sent_by=caller.name,
-            user_id=caller.user.pk,
-            idempotency_key=idempotency_key,
-        ),
+        Origin.of(caller, "api", idempotency_key=idempotency_key),
     )
     audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
     if batch.repeated:

@@ -31,7 +31,7 @@ from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotent import IdempotencyKey, answer_once
 from zenith_site.common.openapi import link_header, problem_responses
@@ -57,7 +57,7 @@ def dispatch_tasks(
     dispatches = [item.to_dispatch() for item in body.dispatches]
 
     def act() -> DispatchAnswer:
-        batches = dispatch_many(dispatches, _origin(caller))
+        batches = dispatch_many(dispatches, Origin.of(caller, "api"))
         audit_details(request, dispatches=len(dispatches), tasks=sum(len(batch.ids) for batch in batches))
         return DispatchAnswer.of(batches)
 
@@ -137,7 +137,7 @@ def retry_task(
     key = _task(task_id).id
 
     def act() -> RetryAnswer:
-        new_id = run_again(key, _origin(caller), forced=options.forced)
+        new_id = run_again(key, Origin.of(caller, "api"), forced=options.forced)
         if new_id is None:
             raise _unknown(task_id)
         audit_details(request, task=str(key), sent=str(new_id))
@@ -193,10 +193,6 @@ def _matching(body: CancelMany) -> tuple[list[UUID], bool]:
         return [], False
     ids = body.filter.to_filter().open_ids(MAX_CANCELLED + 1)
     return ids[:MAX_CANCELLED], len(ids) > MAX_CANCELLED
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
 
 
 def _detail(task_id: str) -> TaskDetailAnswer:

@@ -29,6 +29,7 @@ from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app
+from zenith_site.common.callers import Caller
 from zenith_site.common.errors import Problem
 from zenith_site.common.once import request_digest, scoped_key
 from zenith_worker.wire import correlation, extras, spans
@@ -77,6 +78,11 @@ class Origin:
     sent_by: str = ""
     user_id: int | None = None
     idempotency_key: str | None = None
+
+    @classmethod
+    def of(cls, caller: Caller, source: str, *, idempotency_key: str | None = None) -> "Origin":
+        """Return the origin of what a caller dispatches through `source`."""
+        return cls(source=source, sent_by=caller.name, user_id=caller.user.pk, idempotency_key=idempotency_key)
 
 
 @dataclass(frozen=True)

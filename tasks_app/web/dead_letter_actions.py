@@ -16,7 +16,7 @@ from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, dis
 from tasks_app.models import DeadLetter, ReplayRun
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
-from zenith_site.common.callers import OPERATE, Caller, audit_details, authorize
+from zenith_site.common.callers import OPERATE, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ObjectField, add_problems
 from zenith_site.common.pages import answer, ask
@@ -69,7 +69,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
         try:
             # Each group has its own cause, so `first` applies to each. If one group cannot be replayed this way, none is.
             with transaction.atomic():
-                results = [replay(Replay(which=selection, **options), _origin(caller)) for selection in selections]
+                results = [replay(Replay(which=selection, **options), Origin.of(caller, "page")) for selection in selections]
         except InvalidInputError as error:
             add_problems(form, error)
         else:
@@ -90,7 +90,7 @@ def discard_letters(request: HttpRequest) -> HttpResponse:
     form = DiscardForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
-            count = sum(discard(selection, form.cleaned_data["note"], _origin(caller)) for selection in selections)
+            count = sum(discard(selection, form.cleaned_data["note"], Origin.of(caller, "page")) for selection in selections)
         audit_details(request, discarded=count)
         messages.success(request, f"{count:,} discarded.")
         return answer(request, "tasks:dead_letters")
@@ -102,7 +102,7 @@ def discard_letters(request: HttpRequest) -> HttpResponse:
 def stop(request: HttpRequest, run_id: UUID) -> HttpResponse:
     """Stop a replay run."""
     caller = authorize(request, OPERATE)
-    if stop_run(run_id, _origin(caller)):
+    if stop_run(run_id, Origin.of(caller, "page")):
         messages.success(request, "The replay stops. Tasks that it has dispatched continue.")
     else:
         messages.info(request, "This replay has already ended.")
@@ -157,7 +157,3 @@ def _selections(request: HttpRequest) -> list[Selection]:
         return [Selection(task_ids=[UUID(text) for text in parameters.getlist("id")])]
     except ValueError:
         raise Http404("That is not a task id.") from None
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)

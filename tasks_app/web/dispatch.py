@@ -125,7 +125,7 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
                 context["preview"] = json.dumps(body, indent=2, ensure_ascii=False)
             else:
                 limits.count_trigger(caller)
-                batch = dispatch(new_dispatch, Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+                batch = dispatch(new_dispatch, Origin.of(caller, "page"))
                 audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
                 messages.success(request, f"{len(batch.ids):,} tasks dispatched." if len(batch.ids) > 1 else "Task dispatched.")
                 target = (

@@ -241,10 +241,6 @@ def _dead_ids(task_filter: TaskFilter, most: int) -> list[UUID]:
     return [id_ for id_ in failed if id_ in dead]
 
 
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)
-
-
 def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
     result = cancel(sorted(ids), by=caller.name, force=force)
     running = f" {result.running:,} {'being stopped' if force else 'still running'}." if result.running else ""
@@ -252,7 +248,7 @@ def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
 
 
 def _run_again(ids: Sequence[UUID], caller: Caller) -> str:
-    origin, sent = _origin(caller), 0
+    origin, sent = Origin.of(caller, "page"), 0
     for id_ in reversed(ids):
         try:
             sent += run_again(id_, origin) is not None
@@ -264,7 +260,7 @@ def _run_again(ids: Sequence[UUID], caller: Caller) -> str:
 
 
 def _discard(ids: Sequence[UUID], caller: Caller) -> str:
-    return f"{discard(Selection(task_ids=tuple(ids)), '', _origin(caller)):,} dead letters discarded."
+    return f"{discard(Selection(task_ids=tuple(ids)), '', Origin.of(caller, 'page')):,} dead letters discarded."
 
 
 VERBS: Final = {

@@ -38,7 +38,7 @@ def run(request: HttpRequest) -> HttpResponse:
         refuse(request, str(error), HTTPStatus.TOO_MANY_REQUESTS)
         messages.info(request, rate_limit_message(error))
         return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
-    batch = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
+    batch = dispatch(Dispatch(), Origin.of(caller, "page"))
     audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
     messages.success(request, f"{len(batch.ids)} tasks dispatched.")
     return answer(request, "tasks:overview")
