@@ -9,10 +9,11 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.models import Task
 from tasks_app.queries.tasks import TaskWithResult
 from zenith_worker.wire.ids import key_meant
+from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
 
 
@@ -38,8 +39,8 @@ def _moment(value: Any) -> Any:
 
 #: A time with its zone, for strict models.
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
-#: The documented bounds of a queue's name; dispatch/create.py checks them.
-QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUEUE, "pattern": "^[ -~]+$"}
+#: The documented bounds of a queue's name; `why_malformed` checks them.
+QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_NAME, "pattern": "^[ -~]+$"}
 
 
 _SECONDS: dict[str, Any] = {"minimum": 1, "maximum": MAX_TIME_LIMIT}

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.api.schemas import TaskId
+from tasks_app.api.schemas import QUEUE, TaskId
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, CommandReply
 from tasks_app.errors import WorkerUnknownError
@@ -128,7 +128,7 @@ class QueueRequest(_Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"queue": "reports"}]})
 
-    queue: str = Field(json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": "^[ -~]+$"})
+    queue: str = Field(json_schema_extra=QUEUE)
 
 
 class TimeLimitRequest(_Body):

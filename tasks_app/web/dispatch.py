@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Task
 from tasks_app.queries.tasks import named
@@ -29,6 +29,7 @@ from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
 from zenith_site.common.pages import answer, render_page
 from zenith_site.common.previews import EDITED, shorten
+from zenith_worker.wire.queue_names import MAX_NAME
 
 #: Characters that are read from an uploaded file; longer files are for the command line.
 MAX_FILE: Final = 1_000_000
@@ -69,7 +70,7 @@ class OptionsForm(forms.Form):
     count = forms.IntegerField(
         required=False, min_value=1, max_value=MAX_COUNT, label="Number of tasks", help_text="Leave empty for one."
     )
-    queue = forms.CharField(required=False, max_length=MAX_QUEUE, label="Queue", help_text="Leave empty to use Celery's routing.")
+    queue = forms.CharField(required=False, max_length=MAX_NAME, label="Queue", help_text="Leave empty to use Celery's routing.")
     priority = forms.IntegerField(
         required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
     )

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_app import worker_nodes
-from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
+from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
 from tasks_app.queries.arguments import Arguments, positional_names, preview
@@ -35,6 +35,7 @@ from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_site.common.previews import EDITED, ROW
+from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
 
 #: Different tracebacks that a task's page shows, newest first; for others it shows links.
@@ -81,7 +82,7 @@ class EditForm(forms.Form):
     """Changes to a scheduled task."""
 
     not_before = MomentField(label="Not before", help_text="In UTC. A time in the past sends the task now.")
-    queue = forms.CharField(max_length=MAX_QUEUE, label="Queue")
+    queue = forms.CharField(max_length=MAX_NAME, label="Queue")
     priority = forms.IntegerField(
         required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
     )

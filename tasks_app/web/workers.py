@@ -22,6 +22,7 @@ from zenith_site.common.downloads import download, wanted
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_worker.wire.queue_names import MAX_NAME
 
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),
@@ -88,7 +89,7 @@ class AutoscaleForm(forms.Form):
 class QueueForm(forms.Form):
     """The queue to start or to stop consuming."""
 
-    queue = forms.CharField(label="Queue", max_length=100)
+    queue = forms.CharField(label="Queue", max_length=MAX_NAME)
 
 
 class TimeLimitForm(forms.Form):
