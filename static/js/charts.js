@@ -14,7 +14,7 @@ const { uPlot } = window;
 const SHORTEST_DRAG = 6;
 
 // By the box's id: the plot, its numbers (parsed, and as text), and the hidden lines.
-const drawn = new Map();
+const drawings = new Map();
 let focused = "";
 
 function cardOf(box) {
@@ -80,7 +80,7 @@ function chooseDragged(plot, seconds) {
 }
 
 function toggle(key) {
-  const { plot, hidden } = drawn.get(cardOf(key).querySelector("[data-plot]").id);
+  const { plot, hidden } = drawings.get(cardOf(key).querySelector("[data-plot]").id);
   const number = Number(key.dataset.series);
   if (!hidden.delete(number)) hidden.add(number);
   plot.setSeries(number, { show: !hidden.has(number) });
@@ -95,17 +95,17 @@ const MOVES = {
 };
 
 // `chosen` is the step at which the selection started; null means that nothing is selected.
-function choose(known, at) {
-  const { plot } = known;
-  known.chosen = at;
+function choose(drawing, at) {
+  const { plot } = drawing;
+  drawing.chosen = at;
   if (at === null) return mark(plot, 0, 0);
   const [from, until] = [at, plot.cursor.idx].map((one) => plot.valToPos(plot.data[0][one], "x"));
   mark(plot, Math.min(from, until), Math.max(2, Math.abs(until - from)));
 }
 
-function leave(known) {
-  choose(known, null);
-  known.plot.setCursor({ left: -10, top: -10 }, true, true);
+function leave(drawing) {
+  choose(drawing, null);
+  drawing.plot.setCursor({ left: -10, top: -10 }, true, true);
 }
 
 function askForChosen({ plot, numbers, chosen }) {
@@ -113,22 +113,22 @@ function askForChosen({ plot, numbers, chosen }) {
   ask(plot, Math.min(...times), Math.max(...times), numbers.step);
 }
 
-function moveCrosshair(box, known, event) {
-  const { plot } = known;
+function moveCrosshair(box, drawing, event) {
+  const { plot } = drawing;
   const last = plot.data[0].length - 1;
   const before = plot.cursor.idx ?? null;
   const at = Math.min(last, Math.max(0, MOVES[event.key](before ?? last + 1, last)));
   plot.setCursor({ left: plot.valToPos(plot.data[0][at], "x"), top: 0 }, true, true);
-  choose(known, event.shiftKey ? (known.chosen ?? before ?? at) : null);
+  choose(drawing, event.shiftKey ? (drawing.chosen ?? before ?? at) : null);
   speak(box);
 }
 
 function press(box, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const known = drawn.get(box.id);
-  if (event.key === "Escape") leave(known);
-  else if (event.key in MOVES) moveCrosshair(box, known, event);
-  else if (event.key === "Enter" && known.chosen !== null) askForChosen(known);
+  const drawing = drawings.get(box.id);
+  if (event.key === "Escape") leave(drawing);
+  else if (event.key in MOVES) moveCrosshair(box, drawing, event);
+  else if (event.key === "Enter" && drawing.chosen !== null) askForChosen(drawing);
   else return;
   event.preventDefault();
 }
@@ -152,17 +152,17 @@ function begin(box, text, hidden) {
   const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => chooseDragged(plot, numbers.step)] };
   const plot = new uPlot({ ...look(box, swatches, numbers), hooks }, columns(numbers), box);
   for (const number of hidden) plot.setSeries(number, { show: false });
-  drawn.set(box.id, { plot, numbers, text, hidden, chosen: null });
+  drawings.set(box.id, { plot, numbers, text, hidden, chosen: null });
 }
 
-function goOn(box, text, known) {
+function moveInto(box, text, drawing) {
   const numbers = JSON.parse(text);
-  Object.assign(known, { numbers, text });
+  Object.assign(drawing, { numbers, text });
   // The steps have moved, so the selection would be another period.
-  if (known.chosen !== null) choose(known, null);
-  box.append(known.plot.root);
-  known.plot.setData(columns(numbers));
-  known.plot.syncRect(true);
+  if (drawing.chosen !== null) choose(drawing, null);
+  box.append(drawing.plot.root);
+  drawing.plot.setData(columns(numbers));
+  drawing.plot.syncRect(true);
 }
 
 function labels({ series }) {
@@ -170,22 +170,22 @@ function labels({ series }) {
 }
 
 function draw(box) {
-  const known = drawn.get(box.id);
+  const drawing = drawings.get(box.id);
   const text = box.dataset.plot;
-  if (known?.plot.root.parentElement !== box || known.text !== text) {
+  if (drawing?.plot.root.parentElement !== box || drawing.text !== text) {
     const numbers = JSON.parse(text);
-    const alike = known && labels(known.numbers) === labels(numbers);
-    if (alike && known.numbers.step === numbers.step) goOn(box, text, known);
+    const sameLines = drawing && labels(drawing.numbers) === labels(numbers);
+    if (sameLines && drawing.numbers.step === numbers.step) moveInto(box, text, drawing);
     else {
-      known?.plot.destroy();
-      begin(box, text, alike ? known.hidden : new Set());
+      drawing?.plot.destroy();
+      begin(box, text, sameLines ? drawing.hidden : new Set());
     }
   }
-  invite(box);
+  makeInteractive(box);
 }
 
-function invite(box) {
-  const { hidden } = drawn.get(box.id);
+function makeInteractive(box) {
+  const { hidden } = drawings.get(box.id);
   keysOf(box).forEach((key, index) => {
     key.ariaPressed = String(!hidden.has(index + 1));
   });
@@ -198,16 +198,16 @@ function invite(box) {
 
 function drawAll() {
   for (const box of document.querySelectorAll("[data-plot]")) draw(box);
-  for (const [id, { plot }] of drawn) {
+  for (const [id, { plot }] of drawings) {
     if (plot.root.isConnected) continue;
     plot.destroy();
-    drawn.delete(id);
+    drawings.delete(id);
   }
 }
 
-function drawAnew() {
+function redrawAll() {
   for (const box of document.querySelectorAll("[data-plot]")) {
-    const { plot, text, hidden } = drawn.get(box.id);
+    const { plot, text, hidden } = drawings.get(box.id);
     plot.destroy();
     begin(box, text, hidden);
   }
@@ -215,16 +215,16 @@ function drawAnew() {
 
 const resized = new ResizeObserver((boxes) => {
   for (const { target: box } of boxes) {
-    const { plot } = drawn.get(box.id) ?? {};
+    const { plot } = drawings.get(box.id) ?? {};
     if (plot?.root.parentElement === box) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
   }
 });
 
 document.addEventListener("zenith:swapped", drawAll);
-document.addEventListener("zenith:theme", drawAnew);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
+document.addEventListener("zenith:theme", redrawAll);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 // The scales use the page's own font, which may load after this script.
 document.fonts.ready.then(() => {
-  for (const { plot } of drawn.values()) plot.redraw(false, true);
+  for (const { plot } of drawings.values()) plot.redraw(false, true);
 });
 drawAll();

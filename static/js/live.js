@@ -23,7 +23,7 @@ const ownTopics = (new URL(body.dataset.socket, location.href).searchParams.get(
 
 const etags = new Map();
 const fetchedAt = new Map();
-const seen = new Map();
+const lastHtml = new Map();
 let missed = false;
 let pressed = false;
 
@@ -143,8 +143,8 @@ function parse(html) {
 
 function exchange(pairs) {
   for (const [old, fresh] of pairs) {
-    if (!old || !fresh || seen.get(fresh.id) === fresh.outerHTML) continue;
-    seen.set(fresh.id, fresh.outerHTML);
+    if (!old || !fresh || lastHtml.get(fresh.id) === fresh.outerHTML) continue;
+    lastHtml.set(fresh.id, fresh.outerHTML);
     fresh.removeAttribute("hx-swap-oob");
     replace(old, fresh);
   }
@@ -252,7 +252,7 @@ document.addEventListener("zenith:open", ({ detail }) => {
 // Shows the outcome of this page's own action without waiting for the socket. What htmx swaps in counts as new, too.
 document.addEventListener("zenith:changed", () => setTimeout(() => refetch(() => true)));
 document.addEventListener("htmx:oobAfterSwap", () => {
-  seen.clear();
+  lastHtml.clear();
   tell("zenith:swapped");
 });
 

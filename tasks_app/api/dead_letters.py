@@ -139,10 +139,10 @@ def _refuse_unknown_ids(body: Choice) -> None:
 
 
 def _run(run_id: str) -> ReplayRun:
-    return get_object_or_404(ReplayRun, pk=_key(run_id))
+    return get_object_or_404(ReplayRun, pk=_parse_id(run_id))
 
 
-def _key(text: str) -> UUID:
+def _parse_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:

@@ -250,10 +250,10 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
     if body and body.dry_run:
         waiting = control.count_waiting(queue)
         return PurgeAnswer(dry_run=True, revoked=waiting, running=0, messages_removed=0, remaining=waiting)
-    done = control.purge(queue, by=caller.name)
-    audit_details(request, revoked=done.revoked, messages_removed=done.removed)
+    result = control.purge(queue, by=caller.name)
+    audit_details(request, revoked=result.revoked, messages_removed=result.removed)
     return PurgeAnswer(
-        dry_run=False, revoked=done.revoked, running=done.running, messages_removed=done.removed, remaining=done.remaining
+        dry_run=False, revoked=result.revoked, running=result.running, messages_removed=result.removed, remaining=result.remaining
     )
 
 
