@@ -265,7 +265,7 @@ def _discard(ids: Sequence[UUID], caller: Caller) -> str:
 
 VERBS: Final = {
     "cancel": Verb(
-        "Cancel tasks?", "Cancel", "{} will not run. Tasks that are already running finish.",
+        "Cancel tasks?", "Cancel", "{} will not run. Tasks that are already running will finish.",
         MOST_CANCELLED, TaskFilter.open_ids, lambda ids: open_among(ids), _cancel,
     ),
     "stop": Verb(

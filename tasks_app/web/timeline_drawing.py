@@ -22,7 +22,7 @@ WORDS: Final = {
     Status.RECEIVED: "reserved by a worker",
     Status.STARTED: "running",
     Status.RETRY: "backing off",
-    Status.REPLACED: "replaced, waiting for what runs in its place",
+    Status.REPLACED: "replaced, waiting for its replacement",
 }
 
 

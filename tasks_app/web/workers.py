@@ -64,7 +64,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     authorize(request, VIEW)
     view = queries.find(name)
     if view is None:
-        raise Http404(f"There is no worker {name[:100]!r}. A worker that is gone is removed after five minutes.")
+        raise Http404(f"There is no worker {name[:100]!r}. A worker that is gone leaves the list after five minutes.")
     context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": worker_nodes.of_workers([name]).get(name)}
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 

@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     help = (
         "Remove finished tasks, dead letters, figures and other rows that are past their retention. "
-        "The engine does the same every hour. Rows go in chunks, so dispatching and recording continue meanwhile."
+        "The engine does the same every hour. Rows are removed in chunks, so dispatching and recording continue meanwhile."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
