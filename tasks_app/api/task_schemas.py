@@ -108,7 +108,7 @@ class EventAnswer(BaseModel):
 
 
 class RunOfTask(BaseModel):
-    """One run of a task by a worker. Lists hold the failed runs and the newest one."""
+    """One run of a task by a worker: a failed one, or the newest."""
 
     attempt: int = Field(description="The number of the attempt, from 1.")
     delivery: int = Field(description="How many times its message had been delivered before.")
