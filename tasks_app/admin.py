@@ -1,6 +1,6 @@
-"""The admin for tasks: to look, not to touch, since dispatch and recording are the only writers.
+"""The admin for tasks. It is read-only, since dispatch and recording are the only writers.
 
-What can be done here calls dispatch, as the pages and the API do.
+Its actions call dispatch, as the pages and the API do.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePaus
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
-from zenith_site.common.callers import OPERATE, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, audit_details, authorize, known_caller
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import shorten
 
@@ -31,7 +31,7 @@ class TaskAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "=name", "=worker")
 
     def hide_secrets(self, row: Any) -> None:
-        """Hide the arguments, too."""
+        """Mask secrets in the arguments, too."""
         super().hide_secrets(row)
         row.args, row.kwargs, _ = preview(row)
 
@@ -65,14 +65,14 @@ class MinuteRollupAdmin(ReadOnlyAdmin):
 
 @admin.register(QueuePause)
 class QueuePauseAdmin(ReadOnlyAdmin):
-    """Queues that are paused; resuming one takes more than removing a row."""
+    """Paused queues; resuming one takes more than removing its row."""
 
     list_display = ("queue", "paused_at", "paused_by", "note")
 
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnlyAdmin):
-    """Runs that went wrong, newest first."""
+    """Failed attempts, newest first."""
 
     list_display = ("task_id", "attempt", "outcome", "error_type", "worker", "finished_at")
     list_filter = ("outcome",)
@@ -82,47 +82,47 @@ class AttemptAdmin(ReadOnlyAdmin):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Tasks that gave up, newest first."""
+    """Dead letters, newest first."""
 
     list_display = ("task_id", "task_name", "error_type", "shown_message", "state", "created_at", "resolved_by")
     list_filter = ("state",)
     search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
     actions = ("replay_chosen", "discard_chosen")
 
-    @admin.display(description="message")  # sorted by it, the list would tell what is hidden in it
+    @admin.display(description="message")  # not sortable: the order would reveal the secrets that are masked in it
     def shown_message(self, letter: DeadLetter) -> str:
-        """The message without secrets."""
+        """Return the message without secrets."""
         return mask_text(letter.message)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may decide about dead letters: those who may step in."""
+        """Return whether the user may replay and discard dead letters."""
         return known_caller(request).may(OPERATE)
 
-    @admin.action(description="Replay the chosen dead letters", permissions=["operate"])
-    def replay_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
-        """Send new tasks in their place; those decided about before stay as they are."""
-        result = replay(Replay(which=_selection(chosen)), _origin(authorize(request, OPERATE)))
+    @admin.action(description="Replay the selected dead letters", permissions=["operate"])
+    def replay_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
+        """Dispatch a new task in place of each; letters already replayed or discarded stay as they are."""
+        result = replay(Replay(which=_selection(letters)), Origin.of(authorize(request, OPERATE), "page"))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
-        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} passed over.", messages.SUCCESS)
+        self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
 
-    @admin.action(description="Discard the chosen dead letters", permissions=["operate"])
-    def discard_chosen(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> None:
-        """Leave it at that."""
-        count = discard(_selection(chosen), "", _origin(authorize(request, OPERATE)))
+    @admin.action(description="Discard the selected dead letters", permissions=["operate"])
+    def discard_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
+        """Discard the open ones; their tasks stay as they are."""
+        count = discard(_selection(letters), "", Origin.of(authorize(request, OPERATE), "page"))
         audit_details(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 
 
 @admin.register(ReplayRun)
 class ReplayRunAdmin(ReadOnlyAdmin):
-    """Replays of many, newest first."""
+    """Replay runs, newest first."""
 
     list_display = ("id", "state", "replayed", "total", "first", "rate", "sent_by", "created_at", "reason")
     list_filter = ("state",)
 
     def hide_secrets(self, row: Any) -> None:
-        """Hide the arguments, too."""
+        """Mask secrets in the arguments, too."""
         super().hide_secrets(row)
         row.kwargs = mask(shorten(row.kwargs)[0])
 
@@ -132,7 +132,7 @@ admin.site.unregister(TaskResult)
 
 @admin.register(TaskResult)
 class MaskedTaskResultAdmin(ReadOnlyAdmin, TaskResultAdmin):
-    """django-celery-results' own page, to look only: what is hidden on it must not be saved, nor searched."""
+    """django-celery-results' own page, read-only: masked values must be neither saved nor searched."""
 
     search_fields = ("=task_id", "=task_name")
 
@@ -142,16 +142,12 @@ admin.site.unregister(GroupResult)
 
 @admin.register(GroupResult)
 class GroupResultAdmin(ReadOnlyAdmin):
-    """Which tasks a group had, newest first."""
+    """Results of groups, newest first."""
 
     list_display = ("group_id", "date_done")
     list_filter = ("date_done",)
     search_fields = ("=group_id",)
 
 
-def _selection(chosen: QuerySet[DeadLetter]) -> Selection:
-    return Selection(task_ids=tuple(chosen.values_list("task_id", flat=True)))
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)
+def _selection(letters: QuerySet[DeadLetter]) -> Selection:
+    return Selection(task_ids=tuple(letters.values_list("task_id", flat=True)))

@@ -56,7 +56,7 @@ def confirm_cancel(request: HttpRequest) -> HttpResponse:
         return answer(request, "gallery")
     tasks = f"{len(ids)} task{pluralize(len(ids))}"
     return confirm(
-        request, title="Cancel tasks?", sentence=f"{tasks} will not run. What runs already goes on to its end.",
+        request, title="Cancel tasks?", sentence=f"{tasks} will not run. Tasks that are already running will finish.",
         action="/gallery/cancel/", button=f"Cancel {tasks}", back="gallery", fields=[("id", id_) for id_ in ids],
     )  # fmt: skip
 

@@ -1,11 +1,11 @@
-// How a chart looks: what uPlot is told. Colours and dashes are read from the chart's legend, so that they stand in the style
-// sheet alone; the scales are drawn in the box's own colours.
+// The options of a uPlot chart. Colours and dashes are read from the chart's legend, so that only the style sheet defines
+// them; the scales use the box's own colours.
 
 import { mark, shown } from "./chart-units.js";
 
 const { uPlot } = window;
 const FONT = "11px 'Inter Variable', system-ui, sans-serif";
-// One crosshair over all charts of a page; but what is dragged over is asked for once.
+// All charts of a page share one crosshair, but not the dragging, which would request the period once per chart.
 const TOGETHER = { key: "page", filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } };
 
 function tint(color) {
@@ -17,7 +17,7 @@ function tint(color) {
   };
 }
 
-// A value between two that are not known would have no line to be seen by.
+// Draws a point for a value between two missing ones, which no line would show.
 function lonely({ data }, index) {
   const known = (at) => data[index][at] !== null && data[index][at] !== undefined;
   return data[index].flatMap((_, at) => (known(at) && !known(at - 1) && !known(at + 1) ? [at] : []));

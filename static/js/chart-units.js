@@ -1,5 +1,5 @@
-// Values and times of a chart, as people read them.
-// The wording must stay that of `Unit.shown` (tasks_app/web/charts.py) and of the `duration` filter.
+// Formats values and times of a chart.
+// Must match `Unit.shown` (tasks_app/web/charts.py) and the `duration` filter.
 
 const DAY = 86_400;
 const LOCALE = "en-GB";
@@ -36,13 +36,13 @@ export function shown(unit, value) {
   return value === null || value === undefined ? NOTHING : UNITS[unit](value);
 }
 
-// A mark of the time scale; `between` is the seconds from one to the next.
+// Formats a mark of the time scale; `between` is the number of seconds between two marks.
 export function mark(seconds, between) {
   const midnight = seconds % DAY === 0;
   return (between >= DAY || midnight ? day : clock).format(seconds * 1000);
 }
 
-// From when until when a step goes: "24 Nov 08:15 – 08:20".
+// Formats the period of a step: "24 Nov 08:15 – 08:20".
 export function step(first, seconds) {
   const [from, until] = [first * 1000, (first + seconds) * 1000];
   if (seconds >= DAY) return day.format(from);

@@ -1,11 +1,11 @@
-// Draws every chart of the page again with uPlot, as a story:
-// 1. The server has drawn it already, as SVG with a table; its numbers lie in `data-plot` of the chart's box.
-// 2. The mouse, or the arrow keys where the box has the focus, move a crosshair over all charts; the legends say the values.
-// 3. A time that is dragged over, or chosen by arrow keys with Shift and then Enter, goes into the page's own form of a time
-//    (`data-range`), which asks for it.
-// 4. A key of the legend takes its line out of the drawing and puts it back.
-// 5. When live.js has replaced a chart, the drawing moves into the new one and gets the new numbers: crosshair and keys stay as they
-//    were. Only other lines, another step or another theme make a new drawing.
+// Draws every chart of the page again with uPlot:
+// 1. The server has already drawn the chart, as SVG with a table; `data-plot` of the chart's box has its numbers.
+// 2. The mouse, or the arrow keys while the box has the focus, move a crosshair over all charts; the legends show the values.
+// 3. A period that is selected by dragging, or by Shift and arrow keys and then Enter, goes into the page's range form
+//    (`data-range`), which requests it.
+// 4. A key of the legend hides its line, and shows it again.
+// 5. When live.js has replaced a chart, the plot moves into the new box and gets the new numbers; its crosshair and hidden lines
+//    stay. Only a change of lines, step or theme makes a new plot.
 
 import { look } from "./chart-look.js";
 import { shown, step } from "./chart-units.js";
@@ -13,8 +13,8 @@ import { shown, step } from "./chart-units.js";
 const { uPlot } = window;
 const SHORTEST_DRAG = 6;
 
-// By the box's id: the drawing, its numbers (also as they stand in the page), and which lines are hidden.
-const drawn = new Map();
+// By the box's id: the plot, its numbers (parsed, and as text), and the hidden lines.
+const drawings = new Map();
 let focused = "";
 
 function cardOf(box) {
@@ -29,7 +29,7 @@ function columns({ first, step: seconds, series }) {
   return [series[0].values.map((_, index) => first + index * seconds), ...series.map(({ values }) => values)];
 }
 
-// --- What it says ---
+// --- Legends and announcements ---
 
 function say(plot, { unit, step: seconds }) {
   const card = cardOf(plot.root);
@@ -50,7 +50,7 @@ function speak(box) {
   document.dispatchEvent(new CustomEvent("zenith:announce", { detail: text }));
 }
 
-// --- What can be done with it ---
+// --- Selecting a period, hiding lines ---
 
 function fieldTime(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 16);
@@ -60,7 +60,7 @@ function mark(plot, left, width) {
   plot.setSelect({ left, width, top: 0, height: width ? plot.over.clientHeight : 0 }, false);
 }
 
-// From the start of one step to that of another, which is in it.
+// Requests a period that starts with one step and ends with another, both included.
 function ask(plot, from, until, seconds) {
   const form = document.querySelector("form[data-range]");
   mark(plot, 0, 0);
@@ -80,7 +80,7 @@ function chooseDragged(plot, seconds) {
 }
 
 function toggle(key) {
-  const { plot, hidden } = drawn.get(cardOf(key).querySelector("[data-plot]").id);
+  const { plot, hidden } = drawings.get(cardOf(key).querySelector("[data-plot]").id);
   const number = Number(key.dataset.series);
   if (!hidden.delete(number)) hidden.add(number);
   plot.setSeries(number, { show: !hidden.has(number) });
@@ -94,18 +94,18 @@ const MOVES = {
   End: (_, last) => last,
 };
 
-// `chosen` is the step at which the choice began; without one nothing is chosen.
-function choose(known, at) {
-  const { plot } = known;
-  known.chosen = at;
+// `chosen` is the step at which the selection started; null means that nothing is selected.
+function choose(drawing, at) {
+  const { plot } = drawing;
+  drawing.chosen = at;
   if (at === null) return mark(plot, 0, 0);
   const [from, until] = [at, plot.cursor.idx].map((one) => plot.valToPos(plot.data[0][one], "x"));
   mark(plot, Math.min(from, until), Math.max(2, Math.abs(until - from)));
 }
 
-function leave(known) {
-  choose(known, null);
-  known.plot.setCursor({ left: -10, top: -10 }, true, true);
+function leave(drawing) {
+  choose(drawing, null);
+  drawing.plot.setCursor({ left: -10, top: -10 }, true, true);
 }
 
 function askForChosen({ plot, numbers, chosen }) {
@@ -113,22 +113,22 @@ function askForChosen({ plot, numbers, chosen }) {
   ask(plot, Math.min(...times), Math.max(...times), numbers.step);
 }
 
-function moveCrosshair(box, known, event) {
-  const { plot } = known;
+function moveCrosshair(box, drawing, event) {
+  const { plot } = drawing;
   const last = plot.data[0].length - 1;
   const before = plot.cursor.idx ?? null;
   const at = Math.min(last, Math.max(0, MOVES[event.key](before ?? last + 1, last)));
   plot.setCursor({ left: plot.valToPos(plot.data[0][at], "x"), top: 0 }, true, true);
-  choose(known, event.shiftKey ? (known.chosen ?? before ?? at) : null);
+  choose(drawing, event.shiftKey ? (drawing.chosen ?? before ?? at) : null);
   speak(box);
 }
 
 function press(box, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const known = drawn.get(box.id);
-  if (event.key === "Escape") leave(known);
-  else if (event.key in MOVES) moveCrosshair(box, known, event);
-  else if (event.key === "Enter" && known.chosen !== null) askForChosen(known);
+  const drawing = drawings.get(box.id);
+  if (event.key === "Escape") leave(drawing);
+  else if (event.key in MOVES) moveCrosshair(box, drawing, event);
+  else if (event.key === "Enter" && drawing.chosen !== null) askForChosen(drawing);
   else return;
   event.preventDefault();
 }
@@ -152,17 +152,17 @@ function begin(box, text, hidden) {
   const hooks = { setCursor: [(plot) => say(plot, numbers)], setSelect: [(plot) => chooseDragged(plot, numbers.step)] };
   const plot = new uPlot({ ...look(box, swatches, numbers), hooks }, columns(numbers), box);
   for (const number of hidden) plot.setSeries(number, { show: false });
-  drawn.set(box.id, { plot, numbers, text, hidden, chosen: null });
+  drawings.set(box.id, { plot, numbers, text, hidden, chosen: null });
 }
 
-function goOn(box, text, known) {
+function moveInto(box, text, drawing) {
   const numbers = JSON.parse(text);
-  Object.assign(known, { numbers, text });
-  // Its steps have moved on.
-  if (known.chosen !== null) choose(known, null);
-  box.append(known.plot.root);
-  known.plot.setData(columns(numbers));
-  known.plot.syncRect(true);
+  Object.assign(drawing, { numbers, text });
+  // The steps have moved, so the selection would be another period.
+  if (drawing.chosen !== null) choose(drawing, null);
+  box.append(drawing.plot.root);
+  drawing.plot.setData(columns(numbers));
+  drawing.plot.syncRect(true);
 }
 
 function labels({ series }) {
@@ -170,44 +170,44 @@ function labels({ series }) {
 }
 
 function draw(box) {
-  const known = drawn.get(box.id);
+  const drawing = drawings.get(box.id);
   const text = box.dataset.plot;
-  if (known?.plot.root.parentElement !== box || known.text !== text) {
+  if (drawing?.plot.root.parentElement !== box || drawing.text !== text) {
     const numbers = JSON.parse(text);
-    const alike = known && labels(known.numbers) === labels(numbers);
-    if (alike && known.numbers.step === numbers.step) goOn(box, text, known);
+    const sameLines = drawing && labels(drawing.numbers) === labels(numbers);
+    if (sameLines && drawing.numbers.step === numbers.step) moveInto(box, text, drawing);
     else {
-      known?.plot.destroy();
-      begin(box, text, alike ? known.hidden : new Set());
+      drawing?.plot.destroy();
+      begin(box, text, sameLines ? drawing.hidden : new Set());
     }
   }
-  invite(box);
+  makeInteractive(box);
 }
 
-function invite(box) {
-  const { hidden } = drawn.get(box.id);
+function makeInteractive(box) {
+  const { hidden } = drawings.get(box.id);
   keysOf(box).forEach((key, index) => {
     key.ariaPressed = String(!hidden.has(index + 1));
   });
   box.tabIndex = 0;
   box.role = "group";
-  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}: the arrow keys read it step by step, with Shift they choose a time, Enter shows it`;
+  box.ariaLabel = `${cardOf(box).querySelector("h2").textContent}. Arrow keys read the values step by step, Shift and arrow keys select a period, Enter shows it`;
   if (focused === box.id && document.activeElement === document.body) box.focus({ preventScroll: true });
   resized.observe(box);
 }
 
 function drawAll() {
   for (const box of document.querySelectorAll("[data-plot]")) draw(box);
-  for (const [id, { plot }] of drawn) {
+  for (const [id, { plot }] of drawings) {
     if (plot.root.isConnected) continue;
     plot.destroy();
-    drawn.delete(id);
+    drawings.delete(id);
   }
 }
 
-function drawAnew() {
+function redrawAll() {
   for (const box of document.querySelectorAll("[data-plot]")) {
-    const { plot, text, hidden } = drawn.get(box.id);
+    const { plot, text, hidden } = drawings.get(box.id);
     plot.destroy();
     begin(box, text, hidden);
   }
@@ -215,16 +215,16 @@ function drawAnew() {
 
 const resized = new ResizeObserver((boxes) => {
   for (const { target: box } of boxes) {
-    const { plot } = drawn.get(box.id) ?? {};
+    const { plot } = drawings.get(box.id) ?? {};
     if (plot?.root.parentElement === box) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
   }
 });
 
 document.addEventListener("zenith:swapped", drawAll);
-document.addEventListener("zenith:theme", drawAnew);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
-// The scales are written with the page's own type, which may come later than this script.
+document.addEventListener("zenith:theme", redrawAll);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+// The scales use the page's own font, which may load after this script.
 document.fonts.ready.then(() => {
-  for (const { plot } of drawn.values()) plot.redraw(false, true);
+  for (const { plot } of drawings.values()) plot.redraw(false, true);
 });
 drawAll();

@@ -1,11 +1,11 @@
-// One dialog for what the server asks before an action, opened by
+// The dialog for the server's confirmation before an action, opened by
 //   <a href="…" data-dialog>  and  <button formaction="…" formmethod="get" form="…" data-dialog>
-// Without script both simply lead to the page that asks. Any other <dialog id> opens by data-open-dialog="id".
+// Without script both open the confirmation as a page. Any other <dialog id> opens with data-open-dialog="id".
 
 const { htmx } = window;
 const dialog = document.getElementById("dialog");
 
-// What a GET form would put into the address if this button sent it.
+// Returns the address that this link opens, or that its form would open if this button submitted it.
 function address(source) {
   if (source instanceof HTMLAnchorElement) return source.href;
   const action = source.getAttribute("formaction") ?? source.form?.getAttribute("action") ?? "";
@@ -41,7 +41,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// A click beside a dialog closes it.
+// A click outside a dialog closes it.
 document.addEventListener("click", (event) => {
   if (event.target instanceof HTMLDialogElement && event.target.open) {
     const box = event.target.getBoundingClientRect();
@@ -50,15 +50,15 @@ document.addEventListener("click", (event) => {
       event.clientX <= box.right &&
       event.clientY >= box.top &&
       event.clientY <= box.bottom;
-    // Enter on a button is a click at 0, 0, but on the button; so only the dialog's own clicks count.
+    // Pressing Enter on a button is a click at 0, 0 with detail 0; it must not close the dialog.
     if (!inside && event.detail > 0) event.target.close();
   }
 });
 
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
-// Toasts lie under a modal dialog. An answer closes it; where the server could not answer, or refused what was filled in (422, or
-// 429 for a password, which bring the form again with what is wrong), the question stays.
+// A modal dialog covers the toasts, so a response closes it. It stays open if the server failed, or refused the form (422, or
+// 429 for a password: the response is the form again, with its errors).
 dialog.addEventListener("htmx:afterRequest", (event) => {
   const { requestConfig, xhr } = event.detail;
   const asksAgain = xhr.status === 422 || (xhr.status === 429 && xhr.responseText.includes('id="ask"'));

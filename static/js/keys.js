@@ -1,5 +1,5 @@
-// The keyboard: `/` search, `g` then a letter for a page, `j` and `k` rows, `x` select, Enter opens, `?` help. Never while
-// typing, and not at all where someone has switched single keys off (WCAG 2.1.4). The pages come from the navigation.
+// Keyboard shortcuts: `/` search, `g` then a letter for a page, `j` and `k` rows, `x` select, Enter opens, `?` help. They are
+// ignored while typing, and can be turned off (WCAG 2.1.4). The pages come from the navigation.
 
 const PATIENCE = 1500;
 const OFF = "zenith-keys-off";
@@ -13,7 +13,7 @@ function stored() {
   try {
     return localStorage.getItem(OFF) !== null;
   } catch {
-    return false; // storage may be forbidden; then the choice lasts as long as the page
+    return false; // storage may be blocked; then the choice lasts as long as the page
   }
 }
 
@@ -54,7 +54,7 @@ function openHelp() {
   help.showModal();
 }
 
-// However it is opened, also from the profile's menu.
+// Also if the profile menu opens it.
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-open-dialog='help']")) listPages();
 });

@@ -1,15 +1,15 @@
-// Keeps a page true while it is open, as a story:
-// 1. A frame of HTML (Overview) holds whole fragments, each of which replaces the element with its id.
-// 2. A frame CHANGED names topics: the elements with `data-refetch` that show one of them are asked for again, all that
-//    come from one address in one request, at most two requests a second, with the ETag of the last answer.
-// 3. While the tab is hidden, rows are selected, text is selected, a button is held down, a field is filled in or an action runs,
-//    nothing is replaced; afterwards the page asks for everything it missed. The same after a reconnect.
-// 4. A replacement moves neither the keyboard focus, nor an open <details> or popover, nor a scrolled box, nor what a screen reader says.
+// Keeps an open page up to date:
+// 1. A frame of HTML (Overview) has whole fragments; each replaces the element with its id.
+// 2. A CHANGED frame names topics. The elements with `data-refetch` that show one of them are requested again: one request per
+//    address, at most two a second, with the ETag of the last response.
+// 3. While the tab is hidden, rows or text are selected, a button is held down, a field is being filled in or an action runs,
+//    nothing is replaced; afterwards the page requests everything it missed. It does the same after a reconnect.
+// 4. A replacement keeps the keyboard focus, open <details> and popovers, scroll positions, and what a screen reader is reading.
 //
-// data-refetch=""          from the page's own address (with its filters); a value is another address
-// data-on="queues workers" the topics it shows; without it, those of the page's socket
-// data-every="5"           also without a frame, every so many seconds
-// data-announce="…"        spoken when it changes, at most every ten seconds
+// data-refetch=""          requested from the page's own address (with its filters); a value is another address
+// data-on="queues workers" the topics it shows; by default those of the page's socket
+// data-every="5"           requested every so many seconds, even without a frame
+// data-announce="…"        announced to screen readers when it changes, at most every ten seconds
 
 const LEAST_GAP = 500;
 const MOST_GLOWING = 12;
@@ -23,7 +23,7 @@ const ownTopics = (new URL(body.dataset.socket, location.href).searchParams.get(
 
 const etags = new Map();
 const fetchedAt = new Map();
-const seen = new Map();
+const lastHtml = new Map();
 let missed = false;
 let pressed = false;
 
@@ -42,13 +42,13 @@ function fillingIn() {
   return document.activeElement?.matches(FIELD) && document.activeElement.closest("[data-refetch]") !== null;
 }
 
-// What htmx was asked from here is still on its way: an answer finds no page where its asker has been replaced.
-function acting() {
+// Whether an htmx request is pending: its response would be lost if the element that made it were replaced.
+function requestPending() {
   return main.querySelector(".htmx-request") !== null;
 }
 
-function held() {
-  return document.hidden || pressed || acting() || rowsSelected() || textSelected() || fillingIn();
+function onHold() {
+  return document.hidden || pressed || requestPending() || rowsSelected() || textSelected() || fillingIn();
 }
 
 function tell(name, detail) {
@@ -56,7 +56,7 @@ function tell(name, detail) {
 }
 
 function catchUp() {
-  if (!missed || held()) return;
+  if (!missed || onHold()) return;
   missed = false;
   tell("zenith:ask", { type: "REFRESH" });
 }
@@ -82,7 +82,7 @@ for (const changes of ["change", "zenith:selected"]) {
   });
 }
 
-// A link that is swapped between press and release is never clicked.
+// A link that is replaced between press and release would never get its click.
 main.addEventListener("pointerdown", (event) => {
   pressed = event.button === 0;
 });
@@ -95,7 +95,7 @@ for (const end of ["pointerup", "pointercancel", "blur"]) {
 
 // --- Replacing ---
 
-// Where boxes with an id are scrolled to. Noted as it happens: to ask a box for it lays out the whole page.
+// Scroll positions of boxes with an id. Recorded on scrolling, because reading them later would force a layout of the page.
 const scrolled = new Map();
 document.addEventListener("scroll", noteScroll, { capture: true, passive: true });
 
@@ -111,7 +111,7 @@ function keepOpen(old, fresh) {
   }
 }
 
-// Where nearly everything is new, nothing stands out, and each glow costs a style in every frame of the screen.
+// If nearly everything is new, nothing stands out, and each glowing row costs a style recalculation in every animation frame.
 function markArrived(old, fresh) {
   const known = new Set(Array.from(old.querySelectorAll("[data-row][id]"), (row) => row.id));
   const arrived = [...fresh.querySelectorAll("[data-row][id]")].filter((row) => !known.has(row.id));
@@ -143,8 +143,8 @@ function parse(html) {
 
 function exchange(pairs) {
   for (const [old, fresh] of pairs) {
-    if (!old || !fresh || seen.get(fresh.id) === fresh.outerHTML) continue;
-    seen.set(fresh.id, fresh.outerHTML);
+    if (!old || !fresh || lastHtml.get(fresh.id) === fresh.outerHTML) continue;
+    lastHtml.set(fresh.id, fresh.outerHTML);
     fresh.removeAttribute("hx-swap-oob");
     replace(old, fresh);
   }
@@ -165,21 +165,21 @@ function announce() {
   tell("zenith:announce", text);
 }
 
-// --- Asking again ---
+// --- Requesting again ---
 
 function topicsOf(element) {
   return element.dataset.on?.split(" ") ?? ownTopics;
 }
 
-function here() {
+function ownAddress() {
   return location.pathname + location.search;
 }
 
 function addressOf(element) {
-  return element.dataset.refetch || here();
+  return element.dataset.refetch || ownAddress();
 }
 
-const wanted = new Set();
+const pendingUrls = new Set();
 let busy = false;
 
 async function read(url) {
@@ -188,29 +188,30 @@ async function read(url) {
   if (etags.has(url)) headers["If-None-Match"] = etags.get(url);
   const response = await fetch(url, { headers, cache: "no-store" });
   if (response.redirected && new URL(response.url).pathname === body.dataset.loginUrl) {
-    location.assign(`${body.dataset.loginUrl}?next=${encodeURIComponent(here())}`);
+    location.assign(`${body.dataset.loginUrl}?next=${encodeURIComponent(ownAddress())}`);
     return;
   }
   if (response.status !== 200) return;
   const answer = parse(await response.text());
-  if (held()) {
+  if (onHold()) {
     missed = true;
     return;
   }
-  // Meanwhile the page may have gone to another filter, whose rows these are not. The answer may also be the whole page.
-  const askers = [...document.querySelectorAll("[data-refetch][id]")].filter((element) => addressOf(element) === url);
-  exchange(askers.map((old) => [old, answer.querySelector(`#${CSS.escape(old.id)}`)]));
+  // The page may have changed its filter meanwhile, so only elements of this address are replaced. The response may also be
+  // the whole page.
+  const elements = [...document.querySelectorAll("[data-refetch][id]")].filter((element) => addressOf(element) === url);
+  exchange(elements.map((old) => [old, answer.querySelector(`#${CSS.escape(old.id)}`)]));
   const etag = response.headers.get("ETag");
   if (etag) etags.set(url, etag);
 }
 
-async function readWanted() {
+async function readPending() {
   if (busy) return;
   busy = true;
   try {
-    while (wanted.size > 0) {
-      const urls = [...wanted];
-      wanted.clear();
+    while (pendingUrls.size > 0) {
+      const urls = [...pendingUrls];
+      pendingUrls.clear();
       await Promise.allSettled(urls.map(read));
       await new Promise((done) => setTimeout(done, LEAST_GAP));
     }
@@ -221,14 +222,14 @@ async function readWanted() {
 
 function refetch(concerns) {
   for (const element of document.querySelectorAll("[data-refetch]")) {
-    if (concerns(element)) wanted.add(addressOf(element));
+    if (concerns(element)) pendingUrls.add(addressOf(element));
   }
-  readWanted();
+  readPending();
 }
 
 function onChanged({ topics, event_id: eventId }) {
   if (eventId !== undefined) body.dataset.after = eventId;
-  if (held()) missed = true;
+  if (onHold()) missed = true;
   else refetch((element) => topicsOf(element).some((topic) => topics.includes(topic)));
 }
 
@@ -236,11 +237,11 @@ document.addEventListener("zenith:frame", ({ detail }) => {
   if (detail.startsWith("{")) {
     const frame = JSON.parse(detail);
     if (frame.type === "CHANGED") onChanged(frame);
-  } else if (held()) missed = true;
+  } else if (onHold()) missed = true;
   else exchange([...parse(detail).children].map((fresh) => [document.getElementById(fresh.id), fresh]));
 });
 
-// Only of tasks does the server know what came after `data-after`; of all else, something may have been missed.
+// The server knows only for tasks what came after `data-after`; for other topics a change may have been missed.
 document.addEventListener("zenith:open", ({ detail }) => {
   const exact = "after" in body.dataset && ownTopics.every((topic) => topic === "tasks");
   if (!detail.again && (exact || ownTopics.length === 0)) return;
@@ -248,15 +249,15 @@ document.addEventListener("zenith:open", ({ detail }) => {
   catchUp();
 });
 
-// An action of this page: its outcome is shown without waiting for the socket. The pages that htmx swaps in are news, too.
+// Shows the outcome of this page's own action without waiting for the socket. What htmx swaps in counts as new, too.
 document.addEventListener("zenith:changed", () => setTimeout(() => refetch(() => true)));
 document.addEventListener("htmx:oobAfterSwap", () => {
-  seen.clear();
+  lastHtml.clear();
   tell("zenith:swapped");
 });
 
 setInterval(() => {
-  if (held()) return;
+  if (onHold()) return;
   const due = (element) => {
     const last = fetchedAt.get(addressOf(element)) ?? performance.timeOrigin;
     return "every" in element.dataset && Date.now() - last >= Number(element.dataset.every) * 1000;

@@ -1,8 +1,8 @@
-// A node's log as it comes. Lines are only ever appended, in blocks that the browser leaves undrawn while they are out of
-// sight, and the oldest blocks go once there are more than MOST lines. The page's socket says that there are new ones;
-// asking every few seconds as well tells the node's host that somebody still reads.
+// Follows a node's log. Lines are only appended, in blocks that the browser does not draw while they are off screen; beyond
+// MOST lines the oldest blocks are removed. The page's socket announces new lines. The script also polls every few seconds,
+// which tells the node's host that somebody is still reading.
 //
-// Searching hides the lines without the text; pausing asks for nothing, and what came meanwhile is read when it goes on.
+// Searching hides the lines without the text. While paused, nothing is requested; on resuming, the missed lines are read.
 
 const MOST = 10_000;
 const ASK_EVERY = 5000;
@@ -29,29 +29,29 @@ function toEnd() {
 
 // --- Searching ---
 
-function sift(lines) {
-  const wanted = search.value.toLowerCase();
-  let found = 0;
+function filterLines(lines) {
+  const term = search.value.toLowerCase();
+  let visible = 0;
   for (const line of lines) {
-    line.hidden = wanted !== "" && !line.textContent.toLowerCase().includes(wanted);
-    if (!line.hidden) found += 1;
+    line.hidden = term !== "" && !line.textContent.toLowerCase().includes(term);
+    if (!line.hidden) visible += 1;
   }
-  return found;
+  return visible;
 }
 
-function siftAll() {
+function filterAll() {
   const lines = box.querySelectorAll("li");
-  const found = sift(lines);
-  if (search.value) state.textContent = `${found.toLocaleString("en")} of ${lines.length.toLocaleString("en")} lines`;
+  const visible = filterLines(lines);
+  if (search.value) state.textContent = `${visible.toLocaleString("en")} of ${lines.length.toLocaleString("en")} lines`;
   else state.textContent = paused ? "paused" : "";
-  empty.hidden = found > 0;
+  empty.hidden = visible > 0;
   toEnd();
 }
 
-search.addEventListener("input", siftAll);
+search.addEventListener("input", filterAll);
 search.form.addEventListener("submit", (event) => {
   event.preventDefault();
-  siftAll();
+  filterAll();
 });
 
 // --- Following ---
@@ -62,7 +62,7 @@ function append(html) {
   const lines = piece.content.querySelectorAll("li");
   if (lines.length === 0) return;
   const follow = atEnd();
-  sift(lines);
+  filterLines(lines);
   box.append(piece.content);
   let over = box.querySelectorAll("li").length - MOST;
   while (over > 0) {
@@ -92,7 +92,7 @@ async function ask() {
       again ||= more;
     } while (again && !paused);
   } catch {
-    // The connection mark says so already; the next turn asks again.
+    // The connection mark already shows it; the next poll tries again.
   } finally {
     busy = false;
   }
@@ -101,7 +101,7 @@ async function ask() {
 pause.addEventListener("click", () => {
   paused = !paused;
   pause.setAttribute("aria-pressed", String(paused));
-  pause.querySelector("span").textContent = paused ? "Go on" : "Pause";
+  pause.querySelector("span").textContent = paused ? "Resume" : "Pause";
   state.textContent = paused ? "paused" : "";
   ask();
 });

@@ -1,9 +1,9 @@
-// What every page shares: toasts, copy buttons, and what happens when a request of htmx fails.
+// What every page shares: toasts, copy buttons, and the messages for failed htmx requests.
 
 const toasts = document.getElementById("toasts");
 const LINGER = 8000;
 
-// Good news leaves by itself, and what counts down when it is over; a warning or an error stays until someone has closed it.
+// Successes disappear by themselves, countdowns when they reach 0; warnings and errors stay until they are dismissed.
 function settle(toast) {
   if (toast.dataset.settled) return;
   toast.dataset.settled = "yes";
@@ -23,8 +23,8 @@ function settle(toast) {
   setTimeout(leave, LINGER);
 }
 
-// Calls `show` with the seconds left, every second until it got 0 or the element is gone. A clock, not a
-// counter: a tab in the background is woken more rarely.
+// Calls `show` with the remaining seconds, every second until 0 or until the element is removed. It reads the clock
+// instead of counting calls: browsers run timers of background tabs less often.
 function countDown(element, seconds, show) {
   const until = Date.now() + seconds * 1000;
   const timer = setInterval(tick, 1000);
@@ -36,7 +36,7 @@ function countDown(element, seconds, show) {
   tick();
 }
 
-// A page that polls would otherwise pile up the same sentence.
+// Skips a sentence that is already shown, or a polling page would pile up copies.
 function toast(level, text) {
   if (!toasts || Array.from(toasts.querySelectorAll("p")).some((p) => p.textContent === text)) return;
   const box = document.createElement("div");
@@ -60,7 +60,7 @@ if (toasts) {
 
 async function copy(text, source) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  // Plain HTTP on another host has no clipboard API; selecting the text leaves one keystroke to do.
+  // Plain HTTP on another host has no clipboard API; with the text selected, one keystroke copies it.
   getSelection().selectAllChildren(source);
 }
 
@@ -76,7 +76,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => button.classList.remove("copied"), 1500);
 });
 
-// Spoken, not shown. Emptied first, because the same words twice would be heard once.
+// For screen readers only. Emptied first, because they would not read the same words twice.
 function announce(text) {
   const announcer = document.getElementById("announcer");
   announcer.textContent = "";
@@ -87,7 +87,7 @@ function announce(text) {
 
 document.addEventListener("zenith:announce", (event) => announce(event.detail));
 
-// A session that ended answers with the login page; that belongs in the window, not in a fragment.
+// If the session has ended, the response is the login page; it belongs in the window, not in a fragment.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const login = document.body.dataset.loginUrl;
   const answered = event.detail.xhr.responseURL;
@@ -99,17 +99,17 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("htmx:responseError", (event) => {
   const { status } = event.detail.xhr;
   if (status === 503)
-    toast("error", "The database or the broker does not answer. Nothing was done; try again shortly.");
+    toast("error", "The database or the broker is unreachable. Nothing was changed. Try again shortly.");
   else if (status === 403)
-    toast("error", "Not allowed, or this page has been open for too long. Reload it and try again.");
-  else toast("error", `The server could not do that (${status}). Nothing was changed on this page.`);
+    toast("error", "You are not allowed to do this, or this page has been open too long. Reload it and try again.");
+  else toast("error", `The request failed (${status}). Nothing was changed on this page.`);
 });
 
 document.addEventListener("htmx:sendError", () => {
-  toast("error", "The server cannot be reached. Check the connection and try again.");
+  toast("error", "The server is unreachable. Check your connection and try again.");
 });
 
-// After a 429 the button says when it may be pressed again. It keeps the focus, so it is not `disabled`.
+// After a 429 the button says when it can be pressed again. It must keep the focus, so it is not `disabled`.
 function coolDown(button, seconds) {
   const label = button.querySelector("span");
   const words = label.textContent;

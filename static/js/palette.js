@@ -1,5 +1,5 @@
-// Ctrl-K or Cmd-K: everything that the page's own links and buttons can do, found by typing. It has no list of its own:
-// the entries are the navigation's links, and whatever carries data-palette (its value, or else its text, is the name).
+// The command palette (Ctrl-K or Cmd-K): finds the page's links and buttons by typing. It has no list of its own: the entries
+// are the navigation's links, and every element with data-palette (named by its value, or else by its text).
 
 const palette = document.getElementById("palette");
 const input = document.getElementById("palette-input");
@@ -12,8 +12,8 @@ function nameOf(element) {
 }
 
 function gather() {
-  const found = document.querySelectorAll(".nav a, [data-palette]");
-  return Array.from(found, (element) => ({
+  const elements = document.querySelectorAll(".nav a, [data-palette]");
+  return Array.from(elements, (element) => ({
     name: nameOf(element),
     icon: element.querySelector(".icon"),
     run: () => element.click(),
@@ -31,7 +31,7 @@ function search(text) {
   return [{ name: `Search for “${text}”`, icon: form.querySelector(".icon"), run }];
 }
 
-// All words must begin a word of the name.
+// Every word must be the beginning of a word of the name.
 function matches(name, words) {
   const parts = name.toLowerCase().split(/\s+/);
   return words.every((word) => parts.some((part) => part.startsWith(word)));

@@ -1,14 +1,14 @@
-// Selecting rows of a list. The boxes belong to a form and work without this script, which adds: the bar of actions takes
-// the place of the filters, one box for the page, ranges with Shift, and "all that match".
+// Selecting rows of a list. The checkboxes belong to a form and work without this script. The script adds an action bar in
+// place of the filters, one checkbox for the page, ranges with Shift, and "all that match".
 //
-// <div data-select>                      holds the bars and the list; data-selected is set while rows are selected
-//   <form id="selection" data-select-bar>  the actions; [data-select-count] says how many; data-matching="1240" on it
+// <div data-select>                      has the bars and the list; data-selected is set while rows are selected
+//   <form id="selection" data-select-bar>  the actions; [data-select-count] shows the number; data-matching="1240" on it
 //     <input type="checkbox" name="all" value="1" data-select-all>
 //     <button type="button" data-select-none>
 //   <input type="checkbox" data-select-page>       in the table's head
-//   <input type="checkbox" name="id" form="selection" data-row-box>   one a row
+//   <input type="checkbox" name="id" form="selection" data-row-box>   one per row
 //
-// The list is replaced while nothing is selected, so everything is looked up when it is needed.
+// Live updates replace the list while nothing is selected, so elements are looked up when they are needed.
 
 let last = null;
 
@@ -47,27 +47,27 @@ function setAll({ boxes }, checked) {
 }
 
 document.addEventListener("click", (event) => {
-  const found = parts(event.target);
-  if (!found) return;
+  const listParts = parts(event.target);
+  if (!listParts) return;
   const box = event.target.closest("[data-row-box]");
   if (box) {
-    const from = found.boxes.indexOf(last);
+    const from = listParts.boxes.indexOf(last);
     if (event.shiftKey && from >= 0) {
-      const [start, end] = [from, found.boxes.indexOf(box)].sort((one, other) => one - other);
-      for (const between of found.boxes.slice(start, end + 1)) between.checked = box.checked;
+      const [start, end] = [from, listParts.boxes.indexOf(box)].sort((one, other) => one - other);
+      for (const between of listParts.boxes.slice(start, end + 1)) between.checked = box.checked;
     }
     last = box;
-  } else if (event.target.matches("[data-select-page]")) setAll(found, event.target.checked);
-  else if (event.target.closest("[data-select-none]")) setAll(found, false);
+  } else if (event.target.matches("[data-select-page]")) setAll(listParts, event.target.checked);
+  else if (event.target.closest("[data-select-none]")) setAll(listParts, false);
   else if (!event.target.matches("[data-select-all]")) return;
-  draw(found);
+  draw(listParts);
 });
 
 function clear() {
   for (const list of document.querySelectorAll("[data-select]")) {
-    const found = parts(list);
-    setAll(found, false);
-    draw(found);
+    const listParts = parts(list);
+    setAll(listParts, false);
+    draw(listParts);
   }
 }
 
@@ -75,9 +75,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.querySelector("[data-selected]") && !document.querySelector("dialog[open]"))
     clear();
 });
-// What was selected has been dealt with. Before live.js reads the list again.
+// After an action, clear the selection before live.js requests the list again.
 document.addEventListener("zenith:changed", clear, { capture: true });
-// Firefox keeps boxes checked over a reload.
+// Firefox keeps checkboxes checked across a reload.
 for (const list of document.querySelectorAll("[data-select]")) draw(parts(list));
 document.addEventListener("zenith:swapped", () => {
   for (const list of document.querySelectorAll("[data-select]")) draw(parts(list));

@@ -1,11 +1,11 @@
-// The one socket of a page, as a story:
-// 1. It connects to where <body data-socket> says, with the newest event id that the page has seen.
-// 2. What comes is told to the page as `zenith:frame`; live.js says what it means.
-// 3. When the connection ends, it is tried again with growing, jittered pauses; the mark in the header counts down.
-// 4. A connection that slept with the laptop can look open and be dead: where a question gets no answer in time, there is a new one.
+// The page's only socket:
+// 1. It connects to the address in <body data-socket>, with the newest event id that the page has seen.
+// 2. Each frame becomes a `zenith:frame` event, which live.js handles.
+// 3. When the connection ends, the script reconnects with growing, jittered pauses; the mark in the header counts down.
+// 4. After a laptop wakes up, a dead connection can look open. If a frame gets no answer in time, the socket is replaced.
 //
-// Other scripts hear `zenith:open` (detail.again: not the first time) and `zenith:frame` (detail: the text), and send
-// with `zenith:ask` (detail: the frame).
+// Other scripts listen to `zenith:open` (detail.again: not the first time) and `zenith:frame` (detail: the text), and send
+// frames with `zenith:ask` (detail: the frame).
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
@@ -77,7 +77,7 @@ function lost(code) {
   drawMark();
 }
 
-// Closing a dead connection can take minutes, so its end is not waited for.
+// Closing a dead connection can take minutes, so this does not wait for it.
 function replace() {
   const dead = socket;
   socket = null;
@@ -124,7 +124,7 @@ window.addEventListener("offline", drawMark);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) retryNow();
 });
-// A page that is kept for "back" loses its socket without a close.
+// A page in the back-forward cache loses its socket without a close event.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted && socket?.readyState !== WebSocket.OPEN) replace();
 });

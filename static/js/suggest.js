@@ -1,5 +1,5 @@
-// Completes the last word of a search. The browser's own list of suggestions only completes the whole field; so while
-// somebody types, each suggestion gets what stands before the last word put in front. Without script the list helps with the first.
+// Completes the last word of a search. The browser's suggestion list completes only the whole field, so while somebody types,
+// the text before the last word is put in front of each suggestion. Without script the list completes only the first word.
 //
 // <input list="words" data-complete> and <datalist id="words"> with an <option value="status:FAILURE"> for each word
 

@@ -1,5 +1,5 @@
-// Chooses between light and dark. The choice lives in a cookie, so that the server draws the next page in it
-// at once; without a choice the page follows the system.
+// Chooses between light and dark. The choice is kept in a cookie, so that the server renders the next page in it; without a
+// choice the page follows the system.
 
 const root = document.documentElement;
 const YEAR = 31_536_000;
@@ -20,7 +20,7 @@ document.addEventListener("click", (event) => {
   // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API needs HTTPS, which localhost lacks
   document.cookie = `theme=${choice}; Path=/; Max-Age=${age}; SameSite=Lax${secure}`;
   mark();
-  // Charts are drawn with colours that they read once.
+  // Charts read their colours only when they are drawn.
   document.dispatchEvent(new CustomEvent("zenith:theme"));
 });
 

@@ -1,6 +1,6 @@
-// Keeps the clock and every <time data-relative> true between two answers of the server. Both run on the server's
-// clock, so that "3 s ago" does not depend on how wrong this machine's is.
-// The wording must stay that of the `ago` template filter (tasks_app/web/templatetags/zenith.py).
+// Keeps the clock and every <time data-relative> current between two responses. Both use the server's clock, so that "3 s ago"
+// does not depend on this machine's clock.
+// The wording must match the `ago` template filter (tasks_app/web/templatetags/zenith.py).
 
 const clock = document.getElementById("clock");
 const offset = clock ? Date.parse(clock.dateTime) - Date.now() : 0;

@@ -1,4 +1,4 @@
-"""Analytics for programs: the original's figures, and under /api/v1 what the charts show."""
+"""The analytics API: the original's figures, and under /api/v1 the data of the charts."""
 
 from enum import StrEnum
 from functools import cache
@@ -35,22 +35,24 @@ MAX_ROWS: Final = 500
 
 
 class StatsQuery(BaseModel):
-    """Which window."""
+    """The window to report on."""
 
     model_config = ConfigDict(extra="forbid")
 
-    window: Preset = Field(default=Preset.H24, description="A time that ends now; `all` begins with what is kept.")
+    window: Preset = Field(default=Preset.H24, description="A period that ends now; `all` covers everything that is retained.")
 
 
 class SummaryQuery(FilteredWindow):
-    """Which rows of a summary."""
+    """The window, order and size of a summary."""
 
-    sort: Order = Field(default=Order.BUSIEST, description="What comes first; `slowest` and `waiting` go by the 95th percentile.")
-    limit: int = Field(default=100, ge=1, le=MAX_ROWS, description="How many to return.")
+    sort: Order = Field(
+        default=Order.BUSIEST, description="The order of the rows; `slowest` and `waiting` go by the 95th percentile."
+    )
+    limit: int = Field(default=100, ge=1, le=MAX_ROWS, description="The maximum number of rows.")
 
 
 class Days(StrEnum):
-    """What a row of the heat map is."""
+    """What one row of the heat map stands for."""
 
     WEEKDAY = "weekday"
     DATE = "date"
@@ -68,75 +70,75 @@ def _known_zone(name: str) -> str:
 
 
 class HeatQuery(FilteredWindow):
-    """Which time, and how it is laid out."""
+    """The window of a heat map, and its layout."""
 
-    by: Days = Field(default=Days.WEEKDAY, description="One row for each weekday, or for each date with any work.")
+    by: Days = Field(default=Days.WEEKDAY, description="One row per weekday, or one per date on which a task ended.")
     timezone: Annotated[str, AfterValidator(_known_zone)] = Field(
-        default="UTC", max_length=64, description="A name of the IANA time zone database.", examples=["Europe/Berlin"]
+        default="UTC", max_length=64, description="A time zone by its IANA name.", examples=["Europe/Berlin"]
     )
 
 
 @stats_router.get(
     "/analytics/stats", response=StatsAnswer, summary="Show the figures of a window", operation_id="analytics_stats"
 )
-def stats(request: HttpRequest, chosen: Query[StatsQuery]) -> StatsAnswer:
-    """Return how many tasks there were, how many succeeded, and how long they took."""
+def stats(request: HttpRequest, query: Query[StatsQuery]) -> StatsAnswer:
+    """Return the number of tasks, their success rate and their processing times."""
     authorize(request, VIEW)
     refuse_unknown(request, StatsQuery)
-    return StatsAnswer.of(figures.stats(chosen.window), chosen.window)
+    return StatsAnswer.of(figures.stats(query.window), query.window)
 
 
 @router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
-def series(request: HttpRequest, chosen: Query[FilteredSteps]) -> SeriesAnswer:
-    """Return throughput, runtime percentiles and waiting times of each step of a window."""
+def series(request: HttpRequest, query: Query[FilteredSteps]) -> SeriesAnswer:
+    """Return throughput, runtime percentiles and waiting times for each step of a window."""
     authorize(request, VIEW)
     refuse_unknown(request, FilteredSteps)
-    span = chosen.span()
-    points = [Point.of(at, totals) for at, totals in figures.series(span, _which(chosen))]
+    span = query.span()
+    points = [Point.of(at, totals) for at, totals in figures.series(span, _which(query))]
     return SeriesAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
 @router.get("/tasks", response=SummaryAnswer, summary="Compare tasks", operation_id="analytics_tasks")
-def by_task(request: HttpRequest, chosen: Query[SummaryQuery]) -> SummaryAnswer:
+def by_task(request: HttpRequest, query: Query[SummaryQuery]) -> SummaryAnswer:
     """Return the outcomes and times of each task name in a window: the busiest, slowest or most failing first."""
-    return _summary(request, chosen, "task")
+    return _summary(request, query, "task")
 
 
 @router.get("/queues", response=SummaryAnswer, summary="Compare queues", operation_id="analytics_queues")
-def by_queue(request: HttpRequest, chosen: Query[SummaryQuery]) -> SummaryAnswer:
+def by_queue(request: HttpRequest, query: Query[SummaryQuery]) -> SummaryAnswer:
     """Return the outcomes and times of each queue in a window: the busiest, slowest or most failing first."""
-    return _summary(request, chosen, "queue")
+    return _summary(request, query, "queue")
 
 
-@router.get("/heatmap", response=HeatMapAnswer, summary="Show when work is done", operation_id="analytics_heatmap")
-def heat_map(request: HttpRequest, chosen: Query[HeatQuery]) -> HeatMapAnswer:
-    """Return how many tasks finished and failed in each hour of each weekday, or date, of a window."""
+@router.get("/heatmap", response=HeatMapAnswer, summary="Show activity by hour and day", operation_id="analytics_heatmap")
+def heat_map(request: HttpRequest, query: Query[HeatQuery]) -> HeatMapAnswer:
+    """Return how many tasks finished and failed in each hour, by weekday or by date."""
     authorize(request, VIEW)
     refuse_unknown(request, HeatQuery)
-    span = chosen.span()
-    rows = figures.heat_map(span, _which(chosen), by_date=chosen.by == Days.DATE, zone=chosen.timezone)
+    span = query.span()
+    rows = figures.heat_map(span, _which(query), by_date=query.by == Days.DATE, zone=query.timezone)
     answers = [HeatRowAnswer.of(row) for row in rows]
-    return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=chosen.timezone, rows=answers)
+    return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=query.timezone, rows=answers)
 
 
 @router.get("/load", response=LoadAnswer, summary="Show efficiency and load step by step", operation_id="analytics_load")
-def load(request: HttpRequest, chosen: Query[SteppedWindow]) -> LoadAnswer:
-    """Return the success rate, and how many of the workers' slots were busy, in each step of a window."""
+def load(request: HttpRequest, query: Query[SteppedWindow]) -> LoadAnswer:
+    """Return the success rate and the share of busy worker slots for each step of a window."""
     authorize(request, VIEW)
     refuse_unknown(request, SteppedWindow)
-    span = chosen.span()
+    span = query.span()
     points = [LoadPointAnswer.of(point) for point in figures.load(span)]
     return LoadAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
-def _summary(request: HttpRequest, chosen: SummaryQuery, by: str) -> SummaryAnswer:
+def _summary(request: HttpRequest, query: SummaryQuery, by: str) -> SummaryAnswer:
     authorize(request, VIEW)
     refuse_unknown(request, SummaryQuery)
-    span = chosen.span()
-    found = figures.summary(span, _which(chosen), by=by, order=chosen.sort, limit=chosen.limit)
-    rows = [Row.of(name, totals) for name, totals in found]
+    span = query.span()
+    summary = figures.summary(span, _which(query), by=by, order=query.sort, limit=query.limit)
+    rows = [Row.of(name, totals) for name, totals in summary]
     return SummaryAnswer.model_construct(**SpanAnswer.ends(span), rows=rows)
 
 
-def _which(chosen: Filtered) -> Which:
-    return Which(task=chosen.task, queue=chosen.queue)
+def _which(query: Filtered) -> Which:
+    return Which(task=query.task, queue=query.queue)

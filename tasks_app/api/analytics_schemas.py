@@ -1,4 +1,4 @@
-"""What the analytics API gives. Values come from the database: none is checked again."""
+"""What the analytics API returns. Values come from the database, so they are not validated again."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -16,23 +16,23 @@ _Percent = Annotated[float | None, Field(ge=0, le=100)]
 
 
 class StatsAnswer(BaseModel):
-    """The figures of a window; times are null where nothing ran in it."""
+    """The figures of a window; times are null if nothing ran in it."""
 
-    total_tasks: _Count = Field(description="Tasks that ended in the window, and those that are open now.")
-    success_rate: _Percent = Field(description="Percent of the finished tasks that succeeded.")
-    avg_processing_time: _Seconds = Field(description="Seconds that a run took on average.")
+    total_tasks: _Count = Field(description="Tasks that ended in the window, plus those that are open now.")
+    success_rate: _Percent = Field(description="Percentage of finished tasks that succeeded.")
+    avg_processing_time: _Seconds = Field(description="Average duration of a run, in seconds.")
     throughput: float = Field(ge=0, description="Tasks finished (succeeded or failed) per minute.")
-    p50: _Seconds = Field(description="Seconds within which half of the runs were over.")
+    p50: _Seconds = Field(description="Median duration of a run, in seconds.")
     p95: _Seconds
     p99: _Seconds
     by_status: dict[Status, _Count] = Field(
-        description="How many ended with each final status in the window, and are in each other status now."
+        description="Number of tasks by status: for a final status those that ended in the window, for any other those in it now."
     )
     window: Preset
 
     @classmethod
     def of(cls, stats: Stats, window: Preset) -> "StatsAnswer":
-        """Return the answer for a window's figures."""
+        """Return the response for a window's figures."""
         totals, by_status = stats.totals, stats.by_status
         return cls.model_construct(
             total_tasks=sum(by_status.values()), success_rate=totals.success_rate, avg_processing_time=totals.runtime_mean,
@@ -42,12 +42,12 @@ class StatsAnswer(BaseModel):
 
 
 class Outcomes(BaseModel):
-    """What ended in some time, how long it ran, and how long its last attempt had waited for a worker; in seconds."""
+    """Outcomes of a period, runtimes, and how long each last attempt waited for a worker. All times are in seconds."""
 
     succeeded: _Count
-    failed: _Count = Field(description="Tasks that gave up.")
+    failed: _Count = Field(description="Tasks that ended as FAILURE.")
     revoked: _Count
-    retried: _Count = Field(description="Attempts that failed and were followed by another.")
+    retried: _Count = Field(description="Failed attempts that were followed by another one.")
     success_rate: _Percent
     runtime_mean: _Seconds
     runtime_p50: _Seconds
@@ -59,9 +59,9 @@ class Outcomes(BaseModel):
 
 
 class Point(Outcomes):
-    """One step."""
+    """One step of a series."""
 
-    at: datetime = Field(description="When the step begins.")
+    at: datetime = Field(description="The start of the step.")
 
     @classmethod
     def of(cls, at: datetime, totals: Totals) -> "Point":
@@ -70,19 +70,19 @@ class Point(Outcomes):
 
 
 class SpanAnswer(BaseModel):
-    """Which time the answer is about."""
+    """The period that the response covers."""
 
     since: datetime
     until: datetime
 
     @staticmethod
     def ends(span: TimeWindow) -> dict[str, Any]:
-        """Return both ends of a span."""
+        """Return both ends of a span, as keyword arguments."""
         return {name: datetime.fromtimestamp(getattr(span, name), tz=UTC) for name in ("since", "until")}
 
 
 class SeriesAnswer(SpanAnswer):
-    """Outcomes step by step; also the steps in which nothing ended. The last one may not be over yet."""
+    """Outcomes step by step, including steps in which nothing ended. The last step may still be in progress."""
 
     step_seconds: int = Field(ge=60)
     points: list[Point]
@@ -100,13 +100,13 @@ class Row(Outcomes):
 
 
 class SummaryAnswer(SpanAnswer):
-    """Each task or queue, in the order that was asked for."""
+    """Each task or queue, in the requested order."""
 
     rows: list[Row]
 
 
 class HeatRowAnswer(BaseModel):
-    """One day: 24 numbers, from midnight on."""
+    """One day: 24 hourly counts, starting at midnight."""
 
     day: date | None = Field(description="The date; null in a map by weekday.")
     weekday: int = Field(ge=1, le=7, description="1 is Monday.")
@@ -115,32 +115,32 @@ class HeatRowAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: HeatRow) -> "HeatRowAnswer":
-        """Return the answer for one row."""
+        """Return the response for one row."""
         day = row.day if isinstance(row.day, date) else None
         weekday = day.isoweekday() if day else row.day
         return cls.model_construct(day=day, weekday=weekday, finished=row.finished, failed=row.failed)
 
 
 class HeatMapAnswer(SpanAnswer):
-    """When work was done."""
+    """Activity by hour and day."""
 
     timezone: str
     rows: list[HeatRowAnswer]
 
 
 class LoadPointAnswer(BaseModel):
-    """One step; null where nothing finished, or no engine looked."""
+    """One step; a value is null if nothing finished or no engine took a sample."""
 
     at: datetime
     success_rate: _Percent
     workers: float | None = Field(ge=0, description="Workers online, on average.")
-    slots: float | None = Field(ge=0, description="Tasks that they can run at once, on average.")
-    busy: float | None = Field(ge=0, description="Slots that were busy, on average.")
-    load: float | None = Field(ge=0, description="Percent of the slots that were busy.")
+    slots: float | None = Field(ge=0, description="Tasks that these workers can run at once, on average.")
+    busy: float | None = Field(ge=0, description="Busy slots, on average.")
+    load: float | None = Field(ge=0, description="Percentage of slots that were busy.")
 
     @classmethod
     def of(cls, point: LoadPoint) -> "LoadPointAnswer":
-        """Return the answer for one step."""
+        """Return the response for one step."""
         return cls.model_construct(
             at=point.at, success_rate=point.success_rate, workers=point.workers, slots=point.slots, busy=point.busy,
             load=point.load,

@@ -1,4 +1,4 @@
-"""`/api/v1/batches`: how far each dispatch is, and cancelling what is left of one."""
+"""`/api/v1/batches`: the progress of each batch, and cancelling its open tasks."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -23,34 +23,34 @@ router = Router(tags=["batches"])
 
 
 class BatchAnswer(BaseModel):
-    """One dispatch, and how far its tasks are."""
+    """A batch and its progress."""
 
     batch_id: UUID
     task_type: str
     source: str
     sent_by: str | None
     created_at: datetime
-    total: int = Field(description="Tasks that were asked for.")
-    finished: int = Field(description="Tasks that ended, one way or another.")
-    by_status: dict[Status, int] = Field(description="Tasks by status; those of which there are none are left out.")
+    total: int = Field(description="Number of tasks that were dispatched.")
+    finished: int = Field(description="Number of tasks that have ended, with any outcome.")
+    by_status: dict[Status, int] = Field(description="Number of tasks by status; a status without tasks is left out.")
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
-        """Return the answer for a batch."""
+        """Return the response for a batch."""
         return cls.model_construct(**_members(progress))
 
 
 class BatchDetailAnswer(BatchAnswer):
-    """One dispatch in full."""
+    """A batch in full."""
 
-    finished_at: datetime | None = Field(description="When its last task ended; null while any is open.")
+    finished_at: datetime | None = Field(description="When its last task ended; null while any task is open.")
     eta: datetime | None = Field(
-        description="When it will be finished at the last minute's speed; null where nothing ended lately."
+        description="When the batch will finish at the last minute's pace; null if no task ended in that minute."
     )
 
     @classmethod
     def of_detail(cls, detail: BatchDetail) -> Self:
-        """Return the answer for a batch."""
+        """Return the response for a batch."""
         return cls.model_construct(**_members(detail.progress), finished_at=detail.finished_at, eta=detail.eta)
 
 
@@ -65,11 +65,11 @@ def _members(progress: Progress) -> dict[str, Any]:
 @router.get(
     "", response=list[BatchAnswer], summary="List batches, newest first", operation_id="list_batches", openapi_extra=link_header()
 )
-def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[BatchFilter]) -> list[BatchAnswer]:
-    """Return one page, each batch with its progress; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+def list_batches(request: HttpRequest, response: HttpResponse, query: Query[BatchFilter]) -> list[BatchAnswer]:
+    """Return one page of batches with their progress. The header `Link: <…>; rel="next"` points to the next page, if any."""
     authorize(request, VIEW)
     refuse_unknown(request, BatchFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [BatchAnswer.of(progress) for progress in page.batches]
 
@@ -79,30 +79,30 @@ def list_batches(request: HttpRequest, response: HttpResponse, chosen: Query[Bat
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_batch(request: HttpRequest, batch_id: str) -> BatchDetailAnswer:
-    """Return how far it is, and when it will be finished if it goes on like this."""
+    """Return the batch's progress, and an estimate of when it will finish."""
     authorize(request, VIEW)
     return BatchDetailAnswer.of_detail(_batch(batch_id))
 
 
 @router.post(
-    "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel what is left of a batch", operation_id="cancel_batch",
+    "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel the open tasks of a batch", operation_id="cancel_batch",
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = None) -> CancelAnswer:
-    """Cancel its open tasks. What runs goes on to its end, unless `force` kills it."""
+    """Cancel every open task of the batch. Running tasks finish, unless `force` kills them."""
     caller = known_caller(request)
     batch = _batch(batch_id).progress.batch
     ids = batches.open_ids(batch.id)
-    done = cancel(ids, by=caller.name, force=bool(body and body.force))
-    audit_details(request, revoked=done.revoked, running=done.running)
-    return CancelAnswer.of(done, matched=len(ids))
+    result = cancel(ids, by=caller.name, force=bool(body and body.force))
+    audit_details(request, revoked=result.revoked, running=result.running)
+    return CancelAnswer.of(result, matched=len(ids))
 
 
 def _batch(batch_id: str) -> BatchDetail:
     try:
-        found = batches.find(UUID(batch_id))
+        batch = batches.find(UUID(batch_id))
     except ValueError:
-        found = None
-    if found is None:
+        batch = None
+    if batch is None:
         raise Http404(f"There is no batch {batch_id[:100]!r}.")
-    return found
+    return batch

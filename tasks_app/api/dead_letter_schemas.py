@@ -1,4 +1,4 @@
-"""What the dead letters' API takes and gives."""
+"""Requests and responses of the dead-letter API."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from tasks_app.search.parameters import FilterText
 from zenith_site.common.jsonsafe import require_storable
 from zenith_site.common.previews import SHOWN, SHOWN_ALONE, shorten_text
 
-#: Letters that can be named one by one in one request.
+#: Dead letters that one request can list by id.
 MAX_IDS = 1000
 
 _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState)
@@ -25,55 +25,55 @@ _RUN_STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in RunStat
 
 
 class Choice(BaseModel):
-    """Which dead letters are meant: exactly one of `ids`, `group` and `all`."""
+    """The dead letters to act on: exactly one of `ids`, `group` and `all`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     ids: list[Annotated[UUID, BeforeValidator(read_id)]] | None = Field(
-        default=None, min_length=1, max_length=MAX_IDS, description="Those of the tasks with these ids."
+        default=None, min_length=1, max_length=MAX_IDS, description="The dead letters of the tasks with these ids."
     )
     group: Annotated[FilterText, Field(min_length=1)] | None = Field(
-        default=None, description="Those of this group that are open."
+        default=None, description="The open dead letters of this group."
     )
-    all: bool = Field(default=False, description="All that are open, but for what `task` and `error` leave out.")
-    task: FilterText = Field(default="", description="Only those of tasks of this name.")
-    error: FilterText = Field(default="", description="Only those of this exception.")
+    all: bool = Field(default=False, description="All open dead letters, narrowed by `task` and `error`.")
+    task: FilterText = Field(default="", description="Only dead letters of tasks with this name.")
+    error: FilterText = Field(default="", description="Only dead letters with this exception.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Choice":
         if (self.ids is not None) + (self.group is not None) + self.all != 1:
-            raise ValueError("say which: exactly one of `ids`, `group` and `all`")
+            raise ValueError("give exactly one of `ids`, `group` and `all`")
         return self
 
     def selection(self) -> Selection:
-        """Return this as what dispatch/replay.py takes."""
+        """Return this as the selection that dispatch/replay.py takes."""
         ids = None if self.ids is None else tuple(dict.fromkeys(self.ids))
         return Selection(task_ids=ids, fingerprint=self.group or "", task_name=self.task, error_type=self.error)
 
 
 class ReplayRequest(Choice):
-    """What to replay, and how."""
+    """The dead letters to replay, and how."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"group": "9f8c2d41a07be563", "first": 3, "rate": 10}]})
 
     args: list[Any] | None = Field(
-        default=None, description="Instead of all arguments that were sent by position; for one letter only."
+        default=None, description="Replaces all positional arguments; only if a single dead letter is selected."
     )
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="Instead of the arguments of these names, for every letter.")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="Replaces these keyword arguments, for every dead letter.")
     first: int = Field(
         default=0,
-        description="So many first; the rest only if all of these succeed.",
+        description="Replay this many first, and the rest only if all of these succeed.",
         json_schema_extra={"minimum": 0, "maximum": MAX_FIRST},
     )
     rate: float | None = Field(
         default=None,
-        description="Tasks per second at most.",
+        description="The maximum number of tasks per second.",
         json_schema_extra={"exclusiveMinimum": 0, "maximum": MAX_RATE},
     )
-    forced: bool = Field(default=False, description="Also what was replayed or discarded before.")
+    forced: bool = Field(default=False, description="Also replay dead letters that were already replayed or discarded.")
 
     def to_replay(self) -> Replay:
-        """Return this as what replay() takes."""
+        """Return this as the request that replay() takes."""
         return Replay(
             which=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
             forced=self.forced,
@@ -81,28 +81,28 @@ class ReplayRequest(Choice):
 
 
 class DiscardRequest(Choice):
-    """What to discard, and why."""
+    """The dead letters to discard, and why."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"group": "9f8c2d41a07be563", "note": "Fixed in release 4.2."}]})
 
     note: Annotated[str, AfterValidator(require_storable)] = Field(
-        default="", description="For whoever wonders later.", json_schema_extra={"maxLength": MAX_NOTE}
+        default="", description="The reason, kept with the dead letters.", json_schema_extra={"maxLength": MAX_NOTE}
     )
 
 
 class DiscardAnswer(BaseModel):
-    """What was discarded."""
+    """The number of discarded dead letters."""
 
     discarded: int
 
 
 class RunAnswer(BaseModel):
-    """A replay of many, which the engine works off."""
+    """A replay run: many dead letters that the engine replays in the background."""
 
     run_id: UUID
     state: RunState = Field(description=_RUN_STATES)
     reason: str
-    total: int = Field(description="Dead letters that were meant when it began.")
+    total: int = Field(description="Number of dead letters selected when the run started.")
     replayed: int
     first: int
     rate: float | None
@@ -111,7 +111,7 @@ class RunAnswer(BaseModel):
 
     @classmethod
     def of(cls, run: ReplayRun) -> "RunAnswer":
-        """Return the answer for a run."""
+        """Return the response for a run."""
         return cls.model_construct(
             run_id=run.id, state=RunState(run.state), reason=run.reason, total=run.total,
             replayed=run.replayed, first=run.first, rate=run.rate, created_at=run.created_at,
@@ -120,23 +120,23 @@ class RunAnswer(BaseModel):
 
 
 class Replacement(BaseModel):
-    """A new task in the place of a dead one."""
+    """A new task, and the dead one that it replaces."""
 
     task_id: UUID
     replay_of: UUID
 
 
 class ReplayAnswer(BaseModel):
-    """What was replayed, or the run that does it."""
+    """The dead letters that were replayed, or the run that replays them."""
 
     replayed: int
-    passed_over: int = Field(description="Letters that were replayed or discarded before.")
+    passed_over: int = Field(description="Number of dead letters skipped because they were already replayed or discarded.")
     tasks: list[Replacement]
-    run: RunAnswer | None = Field(description="Set where the engine does it: a few first, slowly, or very many.")
+    run: RunAnswer | None = Field(description="Set if the engine replays them: with `first` or `rate`, or if there are many.")
 
     @classmethod
     def of(cls, result: Replayed) -> "ReplayAnswer":
-        """Return the answer for a replay."""
+        """Return the response for a replay."""
         return cls(
             replayed=len(result.done),
             passed_over=result.passed_over,
@@ -146,12 +146,12 @@ class ReplayAnswer(BaseModel):
 
 
 class GroupAnswer(BaseModel):
-    """Failures that belong together: the same but for numbers, names and places."""
+    """Failures with the same cause: they differ at most in numbers, names and places."""
 
     group: str
     task_type: str
     error_type: str
-    message: str = Field(description="What their messages have in common.")
+    message: str = Field(description="The part that their messages have in common.")
     frame: str = Field(description="The innermost function of the project's own code.")
     count: int
     open: int
@@ -160,7 +160,7 @@ class GroupAnswer(BaseModel):
 
     @classmethod
     def of(cls, group: Group) -> "GroupAnswer":
-        """Return the answer for a group."""
+        """Return the response for a group."""
         return cls.model_construct(
             group=group.fingerprint, task_type=group.task_name, error_type=group.error_type, message=group.message,
             frame=group.frame, count=group.count, open=group.open, first_at=group.first_at, last_at=group.last_at,
@@ -178,48 +178,48 @@ class DeadLetterAnswer(BaseModel):
     error_message: str
     frame: str
     attempts: int
-    created_at: datetime = Field(description="When it was recorded that the task gave up.")
+    created_at: datetime = Field(description="When the task's final failure was recorded.")
     state: LetterState = Field(description=_STATES)
     resolved_at: datetime | None
     resolved_by: str | None
     note: str
-    replayed_by: list[UUID] = Field(description="The tasks that were sent in its place, oldest first.")
+    replayed_by: list[UUID] = Field(description="The tasks that replace it, oldest first.")
     cut: Cut
 
     @classmethod
-    def of(cls, found: Letter) -> "DeadLetterAnswer":
-        """Return the answer for a letter."""
-        return cls.model_construct(**_members(found))
+    def of(cls, item: Letter) -> "DeadLetterAnswer":
+        """Return the response for a dead letter."""
+        return cls.model_construct(**_members(item))
 
 
 class DeadLetterDetail(DeadLetterAnswer):
     """One dead letter, in full."""
 
-    replay_of: UUID | None = Field(description="The dead task that this one itself was sent in place of.")
+    replay_of: UUID | None = Field(description="The dead task that this task itself replaced.")
     args: list[Any]
     kwargs: dict[str, Any]
     traceback: str
 
     @classmethod
-    def of(cls, found: Letter) -> "DeadLetterDetail":
-        """Return the answer for a letter."""
-        task = found.letter.task
+    def of(cls, item: Letter) -> "DeadLetterDetail":
+        """Return the response for a dead letter."""
+        task = item.letter.task
         args, kwargs, cut = preview(task, SHOWN_ALONE)
-        members = _members(found, SHOWN_ALONE)
+        members = _members(item, SHOWN_ALONE)
         members["cut"] |= cut_of(task, {name: name for name in cut})
         return cls.model_construct(
-            **members, replay_of=task.replay_of_id, args=args, kwargs=kwargs, traceback=traceback_of(found.letter)[-SHOWN_ALONE:],
+            **members, replay_of=task.replay_of_id, args=args, kwargs=kwargs, traceback=traceback_of(item.letter)[-SHOWN_ALONE:],
         )  # fmt: skip
 
 
-def _members(found: Letter, limit: int = SHOWN) -> dict[str, Any]:
-    """Return what lists show. The values come from the database: none is checked again."""
-    letter, task = found.letter, found.letter.task
+def _members(item: Letter, limit: int = SHOWN) -> dict[str, Any]:
+    """Return the values of a DeadLetterAnswer. They come from the database, so they are not validated again."""
+    letter, task = item.letter, item.letter.task
     cut = {"error_message": "error"} if len(task.error_message) > limit else {}
     return {
         "task_id": task.celery_id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
         "error_type": letter.error_type, "error_message": shorten_text(task.error_message, limit), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,
-        "replayed_by": [relative.id for relative in found.replayed_by], "cut": cut_of(task, cut),
+        "replayed_by": [relative.id for relative in item.replayed_by], "cut": cut_of(task, cut),
     }  # fmt: skip

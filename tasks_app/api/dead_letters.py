@@ -1,4 +1,4 @@
-"""Dead letters for programs: in groups, one by one, and what becomes of them."""
+"""`/api/v1/dead-letters`: list dead letters, one by one or in groups, replay them and discard them."""
 
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ from tasks_app.models import ReplayRun
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
@@ -34,21 +34,21 @@ router = Router(tags=["dead letters"])
 
 
 @router.get("", response=list[DeadLetterAnswer], summary="List dead letters, newest first", operation_id="list_dead_letters")
-def list_letters(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
-    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one."""
+def list_letters(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
+    """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any."""
     authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
-    return [DeadLetterAnswer.of(found) for found in page.letters]
+    return [DeadLetterAnswer.of(item) for item in page.letters]
 
 
 @router.get("/groups", response=list[GroupAnswer], summary="List groups of dead letters", operation_id="list_dead_letter_groups")
-def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[DeadLetterFilter]) -> list[GroupAnswer]:
-    """Return one page of groups, that with the newest failure first, counting the letters that match."""
+def list_groups(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[GroupAnswer]:
+    """Return one page of groups with the number of dead letters that match; the group with the newest failure comes first."""
     authorize(request, VIEW)
     refuse_unknown(request, DeadLetterFilter)
-    page = chosen.groups()
+    page = query.groups()
     link_next(request, response, page.following)
     return [GroupAnswer.of(group) for group in page.groups]
 
@@ -57,22 +57,22 @@ def list_groups(request: HttpRequest, response: HttpResponse, chosen: Query[Dead
     "/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters", auth=requires(OPERATE)
 )
 def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, idempotency_key: IdempotencyKey = None) -> Any:
-    """Send a new task in the place of each dead one.
+    """Dispatch a new task in place of each dead one.
 
-    A letter is replayed once: a request that is sent again finds nothing to do (409 where it names
-    ids). `first`, `rate` and a thousand letters or more make a run that the engine works off.
-    A `forced` one can be sent again without end, so it counts as a trigger.
+    A dead letter is replayed once: repeating a request does nothing, or returns 409 if it lists ids.
+    With `first`, with `rate`, or for a thousand dead letters or more, the engine replays them in a run.
+    A `forced` request can be repeated without limit, so it counts as a trigger.
     """
     caller = known_caller(request)
-    _refuse_strange(body)
+    _refuse_unknown_ids(body)
     if body.forced:
         admit_trigger(request, caller)
 
     def act() -> ReplayAnswer:
-        result = replaying.replay(body.to_replay(), _origin(caller))
+        result = replaying.replay(body.to_replay(), Origin.of(caller, "api"))
         audit_details(request, replayed=len(result.done), run=str(result.run.id) if result.run else None)
         if body.ids and not result.done and result.run is None:
-            raise StateConflictError("Each of these was replayed or discarded before; `forced` replays it all the same.")
+            raise StateConflictError("All of these were already replayed or discarded; `forced` replays them anyway.")
         return ReplayAnswer.of(result)
 
     return answer_once(request, response, caller, idempotency_key, body, act)
@@ -86,19 +86,19 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
     auth=requires(OPERATE),
 )
 def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
-    """Leave it at that, with a note. Only what is open is discarded."""
+    """Discard open dead letters, with an optional note. Their tasks and errors stay."""
     caller = known_caller(request)
-    _refuse_strange(body)
-    discarded = replaying.discard(body.selection(), body.note, _origin(caller))
+    _refuse_unknown_ids(body)
+    discarded = replaying.discard(body.selection(), body.note, Origin.of(caller, "api"))
     audit_details(request, discarded=discarded)
     if body.ids and not discarded:
-        raise StateConflictError("Each of these was replayed or discarded before.")
+        raise StateConflictError("All of these were already replayed or discarded.")
     return DiscardAnswer(discarded=discarded)
 
 
-@router.get("/runs/{run_id}", response=RunAnswer, summary="Show a replay of many", operation_id="show_replay_run")
+@router.get("/runs/{run_id}", response=RunAnswer, summary="Show a replay run", operation_id="show_replay_run")
 def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
-    """Return how far it is."""
+    """Return the run's progress."""
     authorize(request, VIEW)
     return RunAnswer.of(_run(run_id))
 
@@ -106,48 +106,44 @@ def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
 @router.post(
     "/runs/{run_id}/stop",
     response=RunAnswer,
-    summary="Stop a replay of many",
+    summary="Stop a replay run",
     operation_id="stop_replay_run",
     auth=requires(OPERATE),
 )
 def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
-    """End it before its time; what it replayed goes on."""
+    """Stop the run early. Tasks that it has already dispatched continue."""
     caller = known_caller(request)
     run = _run(run_id)
-    if not replaying.stop_run(run.id, _origin(caller)):
-        raise StateConflictError("It has ended already.")
+    if not replaying.stop_run(run.id, Origin.of(caller, "api")):
+        raise StateConflictError("This run has already ended.")
     run.refresh_from_db()
     return RunAnswer.of(run)
 
 
 @router.get("/{name:task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
 def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
-    """Return the dead letter of the task with this id, with its arguments and its traceback."""
+    """Return the dead letter of the task with this id, including its arguments and traceback."""
     authorize(request, VIEW)
-    found = dead_letters.find(task_id)
-    if found is None:
+    letter = dead_letters.find(task_id)
+    if letter is None:
         raise Http404(f"Task {task_id[:100]!r} has no dead letter.")
-    return DeadLetterDetail.of(found)
+    return DeadLetterDetail.of(letter)
 
 
-def _refuse_strange(body: Choice) -> None:
-    """Name the ids that have no dead letter: a mistyped one must not pass for one that is done."""
-    known = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
-    strange = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known]
-    if strange:
-        raise InvalidInputError(*(Problem(f"/ids/{index}", "no dead letter of such a task") for index in strange))
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
+def _refuse_unknown_ids(body: Choice) -> None:
+    """Raise InvalidInputError with each id that has no dead letter: a typo must not look like a letter that was replayed."""
+    known_ids = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
+    unknown = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known_ids]
+    if unknown:
+        raise InvalidInputError(*(Problem(f"/ids/{index}", "no task with this id has a dead letter") for index in unknown))
 
 
 def _run(run_id: str) -> ReplayRun:
-    return get_object_or_404(ReplayRun, pk=_key(run_id))
+    return get_object_or_404(ReplayRun, pk=_parse_id(run_id))
 
 
-def _key(text: str) -> UUID:
+def _parse_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Http404(f"There is nothing with the id {text[:100]!r}.") from None
+        raise Http404(f"There is no replay run {text[:100]!r}.") from None

@@ -1,4 +1,4 @@
-"""The events of all tasks for programs: after one, before one, or the newest."""
+"""`/api/v1/events`: the events of all tasks, after an id, before an id, or the newest."""
 
 from datetime import datetime
 
@@ -20,19 +20,19 @@ router = Router(tags=["events"])
 class EventAnswer(BaseModel):
     """One step of one task."""
 
-    id: int = Field(description="Ids follow the order in which the steps became known; some numbers are left out.")
+    id: int = Field(description="Ids ascend in the order in which Zenith recorded the steps; there may be gaps.")
     task_id: TaskId
     task_type: str
     queue: str
     status: Status
     attempt: int = Field(ge=1)
     worker: str | None
-    at: datetime = Field(description="When it happened, by the clock of who saw it.")
-    message: str = Field(description="Why, where there is more to say than the status does.")
+    at: datetime = Field(description="When it happened, by the clock of the process that observed it.")
+    message: str = Field(description="The reason, if there is more to say than the status does.")
 
     @classmethod
     def of(cls, event: TaskEvent) -> "EventAnswer":
-        """Return the answer for an event."""
+        """Return the response for an event."""
         return cls.model_construct(
             id=event.id, task_id=event.task.celery_id, task_type=event.task.name, queue=event.task.queue,
             status=Status(event.status), attempt=event.attempt, worker=event.worker or None, at=event.at,
@@ -41,26 +41,26 @@ class EventAnswer(BaseModel):
 
 
 class EventsAnswer(BaseModel):
-    """A page of events, by ascending ids."""
+    """A page of events, by ascending id."""
 
     events: list[EventAnswer]
-    after: int = Field(description="Ask with this `after` for what comes next; also where nothing has come yet.")
-    before: int | None = Field(description="Ask with this `before` for what came earlier; null where nothing did.")
-    more: bool = Field(description="Whether there is more in the direction that was asked for, perhaps after an empty page.")
+    after: int = Field(description="Pass this as `after` to get later events, even if there are none yet.")
+    before: int | None = Field(description="Pass this as `before` to get earlier events; null if there are none.")
+    more: bool = Field(description="Whether there are more events in the requested direction, even if this page is empty.")
 
     @classmethod
     def of(cls, page: EventPage) -> "EventsAnswer":
-        """Return the answer for a page."""
+        """Return the response for a page."""
         events = [EventAnswer.of(event) for event in page.events]
         return cls.model_construct(events=events, after=page.after, before=page.before, more=page.more)
 
 
 @router.get("", response=EventsAnswer, summary="List events", operation_id="list_events")
-def list_events(request: HttpRequest, chosen: Query[EventFilter]) -> EventsAnswer:
-    """Return the newest events, those after an id (none is ever missed), or those before one.
+def list_events(request: HttpRequest, query: Query[EventFilter]) -> EventsAnswer:
+    """Return the newest events, the events after an id (none is ever missed), or the events before an id.
 
-    A page with filters looks through 20,000 events at most, so it may be short: go on while `more` is true.
+    With filters a page searches at most 20,000 events, so it may be short: continue while `more` is true.
     """
     authorize(request, VIEW)
     refuse_unknown(request, EventFilter)
-    return EventsAnswer.of(chosen.page())
+    return EventsAnswer.of(query.page())

@@ -1,4 +1,4 @@
-"""Queues for programs: how long they are, what waits in them, and pause, resume, purge."""
+"""`/api/v1/queues`: depths, rates and messages of queues; pause, resume and purge."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ router = Router(tags=["queues"])
 
 
 class PauseAnswer(BaseModel):
-    """Since when a queue is paused, by whom, and why."""
+    """When a queue was paused, by whom, and why."""
 
     paused_at: datetime
     paused_by: str
@@ -32,41 +32,43 @@ class PauseAnswer(BaseModel):
 
 
 class DepthAnswer(BaseModel):
-    """Messages of one priority step: kombu has a list for each, and takes those of lower numbers first."""
+    """Messages of one priority step. Kombu keeps a list for each step, and takes lower numbers first."""
 
     priority: int
     depth: int = Field(ge=0)
 
 
 class QueueAnswer(BaseModel):
-    """One queue at this moment. Rates are per minute, over the last five whole minutes."""
+    """The current state of a queue. Rates are per minute, over the last five whole minutes."""
 
     name: str
-    depth: int = Field(ge=0, description="Messages that wait on the broker, of every priority.")
+    depth: int = Field(ge=0, description="Messages waiting on the broker, of all priorities.")
     unreadable: bool = Field(
-        description="Whether something that is no queue has its place in Redis: then nobody knows its depth."
+        description="Whether its key in Redis holds something other than a queue, so that its depth is unknown."
     )
     by_priority: list[DepthAnswer]
-    unacknowledged: int = Field(ge=0, description="Messages that workers hold.")
+    unacknowledged: int = Field(ge=0, description="Messages that workers have taken but not acknowledged.")
     held: int = Field(
         ge=0,
-        description=f"Tasks that PostgreSQL holds back because it is paused, or is about to send; counted up to {MAX_HELD:,}.",
+        description=f"Tasks held in PostgreSQL because the queue is paused, or about to be sent; counted up to {MAX_HELD:,}.",
     )
     oldest_seconds: float | None = Field(
-        description="For how long the oldest waiting task has waited; null where none does, or where Zenith does not know it."
+        description="How long the oldest waiting task has waited; null if none waits, or if Zenith does not know the task."
     )
     rate_out: float = Field(ge=0, description="Attempts that ended.")
-    rate_in: float | None = Field(description="Those, and by what the depth grew; null until it was sampled for five minutes.")
-    seconds_to_drain: float | None = Field(
-        description="Until it is empty at these rates; null where that is never, or not known."
+    rate_in: float | None = Field(
+        description="`rate_out` plus the growth of the depth; null until there are five minutes of samples."
     )
-    consumers: list[str] = Field(description="The workers that take from it.")
-    slots: int = Field(ge=0, description="Tasks that these workers can run at once, of all their queues.")
-    pause: PauseAnswer | None = Field(description="Set while it is paused.")
+    seconds_to_drain: float | None = Field(
+        description="Time until the queue is empty at these rates; null if that is never, or unknown."
+    )
+    consumers: list[str] = Field(description="The workers that consume it.")
+    slots: int = Field(ge=0, description="Tasks that these workers can run at once, across all their queues.")
+    pause: PauseAnswer | None = Field(description="Set while the queue is paused.")
 
     @classmethod
     def of(cls, view: QueueView) -> "QueueAnswer":
-        """Return the answer for a queue."""
+        """Return the response for a queue."""
         now, pause = view.now, view.pause
         return cls.model_construct(
             name=view.name, depth=now.depth, unreadable=now.unreadable, unacknowledged=now.unacknowledged, held=view.held,
@@ -83,16 +85,16 @@ class QueueAnswer(BaseModel):
 class MessageAnswer(BaseModel):
     """One message on the broker."""
 
-    task_id: str = Field(description="Empty where the message is none of Celery's.")
+    task_id: str = Field(description="Empty if the message is not from Celery.")
     task_type: str
     priority: int
-    redelivered: bool = Field(description="Whether it was handed out before.")
-    position: int | None = Field(description="From 1, the next to be taken, among those of its priority step; null where held.")
-    worker: str | None = Field(description="Who holds it; null where nobody does, or where the worker is gone.")
+    redelivered: bool = Field(description="Whether it was delivered before.")
+    position: int | None = Field(description="Place in its priority step; 1 is taken next. Null if a worker holds it.")
+    worker: str | None = Field(description="The worker that holds it; null if none does, or if that worker is gone.")
 
     @classmethod
     def of(cls, message: BrokerMessage, worker: str | None = None) -> "MessageAnswer":
-        """Return the answer for a message."""
+        """Return the response for a message."""
         return cls.model_construct(
             task_id=message.task_id, task_type=message.task_name, priority=message.priority,
             redelivered=message.redelivered, position=message.position, worker=worker,
@@ -100,22 +102,27 @@ class MessageAnswer(BaseModel):
 
 
 class MessagesAnswer(BaseModel):
-    """A look into a queue."""
+    """Messages of a queue."""
 
-    waiting: list[MessageAnswer] = Field(description="In the order in which workers take them.")
-    unacknowledged: list[MessageAnswer] = Field(description="What workers hold, in no order.")
+    waiting: list[MessageAnswer] = Field(description="Waiting messages, in the order in which workers take them.")
+    unacknowledged: list[MessageAnswer] = Field(description="Messages that workers hold, in no particular order.")
 
 
 class PeekQuery(BaseModel):
-    """How much to look at."""
+    """How many messages to return."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=20, ge=1, le=MAX_PEEKED, description="Messages of each priority step, and of those held.")
+    limit: int = Field(
+        default=20,
+        ge=1,
+        le=MAX_PEEKED,
+        description="Maximum number of waiting messages per priority step, and of unacknowledged ones.",
+    )
 
 
 class DepthPointAnswer(BaseModel):
-    """One step: the highest that was seen; null where no engine looked."""
+    """One step: the highest value sampled in it; null if no engine took a sample."""
 
     at: datetime
     depth: int | None
@@ -124,78 +131,82 @@ class DepthPointAnswer(BaseModel):
 
     @classmethod
     def of(cls, point: DepthPoint) -> "DepthPointAnswer":
-        """Return the answer for one step."""
+        """Return the response for one step."""
         return cls.model_construct(
             at=point.at, depth=point.depth, unacknowledged=point.unacknowledged, oldest_seconds=point.oldest_seconds
         )
 
 
 class HistoryAnswer(SpanAnswer):
-    """How long a queue was, step by step."""
+    """The depth of a queue, step by step."""
 
     step_seconds: int = Field(ge=60)
     points: list[DepthPointAnswer]
 
 
 class PauseRequest(BaseModel):
-    """Why."""
+    """The reason for a pause."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"note": "The bank is down until noon."}]}
     )
 
-    note: str = Field(default="", description="For whoever wonders later.", json_schema_extra={"maxLength": MAX_NOTE})
+    note: str = Field(default="", description="The reason, shown with the queue.", json_schema_extra={"maxLength": MAX_NOTE})
 
 
 class PurgeRequest(BaseModel):
-    """Whether to do it."""
+    """Whether to purge, or only to count."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"dry_run": True}]})
 
-    dry_run: bool = Field(default=False, description="Only count what would be revoked.")
+    dry_run: bool = Field(default=False, description="Only count the tasks that would be revoked.")
 
 
 class PurgeAnswer(BaseModel):
-    """What was purged, or would be."""
+    """The result of a purge, or of its dry run."""
 
     dry_run: bool
-    revoked: int = Field(ge=0, description="Tasks that are REVOKED now; in a dry run, those that would be.")
-    running: int = Field(ge=0, description="Tasks that a worker had begun by then: they go on.")
+    revoked: int = Field(ge=0, description="Tasks that were revoked; in a dry run, tasks that would be.")
+    running: int = Field(ge=0, description="Tasks that a worker had already started; they continue.")
     messages_removed: int = Field(ge=0)
-    remaining: int = Field(ge=0, description=f"Tasks that still wait: one call revokes {MAX_PURGED:,} at most. Call again.")
+    remaining: int = Field(
+        ge=0, description=f"Tasks that still wait. One call revokes at most {MAX_PURGED:,}; call again for the rest."
+    )
 
 
 @router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=link_header())
-def list_queues(request: HttpRequest, response: HttpResponse, chosen: Query[QueueFilter]) -> list[QueueAnswer]:
-    """Return one page of the queues that are consumed, paused, waited in, or were in use within the hour; by name.
+def list_queues(request: HttpRequest, response: HttpResponse, query: Query[QueueFilter]) -> list[QueueAnswer]:
+    """Return one page of queues, by name: those with consumers, with waiting tasks, paused, or used within the last hour.
 
-    The field `Link: <…>; rel="next"` leads to the next page where there is one.
+    The header `Link: <…>; rel="next"` points to the next page, if any.
     """
     authorize(request, VIEW)
     refuse_unknown(request, QueueFilter)
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [QueueAnswer.of(view) for view in page.queues]
 
 
-@router.get("/{name:name}/messages", response=MessagesAnswer, summary="Look into a queue", operation_id="peek_queue")
-def peek(request: HttpRequest, name: str, chosen: Query[PeekQuery]) -> MessagesAnswer:
-    """Return the messages that are next, and those that workers hold. Nothing is taken."""
+@router.get("/{name:name}/messages", response=MessagesAnswer, summary="List a queue's messages", operation_id="peek_queue")
+def peek(request: HttpRequest, name: str, query: Query[PeekQuery]) -> MessagesAnswer:
+    """Return the messages that are next, and those that workers hold. No message is removed."""
     authorize(request, VIEW)
     refuse_unknown(request, PeekQuery)
     control.refuse_reserved(_checked(name))
     return MessagesAnswer.model_construct(
-        waiting=[MessageAnswer.of(message) for message in queues.peek(name, chosen.limit)],
-        unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, chosen.limit)],
+        waiting=[MessageAnswer.of(message) for message in queues.peek(name, query.limit)],
+        unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, query.limit)],
     )
 
 
-@router.get("/{name:name}/history", response=HistoryAnswer, summary="Show how long a queue was", operation_id="queue_history")
-def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> HistoryAnswer:
-    """Return its depth, what workers held, and the oldest one's age in each step of a window."""
+@router.get(
+    "/{name:name}/history", response=HistoryAnswer, summary="Show a queue's depth over time", operation_id="queue_history"
+)
+def history(request: HttpRequest, name: str, query: Query[SteppedWindow]) -> HistoryAnswer:
+    """Return the depth, the unacknowledged messages and the age of the oldest task for each step of a window."""
     authorize(request, VIEW)
     refuse_unknown(request, SteppedWindow)
-    span = chosen.span()
+    span = query.span()
     points = [DepthPointAnswer.of(point) for point in queues.history(_checked(name), span)]
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
@@ -204,14 +215,14 @@ def history(request: HttpRequest, name: str, chosen: Query[SteppedWindow]) -> Hi
     "/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue", auth=requires(OPERATE)
 )
 def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> QueueAnswer:
-    """Send nothing to it any more, and have no worker take from it; it lasts until it is resumed.
+    """Stop sending to a queue, and stop workers from taking from it, until it is resumed.
 
-    Its tasks wait in PostgreSQL, its messages on the broker; what workers had reserved runs. Workers follow
-    within two seconds. 409 where it is paused already.
+    New tasks wait in PostgreSQL, messages already sent wait on the broker, and tasks that workers have reserved
+    still run. Workers follow within two seconds. Returns 409 if the queue is already paused.
     """
     caller = known_caller(request)
     if not control.pause(_checked(name), by=caller.name, note=(body or PauseRequest()).note):
-        raise StateConflictError(f"The queue {name!r} is paused already.")
+        raise StateConflictError(f"The queue {name!r} is already paused.")
     return _answer(name)
 
 
@@ -219,10 +230,10 @@ def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> 
     "/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue", auth=requires(OPERATE)
 )
 def resume(request: HttpRequest, name: str) -> QueueAnswer:
-    """End its pause; what was held back is sent. 409 where it is not paused."""
+    """Resume a paused queue and send the tasks that were held back. Returns 409 if it is not paused."""
     if not control.resume(_checked(name)):
         raise StateConflictError(f"The queue {name!r} is not paused.")
-    # By now nobody may know the queue any more.
+    # An empty queue that nobody consumes may be unknown from now on.
     return QueueAnswer.of(queues.view(name))
 
 
@@ -230,35 +241,35 @@ def resume(request: HttpRequest, name: str) -> QueueAnswer:
     "/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue", auth=requires(OPERATE)
 )
 def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> PurgeAnswer:
-    """Revoke what waits in a queue and remove its messages: each task ends as REVOKED, with an event that says who did it.
+    """Revoke the waiting tasks of a queue and remove their messages. An event on each task names who purged it.
 
-    Scheduled tasks, and failed ones that wait for their next attempt, stay.
+    Scheduled tasks stay, and so do failed tasks that wait for their next attempt.
     """
     caller = known_caller(request)
     queue = _known(name)
     if body and body.dry_run:
         waiting = control.count_waiting(queue)
         return PurgeAnswer(dry_run=True, revoked=waiting, running=0, messages_removed=0, remaining=waiting)
-    done = control.purge(queue, by=caller.name)
-    audit_details(request, revoked=done.revoked, messages_removed=done.removed)
+    result = control.purge(queue, by=caller.name)
+    audit_details(request, revoked=result.revoked, messages_removed=result.removed)
     return PurgeAnswer(
-        dry_run=False, revoked=done.revoked, running=done.running, messages_removed=done.removed, remaining=done.remaining
+        dry_run=False, revoked=result.revoked, running=result.running, messages_removed=result.removed, remaining=result.remaining
     )
 
 
-# A name takes slashes, so this stands behind the routes that go on after it.
+# A name may contain slashes, so this route comes after the more specific ones.
 @router.get("/{name:name}", response=QueueAnswer, summary="Show one queue", operation_id="show_queue")
 def show_queue(request: HttpRequest, name: str) -> QueueAnswer:
-    """Return one queue at this moment."""
+    """Return the current state of one queue."""
     authorize(request, VIEW)
     return _answer(name)
 
 
 def _answer(name: str) -> QueueAnswer:
-    found = queues.find(_checked(name))
-    if found is None:
+    view = queues.find(_checked(name))
+    if view is None:
         raise _unknown(name)
-    return QueueAnswer.of(found)
+    return QueueAnswer.of(view)
 
 
 def _known(name: str) -> str:
@@ -268,7 +279,7 @@ def _known(name: str) -> str:
 
 
 def _checked(name: str) -> str:
-    """Return a name that a queue can have. Raises Http404."""
+    """Return the name if a queue can have it. Raises Http404."""
     if not 0 < len(name) <= LONGEST:
         raise _unknown(name)
     return name

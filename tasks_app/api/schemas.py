@@ -1,4 +1,4 @@
-"""What the task API takes and gives; the shapes are fixed by the contract."""
+"""Requests and responses of the original task paths; the contract fixes their shapes."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,22 +9,23 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.models import Task
 from tasks_app.queries.tasks import TaskWithResult
 from zenith_worker.wire.ids import key_meant
+from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
 
 
 def read_id(value: Any) -> Any:
-    """Read a task's id, which may be any text, as the key of its row."""
+    """Return the primary key for a task's id, which may be any text."""
     if not isinstance(value, str) or not value:
         raise ValueError("must be the id of a task")
     return key_meant(value)
 
 
 def _moment(value: Any) -> Any:
-    """Read a time with its zone, in UTC: PostgreSQL keeps years that Python cannot read back."""
+    """Return a time with its zone, in UTC: PostgreSQL stores years that Python cannot read back."""
     if value is None:
         return None
     moment = parse_datetime(value) if isinstance(value, str) else None
@@ -33,20 +34,20 @@ def _moment(value: Any) -> Any:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("lies outside of the years 1 to 9999") from None
+        raise ValueError("must be within the years 1 to 9999") from None
 
 
-#: A time with its zone, as a strict model reads it.
+#: A time with its zone, for strict models.
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
-#: What the schema says of a queue's name; dispatch/create.py checks it.
-QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUEUE, "pattern": "^[ -~]+$"}
+#: The documented bounds of a queue's name; `why_malformed` checks them.
+QUEUE: dict[str, Any] = {"minLength": 1, "maxLength": MAX_NAME, "pattern": "^[ -~]+$"}
 
 
 _SECONDS: dict[str, Any] = {"minimum": 1, "maximum": MAX_TIME_LIMIT}
 
 
 class TriggerRequest(BaseModel):
-    """What to run; without a body, ten `analyze_text` tasks on sample texts."""
+    """The tasks to run; without a body, ten `analyze_text` tasks on sample texts."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -55,36 +56,40 @@ class TriggerRequest(BaseModel):
     )
 
     task: str = Field(default="analyze_text", description="The task's name.")
-    # Its bounds are dispatch's to check, for every caller alike; here they are documentation.
+    # dispatch() checks the bounds, for every caller alike; here they are documentation.
     count: int | None = Field(
         default=None,
-        description="How many. By default as many as `data` has items, else one.",
+        description="The number of tasks; defaults to the number of items in `data` if it is a list, else to one.",
         json_schema_extra={"minimum": 1, "maximum": MAX_COUNT},
     )
     data: Any = Field(default=None, description="The task's first argument; a list gives each task its own.")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's named arguments.")
-    queue: str | None = Field(default=None, description="By default where Celery's routing sends it.", json_schema_extra=QUEUE)
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's keyword arguments.")
+    queue: str | None = Field(
+        default=None, description="The queue to send to; defaults to Celery's routing.", json_schema_extra=QUEUE
+    )
     priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": MAX_PRIORITY})
-    not_before: Moment = Field(default=None, description="Held back until then.")
+    not_before: Moment = Field(default=None, description="Hold the tasks back until this time.")
     max_retries: int | None = Field(
-        default=None, description="By default the task's own number.", json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES}
+        default=None,
+        description="The maximum number of retries; defaults to the task's own.",
+        json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES},
     )
 
     time_limit: int | None = Field(
-        default=None, description="Seconds after which its process is killed.", json_schema_extra=_SECONDS
+        default=None, description="Kill the task's process after this many seconds.", json_schema_extra=_SECONDS
     )
     soft_time_limit: int | None = Field(
-        default=None, description="Seconds after which SoftTimeLimitExceeded is raised in it.", json_schema_extra=_SECONDS
+        default=None, description="Raise SoftTimeLimitExceeded in the task after this many seconds.", json_schema_extra=_SECONDS
     )
-    expires_at: Moment = Field(default=None, description="Not started after this.")
+    expires_at: Moment = Field(default=None, description="Do not start the tasks after this time.")
 
     def to_dispatch(self) -> Dispatch:
-        """Return this as what dispatch() takes."""
+        """Return this as the request that dispatch() takes."""
         return Dispatch(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
 class TriggerAnswer(BaseModel):
-    """What was dispatched."""
+    """The batch and the tasks that were dispatched."""
 
     status: str = "Success"
     triggered: int
@@ -92,32 +97,32 @@ class TriggerAnswer(BaseModel):
     batch_id: UUID
 
     @classmethod
-    def of(cls, done: Dispatched) -> "TriggerAnswer":
-        """Return the answer for a dispatch."""
-        return cls(triggered=len(done.ids), ids=done.ids, batch_id=done.batch_id)
+    def of(cls, batch: Dispatched) -> "TriggerAnswer":
+        """Return the response for a dispatch."""
+        return cls(triggered=len(batch.ids), ids=batch.ids, batch_id=batch.batch_id)
 
 
-#: What the schema says of a task's id.
+#: A task's id as the schema documents it.
 TaskId = Annotated[
-    str, Field(description="Celery's id: a UUID of every task that Zenith dispatches; other programs may take any text.")
+    str, Field(description="Celery's task id. For tasks that Zenith dispatches it is a UUID; other programs may use any text.")
 ]
 
 
-#: Members of an answer whose values are longer than what it holds, each with where the whole value is.
+#: The members of a response whose values are cut, each with the path of the whole value.
 Cut = Annotated[
     dict[str, str],
     Field(
         default_factory=dict,
         exclude_if=lambda cut: not cut,
-        description="Members of which this holds the beginning only (of tracebacks the end), each with the path of the whole"
-        " value. Left out where nothing was cut.",
+        description="Members whose values are cut to their beginning (tracebacks to their end), each with the path of the whole"
+        " value. Left out if nothing was cut.",
         examples=[{"data": "/api/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057/values/args"}],
     ),
 ]
 
 
 def cut_of(task: Task, cut: Mapping[str, str]) -> dict[str, str]:
-    """Return the paths of whole values, by the members that were cut; `cut` has their names in queries/values.py."""
+    """Return the path of the whole value for each member that was cut; `cut` has the values' names in queries/values.py."""
     return {member: reverse("api:show_value", args=[task.celery_id, value]) for member, value in sorted(cut.items())}
 
 
@@ -128,29 +133,29 @@ class TaskAnswer(BaseModel):
     task_type: str = Field(description="The task's name.")
     status: Status = Field(description=" ".join(f"`{status}`: {status.sentence}" for status in Status))
     data: Any = Field(description="The task's first argument.")
-    result: Any = Field(description="What it returned; null until it has.")
-    error: str | None = Field(description="The newest attempt's exception as `Type: message`.")
-    attempts: int = Field(description="How often it was started.")
+    result: Any = Field(description="The task's return value; null until it succeeds.")
+    error: str | None = Field(description="The newest attempt's exception, as `Type: message`.")
+    attempts: int = Field(description="How many times the task was started.")
     worker: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    processing_time: float | None = Field(description="Seconds in the task's body.")
+    processing_time: float | None = Field(description="Seconds spent in the task's body.")
     cut: Cut
 
     @classmethod
-    def of(cls, found: TaskWithResult) -> Self:
-        """Return the answer for a task."""
-        return cls.model_construct(**task_members(found))
+    def of(cls, item: TaskWithResult) -> Self:
+        """Return the response for a task."""
+        return cls.model_construct(**task_members(item))
 
 
-def task_members(found: TaskWithResult) -> dict[str, Any]:
-    """Return the values of a TaskAnswer. They come from the database: none is checked again."""
-    task = found.task
-    cut = {member: value for member, value in found.cut.items() if member in TaskAnswer.model_fields}
+def task_members(item: TaskWithResult) -> dict[str, Any]:
+    """Return the values of a TaskAnswer. They come from the database, so they are not validated again."""
+    task = item.task
+    cut = {member: value for member, value in item.cut.items() if member in TaskAnswer.model_fields}
     return {
-        "task_id": task.celery_id, "task_type": task.name, "status": Status(task.status), "data": found.data,
-        "result": found.result, "error": found.error, "attempts": found.attempts, "worker": task.worker or None,
+        "task_id": task.celery_id, "task_type": task.name, "status": Status(task.status), "data": item.data,
+        "result": item.result, "error": item.error, "attempts": item.attempts, "worker": task.worker or None,
         "created_at": task.created_at, "started_at": task.started_at, "finished_at": task.finished_at,
         "processing_time": task.runtime, "cut": cut_of(task, cut),
     }  # fmt: skip

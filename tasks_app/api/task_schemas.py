@@ -1,4 +1,4 @@
-"""What `/api/v1/tasks` takes and gives."""
+"""Requests and responses of `/api/v1/tasks`."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -22,12 +22,12 @@ from zenith_worker.wire.states import Status
 
 #: Different dispatches in one request.
 MAX_DISPATCHES = 1000
-#: Tasks that one request cancels; it says whether more match.
+#: Tasks that one request cancels; its response says whether more match.
 MAX_CANCELLED = 10_000
 
 
 class DispatchRequest(BaseModel):
-    """One dispatch or many; all are written, or none is."""
+    """One dispatch or many. Either all are accepted, or none."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -40,12 +40,14 @@ class DispatchRequest(BaseModel):
     )
 
     dispatches: list[TriggerRequest] = Field(
-        min_length=1, max_length=MAX_DISPATCHES, description=f"Each makes a batch; {MAX_COUNT:,} tasks in all at most."
+        min_length=1,
+        max_length=MAX_DISPATCHES,
+        description=f"Each dispatch becomes a batch. At most {MAX_COUNT:,} tasks in total.",
     )
 
 
 class BatchMade(BaseModel):
-    """What came of one dispatch."""
+    """The batch that one dispatch created."""
 
     batch_id: UUID
     triggered: int
@@ -53,16 +55,16 @@ class BatchMade(BaseModel):
 
 
 class DispatchAnswer(BaseModel):
-    """What was dispatched, in the order of the request."""
+    """The batches that were created, in the order of the request."""
 
-    triggered: int = Field(description="Tasks in all.")
+    triggered: int = Field(description="The number of tasks in total.")
     batches: list[BatchMade]
 
     @classmethod
-    def of(cls, done: Sequence[Dispatched]) -> Self:
-        """Return the answer for some dispatches."""
-        batches = [BatchMade(batch_id=one.batch_id, triggered=len(one.ids), ids=one.ids) for one in done]
-        return cls(triggered=sum(one.triggered for one in batches), batches=batches)
+    def of(cls, dispatched: Sequence[Dispatched]) -> Self:
+        """Return the response for some dispatches."""
+        batches = [BatchMade(batch_id=batch.batch_id, triggered=len(batch.ids), ids=batch.ids) for batch in dispatched]
+        return cls(triggered=sum(batch.triggered for batch in batches), batches=batches)
 
 
 class TaskSummary(TaskAnswer):
@@ -71,19 +73,19 @@ class TaskSummary(TaskAnswer):
     queue: str
     priority: int | None
     batch_id: UUID | None
-    not_before: datetime | None = Field(description="When a scheduled task is due, or a failed one runs again.")
+    not_before: datetime | None = Field(description="When a scheduled task is due, or when a failed one runs again.")
 
     @classmethod
-    def of(cls, found: TaskWithResult) -> Self:
-        """Return the answer for a task."""
-        return cls.model_construct(**summary_members(found))
+    def of(cls, item: TaskWithResult) -> Self:
+        """Return the response for a task."""
+        return cls.model_construct(**summary_members(item))
 
 
-def summary_members(found: TaskWithResult) -> dict[str, Any]:
-    """Return the values of a TaskSummary. They come from the database: none is checked again."""
-    task = found.task
+def summary_members(item: TaskWithResult) -> dict[str, Any]:
+    """Return the values of a TaskSummary. They come from the database, so they are not validated again."""
+    task = item.task
     own = {"queue": task.queue, "priority": task.priority, "batch_id": task.batch_id, "not_before": task.not_before}
-    return task_members(found) | own
+    return task_members(item) | own
 
 
 class EventAnswer(BaseModel):
@@ -92,13 +94,13 @@ class EventAnswer(BaseModel):
     event_id: int
     status: Status
     attempt: int
-    at: datetime = Field(description="When it happened, by the clock of who saw it.")
+    at: datetime = Field(description="When it happened, by the clock of the process that observed it.")
     worker: str | None
     message: str
 
     @classmethod
     def of(cls, event: TaskEvent) -> Self:
-        """Return the answer for an event."""
+        """Return the response for an event."""
         return cls.model_construct(
             event_id=event.id, status=Status(event.status), attempt=event.attempt, at=event.at, worker=event.worker or None,
             message=mask_text(event.message),
@@ -106,10 +108,10 @@ class EventAnswer(BaseModel):
 
 
 class RunOfTask(BaseModel):
-    """One run of a task that a worker had: those that went wrong, and the one that its row shows."""
+    """One run of a task by a worker: a failed one, or the newest."""
 
-    attempt: int = Field(description="Which attempt, from 1.")
-    delivery: int = Field(description="How often its message had been handed out before.")
+    attempt: int = Field(description="The number of the attempt, from 1.")
+    delivery: int = Field(description="How many times its message had been delivered before.")
     status: Status
     worker: str | None
     received_at: datetime | None
@@ -122,7 +124,7 @@ class RunOfTask(BaseModel):
 
     @classmethod
     def of(cls, run: AttemptView, task: Task, room: int = SHOWN_ALONE) -> Self:
-        """Return the answer for a run, with `room` for its traceback: of a longer one the end."""
+        """Return the response for a run; of its traceback at most the last `room` characters."""
         cut = {"traceback": run.value} if len(run.traceback) > room else {}
         traceback = run.traceback[-max(room, SHOWN) :]
         return cls.model_construct(
@@ -134,7 +136,7 @@ class RunOfTask(BaseModel):
 
 
 def _runs(task: Task, runs: Sequence[AttemptView]) -> Iterator[RunOfTask]:
-    """Yield the answers for a task's runs: the newest ones' tracebacks as a whole, as far as there is room for all of them."""
+    """Yield the responses for a task's runs. The newest tracebacks are whole, as long as together they fit SHOWN_ALONE."""
     room = SHOWN_ALONE
     for run in runs:
         yield RunOfTask.of(run, task, room)
@@ -145,30 +147,30 @@ class TaskDetailAnswer(TaskSummary):
     """One task, in full."""
 
     why: str = Field(
-        description="Why it is where it is, in a sentence for people.", examples=["No worker consumes the queue reports."]
+        description="A sentence that explains the current status.", examples=["No worker consumes the queue reports."]
     )
     args: list[Any]
     kwargs: dict[str, Any]
-    source: str = Field(description="`page`, `api`, `command`, `engine`, or `external` for tasks that other programs sent.")
+    source: str = Field(description="Who dispatched it: `page`, `api`, `command`, `engine`, or `external` for other programs.")
     max_retries: int | None
-    time_limit: int | None = Field(description="Seconds after which its process is killed.")
-    soft_time_limit: int | None = Field(description="Seconds after which SoftTimeLimitExceeded is raised in it.")
+    time_limit: int | None = Field(description="Seconds after which the task's process is killed.")
+    soft_time_limit: int | None = Field(description="Seconds after which SoftTimeLimitExceeded is raised in the task.")
     expires_at: datetime | None
     queued_at: datetime | None
     received_at: datetime | None
     cancel_requested_at: datetime | None
-    timeline: list[EventAnswer] = Field(description="What happened, oldest first.")
-    runs: list[RunOfTask] = Field(description="Its attempts, newest first.")
-    replay_of: UUID | None = Field(description="The task that this one was sent in place of.")
-    replayed_by: list[UUID] = Field(description="The tasks that were sent in its place, oldest first; twenty at most.")
-    parent_id: UUID | None = Field(description="The task that sent this one while it ran; it may be known no more.")
+    timeline: list[EventAnswer] = Field(description="The task's events, oldest first.")
+    runs: list[RunOfTask] = Field(description="The task's runs, newest first.")
+    replay_of: UUID | None = Field(description="The task that this one replaces.")
+    replayed_by: list[UUID] = Field(description="The tasks that replace this one, oldest first; at most twenty.")
+    parent_id: UUID | None = Field(description="The task that sent this one while it ran; it may have been pruned.")
     children: list[UUID] = Field(
-        description="The tasks that this one sent while it ran, newest first; twenty at most (search for `parent:ID`)."
+        description="The tasks that this one sent while it ran, newest first; at most twenty. Search for `parent:ID` to get all."
     )
 
     @classmethod
     def of_detail(cls, detail: TaskDetail) -> Self:
-        """Return the answer for a task."""
+        """Return the response for a task."""
         task, arguments = detail.found.task, detail.found.arguments
         members = summary_members(detail.found) | {"cut": cut_of(task, detail.found.cut)}
         return cls.model_construct(
@@ -187,24 +189,24 @@ class CancelOne(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"force": True}]})
 
-    force: bool = Field(default=False, description="Kill it where it runs; without, what runs goes on to its end.")
+    force: bool = Field(default=False, description="Kill the task if it is running. Otherwise a running task finishes.")
 
 
 class Chosen(BaseModel):
-    """Open tasks that match all that is given; at least one of these must be."""
+    """Open tasks that match every given filter; at least one filter is required."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"minProperties": 1, "examples": [{"q": "queue:reports since:1h"}]}
     )
 
     status: Status | None = Field(default=None, description="Only tasks in this status.")
-    task: FilterText = Field(default="", description="Only tasks of this name.")
-    q: QueryText = Field(default="", description="The search of the list.")
+    task: FilterText = Field(default="", description="Only tasks with this name.")
+    q: QueryText = Field(default="", description="A search, as in the list of tasks.")
 
     @model_validator(mode="after")
     def _narrows(self) -> Self:
         if not (self.status or self.task or self.q.strip()):
-            raise ValueError("say which: at least one of `status`, `task` and `q`")
+            raise ValueError("give at least one of `status`, `task` and `q`")
         return self
 
     def to_filter(self) -> TaskFilter:
@@ -213,40 +215,42 @@ class Chosen(BaseModel):
 
 
 class CancelMany(BaseModel):
-    """Which tasks to cancel: exactly one of `ids` and `filter`."""
+    """The tasks to cancel: exactly one of `ids` and `filter`."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"filter": {"q": "queue:reports"}, "dry_run": True}]}
     )
 
     ids: list[Annotated[UUID, BeforeValidator(read_id)]] | None = Field(
-        default=None, min_length=1, max_length=1000, description="These tasks."
+        default=None, min_length=1, max_length=1000, description="The ids of the tasks."
     )
-    filter: Chosen | None = Field(default=None, description="The open tasks that match.")
-    force: bool = Field(default=False, description="Kill those that run; without, what runs goes on to its end.")
-    dry_run: bool = Field(default=False, description="Change nothing; only say how many are meant.")
+    filter: Chosen | None = Field(default=None, description="Cancel the open tasks that match.")
+    force: bool = Field(default=False, description="Kill tasks that are running. Otherwise running tasks finish.")
+    dry_run: bool = Field(default=False, description="Change nothing; only count the tasks.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.ids is None) == (self.filter is None):
-            raise ValueError("say which: exactly one of `ids` and `filter`")
+            raise ValueError("give exactly one of `ids` and `filter`")
         return self
 
 
 class CancelAnswer(BaseModel):
-    """What became of a wish to cancel, in numbers of tasks."""
+    """The result of a cancellation, as numbers of tasks."""
 
-    matched: int = Field(description="Open tasks that were meant.")
-    revoked: int = Field(description="Will never run, or never again.")
-    running: int = Field(description="Run on to their end; with `force` they are being killed.")
-    finished: int = Field(description="Ended before.")
-    more: bool = Field(default=False, description=f"Whether more match than the {MAX_CANCELLED:,} that one request takes.")
+    matched: int = Field(description="Open tasks that were selected.")
+    revoked: int = Field(description="Tasks that will not run, or not run again.")
+    running: int = Field(description="Tasks that are still running and will finish; with `force` they are being killed.")
+    finished: int = Field(description="Tasks that had already ended.")
+    more: bool = Field(
+        default=False, description=f"Whether more tasks match than the {MAX_CANCELLED:,} that one request cancels."
+    )
     dry_run: bool = False
 
     @classmethod
-    def of(cls, done: Cancelled, *, matched: int, more: bool = False) -> Self:
-        """Return the answer for a cancellation."""
-        return cls(matched=matched, revoked=done.revoked, running=done.running, finished=done.finished, more=more)
+    def of(cls, result: Cancelled, *, matched: int, more: bool = False) -> Self:
+        """Return the response for a cancellation."""
+        return cls(matched=matched, revoked=result.revoked, running=result.running, finished=result.finished, more=more)
 
 
 class RetryRequest(BaseModel):
@@ -254,29 +258,31 @@ class RetryRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"forced": True}]})
 
-    forced: bool = Field(default=False, description="Also one that was run again, or whose dead letter was discarded, before.")
+    forced: bool = Field(
+        default=False, description="Run the task again even if it was run again before, or if its dead letter was discarded."
+    )
 
 
 class RetryAnswer(BaseModel):
     """The new task."""
 
     task_id: UUID
-    replay_of: UUID = Field(description="The task that it stands in for.")
+    replay_of: UUID = Field(description="The task that it replaces.")
 
 
 class EditRequest(BaseModel):
-    """What to change of a scheduled task; what is left out, or null, stays."""
+    """Changes to a scheduled task; members that are left out or null stay unchanged."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"not_before": "2030-01-31T12:00:00Z", "priority": 3}]}
     )
 
-    not_before: Annotated[Moment, Field(description="When it is due; a time that is past makes it due at once.")] = None
+    not_before: Annotated[Moment, Field(description="When the task is due; a time in the past makes it due now.")] = None
     queue: str | None = Field(default=None, json_schema_extra=QUEUE)
     priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": MAX_PRIORITY})
-    args: list[Any] | None = Field(default=None, description="All arguments that are sent by position.")
-    kwargs: dict[str, Any] | None = Field(default=None, description="All named arguments.")
+    args: list[Any] | None = Field(default=None, description="All positional arguments.")
+    kwargs: dict[str, Any] | None = Field(default=None, description="All keyword arguments.")
 
     def to_changes(self) -> Changes:
-        """Return this as what edit() takes."""
+        """Return this as the changes that edit() takes."""
         return Changes(**{name: getattr(self, name) for name in type(self).model_fields})

@@ -30,27 +30,22 @@ def trigger(
     body: TriggerRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> TriggerAnswer:
-    """Write the tasks and send them to their queue.
+    """Store the tasks and send them to their queue.
 
-    Limited per caller; the `RateLimit` field says what is left. With an `Idempotency-Key` the
-    same request can be sent again within a day: it gets the first one's answer, marked with
+    The number of requests per caller is limited; the `RateLimit` header gives the remaining quota. With an
+    `Idempotency-Key`, the request can be repeated within a day: it gets the first request's response, marked with
     `Idempotent-Replayed: true`, and nothing is dispatched twice.
     """
     caller = known_caller(request)
     admit_trigger(request, caller)
-    done = dispatch(
+    batch = dispatch(
         (body or TriggerRequest()).to_dispatch(),
-        Origin(
-            source="api",
-            sent_by=caller.name,
-            user_id=caller.user.pk,
-            idempotency_key=idempotency_key,
-        ),
+        Origin.of(caller, "api", idempotency_key=idempotency_key),
     )
-    audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
-    if done.repeated:
+    audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
+    if batch.repeated:
         response[REPLAYED] = "true"
-    return TriggerAnswer.of(done)
+    return TriggerAnswer.of(batch)
 
 
 @router.get(
@@ -59,16 +54,16 @@ def trigger(
     summary="List tasks, newest first",
     operation_id="list_tasks",
 )
-def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskAnswer]:
-    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
+def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFilter]) -> list[TaskAnswer]:
+    """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any.
 
-    Of a long value a list holds the beginning, and `cut` names it.
+    Long values are cut to their beginning; `cut` names them.
     """
     caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page(unmasked=caller.may(OPERATE))
+    page = query.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
-    return [TaskAnswer.of(found) for found in page.tasks]
+    return [TaskAnswer.of(item) for item in page.tasks]
 
 
 @router.get(
@@ -78,9 +73,9 @@ def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskF
     operation_id="task_status",
 )
 def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
-    """Return the task with this id. Of a value of more than a million characters it holds the beginning, and `cut` names it."""
+    """Return the task with this id. Values of more than a million characters are cut to their beginning; `cut` names them."""
     authorize(request, VIEW)
-    found = tasks.find(task_id, SHOWN_ALONE)
-    if found is None:
+    item = tasks.find(task_id, SHOWN_ALONE)
+    if item is None:
         raise Http404(f"There is no task {task_id[:100]!r}.")
-    return TaskAnswer.of(found)
+    return TaskAnswer.of(item)

@@ -1,4 +1,4 @@
-"""`/api/v1/tasks`: dispatch, find, look into, cancel, run again, and change tasks."""
+"""`/api/v1/tasks`: dispatch, search, show, cancel, run again and change tasks."""
 
 import json
 from http import HTTPStatus
@@ -31,7 +31,7 @@ from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, audit_details, authorize, known_caller
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.openapi import link_header, problem_responses
@@ -48,18 +48,18 @@ router = Router(tags=["tasks"])
 def dispatch_tasks(
     request: HttpRequest, response: HttpResponse, body: DispatchRequest, idempotency_key: IdempotencyKey = None
 ) -> Any:
-    """Write one dispatch or many different ones, in one transaction, and send the tasks to their queues.
+    """Store one dispatch or several, in one transaction, and send the tasks to their queues.
 
     Counts as one trigger against the caller's rate limit.
     """
     caller = known_caller(request)
     admit_trigger(request, caller)
-    asked = [one.to_dispatch() for one in body.dispatches]
+    dispatches = [item.to_dispatch() for item in body.dispatches]
 
     def act() -> DispatchAnswer:
-        done = dispatch_many(asked, _origin(caller))
-        audit_details(request, dispatches=len(asked), tasks=sum(len(one.ids) for one in done))
-        return DispatchAnswer.of(done)
+        batches = dispatch_many(dispatches, Origin.of(caller, "api"))
+        audit_details(request, dispatches=len(dispatches), tasks=sum(len(batch.ids) for batch in batches))
+        return DispatchAnswer.of(batches)
 
     answer = answer_once(request, response, caller, idempotency_key, body, act)
     return Status(HTTPStatus.CREATED, answer)
@@ -72,32 +72,32 @@ def dispatch_tasks(
     operation_id="search_tasks",
     openapi_extra=link_header(),
 )
-def list_tasks(request: HttpRequest, response: HttpResponse, chosen: Query[TaskFilter]) -> list[TaskSummary]:
-    """Return one page; the field `Link: <…>; rel="next"` leads to the next where there is one.
+def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFilter]) -> list[TaskSummary]:
+    """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any.
 
-    A search that no index answers looks at a limited number of tasks for each page. Such a page may be
-    short, even empty, and still have a `Link`: following it searches on through older tasks.
-    Of a long value a list holds the beginning, and `cut` names it.
+    A search that no index supports scans a limited number of tasks per page. Such a page may be short or even
+    empty and still have a `Link`: follow it to continue with older tasks.
+    Long values are cut to their beginning; `cut` names them.
     """
     caller = authorize(request, VIEW)
     refuse_unknown(request, TaskFilter)
-    page = chosen.page(unmasked=caller.may(OPERATE))
+    page = query.page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
-    return [TaskSummary.of(found) for found in page.tasks]
+    return [TaskSummary.of(item) for item in page.tasks]
 
 
 @router.post("/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks", auth=requires(OPERATE))
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
-    """Cancel the named tasks, or the open ones that match. `dry_run` only counts them."""
+    """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
     caller = known_caller(request)
     ids, more = (list(dict.fromkeys(body.ids)), False) if body.ids else _matching(body)
     if body.dry_run:
-        open_ones = len(open_among(ids))
-        return CancelAnswer(matched=open_ones, revoked=0, running=0, finished=0, more=more, dry_run=True)
-    known = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
-    done = cancel(sorted(known), by=caller.name, force=body.force)
-    audit_details(request, revoked=done.revoked, running=done.running)
-    return CancelAnswer.of(done, matched=done.revoked + done.running, more=more)
+        open_count = len(open_among(ids))
+        return CancelAnswer(matched=open_count, revoked=0, running=0, finished=0, more=more, dry_run=True)
+    known_ids = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
+    result = cancel(sorted(known_ids), by=caller.name, force=body.force)
+    audit_details(request, revoked=result.revoked, running=result.running)
+    return CancelAnswer.of(result, matched=result.revoked + result.running, more=more)
 
 
 @router.post(
@@ -105,13 +105,13 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
-    """Cancel it for good. What runs goes on to its end (but is not tried again), unless `force` kills it."""
+    """Cancel a task for good. A running task finishes, but is not retried; `force` kills it."""
     caller = known_caller(request)
     task = _task(task_id)
-    done = cancel([task.id], by=caller.name, force=bool(body and body.force))
-    if done == Cancelled(0, 0, 1):
-        raise StateConflictError(f"It has ended already: it is {_status(task)}.")
-    return CancelAnswer.of(done, matched=1)
+    result = cancel([task.id], by=caller.name, force=bool(body and body.force))
+    if result == Cancelled(0, 0, 1):
+        raise StateConflictError(f"This task has already ended: it is {_status(task)}.")
+    return CancelAnswer.of(result, matched=1)
 
 
 @router.post(
@@ -125,24 +125,25 @@ def retry_task(
     body: RetryRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Send a task that ended once more, as a new task with the same arguments that points back at it.
+    """Dispatch a new task with the arguments of one that has ended; `replay_of` names the old task.
 
-    A dead letter that it left is replayed by this. It is done once, unless it is `forced`, which counts as a trigger.
+    If the task left a dead letter, this replays it. A task is run again once, unless the request is `forced`, which
+    counts as a trigger.
     """
     caller = known_caller(request)
-    asked = body or RetryRequest()
-    if asked.forced:
+    options = body or RetryRequest()
+    if options.forced:
         admit_trigger(request, caller)
     key = _task(task_id).id
 
     def act() -> RetryAnswer:
-        new = run_again(key, _origin(caller), forced=asked.forced)
-        if new is None:
+        new_id = run_again(key, Origin.of(caller, "api"), forced=options.forced)
+        if new_id is None:
             raise _unknown(task_id)
-        audit_details(request, task=str(key), sent=str(new))
-        return RetryAnswer(task_id=new, replay_of=key)
+        audit_details(request, task=str(key), sent=str(new_id))
+        return RetryAnswer(task_id=new_id, replay_of=key)
 
-    return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, asked, act))
+    return Status(HTTPStatus.CREATED, answer_once(request, response, caller, idempotency_key, options, act))
 
 
 @router.get(
@@ -150,25 +151,25 @@ def retry_task(
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
-    """Return its `args`, `kwargs`, `result`, `error` or `traceback` as JSON, however long, without secrets. `cut` leads here."""
+    """Return `args`, `kwargs`, `result`, `error` or `traceback` in full, as JSON; secrets are masked. `cut` points here."""
     authorize(request, VIEW)
     task = named(task_id).first()
     if task is None:
         raise _unknown(task_id)
     try:
-        found = whole(task, value)
+        whole_value = whole(task, value)
     except LookupError:
-        raise Http404(f"This task has no {value[:50]!r}; there may be: {', '.join(NAMES)}.") from None
-    return HttpResponse(json.dumps(found, ensure_ascii=False), content_type="application/json")
+        raise Http404(f"This task has no {value[:50]!r}; possible values are {', '.join(NAMES)}.") from None
+    return HttpResponse(json.dumps(whole_value, ensure_ascii=False), content_type="application/json")
 
 
-# An id takes slashes, so these stand behind the routes that go on after it.
+# An id may contain slashes, so these routes come after the more specific ones.
 @router.get(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Show one task in full", operation_id="show_task",
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
 )  # fmt: skip
 def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
-    """Return the task with its timeline, its runs, its relatives, and why it is where it is."""
+    """Return the task with its timeline, its runs, its relatives, and an explanation of its status."""
     authorize(request, VIEW)
     return _detail(task_id)
 
@@ -178,38 +179,34 @@ def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
-    """Change when it is due, where it goes, or its arguments, as long as it is SCHEDULED; the timeline says by whom."""
+    """Change a SCHEDULED task's time, queue, priority or arguments. The timeline records who changed it."""
     caller = known_caller(request)
     task = _task(task_id)
     if edit(task.id, body.to_changes(), by=caller.name) is None:
-        raise StateConflictError(f"Only a scheduled task that nobody cancelled can be changed; this one is {_status(task)}.")
+        raise StateConflictError(f"Only a scheduled task that is not cancelled can be changed; this one is {_status(task)}.")
     return _detail(task_id)
 
 
 def _matching(body: CancelMany) -> tuple[list[UUID], bool]:
-    """Return the open tasks that a filter means, and whether more match."""
+    """Return the ids of the open tasks that match the filter, and whether there are more."""
     if body.filter is None:
         return [], False
-    found = body.filter.to_filter().open_ids(MAX_CANCELLED + 1)
-    return found[:MAX_CANCELLED], len(found) > MAX_CANCELLED
-
-
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="api", sent_by=caller.name, user_id=caller.user.pk)
+    ids = body.filter.to_filter().open_ids(MAX_CANCELLED + 1)
+    return ids[:MAX_CANCELLED], len(ids) > MAX_CANCELLED
 
 
 def _detail(task_id: str) -> TaskDetailAnswer:
-    found = detail(task_id, SHOWN_ALONE)
-    if found is None:
+    task_detail = detail(task_id, SHOWN_ALONE)
+    if task_detail is None:
         raise _unknown(task_id)
-    return TaskDetailAnswer.of_detail(found)
+    return TaskDetailAnswer.of_detail(task_detail)
 
 
 def _task(task_id: str) -> Task:
-    found = named(task_id).defer("args", "kwargs").first()
-    if found is None:
+    task = named(task_id).defer("args", "kwargs").first()
+    if task is None:
         raise _unknown(task_id)
-    return found
+    return task
 
 
 def _status(task: Task) -> str:

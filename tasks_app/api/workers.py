@@ -1,4 +1,4 @@
-"""Workers for programs: what they are and do, and Celery's remote control."""
+"""`/api/v1/workers`: list workers, and command them through Celery's remote control."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.api.schemas import TaskId
+from tasks_app.api.schemas import QUEUE, TaskId
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, CommandReply
 from tasks_app.errors import WorkerUnknownError
@@ -23,7 +23,7 @@ _STATES: Final = " ".join(f"`{state.value}`: {state.sentence}" for state in Work
 
 
 class CurrentTaskAnswer(BaseModel):
-    """A task that a worker has reserved or runs."""
+    """A task that a worker has reserved or is running."""
 
     task_id: TaskId
     task_type: str
@@ -34,7 +34,7 @@ class CurrentTaskAnswer(BaseModel):
 
     @classmethod
     def of(cls, task: CurrentTask) -> "CurrentTaskAnswer":
-        """Return the answer for a task."""
+        """Return the response for a task."""
         return cls.model_construct(
             task_id=task.celery_id, task_type=task.name, queue=task.queue, status=task.status, attempt=task.attempt,
             started_at=task.started_at,
@@ -42,38 +42,40 @@ class CurrentTaskAnswer(BaseModel):
 
 
 class Bounds(BaseModel):
-    """Between how many slots a worker scales by itself."""
+    """The smallest and the largest number of slots that a worker scales between."""
 
     minimum: int
     maximum: int
 
 
 class WorkerAnswer(BaseModel):
-    """One worker, as its newest heartbeat and the tasks' rows tell."""
+    """A worker, according to its newest heartbeat and the tasks in PostgreSQL."""
 
     name: str
     state: WorkerState = Field(description=_STATES)
     heartbeat_at: datetime
     heartbeat_age_seconds: float = Field(ge=0)
-    pool: str = Field(description="prefork, solo, thread, …; empty where it does not say.")
+    pool: str = Field(description="prefork, solo, thread, …; empty if the worker does not report it.")
     slots: int = Field(description="Tasks that it can run at once.")
-    busy: int = Field(description="Tasks that it runs.")
-    reserved: int = Field(description="Tasks that it has taken and does not run yet.")
-    autoscale: Bounds | None = Field(description="Set where it was started with `--autoscale`.")
+    busy: int = Field(description="Tasks that it is running.")
+    reserved: int = Field(description="Tasks that it has taken but not started.")
+    autoscale: Bounds | None = Field(description="Set if the worker was started with `--autoscale`.")
     queues: list[str]
-    withheld_queues: list[str] = Field(description="Queues that it will consume again once they are not paused any more.")
+    withheld_queues: list[str] = Field(description="Paused queues that it will consume again once they are resumed.")
     processed: int | None = Field(description="Tasks that it has taken since it started.")
     pid: int
     celery_version: str
     python_version: str
-    memory_bytes: int | None = Field(description="Resident memory of all its processes; what they share counts for each.")
+    memory_bytes: int | None = Field(description="Resident memory of all its processes; shared memory counts once per process.")
     started_at: datetime | None
     uptime_seconds: float | None
-    tasks: list[CurrentTaskAnswer] = Field(description="What PostgreSQL knows it to have; a moment behind the figures above.")
+    tasks: list[CurrentTaskAnswer] = Field(
+        description="Its tasks according to PostgreSQL, which is a moment behind the heartbeat."
+    )
 
     @classmethod
     def of(cls, view: WorkerView) -> "WorkerAnswer":
-        """Return the answer for a worker."""
+        """Return the response for a worker."""
         beat = view.beat
         return cls.model_construct(
             name=beat.name, state=view.state, heartbeat_at=beat.heartbeat_at, heartbeat_age_seconds=beat.heartbeat_age,
@@ -87,25 +89,25 @@ class WorkerAnswer(BaseModel):
 
 
 class ControlAnswer(BaseModel):
-    """What a worker answered."""
+    """A worker's reply to a command."""
 
     worker: str
-    answer: Any = Field(description="In its own words.")
-    seconds: float = Field(ge=0, description="How long it took.")
+    answer: Any = Field(description="The reply, as the worker sent it.")
+    seconds: float = Field(ge=0, description="How long the reply took.")
 
     @classmethod
-    def of(cls, told: CommandReply) -> "ControlAnswer":
-        """Return the answer for a worker's."""
-        return cls.model_construct(worker=told.worker, answer=told.answer, seconds=told.seconds)
+    def of(cls, reply: CommandReply) -> "ControlAnswer":
+        """Return the response for a worker's reply."""
+        return cls.model_construct(worker=reply.worker, answer=reply.answer, seconds=reply.seconds)
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-# The bounds are the control module's to check, for pages and programs alike; here they are documentation.
+# The control module checks the bounds, for pages and programs alike; here they are documentation.
 class SlotsRequest(_Body):
-    """How many slots."""
+    """The number of slots to add or remove."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"slots": 2}]})
 
@@ -113,7 +115,7 @@ class SlotsRequest(_Body):
 
 
 class AutoscaleRequest(_Body):
-    """Between how many slots to scale."""
+    """The smallest and the largest number of slots to scale between."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"minimum": 2, "maximum": 8}]})
 
@@ -122,15 +124,15 @@ class AutoscaleRequest(_Body):
 
 
 class QueueRequest(_Body):
-    """Which queue."""
+    """The queue to start or to stop consuming."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"queue": "reports"}]})
 
-    queue: str = Field(json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": "^[ -~]+$"})
+    queue: str = Field(json_schema_extra=QUEUE)
 
 
 class TimeLimitRequest(_Body):
-    """Time limits of one task, in seconds; null lifts one."""
+    """Time limits of one task, in seconds; null removes a limit."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"task": "analyze_text", "soft": 50, "hard": 60}]})
 
@@ -140,13 +142,13 @@ class TimeLimitRequest(_Body):
 
 
 class RateLimitRequest(_Body):
-    """How often one task may be started."""
+    """How often a task may start."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"task": "analyze_text", "rate": "10/m"}]})
 
     task: str = Field(description="The task's name.", min_length=1, max_length=255)
     rate: str = Field(
-        description="Tasks per second, minute or hour; `0` lifts the limit.",
+        description="Tasks per second, minute or hour; `0` removes the limit.",
         min_length=1,
         max_length=20,
         examples=["10/m"],
@@ -154,14 +156,16 @@ class RateLimitRequest(_Body):
 
 
 class ClearedAnswer(BaseModel):
-    """Workers that were gone, by name."""
+    """Names of workers that are gone."""
 
-    cleared: list[str] = Field(description="Those that were taken off the list.")
-    holding: list[str] = Field(description="Those that stay: the tasks that they had taken were not given back yet.")
+    cleared: list[str] = Field(description="Workers that were removed from the list.")
+    holding: list[str] = Field(
+        description="Workers that stay listed because their tasks have not been returned to the queues yet."
+    )
 
 
 class ShutdownAnswer(BaseModel):
-    """What was asked of a worker that cannot answer any more."""
+    """Confirms that a worker was told to shut down; it sends no reply of its own."""
 
     worker: str
     status: str = "stopping"
@@ -169,7 +173,7 @@ class ShutdownAnswer(BaseModel):
 
 @router.get("", response=list[WorkerAnswer], summary="List workers", operation_id="list_workers")
 def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
-    """Return every worker heard of within five minutes, by name, with what it does now."""
+    """Return every worker that sent a heartbeat within the last five minutes, by name, with its current tasks."""
     authorize(request, VIEW)
     return [WorkerAnswer.of(view) for view in workers.workers()]
 
@@ -178,7 +182,7 @@ def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
     "", response=ClearedAnswer, summary="Clear workers that are gone", operation_id="clear_workers", auth=requires(OPERATE)
 )
 def clear_workers(request: HttpRequest) -> ClearedAnswer:
-    """Take every worker off the list that was not heard of for twelve seconds and whose tasks were given to others."""
+    """Remove every worker that has sent no heartbeat for twelve seconds and whose tasks went back to their queues."""
     cleared, holding = control.clear_all(known_caller(request).name)
     return ClearedAnswer(cleared=cleared, holding=holding)
 
@@ -187,33 +191,33 @@ def clear_workers(request: HttpRequest) -> ClearedAnswer:
     "/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker", auth=requires(OPERATE)
 )
 def ping(request: HttpRequest, name: str) -> ControlAnswer:
-    """Ask whether it answers, and how fast."""
+    """Return whether the worker replies, and how fast."""
     return ControlAnswer.of(control.ping(name))
 
 
 @router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker", auth=requires(OPERATE))
 def grow(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
-    """Add slots to a worker's pool; 409 where its pool has a fixed size, or scales by itself."""
+    """Add slots to a worker's pool. Returns 409 if the pool has a fixed size, or scales automatically."""
     return ControlAnswer.of(control.grow(name, (body or SlotsRequest()).slots))
 
 
 @router.post(
-    "/{name:name}/shrink", response=ControlAnswer, summary="Take slots away", operation_id="shrink_worker", auth=requires(OPERATE)
+    "/{name:name}/shrink", response=ControlAnswer, summary="Remove slots", operation_id="shrink_worker", auth=requires(OPERATE)
 )
 def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
-    """Take slots from a worker's pool, busy ones once their task is over; 409 where its pool cannot."""
+    """Remove slots from a worker's pool, busy ones after their task ends. Returns 409 if the pool cannot shrink."""
     return ControlAnswer.of(control.shrink(name, (body or SlotsRequest()).slots))
 
 
 @router.post(
     "/{name:name}/autoscale",
     response=ControlAnswer,
-    summary="Change the bounds",
+    summary="Change autoscale bounds",
     operation_id="autoscale_worker",
     auth=requires(OPERATE),
 )
 def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
-    """Change between how many slots a worker scales by itself; 409 where it was started without `--autoscale`."""
+    """Change the bounds between which a worker scales its pool. Returns 409 if it was started without `--autoscale`."""
     return ControlAnswer.of(control.autoscale(name, body.minimum, body.maximum))
 
 
@@ -225,7 +229,7 @@ def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> Contro
     auth=requires(OPERATE),
 )
 def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
-    """Have a worker take messages from one more queue, until it is started anew."""
+    """Make a worker consume one more queue, until it restarts."""
     return ControlAnswer.of(control.add_queue(name, body.queue))
 
 
@@ -237,7 +241,7 @@ def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAns
     auth=requires(OPERATE),
 )
 def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
-    """Have a worker take no more messages from a queue, until it is started anew; 409 where it does not."""
+    """Make a worker stop consuming a queue, until it restarts. Returns 409 if it does not consume the queue."""
     return ControlAnswer.of(control.cancel_queue(name, body.queue))
 
 
@@ -249,7 +253,7 @@ def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> Control
     auth=requires(OPERATE),
 )
 def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> ControlAnswer:
-    """Set a task's time limits on a worker, until it is started anew. Limits that a message brings along count more."""
+    """Set a task's time limits on a worker, until it restarts. Limits in a task's message take precedence."""
     return ControlAnswer.of(control.limit_time(name, body.task, body.soft, body.hard))
 
 
@@ -261,7 +265,7 @@ def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> Contr
     auth=requires(OPERATE),
 )
 def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> ControlAnswer:
-    """Set how often a worker starts a task, until it is started anew."""
+    """Limit how often a worker starts a task, until it restarts."""
     return ControlAnswer.of(control.limit_rate(name, body.task, body.rate))
 
 
@@ -269,7 +273,7 @@ def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> Contr
     "/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker", auth=requires(OPERATE)
 )
 def drain(request: HttpRequest, name: str) -> ControlAnswer:
-    """Have a worker take nothing more and finish what it has: it is `draining`, then `drained`. It goes on running."""
+    """Make a worker finish its tasks and take no more. It is `draining`, then `drained`, and keeps running."""
     return ControlAnswer.of(control.drain(name))
 
 
@@ -281,24 +285,24 @@ def drain(request: HttpRequest, name: str) -> ControlAnswer:
     auth=requires(OPERATE),
 )
 def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
-    """Replace a worker's processes, each once its task is over; 409 where its pool is not prefork."""
+    """Replace a worker's processes, each after its task ends. Returns 409 if the pool is not prefork."""
     return ControlAnswer.of(control.restart_pool(name))
 
 
 @router.post(
     "/{name:name}/shut-down",
     response=ShutdownAnswer,
-    summary="Shut a worker down",
+    summary="Shut down a worker",
     operation_id="shut_down_worker",
     auth=requires(OPERATE),
 )
 def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
-    """Have a worker end as by SIGTERM: it finishes its tasks, or hands them back. It is gone from the list then."""
+    """Stop a worker as SIGTERM does: it finishes its tasks or returns them, and disappears from the list."""
     control.shut_down(name)
     return ShutdownAnswer(worker=name)
 
 
-# A name takes slashes, so these stand behind the routes that go on after it.
+# A name may contain slashes, so these routes come after the more specific ones.
 @router.delete(
     "/{name:name}",
     response=ClearedAnswer,
@@ -307,16 +311,16 @@ def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
     auth=requires(OPERATE),
 )
 def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
-    """Take one off the list; 409 where it was heard of within twelve seconds, or its tasks were not given back yet."""
+    """Remove a worker from the list. Returns 409 if it sent a heartbeat within twelve seconds, or still holds tasks."""
     control.clear(name, known_caller(request).name)
     return ClearedAnswer(cleared=[name], holding=[])
 
 
 @router.get("/{name:name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
 def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
-    """Return the worker of this name, such as `celery@host`."""
+    """Return the worker with this name, such as `celery@host`."""
     authorize(request, VIEW)
-    found = workers.find(name)
-    if found is None:
+    view = workers.find(name)
+    if view is None:
         raise WorkerUnknownError(name)
-    return WorkerAnswer.of(found)
+    return WorkerAnswer.of(view)

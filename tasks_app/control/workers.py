@@ -26,6 +26,7 @@ from zenith_worker.wire import clearing
 from zenith_worker.wire.clearing import Clearing
 from zenith_worker.wire.control import STOP_CONSUMING
 from zenith_worker.wire.heartbeat import DEAD_AFTER, WorkerBeat, read_all
+from zenith_worker.wire.queue_names import why_malformed
 
 #: Seconds within which a worker must answer.
 PATIENCE: Final = 2.0
@@ -37,7 +38,6 @@ MAX_LIMIT: Final = MAX_TIME_LIMIT
 #: Pools that can be resized while they run, and those that can be restarted.
 _RESIZABLE: Final = frozenset({"prefork", "gevent", "eventlet"})
 _RESTARTABLE: Final = frozenset({"prefork"})
-_QUEUE_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,5 +247,5 @@ def _check_range(pointer: str, value: float, lowest: float, highest: float) -> N
 
 
 def _check_queue(queue: str) -> None:
-    if not (0 < len(queue) <= _QUEUE_LENGTH and queue.isprintable() and queue.isascii()):
-        raise InvalidInputError(Problem("/queue", f"must be 1 to {_QUEUE_LENGTH} printable ASCII characters"))
+    if reason := why_malformed(queue):
+        raise InvalidInputError(Problem("/queue", reason))

@@ -29,11 +29,12 @@ from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app
+from zenith_site.common.callers import Caller
 from zenith_site.common.errors import Problem
 from zenith_site.common.idempotency import request_digest, scoped_key
 from zenith_worker.wire import correlation, extras, spans
 from zenith_worker.wire.ids import key_of, new_id
-from zenith_worker.wire.queue_names import why_reserved
+from zenith_worker.wire.queue_names import why_malformed, why_reserved
 from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
@@ -42,8 +43,6 @@ MAX_RETRIES: Final = 100
 MAX_TIME_LIMIT: Final = 5 * 3600
 DEFAULT_COUNT: Final = 10
 DEFAULT_TASK: Final = "analyze_text"
-#: Characters of a queue's name.
-MAX_QUEUE: Final = 100
 MAX_PRIORITY: Final = 9
 
 
@@ -76,6 +75,11 @@ class Origin:
     sent_by: str = ""
     user_id: int | None = None
     idempotency_key: str | None = None
+
+    @classmethod
+    def of(cls, caller: Caller, source: str, *, idempotency_key: str | None = None) -> "Origin":
+        """Return the origin of what a caller dispatches through `source`."""
+        return cls(source=source, sent_by=caller.name, user_id=caller.user.pk, idempotency_key=idempotency_key)
 
 
 @dataclass(frozen=True)
@@ -270,9 +274,7 @@ def _field_problems(request: Dispatch) -> Iterator[Problem]:
 
 def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
     """Yield what is wrong with where a task is to go; None is always right."""
-    if queue is not None and not (0 < len(queue) <= MAX_QUEUE and queue.isprintable() and queue.isascii()):
-        yield Problem("/queue", f"must be 1 to {MAX_QUEUE} printable ASCII characters")
-    elif queue is not None and (reason := why_reserved(queue)):
+    if queue is not None and (reason := why_malformed(queue) or why_reserved(queue)):
         yield Problem("/queue", reason)
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
         yield Problem("/priority", f"must be between 0 and {MAX_PRIORITY}")

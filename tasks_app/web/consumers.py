@@ -1,10 +1,9 @@
-"""The sockets: `/ws/tasks` for programs (JSON, see docs/websocket.md) and the Overview's (HTML).
+"""The sockets for programs (`/ws/tasks`, JSON, see docs/websocket.md) and for the Overview (HTML).
 
-page_socket.py has the other pages'.
+The other pages' socket is in page_socket.py.
 
-All work alike. A poke over the channel layer says that something was committed; a pump, one per
-socket, then reads what is new, at most a few times a second, and sends it. Pokes may get lost, so
-the pump also looks on its own every few seconds.
+All sockets work alike. A poke over the channel layer says that something was committed. A pump, one per socket, then reads
+what is new and sends it, at most a few times a second. Pokes may get lost, so the pump also polls every few seconds.
 """
 
 import asyncio
@@ -33,34 +32,34 @@ logger = logging.getLogger(__name__)
 BAD_FILTER: Final = 4400
 NOT_AUTHENTICATED: Final = 4401
 FORBIDDEN: Final = 4403
-#: For a message in fragments. A frame over MAX_FRAME never gets here: daphne closes with 1009,
-#: which an application may not do itself (zenith_site/server_limits/frames.py).
+#: Close code for a fragmented message that is too big. A frame over MAX_FRAME never gets here: daphne closes with 1009,
+#: which an application must not send itself (zenith_site/server_limits/frames.py).
 TOO_BIG: Final = 4413
 MAX_FRAME: Final = 64 * 1024
-#: Seconds that the first frame waits for one of the client's, which may be a RESUME.
+#: Seconds that the first frame waits for the client's first, which may be a RESUME.
 GREETING: Final = 1.0
-#: Parameters of the URL that are read, and events after which a client hears where it stands, whatever its filter.
+#: Parameters that the URL may have, and events after which a client learns its position, whatever its filter.
 MAX_FIELDS: Final = 100
 TELL_EVERY: Final = 1000
-#: Frames a second under load, and at once after a rest.
+#: Frames per second under load, and frames sent at once after a pause.
 RATE: Final = 4.0
 BURST: Final = 4
-#: Seconds after which the pump looks without having been poked.
+#: Seconds after which the pump polls without having been poked.
 LOOK_EVERY: Final = 4.0
-#: Seconds from one word to an Overview that what came of its time has changed, to the next.
+#: Seconds between two notices to an Overview that the outcomes of its period have changed.
 OUTCOMES_EVERY: Final = 2.0
-#: Seconds to gather the steps that follow a first one closely, before a frame is made.
+#: Seconds to collect the steps that closely follow a first one into the same frame.
 GATHER: Final = 0.01
 
 
 class PumpingConsumer(AsyncWebsocketConsumer):
-    """A socket that sends what is new; subclasses say what that is."""
+    """A socket that sends what is new; subclasses define what that is."""
 
     groups: tuple[str, ...] = (GROUP,)
     rate, burst = RATE, BURST
 
     async def connect(self) -> None:
-        """Accept who may view tasks; close with 4400, 4401 or 4403 (after accepting: browsers see no code otherwise)."""
+        """Accept callers that may view tasks; close others with 4400, 4401 or 4403, after accepting, or browsers see no code."""
         await self.accept()
         caller: Caller | None = self.scope["caller"]
         if caller is None:
@@ -77,10 +76,10 @@ class PumpingConsumer(AsyncWebsocketConsumer):
                 await self.close(BAD_FILTER)
                 return
             self._pump = asyncio.create_task(self._run())
-            self._guard = asyncio.create_task(self._show_out())
+            self._guard = asyncio.create_task(self._close_when_access_ends())
 
     async def disconnect(self, code: int) -> None:
-        """End what runs for the socket with it."""
+        """Cancel the socket's background tasks."""
         for task in (getattr(self, "_pump", None), getattr(self, "_guard", None)):
             if task is not None:
                 task.cancel()
@@ -90,14 +89,14 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         self.wake()
 
     def wake(self) -> None:
-        """Make the pump look now."""
+        """Make the pump poll now."""
         if hasattr(self, "_poked"):
             self._poked.set()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Read one frame of the client; what it should not have sent is answered, not punished."""
+        """Handle one frame from the client. An invalid frame gets an ERROR; the socket stays open."""
         if not hasattr(self, "_pump"):
-            return  # a stranger, who is being shown out
+            return  # refused: the socket is being closed
         if len(bytes_data or (text_data or "").encode("utf-8", "surrogatepass")) > MAX_FRAME:
             await self.close(TOO_BIG)
             return
@@ -106,7 +105,7 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         except (ValueError, RecursionError):
             frame = None
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-            await self.send_json({"type": "ERROR", "detail": "a frame is a JSON object with a type"})
+            await self.send_json({"type": "ERROR", "detail": "a frame must be a JSON object with a type"})
         elif frame["type"] == "PING":
             await self.send_json({"type": "PONG"})
         elif not await self.handle(frame):
@@ -131,8 +130,8 @@ class PumpingConsumer(AsyncWebsocketConsumer):
             except TimeoutError:
                 pass
 
-    async def _show_out(self) -> None:
-        """Close the socket once the token was revoked, or the session has ended."""
+    async def _close_when_access_ends(self) -> None:
+        """Close the socket as soon as the token is revoked or the session ends."""
         await self.scope["access_ended"]()
         self._pump.cancel()
         await self.close(NOT_AUTHENTICATED)
@@ -145,27 +144,27 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         raise NotImplementedError
 
     async def handle(self, frame: dict[str, Any]) -> bool:
-        """Act on a client's frame; return whether it was understood."""
+        """Act on a client's frame; return False if it is not understood."""
         return False
 
 
 class TaskStreamConsumer(PumpingConsumer):
-    """`/ws/tasks`: TASK_UPDATE frames, and RESUME after a break."""
+    """`/ws/tasks`: TASK_UPDATE frames, and RESUME after an interruption."""
 
-    _wanted = FeedFilter()
+    _filter = FeedFilter()
 
     async def begin(self) -> None:
-        """Start with what comes from now on. Raises InvalidQueryError for a filter that cannot be."""
-        self._wanted = _filter(self.scope["query_string"])
+        """Start after the newest event. Raises InvalidQueryError for an invalid filter."""
+        self._filter = _parse_filter(self.scope["query_string"])
         self._greeted = asyncio.Event()
-        self._after = self._told = await fan_out_cache().feed.newest()
+        self._after = self._reported = await fan_out_cache().feed.newest()
 
     async def pump(self) -> None:
         """Send one frame with the newest step of each task that moved.
 
-        A client that was here before resumes with its first frame. What is sent ahead of that would
-        look to it as if it continued what it knows; if it broke off again just then, it would
-        resume after a gap. So the first frame waits for the client's, for a moment.
+        A reconnecting client sends RESUME as its first frame. If the server sent a frame before that, the client would
+        take it for the continuation of what it has; if it then disconnected, it would resume after a gap. So the first
+        frame waits a moment for the client's.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._greeted.wait(), GREETING)
@@ -175,74 +174,74 @@ class TaskStreamConsumer(PumpingConsumer):
         if events:
             await self._throttle.wait()
         if self._after != after:
-            return  # the client resumed meanwhile, and woke the pump for it
+            return  # the client sent RESUME meanwhile, which woke the pump again
         if events is None:
             await self._refresh()
         elif events:
             self._after = events[-1].id
-            tasks = [event.as_json() for event in feed.newest_per_task(filter(self._wanted.accepts, events))]
-            # Also without a task now and then, so that a client whose filter lets little through does not resume far behind.
-            if tasks or self._after - self._told >= TELL_EVERY:
-                told, self._told = self._told, self._after
-                await self.send_json({"type": "TASK_UPDATE", "after": told, "event_id": self._after, "tasks": tasks})
+            tasks = [event.as_json() for event in feed.newest_per_task(filter(self._filter.accepts, events))]
+            # Now and then send a frame without tasks, so that a client with a narrow filter does not resume far behind.
+            if tasks or self._after - self._reported >= TELL_EVERY:
+                previous, self._reported = self._reported, self._after
+                await self.send_json({"type": "TASK_UPDATE", "after": previous, "event_id": self._after, "tasks": tasks})
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Read one frame of the client, and let the pump begin after the first."""
+        """Handle one frame from the client, and let the pump start after the first."""
         await super().receive(text_data, bytes_data)
         if hasattr(self, "_greeted"):
             self._greeted.set()
 
     async def handle(self, frame: dict[str, Any]) -> bool:
-        """RESUME: go back to event `after`, or tell the client to read its list anew."""
+        """Handle RESUME: go back to event `after`, or tell the client to reload its list."""
         after = frame.get("after")
         if frame["type"] != "RESUME" or type(after) is not int or after < 0:
             return False
         if await database_sync_to_async(feed.reaches_back_to)(after):
-            self._after = self._told = min(after, self._after)
+            self._after = self._reported = min(after, self._after)
             self.wake()
         else:
             await self._refresh()
         return True
 
     async def _refresh(self) -> None:
-        self._after = self._told = await fan_out_cache().feed.newest()
+        self._after = self._reported = await fan_out_cache().feed.newest()
         await self.send_json({"type": "REFRESH", "event_id": self._after})
 
 
-def _filter(query: bytes) -> FeedFilter:
+def _parse_filter(query: bytes) -> FeedFilter:
     try:
         parameters = parse_qs(query.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise InvalidQueryError(Problem("", f"at most {MAX_FIELDS} parameters are read")) from None
+        raise InvalidQueryError(Problem("", f"at most {MAX_FIELDS} parameters are allowed")) from None
     return FeedFilter.of(parameters)
 
 
 class OverviewConsumer(PumpingConsumer):
-    """The Overview's socket: complete fragments, so that a page is right after any frame.
+    """The Overview's socket. Every frame has complete fragments, so a page is up to date after any frame.
 
-    What depends on the time that a page shows is not in them: the page is told now and then to read it anew.
+    Frames leave out what depends on the period that a page shows; the page is told now and then to reload that.
     """
 
-    _news = False
-    _told_at = float("-inf")
+    _outcomes_changed = False
+    _notified_at = float("-inf")
 
     async def tasks_poke(self, message: dict[str, Any]) -> None:
         """Note that something was committed."""
-        self._news = True
+        self._outcomes_changed = True
         await super().tasks_poke(message)
 
     async def pump(self) -> None:
-        """Send a frame; also without news, so that heartbeats stay true."""
+        """Send a frame, even if nothing was committed, so that heartbeats stay current."""
         await self._throttle.wait()
         await self.send(text_data=await fan_out_cache().frame.html(time.monotonic()))
-        if self._news and time.monotonic() - self._told_at >= OUTCOMES_EVERY:
-            self._news, self._told_at = False, time.monotonic()
+        if self._outcomes_changed and time.monotonic() - self._notified_at >= OUTCOMES_EVERY:
+            self._outcomes_changed, self._notified_at = False, time.monotonic()
             await self.send_json({"type": "CHANGED", "topics": ["outcomes"]})
 
     async def handle(self, frame: dict[str, Any]) -> bool:
-        """REFRESH: send everything now."""
+        """Handle REFRESH: send everything now."""
         if frame["type"] != "REFRESH":
             return False
-        self._news, self._told_at = True, float("-inf")
+        self._outcomes_changed, self._notified_at = True, float("-inf")
         self.wake()
         return True

@@ -1,4 +1,4 @@
-"""What the Overview shows: how things stand, which its socket pushes, and what came of a time, which each page chooses."""
+"""The contexts of the Overview: the current state, which its socket pushes, and the outcomes of the period that a page shows."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from tasks_app.queries.counters import counts
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
-from tasks_app.web.ranges import asked_range
+from tasks_app.web.ranges import requested_range
 from zenith_worker.wire.heartbeat import read_all
 
 STREAM_LENGTH: Final = 25
@@ -25,7 +25,7 @@ PRESETS: Final = (Preset.M15, Preset.H1, Preset.H6, Preset.H24, Preset.D7)
 def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
     """Return the context of overview/_frame.html: the same for everybody. Raises django.db.Error or redis.RedisError.
 
-    `hour` is what the small drawings show, where the caller has read it lately.
+    `hour` is the data of the sparklines, if the caller has read it lately.
     """
     workers = read_all()
     return {
@@ -37,23 +37,23 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
 
 
 def outcomes_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what came of the time that the address names, and the newest dead letters by error."""
-    shown = asked_range(request, PRESETS, Preset.H1, {})
-    points = figures.series(shown.span, Which())
-    load = figures.load(shown.span, {int(at.timestamp()): totals for at, totals in points})
+    """Return the outcomes of the period that the address names, and the newest groups of dead letters."""
+    period = requested_range(request, PRESETS, Preset.H1, {})
+    points = figures.series(period.span, Which())
+    load = figures.load(period.span, {int(at.timestamp()): totals for at, totals in points})
     total = figures.summed(points)
     return {
-        "range": shown,
+        "range": period,
         "total": total,
-        "throughput_figure": Unit.RATE.shown(total.finished / shown.span.minutes),
+        "throughput_figure": Unit.RATE.shown(total.finished / period.span.minutes),
         "p50": total.runtime(0.5),
         "p95": total.runtime(0.95),
         "waiting_p95": total.waiting(0.95),
-        "throughput": outcome_charts.throughput(shown.span, points),
-        "efficiency": outcome_charts.efficiency(shown.span, load),
+        "throughput": outcome_charts.throughput(period.span, points),
+        "efficiency": outcome_charts.efficiency(period.span, load),
         "succeeded_spark": sparks.condensed([totals.succeeded for _, totals in points]),
-        "succeeded_query": shown.ended("status:SUCCESS"),
-        "failed_query": shown.ended("status:FAILURE"),
-        "finished_query": shown.ended("status:SUCCESS", "status:FAILURE"),
+        "succeeded_query": period.ended("status:SUCCESS"),
+        "failed_query": period.ended("status:FAILURE"),
+        "finished_query": period.ended("status:SUCCESS", "status:FAILURE"),
         "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
     }

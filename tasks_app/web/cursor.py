@@ -1,4 +1,4 @@
-"""Where an open page's socket goes on: after the newest event that the page may have seen."""
+"""The event id after which an open page's socket continues: the newest event that the page may have read."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,10 +15,10 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def with_event_cursor(view: View[P]) -> View[P]:
-    """Give a view's page the id of the newest event as it was before the view read anything.
+    """Store the newest event's id on the request before the view reads anything, for the page's socket.
 
-    The page's socket then tells it of everything after that, so nothing that happens between the
-    view's first query and the socket's opening is missed. Costs one query.
+    The socket reports everything after that id, so the page misses nothing that happens between the view's first
+    query and the opening of the socket. Costs one query.
     """
 
     @wraps(view)

@@ -1,4 +1,4 @@
-"""The pages of dead letters: in groups of one cause, and one group with its letters."""
+"""The pages of dead letters: grouped by cause, and one group with its letters."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,7 +13,7 @@ from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.cursor import with_event_cursor
-from tasks_app.web.traceback_view import read
+from tasks_app.web.traceback_view import parse_traceback
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
@@ -26,42 +26,46 @@ GROUP_COLUMNS: Final[list[tuple[str, Callable[[Group], Any]]]] = [
     for name in ("fingerprint", "task_name", "error_type", "message", "frame", "count", "open", "first_at", "last_at")
 ]
 LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
-    ("task_id", lambda found: found.letter.task.celery_id),
-    ("task_name", lambda found: found.letter.task_name),
-    ("queue", lambda found: found.letter.queue),
-    ("error_type", lambda found: found.letter.error_type),
-    ("state", lambda found: found.letter.state),
-    ("created_at", lambda found: found.letter.created_at),
-    ("resolved_at", lambda found: found.letter.resolved_at),
-    ("resolved_by", lambda found: found.letter.resolved_by),
-    ("note", lambda found: found.letter.note),
-    ("replayed_by", lambda found: [str(relative.id) for relative in found.replayed_by]),
+    ("task_id", lambda item: item.letter.task.celery_id),
+    ("task_name", lambda item: item.letter.task_name),
+    ("queue", lambda item: item.letter.queue),
+    ("error_type", lambda item: item.letter.error_type),
+    ("state", lambda item: item.letter.state),
+    ("created_at", lambda item: item.letter.created_at),
+    ("resolved_at", lambda item: item.letter.resolved_at),
+    ("resolved_by", lambda item: item.letter.resolved_by),
+    ("note", lambda item: item.letter.note),
+    ("replayed_by", lambda item: [str(relative.id) for relative in item.replayed_by]),
 ]
 
 
 @require_safe
 @with_event_cursor
 def groups(request: HttpRequest) -> HttpResponseBase:
-    """Groups of dead letters, that with the newest failure first."""
+    """List groups of dead letters; the group with the newest failure comes first."""
     authorize(request, VIEW)
-    chosen = filter_of(request.GET, "OPEN")
+    letter_filter = filter_of(request.GET, "OPEN")
     if kind := requested_format(request):
-        return download(kind, "dead-letter-groups", GROUP_COLUMNS, chosen.model_copy(update={"limit": 1000}).groups().groups)
-    page = chosen.groups()
+        return download(
+            kind, "dead-letter-groups", GROUP_COLUMNS, letter_filter.model_copy(update={"limit": 1000}).groups().groups
+        )
+    page = letter_filter.groups()
     fingerprints = [group.fingerprint for group in page.groups]
-    counts = chosen.state_counts()
+    counts = letter_filter.state_counts()
     context = {
         "groups": page.groups,
         "outcomes": dead_letters.outcomes(fingerprints),
-        "ages": _ages(chosen),
-        "tabs": _tabs(chosen, counts),
-        "chosen": chosen,
-        "filtered": bool(chosen.task or chosen.error or chosen.age or page.groups or dead_letters.any_at_all()),
+        "ages": _ages(letter_filter),
+        "tabs": _tabs(letter_filter, counts),
+        "chosen": letter_filter,
+        "filtered": bool(
+            letter_filter.task or letter_filter.error or letter_filter.age or page.groups or dead_letters.any_at_all()
+        ),
         "open_matching": counts.get(LetterState.OPEN, 0),
-        "query": urlencode(_kept(chosen)),
-        "kept": list(_kept(chosen).items()),
+        "query": urlencode(_kept(letter_filter)),
+        "kept": list(_kept(letter_filter).items()),
         "runs": ReplayRun.objects.order_by("-id")[:RUNS_SHOWN],
-        **_links(page.following, chosen),
+        **_links(page.following, letter_filter),
     }
     return render_page(request, "dead_letters/groups.html", context, fragments=["dead_letters/_groups.html"])
 
@@ -69,54 +73,54 @@ def groups(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @with_event_cursor
 def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
-    """The letters of one group, newest first, with the traceback of the newest."""
+    """Show one group: its letters, newest first, and the newest traceback."""
     authorize(request, VIEW)
-    chosen = filter_of(request.GET, "").model_copy(update={"group": fingerprint})
+    letter_filter = filter_of(request.GET, "").model_copy(update={"group": fingerprint})
     if kind := requested_format(request):
-        return download(kind, "dead-letters", LETTER_COLUMNS, _letters(chosen))
-    found = DeadLetterFilter(group=fingerprint, limit=1).groups().groups
-    if not found:
+        return download(kind, "dead-letters", LETTER_COLUMNS, _letters(letter_filter))
+    matches = DeadLetterFilter(group=fingerprint, limit=1).groups().groups
+    if not matches:
         raise Http404("There is no such group of dead letters; it may have been pruned.")
-    page = chosen.page()
+    page = letter_filter.page()
     context = {
-        "group": found[0],
+        "group": matches[0],
         "letters": page.letters,
-        "traceback": read(dead_letters.newest_traceback(fingerprint)),
+        "traceback": parse_traceback(dead_letters.newest_traceback(fingerprint)),
         "outcomes": dead_letters.outcomes([fingerprint])[fingerprint],
-        "tabs": _tabs(chosen, chosen.state_counts()),
-        "chosen": chosen,
-        "matching": found[0].open,
-        "filtered": bool(chosen.state),
-        **_links(page.following, chosen),
+        "tabs": _tabs(letter_filter, letter_filter.state_counts()),
+        "chosen": letter_filter,
+        "matching": matches[0].open,
+        "filtered": bool(letter_filter.state),
+        **_links(page.following, letter_filter),
     }
     return render_page(request, "dead_letters/group.html", context, fragments=["dead_letters/_group.html"])
 
 
-def filter_of(asked: Any, state: str) -> DeadLetterFilter:
-    """Return the filter that a query or a form names; `state` is meant where it names none."""
-    shown = asked.get("state", state)
-    cursor = asked.get("cursor", "")
-    age = asked.get("age", "")
+def filter_of(parameters: Any, default_state: str) -> DeadLetterFilter:
+    """Return the filter that a query or a form describes; without a state it has `default_state`."""
+    state = parameters.get("state", default_state)
+    cursor = parameters.get("cursor", "")
+    age = parameters.get("age", "")
     return DeadLetterFilter(
         limit=PAGE,
-        state=LetterState(shown) if shown in LetterState.values else None,
-        task=asked.get("task", "")[:200].replace("\0", ""),
-        error=asked.get("error", "")[:200].replace("\0", ""),
+        state=LetterState(state) if state in LetterState.values else None,
+        task=parameters.get("task", "")[:200].replace("\0", ""),
+        error=parameters.get("error", "")[:200].replace("\0", ""),
         age=age if age in dead_letters.AGES else None,
         cursor=int(cursor) if cursor.isdecimal() and len(cursor) < 19 else 0,
     )
 
 
-def _kept(chosen: DeadLetterFilter) -> dict[str, str]:
-    """Return what stays in the address whichever state is chosen."""
-    return {name: value for name in ("task", "error", "age") if (value := getattr(chosen, name))}
+def _kept(letter_filter: DeadLetterFilter) -> dict[str, str]:
+    """Return the parameters that every link of the page keeps, whatever its state."""
+    return {name: value for name in ("task", "error", "age") if (value := getattr(letter_filter, name))}
 
 
-def _ages(chosen: DeadLetterFilter) -> dict[str, Any]:
-    """Return the table of open letters by exception and age; each number leads to the groups that it counts."""
+def _ages(letter_filter: DeadLetterFilter) -> dict[str, Any]:
+    """Return the table of open letters by exception and age; each number links to the groups that it counts."""
 
     def url(error: str, age: str = "") -> str:
-        words = {"task": chosen.task, "error": error, "age": age}
+        words = {"task": letter_filter.task, "error": error, "age": age}
         return "?" + urlencode({"state": "OPEN", **{name: value for name, value in words.items() if value}})
 
     rows = [
@@ -124,40 +128,40 @@ def _ages(chosen: DeadLetterFilter) -> dict[str, Any]:
             "error": aged.error_type, "url": url(aged.error_type), "total": sum(aged.counts),
             "cells": [(count, url(aged.error_type, age)) for age, count in zip(dead_letters.AGES, aged.counts, strict=True)],
         }
-        for aged in dead_letters.by_age(chosen.task)
+        for aged in dead_letters.by_age(letter_filter.task)
         if aged.error_type
     ]  # fmt: skip
     return {"head": AGE_WORDS, "rows": rows}
 
 
-def _letters(chosen: DeadLetterFilter) -> Any:
-    left, following = MOST, chosen.model_copy(update={"limit": 1000})
-    while following and left > 0:
+def _letters(letter_filter: DeadLetterFilter) -> Any:
+    remaining, following = MOST, letter_filter.model_copy(update={"limit": 1000})
+    while following and remaining > 0:
         page = following.page()
-        yield from page.letters[:left]
-        left -= len(page.letters)
+        yield from page.letters[:remaining]
+        remaining -= len(page.letters)
         if page.following is None:
             return
         following = page.following
 
 
-def _links(following: DeadLetterFilter | None, chosen: DeadLetterFilter) -> dict[str, str]:
+def _links(following: DeadLetterFilter | None, letter_filter: DeadLetterFilter) -> dict[str, str]:
     def url(target: DeadLetterFilter) -> str:
         cursor = {"cursor": target.cursor} if target.cursor else {}
         return "?" + urlencode({"state": target.state or "ALL", **_kept(target), **cursor})
 
     return {
         "next_url": url(following) if following else "",
-        "first_url": url(chosen.model_copy(update={"cursor": 0})) if chosen.cursor else "",
+        "first_url": url(letter_filter.model_copy(update={"cursor": 0})) if letter_filter.cursor else "",
     }
 
 
-def _tabs(chosen: DeadLetterFilter, counts: dict[str, int]) -> list[dict[str, Any]]:
-    now = chosen.state.value if chosen.state else "ALL"
+def _tabs(letter_filter: DeadLetterFilter, counts: dict[str, int]) -> list[dict[str, Any]]:
+    now = letter_filter.state.value if letter_filter.state else "ALL"
     return [
         {
-            "label": label, "url": "?" + urlencode({**_kept(chosen), "state": state}), "count": count, "current": state == now,
-            "status": "",
+            "label": label, "url": "?" + urlencode({**_kept(letter_filter), "state": state}), "count": count,
+            "current": state == now, "status": "",
         }
         for label, state, count in (
             *((state.label, state.value, counts.get(state.value, 0)) for state in LetterState),

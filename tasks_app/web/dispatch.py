@@ -1,4 +1,4 @@
-"""Sending tasks from a page: choose one, fill in the form that its signature makes, look at what will be sent, send it."""
+"""The Dispatch page: choose a task, fill in the form made from its signature, preview the dispatch, and send it."""
 
 import json
 from dataclasses import asdict
@@ -17,11 +17,11 @@ from django.views.decorators.http import require_http_methods
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_QUEUE, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
+from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Task
 from tasks_app.queries.tasks import named
-from tasks_app.web.views import come_again
+from tasks_app.web.views import rate_limit_message
 from zenith_site.common import jsonsafe, limits
 from zenith_site.common.callers import DISPATCH, audit_details, authorize, refuse
 from zenith_site.common.errors import InvalidInputError, InvalidJSONError, RateLimitedError
@@ -29,16 +29,17 @@ from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import mask, mask_problems
 from zenith_site.common.pages import answer, render_page
 from zenith_site.common.previews import EDITED, shorten
+from zenith_worker.wire.queue_names import MAX_NAME
 
-#: Characters of a file that is read into the form; what is longer belongs to the command line.
+#: Characters that are read from an uploaded file; longer files are for the command line.
 MAX_FILE: Final = 1_000_000
-#: What stands in front of an argument's name in the form, so that it cannot be taken for an option's.
+#: Prefix of an argument's field, so that it cannot clash with an option's.
 ARGUMENT: Final = "arg-"
 OPTIONS: Final = ("count", "queue", "priority", "not_before", "max_retries", "time_limit", "soft_time_limit", "expires_at")
 
 
 class ValueField(forms.CharField):
-    """A value of any kind, as JSON; what is no JSON is text."""
+    """A value of any type, as JSON; anything else is taken as text."""
 
     widget = forms.Textarea(attrs={"rows": 2, "spellcheck": "false"})
 
@@ -52,55 +53,55 @@ class ValueField(forms.CharField):
 
 
 class MomentField(forms.DateTimeField):
-    """A moment in UTC."""
+    """A time in UTC."""
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S")
     input_formats = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M")
 
     def clean(self, value: Any) -> datetime | None:
-        """Return the moment with its zone."""
+        """Return the time with its zone."""
         moment: datetime | None = super().clean(value)
         return moment and moment.replace(tzinfo=UTC)
 
 
 class OptionsForm(forms.Form):
-    """What every dispatch may say."""
+    """Options that every dispatch accepts."""
 
-    count = forms.IntegerField(required=False, min_value=1, max_value=MAX_COUNT, label="How many", help_text="Empty: one.")
-    queue = forms.CharField(required=False, max_length=MAX_QUEUE, label="Queue", help_text="Empty: where the routing sends it.")
+    count = forms.IntegerField(
+        required=False, min_value=1, max_value=MAX_COUNT, label="Number of tasks", help_text="Leave empty for one."
+    )
+    queue = forms.CharField(required=False, max_length=MAX_NAME, label="Queue", help_text="Leave empty to use Celery's routing.")
     priority = forms.IntegerField(
         required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
     )
-    not_before = MomentField(required=False, label="Not before", help_text="In UTC. Held back until then.")
+    not_before = MomentField(required=False, label="Not before", help_text="In UTC. The task is held back until then.")
     max_retries = forms.IntegerField(required=False, min_value=0, max_value=MAX_RETRIES, label="Retries")
-    time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Hard time limit, s")
-    soft_time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Soft time limit, s")
-    expires_at = MomentField(required=False, label="Expires", help_text="In UTC. Not started after this.")
+    time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Hard time limit (s)")
+    soft_time_limit = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIME_LIMIT, label="Soft time limit (s)")
+    expires_at = MomentField(required=False, label="Expires", help_text="In UTC. The task does not start after this time.")
 
 
 def arguments_form(entry: CatalogEntry, data: Any = None, files: Any = None, initial: dict[str, Any] | None = None) -> forms.Form:
-    """Return the form that a task's signature makes; an optional argument that is left empty is not sent."""
+    """Return the form for a task's arguments, made from its signature; optional arguments left empty are not sent."""
     form = forms.Form(data, files, initial=initial)
     schema = entry.arguments_schema
-    for name, described in schema["properties"].items():
-        form.fields[ARGUMENT + name] = _field(name, described, required=name in schema["required"])
+    for name, argument in schema["properties"].items():
+        form.fields[ARGUMENT + name] = _field(name, argument, required=name in schema["required"])
     first = entry.first_argument
     if first and schema["properties"].get(first, {}).get("type") == "string":
         form.fields[ARGUMENT + first].required = False
-        form.fields["file"] = forms.FileField(
-            required=False, label="…or a text file", help_text=f"Instead of {first}; up to 1 MB."
-        )
-        form.fields["lines"] = forms.BooleanField(required=False, label="A task for each line")
+        form.fields["file"] = forms.FileField(required=False, label="…or a text file", help_text=f"Replaces {first}; up to 1 MB.")
+        form.fields["lines"] = forms.BooleanField(required=False, label="One task per line")
     return form
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def dispatch_page(request: HttpRequest) -> HttpResponse:
-    """The form (GET), what would be sent (POST with `preview`), and sending it (POST)."""
+    """Show the form (GET), preview a dispatch (POST with `preview`), or dispatch (POST)."""
     caller = authorize(request, DISPATCH)
     like = _like(request)
-    sent = request.POST if request.method == "POST" else request.GET
-    name = sent.get("task") or (like.name if like else "")
+    parameters = request.POST if request.method == "POST" else request.GET
+    name = parameters.get("task") or (like.name if like else "")
     entry = catalog.offered().get(name)
     context: dict[str, Any] = {
         "entries": list(catalog.offered().values()), "entry": entry, "name": name, "like": like, "drills": settings.ZENITH_DRILLS,
@@ -119,40 +120,40 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
     context |= {"arguments": arguments, "options": options, "too_large": [] if posted else too_large}
     if posted and arguments.is_valid() and options.is_valid():
         try:
-            asked = _asked(entry, arguments, options)
+            new_dispatch = _dispatch_of(entry, arguments, options)
             if "preview" in request.POST:
-                body, context["preview_cut"] = shorten(_body(asked))
+                body, context["preview_cut"] = shorten(_body(new_dispatch))
                 context["preview"] = json.dumps(body, indent=2, ensure_ascii=False)
             else:
                 limits.count_trigger(caller)
-                done = dispatch(asked, Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
-                audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
-                messages.success(request, f"{len(done.ids):,} sent." if len(done.ids) > 1 else "Sent.")
+                batch = dispatch(new_dispatch, Origin.of(caller, "page"))
+                audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
+                messages.success(request, f"{len(batch.ids):,} tasks dispatched." if len(batch.ids) > 1 else "Task dispatched.")
                 target = (
-                    reverse("tasks:task", args=[done.ids[0]])
-                    if len(done.ids) == 1
-                    else reverse("tasks:list") + "?" + urlencode({"q": f"batch:{done.batch_id}"})
+                    reverse("tasks:task", args=[batch.ids[0]])
+                    if len(batch.ids) == 1
+                    else reverse("tasks:list") + "?" + urlencode({"q": f"batch:{batch.batch_id}"})
                 )
                 return answer(request, target, leave=True)
         except InvalidInputError as error:
-            _place(arguments, options, error)
+            _add_errors(arguments, options, error)
         except RateLimitedError as error:
             refuse(request, str(error), HTTPStatus.TOO_MANY_REQUESTS)
-            messages.info(request, come_again(error))
-    wrong = posted and "preview" not in context
+            messages.info(request, rate_limit_message(error))
+    refused = posted and "preview" not in context
     return render_page(
-        request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"], status=422 if wrong else 200
+        request, "dispatch/dispatch.html", context, fragments=["dispatch/_dispatch.html"], status=422 if refused else 200
     )
 
 
-def _field(name: str, described: dict[str, Any], *, required: bool) -> forms.Field:
-    kind = described.get("type")
-    shown = f"{kind or 'any JSON value'}" + ("" if required else ", may be left empty")
-    default = described.get("default")
+def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Field:
+    kind = argument.get("type")
+    type_help = f"{kind or 'any JSON value'}" + ("" if required else ", optional")
+    default = argument.get("default")
     common: dict[str, Any] = {
         "label": name,
         "required": required,
-        "help_text": described.get("description") or shown,
+        "help_text": argument.get("description") or type_help,
         "initial": default,
     }
     if kind == "integer":
@@ -167,8 +168,8 @@ def _field(name: str, described: dict[str, Any], *, required: bool) -> forms.Fie
     return ValueField(**common)
 
 
-def _asked(entry: CatalogEntry, arguments: forms.Form, options: OptionsForm) -> Dispatch:
-    """Return what the forms ask for. Raises InvalidInputError where the mask stands in place of a secret."""
+def _dispatch_of(entry: CatalogEntry, arguments: forms.Form, options: OptionsForm) -> Dispatch:
+    """Return the dispatch that the forms describe. Raises InvalidInputError if a value is a mask instead of a secret."""
     schema = entry.arguments_schema
     kwargs = {
         field.removeprefix(ARGUMENT): value
@@ -177,29 +178,30 @@ def _asked(entry: CatalogEntry, arguments: forms.Form, options: OptionsForm) -> 
     }
     if problems := list(mask_problems(kwargs, "/kwargs")):
         raise InvalidInputError(*problems)
-    chosen = {name: options.cleaned_data[name] for name in OPTIONS if options.cleaned_data[name] not in (None, "")}
+    given_options = {name: options.cleaned_data[name] for name in OPTIONS if options.cleaned_data[name] not in (None, "")}
     first = entry.first_argument or ""
     text = _text(arguments.cleaned_data.get("file")) or kwargs.get(first)
     if arguments.cleaned_data.get("lines") and isinstance(text, str):
         kwargs.pop(first, None)
-        return Dispatch(task=entry.name, data=[line for line in text.splitlines() if line.strip()], kwargs=kwargs, **chosen)
+        lines = [line for line in text.splitlines() if line.strip()]
+        return Dispatch(task=entry.name, data=lines, kwargs=kwargs, **given_options)
     if arguments.cleaned_data.get("file"):
         kwargs[first] = text
-    return Dispatch(task=entry.name, kwargs=kwargs, **{"count": 1, **chosen})
+    return Dispatch(task=entry.name, kwargs=kwargs, **{"count": 1, **given_options})
 
 
 def _text(file: "UploadedFile[bytes] | None") -> str:
     return file.read(MAX_FILE).decode("utf-8", "replace").replace("\0", "") if file else ""
 
 
-def _body(asked: Dispatch) -> dict[str, Any]:
-    """Return the same dispatch as the API takes it, its secrets hidden."""
-    fields = {name: value for name, value in asdict(asked).items() if value not in (None, {}, "")}
+def _body(new_dispatch: Dispatch) -> dict[str, Any]:
+    """Return the request body that makes the same dispatch through the API, with secrets masked."""
+    fields = {name: value for name, value in asdict(new_dispatch).items() if value not in (None, {}, "")}
     return {name: value.isoformat() if isinstance(value, datetime) else mask(value) for name, value in fields.items()}
 
 
-def _place(arguments: forms.Form, options: OptionsForm, error: InvalidInputError) -> None:
-    """Put each problem beside its field: an argument's, an option's, else above the form."""
+def _add_errors(arguments: forms.Form, options: OptionsForm, error: InvalidInputError) -> None:
+    """Add each problem to its field: an argument, an option, else to the form as a whole."""
     for problem in error.problems:
         parts = problem.pointer.removeprefix("/").split("/")
         name = ARGUMENT + parts[1] if parts[0] == "kwargs" and len(parts) > 1 else parts[0]
@@ -210,12 +212,12 @@ def _place(arguments: forms.Form, options: OptionsForm, error: InvalidInputError
 
 
 def _like(request: HttpRequest) -> Task | None:
-    """Return the task that the form is to be filled in like."""
-    if not (wanted := request.GET.get("like")):
+    """Return the task that the form starts as a copy of. Raises Http404 if there is none."""
+    if not (task_id := request.GET.get("like")):
         return None
-    like = named(wanted).first()
+    like = named(task_id).first()
     if like is None:
-        raise Http404("There is no such task to repeat.")
+        raise Http404("There is no such task to copy.")
     return like
 
 
@@ -226,7 +228,7 @@ def _initial(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _repeated(entry: CatalogEntry, like: Task | None) -> tuple[dict[str, Any], list[str]]:
-    """Return a task's arguments by name, their secrets hidden, and the names of those that are too large for a form."""
+    """Return a task's arguments by name, with secrets masked, and the names of those that are too large for a form."""
     if like is None:
         return {}, []
     values = {**dict(zip(entry.positional_names, like.args, strict=False)), **like.kwargs}

@@ -1,4 +1,4 @@
-"""The log of everything that happens to tasks, newest first."""
+"""The Events page: everything that happens to tasks, newest first."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -37,12 +37,12 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
 @require_safe
 @with_event_cursor
 def event_list(request: HttpRequest) -> HttpResponseBase:
-    """Events, newest first; `paused` keeps the page as it is."""
+    """List events, newest first; `paused` turns live updates off."""
     authorize(request, VIEW)
-    chosen, problem = _asked(request)
+    event_filter, problem = _parse_query(request)
     if (kind := requested_format(request)) and not problem:
-        return download(kind, "events", COLUMNS, _rows(chosen))
-    page = chosen.page()
+        return download(kind, "events", COLUMNS, _rows(event_filter))
+    page = event_filter.page()
     filters = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}
     paused = "paused" in request.GET
     context = {
@@ -55,26 +55,26 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
         "searched_on": not page.events and page.before is not None,
         "toggle_url": "?" + urlencode(filters if paused else {**filters, "paused": "1"}),
         "file_query": urlencode(filters),
-        "first_url": "?" + urlencode(filters) if chosen.before is not None else "",
+        "first_url": "?" + urlencode(filters) if event_filter.before is not None else "",
         "next_url": "?" + urlencode({**filters, "before": page.before}) if page.before is not None and page.more else "",
     }
     return render_page(request, "events/events.html", context, fragments=["events/_events.html"])
 
 
-def _asked(request: HttpRequest) -> tuple[EventFilter, str]:
-    given = {name: request.GET[name] for name in (*FILTERS, "before") if request.GET.get(name)}
+def _parse_query(request: HttpRequest) -> tuple[EventFilter, str]:
+    values = {name: request.GET[name] for name in (*FILTERS, "before") if request.GET.get(name)}
     try:
-        return EventFilter(limit=PAGE, **given), ""  # type: ignore[arg-type]
+        return EventFilter(limit=PAGE, **values), ""  # type: ignore[arg-type]
     except (ValidationError, InvalidQueryError):
-        return EventFilter(limit=PAGE), "This filter cannot be understood; all events are shown."
+        return EventFilter(limit=PAGE), "This filter is invalid, so all events are shown."
 
 
-def _rows(chosen: EventFilter) -> Iterator[TaskEvent]:
-    left, before = MOST, chosen.before
-    while left > 0:
-        page = chosen.model_copy(update={"limit": 1000, "before": before}).page()
-        yield from page.events[::-1][:left]
-        left -= len(page.events)
+def _rows(event_filter: EventFilter) -> Iterator[TaskEvent]:
+    remaining, before = MOST, event_filter.before
+    while remaining > 0:
+        page = event_filter.model_copy(update={"limit": 1000, "before": before}).page()
+        yield from page.events[::-1][:remaining]
+        remaining -= len(page.events)
         if page.before is None or not page.more:
             return
         before = page.before

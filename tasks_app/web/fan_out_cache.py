@@ -1,4 +1,4 @@
-"""What all sockets of one web process share, so that a burst costs one query, not one per client."""
+"""Events and frames that all sockets of one web process share, so that a burst costs one query, not one per client."""
 
 import asyncio
 import time
@@ -14,9 +14,9 @@ from tasks_app.queries import feed
 from tasks_app.queries.feed import FeedEvent
 from tasks_app.web.context import overview_context
 
-#: Seconds for which the small drawings in the counters are kept; each of their steps is five minutes.
+#: Seconds for which the counters' sparklines are cached; each of their steps is five minutes.
 SPARKS_KEPT: Final = 10.0
-#: Events kept in memory for sockets that are a little behind.
+#: Events kept in memory for sockets that are slightly behind.
 KEPT: Final = 10_000
 
 
@@ -30,7 +30,7 @@ class EventCache:
         self._lock = asyncio.Lock()
 
     async def since(self, after: int) -> list[FeedEvent] | None:
-        """Return the events after `after`; None where the reader must read its list anew."""
+        """Return the events after `after`; None if the reader must reload its list."""
         async with self._lock:
             await self._advance()
         if after < self._start:
@@ -39,7 +39,7 @@ class EventCache:
         return [event for event in self._events if event.id > after]
 
     async def newest(self) -> int:
-        """Return the id of the newest event there ever was, also when it is kept no more."""
+        """Return the id of the newest event ever, even if it has been pruned."""
         async with self._lock:
             await self._advance()
             return self._newest
@@ -48,34 +48,34 @@ class EventCache:
         if self._newest < 0:
             self._start = self._newest = await database_sync_to_async(feed.newest_id)()
             return
-        found = await database_sync_to_async(feed.since)(self._newest)
-        if found is None:  # far behind: begin anew at the end
+        events = await database_sync_to_async(feed.since)(self._newest)
+        if events is None:  # too far behind: restart from the newest event
             self._events.clear()
             self._start = self._newest = await database_sync_to_async(feed.newest_id)()
-        elif found:
-            self._events.extend(found)
-            self._newest = found[-1].id
+        elif events:
+            self._events.extend(events)
+            self._newest = events[-1].id
             if len(self._events) == KEPT:
                 self._start = self._events[0].id - 1
 
 
 class FrameCache:
-    """The Overview's fragments, rendered once for all sockets that want them at the same time."""
+    """The Overview's fragments, rendered once for all sockets that request them at the same time."""
 
     def __init__(self) -> None:
         self._html = ""
-        self._asked_at = float("-inf")
+        self._rendered_at = float("-inf")
         self._sparks = Sparks()
         self._sparks_at = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def html(self, asked_at: float) -> str:
-        """Return a frame that was gathered no earlier than `asked_at` (time.monotonic())."""
+    async def html(self, requested_at: float) -> str:
+        """Return a frame whose rendering started no earlier than `requested_at` (time.monotonic())."""
         async with self._lock:
-            if self._asked_at < asked_at:
-                started = time.monotonic()
+            if self._rendered_at < requested_at:
+                started_at = time.monotonic()
                 self._html = await database_sync_to_async(self._render)()
-                self._asked_at = started
+                self._rendered_at = started_at
         return self._html
 
     def _render(self) -> str:
@@ -96,5 +96,5 @@ _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOutCache] = WeakKeyDic
 
 
 def fan_out_cache() -> FanOutCache:
-    """Return what the sockets of the running loop share."""
+    """Return the cache that the sockets of the running event loop share."""
     return _by_loop.setdefault(asyncio.get_running_loop(), FanOutCache())

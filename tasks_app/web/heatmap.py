@@ -1,4 +1,4 @@
-"""The map of the day: how much was done in each hour, by date, or over a longer time by weekday."""
+"""The heat map: how many tasks finished in each hour, by date, or over longer periods by weekday."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from html import escape
@@ -14,13 +14,13 @@ from tasks_app.maintenance.compaction import DAY, Watermarks
 from tasks_app.web.ranges import Range, ended
 
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-#: A longer time is laid out by weekday; its hours are then many, and no list is all of them.
+#: Seconds up to which the map is by date. In a longer one, by weekday, a cell stands for many hours, so it has no link.
 BY_DATE: Final = 8 * DAY
 LEVELS: Final = 4
 
 
 class Cell(NamedTuple):
-    """One hour: `level` from 0 (nothing) to 4 (the most); `query` is the task list's for what ended in it, by date only."""
+    """One hour. `level` goes from 0 (nothing) to 4 (the most); `query` is the task list's for this hour, by date only."""
 
     x: int
     hour: int
@@ -38,35 +38,35 @@ class HeatmapRow(NamedTuple):
 
     @property
     def drawing(self) -> SafeString:
-        """Its cells as SVG. Not by the template: a week has 168 of them, which take it 10 ms."""
-        listed = reverse("tasks:list")
-        return mark_safe("".join(_drawn(cell, listed) for cell in self.cells))  # noqa: S308 (numbers, and an escaped query)
+        """Return the cells as SVG. Not in the template, which takes 10 ms for the 168 cells of a week."""
+        list_url = reverse("tasks:list")
+        return mark_safe("".join(_cell_svg(cell, list_url) for cell in self.cells))  # noqa: S308 (numbers, and an escaped query)
 
 
 class Heatmap(NamedTuple):
-    """The map, row by row; `by_date` or by weekday."""
+    """The map, row by row; by date or by weekday."""
 
     rows: list[HeatmapRow]
     by_date: bool
 
     @property
     def hours(self) -> list[dict[str, object]]:
-        """The marks below it."""
+        """Return the labels below the map."""
         return [{"x": 28 * hour, "label": f"{hour:02}:00"} for hour in range(0, 24, 3)]
 
 
-def heatmap(shown: Range, which: Which, known: Watermarks) -> Heatmap:
-    """Return the map of what a page shows, in UTC. One query."""
-    by_date = shown.span.until - shown.span.since <= BY_DATE
-    rows = figures.heat_map(shown.span, which, by_date=by_date, zone="UTC", known=known)
+def heatmap(period: Range, which: Which, marks: Watermarks) -> Heatmap:
+    """Return the map of a period, in UTC. One query."""
+    by_date = period.span.until - period.span.since <= BY_DATE
+    rows = figures.heat_map(period.span, which, by_date=by_date, zone="UTC", known=marks)
     most = max((count for row in rows for count in row.finished), default=0)
     return Heatmap([HeatmapRow(_label(row.day), _cells(row, most, which)) for row in rows] if most else [], by_date)
 
 
-def _drawn(cell: Cell, listed: str) -> str:
-    said = f"{cell.hour}:00: {cell.finished} finished, {cell.failed} failed"
-    box = f'<rect class="heat-{cell.level}" x="{cell.x}" width="26" height="18" rx="3"><title>{said}</title></rect>'
-    return f'<a href="{listed}?{escape(cell.query)}">{box}</a>' if cell.query else box
+def _cell_svg(cell: Cell, list_url: str) -> str:
+    title = f"{cell.hour}:00: {cell.finished} finished, {cell.failed} failed"
+    rect = f'<rect class="heat-{cell.level}" x="{cell.x}" width="26" height="18" rx="3"><title>{title}</title></rect>'
+    return f'<a href="{list_url}?{escape(cell.query)}">{rect}</a>' if cell.query else rect
 
 
 def _label(day: date | int) -> str:

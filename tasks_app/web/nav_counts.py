@@ -1,4 +1,4 @@
-"""The numbers beside the navigation's entries: with every page, and again every few seconds while it is open."""
+"""The counts beside the navigation's entries, sent with every page and refreshed every few seconds."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from zenith_site.common.pages import render_page
 
 
 class Count(NamedTuple):
-    """A number, with the words that a pointer or a screen reader gets; `more`: counting stopped there."""
+    """A number, with the words for a tooltip or a screen reader. `more`: counting stopped at this number."""
 
     number: int
     words: str
@@ -20,7 +20,7 @@ class Count(NamedTuple):
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """Give every page's navigation its counts; they are read only where they are drawn."""
+    """Return the context processor's counts for the navigation; they are read only if a page draws them."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
@@ -29,19 +29,19 @@ def context(request: HttpRequest) -> dict[str, Any]:
 
 @require_safe
 def nav_counts(request: HttpRequest) -> HttpResponse:
-    """The counts alone."""
+    """Return the counts alone."""
     authorize(request, VIEW)
     return render_page(request, "_nav_counts.html", {"nav_counts": _counts()}, fragments=["_nav_counts.html"])
 
 
 def _counts() -> dict[str, Count]:
-    """Return a count for each entry that has one, by the name of its URL; 0 is not drawn."""
-    now = read_nav_counts()
-    busy = now.running + now.waiting
-    capped = max(now.running, now.waiting) >= COUNTED_TO
+    """Return a count for each entry that has one, by URL name; 0 is not drawn."""
+    counts = read_nav_counts()
+    open_tasks = counts.running + counts.waiting
+    capped = max(counts.running, counts.waiting) >= COUNTED_TO
     return {
-        "tasks:list": Count(busy, f"{now.running:,} running, {now.waiting:,} waiting", capped),
-        "tasks:dead_letters": Count(now.dead, "open", now.dead >= COUNTED_TO),
-        "tasks:workers": Count(now.workers or 0, "online"),
-        "tasks:queues": Count(now.queues or 0, "consumed"),
+        "tasks:list": Count(open_tasks, f"{counts.running:,} running, {counts.waiting:,} waiting", capped),
+        "tasks:dead_letters": Count(counts.dead, "open", counts.dead >= COUNTED_TO),
+        "tasks:workers": Count(counts.workers or 0, "online"),
+        "tasks:queues": Count(counts.queues or 0, "consumed"),
     }

@@ -1,4 +1,4 @@
-"""The charts of what ended: throughput, efficiency and load, runtimes, waiting times; on the Overview and in Analytics."""
+"""The charts of outcomes, for the Overview and Analytics: throughput, efficiency and load, runtimes, waiting times."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ from tasks_app.web.charts import Chart, Series, Unit, Value, chart
 
 Points = Sequence[tuple[datetime, Totals]]
 PERCENTILES: Final = (("p50", "line-success", 0.5), ("p95", "line-retry", 0.95), ("p99", "line-failure", 0.99))
-#: Seconds that a step which has just begun counts as, so that its first task is no peak.
+#: Seconds that a step counts as having lasted at least, so that the first task of a new step makes no peak.
 LEAST: Final = 15
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that is measured of every step: its name, its unit, and its value, given how many minutes the step has lasted."""
+    """Something measured in every step. `value` takes the step's totals and the minutes that it has lasted."""
 
     label: str
     unit: Unit
@@ -39,23 +39,23 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }
 
 
-def measured(span: TimeWindow, totals: Sequence[Totals], measure: Measure) -> list[Value]:
+def measure_steps(span: TimeWindow, totals: Sequence[Totals], measure: Measure) -> list[Value]:
     """Return the values of a series, one for each step of the span."""
-    return [measure.value(one, minutes) for one, minutes in zip(totals, _lasted(span), strict=True)]
+    return [measure.value(one, minutes) for one, minutes in zip(totals, _minutes(span), strict=True)]
 
 
 def throughput(span: TimeWindow, points: Points) -> Chart:
-    """Draw what finished and failed per minute."""
+    """Draw finished and failed tasks per minute."""
     totals = [one for _, one in points]
     lines = [
-        Series("Finished", "line-finished", measured(span, totals, MEASURES["finished"]), filled=True),
-        Series("Failed", "line-failure", measured(span, totals, MEASURES["failed"])),
+        Series("Finished", "line-finished", measure_steps(span, totals, MEASURES["finished"]), filled=True),
+        Series("Failed", "line-failure", measure_steps(span, totals, MEASURES["failed"])),
     ]
     return chart("throughput", "Throughput and failures", span, lines, Unit.RATE, note="per minute")
 
 
 def efficiency(span: TimeWindow, load: Sequence[LoadPoint]) -> Chart:
-    """Draw the success rate, and busy slots over slots."""
+    """Draw the success rate, and the share of busy slots."""
     lines = [
         Series("Success rate", "line-success", [point.success_rate for point in load]),
         Series("Busy slots", "line-started", [point.load for point in load], filled=True),
@@ -64,28 +64,28 @@ def efficiency(span: TimeWindow, load: Sequence[LoadPoint]) -> Chart:
 
 
 def runtimes(span: TimeWindow, points: Points) -> Chart:
-    """Draw percentiles of the time that runs took."""
+    """Draw percentiles of runtimes."""
     lines = [Series(label, style, [totals.runtime(share) for _, totals in points]) for label, style, share in PERCENTILES]
     return chart("runtime", "Runtime", span, lines, Unit.SECONDS, note="of successes and failures")
 
 
-def waits(span: TimeWindow, points: Points) -> Chart:
-    """Draw percentiles of the time that tasks waited for a worker."""
+def waiting_times(span: TimeWindow, points: Points) -> Chart:
+    """Draw percentiles of the times that tasks waited for a worker."""
     lines = [Series(label, style, [totals.waiting(share) for _, totals in points]) for label, style, share in PERCENTILES]
     return chart("waiting", "Waiting for a worker", span, lines, Unit.SECONDS, note="before the last attempt")
 
 
-def compared(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
-    """Draw one measure of several tasks or queues, or of all together."""
+def comparison(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
+    """Draw one measure for several tasks or queues, or for all together."""
     lines = [
-        Series(name or "(unknown)", f"line-{number}", measured(span, totals, measure))
+        Series(name or "(unknown)", f"line-{number}", measure_steps(span, totals, measure))
         for number, (name, totals) in enumerate(groups.items(), start=1)
     ]
     note = {Unit.RATE: "per minute", Unit.PERCENT: "percent", Unit.SECONDS: "time"}[measure.unit]
     return chart("compared", measure.label, span, lines, measure.unit, note=note)
 
 
-def _lasted(span: TimeWindow) -> list[float]:
-    """Return for how many minutes each step has lasted; the newest may have begun just now."""
+def _minutes(span: TimeWindow) -> list[float]:
+    """Return how many minutes each step has lasted; the newest may have just begun."""
     until = min(float(span.until), time.time() // LEAST * LEAST)
     return [max(LEAST, min(span.step, until - start)) / 60 for start in span.starts()]

@@ -1,15 +1,15 @@
-"""`/ws/page`: tells an open page that what it shows has changed, so that it reads its fragments again.
+"""`/ws/page`: tells an open page that its content has changed, so that it requests its fragments again.
 
 The query says what the page shows:
 
-- `on=tasks,queues`: topics. `tasks` follows the events of tasks, any other topic is a name given to
-  `zenith_site.common.live_updates.refresh_pages`. Every page hears of `notifications`, for the bell.
-- `task=ID`, `name=NAME` (each may be repeated): of `tasks`, only these.
-- `family=ID`: these, those that they sent while they ran, and those that were sent in their place.
-- `after=N`: the newest event that the page has seen; what came later is told at once.
+- `on=tasks,queues`: topics. `tasks` follows the events of tasks; any other topic is a name passed to
+  `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell.
+- `task=ID`, `name=NAME` (each may be repeated): narrows `tasks` to these.
+- `family=ID`: narrows `tasks` to these, the tasks that they sent while they ran, and their replacements.
+- `after=N`: the newest event that the page has seen; anything later is reported at once.
 
-A frame is `{"type": "CHANGED", "topics": […], "event_id": N}`, at most two a second. It carries no
-news itself: the page asks its own view, which knows its filters, its order and its rights.
+A frame is `{"type": "CHANGED", "topics": […], "event_id": N}`, at most two a second. It carries no content: the page
+requests its own view, which knows its filters, order and permissions.
 """
 
 from typing import Any, Final
@@ -36,7 +36,7 @@ class PageConsumer(PumpingConsumer):
     rate, burst = 2.0, 2
 
     async def begin(self) -> None:
-        """Read what the page shows; what changed since `after` is told by the first pump."""
+        """Read what the page shows; the first pump reports what changed since `after`."""
         query = parse_qs(self.scope["query_string"].decode("latin1"))
         self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
         self._tasks = frozenset(query.get("task", []))
@@ -58,7 +58,7 @@ class PageConsumer(PumpingConsumer):
             self.wake()
 
     async def pump(self) -> None:
-        """Send one frame for all that changed since the last."""
+        """Send one frame for everything that changed since the last."""
         await self._follow_tasks()
         if not self._changed:
             return
@@ -67,7 +67,7 @@ class PageConsumer(PumpingConsumer):
         await self.send_json({"type": "CHANGED", "topics": topics, "event_id": self._after})
 
     async def handle(self, frame: dict[str, Any]) -> bool:
-        """REFRESH: tell the page to read everything again."""
+        """Handle REFRESH: tell the page to reload everything."""
         if frame["type"] != "REFRESH":
             return False
         self._changed.update(self._topics)

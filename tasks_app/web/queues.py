@@ -1,4 +1,4 @@
-"""The queues: how long, how old, how fast; a look inside; pause, resume and purge."""
+"""The queues: depths, ages and rates; the messages in one; pause, resume and purge."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +25,7 @@ from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.pages import answer, ask, confirm, render_page
 
 PEEKED: Final = 20
-#: Queues of a page, which an open one asks for every three seconds.
+#: Queues per page; an open page is refreshed every three seconds.
 PAGE: Final = 50
 COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
     ("name", lambda view: view.name),
@@ -43,13 +43,13 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 
 @require_safe
 def queue_list(request: HttpRequest) -> HttpResponseBase:
-    """The queues that have messages, tasks, or a worker, the longest first, a page at a time; files have all that match."""
+    """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match."""
     authorize(request, VIEW)
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
-    chosen = QueueFilter(limit=PAGE, q=q)
+    queue_filter = QueueFilter(limit=PAGE, q=q)
     if kind := requested_format(request):
-        return download(kind, "queues", COLUMNS, chosen.all())
-    page = chosen.longest(number)
+        return download(kind, "queues", COLUMNS, queue_filter.all())
+    page = queue_filter.longest(number)
     context = {
         "queues": page.queues, "matching": page.matching, "q": q,
         "first_url": _list_url(q, 1) if number > 1 else "",
@@ -60,9 +60,9 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def queue(request: HttpRequest, name: str) -> HttpResponseBase:
-    """One queue, its last hours, and the next messages in it."""
+    """Show one queue, its last six hours, and its next messages."""
     authorize(request, VIEW)
-    view = _found(name)
+    view = _get_queue(name)
     points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
         "view": view,
@@ -74,33 +74,33 @@ def queue(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 class PauseForm(forms.Form):
-    """Why it is paused."""
+    """The reason for a pause."""
 
     note = forms.CharField(
-        label="Note", required=False, max_length=control.MAX_NOTE, help_text="For whoever wonders later.",
+        label="Note", required=False, max_length=control.MAX_NOTE, help_text="The reason, shown with the queue.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )  # fmt: skip
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def pause(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask why (GET), and pause a queue (POST)."""
+    """Ask for a reason (GET), and pause a queue (POST)."""
     caller = authorize(request, OPERATE)
-    _found(name)
+    _get_queue(name)
     form = PauseForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            done = control.pause(name, by=caller.name, note=form.cleaned_data["note"])
+            newly_paused = control.pause(name, by=caller.name, note=form.cleaned_data["note"])
         except InvalidInputError as error:
             add_problems(form, error)
         else:
             audit_details(request, queue=name)
             refresh_pages("queues")
-            messages.success(request, f"{name} is paused." if done else f"{name} was paused already.")
+            messages.success(request, f"{name} is paused." if newly_paused else f"{name} was already paused.")
             return answer(request, _url(name))
     return ask(
         request, form, title=f"Pause {name}?", button="Pause", action=reverse("tasks:pause_queue", args=[name]), back=_url(name),
-        sentence="Nothing is sent to it and no worker takes from it, until it is resumed. What workers have reserved runs.",
+        sentence="Until it is resumed, nothing is sent to it and no worker takes from it. Tasks already reserved still run.",
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
     authorize(request, OPERATE)
     if control.resume(name):
         refresh_pages("queues")
-        messages.success(request, f"{name} goes on.")
+        messages.success(request, f"{name} is resumed.")
     else:
         messages.info(request, f"{name} is not paused.")
     return answer(request, "tasks:queues")
@@ -118,30 +118,30 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def purge(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask, naming the count (GET), and purge a queue (POST)."""
+    """Confirm, naming the number of tasks (GET), and purge a queue (POST)."""
     caller = authorize(request, OPERATE)
-    _found(name)
+    _get_queue(name)
     if request.method == "POST":
         try:
-            done = control.purge(name, by=caller.name)
+            result = control.purge(name, by=caller.name)
         except InvalidInputError as error:
             messages.warning(request, "; ".join(problem.detail for problem in error.problems))
             return answer(request, _url(name))
-        audit_details(request, queue=name, revoked=done.revoked, messages_removed=done.removed)
+        audit_details(request, queue=name, revoked=result.revoked, messages_removed=result.removed)
         refresh_pages("queues")
-        left = f" {done.remaining:,} are left: purge it again." if done.remaining else ""
-        messages.success(request, f"{done.revoked:,} tasks revoked.{left}")
+        remaining = f" {result.remaining:,} still wait: purge the queue again." if result.remaining else ""
+        messages.success(request, f"{result.revoked:,} tasks revoked.{remaining}")
         return answer(request, _url(name))
     waiting = control.count_waiting(name)
     tasks = "1 task" if waiting == 1 else f"{waiting:,} tasks"
     return confirm(
         request, title=f"Purge {name}?", action=reverse("tasks:purge_queue", args=[name]), button=f"Revoke {tasks}",
-        sentence=f"{tasks} that wait in it end as revoked, and its messages are removed. Scheduled tasks stay.", back=_url(name),
+        sentence=f"{tasks} waiting in it will be revoked, and its messages removed. Scheduled tasks stay.", back=_url(name),
     )  # fmt: skip
 
 
 def _page_number(request: HttpRequest) -> int:
-    """Return which page is asked for; what is no such number counts as the first."""
+    """Return the number of the requested page; anything that is not a page number counts as the first."""
     text = request.GET.get("page", "")
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
 
@@ -154,8 +154,8 @@ def _url(name: str) -> str:
     return reverse("tasks:queue", args=[name])
 
 
-def _found(name: str) -> QueueView:
-    found = queries.find(name)
-    if found is None:
+def _get_queue(name: str) -> QueueView:
+    view = queries.find(name)
+    if view is None:
         raise Http404(f"There is no queue {name[:100]!r}.")
-    return found
+    return view

@@ -1,4 +1,4 @@
-"""The time that a page shows, as its address says it: a preset, or from when until when; and the links to other times."""
+"""The period that a page shows, as its address gives it: a preset, or a start and an end; and links to other periods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ WORDS: Final = {
     Preset.D30: "30 days",
 }  # fmt: skip
 PARAMETERS: Final = ("window", "since", "until", "bucket")
-#: What a field for a time takes; it has no zone and means UTC here.
+#: The format of a form field for a time. It has no zone; here it means UTC.
 FIELD_FORMAT: Final = "%Y-%m-%dT%H:%M"
 
 
 @dataclass(frozen=True)
 class Range:
-    """The time that is shown; `problem` is what was wrong with the one that was asked for, where the default stands in for it."""
+    """The period that is shown. `problem` says why the requested one is invalid, if the default replaces it."""
 
     preset: Preset | None
     span: TimeWindow
@@ -37,38 +37,38 @@ class Range:
 
     @property
     def words(self) -> str:
-        """Which time it is: "over the last hour", "from 24 Nov 08:00 until 24 Nov 09:30 UTC"."""
+        """Return the period in words: "over the last hour", "from 24 Nov 08:00 until 24 Nov 09:30 UTC"."""
         if self.preset:
             return f"over the last {WORDS[self.preset]}"
         return f"from {self.since:%d %b %H:%M} until {self.until:%d %b %H:%M} UTC"
 
     @property
     def brief(self) -> str:
-        """The same beside a number: "in 1 h"."""
+        """Return the same, short enough to stand beside a number: "in 1 h"."""
         return f"in {LABELS[self.preset]}" if self.preset else "in this time"
 
     @property
     def since(self) -> datetime:
-        """Its first moment."""
+        """Return the start of the period."""
         return datetime.fromtimestamp(self.span.since, tz=UTC)
 
     @property
     def until(self) -> datetime:
-        """The first moment after it."""
+        """Return the first moment after the period."""
         return datetime.fromtimestamp(self.span.until, tz=UTC)
 
     @property
     def query(self) -> str:
-        """The address' query for this time, with whatever else stands in it."""
+        """Return the address' query for this period, with the other parameters that it keeps."""
         return self.query_with()
 
     def query_with(self, **changed: str) -> str:
-        """Return the same with other values; an empty one leaves a name out."""
+        """Return the query with some parameters changed; an empty value removes one."""
         values = {**self._values, **changed}
         return urlencode({name: value for name, value in values.items() if value})
 
     def pairs(self, *without: str) -> list[tuple[str, str]]:
-        """Return the same as hidden fields of a form that has some of the names itself."""
+        """Return the query as hidden fields for a form, without the names that the form has itself."""
         return [(name, value) for name, value in self._values.items() if name not in without]
 
     @property
@@ -78,7 +78,7 @@ class Range:
 
     @property
     def tabs(self) -> list[dict[str, Any]]:
-        """The presets, as `_tabs.html` takes them. A step that suits one time may not suit another, so it is not kept."""
+        """Return the presets for `_tabs.html`. A step that suits one period may not suit another, so it is not kept."""
         return [
             {
                 "label": LABELS[preset], "url": "?" + urlencode({**self.kept, "window": preset.value}), "count": None,
@@ -89,52 +89,52 @@ class Range:
 
     @property
     def fields(self) -> dict[str, str]:
-        """What stands in the form's fields."""
+        """Return the values of the form's fields."""
         return {name: _field(getattr(self, name)) for name in ("since", "until")}
 
     def ended(self, *terms: str) -> str:
-        """Return the address' query of the task list for what ended in this time and meets more terms of the search language."""
+        """Return the task list's query for tasks that ended in this period and match more search terms."""
         return ended(self.since, None if self.preset else self.until, *terms)
 
 
 def ended(since: datetime, until: datetime | None, *terms: str) -> str:
-    """Return the query of the task list for what ended from a moment on, and before another one, and meets more terms."""
+    """Return the task list's query for tasks that ended since one time and before another, and match more search terms."""
     bounds = [f"{name}:{moment:%Y-%m-%dT%H:%MZ}" for name, moment in (("ended_since", since), ("ended_until", until)) if moment]
-    # Colons need no escape there, and a page has hundreds of these.
+    # Colons need no escaping here, and a page has hundreds of these links.
     return urlencode({"q": " ".join([*terms, *bounds])}, safe=":")
 
 
-def asked_range(request: HttpRequest, presets: Sequence[Preset], default: Preset, kept: Mapping[str, str]) -> Range:
-    """Return the time that the address names.
+def requested_range(request: HttpRequest, presets: Sequence[Preset], default: Preset, kept: Mapping[str, str]) -> Range:
+    """Return the period that the address names.
 
     Args:
-        request: whose query may have `window`, or `since` and `until`, and `bucket`. A time without a zone is in UTC.
+        request: its query may have `window`, or `since` and `until`, and `bucket`. A time without a zone is in UTC.
         presets: the windows that the page offers.
-        default: the one shown where none is named, or what is named cannot be.
-        kept: what else of the address its links keep.
+        default: the window to show if none is named, or an invalid one.
+        kept: the other parameters that the page's links keep.
     """
-    given: dict[str, Any] = {name: request.GET[name] for name in PARAMETERS if request.GET.get(name)}
+    values: dict[str, Any] = {name: request.GET[name] for name in PARAMETERS if request.GET.get(name)}
     try:
-        given |= {name: _moment(name, given[name]) for name in ("since", "until") if name in given}
-        chosen = SteppedWindow(**given)
-        if chosen.window is not None and chosen.window not in presets:
-            raise InvalidQueryError(Problem("window", f"{chosen.window.value!r} is none of {', '.join(presets)}"))
+        values |= {name: _moment(name, values[name]) for name in ("since", "until") if name in values}
+        window = SteppedWindow(**values)
+        if window.window is not None and window.window not in presets:
+            raise InvalidQueryError(Problem("window", f"{window.window.value!r} is not one of {', '.join(presets)}"))
     except (ValidationError, InvalidQueryError) as error:
-        shown = SteppedWindow(window=default)
-        return Range(default, shown.span(), None, presets, kept, f"{_said(error)} Shown are the last {WORDS[default]} instead.")
-    preset = None if chosen.since else chosen.window or default
-    return Range(preset, chosen.model_copy(update={"window": preset}).span(), chosen.bucket, presets, kept)
+        span = SteppedWindow(window=default).span()
+        return Range(default, span, None, presets, kept, f"{_error_text(error)} Showing the last {WORDS[default]} instead.")
+    preset = None if window.since else window.window or default
+    return Range(preset, window.model_copy(update={"window": preset}).span(), window.bucket, presets, kept)
 
 
 def _moment(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidQueryError(Problem(name, f"{text[:40]!r} is no time, such as 2026-11-01T08:30")) from None
+        raise InvalidQueryError(Problem(name, f"{text[:40]!r} is not a time such as 2026-11-01T08:30")) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _said(error: ValidationError | InvalidQueryError) -> str:
+def _error_text(error: ValidationError | InvalidQueryError) -> str:
     if isinstance(error, InvalidQueryError):
         return "; ".join(f"{problem.pointer} {problem.detail}" for problem in error.problems) + "."
     return "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors()) + "."

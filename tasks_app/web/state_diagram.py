@@ -1,4 +1,4 @@
-"""The statuses of a task as a small diagram, the path that it took lit; laid out twice, for a wide and for a narrow screen."""
+"""A diagram of a task's statuses with the path that it took highlighted, laid out for wide and for narrow screens."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,17 +11,17 @@ from zenith_site.common.humanize import NOTHING, duration
 from zenith_worker.wire.states import TERMINAL, Status
 
 Point = tuple[float, float]
-Way = tuple[Status, Status]
+Transition = tuple[Status, Status]
 #: Radius of a bend, and half the size of an arrow's head.
 _BEND: Final = 7
 _HEAD: Final = 3.5
-#: How far from a row a way within it runs.
+#: Distance from a row at which an edge within it runs.
 _BESIDE: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A status: `caption` says how long, how often, or since when the task is there."""
+    """A status. `caption` says how long, how often, or since when the task has been in it."""
 
     status: Status
     caption: str
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A way from one status to another, with its arrow's head."""
+    """An edge from one status to another, with its arrowhead."""
 
     path: str
     head: str
@@ -42,7 +42,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """What `_path.html` draws; all numbers are the drawing's own units."""
+    """The context of `_path.html`; all numbers are in the drawing's own units."""
 
     name: str
     width: float
@@ -55,7 +55,7 @@ class Diagram:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the statuses stand, as column and row; and the ways between them that are always drawn, as corner points."""
+    """The places of the statuses, as column and row, and the sizes of the drawing."""
 
     name: str
     node: Point
@@ -70,7 +70,7 @@ class Layout:
         return self.margin[0] + column * self.pitch[0], self.margin[1] + row * self.pitch[1]
 
     def side(self, status: Status, right: float, down: float) -> Point:
-        """Return a point of a status' box, in shares of its size."""
+        """Return a point of a status' box, given as fractions of its size."""
         x, y = self.corner(status)
         return x + right * self.node[0], y + down * self.node[1]
 
@@ -89,12 +89,12 @@ NARROW: Final = Layout(
         Status.STARTED: (1, 1), Status.RETRY: (0, 1), Status.REVOKED: (0, 2), Status.SUCCESS: (1, 2), Status.FAILURE: (2, 2),
     },
 )  # fmt: skip
-#: Statuses that few tasks come into: each is drawn where a task did, in a row of their own.
+#: Statuses that few tasks reach: drawn in an extra row, only for a task that did.
 RARE: Final = (Status.REPLACED, Status.IGNORED)
 
 
 def layouts(visited: Collection[Status]) -> tuple[Layout, Layout]:
-    """Return both layouts with room for the rare statuses among `visited`."""
+    """Return both layouts, with a row for the rare statuses among `visited`."""
     rare = [status for status in RARE if status in visited]
     return _with(WIDE, rare, columns=(3, 5)), _with(NARROW, rare, columns=(0, 1))
 
@@ -107,71 +107,71 @@ def _with(layout: Layout, rare: Sequence[Status], columns: tuple[int, int]) -> L
     return replace(layout, places=places, size=(layout.size[0], layout.size[1] + layout.pitch[1]))
 
 
-#: The ways that are always drawn; others only where the task went them.
-USUAL: Final[tuple[Way, ...]] = (
+#: Edges that are always drawn; others are drawn only if the task took them.
+USUAL: Final[tuple[Transition, ...]] = (
     (Status.SCHEDULED, Status.PENDING), (Status.PENDING, Status.QUEUED), (Status.QUEUED, Status.RECEIVED),
     (Status.RECEIVED, Status.STARTED), (Status.STARTED, Status.SUCCESS), (Status.STARTED, Status.FAILURE),
     (Status.STARTED, Status.REVOKED), (Status.STARTED, Status.RETRY), (Status.RETRY, Status.QUEUED),
 )  # fmt: skip
 
 
-def state_diagrams(course: TaskSpans) -> list[Diagram]:
-    """Draw the path that a task took, in both layouts."""
-    taken = set(_ways(course))
-    return [_draw(layout, course, taken) for layout in layouts({step.status for step in course.steps})]
+def state_diagrams(history: TaskSpans) -> list[Diagram]:
+    """Return the diagrams of a task's path, one for each layout."""
+    taken = set(_transitions(history))
+    return [_draw(layout, history, taken) for layout in layouts({step.status for step in history.steps})]
 
 
-def path_in_words(course: TaskSpans) -> str:
-    """Return the statuses that a task came into, in their order."""
-    return ", ".join(step.status.label for step in course.steps) or "nothing is known yet"
+def path_in_words(history: TaskSpans) -> str:
+    """Return the statuses that a task has been in, in order."""
+    return ", ".join(step.status.label for step in history.steps) or "nothing is known yet"
 
 
-def _ways(course: TaskSpans) -> list[Way]:
-    """Return the ways that a task went. A short back-off is spent at a worker; it goes by way of the queue all the same."""
-    ways: list[Way] = []
-    for before, after in pairwise(step.status for step in course.steps):
+def _transitions(history: TaskSpans) -> list[Transition]:
+    """Return the edges that a task took. A short back-off is spent at a worker, but is drawn through the queue."""
+    transitions: list[Transition] = []
+    for before, after in pairwise(step.status for step in history.steps):
         if before == Status.RETRY and after in (Status.RECEIVED, Status.STARTED):
-            ways += [(Status.RETRY, Status.QUEUED), (Status.QUEUED, after)]
+            transitions += [(Status.RETRY, Status.QUEUED), (Status.QUEUED, after)]
         else:
-            ways.append((before, after))
-    return ways
+            transitions.append((before, after))
+    return transitions
 
 
-def _draw(layout: Layout, course: TaskSpans, taken: set[Way]) -> Diagram:
-    unusual = sorted(way for way in taken - set(USUAL) if way[0] != way[1])
-    edges = [_edge(layout, way, way in taken) for way in (*USUAL, *unusual)]
-    return Diagram(layout.name, *layout.size, *layout.node, _nodes(layout, course), sorted(edges, key=lambda edge: edge.lit))
+def _draw(layout: Layout, history: TaskSpans, taken: set[Transition]) -> Diagram:
+    unusual = sorted(transition for transition in taken - set(USUAL) if transition[0] != transition[1])
+    edges = [_edge(layout, transition, transition in taken) for transition in (*USUAL, *unusual)]
+    return Diagram(layout.name, *layout.size, *layout.node, _nodes(layout, history), sorted(edges, key=lambda edge: edge.lit))
 
 
-def _nodes(layout: Layout, course: TaskSpans) -> list[Node]:
-    visits = Counter(step.status for step in course.steps)
-    current = course.steps[-1].status if course.steps else None
+def _nodes(layout: Layout, history: TaskSpans) -> list[Node]:
+    visits = Counter(step.status for step in history.steps)
+    current = history.steps[-1].status if history.steps else None
     return [
         Node(
-            status, _caption(status, visits[status], course, is_current=status == current), *layout.corner(status),
+            status, _caption(status, visits[status], history, is_current=status == current), *layout.corner(status),
             lit=visits[status] > 0, current=status == current,
         )
         for status in layout.places
     ]  # fmt: skip
 
 
-def _caption(status: Status, visits: int, course: TaskSpans, *, is_current: bool) -> str:
+def _caption(status: Status, visits: int, history: TaskSpans, *, is_current: bool) -> str:
     if not visits:
         return NOTHING
     if status in TERMINAL:
-        return f"after {duration(sum(span.seconds for span in course.spans))}"
+        return f"after {duration(sum(span.seconds for span in history.spans))}"
     often = f"{visits} times, " if visits > 1 else ""
-    return f"{often}{duration(course.seconds_in(status))}{' so far' if is_current and not often else ''}"
+    return f"{often}{duration(history.seconds_in(status))}{' so far' if is_current and not often else ''}"
 
 
-def _edge(layout: Layout, way: Way, lit: bool) -> Edge:
-    points = _corners(layout, way)
+def _edge(layout: Layout, transition: Transition, lit: bool) -> Edge:
+    points = _corners(layout, transition)
     return Edge(_rounded(points), _head(points[-2], points[-1]), lit)
 
 
-def _corners(layout: Layout, way: Way) -> list[Point]:
-    """Return the corner points of a way: straight where the boxes face each other, else around what lies between."""
-    source, target = way
+def _corners(layout: Layout, transition: Transition) -> list[Point]:
+    """Return the corner points of an edge: straight if the boxes face each other, else around the boxes between them."""
+    source, target = transition
     (column, row), (to_column, to_row) = layout.places[source], layout.places[target]
     if row == to_row and abs(column - to_column) == 1 and (target, source) not in USUAL:
         right = to_column > column
@@ -183,14 +183,14 @@ def _corners(layout: Layout, way: Way) -> list[Point]:
         start, end = layout.side(source, 1, 0.5), layout.side(target, 0, 0.5)
         middle = (start[0] + end[0]) / 2
         return [start, (middle, start[1]), (middle, end[1]), end]
-    if way == (Status.RETRY, Status.QUEUED) and layout.name == WIDE.name:
+    if transition == (Status.RETRY, Status.QUEUED) and layout.name == WIDE.name:
         start, end = layout.side(source, 0, 0.5), layout.side(target, 0.5, 1)
         return [start, (end[0], start[1]), end]
     return _around(layout, source, target)
 
 
 def _around(layout: Layout, source: Status, target: Status) -> list[Point]:
-    """Leave by the top or the bottom and run between the rows; within a row, forwards below it and backwards above it."""
+    """Return an edge that runs between the rows; within a row, forwards below it and backwards above it."""
     (column, row), (to_column, to_row) = layout.places[source], layout.places[target]
     down = to_column > column if row == to_row else to_row > row
     start = layout.side(source, 0.5, down)
@@ -200,7 +200,7 @@ def _around(layout: Layout, source: Status, target: Status) -> list[Point]:
 
 
 def _rounded(points: Sequence[Point]) -> str:
-    """Return the path through these points, its corners bent."""
+    """Return the SVG path through these points, with rounded corners."""
     path = f"M{points[0][0]:g} {points[0][1]:g}"
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         (x1, y1), (x2, y2) = _towards(corner, before), _towards(corner, after)
@@ -209,7 +209,7 @@ def _rounded(points: Sequence[Point]) -> str:
 
 
 def _towards(corner: Point, other: Point) -> Point:
-    """Return the point on the way from a corner to another one where the bend begins."""
+    """Return the point between a corner and another point at which the bend begins."""
     across, down = other[0] - corner[0], other[1] - corner[1]
     length = max(abs(across) + abs(down), 0.001)
     share = min(_BEND, length / 2) / length
@@ -217,7 +217,7 @@ def _towards(corner: Point, other: Point) -> Point:
 
 
 def _head(before: Point, tip: Point) -> str:
-    """Return the arrow's head at the end of a way that comes from `before`."""
+    """Return the arrowhead at `tip` of an edge that comes from `before`."""
     across, down = tip[0] - before[0], tip[1] - before[1]
     length = max(abs(across) + abs(down), 0.001)
     x, y = across / length * 2 * _HEAD, down / length * 2 * _HEAD

@@ -1,4 +1,4 @@
-"""One task: what it was sent with, where it is and why, the course it took, and changing it while it is still held back."""
+"""One task: its arguments, status, timeline and result; and changing it while it is scheduled."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_app import worker_nodes
-from tasks_app.dispatch.create import MAX_PRIORITY, MAX_QUEUE
+from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
 from tasks_app.queries.arguments import Arguments, positional_names, preview
@@ -28,69 +28,71 @@ from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.dispatch import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
-from tasks_app.web.traceback_view import TracebackView, read
+from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_site.common.previews import EDITED, ROW
+from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
 
-#: Different tracebacks that a task's page shows, the newest ones; of others it shows links.
+#: Different tracebacks that a task's page shows, newest first; for others it shows links.
 MOST_TRACEBACKS: Final = 10
-SENT_ALREADY = "It is not scheduled any more, so nothing was changed."
+NOT_SCHEDULED = "This task is no longer scheduled, so nothing was changed."
 
 
 @require_safe
 @with_event_cursor
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """One task: what it was sent with, why it is where it is, what happened, and what came of it."""
+    """Show one task: its arguments, its status and the reason for it, its timeline, and its result."""
     authorize(request, VIEW)
-    found = detail(str(task_id))
-    if found is None:
+    task_detail = detail(str(task_id))
+    if task_detail is None:
         raise Http404("There is no such task.")
-    row, runs, cut = found.found.task, _runs(found.attempts), found.found.cut
-    arguments = by_name(row.name, *found.found.arguments[:2])
+    item = task_detail.found
+    row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
+    arguments = by_name(row.name, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     context = {
         "task": row,
-        "why": found.why,
-        "events": found.events,
+        "why": task_detail.why,
+        "events": task_detail.events,
         "runs": runs,
         "newest": next((run for run in runs if run.on_top), None),
-        "lineage": found.lineage,
-        "path": path_in_words(found.course),
-        "diagrams": state_diagrams(found.course),
-        "timeline": timeline_drawing(found.course, row.not_before),
-        "error": found.found.error,
+        "lineage": task_detail.lineage,
+        "path": path_in_words(task_detail.course),
+        "diagrams": state_diagrams(task_detail.course),
+        "timeline": timeline_drawing(task_detail.course, row.not_before),
+        "error": item.error,
         "cut": {*cut, *(["arguments"] if arguments_cut else [])},
         "sizes": sizes(row) if arguments_cut or "result" in cut else {},
         "row_shown": ROW,
         "arguments_json": _pretty(arguments) if arguments else "",
         "opaque": hasattr(row, "message") and bool(row.message.extras.get("opaque")),
-        "result_json": _pretty(found.found.result) if row.status == Status.SUCCESS and found.found.result is not None else "",
-        "curl": "" if arguments_cut else _curl(request, row, found.found.arguments),
-        "nodes": _nodes(row, found.attempts),
+        "result_json": _pretty(item.result) if row.status == Status.SUCCESS and item.result is not None else "",
+        "curl": "" if arguments_cut else _curl(request, row, item.arguments),
+        "nodes": _nodes(row, task_detail.attempts),
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
 
 class EditForm(forms.Form):
-    """What can be changed of a task that is held back."""
+    """Changes to a scheduled task."""
 
-    not_before = MomentField(label="Not before", help_text="In UTC. A time that is past sends it at once.")
-    queue = forms.CharField(max_length=MAX_QUEUE, label="Queue")
+    not_before = MomentField(label="Not before", help_text="In UTC. A time in the past sends the task now.")
+    queue = forms.CharField(max_length=MAX_NAME, label="Queue")
     priority = forms.IntegerField(
         required=False, min_value=0, max_value=MAX_PRIORITY, label="Priority", help_text="0 goes first."
     )
-    args = ListField(required=False, label="Arguments by place", help_text="A JSON list.")
-    kwargs = ObjectField(required=False, label="Arguments by name", help_text="A JSON object.")
+    args = ListField(required=False, label="Positional arguments", help_text="A JSON list.")
+    kwargs = ObjectField(required=False, label="Keyword arguments", help_text="A JSON object.")
 
 
 @require_safe
 def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
-    """Lead to the page of the task that Celery knows by an id, which may be any text."""
+    """Redirect from a Celery id, which may be any text, to the task's page."""
     authorize(request, VIEW)
     key = named(celery_id).values_list("id", flat=True).first()
     if key is None:
@@ -100,32 +102,32 @@ def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """Ask what to change of a scheduled task (GET), and change it (POST)."""
+    """Ask for changes to a scheduled task (GET), and make them (POST)."""
     caller = authorize(request, OPERATE)
     row = _scheduled(task_id)
     page = reverse("tasks:task", args=[task_id])
     if row is None:
-        messages.warning(request, SENT_ALREADY)
+        messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
     arguments = preview(row, EDITED)
     form = EditForm(request.POST or None, initial=_initial(row, arguments))
-    for name in arguments.cut:  # these stay as they are
+    for name in arguments.cut:  # too large to edit here
         del form.fields[name]
     if request.method == "POST" and form.is_valid():
         try:
-            done = edit(task_id, Changes(**{name: form.cleaned_data[name] for name in form.changed_data}), by=caller.name)
+            edited = edit(task_id, Changes(**{name: form.cleaned_data[name] for name in form.changed_data}), by=caller.name)
         except InvalidInputError as error:
             add_problems(form, error)
         else:
             audit_details(request, task=str(task_id), changed=form.changed_data)
-            if done:
-                messages.success(request, "Changed." if form.changed_data else "It stays as it is.")
+            if edited:
+                messages.success(request, "Task changed." if form.changed_data else "Nothing was changed.")
             else:
-                messages.warning(request, SENT_ALREADY)
+                messages.warning(request, NOT_SCHEDULED)
             return answer(request, page)
     return ask(
         request, form, title="Change this task?",
-        sentence="It is held back until it is due; until then it can be changed."
+        sentence="It can be changed until it is due."
         + (" Its arguments are too large to be changed here." if arguments.cut else ""),
         action=reverse("tasks:edit", args=[task_id]), button="Change", back=page,
     )  # fmt: skip
@@ -133,27 +135,27 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """Ask whether a scheduled task shall not wait any longer (GET), and send it (POST)."""
+    """Confirm that a scheduled task is sent now (GET), and send it (POST)."""
     caller = authorize(request, OPERATE)
     page = reverse("tasks:task", args=[task_id])
     if request.method == "POST":
         if reschedule(task_id, timezone.now(), by=caller.name):
             audit_details(request, task=str(task_id))
-            messages.success(request, "It is due now.")
+            messages.success(request, "The task is due now.")
         else:
-            messages.warning(request, SENT_ALREADY)
+            messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
     if _scheduled(task_id) is None:
-        messages.warning(request, SENT_ALREADY)
+        messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
     return confirm(
-        request, title="Send it now?", sentence="It is not held back any longer, and goes to its queue within a second.",
+        request, title="Send this task now?", sentence="It goes to its queue within a second.",
         action=reverse("tasks:send_now", args=[task_id]), button="Send now", back=page, danger=False,
     )  # fmt: skip
 
 
 def _scheduled(task_id: UUID) -> Task | None:
-    """Return the task where it can still be changed. Raises Http404 where there is no such task."""
+    """Return the task, or None if it can no longer be changed. Raises Http404 if there is no such task."""
     row = Task.objects.filter(id=task_id).first()
     if row is None:
         raise Http404("There is no such task.")
@@ -167,9 +169,9 @@ def _initial(row: Task, arguments: Arguments) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class AttemptCard:
-    """A run and its traceback, or in its place the newer attempt that has the same; `on_top`: it has a card of its own.
+    """A run with its traceback, or with the newer attempt that has the same one.
 
-    `left_out`: it has one, of which the page shows nothing but a link.
+    `on_top`: the run has a card of its own. `left_out`: the page shows only a link to its traceback.
     """
 
     run: AttemptView
@@ -180,44 +182,44 @@ class AttemptCard:
 
     @property
     def key(self) -> str:
-        """What ids of the run's elements begin with."""
+        """Return the prefix of the ids of the run's elements."""
         return f"attempt-{self.run.attempt}-{self.run.delivery}"
 
 
 def _runs(attempts: list[AttemptView]) -> list[AttemptCard]:
-    """Return the runs, the newest first, each traceback but once: a task that is tried again mostly fails in the same way."""
-    seen: dict[str, int] = {}
+    """Return the runs, newest first, each different traceback once: a retried task mostly fails in the same way."""
+    attempt_of: dict[str, int] = {}  # by traceback, the newest attempt that has it
     runs = []
     for attempt in attempts:
-        if same_as := seen.get(attempt.traceback):
+        if same_as := attempt_of.get(attempt.traceback):
             runs.append(AttemptCard(attempt, None, same_as))
             continue
-        left_out = len(seen) >= MOST_TRACEBACKS and bool(attempt.traceback)
-        traceback = None if left_out else read(attempt.traceback)
-        runs.append(AttemptCard(attempt, traceback, on_top=traceback is not None and not seen, left_out=left_out))
+        left_out = len(attempt_of) >= MOST_TRACEBACKS and bool(attempt.traceback)
+        traceback = None if left_out else parse_traceback(attempt.traceback)
+        runs.append(AttemptCard(attempt, traceback, on_top=traceback is not None and not attempt_of, left_out=left_out))
         if traceback or left_out:
-            seen[attempt.traceback] = attempt.attempt
+            attempt_of[attempt.traceback] = attempt.attempt
     return runs
 
 
 @dataclass(frozen=True)
 class NodeOfTask:
-    """A node that had the task; `died`: its container ended by itself since the task was sent."""
+    """A node whose worker had the task; `died`: its container ended by itself after the task was sent."""
 
     seen: NodeSeen
     died: bool
 
 
 def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
-    """Return the nodes that have or had the task, that of the newest run first."""
+    """Return the nodes whose workers have or had the task, the newest run's first."""
     workers = dict.fromkeys(worker for worker in (row.worker, *(run.worker for run in runs)) if worker)
-    found = worker_nodes.of_workers(workers)
-    seen = [found[worker] for worker in workers if worker in found]
-    return [NodeOfTask(node, node.died_at is not None and node.died_at > row.created_at) for node in seen]
+    node_of = worker_nodes.of_workers(workers)
+    nodes = [node_of[worker] for worker in workers if worker in node_of]
+    return [NodeOfTask(node, node.died_at is not None and node.died_at > row.created_at) for node in nodes]
 
 
 def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
-    """Return the command that dispatches the same task; secrets are hidden in it."""
+    """Return a curl command that dispatches the same task, with secrets masked."""
     kwargs = {**dict(zip(positional_names(row.name), arguments.args, strict=False)), **arguments.kwargs}
     body = json.dumps({"task": row.name, "kwargs": kwargs, "queue": row.queue}, ensure_ascii=False)
     url = request.build_absolute_uri(reverse("api:trigger"))

@@ -1,4 +1,4 @@
-"""The list of tasks: tabs, search, pages, files, and what can be done with what is selected or with all that match."""
+"""The list of tasks: tabs, search, pages, downloads, and actions on the selected tasks or on all that match."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -31,9 +31,9 @@ from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL, Status
 
 PAGE: Final = 50
-#: Queues, and workers, that the search box offers.
+#: Queues, and workers, that the search box suggests.
 MOST_SUGGESTED: Final = 50
-#: What one action takes at most; its answer says when more match.
+#: Tasks that one action takes at most; its confirmation says whether more may match.
 MOST_CANCELLED: Final = 10_000
 MOST_RUN_AGAIN: Final = 1000
 #: The tabs, in the order in which a task goes through them.
@@ -42,26 +42,26 @@ TABS: Final = (
     Status.SUCCESS, Status.REVOKED, Status.REPLACED, Status.IGNORED,
 )  # fmt: skip
 COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
-    ("id", lambda found: found.task.celery_id),
-    ("name", lambda found: found.task.name),
-    ("status", lambda found: found.task.status),
-    ("queue", lambda found: found.task.queue),
-    ("worker", lambda found: found.task.worker),
-    ("attempts", lambda found: found.attempts),
-    ("error", lambda found: found.error),
-    ("created_at", lambda found: found.task.created_at),
-    ("started_at", lambda found: found.task.started_at),
-    ("finished_at", lambda found: found.task.finished_at),
-    ("runtime_seconds", lambda found: found.task.runtime),
-    ("data", lambda found: found.data),
-    ("result", lambda found: found.result),
-    # Of long values a file has the beginning, as the lists of the API have.
-    ("cut", lambda found: " ".join(name for name in ("error", "data", "result") if name in found.cut)),
+    ("id", lambda item: item.task.celery_id),
+    ("name", lambda item: item.task.name),
+    ("status", lambda item: item.task.status),
+    ("queue", lambda item: item.task.queue),
+    ("worker", lambda item: item.task.worker),
+    ("attempts", lambda item: item.attempts),
+    ("error", lambda item: item.error),
+    ("created_at", lambda item: item.task.created_at),
+    ("started_at", lambda item: item.task.started_at),
+    ("finished_at", lambda item: item.task.finished_at),
+    ("runtime_seconds", lambda item: item.task.runtime),
+    ("data", lambda item: item.data),
+    ("result", lambda item: item.result),
+    # Long values are cut to their beginning, as in the API's lists.
+    ("cut", lambda item: " ".join(name for name in ("error", "data", "result") if name in item.cut)),
 ]
 
 
-class Asked(NamedTuple):
-    """The filter that the address names, and what is wrong with it."""
+class ParsedQuery(NamedTuple):
+    """The filter in the page's address, and the problem with it if it is invalid."""
 
     filter: TaskFilter
     problem: str
@@ -70,34 +70,34 @@ class Asked(NamedTuple):
 @require_safe
 @with_event_cursor
 def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Tasks, newest first."""
+    """List tasks, newest first."""
     unmasked = authorize(request, VIEW).may(OPERATE)
-    asked = _asked(request, unmasked)
-    if (kind := requested_format(request)) and not asked.problem:
-        # All that match, so in the order that has all.
-        return download(kind, "tasks", COLUMNS, _rows(asked.filter.model_copy(update={"sort": ""}), unmasked))
-    page = None if asked.problem else asked.filter.page(bare=True, unmasked=unmasked)
+    task_filter, problem = _parse_query(request, unmasked)
+    if (kind := requested_format(request)) and not problem:
+        # In the default order, the only one that reaches every match.
+        return download(kind, "tasks", COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
+    page = None if problem else task_filter.page(bare=True, unmasked=unmasked)
     context = {
-        "problem": asked.problem,
+        "problem": problem,
         "tasks": page.tasks if page else [],
         "q": request.GET.get("q", ""),
-        "status": asked.filter.status or "",
-        "sort": asked.filter.sort,
-        "order": _order(asked.filter.sort, more=bool(page and page.more_unsorted)),
-        "tabs": _tabs(asked.filter),
-        "filtered": bool(asked.filter.status or asked.filter.q or asked.filter.task or asked.problem),
+        "status": task_filter.status or "",
+        "sort": task_filter.sort,
+        "order": _order(task_filter.sort, more=bool(page and page.more_unsorted)),
+        "tabs": _tabs(task_filter),
+        "filtered": bool(task_filter.status or task_filter.q or task_filter.task or problem),
         "next_url": f"?{page.following.query_string()}" if page and page.following else "",
-        "first_url": f"?{_first(asked.filter)}" if asked.filter.cursor else "",
+        "first_url": f"?{_first_page(task_filter)}" if task_filter.cursor else "",
         "searched_to": page.searched_to if page else None,
         "matching": len(page.tasks) + 1 if page and page.following else 0,
-        "file_query": _first(asked.filter),
+        "file_query": _first_page(task_filter),
         "suggestions": _suggestions(),
     }
     return render_page(request, "tasks/list.html", context, fragments=["tasks/_list.html"])
 
 
 class Verb(NamedTuple):
-    """What can be done with tasks. `ids` returns those of a filter, at most `most`; `act` does it and says what was done."""
+    """An action on tasks. `ids` returns at most `most` ids for a filter; `act` performs the action and returns a message."""
 
     title: str
     button: str
@@ -111,49 +111,49 @@ class Verb(NamedTuple):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def act(request: HttpRequest, verb: str) -> HttpResponse:
-    """Ask before something is done with tasks (GET), and do it (POST): the named ones, or all that match a filter."""
+    """Confirm an action (GET), and perform it (POST), on the given tasks or on all that match a filter."""
     caller = authorize(request, OPERATE)
-    doing = VERBS.get(verb)
-    if doing is None:
-        raise Http404(f"Nothing can be done by {verb!r}.")
-    sent = request.POST if request.method == "POST" else request.GET
-    ids = _chosen(sent, doing)
+    action = VERBS.get(verb)
+    if action is None:
+        raise Http404(f"There is no action {verb!r}.")
+    parameters = request.POST if request.method == "POST" else request.GET
+    ids = _selected_ids(parameters, action)
     if not ids:
-        messages.warning(request, "None of these tasks is in a state for that.")
+        messages.warning(request, "None of these tasks has a status that allows this.")
         return answer(request, "tasks:list")
     if request.method == "POST":
-        messages.success(request, doing.act(ids, caller))
+        messages.success(request, action.act(ids, caller))
         audit_details(request, tasks=len(ids))
         return answer(request, "tasks:list")
     several = "1 task" if len(ids) == 1 else f"{len(ids):,} tasks"
-    more = f" More may match: {doing.most:,} are taken at a time." if len(ids) >= doing.most else ""
-    fields: list[tuple[str, object]] = [("id", id_) for id_ in sent.getlist("id")]
-    if sent.get("all"):
-        fields = [("all", "1"), ("q", sent.get("q", "")), ("status", sent.get("status", ""))]
-    if sent.get("force"):
+    more = f" More may match: one action takes at most {action.most:,}." if len(ids) >= action.most else ""
+    fields: list[tuple[str, object]] = [("id", id_) for id_ in parameters.getlist("id")]
+    if parameters.get("all"):
+        fields = [("all", "1"), ("q", parameters.get("q", "")), ("status", parameters.get("status", ""))]
+    if parameters.get("force"):
         fields.append(("force", "1"))
     return confirm(
-        request, title=doing.title, sentence=doing.sentence.format(several) + more, action=reverse("tasks:act", args=[verb]),
-        button=f"{doing.button} {several}", back="tasks:list", fields=fields, danger=doing.danger,
+        request, title=action.title, sentence=action.sentence.format(several) + more, action=reverse("tasks:act", args=[verb]),
+        button=f"{action.button} {several}", back="tasks:list", fields=fields, danger=action.danger,
     )  # fmt: skip
 
 
-def _asked(request: HttpRequest, unmasked: bool) -> Asked:
-    given = {name: request.GET[name] for name in ("status", "task", "q", "cursor", "sort") if request.GET.get(name)}
+def _parse_query(request: HttpRequest, unmasked: bool) -> ParsedQuery:
+    values = {name: request.GET[name] for name in ("status", "task", "q", "cursor", "sort") if request.GET.get(name)}
     try:
-        chosen = TaskFilter(limit=PAGE, **given)  # type: ignore[arg-type]
-        chosen.search(unmasked=unmasked)
-        return Asked(chosen, "")
+        task_filter = TaskFilter(limit=PAGE, **values)  # type: ignore[arg-type]
+        task_filter.search(unmasked=unmasked)
+        return ParsedQuery(task_filter, "")
     except InvalidQueryError as error:
-        return Asked(TaskFilter(limit=PAGE), str(error))
+        return ParsedQuery(TaskFilter(limit=PAGE), str(error))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
-        return Asked(TaskFilter(limit=PAGE), f"{first['loc'][0]}: {reason}")
+        return ParsedQuery(TaskFilter(limit=PAGE), f"{first['loc'][0]}: {reason}")
 
 
 def _order(sort: str, *, more: bool) -> str:
-    """Return in which order the list is, in words."""
+    """Return the list's order in words."""
     if not sort:
         return "Newest first"
     word = "oldest first" if sort == "created" else f"by {sort.removeprefix('-')}"
@@ -161,7 +161,7 @@ def _order(sort: str, *, more: bool) -> str:
 
 
 def _suggestions() -> list[str]:
-    """Return words that the search box offers: of the language, and what there is now. They take no query."""
+    """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
     try:
         workers = read_all()
     except redis.RedisError:
@@ -177,54 +177,54 @@ def _suggestions() -> list[str]:
     ]
 
 
-def _rows(chosen: TaskFilter, unmasked: bool) -> Any:
-    left = MOST
-    following: TaskFilter | None = chosen.model_copy(update={"limit": 1000})
-    while following and left > 0:
+def _rows(task_filter: TaskFilter, unmasked: bool) -> Any:
+    remaining = MOST
+    following: TaskFilter | None = task_filter.model_copy(update={"limit": 1000})
+    while following and remaining > 0:
         page = following.page(unmasked=unmasked)
-        yield from page.tasks[:left]
-        left -= len(page.tasks)
+        yield from page.tasks[:remaining]
+        remaining -= len(page.tasks)
         following = page.following
 
 
-def _tabs(chosen: TaskFilter) -> list[dict[str, Any]]:
+def _tabs(task_filter: TaskFilter) -> list[dict[str, Any]]:
     counts = status_counts()
-    base = {"q": chosen.q, "task": chosen.task, "sort": chosen.sort}
+    base = {"q": task_filter.q, "task": task_filter.task, "sort": task_filter.sort}
 
     def url(**more: str) -> str:
         return "?" + urlencode({name: value for name, value in {**base, **more}.items() if value})
 
-    tabs = [{"label": "All", "url": url(), "count": None, "current": chosen.status is None, "status": ""}]
+    tabs = [{"label": "All", "url": url(), "count": None, "current": task_filter.status is None, "status": ""}]
     return tabs + [
         {
             "label": status.label, "url": url(status=status.value), "count": counts[status], "status": status.value,
-            "capped": counts[status] >= COUNTED_TO, "current": chosen.status == status,
+            "capped": counts[status] >= COUNTED_TO, "current": task_filter.status == status,
         }
         for status in TABS
-        if counts[status] or chosen.status == status
+        if counts[status] or task_filter.status == status
     ]  # fmt: skip
 
 
-def _first(chosen: TaskFilter) -> str:
-    return chosen.model_copy(update={"cursor": "", "limit": TaskFilter().limit}).query_string()
+def _first_page(task_filter: TaskFilter) -> str:
+    return task_filter.model_copy(update={"cursor": "", "limit": TaskFilter().limit}).query_string()
 
 
-def _chosen(sent: Any, doing: Verb) -> list[UUID]:
-    """Return the ids that are meant, as far as they are in a state for it."""
-    if sent.get("all"):
+def _selected_ids(parameters: Any, action: Verb) -> list[UUID]:
+    """Return the ids of the selected tasks whose status allows the action."""
+    if parameters.get("all"):
         try:
-            chosen = TaskFilter(q=sent.get("q", ""), status=sent.get("status", ""))
+            task_filter = TaskFilter(q=parameters.get("q", ""), status=parameters.get("status", ""))
         except ValidationError:
-            raise Http404("This filter cannot be understood.") from None
-        return doing.ids(chosen, doing.most)
+            raise Http404("This filter is invalid.") from None
+        return action.ids(task_filter, action.most)
     ids = []
-    for text in sent.getlist("id")[: doing.most]:
+    for text in parameters.getlist("id")[: action.most]:
         try:
             ids.append(UUID(text))
         except ValueError:
-            raise Http404(f"{text[:100]!r} is no id of a task.") from None
-    known = doing.among(ids)
-    return [id_ for id_ in dict.fromkeys(ids) if id_ in known]
+            raise Http404(f"{text[:100]!r} is not a task id.") from None
+    eligible = action.among(ids)
+    return [id_ for id_ in dict.fromkeys(ids) if id_ in eligible]
 
 
 def _ended_among(ids: Sequence[UUID]) -> set[UUID]:
@@ -235,48 +235,45 @@ def _dead_among(ids: Sequence[UUID]) -> set[UUID]:
     return set(open_letters(Selection(task_ids=tuple(ids))).values_list("task_id", flat=True))
 
 
-def _dead_ids(chosen: TaskFilter, most: int) -> list[UUID]:
-    failed = chosen.ended_ids(most)
+def _dead_ids(task_filter: TaskFilter, most: int) -> list[UUID]:
+    failed = task_filter.ended_ids(most)
     dead = _dead_among(failed)
     return [id_ for id_ in failed if id_ in dead]
 
 
-def _origin(caller: Caller) -> Origin:
-    return Origin(source="page", sent_by=caller.name, user_id=caller.user.pk)
-
-
 def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
-    done = cancel(sorted(ids), by=caller.name, force=force)
-    running = f" {done.running:,} {'are stopped' if force else 'run on to their end'}." if done.running else ""
-    return f"{done.revoked:,} cancelled.{running}"
+    result = cancel(sorted(ids), by=caller.name, force=force)
+    running = f" {result.running:,} {'being stopped' if force else 'still running'}." if result.running else ""
+    return f"{result.revoked:,} cancelled.{running}"
 
 
 def _run_again(ids: Sequence[UUID], caller: Caller) -> str:
-    origin, sent = _origin(caller), 0
+    origin, sent = Origin.of(caller, "page"), 0
     for id_ in reversed(ids):
         try:
             sent += run_again(id_, origin) is not None
         except StateConflictError:
             continue
-    passed = len(ids) - sent
-    return f"{sent:,} sent again." + (f" {passed:,} left alone: they had been before, or cannot be." if passed else "")
+    skipped = len(ids) - sent
+    reason = f" {skipped:,} skipped: already run again before, or not possible." if skipped else ""
+    return f"{sent:,} dispatched again.{reason}"
 
 
 def _discard(ids: Sequence[UUID], caller: Caller) -> str:
-    return f"{discard(Selection(task_ids=tuple(ids)), '', _origin(caller)):,} dead letters discarded."
+    return f"{discard(Selection(task_ids=tuple(ids)), '', Origin.of(caller, 'page')):,} dead letters discarded."
 
 
 VERBS: Final = {
     "cancel": Verb(
-        "Cancel tasks?", "Cancel", "{} will not run. What runs already goes on to its end.",
+        "Cancel tasks?", "Cancel", "{} will not run. Tasks that are already running will finish.",
         MOST_CANCELLED, TaskFilter.open_ids, lambda ids: open_among(ids), _cancel,
     ),
     "stop": Verb(
-        "Stop running tasks?", "Stop", "{} will be killed where they run, and do not run again.",
+        "Stop running tasks?", "Stop", "{} will be killed if running, and will not run again.",
         MOST_CANCELLED, TaskFilter.open_ids, lambda ids: open_among(ids), lambda ids, caller: _cancel(ids, caller, force=True),
     ),
     "again": Verb(
-        "Run tasks again?", "Run again", "{} that ended are sent once more, as new tasks with the same arguments.",
+        "Run tasks again?", "Run again", "{} will be dispatched again, as new tasks with the same arguments.",
         MOST_RUN_AGAIN, TaskFilter.ended_ids, _ended_among, _run_again, danger=False,
     ),
     "discard": Verb(

@@ -1,4 +1,4 @@
-"""How often a socket may send: at once after a rest, and a few times a second under load."""
+"""Limit how often a socket sends: at once after a pause, and a few times a second under load."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ import time
 class Throttle:
     """A token bucket: `burst` frames at once, then `rate` a second.
 
-    The first change of a quiet page arrives without delay, and so do the next few, since most
-    tasks take several quick steps; a burst of thousands of tasks still makes few frames.
+    The first change to a quiet page arrives without delay, and so do the next few, since most tasks take several
+    quick steps. A burst of thousands of tasks still makes few frames.
     """
 
     def __init__(self, rate: float, burst: int) -> None:

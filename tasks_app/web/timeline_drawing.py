@@ -1,4 +1,4 @@
-"""One task's timeline, to scale: a row for each attempt and each back-off, as inline SVG, and the same as a table."""
+"""A task's timeline to scale, as inline SVG and as a table: one row per attempt and per back-off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from typing import Final
 from tasks_app.queries.task_spans import TaskSpan, TaskSpans
 from zenith_worker.wire.states import Status
 
-#: Rows that are drawn at most: the newest.
+#: Rows that are drawn at most; the newest are.
 MOST_ROWS: Final = 40
-#: What a stretch is at least as wide as, and the mark of an error, in per cent of the whole.
+#: The least width of a bar, and the width of an error mark, in percent of the whole.
 _LEAST: Final = 0.4
 _ERROR: Final = 0.7
 _TICKS: Final = 4
@@ -22,13 +22,13 @@ WORDS: Final = {
     Status.RECEIVED: "reserved by a worker",
     Status.STARTED: "running",
     Status.RETRY: "backing off",
-    Status.REPLACED: "replaced, waiting for what runs in its place",
+    Status.REPLACED: "replaced, waiting for its replacement",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A stretch as it is drawn, in per cent of the width; `title` says it in words."""
+    """A span as it is drawn, in percent of the width; `title` says it in words."""
 
     status: Status
     x: float
@@ -48,7 +48,7 @@ class TimelineRow:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark of the scale: so many seconds after its beginning, at `x` per cent of the width."""
+    """A mark of the scale: `seconds` after its start, at `x` percent of the width."""
 
     x: float
     seconds: float
@@ -56,7 +56,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What `_timeline.html` draws. `held`: seconds before the drawing begins, in which the task was held back."""
+    """The context of `_timeline.html`. `held`: seconds for which the task was held back before the drawing begins."""
 
     rows: list[TimelineRow]
     left_out: int
@@ -67,33 +67,33 @@ class Timeline:
     held: float
 
 
-def timeline_drawing(course: TaskSpans, due: datetime | None) -> Timeline | None:
-    """Lay out a task's course; None where nothing is known of it. `due`: when a task that is still held will be sent."""
-    spans = [span for span in course.spans if span.status != Status.SCHEDULED]
-    held = course.seconds_in(Status.SCHEDULED)
+def timeline_drawing(history: TaskSpans, due: datetime | None) -> Timeline | None:
+    """Lay out a task's timeline, or return None if it has no spans. `due`: when a task that is still held will be sent."""
+    spans = [span for span in history.spans if span.status != Status.SCHEDULED]
+    held = history.seconds_in(Status.SCHEDULED)
     if not spans:
-        spans = course.spans
+        spans = history.spans
     if not spans:
         return None
     groups = _groups(spans)
-    drawn = [span for _, group in groups[-MOST_ROWS:] for span in group]
-    still_held = drawn[0].status == Status.SCHEDULED
-    start, end = drawn[0].start, max(drawn[-1].end, due) if still_held and due else drawn[-1].end
+    rows = groups[-MOST_ROWS:]
+    drawn_spans = [span for _, group in rows for span in group]
+    still_held = drawn_spans[0].status == Status.SCHEDULED
+    start, end = drawn_spans[0].start, max(drawn_spans[-1].end, due) if still_held and due else drawn_spans[-1].end
     whole = max((end - start).total_seconds(), 0.001)
-    shown = groups[-MOST_ROWS:]
     return Timeline(
-        rows=[TimelineRow(label, _bars(group, start, whole), sum(span.seconds for span in group)) for label, group in shown],
+        rows=[TimelineRow(label, _bars(group, start, whole), sum(span.seconds for span in group)) for label, group in rows],
         left_out=max(0, len(groups) - MOST_ROWS),
         ticks=_ticks(whole),
-        legend=_legend(drawn),
-        table=[(label, WORDS[span.status], span) for label, group in _groups(course.spans) for span in group],
+        legend=_legend(drawn_spans),
+        table=[(label, WORDS[span.status], span) for label, group in _groups(history.spans) for span in group],
         seconds=whole,
         held=0.0 if still_held else held,
     )
 
 
 def _groups(spans: Sequence[TaskSpan]) -> list[tuple[str, list[TaskSpan]]]:
-    """Return the stretches by the row that they belong to."""
+    """Return the spans grouped by row."""
     groups: list[tuple[str, list[TaskSpan]]] = []
     for span in spans:
         label = _label(span)
@@ -132,20 +132,20 @@ def _legend(spans: Sequence[TaskSpan]) -> list[tuple[str, str]]:
 
 
 def _ticks(whole: float) -> list[Tick]:
-    """Return marks at round numbers of seconds, about four of them."""
-    wanted = whole / _TICKS
-    step = next((size for size in _STEPS if size >= wanted), None) if wanted > 1 else _below_one(wanted)
+    """Return about four marks, at round numbers of seconds."""
+    least_step = whole / _TICKS
+    step = next((size for size in _STEPS if size >= least_step), None) if least_step > 1 else _below_one(least_step)
     if step is None:
         days = 86_400
-        step = days * max(1, round(wanted / days))
+        step = days * max(1, round(least_step / days))
     return [Tick(100 * number * step / whole, number * step) for number in range(int(whole / step * 0.97) + 1)]
 
 
-def _below_one(wanted: float) -> float:
+def _below_one(least_step: float) -> float:
     unit = 1.0
-    while unit / 10 >= wanted and unit > 0.001:
+    while unit / 10 >= least_step and unit > 0.001:
         unit /= 10
-    return next(unit * part for part in (0.1, 0.2, 0.5, 1) if unit * part >= wanted or part == 1)
+    return next(unit * part for part in (0.1, 0.2, 0.5, 1) if unit * part >= least_step or part == 1)
 
 
 def _share(span: timedelta, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""A traceback to read: the project's own innermost frame first, what libraries did folded away."""
+"""A traceback prepared for reading: the project's own innermost frame first, library frames folded away."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Final
 from tasks_app.fingerprint import is_foreign
 from zenith_site.common.previews import SHOWN
 
-#: Frames that are taken apart; of a recursion that went deeper, the outermost are left to the text itself.
+#: Frames that are parsed; of a deeper recursion the outermost frames are only in the text.
 MOST_FRAMES: Final = 100
 _FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>.+)$')
 _CHAIN: Final = re.compile(r"\n\n(?=During handling of the above exception, another|The above exception was the direct cause of)")
@@ -17,7 +17,7 @@ _CHAIN: Final = re.compile(r"\n\n(?=During handling of the above exception, anot
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A call: where, and the line that it had come to."""
+    """A call: its place, and the line that it had reached."""
 
     file: str
     line: str
@@ -26,13 +26,13 @@ class Frame:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a library's, and not the project's own."""
+        """Return whether the frame is a library's, not the project's own."""
         return is_foreign(self.file)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameGroup:
-    """Frames in a row that are all the project's own, or all foreign; the innermost first."""
+    """Consecutive frames that are all the project's own, or all foreign; innermost first."""
 
     foreign: bool
     frames: list[Frame]
@@ -40,15 +40,15 @@ class FrameGroup:
 
 @dataclass(frozen=True, slots=True)
 class TracebackView:
-    """The exception, the own frame that it came from, what that had called, and who had called it.
+    """An exception, the project's own frame that it came from, the frames below it, and its callers.
 
     Attributes:
-        error: `Type: message`, as it stands at the traceback's end.
-        culprit: the innermost own frame; None where all are foreign.
-        inside: foreign frames below the culprit, where it was raised; the innermost first.
-        callers: the frames above the culprit, or all where there is none; the innermost first.
-        text: the whole as Python prints it.
-        cut: whether it is longer: its end is what is shown.
+        error: `Type: message`, as at the traceback's end.
+        culprit: the project's innermost own frame; None if all frames are foreign.
+        inside: foreign frames below the culprit, where the exception was raised; innermost first.
+        callers: the frames above the culprit, or all frames if there is none; innermost first.
+        text: the traceback as Python prints it.
+        cut: whether `text` is only the end of a longer traceback.
     """
 
     error: str
@@ -60,8 +60,8 @@ class TracebackView:
     cut: bool = False
 
 
-def read(text: str, limit: int = SHOWN) -> TracebackView | None:
-    """Take apart the last so many characters of a traceback without secrets; None where there is none."""
+def parse_traceback(text: str, limit: int = SHOWN) -> TracebackView | None:
+    """Parse the last `limit` characters of a traceback without secrets; return None if it is blank."""
     if not text.strip():
         return None
     if cut := len(text) > limit:
@@ -78,23 +78,23 @@ def read(text: str, limit: int = SHOWN) -> TracebackView | None:
 
 
 def _frames(lines: Iterable[str]) -> Iterator[Frame]:
-    """Yield the frames, the outermost first; the lines of code below a frame are four spaces deep."""
-    found: re.Match[str] | None = None
+    """Yield the frames, outermost first; lines of code below a frame are indented by four spaces."""
+    head: re.Match[str] | None = None
     code = ""
     for line in lines:
-        start = _FRAME.match(line)
-        if start is None and found is not None and line.startswith("    "):
+        next_head = _FRAME.match(line)
+        if next_head is None and head is not None and line.startswith("    "):
             code = code or line.strip()
             continue
-        if found is not None:
-            yield Frame(found["file"], found["line"], found["function"], code)
-        found, code = start, ""
-    if found is not None:
-        yield Frame(found["file"], found["line"], found["function"], code)
+        if head is not None:
+            yield Frame(head["file"], head["line"], head["function"], code)
+        head, code = next_head, ""
+    if head is not None:
+        yield Frame(head["file"], head["line"], head["function"], code)
 
 
 def _error(section: str) -> str:
-    """Return what stands below the innermost frame and its code."""
+    """Return the text below the innermost frame and its code."""
     lines = section.rstrip().splitlines()
     below = max((index for index, line in enumerate(lines) if _FRAME.match(line)), default=-1) + 1
     while below < len(lines) and lines[below].startswith(" "):

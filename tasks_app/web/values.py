@@ -1,4 +1,4 @@
-"""One value of a task on a page of its own, and as a file: what the task's page shows only the beginning of."""
+"""One value of a task in full, as a page and as a file; the task's own page shows only its beginning."""
 
 import json
 from uuid import UUID
@@ -18,20 +18,20 @@ from zenith_site.common.previews import SHOWN_ALONE
 
 @require_safe
 def task_value(request: HttpRequest, task_id: UUID, value: str) -> HttpResponseBase:
-    """Arguments, a result, an error or a traceback: as a page, or with `?download` as a file; without secrets."""
+    """Show arguments, a result, an error or a traceback as a page, or with `?download` as a file; secrets are masked."""
     authorize(request, VIEW)
     task = get_object_or_404(Task, id=task_id)
     try:
-        found = whole(task, value)
+        whole_value = whole(task, value)
     except LookupError:
         raise Http404(f"This task has no {value[:50]!r}.") from None
     is_text = value.partition("-")[0] in TEXTS
-    text = str(found) if is_text else json.dumps(found, indent=2, ensure_ascii=False)
+    text = str(whole_value) if is_text else json.dumps(whole_value, indent=2, ensure_ascii=False)
     if "download" in request.GET:
         return text_file(f"{task.id}-{value}", "txt" if is_text else "json", text)
     context = {
         "task": task, "value": value, "title": value.partition("-")[0].capitalize(),
-        # Masked as a whole, it can be cut anywhere.
+        # Secrets were masked in the whole text, so it can be cut anywhere.
         "text": text[:SHOWN_ALONE], "size": len(text), "cut": len(text) > SHOWN_ALONE, "shown": SHOWN_ALONE,
     }  # fmt: skip
     return render_page(request, "tasks/value.html", context, fragments=["tasks/_value.html"])

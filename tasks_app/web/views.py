@@ -1,4 +1,4 @@
-"""The pages' views: load, authorise, one call, answer."""
+"""The Overview page, and its button that dispatches ten sample tasks."""
 
 from http import HTTPStatus
 from typing import Final
@@ -15,15 +15,15 @@ from zenith_site.common.callers import DISPATCH, VIEW, audit_details, authorize,
 from zenith_site.common.errors import RateLimitedError
 from zenith_site.common.pages import answer, render_page, wants_fragments
 
-#: What depends on the time that the Overview shows, and the dead letters, which nothing pushes.
+#: The fragments that depend on the period that the Overview shows, and the dead letters, which no socket pushes.
 FRAGMENTS: Final = [f"overview/_{name}.html" for name in ("head", "succeeded", "outcomes", "load", "letters")]
 
 
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
-    """How things stand, live."""
+    """Show the current state, live."""
     authorize(request, VIEW)
-    # What is the same for everybody comes over the socket, so an open page asks for the rest alone.
+    # The socket pushes what is the same for everybody, so an open page requests only the rest.
     context = outcomes_context(request) if wants_fragments(request) else {**overview_context(), **outcomes_context(request)}
     return render_page(request, "overview/overview.html", context, fragments=FRAGMENTS)
 
@@ -36,18 +36,18 @@ def run(request: HttpRequest) -> HttpResponse:
         limits.count_trigger(caller)
     except RateLimitedError as error:
         refuse(request, str(error), HTTPStatus.TOO_MANY_REQUESTS)
-        messages.info(request, come_again(error))
+        messages.info(request, rate_limit_message(error))
         return answer(request, "tasks:overview", status=429, headers={"Retry-After": str(error.retry_after)})
-    done = dispatch(Dispatch(), Origin(source="page", sent_by=caller.name, user_id=caller.user.pk))
-    audit_details(request, tasks=len(done.ids), batch=str(done.batch_id))
-    messages.success(request, f"{len(done.ids)} tasks sent.")
+    batch = dispatch(Dispatch(), Origin.of(caller, "page"))
+    audit_details(request, tasks=len(batch.ids), batch=str(batch.batch_id))
+    messages.success(request, f"{len(batch.ids)} tasks dispatched.")
     return answer(request, "tasks:overview")
 
 
-def come_again(error: RateLimitedError) -> str:
-    """Say when tasks may be sent again; where scripts run, static/js/page.js counts the seconds down."""
+def rate_limit_message(error: RateLimitedError) -> str:
+    """Return a message that says when the caller can dispatch again; static/js/page.js counts the seconds down."""
     return format_html(
-        "You may send tasks {} times in {} s. Nothing was sent now; you can go on in "
+        "You can dispatch {} times in {} s. Nothing was dispatched. Try again in "
         '<span data-countdown aria-live="off">{}</span> s.',
         error.limit, error.window, error.retry_after,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The workers: what each is and does, and Celery's remote control, each command with a question before it."""
+"""The workers: their state and tasks, and Celery's remote control, with a confirmation before each command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_worker.wire.queue_names import MAX_NAME
 
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),
@@ -40,7 +41,7 @@ COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
 @require_safe
 @with_event_cursor
 def worker_list(request: HttpRequest) -> HttpResponseBase:
-    """Every worker heard of lately."""
+    """List every worker that sent a heartbeat lately."""
     authorize(request, VIEW)
     views = queries.workers()
     if kind := requested_format(request):
@@ -59,104 +60,106 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @with_event_cursor
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
-    """One worker, what it runs now, and its controls."""
+    """Show one worker, its current tasks, and its commands."""
     authorize(request, VIEW)
     view = queries.find(name)
     if view is None:
-        raise Http404(f"There is no worker {name[:100]!r}; one that is gone is forgotten after five minutes.")
+        raise Http404(f"There is no worker {name[:100]!r}. A worker that is gone leaves the list after five minutes.")
     context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": worker_nodes.of_workers([name]).get(name)}
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 
 
 class NoForm(forms.Form):
-    """A command that needs nothing."""
+    """A command without parameters."""
 
 
 class SlotsForm(forms.Form):
-    """How many slots."""
+    """The number of slots to add or remove."""
 
     slots = forms.IntegerField(label="Slots", initial=1, min_value=1)
 
 
 class AutoscaleForm(forms.Form):
-    """Between how many slots to scale."""
+    """The smallest and the largest number of slots to scale between."""
 
     minimum = forms.IntegerField(label="At least", min_value=1)
     maximum = forms.IntegerField(label="At most", min_value=1)
 
 
 class QueueForm(forms.Form):
-    """Which queue."""
+    """The queue to start or to stop consuming."""
 
-    queue = forms.CharField(label="Queue", max_length=100)
+    queue = forms.CharField(label="Queue", max_length=MAX_NAME)
 
 
 class TimeLimitForm(forms.Form):
-    """The limits of a task's time."""
+    """The time limits of a task."""
 
     task = forms.CharField(label="Task", max_length=255)
-    soft = forms.FloatField(label="Soft limit", required=False, min_value=1, help_text="Seconds until SoftTimeLimitExceeded.")
+    soft = forms.FloatField(
+        label="Soft limit", required=False, min_value=1, help_text="Seconds until SoftTimeLimitExceeded is raised."
+    )
     hard = forms.FloatField(label="Hard limit", required=False, min_value=1, help_text="Seconds until its process is killed.")
 
 
 class RateLimitForm(forms.Form):
-    """How often a task may be started."""
+    """How often a task may start."""
 
     task = forms.CharField(label="Task", max_length=255)
-    limit = forms.CharField(label="Rate", max_length=20, help_text="Such as 10/s, 100/m or 5000/h; 0 lifts the limit.")
+    limit = forms.CharField(label="Rate", max_length=20, help_text="Such as 10/s, 100/m or 5000/h; 0 removes the limit.")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a worker can be told: `sentence` says what that does, `tell` does it with the form's values."""
+    """A command for a worker: `sentence` says what it does, `send` sends it with the form's values."""
 
     label: str
     icon: str
     sentence: str
-    tell: Callable[..., object]
+    send: Callable[..., object]
     form: type[forms.Form] = NoForm
     danger: bool = False
-    said: str = "{} has done it."
+    success: str = "{} confirmed the command."
 
 
 COMMANDS: Final = {
-    "grow": Command("Grow", "plus", "{} gets more pool processes.", control.grow, SlotsForm),
-    "shrink": Command("Shrink", "minus", "{} ends pool processes, each once its task is over.", control.shrink, SlotsForm),
+    "grow": Command("Grow", "plus", "{} adds pool processes.", control.grow, SlotsForm),
+    "shrink": Command("Shrink", "minus", "{} removes pool processes, each after its task ends.", control.shrink, SlotsForm),
     "autoscale": Command(
-        "Autoscale", "adjustments", "{} scales its pool by itself between two bounds.", control.autoscale, AutoscaleForm
+        "Autoscale", "adjustments", "{} scales its pool between two bounds.", control.autoscale, AutoscaleForm
     ),
-    "add-queue": Command("Add a queue", "stack-2", "{} takes tasks from one queue more.", control.add_queue, QueueForm),
-    "cancel-queue": Command("Drop a queue", "x", "{} takes no more tasks from a queue.", control.cancel_queue, QueueForm),
+    "add-queue": Command("Add a queue", "stack-2", "{} takes tasks from one more queue.", control.add_queue, QueueForm),
+    "cancel-queue": Command("Drop a queue", "x", "{} stops taking tasks from a queue.", control.cancel_queue, QueueForm),
     "time-limit": Command(
-        "Time limit", "clock", "On {}, a task is limited in its time from now on.", control.limit_time, TimeLimitForm
+        "Time limit", "clock", "{} limits how long a task may run.", control.limit_time, TimeLimitForm
     ),
     "rate-limit": Command(
-        "Rate limit", "activity", "On {}, a task is started no more often than this.", control.limit_rate, RateLimitForm
+        "Rate limit", "activity", "{} limits how often a task may start.", control.limit_rate, RateLimitForm
     ),
     "restart-pool": Command(
-        "Restart the pool", "refresh", "{} replaces its pool processes, each once its task is over.", control.restart_pool
+        "Restart the pool", "refresh", "{} replaces its pool processes, each after its task ends.", control.restart_pool
     ),
     "drain": Command(
-        "Drain", "player-pause", "{} takes nothing more and finishes what it has. It goes on running.", control.drain, danger=True
+        "Drain", "player-pause", "{} finishes its tasks and takes no more. It keeps running.", control.drain, danger=True
     ),
     "shut-down": Command(
-        "Shut down", "plug-off", "{} finishes its tasks, or hands them back, and ends.", control.shut_down, danger=True,
-        said="{} is shutting down.",
+        "Shut down", "plug-off", "{} finishes its tasks, or returns them, and stops.", control.shut_down, danger=True,
+        success="{} is shutting down.",
     ),
 }  # fmt: skip
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
-    """Ask before a worker is told something (GET), and tell it (POST)."""
+def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
+    """Confirm a command (GET), and send it to a worker (POST)."""
     authorize(request, OPERATE)
-    told = COMMANDS.get(command)
-    if told is None or queries.find(name) is None:
+    action = COMMANDS.get(command)
+    if action is None or queries.find(name) is None:
         raise Http404("There is no such worker or command.")
-    form = told.form(request.POST if request.method == "POST" else None)
+    form = action.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            told.tell(name, **form.cleaned_data)
+            action.send(name, **form.cleaned_data)
         except InvalidInputError as error:
             add_problems(form, error)
         except (StateConflictError, WorkerSilentError, WorkerUnknownError) as error:
@@ -164,18 +167,18 @@ def tell(request: HttpRequest, name: str, command: str) -> HttpResponse:
             return answer(request, reverse("tasks:worker", args=[name]))
         else:
             audit_details(request, worker=name, command=command, **form.cleaned_data)
-            messages.success(request, told.said.format(name))
+            messages.success(request, action.success.format(name))
             return answer(request, reverse("tasks:worker", args=[name]))
     return ask(
-        request, form, title=f"{told.label}?", sentence=told.sentence.format(name),
-        action=reverse("tasks:tell_worker", args=[name, command]), button=told.label, danger=told.danger,
+        request, form, title=f"{action.label}?", sentence=action.sentence.format(name),
+        action=reverse("tasks:tell_worker", args=[name, command]), button=action.label, danger=action.danger,
         back=reverse("tasks:worker", args=[name]),
     )  # fmt: skip
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask before a worker that is gone is taken off the list (GET), and take it off (POST)."""
+    """Confirm that a worker that is gone is removed from the list (GET), and remove it (POST)."""
     caller = authorize(request, OPERATE)
     if request.method == "POST":
         try:
@@ -187,25 +190,27 @@ def clear(request: HttpRequest, name: str) -> HttpResponse:
             messages.success(request, f"{name} was cleared.")
         return answer(request, reverse("tasks:workers"), leave=True)
     return confirm(
-        request, title="Clear the worker?", sentence=f"{name} is taken off the list. Should it beat again, it is back.",
+        request, title="Clear this worker?",
+        sentence=f"{name} will be removed from the list. Its next heartbeat would bring it back.",
         action=reverse("tasks:clear_worker", args=[name]), button="Clear", back="tasks:workers",
     )  # fmt: skip
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear_all(request: HttpRequest) -> HttpResponse:
-    """Ask before all workers that are gone are taken off the list (GET), and take them off (POST)."""
+    """Confirm that all workers that are gone are removed from the list (GET), and remove them (POST)."""
     caller = authorize(request, OPERATE)
     if request.method == "POST":
         cleared, holding = control.clear_all(caller.name)
         audit_details(request, workers=cleared, command="clear")
         if holding:
-            messages.warning(request, f"Not yet, since the tasks that they had are given back first: {', '.join(holding)}.")
+            messages.warning(request, f"Not cleared yet, because they still hold tasks: {', '.join(holding)}.")
         messages.success(request, f"{_workers(len(cleared))} cleared.")
         return answer(request, "tasks:workers")
     count = _workers(sum(view.beat.dead for view in queries.workers()))
     return confirm(
-        request, title="Clear workers that are gone?", sentence=f"{count} taken off the list. Should one beat again, it is back.",
+        request, title="Clear workers that are gone?",
+        sentence=f"{count} will be removed from the list. A new heartbeat would bring one back.",
         action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",
     )  # fmt: skip
 

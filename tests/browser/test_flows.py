@@ -126,12 +126,12 @@ def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site:
     page.get_by_role("link", name="Change", exact=True).click()
     page.get_by_label("Not before").fill("2040-01-01T08:00:00")
     page.get_by_role("button", name="Change", exact=True).click()
-    page.get_by_text("Changed.", exact=True).wait_for()
+    page.get_by_text("Task changed.", exact=True).wait_for()
     assert Task.objects.get().not_before == datetime(2040, 1, 1, 8, tzinfo=UTC)
     page.goto(f"{site.url}tasks/{task.id}/")
     page.get_by_role("link", name="Send now").click()
     page.get_by_role("button", name="Send now").click()
-    page.get_by_text("It is due now.").wait_for()
+    page.get_by_text("The task is due now.").wait_for()
     eventually(lambda: Task.objects.get().status == Status.SUCCESS, within=20)
 
 
@@ -168,4 +168,4 @@ def test_a_queue_is_paused_and_resumed(visitor: Visitor, site: Site, scripts: bo
     page.get_by_text("default is paused.").wait_for()
     page.goto(f"{site.url}queues/")
     page.get_by_role("button", name=re.compile("^Resume")).click()
-    page.get_by_text("default goes on.").wait_for()
+    page.get_by_text("default is resumed.").wait_for()

@@ -54,7 +54,7 @@ def test_the_seconds_are_counted_down_and_then_the_button_works_again(
     left.wait_for()
     first = int(left.inner_text())
     assert 0 < first <= 20
-    assert page.get_by_text("Nothing was sent now; you can go on in").is_visible()
+    assert page.get_by_text("Nothing was dispatched. Try again in").is_visible()
     waiting = page.locator("button[data-cools-down][aria-disabled='true']")
     assert waiting.inner_text().startswith("Again in ")
     page.wait_for_function("(first) => Number(document.querySelector('#toasts [data-countdown]').textContent) < first", arg=first)
@@ -62,7 +62,7 @@ def test_the_seconds_are_counted_down_and_then_the_button_works_again(
     waiting.wait_for(state="detached")
     assert not Task.objects.exists()
     run(page)
-    page.get_by_text("10 tasks sent.").wait_for()
+    page.get_by_text("10 tasks dispatched.").wait_for()
     assert page.evaluate("window.violations") == []
 
 
@@ -70,5 +70,5 @@ def test_without_scripts_it_is_a_sentence(visitor: Visitor, monkeypatch: pytest.
     page = visitor.logged_in(scripts=False)
     use_up(root(), monkeypatch, ago=0)
     run(page)
-    page.get_by_text("Nothing was sent now; you can go on in").wait_for()
+    page.get_by_text("Nothing was dispatched. Try again in").wait_for()
     assert not Task.objects.exists()

@@ -80,7 +80,7 @@ def test_a_log_grows_is_searched_and_paused(visitor: Visitor, site: Site, node: 
     eventually(lambda: shown(page) == 4)
     page.get_by_role("button", name="Pause").click()
     say(node, "while paused")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     page.get_by_text("while paused").wait_for()
     assert shown(page) == 5
 

@@ -48,7 +48,7 @@ def test_ten_tasks_run_to_success_before_ones_eyes(visitor: Visitor, site: Site,
     page.evaluate("window.survives = 'yes'")
     page.get_by_role("button", name="Run 10 tasks").click()
     wait_for_rows(page, 10)
-    page.get_by_text("10 tasks sent.").wait_for()
+    page.get_by_text("10 tasks dispatched.").wait_for()
     assert page.evaluate("window.survives") == "yes"
     assert page.locator("#stream tbody tr").count() == Task.objects.filter(status="SUCCESS").count() == 10
     page.locator("#counters").get_by_text("All is well: nothing is waiting.").wait_for()
@@ -183,7 +183,7 @@ def test_without_scripts_the_page_works_with_a_reload(visitor: Visitor, site: Si
     assert page.locator("noscript .connection").is_visible()
     assert not page.locator("#connection").is_visible()
     page.get_by_role("button", name="Run 10 tasks").click()
-    page.get_by_text("10 tasks sent.").wait_for()
+    page.get_by_text("10 tasks dispatched.").wait_for()
     assert page.url == site.url
     eventually(lambda: Task.objects.filter(status="SUCCESS").count() == 10)
     page.reload()

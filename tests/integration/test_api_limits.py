@@ -235,10 +235,10 @@ def test_a_person_who_ran_too_much_is_told_calmly_when_to_go_on(admin: Any) -> N
     assert limited.status_code == 429
     seconds = limited.headers["Retry-After"]
     assert f'<span data-countdown aria-live="off">{seconds}</span> s.' in limited.text
-    assert "You may send tasks 5 times in 60 s. Nothing was sent now; you can go on in" in limited.text
+    assert "You can dispatch 5 times in 60 s. Nothing was dispatched. Try again in" in limited.text
     assert "toast-info" in limited.text
     # Without script it is the same sentence, after a redirect.
     page = person.post("/run/", follow=True)
     assert page.redirect_chain == [("/", 302)]
-    assert "Nothing was sent now; you can go on in" in page.text
+    assert "Nothing was dispatched. Try again in" in page.text
     assert Batch.objects.count() == 5

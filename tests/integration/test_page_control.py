@@ -98,7 +98,7 @@ def test_workers_that_are_gone_are_cleared_after_a_question_that_names_the_count
     assert "clear-workers" not in text(person, "/workers/")
     die("w2@host"), die("w3@host")
     assert "Clear 2 gone" in text(person, "/workers/")
-    assert "2 workers taken off the list" in text(person, "/clear-workers/")
+    assert "2 workers will be removed from the list" in text(person, "/clear-workers/")
     assert "2 workers cleared." in person.post("/clear-workers/", follow=True).content.decode()
     assert [one.name for one in heartbeat.read_all()] == ["w1@host"]
     assert AuditEntry.objects.get(path="/clear-workers/").detail["workers"] == ["w2@host", "w3@host"]
@@ -113,7 +113,7 @@ def test_one_worker_that_is_gone_offers_nothing_but_to_be_cleared(person: Client
     page = text(person, f"/workers/{WORKER}/")
     assert f"/workers/{WORKER}/clear/" in page
     assert "/grow/" not in page
-    assert "is taken off the list" in text(person, f"/workers/{WORKER}/clear/")
+    assert "will be removed from the list" in text(person, f"/workers/{WORKER}/clear/")
     assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
     assert "No worker beats" in text(person, "/workers/")
     assert clearing.cleared_by([WORKER, "other"]) == {WORKER: "olga"}
@@ -151,7 +151,7 @@ def test_names_of_forgotten_workers_are_dropped(person: Client) -> None:
 def test_a_queue_is_paused_with_a_note_and_resumed(person: Client) -> None:
     beat()
     name = "reports/eu"
-    assert "Nothing is sent to it" in text(person, f"/queues/pause/{name}/")
+    assert "nothing is sent to it" in text(person, f"/queues/pause/{name}/")
     person.post(f"/queues/pause/{name}/", {"note": "The bank is down."})
     assert QueuePause.objects.get().queue == name
     assert "The bank is down." in text(person, f"/queues/of/{name}/")

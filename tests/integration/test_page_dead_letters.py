@@ -82,7 +82,7 @@ def test_the_pages_take_few_queries_however_many_letters(person: Client, django_
 def test_a_group_is_replayed_with_a_changed_argument(person: Client) -> None:
     ids = dead(2)
     asked = person.get(f"/dead-letters/replay/?all=1&group={group()}").content.decode()
-    assert "2 dead letters are sent again" in asked
+    assert "2 dead letters are replayed" in asked
     body = {"all": "1", "group": group(), "kwargs": '{"seconds": 2}'}
     assert "2 replayed" in person.post("/dead-letters/replay/", body, follow=True).content.decode()
     assert [task.kwargs for task in Task.objects.filter(replay_of__in=ids)] == [{"seconds": 2}] * 2
@@ -154,7 +154,7 @@ def test_several_groups_are_replayed_at_once_and_the_others_stay(person: Client)
     dead(1, error="KeyError", message="customer")
     chosen = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
     asked = person.get("/dead-letters/replay/", chosen).content.decode()
-    assert "3 dead letters of 2 groups are sent again" in asked
+    assert "3 dead letters of 2 groups are replayed" in asked
     assert "3 replayed" in person.post("/dead-letters/replay/", chosen, follow=True).content.decode()
     assert DeadLetter.objects.get(state="OPEN").error_type == "KeyError"
 

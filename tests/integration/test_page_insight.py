@@ -20,7 +20,7 @@ from tasks_app.analytics.window import TimeWindow
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.recording.apply import apply
 from tasks_app.web.charts import Series, Unit, chart
-from tasks_app.web.outcome_charts import MEASURES, measured
+from tasks_app.web.outcome_charts import MEASURES, measure_steps
 from tests.rollups import ended as counted
 from zenith_worker.wire import stream
 from zenith_worker.wire.events import Event
@@ -241,5 +241,5 @@ def test_a_name_with_spaces_is_searched_as_one(person: Client) -> None:
 def test_a_step_that_has_just_begun_is_no_trough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: START + 330)
     span = TimeWindow(int(START), int(START) + 360, 300)
-    drawn = measured(span, [Totals(succeeded=50), Totals(succeeded=5)], MEASURES["finished"])
+    drawn = measure_steps(span, [Totals(succeeded=50), Totals(succeeded=5)], MEASURES["finished"])
     assert drawn == [10.0, 10.0]

@@ -146,7 +146,7 @@ def test_a_scheduled_task_is_moved_and_the_page_says_by_whom(person: Client) -> 
     assert "reports" in asked
     body = {"not_before": "2031-01-01T08:00:00", "queue": "mail", "priority": "3", "args": "[]", "kwargs": '{"data": "y"}'}
     answer = person.post(f"/tasks/{task}/edit/", body, follow=True)
-    assert "Changed." in answer.content.decode()
+    assert "Task changed." in answer.content.decode()
     row = Task.objects.get()
     assert (row.queue, row.priority, row.args, row.kwargs) == ("mail", 3, [], {"data": "y"})
     assert row.not_before == datetime(2031, 1, 1, 8, tzinfo=UTC)
@@ -182,7 +182,7 @@ def test_a_change_that_cannot_be_is_said_beside_its_field(person: Client, field:
 
 def test_a_scheduled_task_is_sent_now(person: Client) -> None:
     task = held()
-    assert "Send it now?" in text(person, f"/tasks/{task}/now/")
+    assert "Send this task now?" in text(person, f"/tasks/{task}/now/")
     person.post(f"/tasks/{task}/now/")
     due = Task.objects.get().not_before
     assert due is not None
@@ -193,7 +193,7 @@ def test_a_scheduled_task_is_sent_now(person: Client) -> None:
 def test_a_task_that_was_sent_cannot_be_changed(person: Client, verb: str) -> None:
     task = sent()
     for answer in (person.get(f"/tasks/{task}/{verb}/", follow=True), person.post(f"/tasks/{task}/{verb}/", follow=True)):
-        assert "not scheduled any more" in answer.content.decode()
+        assert "no longer scheduled" in answer.content.decode()
     assert f"/tasks/{task}/edit/" not in page(person, task)
 
 

@@ -133,8 +133,8 @@ def test_ended_tasks_are_run_again_once(person: Client) -> None:
     ids = sent(2)
     end(ids[0], Status.SUCCESS, result="1")
     body = {"id": [str(id_) for id_ in ids]}
-    assert "1 sent again." in person.post("/tasks/act/again/", body, follow=True).content.decode()
-    assert "1 left alone: they had been before" in person.post("/tasks/act/again/", body, follow=True).content.decode()
+    assert "1 dispatched again." in person.post("/tasks/act/again/", body, follow=True).content.decode()
+    assert "1 skipped: already run again before" in person.post("/tasks/act/again/", body, follow=True).content.decode()
     assert Task.objects.filter(replay_of=ids[0]).count() == 1
 
 
@@ -157,7 +157,7 @@ def test_an_opaque_dead_letter_of_the_selection_is_discarded_and_not_run_again(p
 
 
 def test_nothing_selected_is_a_hint_and_no_error(person: Client) -> None:
-    assert "in a state for that" in person.get("/tasks/act/cancel/", follow=True).content.decode()
+    assert "has a status that allows this" in person.get("/tasks/act/cancel/", follow=True).content.decode()
 
 
 @pytest.mark.parametrize(("verb", "query"), [("explode", ""), ("cancel", "?id=nonsense"), ("cancel", "?all=1&q=colour:red")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zenith_worker.wire import keys
-from zenith_worker.wire.queue_names import why_reserved
+from zenith_worker.wire.queue_names import MAX_NAME, why_malformed, why_reserved
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,13 @@ def test_a_key_that_holds_something_else_is_no_name_for_a_queue(name: str) -> No
 )
 def test_other_names_are_anybodys_choice(name: str) -> None:
     assert why_reserved(name) is None
+
+
+@pytest.mark.parametrize("name", ["default", "a b", "x" * MAX_NAME])
+def test_a_queue_can_be_given_a_name_of_printable_ascii(name: str) -> None:
+    assert why_malformed(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "x" * (MAX_NAME + 1), "a\nb", "очередь"], ids=ascii)
+def test_another_name_is_refused_with_what_is_accepted(name: str) -> None:
+    assert why_malformed(name) == "must be 1 to 100 printable ASCII characters"

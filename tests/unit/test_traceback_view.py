@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from tasks_app.web.traceback_view import MOST_FRAMES, TracebackView, read
+from tasks_app.web.traceback_view import MOST_FRAMES, TracebackView, parse_traceback
 
 TEXT = """Traceback (most recent call last):
   File "/srv/venv/lib/python3.11/site-packages/celery/app/trace.py", line 453, in trace_task
@@ -26,7 +26,7 @@ upstream.Refused: not today
 
 
 def taken_apart(text: str) -> TracebackView:
-    found = read(text)
+    found = parse_traceback(text)
     assert found is not None
     return found
 
@@ -88,7 +88,7 @@ def test_a_recursion_keeps_its_innermost_frames() -> None:
 def test_a_text_without_frames_is_an_error_and_no_text_is_nothing() -> None:
     found = taken_apart("Worker exited prematurely: signal 9 (SIGKILL)")
     assert (found.culprit, found.callers, found.error) == (None, [], "Worker exited prematurely: signal 9 (SIGKILL)")
-    assert read(" \n") is None
+    assert parse_traceback(" \n") is None
 
 
 def test_the_real_ones_of_this_python_are_understood() -> None:

@@ -10,6 +10,8 @@ from zenith_worker.wire import keys
 
 #: Characters of a queue's name at most: the limit of AMQP, and of PostgreSQL's columns.
 LONGEST: Final = 255
+#: Characters of a queue name that people and programs give to Zenith.
+MAX_NAME: Final = 100
 #: Reserved prefixes, and their owners.
 _PREFIXES: Final = {
     keys.PREFIX: "Zenith's own keys",
@@ -27,6 +29,13 @@ _WHOLE: Final = {
     "unacked_mutex": "kombu's lock",
     "celeryev": "Celery's events",
 }
+
+
+def why_malformed(name: str) -> str | None:
+    """Return why a queue cannot be given this name; None for printable ASCII characters, MAX_NAME at most."""
+    if 0 < len(name) <= MAX_NAME and name.isprintable() and name.isascii():
+        return None
+    return f"must be 1 to {MAX_NAME} printable ASCII characters"
 
 
 def why_reserved(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`manage.py dispatch TASK`: start tasks from a terminal."""
+"""`manage.py dispatch TASK`: dispatch tasks from a terminal."""
 
 import json
 import os
@@ -21,70 +21,74 @@ BAR: Final = 30
 
 
 class Command(BaseCommand):
-    """Dispatch one or many tasks; the exit status tells whether they were accepted (and passed, with --wait)."""
+    """Dispatch tasks; the exit status says whether they were accepted, and with --wait whether all succeeded."""
 
-    help = "Start one or many tasks."
+    help = "Dispatch one task or many."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take what the API's trigger takes."""
+        """Declare what the API's trigger accepts."""
         parser.add_argument("task", help="name of the task, such as analyze_text")
-        parser.add_argument("--count", type=int, help=f"how many (1 to {MAX_COUNT:,}; default 1, or a line each with --lines)")
+        parser.add_argument(
+            "--count", type=int, help=f"number of tasks (1 to {MAX_COUNT:,}; default 1, or one per line with --lines)"
+        )
         source = parser.add_mutually_exclusive_group()
-        source.add_argument("--data", help="the task's first argument: JSON, or else taken as text")
+        source.add_argument("--data", help="the task's first argument: JSON; anything else is taken as text")
         source.add_argument("--file", type=Path, help="a UTF-8 file whose text is the task's first argument")
-        source.add_argument("--lines", type=Path, help="a UTF-8 file: one task for each line that is not empty")
-        parser.add_argument("--kwargs", type=_object, default={}, help="named arguments as a JSON object")
-        parser.add_argument("--queue", help="instead of the task's own queue")
+        source.add_argument("--lines", type=Path, help="a UTF-8 file; each line that is not empty becomes one task")
+        parser.add_argument("--kwargs", type=_object, default={}, help="keyword arguments as a JSON object")
+        parser.add_argument("--queue", help="send to this queue instead of the task's own")
         parser.add_argument("--priority", type=int, help="0 to 9")
-        parser.add_argument("--at", type=_moment, help="not before this ISO 8601 time, such as 2030-01-31T09:00:00Z")
-        parser.add_argument("--max-retries", type=int, help="instead of the task's own number")
-        parser.add_argument("--time-limit", type=int, help="seconds after which its process is killed")
-        parser.add_argument("--soft-time-limit", type=int, help="seconds after which SoftTimeLimitExceeded is raised in it")
-        parser.add_argument("--expires", type=_moment, help="do not start it after this ISO 8601 time")
-        parser.add_argument("--wait", action="store_true", help="until all are finished; status 1 when one failed")
+        parser.add_argument("--at", type=_moment, help="hold back until this ISO 8601 time, such as 2030-01-31T09:00:00Z")
+        parser.add_argument("--max-retries", type=int, help="retry this many times instead of the task's own number")
+        parser.add_argument("--time-limit", type=int, help="kill the task's process after this many seconds")
+        parser.add_argument("--soft-time-limit", type=int, help="raise SoftTimeLimitExceeded in the task after this many seconds")
+        parser.add_argument("--expires", type=_moment, help="do not start the task after this ISO 8601 time")
+        parser.add_argument(
+            "--wait", action="store_true", help="wait until every task has finished; exit with status 1 unless all succeeded"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Dispatch, say what was sent, and wait where asked to. Raises CommandError."""
-        asked = Dispatch(
+        """Dispatch the tasks, print the batch, and wait for it with --wait. Raises CommandError."""
+        request = Dispatch(
             task=options["task"], count=options["count"], data=_data(options), kwargs=options["kwargs"],
             queue=options["queue"], priority=options["priority"], not_before=options["at"],
             max_retries=options["max_retries"], time_limit=options["time_limit"],
             soft_time_limit=options["soft_time_limit"], expires_at=options["expires"],
         )  # fmt: skip
         try:
-            done = dispatch(asked, Origin(source="command", sent_by=os.environ.get("USER", "")))
+            batch = dispatch(request, Origin(source="command", sent_by=os.environ.get("USER", "")))
         except InvalidDispatchError as error:
             lines = [f"{item.pointer or '/'}: {item.detail}" for item in error.problems]
             raise CommandError("nothing was dispatched:\n  " + "\n  ".join(lines), returncode=2) from None
         except DrillsOffError as error:
             raise CommandError(f"nothing was dispatched: {error}", returncode=2) from None
-        counts = self._wait(done, quiet=options["json"]) if options["wait"] else {}
-        self._report(done, counts, as_json=options["json"])
-        if counts.get(Status.SUCCESS, 0) < len(done.ids) and options["wait"]:
+        counts = self._wait(batch, quiet=options["json"]) if options["wait"] else {}
+        self._report(batch, counts, as_json=options["json"])
+        if counts.get(Status.SUCCESS, 0) < len(batch.ids) and options["wait"]:
             raise CommandError("not every task succeeded", returncode=1)
 
-    def _report(self, done: Dispatched, counts: dict[str, int], *, as_json: bool) -> None:
+    def _report(self, batch: Dispatched, counts: dict[str, int], *, as_json: bool) -> None:
         if as_json:
-            body = {"batch_id": str(done.batch_id), "ids": [str(id_) for id_ in done.ids], "by_status": counts}
+            body = {"batch_id": str(batch.batch_id), "ids": [str(id_) for id_ in batch.ids], "by_status": counts}
             self.stdout.write(json.dumps(body))
             return
-        self.stdout.write(f"{len(done.ids)} dispatched as batch {done.batch_id}")
+        self.stdout.write(f"{len(batch.ids)} dispatched as batch {batch.batch_id}")
         if counts:
             self.stdout.write(", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
 
-    def _wait(self, done: Dispatched, *, quiet: bool) -> dict[str, int]:
-        """Wait until every task is finished, with a bar on a terminal; return the counts by status."""
-        show = not quiet and sys.stderr.isatty()
+    def _wait(self, batch: Dispatched, *, quiet: bool) -> dict[str, int]:
+        """Wait until every task has finished, with a progress bar at a terminal; return the counts by status."""
+        show_bar = not quiet and sys.stderr.isatty()
         while True:
-            rows = Task.objects.filter(batch_id=done.batch_id).order_by().values_list("status").annotate(Count("id"))
+            rows = Task.objects.filter(batch_id=batch.batch_id).order_by().values_list("status").annotate(Count("id"))
             counts: dict[str, int] = dict(rows)
             finished = sum(counts.get(status, 0) for status in TERMINAL)
-            if show:
-                filled = "█" * (BAR * finished // len(done.ids))
-                self.stderr.write(f"\r{filled:░<{BAR}} {finished}/{len(done.ids)}", ending="")
-            if finished == len(done.ids):
-                if show:
+            if show_bar:
+                filled = "█" * (BAR * finished // len(batch.ids))
+                self.stderr.write(f"\r{filled:░<{BAR}} {finished}/{len(batch.ids)}", ending="")
+            if finished == len(batch.ids):
+                if show_bar:
                     self.stderr.write("")
                 return counts
             time.sleep(0.2)

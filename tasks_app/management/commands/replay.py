@@ -1,4 +1,4 @@
-"""`manage.py replay`: send new tasks in the place of dead ones."""
+"""`manage.py replay`: dispatch new tasks in place of dead ones."""
 
 import json
 import os
@@ -21,42 +21,47 @@ WRONG: Final = 2
 
 
 class Command(BaseCommand):
-    """Replay dead letters; the exit status is 1 where there was nothing to replay."""
+    """Replay dead letters; the exit status is 1 if there was nothing to replay."""
 
-    help = "Replay dead letters: send a new task in the place of each dead one."
+    help = "Replay dead letters: dispatch a new task in place of each dead one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which letters are meant, and how to replay them."""
+        """Declare which letters to replay, and how."""
         parser.add_argument("ids", nargs="*", metavar="ID", type=key_meant, help="ids of dead tasks")
-        parser.add_argument("--group", default="", metavar="FP", help="those of one group, by its fingerprint")
-        parser.add_argument("--all", action="store_true", help="all that are open")
-        parser.add_argument("--task", default="", help="only those of tasks of this name")
-        parser.add_argument("--error", default="", help="only those of this exception, such as ValueError")
+        parser.add_argument("--group", default="", metavar="FP", help="the open dead letters of one group, by its fingerprint")
+        parser.add_argument("--all", action="store_true", help="all open dead letters")
+        parser.add_argument("--task", default="", help="only dead letters of tasks with this name")
+        parser.add_argument("--error", default="", help="only dead letters with this exception, such as ValueError")
         parser.add_argument(
-            "--first", type=int, default=0, metavar="N", help=f"so many first (to {MAX_FIRST:,}); the rest if these succeed"
+            "--first", type=int, default=0, metavar="N",
+            help=f"replay N first (up to {MAX_FIRST:,}), and the rest only if all of these succeed",
+        )  # fmt: skip
+        parser.add_argument("--rate", type=float, metavar="R", help="replay at most R tasks per second")
+        parser.add_argument(
+            "--kwargs", type=_object, default={}, metavar="JSON", help="arguments that replace those of the same name"
         )
-        parser.add_argument("--rate", type=float, metavar="R", help="tasks per second at most")
-        parser.add_argument("--kwargs", type=_object, default={}, metavar="JSON", help="instead of the arguments of these names")
-        parser.add_argument("--force", action="store_true", help="also what was replayed or discarded before")
-        parser.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+        parser.add_argument(
+            "--force", action="store_true", help="also replay dead letters that were replayed or discarded before"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only print how many dead letters would be replayed")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask, replay, and say what was done. Raises CommandError."""
-        asked = Replay(
+        """Ask, replay, and print the result. Raises CommandError."""
+        request = Replay(
             which=_selection(options), kwargs=options["kwargs"], first=options["first"], rate=options["rate"],
             forced=options["force"],
         )  # fmt: skip
-        count = matching(asked.which, forced=asked.forced).count()
+        count = matching(request.which, forced=request.forced).count()
         if not count:
-            raise CommandError("no dead letter matches, or each was replayed or discarded before", returncode=NOTHING)
+            raise CommandError("no dead letter matches, or all that match were already replayed or discarded", returncode=NOTHING)
         if options["dry_run"]:
             self.stdout.write(json.dumps({"matching": count}) if options["json"] else f"{count:,} dead letters would be replayed")
             return
         self._confirm(count, options)
         try:
-            result = replay(asked, Origin(source="command", sent_by=os.environ.get("USER", "")))
+            result = replay(request, Origin(source="command", sent_by=os.environ.get("USER", "")))
         except InvalidDispatchError as error:
             lines = [f"{item.pointer or '/'}: {item.detail}" for item in error.problems]
             raise CommandError("nothing was replayed:\n  " + "\n  ".join(lines), returncode=WRONG) from None
@@ -66,7 +71,7 @@ class Command(BaseCommand):
         if options["yes"]:
             return
         if not sys.stdin.isatty():
-            raise CommandError(f"{count:,} dead letters match; add --yes to replay them without being asked", returncode=WRONG)
+            raise CommandError(f"{count:,} dead letters match; add --yes to skip this question", returncode=WRONG)
         question = f"Replay {count:,} dead letter{'s' if count > 1 else ''}? [y/N] "
         if input(question).strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was replayed", returncode=NOTHING)
@@ -75,8 +80,8 @@ class Command(BaseCommand):
         if as_json:
             self.stdout.write(ReplayAnswer.of(result).model_dump_json())
         elif result.run:
-            first = f"the first {result.run.first:,} now, the rest if these succeed" if result.run.first else "a few at a time"
-            self.stdout.write(f"The engine replays {result.run.total:,} dead letters, {first}: run {result.run.id}")
+            pace = f"{result.run.first:,} now, and the rest if all of these succeed" if result.run.first else "a few at a time"
+            self.stdout.write(f"The engine is replaying {result.run.total:,} dead letters, {pace}: run {result.run.id}")
         else:
             for item in result.done:
                 self.stdout.write(f"{item.dead} -> {item.new}")
@@ -84,9 +89,9 @@ class Command(BaseCommand):
 
 
 def _selection(options: dict[str, Any]) -> Selection:
-    """Return what is meant. Raises CommandError unless it is said in exactly one way."""
+    """Return the requested dead letters. Raises CommandError unless exactly one of ids, --group and --all is given."""
     if bool(options["ids"]) + bool(options["group"]) + options["all"] != 1:
-        raise CommandError("say which: ids, --group or --all", returncode=WRONG)
+        raise CommandError("say which dead letters: ids, --group or --all", returncode=WRONG)
     return Selection(
         task_ids=tuple(options["ids"]) or None, fingerprint=options["group"], task_name=options["task"],
         error_type=options["error"],

@@ -19,15 +19,15 @@ class Command(BaseCommand):
     help = "List tasks, newest first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the list's filters."""
+        """Declare the list's filters."""
         parser.add_argument("--status", type=str.upper, choices=STATUSES, help="only tasks in this status")
-        parser.add_argument("--task", default="", help="only tasks of this name")
-        parser.add_argument("--q", default="", help="only tasks whose id, error or worker has this text")
-        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"how many (default {DEFAULT_LIMIT})")
+        parser.add_argument("--task", default="", help="only tasks with this name")
+        parser.add_argument("--q", default="", help="only tasks that match this search, such as queue:reports since:1h")
+        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"number of tasks (default {DEFAULT_LIMIT})")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print them. Raises CommandError for a filter that cannot be."""
+        """Print the tasks. Raises CommandError if a filter is invalid."""
         names = ("status", "task", "q", "limit")
         try:
             page = TaskFilter(**{name: options[name] for name in names if options[name]}).page(unmasked=True)
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         for item in page.tasks:
             task = item.task
             runtime = "" if task.runtime is None else f"{task.runtime:.3f} s"
-            what = f"{task.celery_id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}"
-            self.stdout.write(f"{what}  {runtime:>10}  {item.error or ''}".rstrip())
+            columns = f"{task.celery_id}  {task.status:9}  {task.name:24}  {task.worker or '-':24}"
+            self.stdout.write(f"{columns}  {runtime:>10}  {item.error or ''}".rstrip())
         if not page.tasks:
             self.stdout.write("No task matches. `manage.py dispatch analyze_text` starts one.")

@@ -1,4 +1,4 @@
-"""Numbers, times and statuses for people (the exact value belongs in a title beside them); the frame's links."""
+"""Template filters for numbers, times and statuses (the exact value belongs in a title beside them), and tags for links."""
 
 import re
 from datetime import datetime
@@ -25,9 +25,9 @@ register.filter(duration)
 register.filter(size)
 register.simple_tag(links.tasks_with)
 
-#: Characters of an id that is not shortened.
+#: Length up to which an id is not shortened.
 _SHORT: Final = 20
-#: Characters of JSON that are coloured; more of it is left plain, since the marks make it several times as long.
+#: Length up to which JSON is coloured; longer JSON stays plain, since the markup makes it several times as long.
 COLOURED: Final = 20_000
 _JSON_TOKEN: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<str>"(?:[^"\\]|\\.)*")|(?P<num>-?\b\d[\d.eE+-]*|\b(?:true|false|null)\b)'
@@ -36,7 +36,7 @@ _JSON_TOKEN: Final = re.compile(
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """Draw an icon of the sprite; it says nothing to a screen reader."""
+    """Draw an icon of the sprite, hidden from screen readers."""
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
         static("vendor/tabler/sprite.svg"), name,
@@ -48,10 +48,9 @@ register.simple_tag(sections, name="navigation")
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)
 def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "") -> dict[str, Any]:
-    """Draw an entry of the navigation, once its page exists.
+    """Draw an entry of the navigation, if its page exists.
 
-    `key` is the letter that goes there after `g`. The count beside it is `nav_counts[url_name]` of
-    the context, where there is one.
+    `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context.
     """
     url = _url(url_name)
     path = context["request"].path if "request" in context else ""
@@ -61,28 +60,28 @@ def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key
     return {
         "url": url, "label": label, "icon_name": icon, "key": key,
         "count": counts.get(url_name), "count_id": css_id(url_name),
-        # A page below marks its entry too; everything is below the Overview.
+        # A page further down marks its entry, too; but every page is below the Overview.
         "current": "page" if path == url else "true" if url and url != home and path.startswith(url) else "",
     }  # fmt: skip
 
 
 @register.simple_tag
 def crumb(url_name: str, label: str, *args: object) -> SafeString:
-    """Draw a step of the breadcrumbs, once its page exists."""
+    """Draw a step of the breadcrumbs, if its page exists."""
     url = _url(url_name, *args)
     return format_html('<li><a href="{}">{}</a></li>', url, label) if url else SafeString()
 
 
 @register.simple_tag(takes_context=True)
 def sort_header(context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False) -> SafeString:
-    """Draw a column's head as a link that sorts by it, or the other way where the list is sorted by it.
+    """Draw a column's header as a link that sorts by it, or reverses the order if the list is already sorted by it.
 
-    The order stands in the URL as `sort=key` or `sort=-key`; `default` is the list's own. A first
-    click sorts downwards, the newest and the largest first.
+    The URL has the order as `sort=key` or `sort=-key`; `default` is the list's own. The first click sorts in
+    descending order.
     """
     request = context["request"]
-    now = request.GET.get("sort") or default
-    down, up = now == f"-{key}", now == key
+    current = request.GET.get("sort") or default
+    down, up = current == f"-{key}", current == key
     query = request.GET.copy()
     query.pop("cursor", None)
     query["sort"] = key if down else f"-{key}"
@@ -96,19 +95,19 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
 
 @register.filter
 def css_id(url_name: str) -> str:
-    """Return the name of a URL as a part of an element's id."""
+    """Return a URL's name as part of an element's id."""
     return url_name.replace(":", "-").replace("_", "-")
 
 
 @register.filter
 def name_id(name: str) -> str:
-    """Return the name of a worker or a queue as a part of an element's id, which has no spaces; no two names have the same."""
+    """Return a worker's or queue's name as part of an element's id: without spaces, and unique for each name."""
     return as_segment(name)
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    """Write a share of a hundred as 99.6 %; only all is 100 %, and only nothing 0 %."""
+    """Format a percentage as 99.6 %; only all is 100 %, and only none is 0 %."""
     if share is None:
         return NOTHING
     shown = share if share in (0, 100) else min(max(share, 0.1), 99.9)
@@ -117,7 +116,7 @@ def percent(share: float | None) -> str:
 
 @register.filter
 def ago(moment: datetime | None) -> str:
-    """Write a moment as "3 s ago" or "in 5 m"; the wording is that of static/js/time.js."""
+    """Format a time as "3 s ago" or "in 5 m"; static/js/time.js uses the same wording."""
     if moment is None:
         return NOTHING
     seconds = (timezone.now() - moment).total_seconds()
@@ -128,17 +127,17 @@ def ago(moment: datetime | None) -> str:
 
 @register.filter
 def masked(text: str) -> str:
-    """Hide the secrets in a message."""
+    """Mask the secrets in a message."""
     return mask_text(str(text))
 
 
 @register.filter
 def compact(number: int) -> str:
-    """Write a count as 1,240 or 25.1 k or 3.2 M."""
+    """Format a count as 1,240 or 25.1 k or 3.2 M."""
     if abs(number) < 10_000:
         return f"{number:,}"
     for unit, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if abs(number) >= unit * 0.99995:  # what would be rounded up to 1000.0 of the unit below
+        if abs(number) >= unit * 0.99995:  # would round up to 1000.0 of the unit below
             return f"{number / unit:.1f} {suffix}"
     return f"{number:,}"
 
@@ -189,16 +188,16 @@ def _url(name: str, *args: object) -> str:
 
 @register.simple_tag
 def site_root() -> str:
-    """Return what comes before a path that is not made by `url`."""
+    """Return the prefix for a path that is not made by `url`."""
     return site_paths.site_root()
 
 
 @register.simple_tag
 def sparkline(values: list[float], label: str) -> SafeString:
-    """Draw numbers as a row of small bars, the newest to the right; `label` says it in words."""
+    """Draw numbers as a row of small bars, the newest on the right; `label` describes them in words."""
     most = max([*values, 1])
     sizes = [max(18 * value / most, 1.2) if value else 0.6 for value in values]
-    # One path: a list has a drawing in each row, and a tenth of what as many elements take.
+    # One path for all bars: a list has a sparkline in each row, and separate elements would take ten times as long.
     bars = "".join(f"M{4 * index} 20v-{size:.1f}h3V20" for index, size in enumerate(sizes))
     return format_html(
         '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}"><path d="{}"></path></svg>',
@@ -208,17 +207,20 @@ def sparkline(values: list[float], label: str) -> SafeString:
 
 @register.filter
 def item(mapping: dict[Any, Any], key: Any) -> Any:
-    """Return a value of a mapping by a key that a variable holds."""
+    """Return a mapping's value for a key that is in a variable."""
     return mapping.get(key)
 
 
 @register.filter
 def json_code(text: str) -> SafeString:
-    """Colour JSON's names, texts and numbers."""
+    """Colour the names, strings and numbers in JSON."""
     if len(text) > COLOURED:
         return escape(text)
-    parts, place = [], 0
-    for found in _JSON_TOKEN.finditer(text):
-        parts += [escape(text[place : found.start()]), format_html('<span class="json-{}">{}</span>', found.lastgroup, found[0])]
-        place = found.end()
-    return mark_safe("".join([*parts, escape(text[place:])]))  # noqa: S308 -- every part is escaped
+    parts, position = [], 0
+    for token in _JSON_TOKEN.finditer(text):
+        parts += [
+            escape(text[position : token.start()]),
+            format_html('<span class="json-{}">{}</span>', token.lastgroup, token[0]),
+        ]
+        position = token.end()
+    return mark_safe("".join([*parts, escape(text[position:])]))  # noqa: S308 -- every part is escaped
