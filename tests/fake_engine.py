@@ -26,7 +26,7 @@ class FakeEngine:
     images: set[str] = field(default_factory=set)
     pullable: set[str] = field(default_factory=set)
     fails: dict[str, EngineError] = field(default_factory=dict)
-    boxes: dict[str, ContainerState] = field(default_factory=dict)
+    containers: dict[str, ContainerState] = field(default_factory=dict)
     specs: dict[str, ContainerSpec] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
@@ -44,25 +44,25 @@ class FakeEngine:
     def find(self, name: str) -> ContainerState | None:
         """Return a container by name or id."""
         self._fail("find")
-        return next((box for box in self.boxes.values() if name in {box.name, box.id}), None)
+        return next((container for container in self.containers.values() if name in {container.name, container.id}), None)
 
     def owned(self, label: str) -> list[OwnedContainer]:
         """Return the containers with a label."""
         name, _, value = label.partition("=")
         return [
-            OwnedContainer(box.id, box.name, box.labels, box.status)
-            for box in self.boxes.values()
-            if box.labels.get(name) == value
+            OwnedContainer(container.id, container.name, container.labels, container.status)
+            for container in self.containers.values()
+            if container.labels.get(name) == value
         ]
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container."""
-        if spec.name in self.boxes:
+        if spec.name in self.containers:
             raise NameTakenError("The name is in use.")
         self._act("create")
         id_ = f"c{len(self.did)}"
         self.specs[spec.name] = spec
-        self.boxes[spec.name] = ContainerState(
+        self.containers[spec.name] = ContainerState(
             id_, spec.name, f"sha256:{spec.image}", spec.labels, "created", 0, False, "", None, None
         )
         return id_
@@ -85,7 +85,9 @@ class FakeEngine:
     def remove(self, container: str) -> None:
         """Remove a container."""
         self._act("remove")
-        self.boxes = {name: box for name, box in self.boxes.items() if container not in {box.id, name}}
+        self.containers = {
+            name: container for name, container in self.containers.items() if container not in {container.id, name}
+        }
 
     def tail(self, container: str, lines: int) -> list[LogLine]:
         """Return last words."""
@@ -103,9 +105,9 @@ class FakeEngine:
 
     def change(self, container: str, **values: object) -> None:
         """Change what is seen of a container."""
-        self.boxes = {
-            name: replace(box, **values) if container in {box.id, name} else box  # type: ignore[arg-type]
-            for name, box in self.boxes.items()
+        self.containers = {
+            name: replace(container, **values) if container in {container.id, name} else container  # type: ignore[arg-type]
+            for name, container in self.containers.items()
         }
 
     def _act(self, what: str) -> None:

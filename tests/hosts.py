@@ -49,7 +49,7 @@ def snapshot(of: Host, **held: Any) -> HostSnapshot:
 
 
 def observed(node: Node, status: NodeStatus = NodeStatus.READY, **values: Any) -> Node:
-    """A node as its agent has acted on what is wanted of it."""
+    """Return a node as if its agent had acted on its desired state."""
     node.refresh_from_db()
     fields = {"status": status, "observed_generation": node.generation, "observed_revision": node.revision, **values}
     Node.objects.filter(pk=node.pk).update(**fields)

@@ -7,8 +7,8 @@ nothing is tried again here: who calls looks again and does what is still to be 
 from infra_app.gateway.connection import Connection, Tls
 from infra_app.gateway.engine import Engine
 from infra_app.gateway.inventory import Sizes, inventory, sizes
-from infra_app.gateway.seen import ContainerState, ContainerStats, EngineEvent, EngineInfo, LogLine, OwnedContainer
 from infra_app.gateway.spec import ContainerSpec
+from infra_app.gateway.values import ContainerState, ContainerStats, EngineEvent, EngineInfo, LogLine, OwnedContainer
 
 __all__ = [
     "Connection",

@@ -15,31 +15,31 @@ from infra_app.gateway.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeSeen:
+class Bridge:
     """The default bridge: this machine's address on it, and the subnet of its containers."""
 
     address: str
     subnet: str
 
 
-def default_bridge(connection: Connection) -> BridgeSeen | None:
+def default_bridge(connection: Connection) -> Bridge | None:
     """Return the engine's default bridge, where its address is one of this machine; None where there is none such.
 
     An engine elsewhere, or in a virtual machine as on macOS, has one that nothing here can listen on.
     """
     try:
-        with connection.asking() as client:
+        with connection.client() as client:
             pools = client.inspect_network("bridge")["IPAM"]["Config"] or []
     except EngineError:
         return None
-    seen = [_bridge(pool) for pool in pools if ":" not in pool.get("Subnet", ":")]
-    return next((bridge for bridge in seen if _is_here(bridge.address)), None)
+    bridges = [_bridge(pool) for pool in pools if ":" not in pool.get("Subnet", ":")]
+    return next((bridge for bridge in bridges if _is_here(bridge.address)), None)
 
 
-def _bridge(pool: Mapping[str, str]) -> BridgeSeen:
+def _bridge(pool: Mapping[str, str]) -> Bridge:
     """Return a network from its pool of addresses; an engine need not say that it took the first one itself."""
     subnet = ip_network(pool["Subnet"], strict=False)
-    return BridgeSeen(pool.get("Gateway") or str(subnet.network_address + 1), str(subnet))
+    return Bridge(pool.get("Gateway") or str(subnet.network_address + 1), str(subnet))
 
 
 def _is_here(address: str) -> bool:

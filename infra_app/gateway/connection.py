@@ -43,7 +43,7 @@ class Connection:
         self._lock = threading.Lock()
 
     @contextmanager
-    def asking(self) -> Iterator[Any]:
+    def client(self) -> Iterator[Any]:
         """Yield docker's low-level client; what it raises leaves as an EngineError."""
         try:
             yield self._connected()

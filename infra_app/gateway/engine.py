@@ -12,7 +12,8 @@ from docker.types import LogConfig, Mount
 
 from infra_app.errors import EngineRefusedError, NameTakenError, NotThereError
 from infra_app.gateway.connection import TIMEOUT, Connection, closing
-from infra_app.gateway.seen import (
+from infra_app.gateway.spec import LOG_FILES, LOG_SIZE, SECRETS_DIRECTORY, TMP_BYTES, ContainerSpec
+from infra_app.gateway.values import (
     ContainerState,
     ContainerStats,
     EngineEvent,
@@ -26,7 +27,6 @@ from infra_app.gateway.seen import (
     moment,
     owned_container,
 )
-from infra_app.gateway.spec import LOG_FILES, LOG_SIZE, SECRETS_DIRECTORY, TMP_BYTES, ContainerSpec
 
 #: Seconds without a word from the registry after which a pull is given up.
 PULL_SILENCE: Final = 120
@@ -42,25 +42,25 @@ class Engine:
 
     def info(self) -> EngineInfo:
         """Return what the engine says of itself."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             return engine_info(client.info())
 
     def ping(self) -> None:
         """Ask whether the engine is there."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             client.ping()
 
     def image_id(self, image: str) -> str | None:
         """Return the id of an image that is there; None where it is not."""
         try:
-            with self.connection.asking() as client:
+            with self.connection.client() as client:
                 return str(client.inspect_image(image)["Id"])
         except NotThereError:
             return None
 
     def pull(self, image: str) -> None:
         """Fetch an image from its registry; takes as long as that keeps sending."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             repository, tag = docker.utils.parse_repository_tag(image)
             parameters = {"fromImage": repository, "tag": tag or "latest"}
             response = client._post(client._url("/images/create"), params=parameters, stream=True, timeout=PULL_SILENCE)
@@ -72,24 +72,24 @@ class Engine:
     def find(self, name: str) -> ContainerState | None:
         """Return a container by name or id; None where there is none."""
         try:
-            with self.connection.asking() as client:
+            with self.connection.client() as client:
                 return container_state(client.inspect_container(name))
         except NotThereError:
             return None
 
     def owned(self, label: str) -> list[OwnedContainer]:
         """Return all containers that carry a label, such as `name=value`."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             return [owned_container(row) for row in client.containers(all=True, filters={"label": [label]})]
 
     def running(self) -> list[OwnedContainer]:
         """Return all containers that run, whoever made them."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             return [owned_container(row) for row in client.containers()]
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container, and return its id. Raises NameTakenError where one of this name exists."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             answer = client.create_container(
                 spec.image, command=list(spec.command), name=spec.name, labels=dict(spec.labels),
                 environment=dict(spec.environment), host_config=_host_config(client, spec),
@@ -100,12 +100,12 @@ class Engine:
 
     def hand_over(self, container: str, files: Iterable[tuple[str, str]]) -> None:
         """Write a container's secrets, running or not."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             client.put_archive(container, SECRETS_DIRECTORY, _archive(files))
 
     def start(self, container: str) -> None:
         """Start a container; one that runs goes on."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             client.start(container)
 
     def stop(self, container: str, seconds: int) -> None:
@@ -134,7 +134,7 @@ class Engine:
 
     def events(self, opened: Callable[[Callable[[], None]], None]) -> Iterator[EngineEvent]:
         """Yield what happens on the engine from now on, until it goes away or the stream is closed; `opened` as in `follow`."""
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             stream = client.events(decode=True)
             opened(closing(stream._response))
             for event in stream:
@@ -143,13 +143,13 @@ class Engine:
     def stats(self, container: str) -> ContainerStats | None:
         """Return what a container has used; None where it does not run."""
         try:
-            with self.connection.asking() as client:
+            with self.connection.client() as client:
                 return container_stats(client.stats(container, stream=False, one_shot=_one_shot(client)))
         except NotThereError:
             return None
 
     def _unless_gone(self, act: Callable[[Any], object]) -> None:
-        with suppress(NotThereError), self.connection.asking() as client:
+        with suppress(NotThereError), self.connection.client() as client:
             act(client)
 
     def _log(
@@ -159,7 +159,7 @@ class Engine:
         parameters: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow), "tail": lines}
         if since:
             parameters["since"] = _unix(since)
-        with self.connection.asking() as client:
+        with self.connection.client() as client:
             url = client._url("/containers/{0}/logs", container)
             response = client._get(url, params=parameters, stream=True, timeout=None if follow else TIMEOUT)
             client._raise_for_status(response)
@@ -224,5 +224,5 @@ def _lines(raw: Any) -> Iterator[LogLine]:
 
 def _unix(at: str) -> str:
     """Return a time of a LogLine as `since` takes it: seconds and nanoseconds since 1970."""
-    found = moment(at)
-    return f"{int(found.timestamp())}.{at.partition('.')[2].rstrip('Z')}" if found else "0"
+    time = moment(at)
+    return f"{int(time.timestamp())}.{at.partition('.')[2].rstrip('Z')}" if time else "0"

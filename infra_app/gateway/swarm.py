@@ -20,8 +20,8 @@ from docker.types import (
 
 from infra_app.errors import NameTakenError, NotThereError
 from infra_app.gateway.connection import Connection
-from infra_app.gateway.seen import moment
 from infra_app.gateway.spec import LOG_FILES, LOG_SIZE, TMP_BYTES
+from infra_app.gateway.values import moment
 
 #: Where a service's containers find their secrets; the swarm's own place for them.
 SERVICE_SECRETS_DIRECTORY: Final = "/run/secrets"
@@ -74,7 +74,7 @@ class ServiceTask:
     slot: int
     swarm_node: str
     state: str
-    wanted: str
+    desired_state: str
     container: str
     exit_code: int | None
     error: str
@@ -90,25 +90,25 @@ class Swarm:
 
     def services(self, label: str) -> list[Service]:
         """Return the services that carry a label."""
-        with self._connection.asking() as client:
+        with self._connection.client() as client:
             return [_service(row) for row in client.services(filters={"label": label})]
 
     def tasks(self, service: str) -> list[ServiceTask]:
         """Return all tasks of a service, also those that ended."""
-        with self._connection.asking() as client:
+        with self._connection.client() as client:
             return [_task(row) for row in client.tasks(filters={"service": service})]
 
     def create(self, spec: ServiceSpec) -> None:
         """Make a service; one of this name that is there already is left as it is."""
         # The name may be taken: by an agent that died before it could say so.
-        with suppress(NameTakenError), self._connection.asking() as client:
+        with suppress(NameTakenError), self._connection.client() as client:
             client.create_service(
                 _template(spec), name=spec.name, labels=dict(spec.labels), mode=ServiceMode("replicated", spec.replicas)
             )
 
     def update(self, service: Service, spec: ServiceSpec) -> None:
         """Change a service into this one; its tasks are replaced one after the other where they differ."""
-        with self._connection.asking() as client:
+        with self._connection.client() as client:
             client.update_service(
                 service.id, service.version, _template(spec), name=spec.name, labels=dict(spec.labels),
                 mode=ServiceMode("replicated", spec.replicas),
@@ -116,27 +116,27 @@ class Swarm:
 
     def remove(self, service: str) -> None:
         """Remove a service, and with it its containers."""
-        with suppress(NotThereError), self._connection.asking() as client:
+        with suppress(NotThereError), self._connection.client() as client:
             client.remove_service(service)
 
     def secrets(self, label: str) -> dict[str, str]:
         """Return the ids of the secrets that carry a label, by name."""
-        with self._connection.asking() as client:
+        with self._connection.client() as client:
             return {row["Spec"]["Name"]: row["ID"] for row in client.secrets(filters={"label": label})}
 
     def create_secret(self, name: str, content: str, labels: Mapping[str, str]) -> str:
         """Make a secret, and return its id."""
-        with self._connection.asking() as client:
+        with self._connection.client() as client:
             return str(client.create_secret(name, content.encode(), labels=dict(labels))["ID"])
 
     def remove_secret(self, secret: str) -> None:
         """Remove a secret that no service uses."""
-        with suppress(NotThereError), self._connection.asking() as client:
+        with suppress(NotThereError), self._connection.client() as client:
             client.remove_secret(secret)
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make an overlay network unless one of this name is there: a service cannot join an engine's bridge."""
-        with suppress(NameTakenError), self._connection.asking() as client:
+        with suppress(NameTakenError), self._connection.client() as client:
             if not client.networks(filters={"name": f"^{name}$", "scope": "swarm"}):
                 client.create_network(name, driver="overlay", scope="swarm", labels=dict(labels), check_duplicate=True)
 
@@ -178,7 +178,7 @@ def _task(row: Mapping[str, Any]) -> ServiceTask:
         slot=int(row.get("Slot") or 0),
         swarm_node=row.get("NodeID", ""),
         state=status.get("State", ""),
-        wanted=row.get("DesiredState", ""),
+        desired_state=row.get("DesiredState", ""),
         container=container.get("ContainerID", ""),
         exit_code=container.get("ExitCode"),
         error=status.get("Err", ""),

@@ -49,10 +49,10 @@ OBSERVED: dict[str, dict[str, Any]] = {
     "mail": {"status": NodeStatus.READY, "cpu_percent": 3, "memory_bytes": 96 * MB},
     "reports": {"status": NodeStatus.READY, "cpu_percent": 88, "memory_bytes": 610 * MB, "restarts": 1},
     "reports-2": {"status": NodeStatus.READY, "cpu_percent": 74, "memory_bytes": 580 * MB},
-    "reports-3": {"status": NodeStatus.DRAINING, "cpu_percent": 41, "memory_bytes": 402 * MB, "reason": "It finishes 2 tasks."},
+    "reports-3": {"status": NodeStatus.DRAINING, "cpu_percent": 41, "memory_bytes": 402 * MB, "reason": "Finishing 2 tasks."},
     "reports-4": {
         "status": NodeStatus.FAILED, "restarts": 5, "exit_code": 137, "oom_killed": True,
-        "reason": "out of memory (137), 5 times in a row; tried again in 80 s.",
+        "reason": "out of memory (137), 5 times in a row; restarting in 80 s.",
         "log_tail": "2026-11-25T01:02:03.000000000Z loading model weights.bin\n2026-11-25T01:02:09.000000000Z 1024 MB in use",
     },
     "thumbs": {"status": NodeStatus.READY, "cpu_percent": 12, "memory_bytes": 120 * MB},

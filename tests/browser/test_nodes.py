@@ -54,7 +54,7 @@ def test_nodes_are_deployed_and_a_selection_is_drained_after_a_question(
         page.get_by_label(f"Select {name}", exact=True).check()
     page.get_by_role("button", name="Drain", exact=True).click()
     page.get_by_role("button", name="Drain 2 nodes").click()
-    page.get_by_text("Drain: wanted of 2 nodes.").wait_for()
+    page.get_by_text("Drain requested for 2 nodes.").wait_for()
     assert Node.objects.filter(desired=Desired.DRAINED).count() == 2
 
 

@@ -49,14 +49,14 @@ class Lab:
         return self._engines.setdefault(url, Engine(Connection(url)))
 
     def agent(self, host: str, url: str = FIRST_ENGINE, *options: str, name: str = "") -> Process:
-        """Start a host's agent and wait until it speaks for the host."""
+        """Start a host's agent and wait until it holds the host's lease."""
         before = self.host(host).agent_id
         process = self.agent_process(host, url, *options, name=name)
         self.speaks(host, process, before)
         return process
 
     def speaks(self, host: str, process: Process, before: UUID | None = None) -> None:
-        """Wait until an agent speaks for a host, and another than before."""
+        """Wait until an agent holds a host's lease that is not the previous one."""
 
         def look() -> object:
             assert process.runs, f"{process.name} ended:\n{process.output[-3000:]}"

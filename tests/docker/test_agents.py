@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from infra_app import forgetting, nodes
 from infra_app.agent.names import container_name
-from infra_app.forgetting import Loss
+from infra_app.forgetting import ForgetOutcome
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from tests.docker.engine import docker
@@ -16,7 +16,7 @@ from tests.waiting import eventually
 
 
 def one_node(lab: Lab, host: str) -> Node:
-    """Return a node that is wanted on a host whose agent has not come yet."""
+    """Return a node that is desired to run on a host whose agent has not started yet."""
     lab.new_host(host)
     [node] = lab.nodes(lab.deploy(host, host=host))
     return node
@@ -119,7 +119,7 @@ def test_a_forgotten_host_that_comes_back_is_known_again_and_what_it_left_is_rem
     # Bound to that host no more, and nowhere else at home: the node in its place waits.
     NodeGroup.objects.filter(pk=node.group_id).update(host=None, labels={"nowhere": "yes"})
     Host.objects.filter(pk=host.pk).update(seen_at=None)
-    assert forgetting.forget(host, "tests") == Loss([node.name], 1)
+    assert forgetting.forget(host, "tests") == ForgetOutcome([node.name], 1)
     assert lab.containers(node)
     lab.agent("lost")
     assert lab.host("lost").key == host.key
@@ -131,7 +131,7 @@ def test_a_second_agent_of_a_host_waits_until_the_first_is_gone(lab: Lab) -> Non
     first = lab.agent("shared")
     run = lab.host("shared").agent_id
     second = lab.agent_process("shared", name="agent-second")
-    eventually(lambda: "Another agent speaks for host shared" in second.output, within=30)
+    eventually(lambda: "Another agent holds the lease on host shared" in second.output, within=30)
     assert lab.host("shared").agent_id == run
     kill(first)
     eventually(lambda: lab.host("shared").agent_id not in (None, run), within=20, but=lambda: second.output)

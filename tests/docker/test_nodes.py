@@ -143,7 +143,7 @@ def test_a_node_without_enough_memory_says_so_and_is_tried_again_ever_later(alph
     alpha.until(node, lambda node: node.status == NodeStatus.FAILED, within=120)
     assert node.oom_killed
     assert node.exit_code == 137
-    assert "out of memory (137) 3 times in a row" in node.reason
+    assert "out of memory (137), 3 times in a row" in node.reason
     assert node.retry_at is not None
     assert node.events.filter(kind="out-of-memory").count() == 3
     alpha.order("remove", node)
@@ -156,7 +156,7 @@ def test_an_image_that_is_nowhere_fails_with_the_engines_reason_and_what_to_do(a
     group = alpha.deploy("nowhere", image="no-such-image:1")
     [node] = alpha.nodes(group)
     alpha.until(node, lambda node: node.status == NodeStatus.FAILED)
-    assert node.reason.startswith("Image no-such-image:1 is not on this host and could not be fetched: ")
+    assert node.reason.startswith("Image no-such-image:1 is not on this host and could not be pulled: ")
     assert "docker build -t no-such-image:1 ." in node.reason
     assert "pulling" in {event.kind for event in node.events.all()}
     alpha.order("remove", node)

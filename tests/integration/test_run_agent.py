@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from infra_app.agent.event_listener import EventListener
 from infra_app.agent.inventory_reporter import InventoryReporter
 from infra_app.agent.leadership import Agent
 from infra_app.agent.lease import Lease
-from infra_app.agent.listen import Listener
-from infra_app.agent.logs import Logs
-from infra_app.agent.loop import Loop
+from infra_app.agent.log_follower import LogFollowers
+from infra_app.agent.loop import ReconcileLoop
 from infra_app.agent.probe import Probe
-from infra_app.agent.services import Services
 from infra_app.agent.stats import StatsReporter
+from infra_app.agent.swarm_services import SwarmServices
 from infra_app.gateway import Connection, Engine
 from infra_app.models import Host
 from tests.conftest import REPOSITORY
@@ -30,7 +30,7 @@ from zenith_worker.wire import keys, stream
 pytestmark = pytest.mark.processes
 
 #: What an agent does at once, each in a thread of its own.
-PARTS: tuple[type, ...] = (StatsReporter, Listener, Logs, Loop, Probe, Services, InventoryReporter)
+PARTS: tuple[type, ...] = (StatsReporter, EventListener, LogFollowers, ReconcileLoop, Probe, SwarmServices, InventoryReporter)
 
 
 class UnforeseenError(Exception):
@@ -100,7 +100,7 @@ def test_each_part_of_an_agent_begins_anew_while_all_others_fail(monkeypatch: py
 
     for part in PARTS:
         monkeypatch.setattr(part, "run", lambda _, stop: fails_twice(stop))
-    # With it every tenure begins.
+    # Leadership begins with it.
     monkeypatch.setattr(Probe, "look", fails)
     stream.client().delete(keys.FAULT_COUNTS, keys.FAULTS)
     stop, engine = threading.Event(), Engine(Connection("unix:///nowhere.sock"))

@@ -31,9 +31,11 @@ FULL = Observation(
             "+3: 1,000,000 waiting, 42 h 44 m to drain at 6.5/s, target 1 m; 8 at most.",
         ),
         ({"waiting": 1240, "ready": 1}, "±0: 1,240 waiting; 1 of 2 nodes are not ready yet."),
-        ({"waiting": 9, "rate": 0, "oldest": 65}, "±0: 9 waiting, the oldest for 1 m 5 s, and none ended lately; target 1 m."),
-        ({"waiting": 9, "rate": 0, "oldest": 90}, "+1: 9 waiting, the oldest for 1 m 30 s, and none ended lately; target 1 m."),
-        ({"waiting": 9, "rate": 0}, "±0: 9 waiting, the oldest for —, and none ended lately; target 1 m."),
+        ({"waiting": 9, "rate": 0, "oldest": 65},
+         "±0: 9 waiting, the oldest for 1 m 5 s, and none finished recently; target 1 m."),
+        ({"waiting": 9, "rate": 0, "oldest": 90},
+         "+1: 9 waiting, the oldest for 1 m 30 s, and none finished recently; target 1 m."),
+        ({"waiting": 9, "rate": 0}, "±0: 9 waiting, the oldest for —, and none finished recently; target 1 m."),
         # Inwards.
         ({}, "±0: nothing waiting, 8 of 8 slots busy."),
         ({"busy": 3}, "±0: nothing waiting, 3 of 8 slots busy."),
@@ -43,7 +45,7 @@ FULL = Observation(
         # Rest, pause and bounds.
         (
             {"waiting": 1240, "since_change": 40},
-            "±0: would be +2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m; rests for another 1 m 20 s.",
+            "±0: would be +2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m; in cooldown for another 1 m 20 s.",
         ),
         ({"waiting": 1240, "since_change": 121}, "+2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m."),
         ({"waiting": 1240, "paused": True}, "±0: the queue is paused."),

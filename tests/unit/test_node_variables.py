@@ -11,7 +11,7 @@ import pytest
 from infra_app.agent.container_spec import command, environment, secret_files
 from infra_app.masked_environment import left_out
 from infra_app.models import NodeGroup
-from infra_app.validation import Deployment, check
+from infra_app.validation import Deployment, check_deployment
 from infra_app.variables import accepted, why_refused
 from tests.processes import REPOSITORY
 from zenith_site.common.errors import InvalidInputError
@@ -75,7 +75,7 @@ def test_whatever_zenith_reads_is_refused(settings: Any) -> None:
 def test_a_deployment_names_the_variable_and_the_setting(member: str) -> None:
     asked = Deployment(name="one", image="zenith:latest", **{member: {"LD_PRELOAD": "/x.so", "SHOP": "eu", "APP_SHOP": "eu"}})
     with pytest.raises(InvalidInputError) as refused:
-        check(asked)
+        check_deployment(asked)
     assert [problem.pointer for problem in refused.value.problems] == [f"/{member}/LD_PRELOAD", f"/{member}/SHOP"]
     assert all("ZENITH_NODE_ENVIRONMENT" in problem.detail for problem in refused.value.problems)
 
@@ -109,7 +109,7 @@ def test_zeniths_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_group_can_be_changed_though_it_has_variables_from_before() -> None:
     before = Deployment.of(group(environment={"LD_PRELOAD": "x", "APP_A": "b"}, secrets={"KEY": "x"}))
-    check(replace(before, concurrency=8))
+    check_deployment(replace(before, concurrency=8))
     assert (before.environment, before.secrets) == ({"APP_A": "b"}, {})
 
 

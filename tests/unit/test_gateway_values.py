@@ -11,7 +11,7 @@ import pytest
 from infra_app.agent.names import service_node, slot_id, slot_template
 from infra_app.agent.stats import NodeUsage, use
 from infra_app.gateway.engine import _lines, _unix
-from infra_app.gateway.seen import (
+from infra_app.gateway.values import (
     ContainerStats,
     EngineEvent,
     container_state,
