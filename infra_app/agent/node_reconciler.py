@@ -167,7 +167,7 @@ class NodeReconciler:
 
     def _start(self, node: Node, container: ContainerState) -> None:
         spec = container_spec(node, self._key)
-        self._engine.hand_over(container.id, sorted(spec.files.items()))
+        self._engine.write_secrets(container.id, sorted(spec.files.items()))
         self._reached("handed over")
         restart = container.status == "exited" and not is_fresh(node) and node.finished_at is not None
         try:

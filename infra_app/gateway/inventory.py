@@ -1,4 +1,4 @@
-"""What an engine holds, in the shape of infra_app/types.py."""
+"""Read an engine's inventory, as the records of infra_app/types.py."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from infra_app.gateway.connection import Connection
 from infra_app.gateway.values import moment
 from infra_app.types import ContainerSeen, ImageSeen, NetworkSeen, VolumeSeen
 
-#: Seconds that an engine may take to add up sizes.
+#: Timeout for an engine to compute its disk usage, in seconds.
 SIZES_TIMEOUT: Final = 120
 _UNTAGGED: Final = "<none>:<none>"
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes, by container, image and volume; from images also what each shares with others."""
+    """Sizes in bytes of containers and volumes, and the part of each image that is shared with others."""
 
     containers: Mapping[str, int] = field(default_factory=dict)
     shared: Mapping[str, int] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything that an engine holds."""
+    """All containers, images, volumes and networks of an engine."""
 
     containers: list[ContainerSeen]
     images: list[ImageSeen]
@@ -38,7 +38,7 @@ class Inventory:
 
 
 def sizes(connection: Connection) -> Sizes:
-    """Return what the engine's disk usage says; slow where there is much. Raises EngineError."""
+    """Return sizes from the engine's disk usage, which is slow on large hosts. Raises EngineError."""
     with connection.client() as client:
         used = client._result(client._get(client._url("/system/df"), timeout=SIZES_TIMEOUT), True)
     return Sizes(
@@ -51,11 +51,11 @@ def sizes(connection: Connection) -> Sizes:
 def inventory(
     connection: Connection, sizes_before: Sizes, started: dict[str, str], node_of: Callable[[Mapping[str, str]], str | None]
 ) -> Inventory:
-    """Return what the engine holds, with sizes that were found before. Raises EngineError.
+    """Return the engine's inventory with sizes that were read before. Raises EngineError.
 
     Arguments:
-        started: when containers were started, by id; those that are missing are asked for and added.
-        node_of: the node that a container's labels name.
+        started: start times of containers by id; missing ones are read and added.
+        node_of: returns the node that a container's labels name.
     """
     with connection.client() as client:
         rows: list[dict[str, Any]] = client.containers(all=True)
@@ -64,7 +64,7 @@ def inventory(
         networks: list[dict[str, Any]] = client.networks()
         for row in rows:
             if row["State"] == "running" and row["Id"] not in started:
-                # It may be gone by now.
+                # The container may have been removed meanwhile.
                 with suppress(docker.errors.NotFound):
                     started[row["Id"]] = client.inspect_container(row["Id"])["State"]["StartedAt"]
     containers = [_container(row, started.get(row["Id"]), sizes_before, node_of) for row in rows]

@@ -131,6 +131,6 @@ def test_a_stream_ends_when_it_is_closed() -> None:
 
 def test_an_engine_that_does_not_answer_says_which_and_why() -> None:
     with pytest.raises(
-        EngineUnreachableError, match=r"The Docker engine at tcp://127\.0\.0\.1:1 does not answer: Connection refused"
+        EngineUnreachableError, match=r"The Docker Engine at tcp://127\.0\.0\.1:1 does not answer: Connection refused"
     ):
         version(Connection("tcp://127.0.0.1:1"))

@@ -1,4 +1,4 @@
-"""Groups as services of a swarm, on a stand-in for it: made, changed, scaled and removed, and written down as nodes."""
+"""Groups as Swarm services on a fake swarm: created, changed, scaled and removed, and recorded as nodes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def group(host: Host) -> NodeGroup:
 
 
 class Heard(HeartbeatCache):
-    """Heartbeats as a test wants them."""
+    """Fake heartbeats."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The agent's steps on a stand-in for the engine: what it does in which order, and what it writes down."""
+"""The agent's steps on a fake engine: what it does in which order, and what it records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 class FakeWork:
-    """Workers as a test wants them."""
+    """Fake workers and their heartbeats."""
 
     def __init__(self) -> None:
         self.newest: dict[str, WorkerHeartbeat] = {}
@@ -38,7 +38,7 @@ class FakeWork:
             raise StateConflictError("It does not answer.")
 
     def is_heard(self, node: Node, *queues: str, held: int = 0) -> None:
-        """Have a node's worker beat."""
+        """Let a node's worker send a heartbeat."""
         self.newest[node.worker] = WorkerHeartbeat(node.worker, True, queues, 1, held, held, STARTED.timestamp() + 1)
 
 
@@ -100,7 +100,7 @@ def test_a_new_node_is_created_given_its_secrets_and_started(
     reconciler: NodeReconciler, node: Node, engine: FakeEngine, host: Host
 ) -> None:
     assert settle(reconciler, node) is not None
-    assert engine.did == ["create", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "start"]
     assert (node.status, node.reason, node.observed_generation, node.observed_revision) == (
         NodeStatus.STARTING,
         "Its container is running, but its worker sends no heartbeat.",
@@ -139,7 +139,7 @@ def test_it_is_ready_once_its_worker_is_heard(reconciler: NodeReconciler, node: 
     assert (node.status, node.reason) == (NodeStatus.READY, "")
     assert node.ready_at is not None
     assert settle(reconciler, node) is None
-    assert engine.did == ["create", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "start"]
     assert kinds(node) == ["created", "started", "ready"]
 
 
@@ -200,7 +200,7 @@ def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(
     assert node.log_tail == "2026-01-01T12:00:00.000000001Z password=*** last words"
     assert node.reason == "Its container is running, but its worker sends no heartbeat."
     assert kinds(node)[-2:] == ["out-of-memory", "restarted"]
-    assert engine.did[-2:] == ["hand over", "start"]
+    assert engine.did[-2:] == ["write secrets", "start"]
 
 
 def test_one_that_ends_again_and_again_fails_and_waits(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
@@ -224,7 +224,7 @@ def test_a_restart_replaces_the_container(reconciler: NodeReconciler, node: Node
     settle(reconciler, node)
     order(node, revision=2)
     settle(reconciler, node)
-    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    assert engine.did[3:] == ["stop", "remove", "create", "write secrets", "start"]
     assert (node.observed_revision, node.restarts) == (2, 0)
 
 
@@ -281,7 +281,7 @@ def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(
     order(node, desired=Desired.REMOVED)
     settle(reconciler, node)
     assert node.status == NodeStatus.REMOVED
-    assert engine.did == ["create", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "start"]
 
 
 def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_work(
@@ -299,7 +299,7 @@ def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_wo
     engine.images.add("zenith:next")
     order(node)
     settle(reconciler, node)
-    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    assert engine.did[3:] == ["stop", "remove", "create", "write secrets", "start"]
     assert (node.image_id, node.status) == ("sha256:zenith:next", NodeStatus.READY)
 
 
@@ -321,7 +321,7 @@ def test_a_container_that_cannot_be_started_says_the_engines_reason(
     order(node)
     settle(reconciler, node)
     assert node.status == NodeStatus.STARTING
-    assert engine.did == ["create", "hand over", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "write secrets", "start"]
 
 
 def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(
@@ -339,7 +339,7 @@ def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(
     Node.objects.update(retry_at=None)
     settle(reconciler, node)
     assert (node.status, node.restarts) == (NodeStatus.STARTING, 1)
-    assert engine.did[-4:] == ["remove", "create", "hand over", "start"]
+    assert engine.did[-4:] == ["remove", "create", "write secrets", "start"]
     assert kinds(node)[-4:] == ["failed", "given up", "created", "started"]
 
 

@@ -73,7 +73,7 @@ def test_without_an_engine_the_host_says_why_and_the_agent_goes_on() -> None:
     try:
         host = eventually(lambda: Host.objects.filter(name="alpha", agent_id__isnull=False).first())
         eventually(lambda: host.refresh_from_db() or host.engine_error)
-        assert host.engine_error == "The Docker engine at unix:///nowhere.sock does not answer: No such file or directory"
+        assert host.engine_error == "The Docker Engine at unix:///nowhere.sock does not answer: No such file or directory"
         assert (host.agent_online, host.online, host.region) == (True, False, "here")
         assert Lease("alpha", {"address": ""}).take() is None
     finally:
