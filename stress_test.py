@@ -221,12 +221,12 @@ def succeeded(outcome: Outcome) -> bool:
 class Bar:
     """A progress bar, shown on a terminal only."""
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+    def __init__(self, *, visible: bool) -> None:
+        self._visible = visible
 
     def show(self, what: str, done: int, of: int) -> None:
         """Redraw the bar."""
-        if self._shown:
+        if self._visible:
             filled = "█" * (BAR * done // max(1, of))
             sys.stderr.write(f"\r{what:9}{filled:░<{BAR}} {done:,}/{of:,}" + ("\n" if done == of else ""))
             sys.stderr.flush()
@@ -237,8 +237,8 @@ def find_token(option: str | None) -> str:
     token = option or os.environ.get("ZENITH_API_KEY", "").strip()
     if token:
         return token
-    here = Path(__file__).resolve().parent
-    path = here / Path(os.environ.get("ZENITH_DATA_DIR") or ".zenith").expanduser() / "secrets" / "api_key"
+    directory = Path(__file__).resolve().parent
+    path = directory / Path(os.environ.get("ZENITH_DATA_DIR") or ".zenith").expanduser() / "secrets" / "api_key"
     try:
         return path.read_text("utf-8").strip()
     except OSError as error:
@@ -300,7 +300,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the test; return the exit status."""
     args = options(arguments)
-    bar = Bar(shown=sys.stderr.isatty() and not args.json)
+    bar = Bar(visible=sys.stderr.isatty() and not args.json)
     body = {"task": args.task, "kwargs": args.kwargs} | ({"count": args.count} if args.count else {})
     try:
         server = Server(args.url, find_token(args.token))

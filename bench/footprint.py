@@ -10,7 +10,7 @@ import psutil
 
 from bench.lab import Lab
 from bench.processes import server_cpu_seconds
-from bench.report import Figure, Report, below, progress, say, shown, table
+from bench.report import Figure, Report, below, format_number, progress, say, table
 from bench.stack import Stack
 
 IDLE_SECONDS = 20.0
@@ -65,7 +65,7 @@ def _report(
     report = Report("footprint: `manage.py up` with nothing to do")
     report.notes = [
         "  Proportional memory (PSS: shared memory is counted once) with one pool process, in MB:",
-        *table([(f"    {kind}", shown(size)) for kind, size in sorted(kinds.items(), key=lambda pair: -pair[1])]),
+        *table([(f"    {kind}", format_number(size)) for kind, size in sorted(kinds.items(), key=lambda pair: -pair[1])]),
         f"  First start, in an empty directory, including the first batch: {first:.1f} s.",
     ]
     report.figures = [

@@ -54,8 +54,8 @@ class Moments:
 
     task_id: str
     sent: float
-    answered: float
-    shown: float
+    answered_after: float
+    shown_after: float
 
 
 class Page:
@@ -156,13 +156,13 @@ def _sample(stack: Stack, page: Page) -> Moments:
         connection.request("POST", "/tasks/trigger", body, headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
-        answered = time.perf_counter() - started
+        answered_after = time.perf_counter() - started
     finally:
         connection.close()
     if response.status != 200:
         raise BenchError(f"POST /tasks/trigger was answered by {response.status}: {answer}")
     task_id = answer["ids"][0]
-    return Moments(task_id, sent, answered, page.shown_at(task_id) - started)
+    return Moments(task_id, sent, answered_after, page.shown_at(task_id) - started)
 
 
 def _steps(stack: Stack, hints: CommitHints, moments: Sequence[Moments]) -> dict[str, list[float]]:
@@ -177,15 +177,15 @@ def _steps(stack: Stack, hints: CommitHints, moments: Sequence[Moments]) -> dict
         step = events[item.task_id]
         committed = hints.committed_at(step["SUCCESS"][1])
         times = [item.sent, *(step[status][0] for status in ("PENDING", "QUEUED", "RECEIVED", "STARTED", "SUCCESS"))]
-        times += [committed or times[-1], item.sent + item.shown]
-        durations = [item.answered, *(later - earlier for earlier, later in pairwise(times))]
+        times += [committed or times[-1], item.sent + item.shown_after]
+        durations = [item.answered_after, *(later - earlier for earlier, later in pairwise(times))]
         for name, seconds in zip(STEPS, durations, strict=True):
             milliseconds[name].append(seconds * 1000)
     return milliseconds
 
 
 def _report(moments: Sequence[Moments], steps: dict[str, list[float]], frames: int) -> Report:
-    whole = sorted(item.shown * 1000 for item in moments)
+    whole = sorted(item.shown_after * 1000 for item in moments)
     report = Report(f"latency: POST /tasks/trigger to SUCCESS on the open page, {len(moments)} times")
     report.notes = [
         *_histogram(whole),

@@ -106,7 +106,7 @@ def print_json(reports: Sequence[Report]) -> None:
     print(json.dumps({r.name: {"figures": [f.as_json() for f in r.figures], **r.details} for r in reports}, indent=1))
 
 
-def shown(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with about three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
@@ -131,6 +131,6 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _row(figure: Figure) -> tuple[str, str, str, str, str]:
     target = ""
     if figure.target:
-        target = f"target {'≥' if figure.target.at_least else '<'} {shown(figure.target.bound)}"
-    spread = f"({shown(min(figure.values))}-{shown(max(figure.values))})" if len(figure.values) > 1 else ""
-    return figure.name, f"{shown(figure.median)} {figure.unit}", spread, target, figure.verdict
+        target = f"target {'≥' if figure.target.at_least else '<'} {format_number(figure.target.bound)}"
+    spread = f"({format_number(min(figure.values))}-{format_number(max(figure.values))})" if len(figure.values) > 1 else ""
+    return figure.name, f"{format_number(figure.median)} {figure.unit}", spread, target, figure.verdict

@@ -103,7 +103,7 @@ def _report(zenith: Trial, stock: Trial) -> Report:
         Figure(f"the same, {stock.side.name}", stock.waits, unit="ms"),
         Figure(
             f"chords of 100 a second: Zenith / {stock.side.name}",
-            [mine / theirs for mine, theirs in zip(zenith.chords, stock.chords, strict=True)],
+            [rate / stock_rate for rate, stock_rate in zip(zenith.chords, stock.chords, strict=True)],
             target=at_least(0.8),
         ),
     ]

@@ -19,7 +19,7 @@ import psutil
 
 from bench.lab import Lab
 from bench.processes import CpuMeter
-from bench.report import Figure, Report, Target, at_least, progress, say, shown, table
+from bench.report import Figure, Report, Target, at_least, format_number, progress, say, table
 from bench.sides import NOOP, TEXT, Bare, BareLate, OutOfTheBox, Side, Tuned, Work, Zenith
 
 ROUND_SECONDS = 4.0
@@ -154,7 +154,7 @@ def _report(trials: Sequence[Trial]) -> Report:
     def ratio(side: type[Side], peer: type[Side], work: Work, target: Target | None = None) -> None:
         pairs = zip(find[side, work].rates, find[peer, work].rates, strict=True)
         report.figures.append(
-            Figure(f"{work.label}: {side.name} / {peer.name}", [mine / theirs for mine, theirs in pairs], target=target)
+            Figure(f"{work.label}: {side.name} / {peer.name}", [rate / peer_rate for rate, peer_rate in pairs], target=target)
         )
 
     ratio(Zenith, Bare, TEXT, at_least(0.90))
@@ -177,7 +177,7 @@ def _report(trials: Sequence[Trial]) -> Report:
 def _cells(trial: Trial) -> tuple[str, ...]:
     used = {role: statistics.median(cpu.get(role, 0.0) for cpu in trial.cpu) for role in ROLES}
     rate = statistics.median(trial.rates)
-    cells = (shown(used[role]) if used[role] else "" for role in ROLES)
+    cells = (format_number(used[role]) if used[role] else "" for role in ROLES)
     return f"  {trial.work.label}: {trial.side.name}", f"{rate:,.0f}", *cells
 
 

@@ -28,9 +28,9 @@ def change(host: Host, changes: HostChanges) -> None:
     if problems:
         raise InvalidInputError(*problems)
     values = {"cordoned": changes.cordoned, "region": changes.region, "labels": changes.labels}
-    given = {name: value for name, value in values.items() if value is not None}
-    if given:
-        Host.objects.filter(pk=host.pk).update(**given)
+    changed_values = {name: value for name, value in values.items() if value is not None}
+    if changed_values:
+        Host.objects.filter(pk=host.pk).update(**changed_values)
         host.refresh_from_db()
         transaction.on_commit(lambda: refresh_pages("nodes"))
 

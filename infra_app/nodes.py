@@ -198,8 +198,8 @@ def _host_of(deployment: Deployment, hosts: Sequence[Host]) -> Host | None:
     """Return the requested host; for a service, the Swarm manager that runs it. Raises InvalidInputError."""
     requested_host = next((host for host in hosts if host.name == deployment.host), None)
     if deployment.host and requested_host is None:
-        known = ", ".join(host.name for host in hosts)
-        raise InvalidInputError(Problem("/host", f"there is no host {deployment.host[:63]!r}; known hosts: {known}"))
+        names = ", ".join(host.name for host in hosts)
+        raise InvalidInputError(Problem("/host", f"there is no host {deployment.host[:63]!r}; known hosts: {names}"))
     if deployment.kind != GroupKind.SERVICE:
         return requested_host
     manager = next((host for host in ([requested_host] if requested_host else hosts) if host.swarm_manager and host.online), None)

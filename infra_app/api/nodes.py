@@ -73,19 +73,19 @@ class WaitQuery(BaseModel):
 
 
 @router.get("", response=list[NodeAnswer], summary="List nodes", operation_id="list_nodes")
-def list_nodes(request: HttpRequest, chosen: Query[NodeFilter]) -> list[NodeAnswer]:
+def list_nodes(request: HttpRequest, filters: Query[NodeFilter]) -> list[NodeAnswer]:
     """Return nodes, ordered by name. A node whose host is unreachable is `UNKNOWN`; it may still be running tasks."""
     authorize(request, VIEW)
     refuse_unknown(request, NodeFilter)
     rows = Node.objects.select_related("group", "host").order_by("name", "id")
-    if chosen.group:
-        rows = rows.filter(group__name=chosen.group)
-    if chosen.host:
-        rows = rows.filter(host__name=chosen.host)
-    if chosen.status is not NodeStatus.REMOVED:
+    if filters.group:
+        rows = rows.filter(group__name=filters.group)
+    if filters.host:
+        rows = rows.filter(host__name=filters.host)
+    if filters.status is not NodeStatus.REMOVED:
         rows = rows.exclude(status=NodeStatus.REMOVED)
-    matching = (node for node in rows if chosen.status in (None, node.shown_status))
-    return [NodeAnswer.of(node) for node, _ in zip(matching, range(chosen.limit), strict=False)]
+    matching = (node for node in rows if filters.status in (None, node.shown_status))
+    return [NodeAnswer.of(node) for node, _ in zip(matching, range(filters.limit), strict=False)]
 
 
 @router.post("/act", response=ActAnswer, summary="Act on many nodes", operation_id="act_on_nodes", auth=requires(INFRA))
@@ -108,23 +108,23 @@ def show_node(request: HttpRequest, node_id: str) -> NodeAnswer:
 
 
 @router.get("/{node_id}/events", response=list[EventAnswer], summary="List a node's events", operation_id="list_node_events")
-def list_events(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[EventAnswer]:
+def list_events(request: HttpRequest, node_id: str, query: Query[EventQuery]) -> list[EventAnswer]:
     """Return what was requested of a node and what happened to it, newest first."""
     authorize(request, VIEW)
-    return [EventAnswer.of(event) for event in _get_node(node_id).events.all()[: chosen.limit]]
+    return [EventAnswer.of(event) for event in _get_node(node_id).events.all()[: query.limit]]
 
 
 @router.get(
     "/{node_id}/samples", response=list[SampleAnswer], summary="List a node's resource usage", operation_id="list_node_samples"
 )
-def list_samples(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[SampleAnswer]:
+def list_samples(request: HttpRequest, node_id: str, query: Query[EventQuery]) -> list[SampleAnswer]:
     """Return a node's CPU, memory and network usage in the last day, newest first."""
     authorize(request, VIEW)
-    return [SampleAnswer.of(sample) for sample in _get_node(node_id).samples.order_by("-at")[: chosen.limit]]
+    return [SampleAnswer.of(sample) for sample in _get_node(node_id).samples.order_by("-at")[: query.limit]]
 
 
 @router.get("/{node_id}/logs", response=LinesAnswer, summary="Read a node's log", operation_id="read_node_log")
-def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> LinesAnswer:
+def read_log(request: HttpRequest, node_id: str, query: Query[LogQuery]) -> LinesAnswer:
     """Return lines, oldest first. To follow the log, ask again with `after`. The first answer may be short.
 
     If the node's container has exited, its stored last lines are returned.
@@ -132,7 +132,7 @@ def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> Lin
     authorize(request, VIEW)
     node = _get_node(node_id)
     try:
-        return LinesAnswer.of(logs.read(node, chosen.after, chosen.limit))
+        return LinesAnswer.of(logs.read(node, query.after, query.limit))
     except ValueError as error:
         raise InvalidQueryError(Problem("after", str(error))) from None
 
@@ -140,7 +140,7 @@ def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> Lin
 @router.post(
     "/{node_id}/{verb}", response=NodeAnswer, summary="Act on one node", operation_id="act_on_node", auth=requires(INFRA)
 )
-def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[WaitQuery]) -> NodeAnswer:
+def act_on_one(request: HttpRequest, node_id: str, verb: Verb, query: Query[WaitQuery]) -> NodeAnswer:
     """Drain, stop, start, restart or remove a node; 409 if that is not possible now.
 
     Answers once the desired state is stored; the agent of the node's host then acts on it.
@@ -151,8 +151,8 @@ def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[Wai
     if outcome.refused:
         raise StateConflictError(outcome.refused[0].reason)
     audit_details(request, node=node.name, verb=verb)
-    if chosen.wait:
-        wait_for(Node.objects.filter(pk=node.pk), chosen.wait)
+    if query.wait:
+        wait_for(Node.objects.filter(pk=node.pk), query.wait)
     return NodeAnswer.of(_get_node(node_id))
 
 

@@ -32,7 +32,7 @@ class DeployQuery(BaseModel):
 def deploy(
     request: HttpRequest,
     response: HttpResponse,
-    chosen: Query[DeployQuery],
+    query: Query[DeployQuery],
     body: DeployRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
@@ -49,10 +49,10 @@ def deploy(
         return DeployAnswer.of(group)
 
     answer = answer_once(request, response, caller, idempotency_key, deploy_request, act)
-    if not chosen.wait:
+    if not query.wait:
         return Status(202, answer)
     group = NodeGroup.objects.get(pk=answer["group_id"] if isinstance(answer, dict) else answer.group_id)
-    wait_for(group.nodes.all(), chosen.wait)
+    wait_for(group.nodes.all(), query.wait)
     return Status(202, DeployAnswer.of(group))
 
 

@@ -105,10 +105,10 @@ def _refusal(error: Any) -> EngineError:
 
 def _innermost(error: BaseException) -> str:
     """Return the reason of the innermost exception that requests and urllib3 have wrapped."""
-    seen = {id(error)}
+    visited = {id(error)}
     while True:
         inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
-        if inner is None or id(inner) in seen:
+        if inner is None or id(inner) in visited:
             return getattr(error, "strerror", None) or str(error) or type(error).__name__
-        seen.add(id(inner))
+        visited.add(id(inner))
         error = inner

@@ -152,8 +152,8 @@ def container_stats(stats: Mapping[str, Any]) -> ContainerStats | None:
         read_at=read_at.timestamp(),
         cpu_seconds=int(used.get("total_usage") or 0) / 1e9,
         memory_bytes=_memory(memory),
-        network_rx_bytes=sum(int(one.get("rx_bytes") or 0) for one in networks),
-        network_tx_bytes=sum(int(one.get("tx_bytes") or 0) for one in networks),
+        network_rx_bytes=sum(int(interface.get("rx_bytes") or 0) for interface in networks),
+        network_tx_bytes=sum(int(interface.get("tx_bytes") or 0) for interface in networks),
     )
 
 

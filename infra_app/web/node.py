@@ -128,8 +128,8 @@ def _file(node: Node) -> HttpResponse:
 
 
 def _blocks(entries: list[Entry]) -> list[list[ShownLine]]:
-    shown = [ShownLine(entry, _level(entry)) for entry in entries]
-    return [shown[start : start + BLOCK] for start in range(0, len(shown), BLOCK)]
+    shown_lines = [ShownLine(entry, _level(entry)) for entry in entries]
+    return [shown_lines[start : start + BLOCK] for start in range(0, len(shown_lines), BLOCK)]
 
 
 def _level(entry: Entry) -> str:

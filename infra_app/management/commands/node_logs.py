@@ -55,10 +55,10 @@ class Command(BaseCommand):
         while node.status not in logs.ENDED:
             time.sleep(_READ_EVERY)
             node.refresh_from_db(fields=["status", "log_tail"])
-            more = logs.read(node, after, MAX_LINES)
-            if not more.kept:
-                self._print(more, as_json=as_json)
-                after = more.after
+            new_lines = logs.read(node, after, MAX_LINES)
+            if not new_lines.kept:
+                self._print(new_lines, as_json=as_json)
+                after = new_lines.after
 
     def _print(self, lines: Lines, *, as_json: bool) -> None:
         for entry in lines.entries:
