@@ -1,4 +1,4 @@
-"""`/api/v1/nodes`, `/groups` and `/hosts`: reading, acting, scaling, changing; who may, and what is refused."""
+"""`/api/v1/nodes`, `/groups` and `/hosts`: read, act, scale, change; permissions, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The autoscaler: one decision at a time, in words, carried out or only said."""
+"""The autoscaler: one decision at a time, in words, applied or only recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def empty_redis() -> None:
 
 
 def busy_group(**rules: Any) -> NodeGroup:
-    """A group whose one node is busy, and whose queue has waited for too long."""
+    """Create a group whose only node is busy, and whose queue has waited too long."""
     host(cpus=64, memory_bytes=1 << 40)
     group = nodes.deploy(Deployment(name="reports", queues=("reports",)), "ada")
     node = observed(group.nodes.get())
@@ -39,7 +39,7 @@ def busy_group(**rules: Any) -> NodeGroup:
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """120 tasks wait, 1 ends a second."""
+    """Fake a queue with 120 waiting tasks, of which one per second finishes."""
 
     def pressure(queue: str) -> QueuePressure:
         return QueuePressure(queue, 120, 100.0, None, 1.0, tuple(work.worker_heartbeats()), False)

@@ -1,4 +1,4 @@
-"""Hosts that do not come back: forgotten with their nodes, replaced elsewhere, and known again should their agent return."""
+"""Hosts that do not come back are forgotten with their nodes, which are replaced elsewhere; a returning agent revives the host."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def deploy(**changes: Any) -> NodeGroup:
 
 
 def lose(name: str) -> Host:
-    """Have a host without an agent."""
+    """Create a host whose agent is offline."""
     return host(name, seen_at=timezone.now() - LONG_AGO)
 
 

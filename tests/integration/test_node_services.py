@@ -25,7 +25,7 @@ AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class FakeSwarm:
-    """A swarm's manager as a few dictionaries."""
+    """A fake Swarm manager."""
 
     there: dict[str, Service] = field(default_factory=dict)
     specs: dict[str, ServiceSpec] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The pages of nodes, groups and hosts, and of what hosts hold; and what can be done from them."""
+"""The pages of nodes, groups, hosts, inventory and network, and their actions."""
 
 from __future__ import annotations
 

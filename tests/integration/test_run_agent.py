@@ -1,4 +1,4 @@
-"""`manage.py run_agent` says what it does not accept, and makes the host's row when it comes."""
+"""`manage.py run_agent` rejects invalid options, and creates the host's row when it starts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from zenith_worker.wire import keys, stream
 
 pytestmark = pytest.mark.processes
 
-#: What an agent does at once, each in a thread of its own.
+#: The parts of an agent, each in its own thread.
 PARTS: tuple[type, ...] = (StatsReporter, EventListener, LogFollowers, ReconcileLoop, Probe, SwarmServices, InventoryReporter)
 
 
 class UnforeseenError(Exception):
-    """What no code of Zenith's knows."""
+    """An error that Zenith's code does not expect."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What engines of different versions tell, read into values."""
+"""Responses of different engine versions, parsed to values."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_an_engine_outside_a_swarm_says_so() -> None:
 
 
 class Raw:
-    """An answer's body."""
+    """The body of a response."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

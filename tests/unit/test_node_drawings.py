@@ -1,4 +1,4 @@
-"""What is drawn of nodes on the server: short histories, and the map of a host's networks."""
+"""Drawings of nodes on the server: short histories, and the map of a host's networks."""
 
 from __future__ import annotations
 

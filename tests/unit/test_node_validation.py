@@ -1,4 +1,4 @@
-"""What may be deployed: every wrong name, size, image and variable is refused, with the place where it stands."""
+"""Deployments: every invalid name, size, image and variable is refused, with its pointer."""
 
 from __future__ import annotations
 

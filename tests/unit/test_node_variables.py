@@ -1,4 +1,4 @@
-"""Which variables a node may be given: what the operator allows, and nothing that decides what runs."""
+"""Which variables a node may get: those that the operator allows, and none that decides what code runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra_app.variables import accepted, why_refused
 from tests.processes import REPOSITORY
 from zenith_site.common.errors import InvalidInputError
 
-#: What code comes through, or leads to other servers, certificates or files.
+#: Variables that load code, or point to other servers, certificates or files.
 DANGEROUS = [
     "ZENITH_TASK_MODULES", "ZENITH_CELERY_CONFIG", "ZENITH_SECRET_KEY", "ZENITH_SECRET_KEY_FILE", "ZENITH_DATA_DIR", "ZENITH_ENV",
     "DATABASE_URL", "DATABASE_URL_FILE", "REDIS_URL", "REDIS_URL_FILE", "PORT", "EMAIL_HOST_PASSWORD", "DJANGO_SETTINGS_MODULE",

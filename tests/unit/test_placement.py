@@ -1,4 +1,4 @@
-"""Where a node goes, as a table: what each host has left, and the host or the sentence that follows."""
+"""Placement as a table: the hosts' free capacity, and the chosen host or the reason."""
 
 from __future__ import annotations
 
