@@ -1,4 +1,4 @@
-"""Hosts that do not come back are forgotten with their nodes, which are replaced elsewhere; a returning agent revives the host."""
+"""Hosts that do not come back are forgotten with their nodes, which are replaced elsewhere; a returning agent undoes it."""
 
 from __future__ import annotations
 

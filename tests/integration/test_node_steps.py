@@ -50,7 +50,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> FakeWork:
     fake = FakeWork()
-    monkeypatch.setattr("infra_app.work.beats", fake.beats)
+    monkeypatch.setattr("infra_app.work.worker_heartbeats", fake.beats)
     monkeypatch.setattr("infra_app.work.drain", fake.drain)
     return fake
 
