@@ -1,1 +1,1 @@
-"""Benchmarks: Zenith beside its peers, in one run on one machine, as ratios (docs/performance.md)."""
+"""Benchmarks: Zenith compared with its peers in one run on one machine, as ratios (docs/performance.md)."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: run the benchmarks and print what they found."""
+"""`python -m bench`: run the benchmarks and print the results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from bench.apart import end, run_apart
+from bench.isolated import exit_on_signal, run_isolated
 from bench.processes import BenchError
 from bench.report import print_json, print_reports, progress
 
@@ -14,12 +14,12 @@ BENCHMARKS = ("tracking", "bulk", "latency", "results", "footprint", "lists", "p
 
 
 def main() -> int:
-    """Run; the exit status is 0 when all benchmarks came to their end, whatever they found."""
+    """Run; the exit status is 0 if all benchmarks completed, whatever their results."""
     options = _options()
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     try:
         reports = [
-            run_apart(name, rounds=options.rounds, quick=options.quick)
+            run_isolated(name, rounds=options.rounds, quick=options.quick)
             for name in BENCHMARKS
             if name in (options.only or BENCHMARKS)
         ]
@@ -35,10 +35,10 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Zenith beside its peers, in ratios.")
-    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="run this one only; may be repeated")
-    parser.add_argument("--rounds", type=_positive, help="rounds of each benchmark; each has its own default")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a first look, not a figure")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="run only this benchmark; may be repeated")
+    parser.add_argument("--rounds", type=_positive, help="rounds of each benchmark (each has its own default)")
+    parser.add_argument("--quick", action="store_true", help="run fewer and shorter rounds, for a rough estimate")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What the whole stack takes when nothing happens: memory, processor, and the time of a second start."""
+"""The footprint of the idle stack: memory, CPU, and the time of a second start."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import psutil
 
 from bench.lab import Lab
 from bench.processes import server_cpu_seconds
-from bench.report import Figure, Report, below, progress, say, shown, table
+from bench.report import Figure, Report, below, format_number, progress, say, table
 from bench.stack import Stack
 
 IDLE_SECONDS = 20.0
-#: What a start leaves to do, such as the first heartbeat and PostgreSQL's first checkpoint.
+#: Seconds for work after a start, such as the first heartbeat and PostgreSQL's first checkpoint.
 SETTLE_SECONDS = 5.0
 ROUNDS = 3
 MEGABYTE = 1_000_000
-#: What a process is for, by a word of its command line; the first that matches.
+#: The kind of a process, by a word in its command line; the first match counts.
 KINDS = (
     ("celery", "worker"),
     ("daphne", "web"),
@@ -64,9 +64,9 @@ def _report(
 ) -> Report:
     report = Report("footprint: `manage.py up` with nothing to do")
     report.notes = [
-        "  Proportional memory (PSS: what processes share is counted once) with one pool process, in MB:",
-        *table([(f"    {kind}", shown(size)) for kind, size in sorted(kinds.items(), key=lambda pair: -pair[1])]),
-        f"  First start, on an empty directory, the first batch included: {first:.1f} s.",
+        "  Proportional memory (PSS: shared memory is counted once) with one pool process, in MB:",
+        *table([(f"    {kind}", format_number(size)) for kind, size in sorted(kinds.items(), key=lambda pair: -pair[1])]),
+        f"  First start, in an empty directory, including the first batch: {first:.1f} s.",
     ]
     report.figures = [
         Figure("idle memory, one pool process", memory["one"], unit="MB", target=below(600)),
@@ -80,7 +80,7 @@ def _report(
 
 
 def _idle_share(stack: Stack, seconds: float) -> float:
-    """Return the percentage of one core that all processes take together."""
+    """Return the percentage of one core that all processes use together."""
     before, started = server_cpu_seconds(stack.pid) + _ended_below(stack), time.monotonic()
     time.sleep(seconds)
     used = server_cpu_seconds(stack.pid) + _ended_below(stack) - before
@@ -88,7 +88,7 @@ def _idle_share(stack: Stack, seconds: float) -> float:
 
 
 def _ended_below(stack: Stack) -> float:
-    """CPU seconds of processes that ended, as their parents remember them: autovacuum comes and goes."""
+    """Return the CPU seconds of exited children, from their parents: autovacuum workers come and go."""
     total = 0.0
     for pid in stack.pids()[1:]:
         try:
@@ -101,19 +101,19 @@ def _ended_below(stack: Stack) -> float:
 
 def _memory(stack: Stack) -> dict[str, float]:
     """Return MB by kind of process."""
-    found: dict[str, float] = defaultdict(float)
+    megabytes: dict[str, float] = defaultdict(float)
     for pid in stack.pids():
         try:
             command = " ".join(psutil.Process(pid).cmdline())
             kind = next((kind for word, kind in KINDS if word in command), "other")
-            found["up" if pid == stack.pid else kind] += _proportional(pid) / MEGABYTE
+            megabytes["up" if pid == stack.pid else kind] += _proportional(pid) / MEGABYTE
         except psutil.NoSuchProcess:
             continue
-    return found
+    return megabytes
 
 
 def _proportional(pid: int) -> int:
-    """Return a process's bytes; where the kernel does not tell shares, all that it has in memory."""
+    """Return a process's proportional memory in bytes, or its resident memory if the kernel does not report PSS."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -1,4 +1,4 @@
-"""Servers of the benchmarks' own: a real PostgreSQL and Redis that keep everything on disk, in a directory that goes away."""
+"""Servers for the benchmarks: a real PostgreSQL and Redis that persist to a temporary directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "DJANGO_", "CELERY_", "B
 
 
 def clean_environment() -> None:
-    """Drop what the shell has set for a Zenith of its own."""
+    """Remove variables that the shell has set for another Zenith."""
     for name in list(os.environ):
         if name.startswith(OURS):
             del os.environ[name]
@@ -29,9 +29,9 @@ def clean_environment() -> None:
 
 
 class Lab:
-    """A directory, and in it the servers; a context manager.
+    """A temporary directory with the servers; a context manager.
 
-    Entering sets the environment for Zenith, here and in every process started after; so Django must not be loaded before.
+    Entering it sets Zenith's environment in this process and in every process started later, so Django must not be loaded before.
 
     Arguments:
         servers: whether to start them; `manage.py up` starts its own.
@@ -39,7 +39,7 @@ class Lab:
 
     def __init__(self, *, servers: bool = True) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="zenith-bench-"))
-        # PostgreSQL runs as another user where this runs as root.
+        # PostgreSQL runs as another user if this process runs as root.
         self.directory.chmod(0o711)
         self.data = self.directory / "data"
         self.logs = self.directory / "logs"
@@ -72,33 +72,33 @@ class Lab:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def redis_url(self, number: int) -> str:
-        """The address of one of Redis's sixteen databases: each side has its own, on the same server."""
+        """Return the address of one of Redis' sixteen databases: each side has its own, on the same server."""
         assert self.servers
         return f"{self.servers.addresses.redis_url.rpartition('/')[0]}/{number}"
 
     def redis(self, number: int) -> redis.Redis:
-        """A client for that."""
+        """Return a client for that database."""
         return redis.Redis.from_url(self.redis_url(number))
 
     def database_url(self, name: str) -> str:
-        """The address of a database beside Zenith's."""
+        """Return the address of a PostgreSQL database other than Zenith's."""
         assert self.servers
         return f"{self.servers.addresses.database_url.rpartition('/')[0]}/{name}"
 
     def create_database(self, name: str) -> None:
-        """Make that database."""
+        """Create that database."""
         assert self.servers
         with psycopg.connect(self.servers.admin_url, autocommit=True) as connection:
             names = {"name": psycopg.sql.Identifier(name), "owner": psycopg.sql.Identifier(DATABASE_USER)}
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {name} OWNER {owner}").format(**names))
 
     def pids(self) -> dict[str, int | None]:
-        """The servers' processes by name."""
+        """Return the servers' pids by name."""
         assert self.servers
         return {"postgres": self.servers.postgres_pid, "redis": self.servers.redis_pid}
 
     def load_zenith(self) -> None:
-        """Make Zenith's tables, and load Django in this process."""
+        """Migrate the database, and load Django in this process."""
         import django
 
         run_quietly([sys.executable, "manage.py", "migrate", "--verbosity", "0"], {})
@@ -106,7 +106,7 @@ class Lab:
         django.setup()
 
     def tidy(self) -> None:
-        """Do the upkeep that the servers would do on their own at some moment, so that no measurement pays for another's."""
+        """Do upkeep that the servers would do at an arbitrary moment, so that no measurement pays for another."""
         assert self.servers
         with psycopg.connect(self.servers.admin_url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")

@@ -1,7 +1,7 @@
-"""From a request to the open page: how long until a row that somebody triggered shows SUCCESS, on an idle system.
+"""End-to-end latency on an idle system: from a trigger request to SUCCESS on an open page.
 
-A client holds the Overview's socket as a browser does and triggers one no-op at a time through the API. Clocks: the client's
-steady one for the whole way; the rows' own times (one machine, one wall clock) for the steps in between.
+A client opens the Overview's socket as a browser does and triggers one no-op at a time through the API. The client's monotonic
+clock measures the whole way, the rows' timestamps (one machine, one wall clock) the steps in between.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAMPLES = 150
 WARM_UP = 10
 #: Seconds between a row's SUCCESS and the next trigger.
 GAP = (0.2, 0.5)
-PATIENCE = 10.0
+TIMEOUT = 10.0
 STEPS = (
     "POST sent to HTTP answer",
     "POST sent to row written",
@@ -50,16 +50,16 @@ _ROW = re.compile(r'id="task-([0-9a-f-]{36})"\s+data-status="SUCCESS"')
 
 @dataclass(frozen=True)
 class Moments:
-    """What the client saw of one task. `sent` is wall-clock time; the rest are seconds after it."""
+    """One task as the client saw it. `sent` is wall-clock time; the others are seconds after it."""
 
     task_id: str
     sent: float
-    answered: float
-    shown: float
+    answered_after: float
+    shown_after: float
 
 
 class Page:
-    """The Overview's socket, read by a thread that notes when a row first shows SUCCESS."""
+    """The Overview's socket, read by a thread that records when a row first shows SUCCESS."""
 
     def __init__(self, stack: Stack) -> None:
         address = f"ws://127.0.0.1:{stack.port}/ws/page/overview"
@@ -71,14 +71,14 @@ class Page:
         self._thread.start()
 
     def shown_at(self, task_id: str) -> float:
-        """Wait for a row, and return when it came (time.perf_counter()).
+        """Wait for a row, and return when it was shown (time.perf_counter()).
 
         Raises:
-            BenchError: when it does not.
+            BenchError: if it is not shown in time.
         """
         with self._news:
-            if not self._news.wait_for(lambda: task_id in self._seen, PATIENCE):
-                raise BenchError(f"the page did not show {task_id} as SUCCESS within {PATIENCE:.0f} s")
+            if not self._news.wait_for(lambda: task_id in self._seen, TIMEOUT):
+                raise BenchError(f"the page did not show {task_id} as SUCCESS within {TIMEOUT:.0f} s")
             return self._seen[task_id]
 
     def close(self) -> None:
@@ -89,28 +89,28 @@ class Page:
         try:
             for frame in self._socket:
                 now = time.perf_counter()
-                found = _ROW.findall(frame if isinstance(frame, str) else frame.decode())
+                task_ids = _ROW.findall(frame if isinstance(frame, str) else frame.decode())
                 with self._news:
                     self.frames += 1
-                    for task_id in found:
+                    for task_id in task_ids:
                         self._seen.setdefault(task_id, now)
                     self._news.notify_all()
         except ConnectionClosed:
             return
 
 
-class Pokes:
-    """Listens to the channel layer: a poke tells that events up to its number are committed."""
+class CommitHints:
+    """Listens to the channel layer: a hint says that events up to its number are committed."""
 
     def __init__(self, stack: Stack) -> None:
-        self.seen: list[tuple[float, int]] = []
+        self.received: list[tuple[float, int]] = []
         self._pubsub = redis.Redis.from_url(stack.redis_url).pubsub()
         self._pubsub.psubscribe(**{"*__group__tasks": self._note})
         self._thread = self._pubsub.run_in_thread(sleep_time=1.0, daemon=True)
 
-    def told_at(self, event_id: int) -> float | None:
-        """Return the wall-clock time at which an event was first told to be committed."""
-        return next((at for at, newest in self.seen if newest >= event_id), None)
+    def committed_at(self, event_id: int) -> float | None:
+        """Return the wall-clock time of the first hint that an event is committed; None if there was none."""
+        return next((at for at, newest in self.received if newest >= event_id), None)
 
     def close(self) -> None:
         """Stop listening."""
@@ -119,36 +119,36 @@ class Pokes:
 
     def _note(self, message: dict[str, Any]) -> None:
         now = time.time()
-        # As RedisPubSubChannelLayer makes it.
+        # The format of RedisPubSubChannelLayer.
         body = registry.get_serializer("msgpack", symmetric_encryption_keys=None).deserialize(message["data"])
-        self.seen.append((now, body["newest"]))
+        self.received.append((now, body["newest"]))
 
 
 def run(*, rounds: int | None, quick: bool) -> Report:
     """Run the benchmark; `rounds` multiplies the samples."""
     samples = (30 if quick else SAMPLES) * (rounds or 1)
     with Lab(servers=False) as lab, Stack(lab) as stack:
-        page, pokes = Page(stack), Pokes(stack)
+        page, hints = Page(stack), CommitHints(stack)
         try:
             for number in range(WARM_UP):
                 progress(f"latency: warming up, {number + 1} of {WARM_UP}")
                 _sample(stack, page)
             frames = page.frames
-            seen = []
+            moments = []
             for number in range(samples):
                 progress(f"latency: {number + 1} of {samples}")
-                seen.append(_sample(stack, page))
+                moments.append(_sample(stack, page))
             frames = page.frames - frames
-            steps = _steps(stack, pokes, seen)
+            steps = _steps(stack, hints, moments)
         finally:
             page.close()
-            pokes.close()
-    return _report(seen, steps, frames)
+            hints.close()
+    return _report(moments, steps, frames)
 
 
 def _sample(stack: Stack, page: Page) -> Moments:
     time.sleep(random.uniform(*GAP))
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=TIMEOUT)
     try:
         body = json.dumps({"task": tasks.NAME, "count": 1})
         headers = {"X-API-Key": stack.api_key, "Content-Type": "application/json"}
@@ -156,42 +156,42 @@ def _sample(stack: Stack, page: Page) -> Moments:
         connection.request("POST", "/tasks/trigger", body, headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
-        answered = time.perf_counter() - started
+        answered_after = time.perf_counter() - started
     finally:
         connection.close()
     if response.status != 200:
         raise BenchError(f"POST /tasks/trigger was answered by {response.status}: {answer}")
     task_id = answer["ids"][0]
-    return Moments(task_id, sent, answered, page.shown_at(task_id) - started)
+    return Moments(task_id, sent, answered_after, page.shown_at(task_id) - started)
 
 
-def _steps(stack: Stack, pokes: Pokes, seen: Sequence[Moments]) -> dict[str, list[float]]:
-    """Return the milliseconds of each step of the way, one value per sample."""
+def _steps(stack: Stack, hints: CommitHints, moments: Sequence[Moments]) -> dict[str, list[float]]:
+    """Return the milliseconds of each step, one value per sample."""
     query = "SELECT task_id::text, status, date_part('epoch', at), id FROM tasks_app_taskevent WHERE task_id = ANY(%s::uuid[])"
     events: dict[str, dict[str, tuple[float, int]]] = {}
     with psycopg.connect(stack.database_url) as connection:
-        for task_id, status, at, event_id in connection.execute(query, [[item.task_id for item in seen]]):
+        for task_id, status, at, event_id in connection.execute(query, [[item.task_id for item in moments]]):
             events.setdefault(task_id, {})[status] = (at, event_id)
-    found: dict[str, list[float]] = {name: [] for name in STEPS}
-    for item in seen:
+    milliseconds: dict[str, list[float]] = {name: [] for name in STEPS}
+    for item in moments:
         step = events[item.task_id]
-        told = pokes.told_at(step["SUCCESS"][1])
+        committed = hints.committed_at(step["SUCCESS"][1])
         times = [item.sent, *(step[status][0] for status in ("PENDING", "QUEUED", "RECEIVED", "STARTED", "SUCCESS"))]
-        times += [told or times[-1], item.sent + item.shown]
-        ways = [item.answered, *(later - earlier for earlier, later in pairwise(times))]
-        for name, seconds in zip(STEPS, ways, strict=True):
-            found[name].append(seconds * 1000)
-    return found
+        times += [committed or times[-1], item.sent + item.shown_after]
+        durations = [item.answered_after, *(later - earlier for earlier, later in pairwise(times))]
+        for name, seconds in zip(STEPS, durations, strict=True):
+            milliseconds[name].append(seconds * 1000)
+    return milliseconds
 
 
-def _report(seen: Sequence[Moments], steps: dict[str, list[float]], frames: int) -> Report:
-    whole = sorted(item.shown * 1000 for item in seen)
-    report = Report(f"latency: POST /tasks/trigger to SUCCESS on the open page, {len(seen)} times")
+def _report(moments: Sequence[Moments], steps: dict[str, list[float]], frames: int) -> Report:
+    whole = sorted(item.shown_after * 1000 for item in moments)
+    report = Report(f"latency: POST /tasks/trigger to SUCCESS on the open page, {len(moments)} times")
     report.notes = [
         *_histogram(whole),
         "  Where the time goes, milliseconds:",
         *_split({**steps, "POST sent to frame with SUCCESS": whole}),
-        f"  {frames / len(seen):.1f} frames per task; {GAP[0]}-{GAP[1]} s between two tasks.",
+        f"  {frames / len(moments):.1f} frames per task; {GAP[0]}-{GAP[1]} s between two tasks.",
     ]
     report.figures = [
         Figure("latency p50", [percentile(whole, 0.50)], unit="ms", target=below(100)),
@@ -203,7 +203,7 @@ def _report(seen: Sequence[Moments], steps: dict[str, list[float]], frames: int)
 
 
 def _histogram(values: Sequence[float], bins: int = 12) -> list[str]:
-    """A line per span of milliseconds; the last holds everything above."""
+    """Return one line per range of milliseconds; the last includes everything above."""
     width = max(5.0, 5.0 * round(percentile(values, 0.95) / bins / 5 + 0.5))
     counts = [0] * bins
     for value in values:

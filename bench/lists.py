@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import psycopg
 
-from bench.filling import RARE_ERROR, RARE_NAME, RARE_QUEUE, RARE_USER, RARE_WORKER, fill
+from bench.fill_tasks import RARE_ERROR, RARE_NAME, RARE_QUEUE, RARE_USER, RARE_WORKER, fill
 from bench.lab import Lab
 from bench.processes import Processes
 from bench.report import Figure, Report, below, percentile, progress, say, table
@@ -21,9 +21,9 @@ COUNT = 1_000_000
 #: Requests for each filter at each depth, and for a single task; triggers.
 LISTS, SINGLES, TRIGGERS = 10, 300, 200
 WARM_UP = 2
-#: How far from the newest task a list begins, as shares of them all.
+#: Where a list begins, as a share of all tasks counted from the newest.
 DEPTHS = (0.0, 0.5, 0.95)
-#: What each list asks for, besides `limit=100`.
+#: The query parameters of each list, in addition to `limit=100`.
 FILTERS: dict[str, dict[str, str]] = {
     "nothing": {},
     "status, nearly all": {"status": "SUCCESS"},
@@ -88,29 +88,29 @@ def _key() -> str:
 
 def cursors_of(count: int) -> dict[float, str]:
     """Return a cursor for each depth."""
-    found = {}
+    cursors = {}
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         for depth in DEPTHS:
             query = "SELECT id FROM tasks_app_task ORDER BY id DESC OFFSET %s LIMIT 1"
             row = connection.execute(query, [int(depth * count)]).fetchone()
-            found[depth] = base64.urlsafe_b64encode(row[0].bytes).decode().rstrip("=") if row and depth else ""
-    return found
+            cursors[depth] = base64.urlsafe_b64encode(row[0].bytes).decode().rstrip("=") if row and depth else ""
+    return cursors
 
 
 def _lists(web: Web, cursors: dict[float, str], times: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for name, chosen in FILTERS.items():
+    milliseconds: dict[str, list[float]] = {}
+    for name, parameters in FILTERS.items():
         progress(f"lists: {name}")
-        found[name] = []
+        milliseconds[name] = []
         for cursor in cursors.values():
-            path = "/tasks/all?" + urlencode({"limit": "100", **chosen, "cursor": cursor})
-            found[name] += _timed(lambda path=path: web.ask("GET", path), times)  # type: ignore[misc]
-        say(f"lists: {name}: p95 {percentile(found[name], 0.95):.1f} ms")
-    return found
+            path = "/tasks/all?" + urlencode({"limit": "100", **parameters, "cursor": cursor})
+            milliseconds[name] += _timed(lambda path=path: web.ask("GET", path), times)  # type: ignore[misc]
+        say(f"lists: {name}: p95 {percentile(milliseconds[name], 0.95):.1f} ms")
+    return milliseconds
 
 
 def _singles(key: str, times: int) -> list[float]:
-    """Ask for one task after the other inside this process: that is the application without its server."""
+    """Request one task after the other in this process: the application without its server."""
     from django.test import Client
 
     from tasks_app.models import Task

@@ -1,4 +1,4 @@
-"""What agents cost while nothing changes: 200 nodes on two hosts, and how soon a change of what is wanted is acted on."""
+"""The cost of idle agents with 200 nodes on two hosts, and the delay until an agent acts on a new desired state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from zenith_site.launch.docker import answers
 
 NODES = 200
 HOSTS = ("first", "second")
-#: Seconds over which an idle agent is measured: everything that it does regularly happens a few times.
+#: Seconds for which an idle agent is measured, long enough for all its periodic work to happen a few times.
 IDLE_SECONDS = 90.0
 CHANGES = 15
-#: A container of the project's costs 100 MB; what the agent does does not depend on what runs inside.
+#: A container of the project takes 100 MB; the agent's work does not depend on what runs in the container.
 IMAGE = "zenith-bench-idle"
 DOCKERFILE = b'FROM debian:bookworm-slim\nENTRYPOINT ["/bin/sh", "-c", "trap exit TERM; while :; do sleep 1000 & wait; done"]\n'
-#: Another engine, where there is one; else both hosts are on the first, and each agent sees the other's containers too.
+#: A second engine, if there is one; else both hosts share the first, and each agent also sees the other's containers.
 SECOND = os.environ.get("SECOND_DOCKER_HOST", "")
 READY_SECONDS = 900.0
-BEAT_EVERY = 4.0
+HEARTBEAT_EVERY = 4.0
 
 
 def run(*, rounds: int | None, quick: bool) -> Report:
@@ -38,23 +38,23 @@ def run(*, rounds: int | None, quick: bool) -> Report:
     for engine in set(engines):
         _build(engine)
     with Lab() as lab:
-        # Nothing listens there; what stands in for a worker needs neither.
+        # Nothing listens there; the stand-in for a worker needs neither.
         os.environ["ZENITH_NODE_REDIS_URL"] = "redis://192.0.2.1:6379/0"
         os.environ["ZENITH_NODE_DATABASE_URL"] = "postgres://zenith@192.0.2.1:5432/zenith"
         lab.load_zenith()
         agents = Processes(lab.logs, {})
-        over = threading.Event()
-        beats = threading.Thread(target=_beat, args=(over,))
+        stop = threading.Event()
+        heartbeats = threading.Thread(target=_write_heartbeats, args=(stop,))
         try:
             for host, engine in zip(HOSTS, engines, strict=True):
                 agents.start(host, (sys.executable, "manage.py", "run_agent", "--host", host, "--engine", engine))
-            _until(lambda: _online() == len(HOSTS), 60, "the agents do not come")
-            beats.start()
+            _until(lambda: _online() == len(HOSTS), 60, "the agents do not come online")
+            heartbeats.start()
             _deploy(count)
             shares = _measure_idle(agents, seconds, rounds or 1)
             delays = _measure_changes(rounds or 1)
         finally:
-            over.set()
+            stop.set()
             _remove()
             agents.stop()
             for engine in set(engines):
@@ -64,10 +64,10 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 def _report(count: int, shares: dict[str, list[float]], delays: list[float], *, same: bool) -> Report:
     report = Report(f"nodes: {count} on two hosts")
-    where = "both on one engine, so that each agent reads what all of them use" if same else "an engine each"
+    where = "both on one engine, so that each agent reads the usage of all nodes" if same else "with an engine each"
     report.notes = [
-        f"  {count // 2} on each host, {where}. Each runs a shell that sleeps in place of a",
-        "  worker, whose heartbeats are written for it.",
+        f"  {count // 2} nodes on each host, {where}. Each runs a sleeping shell",
+        "  in place of a worker; the benchmark writes the workers' heartbeats.",
     ]
     for host, values in shares.items():
         report.figures.append(Figure(f"nodes: share of one core, agent of the {host} host", values, unit="%", target=below(5)))
@@ -107,22 +107,22 @@ def _deploy(count: int) -> None:
 def _measure_idle(agents: Processes, seconds: float, rounds: int) -> dict[str, list[float]]:
     pids = {role: pid for pid, role in agents.roles().items()}
     shares: dict[str, list[float]] = {host: [] for host in HOSTS}
-    # The inventory settles, and the first figures are in.
+    # Wait for the inventory to settle and for the first usage readings.
     time.sleep(10)
     for number in range(rounds):
         progress(f"nodes: idle, round {number + 1} of {rounds}")
         before = {host: cpu_seconds(pids[host]) for host in HOSTS}
-        began = time.monotonic()
+        started_at = time.monotonic()
         time.sleep(seconds)
-        passed = time.monotonic() - began
+        elapsed = time.monotonic() - started_at
         for host in HOSTS:
-            shares[host].append(100 * (cpu_seconds(pids[host]) - before[host]) / passed)
+            shares[host].append(100 * (cpu_seconds(pids[host]) - before[host]) / elapsed)
         say(f"nodes: idle, round {number + 1} of {rounds}: " + ", ".join(f"{host} {shares[host][-1]:.2f} %" for host in HOSTS))
     return shares
 
 
 def _measure_changes(rounds: int) -> list[float]:
-    """Return the seconds between the commit of an order and what the agent writes before it first asks its engine to act."""
+    """Return the seconds from an order's commit to the event that the agent writes before it calls its engine."""
     from django.db.models import F
     from django.utils import timezone
 
@@ -131,10 +131,10 @@ def _measure_changes(rounds: int) -> list[float]:
     delays = []
     for node in Node.objects.order_by("?")[: CHANGES * rounds]:
         Node.objects.filter(pk=node.pk).update(desired="STOPPED", generation=F("generation") + 1)
-        began = timezone.now()
+        started_at = timezone.now()
         stopping = NodeEvent.objects.filter(node=node, kind="stopping")
-        _until(stopping.exists, 30, "a change is not acted on")
-        delays.append((stopping.get().at - began).total_seconds())
+        _until(stopping.exists, 30, "no agent acts on a change")
+        delays.append((stopping.get().at - started_at).total_seconds())
     say(f"nodes: from a change until the agent acts: {min(delays):.2f} to {max(delays):.2f} s")
     return delays
 
@@ -148,15 +148,15 @@ def _remove() -> None:
     _until(lambda: not Node.objects.exclude(status="REMOVED").exists(), READY_SECONDS, "the nodes are not removed")
 
 
-def _beat(over: threading.Event) -> None:
-    """Write the heartbeats of all workers, which do not run."""
+def _write_heartbeats(stop: threading.Event) -> None:
+    """Write heartbeats for all workers, none of which runs."""
     from infra_app.models import Node
     from zenith_worker.wire import heartbeat
 
-    while not over.is_set():
+    while not stop.is_set():
         for node in Node.objects.exclude(status="REMOVED").only("id", "name"):
             heartbeat.write(node.worker, slots=1, busy=0, queues=["bench"])
-        over.wait(BEAT_EVERY)
+        stop.wait(HEARTBEAT_EVERY)
 
 
 def _online() -> int:

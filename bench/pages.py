@@ -1,5 +1,5 @@
-"""The pages over a million tasks and 30 days: the server's time, queries and weight of each; in a browser, what it takes to
-show them, and what 200 task updates a second do to those that are open."""
+"""The pages over a million tasks and 30 days: the server's time, queries and bytes for each; in a browser, the cost of the first
+load, and the effect of 200 task updates a second on open pages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench.filling import fill
-from bench.history import remember, sum_up
+from bench.fill_history import compact_rollups, fill_history
+from bench.fill_tasks import fill
 from bench.lab import Lab
 from bench.processes import CpuMeter, Processes, run_quietly
 from bench.report import Figure, Report, below, percentile, progress, say, table
-from bench.screen import look
+from bench.screen import measure_pages
 from bench.visits import Visit, visits
 from bench.web import Web
 
@@ -28,9 +28,9 @@ KILOBYTE = 1000
 
 @dataclass
 class Cost:
-    """What a page takes: milliseconds of each request, and of processor (the web process's and PostgreSQL's) on average.
+    """The cost of a page: milliseconds of each request, and average CPU milliseconds (web process and PostgreSQL).
 
-    Of its addresses the most queries and the most bytes.
+    `queries` and `size` are the maxima over the page's addresses.
     """
 
     milliseconds: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 
 def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple[dict[str, Cost], Report]:
-    """Fill the tables, ask for every page, and look at them in a browser, for so many seconds each, if any."""
+    """Fill the tables, request every page, and, if `seconds` is given, open the pages in a browser for that long each."""
     from django.core.management import call_command
 
     from tests.browser.sample import fill as fill_sample
@@ -68,8 +68,8 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
     stream.client().flushdb()
     fill(url, count)
     assert lab.servers
-    remember(lab.servers.admin_url)
-    sum_up()
+    fill_history(lab.servers.admin_url)
+    compact_rollups()
     sample = fill_sample()
     cookie = _session()
     processes = Processes(lab.logs, {"BENCH_NAME": "pages"})
@@ -80,7 +80,7 @@ def _measure(lab: Lab, count: int, times: int, *, seconds: float = 0.0) -> tuple
             costs[visit.name] = _cost(
                 web, cookie, visit, times, lambda: CpuMeter(processes, {"postgres": lab.pids()["postgres"]})
             )
-        screen = look(web, processes, cookie, sample, seconds) if seconds else Report("")
+        screen = measure_pages(web, processes, cookie, sample, seconds) if seconds else Report("")
     finally:
         processes.stop()
     return costs, screen
@@ -111,7 +111,7 @@ def _cost(web: Web, cookie: str, visit: Visit, times: int, meter: Callable[[], C
 
 
 def _weigh(cookie: str, path: str, headers: Mapping[str, str]) -> tuple[int, int]:
-    """Return a page's queries and bytes, asked for inside this process."""
+    """Return the numbers of queries and bytes of a page, requested in this process."""
     from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
@@ -139,8 +139,8 @@ def _report(count: int, few: Mapping[str, Cost], many: Mapping[str, Cost]) -> Re
         for name, cost in many.items()
     ]  # fmt: skip
     report.notes = [
-        "  Through daphne, milliseconds; `CPU` is what the web process and PostgreSQL work for a request, whatever else the",
-        f"  machine does; `growth` is p50 beside the same with {FEW:,} tasks; KB uncompressed:",
+        "  Through daphne, milliseconds; `CPU` is the CPU time of the web process and PostgreSQL per request, whatever else the",
+        f"  machine does; `growth` is p50 relative to the same page with {FEW:,} tasks; KB uncompressed:",
         *table([("    page", "p50", "p95", "CPU", "growth", "queries", "KB"), *rows]),
     ]
     every = [value for cost in many.values() for value in cost.milliseconds]

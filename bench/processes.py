@@ -1,4 +1,4 @@
-"""The processes of one side of a benchmark: started, paused while another side runs, weighed, ended."""
+"""The processes of one side of a benchmark: start, pause while another side runs, measure, stop."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ STOP_SECONDS = 15.0
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the text is for the terminal."""
+    """The benchmark cannot continue; the message is for the terminal."""
 
 
 class Processes:
-    """Some programs that belong together, by role.
+    """A group of programs, by role.
 
     Arguments:
-        logs: the directory for what they print.
-        environment: what they get besides this process's environment.
+        logs: the directory for their output.
+        environment: their variables in addition to this process's environment.
     """
 
     def __init__(self, logs: Path, environment: dict[str, str]) -> None:
@@ -37,7 +37,7 @@ class Processes:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, role: str, command: Iterable[str | Path], environment: dict[str, str] | None = None) -> None:
-        """Start a program; it ends with this process, whatever ends that."""
+        """Start a program that ends together with this process, however this process ends."""
         log = self.logs / f"{self.environment.get('BENCH_NAME', 'bench')}-{role}.log"
         with log.open("ab") as output:
             self._started[role] = subprocess.Popen(
@@ -51,29 +51,29 @@ class Processes:
             )
 
     def check(self) -> None:
-        """Raise BenchError where one has ended."""
+        """Raise BenchError if a program has exited."""
         for role, process in self._started.items():
             if process.poll() is not None:
-                raise BenchError(f"{role} ended with status {process.returncode}:\n{self._tail(role)}")
+                raise BenchError(f"{role} exited with status {process.returncode}:\n{self._tail(role)}")
 
     def pause(self) -> None:
-        """Freeze them all, so that they cost the others nothing."""
+        """Freeze all programs, so that they use no CPU while another side runs."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume all programs."""
         self._signal(signal.SIGCONT)
 
     def roles(self) -> dict[int, str]:
-        """Return every process by its number, children of the worker apart as its pool."""
-        found = {}
+        """Return the role of every process by pid; the worker's children have the role `pool`."""
+        roles = {}
         for role, process in self._started.items():
-            found[process.pid] = role
-            found |= dict.fromkeys(children_of(process.pid), "pool" if role == "worker" else role)
-        return found
+            roles[process.pid] = role
+            roles |= dict.fromkeys(children_of(process.pid), "pool" if role == "worker" else role)
+        return roles
 
     def stop(self) -> None:
-        """End them all."""
+        """Stop all programs."""
         self.resume()
         for process in self._started.values():
             with suppress(ProcessLookupError):
@@ -82,7 +82,7 @@ class Processes:
         for process in self._started.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-            # Each leads a group of its own.
+            # Each program leads its own process group.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -99,15 +99,15 @@ class Processes:
 
 
 def environment_with(extra: dict[str, str]) -> dict[str, str]:
-    """Return the environment for a program; this process's choice of settings is not its own."""
+    """Return a program's environment, without this process's DJANGO_SETTINGS_MODULE."""
     return {**{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}, **extra}
 
 
 def run_quietly(command: Sequence[str], environment: dict[str, str]) -> str:
-    """Run a program to its end and return what it printed.
+    """Run a program to completion and return its output.
 
     Raises:
-        BenchError: when it fails.
+        BenchError: if it fails.
     """
     done = subprocess.run(command, cwd=REPOSITORY, env=environment_with(environment), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -116,7 +116,7 @@ def run_quietly(command: Sequence[str], environment: dict[str, str]) -> str:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return a process's children and theirs."""
+    """Return a process's descendants."""
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -124,7 +124,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int, *, with_ended: bool = False) -> float:
-    """Return the CPU time of a process; on request with that of its children that have ended."""
+    """Return the CPU time of a process; with `with_ended`, including its children that have exited."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:
@@ -134,18 +134,18 @@ def cpu_seconds(pid: int, *, with_ended: bool = False) -> float:
 
 
 def server_cpu_seconds(pid: int | None) -> float:
-    """Return the CPU time of a server with all its children, those that came and went included."""
+    """Return the CPU time of a server and all its descendants, including those that have exited."""
     if pid is None:
         return 0.0
     return cpu_seconds(pid, with_ended=True) + sum(map(cpu_seconds, children_of(pid)))
 
 
 class CpuMeter:
-    """CPU seconds by role since it was made.
+    """Measures CPU seconds by role since its creation.
 
     Arguments:
-        processes: whose roles to count.
-        servers: process numbers of servers by name.
+        processes: the processes to count.
+        servers: pids of servers by name.
     """
 
     def __init__(self, processes: Processes, servers: dict[str, int | None]) -> None:
@@ -154,7 +154,7 @@ class CpuMeter:
         self._before = self._read()
 
     def read(self) -> dict[str, float]:
-        """Return what was used since."""
+        """Return the CPU seconds used since creation."""
         after = self._read()
         return {role: after[role] - self._before[role] for role in after}
 
@@ -170,17 +170,17 @@ class CpuMeter:
 def wait_until(
     reached: Callable[[], bool], processes: Processes, *, what: str, seconds: float = 120.0, every: float = 0.01
 ) -> None:
-    """Wait for something.
+    """Wait until a condition is reached.
 
     Raises:
-        BenchError: when a process ends meanwhile, or it takes longer than so many seconds.
+        BenchError: if a process exits meanwhile, or the condition is not reached within `seconds`.
     """
     deadline = time.monotonic() + seconds
-    looked = time.monotonic()
+    checked_at = time.monotonic()
     while not reached():
         now = time.monotonic()
-        if now - looked > 1:
-            looked = now
+        if now - checked_at > 1:
+            checked_at = now
             processes.check()
         if now > deadline:
             raise BenchError(f"{what} took longer than {seconds:.0f} s")

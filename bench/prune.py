@@ -1,4 +1,4 @@
-"""Pruning a million finished tasks while somebody dispatches: rows a second, and for how long the dispatcher waits for a lock."""
+"""Prune a million finished tasks during dispatches: rows per second, and how long the dispatcher waits for locks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 import psycopg
 
 from bench import tasks
-from bench.filling import fill
+from bench.fill_tasks import fill
 from bench.lab import Lab
 from bench.report import Figure, Report, below, progress, say
 
 COUNT = 1_000_000
 #: Events of each task; a real one has five.
 EVENTS = 2
-#: Seconds between two dispatches, and for which the dispatcher is watched before the pruning begins.
+#: Seconds between two dispatches, and of measurement before pruning begins.
 DISPATCH_EVERY = 0.1
 ALONE = 10.0
-#: Seconds between two looks at who waits for a lock.
-LOOK_EVERY = 0.01
+#: Seconds between two reads of lock waits.
+READ_LOCKS_EVERY = 0.01
 
 _EVENTS = """
     INSERT INTO tasks_app_taskevent (task_id, status, position, at, worker, message)
@@ -35,8 +35,8 @@ _WAITS = """
 
 
 @dataclass
-class Seen:
-    """What was seen while something went on: seconds of each dispatch, and the longest wait for a lock in seconds."""
+class Measurements:
+    """Measurements of a period: seconds of each dispatch, and the longest wait for a lock in seconds."""
 
     dispatches: list[float] = field(default_factory=list)
     lock_wait: float = 0.0
@@ -47,16 +47,16 @@ def run(*, rounds: int | None, quick: bool) -> Report:
     count = COUNT // 10 if quick else COUNT
     with Lab() as lab:
         lab.load_zenith()
-        progress(f"prune: {count:,} tasks are written")
+        progress(f"prune: writing {count:,} tasks")
         assert lab.servers
         url = lab.servers.addresses.database_url
         fill(url, count, days=60)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_EVENTS, [EVENTS])
             connection.execute("VACUUM ANALYZE")
-        with _watched(url) as before:
+        with _measuring(url) as before:
             time.sleep(ALONE)
-        with _watched(url) as during:
+        with _measuring(url) as during:
             removed, seconds = _prune()
     say(f"prune: {removed:,} tasks in {seconds:.0f} s")
     report = Report(f"prune: {count:,} tasks with their results and {EVENTS} events each")
@@ -75,58 +75,61 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 
 def _prune() -> tuple[int, float]:
-    """Follow the rule for tasks as `manage.py prune` does; return how many went, in how many seconds."""
+    """Prune tasks as `manage.py prune` does; return how many were removed, and the seconds it took."""
     from django.conf import settings
 
     from tasks_app.maintenance import retention
 
     settings.ZENITH_RETENTION_DAYS = 1
     (rule,) = (rule for rule in retention.rules() if rule.name == "tasks")
-    removed, began = 0, time.perf_counter()
+    removed, started_at = 0, time.perf_counter()
     for rows in rule.prune():
         removed += rows
         progress(f"prune: {removed:,} tasks removed")
-    return removed, time.perf_counter() - began
+    return removed, time.perf_counter() - started_at
 
 
 @contextmanager
-def _watched(url: str) -> Iterator[Seen]:
-    """Dispatch and look who waits, in threads, until the block ends."""
-    seen, stop = Seen(), threading.Event()
-    threads = [threading.Thread(target=_dispatch, args=(seen, stop)), threading.Thread(target=_look, args=(url, seen, stop))]
+def _measuring(url: str) -> Iterator[Measurements]:
+    """Dispatch and watch locks in threads until the block ends."""
+    measurements, stop = Measurements(), threading.Event()
+    threads = [
+        threading.Thread(target=_dispatch, args=(measurements, stop)),
+        threading.Thread(target=_watch_locks, args=(url, measurements, stop)),
+    ]
     for thread in threads:
         thread.start()
     try:
-        yield seen
+        yield measurements
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
 
-def _dispatch(seen: Seen, stop: threading.Event) -> None:
+def _dispatch(measurements: Measurements, stop: threading.Event) -> None:
     from django.db import connection
 
     from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 
     while not stop.wait(DISPATCH_EVERY):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         dispatch(Dispatch(task=tasks.NAME), Origin(source="command"))
-        seen.dispatches.append(time.perf_counter() - began)
+        measurements.dispatches.append(time.perf_counter() - started_at)
     connection.close()
 
 
-def _look(url: str, seen: Seen, stop: threading.Event) -> None:
+def _watch_locks(url: str, measurements: Measurements, stop: threading.Event) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        while not stop.wait(LOOK_EVERY):
+        while not stop.wait(READ_LOCKS_EVERY):
             row = connection.execute(_WAITS).fetchone()
             assert row
-            seen.lock_wait = max(seen.lock_wait, row[0])
+            measurements.lock_wait = max(measurements.lock_wait, row[0])
 
 
-def _median(seen: Seen) -> float:
-    return statistics.median(seen.dispatches)
+def _median(measurements: Measurements) -> float:
+    return statistics.median(measurements.dispatches)
 
 
-def _p99(seen: Seen) -> float:
-    return statistics.quantiles(seen.dispatches, n=100)[98]
+def _p99(measurements: Measurements) -> float:
+    return statistics.quantiles(measurements.dispatches, n=100)[98]

@@ -13,7 +13,7 @@ from bench.lab import Lab
 from bench.report import Figure, Report, below, progress, say
 
 OPEN = 100_000
-#: Of these, what workers hold: reserved or running.
+#: Of these, how many workers hold: reserved or running.
 HELD = 20_000
 WORKERS = 100
 ENDED = 500_000
@@ -32,11 +32,11 @@ def run(*, rounds: int | None, quick: bool) -> Report:
         _lose_a_message(lab)
         listing = [_pass(lab, number, total) for number in range(total)]
         full, by_index = _scans(lab)
-    assert by_index > by_index_before, "PostgreSQL counts no scans: the figure would say nothing"
+    assert by_index > by_index_before, "PostgreSQL counts no scans, so this figure would be meaningless"
     report = Report(f"reconcile: {OPEN:,} open tasks")
     report.notes = [
-        f"  {OPEN - HELD:,} wait in a queue, {HELD:,} are held by {WORKERS} workers, {ENDED:,} more have ended. Each pass is the",
-        "  first of its engine, so one that misses a message compares the whole queue, which otherwise happens every 15 s.",
+        f"  {OPEN - HELD:,} wait in a queue, {WORKERS} workers hold {HELD:,}, and {ENDED:,} more have ended. Each pass is the",
+        "  first of its engine, so a pass that misses a message compares the whole queue; otherwise that happens every 15 s.",
     ]
     report.figures = [
         Figure("reconcile: a pass with everything in order", calm, unit="s", target=below(2.0)),
@@ -60,24 +60,24 @@ def _fill(lab: Lab) -> None:
             FROM generate_series(1, %s)""",
             (tasks.NAME, ENDED),
         )
-        _hold(lab, connection)
+        _take_messages(lab, connection)
         connection.execute("VACUUM ANALYZE tasks_app_task")
 
 
-def _hold(lab: Lab, connection: psycopg.Connection[Any]) -> None:
-    """Have workers take messages, as kombu and Zenith's transport note it."""
+def _take_messages(lab: Lab, connection: psycopg.Connection[Any]) -> None:
+    """Write what kombu and Zenith's transport store in Redis when workers take messages."""
     from zenith_worker.wire import keys
     from zenith_worker.wire.keys import TAKEN
 
     client = lab.redis(0)
     bodies = client.rpop("default", HELD)
     assert isinstance(bodies, list)
-    held: dict[str, list[tuple[str, str]]] = {f"w{number}": [] for number in range(WORKERS)}
+    held_messages: dict[str, list[tuple[str, str]]] = {f"w{number}": [] for number in range(WORKERS)}
     with client.pipeline(transaction=False) as pipe:
         for number, body in enumerate(bodies):
             message = json.loads(body)
             tag, owner = str(message["properties"]["delivery_tag"]), f"w{number % WORKERS}"
-            held[owner].append((tag, message["headers"]["id"]))
+            held_messages[owner].append((tag, message["headers"]["id"]))
             pipe.hset(keys.UNACKED, tag, json.dumps([message, "", "default"]))
             pipe.zadd(keys.UNACKED_INDEX, {tag: time.time()})
             pipe.hset(TAKEN, tag, owner)
@@ -85,20 +85,20 @@ def _hold(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     connection.execute(
         """UPDATE tasks_app_task SET status = CASE WHEN number %% 2 = 0 THEN 'STARTED' ELSE 'RECEIVED' END, started_at = now()
         FROM unnest(%s::uuid[]) WITH ORDINALITY AS taken (task, number) WHERE id = task""",
-        ([id_ for pairs in held.values() for _, id_ in pairs],),
+        ([id_ for pairs in held_messages.values() for _, id_ in pairs],),
     )
-    _beat(lab, held)
+    _write_heartbeats(lab, held_messages)
 
 
-def _beat(lab: Lab, held: dict[str, list[tuple[str, str]]]) -> None:
+def _write_heartbeats(lab: Lab, held_messages: dict[str, list[tuple[str, str]]]) -> None:
     from zenith_worker.wire import heartbeat, keys
 
     client = lab.redis(0)
-    for name, pairs in held.items():
+    for name, pairs in held_messages.items():
         heartbeat.write(
             name, slots=16, busy=16, queues=["default"], held=[id_ for _, id_ in pairs], tags=[tag for tag, _ in pairs]
         )
-        # It wrote them as this process's own run; every worker has one of its own, and they last as long as this does.
+        # `write` recorded this process's instance. Give each worker its own, valid for the whole benchmark.
         key = f"zenith:worker:{name}"
         client.set(key, json.dumps({**json.loads(client.get(key) or b""), "instance": name}), px=299_000)
         client.set(keys.ALIVE + name, name)
@@ -114,15 +114,15 @@ def _pass(lab: Lab, number: int, total: int) -> float:
 
     progress(f"reconcile: pass {number + 1} of {total}")
     recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     reconcile(recoverer, searcher)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started_at
     say(f"reconcile: pass {number + 1} of {total}: {seconds:.2f} s")
     return seconds
 
 
 def _scans(lab: Lab) -> tuple[int, int]:
-    """Return how often the tasks' table was read from its beginning to its end, and how often by an index."""
+    """Return the numbers of full scans and of index scans of the tasks' table."""
     from django.db import connection as own
 
     with own.cursor() as cursor:

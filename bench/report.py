@@ -1,4 +1,4 @@
-"""Figures with their targets, and how they are printed."""
+"""Figures with their targets, and how to print them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Target:
     bound: float
     at_least: bool
 
-    def holds(self, value: float) -> bool:
-        """Whether a value keeps it."""
+    def is_met_by(self, value: float) -> bool:
+        """Whether a value meets the target."""
         return value >= self.bound if self.at_least else value < self.bound
 
 
 def at_least(bound: float) -> Target:
-    """A lower bound."""
+    """Return a lower bound."""
     return Target(bound, at_least=True)
 
 
 def below(bound: float) -> Target:
-    """An upper bound."""
+    """Return an upper bound."""
     return Target(bound, at_least=False)
 
 
@@ -38,7 +38,7 @@ class Figure:
 
     Arguments:
         values: one per round; their median is the figure.
-        target: what it should reach; none for a figure that informs.
+        target: the value to reach; None for an informative figure.
     """
 
     name: str
@@ -48,28 +48,28 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The figure."""
+        """The median of all rounds."""
         return statistics.median(self.values)
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """Whether the target is reached, in a word; empty without a target."""
         if self.target is None:
             return ""
-        return "reached" if self.target.holds(self.median) else "MISSED"
+        return "reached" if self.target.is_met_by(self.median) else "MISSED"
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the figure for --json."""
         target = self.target and {"bound": self.target.bound, "at_least": self.target.at_least}
         return {
             "name": self.name, "median": self.median, "low": min(self.values), "high": max(self.values), "unit": self.unit,
-            "target": target, "reached": self.target.holds(self.median) if self.target else None,
+            "target": target, "reached": self.target.is_met_by(self.median) if self.target else None,
         }  # fmt: skip
 
 
 @dataclass
 class Report:
-    """What one benchmark found: figures for the table, and lines that explain them."""
+    """The result of one benchmark: figures for the table, and notes that explain them."""
 
     name: str
     figures: list[Figure] = field(default_factory=list)
@@ -83,7 +83,7 @@ def say(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """Show what is going on: over the same line at a terminal, else not at all."""
+    """Show progress on a single line of a terminal; show nothing elsewhere."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text[:110]}", end="", file=sys.stderr, flush=True)
 
@@ -102,25 +102,25 @@ def print_reports(reports: Sequence[Report]) -> None:
 
 
 def print_json(reports: Sequence[Report]) -> None:
-    """Print everything for a program."""
+    """Print everything as JSON."""
     print(json.dumps({r.name: {"figures": [f.as_json() for f in r.figures], **r.details} for r in reports}, indent=1))
 
 
-def shown(value: float) -> str:
-    """A number with three digits that matter."""
+def format_number(value: float) -> str:
+    """Format a number with about three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below or at which that share of them lies."""
+    """Return the value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: names to the left, numbers to the right."""
+    """Return the lines of a table, with names left-aligned and numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
@@ -131,6 +131,6 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _row(figure: Figure) -> tuple[str, str, str, str, str]:
     target = ""
     if figure.target:
-        target = f"target {'≥' if figure.target.at_least else '<'} {shown(figure.target.bound)}"
-    spread = f"({shown(min(figure.values))}-{shown(max(figure.values))})" if len(figure.values) > 1 else ""
-    return figure.name, f"{shown(figure.median)} {figure.unit}", spread, target, figure.verdict
+        target = f"target {'≥' if figure.target.at_least else '<'} {format_number(figure.target.bound)}"
+    spread = f"({format_number(min(figure.values))}-{format_number(max(figure.values))})" if len(figure.values) > 1 else ""
+    return figure.name, f"{format_number(figure.median)} {figure.unit}", spread, target, figure.verdict

@@ -1,6 +1,7 @@
-"""Results as programs wait for them: how soon `.get()` returns, and how many chords of a hundred parts run in a second.
+"""Waiting for results: how soon `.get()` returns, and how many chords of a hundred parts run per second.
 
-Beside Celery with its Redis backend and Zenith's delivery settings, in turns; the side that waits is stopped by SIGSTOP.
+Compared with Celery with its Redis backend and Zenith's delivery settings. The sides take turns; the idle one is stopped by
+SIGSTOP.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Stock(BareLate):
 
 @dataclass
 class Trial:
-    """One side, the module of its application, and what each round measured."""
+    """One side, the module of its application, and the measurements of each round."""
 
     side: Side
     module: str
@@ -44,7 +45,7 @@ class Trial:
     chords: list[float] = field(default_factory=list)
 
     def run(self, waits: int, chords: int) -> None:
-        """Measure once more."""
+        """Measure one round."""
         self.side.processes.resume()
         try:
             self.side.lab.tidy()
@@ -76,8 +77,8 @@ def run(*, rounds: int | None, quick: bool) -> Report:
                 progress(f"results: round {number + 1} of {total}: {trial.side.name}")
                 trial.run(waits, chords)
             progress("")
-            told = (f"{trial.side.name} {trial.waits[-1]:.1f} ms, {trial.chords[-1]:.2f} chords/s" for trial in trials)
-            say(f"results: round {number + 1} of {total}: {'; '.join(told)}")
+            summary = (f"{trial.side.name} {trial.waits[-1]:.1f} ms, {trial.chords[-1]:.2f} chords/s" for trial in trials)
+            say(f"results: round {number + 1} of {total}: {'; '.join(summary)}")
     return _report(*trials)
 
 
@@ -102,7 +103,7 @@ def _report(zenith: Trial, stock: Trial) -> Report:
         Figure(f"the same, {stock.side.name}", stock.waits, unit="ms"),
         Figure(
             f"chords of 100 a second: Zenith / {stock.side.name}",
-            [mine / theirs for mine, theirs in zip(zenith.chords, stock.chords, strict=True)],
+            [rate / stock_rate for rate, stock_rate in zip(zenith.chords, stock.chords, strict=True)],
             target=at_least(0.8),
         ),
     ]

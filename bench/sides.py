@@ -1,8 +1,8 @@
 """The sides of the throughput benchmark: each runs the same tasks from the same Redis with four pool processes.
 
 1. `stash` puts messages on a list that no worker reads, so that sending is not measured.
-2. `release` renames that list to the worker's queue: from one instant to the next everything is there.
-3. `wait` returns when the last task is over and, where the side stores anything, stored.
+2. `release` renames that list to the worker's queue, so that all messages arrive at the same instant.
+3. `wait` returns once the last task has finished and, if the side stores results, is stored.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STASH = "stash"
 
 @dataclass(frozen=True)
 class Work:
-    """A task to run, and the size of the text it gets."""
+    """A task to run, and the size of its text argument."""
 
     task: str
     text_size: int = 0
 
     @property
     def label(self) -> str:
-        """For people."""
+        """A description for people."""
         return f"{self.task} on {self.text_size // 1024} KB" if self.text_size else "no-op"
 
 
@@ -42,11 +42,11 @@ TEXT = Work("analyze_text", TEXT_SIZE)
 
 
 class Side(ABC):
-    """One worker with what belongs to it.
+    """A worker and the processes that belong to it.
 
     Arguments:
         lab: the servers.
-        number: the Redis database that is this side's alone.
+        number: the Redis database that only this side uses.
     """
 
     name: ClassVar[str]
@@ -61,32 +61,32 @@ class Side(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start the worker and what belongs to it."""
+        """Start the worker and the other processes."""
 
     @abstractmethod
     def send(self, work: Work, count: int) -> None:
         """Put messages on the stash."""
 
     def stored(self) -> bool:
-        """Whether all that was sent is stored; a side that stores nothing is done with its queue."""
+        """Whether all outcomes are stored; always true for a side that stores none."""
         return True
 
     def stash(self, work: Work, count: int) -> None:
-        """Put messages on the stash and wait until all are there."""
+        """Put messages on the stash and wait until it is complete."""
         self.send(work, count)
         wait_until(lambda: self.redis.llen(STASH) >= count, self.processes, what="sending")
 
     def release(self) -> None:
-        """Give them to the worker."""
+        """Move the stash to the worker's queue."""
         self.redis.rename(STASH, self.queue)
 
     def wait(self) -> None:
-        """Wait until everything is done: first by asking Redis, which is cheap, only at the end PostgreSQL."""
+        """Wait until everything is done: poll Redis, which is cheap, and PostgreSQL only at the end."""
         wait_until(self._is_drained, self.processes, what=f"{self.name}: running the tasks", seconds=300)
         wait_until(self.stored, self.processes, what=f"{self.name}: storing the outcomes")
 
     def stop(self) -> None:
-        """End its processes and forget its keys."""
+        """Stop the processes and delete the Redis keys."""
         self.processes.stop()
         self.redis.flushdb()
 
@@ -107,7 +107,7 @@ class Side(ABC):
 
 
 class Bare(Side):
-    """Celery with its defaults, and the result ignored."""
+    """Celery with its defaults and ignored results."""
 
     name = "bare Celery"
 
@@ -116,12 +116,12 @@ class Bare(Side):
         self._start_worker("bench.peers.bare")
 
     def send(self, work: Work, count: int) -> None:
-        """Send in a process of its own."""
+        """Send from a separate process."""
         self._publish("bench.peers.bare", work, count)
 
 
 class BareLate(Bare):
-    """Celery with Zenith's delivery settings: what they cost belongs to them, not to tracking."""
+    """Celery with Zenith's delivery settings, to separate their cost from that of tracking."""
 
     name = "bare Celery, late acks, prefetch 1"
 
@@ -148,7 +148,7 @@ class Zenith(Side):
             self.processes.start(program.name, program.command, program.environment)
 
     def send(self, work: Work, count: int) -> None:
-        """Dispatch, at most so many at once as one dispatch may hold."""
+        """Dispatch in parts of at most MAX_COUNT tasks."""
         from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Origin, dispatch
 
         self._batches, self._expected = [], count
@@ -160,17 +160,17 @@ class Zenith(Side):
             count -= part
 
     def stored(self) -> bool:
-        """Whether every row is SUCCESS; asked only once the stream is empty."""
+        """Whether every row is SUCCESS; queries PostgreSQL only once the stream is empty."""
         from tasks_app.models import Task
         from zenith_worker.wire import stream
 
         if stream.length():
             return False
-        found = Task.objects.filter(batch__in=self._batches, status="SUCCESS").count()
-        return found == self._expected
+        succeeded = Task.objects.filter(batch__in=self._batches, status="SUCCESS").count()
+        return succeeded == self._expected
 
 
-class AsItComes(Side):
+class OutOfTheBox(Side):
     """django-celery-results on PostgreSQL, worker events, Flower connected."""
 
     name = "django-db + events + Flower"
@@ -183,7 +183,7 @@ class AsItComes(Side):
         self._expected = 0
 
     def start(self) -> None:
-        """Make the database, start the worker with events, and Flower."""
+        """Create the database, and start the worker with events and Flower."""
         self.lab.create_database(self.database.rpartition("/")[2])
         run_quietly([sys.executable, "-m", "django", "migrate", "--verbosity", "0"], self.environment)
         self._start_worker("bench.peers.plain", "--task-events")
@@ -192,26 +192,26 @@ class AsItComes(Side):
         self.connection = psycopg.connect(self.database, autocommit=True)
 
     def send(self, work: Work, count: int) -> None:
-        """Send in a process of its own."""
+        """Send from a separate process."""
         self.connection.execute("TRUNCATE django_celery_results_taskresult")
         self._expected = count
         self._publish("bench.peers.plain", work, count)
 
     def stored(self) -> bool:
-        """Whether every result is there."""
+        """Whether every result is stored."""
         query = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
         row = self.connection.execute(query).fetchone()
         return row is not None and row[0] == self._expected
 
     def stop(self) -> None:
-        """End its processes and its connection."""
+        """Stop the processes and close the connection."""
         super().stop()
         if hasattr(self, "connection"):
             self.connection.close()
 
 
-class Tuned(AsItComes):
-    """The same, with the connection to PostgreSQL kept."""
+class Tuned(OutOfTheBox):
+    """The same, with persistent connections to PostgreSQL."""
 
     name = "the same, CELERY_DB_REUSE_MAX set"
     tuned = True

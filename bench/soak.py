@@ -1,4 +1,4 @@
-"""The fault suite's world for minutes on end: a steady load, some damage every few seconds, the same accounting at the end."""
+"""Run the fault suite's world for minutes: steady load, a fault every few seconds, and the same accounting at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.lab import clean_environment
 from bench.report import Figure, Report, below, progress, say
 from tests.faults.harness import World
 
-#: A round is a minute.
+#: Minutes to run; a round is a minute.
 MINUTES = 5
 SETTLE_WITHIN = 180.0
 
@@ -54,7 +54,7 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 
 def _damage_for(world: World, seconds: float) -> Counter[str]:
-    """Keep the load up and do damage until the time is over; return what was done how often."""
+    """Keep up the load and inject faults until the time is over; return how often each fault was injected."""
     ends = time.monotonic() + seconds
     failed: list[BaseException] = []
 
@@ -80,7 +80,7 @@ def _damage_for(world: World, seconds: float) -> Counter[str]:
         thread.join()
     if failed:
         raise failed[0]
-    say(f"soak: {sum(done.values())} damages done; waiting for the last tasks")
+    say(f"soak: {sum(done.values())} faults injected; waiting for the last tasks")
     return done
 
 

@@ -1,4 +1,4 @@
-"""Zenith as a person runs it: `manage.py up`, with everything of its own in a temporary directory."""
+"""Zenith as people run it: `manage.py up` in a temporary directory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bench.lab import Lab
 from bench.processes import Processes, children_of, wait_until
 from zenith_site.embedded.state import addresses
 
-#: The first start makes a cluster and collects static files.
+#: The first start creates a database cluster and collects static files.
 START_SECONDS = 90.0
 
 
 class Stack:
-    """One run of `up` over a lab's directory; a context manager. Entering returns once it is ready.
+    """One run of `manage.py up` in a lab's directory; a context manager that enters once Zenith is ready.
 
     Arguments:
-        lab: the directory, without servers.
-        options: of `up`.
+        lab: a lab without servers of its own.
+        options: options of `manage.py up`.
 
     Attributes:
         ready_after: seconds from the start of the command to its banner.
@@ -36,7 +36,7 @@ class Stack:
         self.port = _free_port()
         self.options = options
         self.ready_after = 0.0
-        # Sessions and tokens are not what is measured here, nor is the limit on triggers.
+        # Authentication and rate limits are not measured here.
         environment = {
             "BENCH_NAME": "stack",
             "ZENITH_API_KEY": self.api_key,
@@ -63,21 +63,21 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """Where its PostgreSQL answers."""
+        """The address of its PostgreSQL."""
         return addresses(self.lab.data).database_url
 
     @property
     def redis_url(self) -> str:
-        """Where its Redis answers."""
+        """The address of its Redis."""
         return addresses(self.lab.data).redis_url
 
     @property
     def pid(self) -> int:
-        """The supervisor's process; all others are its children."""
+        """The pid of the supervisor, the parent of all other processes."""
         return next(iter(self.processes.roles()))
 
     def pids(self) -> list[int]:
-        """All its processes."""
+        """Return the pids of all processes."""
         return [self.pid, *children_of(self.pid)]
 
 

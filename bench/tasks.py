@@ -1,4 +1,4 @@
-"""Tasks that do nothing: what is left of a worker's time is Celery's, and the tracking's."""
+"""Tasks that do nothing, so that a worker's time is spent in Celery and in tracking."""
 
 import time
 from typing import Any
@@ -21,5 +21,5 @@ def stamp() -> float:
 
 @shared_task(name="bench.total")
 def total(results: list[Any]) -> int:
-    """Be the body of a chord: return how many results its header had."""
+    """The body of a chord: return the number of results of its header."""
     return len(results)

@@ -1,9 +1,9 @@
-"""What tracking costs: a worker's throughput with it, beside bare Celery's and beside the tracking that people use today.
+"""The cost of tracking: a worker's throughput compared with bare Celery and with the tracking that people use today.
 
-All sides are up for the whole benchmark, on one Redis and one PostgreSQL, and run in turns, round by round; while one runs the
-others' processes are stopped by SIGSTOP, so an idle side costs nothing. A ratio is formed within a round, and the median of the
-rounds is the figure. A measurement during which other programs kept the machine busy is made again, and of its tries the calmest
-counts: chosen by what happened elsewhere, never by its result.
+All sides are up for the whole benchmark, on one Redis and one PostgreSQL, and take turns round by round; while one runs, the
+others' processes are stopped by SIGSTOP, so an idle side costs nothing. Ratios are formed within a round, and the figure is the
+median of the rounds. A measurement during which other programs kept the machine busy is repeated, and the calmest attempt counts:
+it is chosen by the load elsewhere, never by its result.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ import psutil
 
 from bench.lab import Lab
 from bench.processes import CpuMeter
-from bench.report import Figure, Report, Target, at_least, progress, say, shown, table
-from bench.sides import NOOP, TEXT, AsItComes, Bare, BareLate, Side, Tuned, Work, Zenith
+from bench.report import Figure, Report, Target, at_least, format_number, progress, say, table
+from bench.sides import NOOP, TEXT, Bare, BareLate, OutOfTheBox, Side, Tuned, Work, Zenith
 
 ROUND_SECONDS = 4.0
 ROUNDS = 7
 CALIBRATION = 600
-#: Cores that the rest of the machine may take meanwhile (the benchmark's own looking takes a tenth), and tries to meet that.
+#: Cores that the rest of the machine may use meanwhile (the benchmark itself uses a tenth), and attempts to stay below that.
 CALM = 0.25
-TRIES = 3
+ATTEMPTS = 3
 ROLES = ("worker", "pool", "engine", "flower", "postgres", "redis", "elsewhere")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How long it took, and CPU seconds by role; `elsewhere` is the rest of the machine."""
+class Measurement:
+    """The duration, and CPU seconds by role; `elsewhere` is the rest of the machine."""
 
     seconds: float
     cpu: dict[str, float]
 
     @property
     def cores_elsewhere(self) -> float:
-        """Cores that others kept busy meanwhile."""
+        """Cores that other programs kept busy meanwhile."""
         return self.cpu["elsewhere"] / self.seconds
 
 
 @dataclass
 class Trial:
-    """One side with one kind of work, and what each round measured.
+    """One side with one kind of work, and the measurements of each round.
 
     Attributes:
         rates: tasks per second.
@@ -60,43 +60,43 @@ class Trial:
     cpu: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> None:
-        """Measure once more, in a calm moment if there is one."""
-        tries: list[Measured] = []
-        while len(tries) < TRIES and (not tries or tries[-1].cores_elsewhere > CALM):
-            tries.append(self.measure())
-        calmest = min(tries, key=lambda measured: measured.cores_elsewhere)
+        """Measure one round, in a calm moment if possible."""
+        attempts: list[Measurement] = []
+        while len(attempts) < ATTEMPTS and (not attempts or attempts[-1].cores_elsewhere > CALM):
+            attempts.append(self.measure())
+        calmest = min(attempts, key=lambda measured: measured.cores_elsewhere)
         self.rates.append(self.count / calmest.seconds)
         self.cpu.append({role: value * 1000 / self.count for role, value in calmest.cpu.items()})
 
     def calibrate(self, seconds: float) -> None:
-        """Warm up, and choose how many tasks take so long."""
+        """Warm up, and choose how many tasks take this long."""
         self.measure()
         rate = self.count / self.measure().seconds
         self.count = max(100, 100 * round(rate * seconds / 100))
 
-    def measure(self) -> Measured:
+    def measure(self) -> Measurement:
         """Run the tasks once."""
         self.side.processes.resume()
         try:
             self.side.stash(self.work, self.count)
             self.side.lab.tidy()
-            # What sending has stirred up settles, and timers that stood still catch up.
+            # Let the effects of sending settle, and timers of resumed processes catch up.
             time.sleep(0.3)
             meter, busy, started = CpuMeter(self.side.processes, self.side.lab.pids()), _busy_seconds(), time.perf_counter()
             self.side.release()
             self.side.wait()
             seconds = time.perf_counter() - started
             cpu = meter.read()
-            return Measured(seconds, cpu | {"elsewhere": max(0.0, _busy_seconds() - busy - sum(cpu.values()))})
+            return Measurement(seconds, cpu | {"elsewhere": max(0.0, _busy_seconds() - busy - sum(cpu.values()))})
         finally:
             self.side.processes.pause()
 
     def cpu_per_task(self) -> list[float]:
-        """CPU milliseconds of all the side's processes for one task, by round."""
+        """Return the CPU milliseconds per task of all the side's processes, by round."""
         return [sum(value for role, value in cpu.items() if role != "elsewhere") for cpu in self.cpu]
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the trial for --json."""
         return {
             "side": self.side.name, "task": self.work.label, "count": self.count,
             "rates": self.rates, "cpu_seconds_per_1000": self.cpu,
@@ -119,12 +119,12 @@ def run(*, rounds: int | None, quick: bool) -> Report:
 
 
 def _start(lab: Lab, stack: ExitStack) -> list[Trial]:
-    sides: list[Side] = [Bare(lab, 1), BareLate(lab, 2), Zenith(lab), AsItComes(lab, 3), Tuned(lab, 4)]
+    sides: list[Side] = [Bare(lab, 1), BareLate(lab, 2), Zenith(lab), OutOfTheBox(lab, 3), Tuned(lab, 4)]
     for side in sides:
         progress(f"tracking: starting {side.name}")
         stack.callback(side.stop)
         side.start()
-    # Frozen only now: a side that is still starting would be frozen half way.
+    # Freeze only now: a side that is still starting would be frozen half-started.
     time.sleep(6)
     for side in sides:
         side.processes.check()
@@ -133,7 +133,7 @@ def _start(lab: Lab, stack: ExitStack) -> list[Trial]:
 
 
 def _run_round(trials: Sequence[Trial], number: int, total: int) -> None:
-    """Run each trial once; every round starts with another one, so that none is always first."""
+    """Run each trial once; every round starts with a different one, so that none is always first."""
     start = number % len(trials)
     for index, trial in enumerate([*trials[start:], *trials[:start]]):
         progress(f"tracking: round {number + 1} of {total}, {index + 1} of {len(trials)}: {trial.side.name}, {trial.work.label}")
@@ -154,16 +154,16 @@ def _report(trials: Sequence[Trial]) -> Report:
     def ratio(side: type[Side], peer: type[Side], work: Work, target: Target | None = None) -> None:
         pairs = zip(find[side, work].rates, find[peer, work].rates, strict=True)
         report.figures.append(
-            Figure(f"{work.label}: {side.name} / {peer.name}", [mine / theirs for mine, theirs in pairs], target=target)
+            Figure(f"{work.label}: {side.name} / {peer.name}", [rate / peer_rate for rate, peer_rate in pairs], target=target)
         )
 
     ratio(Zenith, Bare, TEXT, at_least(0.90))
     ratio(Zenith, Bare, NOOP, at_least(0.80))
-    ratio(Zenith, AsItComes, NOOP, at_least(3.0))
+    ratio(Zenith, OutOfTheBox, NOOP, at_least(3.0))
     ratio(Zenith, Tuned, NOOP, at_least(1.4))
     ratio(Zenith, BareLate, TEXT)
     ratio(Zenith, BareLate, NOOP)
-    ratio(AsItComes, Bare, NOOP)
+    ratio(OutOfTheBox, Bare, NOOP)
     ratio(Tuned, Bare, NOOP)
     for work in (TEXT, NOOP):
         pairs = zip(find[Bare, work].cpu_per_task(), find[Zenith, work].cpu_per_task(), strict=True)
@@ -177,7 +177,7 @@ def _report(trials: Sequence[Trial]) -> Report:
 def _cells(trial: Trial) -> tuple[str, ...]:
     used = {role: statistics.median(cpu.get(role, 0.0) for cpu in trial.cpu) for role in ROLES}
     rate = statistics.median(trial.rates)
-    cells = (shown(used[role]) if used[role] else "" for role in ROLES)
+    cells = (format_number(used[role]) if used[role] else "" for role in ROLES)
     return f"  {trial.work.label}: {trial.side.name}", f"{rate:,.0f}", *cells
 
 

@@ -1,4 +1,4 @@
-"""A steady stream of task updates, reported as workers report them."""
+"""A steady stream of task updates, in the form that workers report."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from zenith_worker.wire.events import Event
 
 EACH_SECOND = 200
-#: Entries a second, each with the updates of so much time.
+#: Stream entries per second; each holds the updates of that period.
 ENTRIES = 20
-#: How long a task runs, in entries: half a second.
+#: How long a task runs, in entries (half a second).
 LENGTH = 10
 
 
 class Updates:
-    """Tasks that start and end all the time, reported by a thread; a context manager.
+    """Reports tasks that start and end continuously, from a thread; a context manager.
 
     Arguments:
-        watched: a task that moves as well: each second another of its attempts fails and the next one starts.
+        watched: a task that is updated too: each second one of its attempts fails and the next one starts.
 
     Attributes:
-        sent: how many updates there were so far.
+        sent: the number of updates so far.
     """
 
     def __init__(self, watched: str) -> None:
@@ -55,7 +55,7 @@ class Updates:
             due, number = due + 1 / ENTRIES, number + 1
 
     def _others(self) -> Iterator[Event]:
-        """Half of an entry's updates are tasks that start, half are those that started before and end."""
+        """Yield an entry's updates: half are tasks that start, half are tasks that started before and end."""
         from zenith_worker.wire.events import Event
         from zenith_worker.wire.ids import new_id
         from zenith_worker.wire.states import Status

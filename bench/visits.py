@@ -1,4 +1,4 @@
-"""The addresses that the pages' benchmark asks for: every page of the browser tests, and what a full database adds to them."""
+"""The addresses that the benchmark of pages requests: every page of the browser tests, and more for a full database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.lists import FILTERS, cursors_of
 if TYPE_CHECKING:
     from tests.browser.sample import Sample
 
-#: What htmx and live updates send: the answer is the page's fragments alone.
+#: The header of htmx and live updates, which request only a page's fragments.
 FRAGMENT = {"HX-Request": "true"}
 
 
@@ -20,7 +20,7 @@ class Visit:
     """A page, at one or more addresses.
 
     Arguments:
-        fragments: whether an open page asks, which gets only what changes.
+        fragments: whether to request only the fragments, as an open page does.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Visit:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What its requests carry."""
+        """The headers of its requests."""
         return FRAGMENT if self.fragments else {}
 
 
 def visits(sample: Sample, count: int) -> list[Visit]:
-    """Return all of them, for a database with so many tasks."""
+    """Return all visits for a database with `count` tasks."""
     pages = own_pages(sample)
     live = [
         Visit(f"{visit.name}, read again", visit.paths, fragments=True)
@@ -45,28 +45,28 @@ def visits(sample: Sample, count: int) -> list[Visit]:
 
 
 def own_pages(sample: Sample) -> list[Visit]:
-    """Return the pages of tests/browser/registry.py that are Zenith's: the building blocks are the tests' own."""
+    """Return the pages of tests/browser/registry.py that belong to Zenith, without the tests' own gallery."""
     from django.urls import Resolver404, resolve
 
     from tests.browser.registry import PAGES
 
-    found = []
+    pages = []
     for case in PAGES:
         path = case.path(sample)
         try:
             resolve(path.partition("?")[0])
         except Resolver404:
             continue
-        found.append(Visit(case.name, (path,)))
-    return found
+        pages.append(Visit(case.name, (path,)))
+    return pages
 
 
 def _lists(count: int) -> list[Visit]:
-    """The list of tasks by each of the filters of lists.py, from the newest task, from the middle and near the end."""
+    """Return the task list with each filter of lists.py, from the newest task, from the middle and near the end."""
     cursors = cursors_of(count).values()
     return [
-        Visit(f"tasks by {name}", tuple(f"/tasks/?{urlencode({**chosen, 'cursor': cursor})}" for cursor in cursors))
-        for name, chosen in FILTERS.items()
+        Visit(f"tasks by {name}", tuple(f"/tasks/?{urlencode({**parameters, 'cursor': cursor})}" for cursor in cursors))
+        for name, parameters in FILTERS.items()
     ]
 
 
@@ -88,19 +88,24 @@ def _events() -> list[Visit]:
     from tasks_app.queries.feed import newest_id
 
     before = newest_id() // 2
-    chosen: tuple[dict[str, str], ...] = (
+    filters: tuple[dict[str, str], ...] = (
         {}, {"status": "FAILURE"}, {"task": "report.daily"}, {"queue": "slow"}, {"worker": "worker-3@host"}, {"task": "none"},
     )  # fmt: skip
     return [
-        Visit("events by a filter", tuple(f"/events/?{urlencode(words)}" for words in chosen)),
-        Visit("events from the middle", tuple(f"/events/?{urlencode({**words, 'before': before})}" for words in chosen)),
+        Visit("events by a filter", tuple(f"/events/?{urlencode(parameters)}" for parameters in filters)),
+        Visit(
+            "events from the middle", tuple(f"/events/?{urlencode({**parameters, 'before': before})}" for parameters in filters)
+        ),
     ]
 
 
 def _windows() -> list[Visit]:
     windows = ("15m", "1h", "6h", "24h", "7d", "30d")
-    which: tuple[dict[str, str], ...] = ({}, {"task": "report.daily"}, {"queue": "slow"})
+    filters: tuple[dict[str, str], ...] = ({}, {"task": "report.daily"}, {"queue": "slow"})
     return [
-        Visit(f"analytics of {window}", tuple(f"/analytics/?{urlencode({'window': window, **words})}" for words in which))
+        Visit(
+            f"analytics of {window}",
+            tuple(f"/analytics/?{urlencode({'window': window, **parameters})}" for parameters in filters),
+        )
         for window in windows
     ]

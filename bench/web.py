@@ -1,4 +1,4 @@
-"""A web process, and a kept connection to it."""
+"""A web process, and a persistent connection to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.processes import BenchError, Processes, wait_until
 
 
 class Web:
-    """A daphne of Zenith's.
+    """A daphne process that serves Zenith.
 
     Arguments:
-        processes: to which it is added, as `web`.
-        headers: what every request carries.
+        processes: where to add it, as `web`.
+        headers: the headers of every request.
     """
 
     def __init__(self, processes: Processes, headers: Mapping[str, str]) -> None:
@@ -32,14 +32,14 @@ class Web:
 
     @property
     def url(self) -> str:
-        """Where it answers, without a slash at the end."""
+        """Its address, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> float:
-        """Return the milliseconds of a request.
+        """Send a request, and return its duration in milliseconds.
 
         Raises:
-            BenchError: when it is answered by anything but 200.
+            BenchError: if the status is not 200.
         """
         started = time.perf_counter()
         self._connection.request(method, path, body, {**self._headers, **(headers or {})})

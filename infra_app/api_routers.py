@@ -1,4 +1,4 @@
-"""The nodes' part of the JSON API."""
+"""Register the API routers of nodes, groups and hosts."""
 
 from infra_app.api import groups, hosts, nodes, original
 from zenith_site.common.api_routers import register

@@ -11,7 +11,7 @@ class InfraConfig(AppConfig):
     verbose_name = "Infrastructure"
 
     def ready(self) -> None:
-        """Tell the pages of tasks and workers where workers run."""
+        """Register the lookup of nodes for the pages of tasks and workers."""
         from infra_app import for_workers
         from tasks_app import worker_nodes
 

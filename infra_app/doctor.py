@@ -1,4 +1,4 @@
-"""Docker hosts: whether their agents live and reach their engines."""
+"""Checks of Docker hosts: whether their agents are online and reach their engines."""
 
 from collections.abc import Iterator
 
@@ -12,32 +12,36 @@ from zenith_site.doctor.registry import POSTGRESQL, Finding, check, error, warni
 
 @check("Docker hosts", POSTGRESQL)
 def hosts() -> Iterator[Finding]:
-    """Each known host's agent lives and reaches its engine."""
+    """Each host's agent is online and reaches its engine."""
     for host in Host.objects.all():
         if not host.agent_online:
             yield warning(
-                f"The agent of Docker host {host.name} gives no sign of life", "manage.py run_agent there; or forget the host"
+                f"The agent of Docker host {host.name} is offline", "run `manage.py run_agent` for that host, or forget the host"
             )
         elif host.engine_error:
-            yield error(f"The agent of {host.name} cannot reach its engine: {host.engine_error}", "systemctl status docker there")
+            yield error(
+                f"The agent of {host.name} cannot reach its engine: {host.engine_error}",
+                "check it there: `systemctl status docker`",
+            )
 
 
 @check("images of nodes")
 def images() -> Iterator[Finding]:
-    """Each pattern of images that nodes may run can match one."""
+    """Each pattern in ZENITH_ALLOWED_IMAGES can match an image."""
     for pattern in settings.ZENITH_ALLOWED_IMAGES:
         if not is_pattern(pattern):
             yield error(
-                f"ZENITH_ALLOWED_IMAGES names {pattern!r}, which is no image and no pattern of images",
-                "write it as registry.example.com/zenith/*:1.4; docs/nodes.md has the rules",
+                f"ZENITH_ALLOWED_IMAGES contains {pattern!r}, which is neither an image nor a pattern of images",
+                "write it like registry.example.com/zenith/*:1.4; docs/nodes.md has the rules",
             )
 
 
 @check("Variables of nodes", POSTGRESQL)
 def variables() -> Iterator[Finding]:
-    """Each group's nodes are given all variables that are stored with it."""
+    """Each group's nodes get all variables that are stored with the group."""
     for group in NodeGroup.objects.filter(removed_at=None).order_by("name"):
         for reason in left_out(group):
             yield warning(
-                f"Not given to the nodes of {group.name}: {reason}", "ZENITH_NODE_ENVIRONMENT, or take it out of the group"
+                f"Not passed to the nodes of {group.name}: {reason}",
+                "allow it in ZENITH_NODE_ENVIRONMENT, or remove it from the group",
             )

@@ -1,4 +1,4 @@
-"""What the engine does for nodes."""
+"""Register the engine's loops for nodes."""
 
 from infra_app import autoscaler, upkeep
 from zenith_site.common import engine

@@ -1,4 +1,4 @@
-"""What can go wrong with hosts and nodes, as types."""
+"""The errors of hosts and nodes."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -7,11 +7,11 @@ from zenith_site.common.errors import RETRY_AFTER, ZenithError
 
 
 class InfraError(ZenithError):
-    """The base of every error that the infrastructure raises on purpose."""
+    """Base class of every error that infra_app raises on purpose."""
 
 
 class NoHostOnlineError(InfraError):
-    """No Docker host is online, so there is nothing to deploy to and nothing to look at."""
+    """No Docker host is online, so nothing can be deployed or inspected."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = RETRY_AFTER
@@ -21,34 +21,34 @@ class NoHostOnlineError(InfraError):
 
     @property
     def detail(self) -> str:
-        """What a program is told: also that it may ask again."""
+        """The message for API clients, which says that a retry is safe."""
         return f"{self} Nothing was changed."
 
 
 class UnknownGroupError(InfraError):
-    """There is no group of nodes with this id, or it was removed."""
+    """No node group has this id, or it was removed."""
 
     status = HTTPStatus.NOT_FOUND
 
     def __init__(self, group_id: UUID | str) -> None:
-        super().__init__(f"There is no group of nodes {str(group_id)[:100]!r}.")
+        super().__init__(f"There is no node group {str(group_id)[:100]!r}.")
 
 
 class EngineError(InfraError):
-    """A Docker engine did not do what it was asked to; the text is its own reason, for people."""
+    """A Docker Engine could not carry out a request; the message is its own reason, for people."""
 
 
 class EngineUnreachableError(EngineError):
-    """The engine does not answer, or not in time."""
+    """The engine does not answer, or does not answer in time."""
 
 
 class EngineRefusedError(EngineError):
-    """The engine answered that it will not."""
+    """The engine refused the request."""
 
 
 class NotThereError(EngineRefusedError):
-    """The engine knows no such container, image, volume, network or service."""
+    """The engine has no such container, image, volume, network or service."""
 
 
 class NameTakenError(EngineRefusedError):
-    """The engine has something of this name already, or is just doing what was asked."""
+    """The name is in use on the engine, or the same operation is already in progress."""

@@ -1,4 +1,4 @@
-"""The nodes that workers run in, for the pages of tasks and workers (tasks_app/worker_nodes.py)."""
+"""The nodes that workers run on, for the pages of tasks and workers (tasks_app/worker_nodes.py)."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,7 +13,7 @@ _DEATHS: Final = (DIED, OUT_OF_MEMORY)
 
 
 def of_workers(names: Iterable[str]) -> dict[str, NodeSeen]:
-    """Return the nodes of these workers by the worker's name; two queries if any may be a node's."""
+    """Return the nodes of these workers by worker name; two queries if any worker may belong to a node."""
     by_id = {id_: name for name in names if (id_ := _node_id(name))}
     if not by_id:
         return {}
@@ -23,7 +23,7 @@ def of_workers(names: Iterable[str]) -> dict[str, NodeSeen]:
 
 
 def _node_id(worker: str) -> UUID | None:
-    """Return the id that the name of a node's worker carries."""
+    """Return the node's id from a worker's name; None if it carries none."""
     try:
         return UUID(worker.rpartition("@")[2])
     except ValueError:
@@ -31,7 +31,7 @@ def _node_id(worker: str) -> UUID | None:
 
 
 def _deaths(nodes: Iterable[Node]) -> dict[UUID, NodeEvent]:
-    """Return the newest event of each node that tells of a container which ended by itself."""
+    """Return the newest event of each node that reports a container which exited on its own."""
     ends = NodeEvent.objects.filter(node__in=nodes, kind__in=_DEATHS).order_by("node_id", "-id").distinct("node_id")
     return {event.node_id: event for event in ends}
 

@@ -1,4 +1,4 @@
-"""What people say of hosts: whether they take new nodes, where they are, and their labels. The rest of a host is its agent's."""
+"""What people set on hosts: cordon, region and labels. A host's agent writes everything else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from zenith_site.common.live_updates import refresh_pages
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostChanges:
-    """What to change of a host; None leaves it as it is."""
+    """What to change on a host; None leaves a value unchanged."""
 
     cordoned: bool | None = None
     region: str | None = None
@@ -23,19 +23,19 @@ class HostChanges:
 
 
 def change(host: Host, changes: HostChanges) -> None:
-    """Change a host; where nodes run already does not change. Raises InvalidInputError."""
+    """Change a host. Nodes that already run stay where they are. Raises InvalidInputError."""
     problems = [*region_problems(changes.region or ""), *label_problems(changes.labels or {}, "/labels")]
     if problems:
         raise InvalidInputError(*problems)
     values = {"cordoned": changes.cordoned, "region": changes.region, "labels": changes.labels}
-    wanted = {name: value for name, value in values.items() if value is not None}
-    if wanted:
-        Host.objects.filter(pk=host.pk).update(**wanted)
+    changed_values = {name: value for name, value in values.items() if value is not None}
+    if changed_values:
+        Host.objects.filter(pk=host.pk).update(**changed_values)
         host.refresh_from_db()
         transaction.on_commit(lambda: refresh_pages("nodes"))
 
 
 def with_counts() -> QuerySet[Host]:
     """Return the hosts by name, each with `node_count`, the nodes on it that are not removed."""
-    there = Count("nodes", filter=~Q(nodes__status=NodeStatus.REMOVED))
-    return Host.objects.annotate(node_count=there).order_by("name")
+    node_count = Count("nodes", filter=~Q(nodes__status=NodeStatus.REMOVED))
+    return Host.objects.annotate(node_count=node_count).order_by("name")

@@ -1,15 +1,15 @@
-"""Names of images, read as Docker reads them, and patterns of those that a node may run.
+"""Parse image names as Docker does, and match them against the patterns of images that a node may run.
 
-A reference is `registry/path:tag@digest` (https://pkg.go.dev/github.com/distribution/reference). What is left out is docker.io,
+A reference is `registry/path:tag@digest` (https://pkg.go.dev/github.com/distribution/reference). The defaults are docker.io,
 `library/` before a single word, and the tag `latest`. The first part is a registry only if it has a dot, a colon or upper case,
 or is `localhost`: `zenith/x` is a path at docker.io, `zenith.example/x` is not.
 
-A pattern is read in the same way, so what it says of a path can never match a registry:
+A pattern is parsed in the same way, so a wildcard in its path can never match a registry:
 
 - `*` is any text within one part of the path, `**` also across parts, `?` one character.
-- In a registry `*` stays within one label: `*.example.com` is `eu.example.com`, not `a.b.example.com`.
+- In a registry `*` stays within one label: `*.example.com` matches `eu.example.com`, not `a.b.example.com`.
 - Without a tag it means `latest`, as with Docker; but one that ends in `*` means every tag and every digest.
-- Where an image names a digest, Docker looks at no tag, and so does this: it takes a pattern with that digest, or with every tag.
+- If an image names a digest, the tag is ignored, as Docker does: only a pattern with that digest or with every tag matches.
 """
 
 import re
@@ -35,10 +35,10 @@ class Reference:
     """An image, or a pattern of images.
 
     Attributes:
-        registry: host and port, in small letters.
-        path: with `library/` where Docker adds it.
-        tag: empty where only a digest is given.
-        digest: empty where none is given.
+        registry: host and port, in lower case.
+        path: with `library/` if Docker adds it.
+        tag: empty if only a digest is given.
+        digest: empty if none is given.
     """
 
     registry: str
@@ -48,7 +48,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Return the parts of a reference or a pattern, with what Docker adds."""
+    """Return the parts of a reference or a pattern, with Docker's defaults filled in."""
     name, _, digest = text.partition("@")
     head, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
@@ -68,8 +68,8 @@ def is_pattern(text: str) -> bool:
 
 def allows(patterns: Iterable[str], image: str) -> bool:
     """Whether one of these patterns matches an image."""
-    asked = parse(image)
-    return any(_matches(parse(pattern), asked) for pattern in patterns if is_pattern(pattern))
+    reference = parse(image)
+    return any(_matches(parse(pattern), reference) for pattern in patterns if is_pattern(pattern))
 
 
 def _matches(pattern: Reference, image: Reference) -> bool:

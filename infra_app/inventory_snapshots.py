@@ -1,4 +1,4 @@
-"""What the Docker hosts hold, from the snapshots that their agents write. It only reads."""
+"""Read the inventory of the Docker hosts from the snapshots that their agents write."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _SHORT_ID = 12
 
 
 @dataclass
-class Thing:
-    """A container, image, volume or network. `size` is in bytes, None where Docker does not tell."""
+class InventoryItem:
+    """A container, image, volume or network. `size` is in bytes; None if Docker does not report it."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Thing:
 
 @dataclass
 class Container:
-    """A container and where it is reached; `uptime` is in seconds."""
+    """A container and its addresses; `uptime` is in seconds."""
 
     id: str
     name: str
@@ -41,39 +41,39 @@ class Container:
 
 
 def snapshots() -> list[HostSnapshot]:
-    """Return what every host was last seen to hold, with the host, by its name; one query."""
+    """Return the latest snapshot of every host, with the host, ordered by name; one query."""
     return list(HostSnapshot.objects.select_related("host").order_by("host__name"))
 
 
 def snapshots_online() -> list[HostSnapshot]:
-    """Return those of the hosts that are online. Raises NoHostOnlineError where none is."""
-    found = [snapshot for snapshot in snapshots() if snapshot.host.online]
-    if not found:
+    """Return the snapshots of the hosts that are online. Raises NoHostOnlineError if none is."""
+    online = [snapshot for snapshot in snapshots() if snapshot.host.online]
+    if not online:
         raise NoHostOnlineError
-    return found
+    return online
 
 
-def things(held: Iterable[HostSnapshot]) -> Iterator[Thing]:
-    """Yield all that the hosts hold, by host and kind."""
-    for snapshot in held:
+def inventory_items(host_snapshots: Iterable[HostSnapshot]) -> Iterator[InventoryItem]:
+    """Yield everything in the snapshots, by host and kind."""
+    for snapshot in host_snapshots:
         host = snapshot.host.name
         for container in snapshot.containers:
-            yield Thing(container["id"], container["name"], "container", container["status"], container["size"], host)
+            yield InventoryItem(container["id"], container["name"], "container", container["status"], container["size"], host)
         for image in snapshot.images:
-            yield Thing(
+            yield InventoryItem(
                 image["id"], image_name(image), "image", _use(image["dangling"], image["containers"]), image["size"], host
             )
         for volume in snapshot.volumes:
-            yield Thing(
+            yield InventoryItem(
                 volume["name"], volume["name"], "volume", _use(volume["dangling"], volume["used_by"]), volume["size"], host
             )
         for network in snapshot.networks:
-            yield Thing(network["id"], network["name"], "network", network["driver"], None, host)
+            yield InventoryItem(network["id"], network["name"], "network", network["driver"], None, host)
 
 
-def containers(held: Iterable[HostSnapshot]) -> Iterator[Container]:
-    """Yield the containers of the hosts with their addresses, by host."""
-    for snapshot in held:
+def containers(host_snapshots: Iterable[HostSnapshot]) -> Iterator[Container]:
+    """Yield the containers in the snapshots with their addresses, by host."""
+    for snapshot in host_snapshots:
         for container in snapshot.containers:
             addresses = [network["ip"] for network in container["networks"] if network["ip"]]
             yield Container(
@@ -83,14 +83,14 @@ def containers(held: Iterable[HostSnapshot]) -> Iterator[Container]:
 
 
 def uptime(container: ContainerSeen) -> float | None:
-    """Return for how many seconds a container has run; None where it does not."""
+    """Return how many seconds a container has been running; None if it is not running."""
     if container["status"] != "running" or not container["started_at"]:
         return None
     return max(0.0, (timezone.now() - datetime.fromisoformat(container["started_at"])).total_seconds())
 
 
 def image_name(image: ImageSeen) -> str:
-    """Return an image's first tag, or a part of its id where it has none."""
+    """Return an image's first tag, or a short id if it has none."""
     return image["tags"][0] if image["tags"] else image["id"].removeprefix("sha256:")[:_SHORT_ID]
 
 

@@ -1,4 +1,4 @@
-"""A node's log for whoever reads it: the lines that come while somebody watches, or the kept end of a container that is gone."""
+"""Read a node's log: live lines while someone watches, or the stored last lines of a container that has exited."""
 
 import re
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from infra_app.states import NodeStatus
 from zenith_site.common.masking import mask_text
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT")
-#: Its container writes nothing more.
+#: The container writes nothing more.
 ENDED = frozenset({NodeStatus.STOPPED, NodeStatus.REMOVED, NodeStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Some of a node's lines, the oldest first and without secrets.
+    """Some of a node's lines, oldest first, with secrets masked.
 
     Attributes:
-        after: the id after which to read on.
-        kept: these are the last lines of a container that has ended.
+        after: the id after which to continue reading.
+        kept: whether these are the stored last lines of a container that has exited.
     """
 
     entries: list[Entry]
@@ -30,20 +30,20 @@ class Lines:
 
 
 def read(node: Node, after: str = "", limit: int = 1000) -> Lines:
-    """Return the lines after an id, or the newest; whoever reads is followed for a while (see log_stream).
+    """Return the lines after an id, or the newest, and declare that someone is reading (see log_stream).
 
-    Raises ValueError where `after` is no id, and redis.RedisError.
+    Raises ValueError if `after` is not an id, and redis.RedisError.
     """
     if node.status not in ENDED:
         log_stream.watch(node.id)
     entries = log_stream.read(node.id, after, limit)
     if not entries and not after and node.log_tail:
         return Lines([_kept(line) for line in node.log_tail.splitlines()[-limit:]], "", kept=True)
-    shown = [Entry(entry.at, entry.stream, mask_text(entry.text), entry.id) for entry in entries]
-    return Lines(shown, entries[-1].id if entries else after, kept=False)
+    masked = [Entry(entry.at, entry.stream, mask_text(entry.text), entry.id) for entry in entries]
+    return Lines(masked, entries[-1].id if entries else after, kept=False)
 
 
 def _kept(line: str) -> Entry:
-    """Return a line as the agent kept it: its time, a space, and the text."""
+    """Parse a stored line: its time, a space, and the text."""
     at, _, text = line.partition(" ")
     return Entry(at, "", mask_text(text), "") if _TIME.match(at) else Entry("", "", mask_text(line), "")

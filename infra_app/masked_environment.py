@@ -1,4 +1,4 @@
-"""What may be shown of a group: everything but its secrets."""
+"""A group's environment as it may be shown: with secrets masked."""
 
 from infra_app.models import NodeGroup
 from infra_app.variables import why_refused
@@ -6,11 +6,11 @@ from zenith_site.common.masking import mask
 
 
 def environment_of(group: NodeGroup) -> dict[str, str]:
-    """Return its environment with what is secret hidden: by its name, or because a URL has a password in it."""
-    shown: dict[str, str] = mask(group.environment)
-    return shown
+    """Return a group's environment with secrets masked: by their names, and passwords in URLs."""
+    masked: dict[str, str] = mask(group.environment)
+    return masked
 
 
 def left_out(group: NodeGroup) -> list[str]:
-    """Say of each variable that is stored with a group and that its nodes are not given, why."""
+    """Return the reasons why variables that are stored with a group are not passed to its nodes."""
     return [reason for name in sorted({*group.environment, *group.secrets}) if (reason := why_refused(name))]

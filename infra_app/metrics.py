@@ -1,4 +1,4 @@
-"""Docker hosts and the worker nodes on them."""
+"""Metrics of Docker hosts and worker nodes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from zenith_site.metrics.sources import register
 
 
 def nodes() -> Iterator[Metric]:
-    """Yield how many there are, by how they are. Two queries. Raises django.db.Error."""
+    """Yield the numbers of hosts by state and of nodes by status. Two queries. Raises django.db.Error."""
     hosts = Counter("online" if host.online else "unreachable" for host in Host.objects.only("seen_at", "engine_error"))
     family = GaugeMetricFamily("zenith_hosts", "Docker hosts, by whether agent and engine answer.", labels=("state",))
     for state in ("online", "unreachable"):
         family.add_metric((state,), hosts[state])
     yield family
-    there = Node.objects.exclude(status=NodeStatus.REMOVED).select_related("host")
-    counts = Counter(node.shown_status for node in there)
+    nodes_present = Node.objects.exclude(status=NodeStatus.REMOVED).select_related("host")
+    counts = Counter(node.shown_status for node in nodes_present)
     family = GaugeMetricFamily("zenith_nodes", "Worker nodes, by status.", labels=("status",))
     for status in NodeStatus:
         if status is not NodeStatus.REMOVED:

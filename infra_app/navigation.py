@@ -1,4 +1,4 @@
-"""The pages of nodes and of what Docker hosts hold."""
+"""Register the navigation entries of nodes, inventory and network."""
 
 from zenith_site.common.navigation import Entry, Section, register
 

@@ -1,13 +1,13 @@
-"""What is wanted of nodes: the one module that writes it. Pages, API and commands call it; agents make it so.
+"""Write the desired state of nodes. Pages, API and commands call this module, its only writer; agents act on what it writes.
 
-1. `deploy` writes a group and its nodes, and gives each a host where one has room.
-2. `act` changes what is wanted of some nodes: ACTIONS in states.py says what can be done with a node that is wanted so.
-3. `scale` makes a group larger, or smaller: then the idlest of its nodes are drained, and removed once they are.
-4. `change` changes what the nodes of a group run, and has their containers replaced.
-5. `remove_group` ends a group and all its nodes.
+1. `deploy` creates a group and its nodes, and places each node on a host if one has room.
+2. `act` changes the desired state of some nodes: ACTIONS in states.py says which actions each state allows.
+3. `scale` changes a group's size. To shrink it, the idlest nodes are drained and removed once drained.
+4. `change` changes what the nodes of a group run, and replaces their containers.
+5. `remove_group` removes a group and all its nodes.
 
-Every change is one transaction: the group's row is locked first (so changes of one group take turns), a node changes by a
-conditional UPDATE whose count says whether it did, and an event says who wanted it. Open pages hear of it after the commit.
+Every change is one transaction: the group's row is locked first, so changes of one group take turns; a node changes by a
+conditional UPDATE whose row count says whether it did; an event records who requested it. Open pages refresh after the commit.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,28 +25,28 @@ from infra_app.errors import NoHostOnlineError, UnknownGroupError
 from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.states import ACTIONS, Desired, NodeStatus
-from infra_app.validation import Deployment, check, check_replicas
+from infra_app.validation import Deployment, check_deployment, check_replicas
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.live_updates import refresh_pages
 from zenith_worker.wire.ids import new_id
 
-#: Where a node is once nothing more is wanted of it than this, as long as no agent has it.
+#: The status of a node without a host, by its desired state: there is no agent to write it.
 _WITHOUT_HOST: Final = {
     Desired.RUNNING: NodeStatus.PENDING,
     Desired.DRAINED: NodeStatus.STOPPED,
     Desired.STOPPED: NodeStatus.STOPPED,
     Desired.REMOVED: NodeStatus.REMOVED,
 }
-#: What each action wants of a node; a restart keeps it, and has the container replaced.
-_WANTS: Final = {
+#: The desired state after each action; a restart keeps the state and replaces the container.
+_DESIRED_AFTER: Final = {
     "drain": Desired.DRAINED, "stop": Desired.STOPPED, "start": Desired.RUNNING, "restart": None, "remove": Desired.REMOVED,
 }  # fmt: skip
-VERBS: Final = tuple(_WANTS)
+VERBS: Final = tuple(_DESIRED_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A node that was left as it is, and why."""
+    """A node that was not changed, and why."""
 
     node: Node
     reason: str
@@ -54,7 +54,7 @@ class Refused:
 
 @dataclass(slots=True)
 class NodeChanges:
-    """What came of an action: the nodes as they are wanted now, and those that were left alone."""
+    """The result of an action: the changed nodes, and those that were refused."""
 
     done: list[Node] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -70,31 +70,31 @@ class Scaled:
     leaving: list[Node]
 
 
-def deploy(asked: Deployment, by: str) -> NodeGroup:
-    """Write a group and its nodes; those that no host has room for wait.
+def deploy(deployment: Deployment, by: str) -> NodeGroup:
+    """Create a group and its nodes; nodes that fit on no host wait.
 
-    Raises InvalidInputError, StateConflictError where the name is taken, and NoHostOnlineError.
+    Raises InvalidInputError, StateConflictError if the name is taken, and NoHostOnlineError.
     """
-    asked, host = _deployable(asked)
+    deployment, host = _deployable(deployment)
     with transaction.atomic():
-        group = _new_group(asked, host, by)
+        group = _new_group(deployment, host, by)
         if group.kind == GroupKind.CONTAINERS:
-            _add(group, asked.replicas, f"deployed by {by}")
-        _tell()
+            _add_nodes(group, deployment.replicas, f"deployed by {by}")
+        _refresh_pages()
     return group
 
 
-def try_deploy(asked: Deployment) -> None:
-    """Raise what `deploy` would, but for a name that is taken; write nothing."""
-    _deployable(asked)
+def check_deployable(deployment: Deployment) -> None:
+    """Raise what `deploy` would raise, except for a taken name; write nothing."""
+    _deployable(deployment)
 
 
 def act(verb: str, node_ids: Iterable[UUID], by: str) -> NodeChanges:
-    """Do one thing with some nodes, in one transaction; what cannot be done with a node leaves it as it is.
+    """Apply an action to some nodes in one transaction; a node that does not allow it is not changed.
 
     Args:
         verb: one of VERBS.
-        by: who wants it, for people to read.
+        by: who requested it, for people to read.
     """
     outcome = NodeChanges()
     with transaction.atomic():
@@ -102,30 +102,30 @@ def act(verb: str, node_ids: Iterable[UUID], by: str) -> NodeChanges:
         for node in nodes:
             if reason := _refusal(verb, node):
                 outcome.refused.append(Refused(node, reason))
-            elif _change(node, verb, f"{verb} wanted by {by}"):
+            elif _apply_verb(node, verb, f"{verb} requested by {by}"):
                 outcome.done.append(node)
-        _recount({node.group_id for node in outcome.done}, ended=verb == "remove")
+        _recount({node.group_id for node in outcome.done}, close_empty=verb == "remove")
         scheduler.place_waiting()
         if outcome.done:
-            _tell()
+            _refresh_pages()
     return outcome
 
 
 def scale(group_id: UUID, replicas: int, by: str) -> Scaled:
-    """Have a group run so many nodes. Raises UnknownGroupError, InvalidInputError or redis.RedisError."""
+    """Change a group's number of nodes. Raises UnknownGroupError, InvalidInputError or redis.RedisError."""
     check_replicas(replicas)
-    busy = _busy()
+    task_count = _task_counter()
     with transaction.atomic():
         group = locked_group(group_id)
         before = group.replicas
-        running = list(group.nodes.filter(desired=Desired.RUNNING).select_for_update()) if _of_containers(group) else []
-        added = _add(group, replicas - len(running), f"scaled to {replicas} by {by}") if _of_containers(group) else []
-        leaving = sorted(running, key=lambda node: _idlest(node, busy))[: max(0, len(running) - replicas)]
+        running = list(group.nodes.filter(desired=Desired.RUNNING).select_for_update()) if _has_containers(group) else []
+        added = _add_nodes(group, replicas - len(running), f"scaled to {replicas} by {by}") if _has_containers(group) else []
+        leaving = sorted(running, key=lambda node: _removal_order(node, task_count))[: max(0, len(running) - replicas)]
         for node in leaving:
-            _leave(node, f"scaled to {replicas} by {by}")
+            _drain_then_remove(node, f"scaled to {replicas} by {by}")
         group.replicas = replicas
         group.save(update_fields=["replicas"])
-        _tell()
+        _refresh_pages()
     return Scaled(group, before, added, leaving)
 
 
@@ -136,16 +136,16 @@ def change(group_id: UUID, by: str, **changes: Any) -> NodeGroup:
     """
     with transaction.atomic():
         group = locked_group(group_id)
-        asked = replace(Deployment.of(group), **changes)
-        check(asked)
+        deployment = replace(Deployment.of(group), **changes)
+        check_deployment(deployment)
         for name in changes:
-            setattr(group, name, _storable(getattr(asked, name)))
+            setattr(group, name, _as_column_value(getattr(deployment, name)))
         group.save(update_fields=list(changes))
         changeable = [desired for desired, actions in ACTIONS.items() if "update" in actions]
         nodes = list(group.nodes.filter(desired__in=changeable).select_for_update())
         for node in nodes:
-            _write(node, "update", f"{', '.join(sorted(changes))} changed by {by}", revision=F("revision") + 1)
-        _tell()
+            _update_node(node, "update", f"{', '.join(sorted(changes))} changed by {by}", revision=F("revision") + 1)
+        _refresh_pages()
     return group
 
 
@@ -155,77 +155,77 @@ def remove_group(group_id: UUID, by: str) -> list[Node]:
         group = locked_group(group_id)
         nodes = list(group.nodes.exclude(desired=Desired.REMOVED).select_for_update())
         for node in nodes:
-            _want(node, Desired.REMOVED, "remove", f"group removed by {by}")
-        _end(group)
-        _tell()
+            _set_desired(node, Desired.REMOVED, "remove", f"group removed by {by}")
+        _close_group(group)
+        _refresh_pages()
     return nodes
 
 
 def remove_drained() -> int:
-    """Remove the nodes that were to leave once they are drained, and are; return how many."""
+    """Remove the leaving nodes that are drained by now; return how many."""
     drained = Node.objects.filter(leaving=True, desired=Desired.DRAINED, status__in=(NodeStatus.STOPPED, NodeStatus.FAILED))
     with transaction.atomic():
         nodes = list(drained.select_for_update(skip_locked=True)[:500])
         for node in nodes:
-            _want(node, Desired.REMOVED, "remove", "drained, and not needed any more")
+            _set_desired(node, Desired.REMOVED, "remove", "drained, and no longer needed")
         if nodes:
-            _tell()
+            _refresh_pages()
     return len(nodes)
 
 
-def possible(node: Node) -> frozenset[str]:
-    """Return what can be done with a node now; reads its group."""
+def allowed_actions(node: Node) -> frozenset[str]:
+    """Return the actions that a node allows now; reads its group."""
     return frozenset() if node.group.kind == GroupKind.SERVICE else ACTIONS[Desired(node.desired)]
 
 
-def _deployable(asked: Deployment) -> tuple[Deployment, Host | None]:
-    """Return what is asked for with nothing left open, and its host where it may only be one."""
-    asked = _complete(asked)
-    check(asked)
+def _deployable(deployment: Deployment) -> tuple[Deployment, Host | None]:
+    """Return the deployment with defaults filled in, and its host if it is bound to one."""
+    deployment = _with_defaults(deployment)
+    check_deployment(deployment)
     hosts = list(Host.objects.all())
     if not any(host.online for host in hosts):
         raise NoHostOnlineError
-    return asked, _host_of(asked, hosts)
+    return deployment, _host_of(deployment, hosts)
 
 
-def _complete(asked: Deployment) -> Deployment:
-    """Fill in the name and the image where none is asked for."""
-    name = asked.name or f"node-{new_id().hex[-6:]}"
-    return replace(asked, name=name, image=asked.image or settings.ZENITH_WORKER_IMAGE)
+def _with_defaults(deployment: Deployment) -> Deployment:
+    """Fill in a missing name and image."""
+    name = deployment.name or f"node-{new_id().hex[-6:]}"
+    return replace(deployment, name=name, image=deployment.image or settings.ZENITH_WORKER_IMAGE)
 
 
-def _host_of(asked: Deployment, hosts: Sequence[Host]) -> Host | None:
-    """Return the host that is asked for; of a service the manager that keeps it. Raises InvalidInputError."""
-    named = next((host for host in hosts if host.name == asked.host), None)
-    if asked.host and named is None:
-        known = ", ".join(host.name for host in hosts)
-        raise InvalidInputError(Problem("/host", f"there is no host {asked.host[:63]!r}; there are: {known}"))
-    if asked.kind != GroupKind.SERVICE:
-        return named
-    manager = next((host for host in ([named] if named else hosts) if host.swarm_manager and host.online), None)
+def _host_of(deployment: Deployment, hosts: Sequence[Host]) -> Host | None:
+    """Return the requested host; for a service, the Swarm manager that runs it. Raises InvalidInputError."""
+    requested_host = next((host for host in hosts if host.name == deployment.host), None)
+    if deployment.host and requested_host is None:
+        names = ", ".join(host.name for host in hosts)
+        raise InvalidInputError(Problem("/host", f"there is no host {deployment.host[:63]!r}; known hosts: {names}"))
+    if deployment.kind != GroupKind.SERVICE:
+        return requested_host
+    manager = next((host for host in ([requested_host] if requested_host else hosts) if host.swarm_manager and host.online), None)
     if manager is None:
-        where = f"host {named.name}" if named else "no host"
-        raise InvalidInputError(Problem("/kind", f"{where} is {'not ' if named else ''}a Swarm manager that is online"))
+        subject = f"host {requested_host.name} is not" if requested_host else "no host is"
+        raise InvalidInputError(Problem("/kind", f"{subject} a Swarm manager that is online"))
     return manager
 
 
-def _new_group(asked: Deployment, host: Host | None, by: str) -> NodeGroup:
+def _new_group(deployment: Deployment, host: Host | None, by: str) -> NodeGroup:
     group = NodeGroup(
-        name=asked.name, kind=asked.kind, replicas=asked.replicas, image=asked.image, queues=list(asked.queues),
-        concurrency=asked.concurrency, memory_mb=asked.memory_mb, cpus=asked.cpus, environment=dict(asked.environment),
-        secrets=dict(asked.secrets), restart_policy=asked.restart_policy, region=asked.region, labels=dict(asked.labels),
-        host=host, created_by=by[:200],
+        name=deployment.name, kind=deployment.kind, replicas=deployment.replicas, image=deployment.image,
+        queues=list(deployment.queues), concurrency=deployment.concurrency, memory_mb=deployment.memory_mb, cpus=deployment.cpus,
+        environment=dict(deployment.environment), secrets=dict(deployment.secrets), restart_policy=deployment.restart_policy,
+        region=deployment.region, labels=dict(deployment.labels), host=host, created_by=by[:200],
     )  # fmt: skip
     try:
         with transaction.atomic():
             group.save(force_insert=True)
     except IntegrityError:
-        raise StateConflictError(f"There is a group {asked.name!r} already; scale it, or take another name.") from None
+        raise StateConflictError(f"A group {deployment.name!r} already exists. Scale it, or choose another name.") from None
     return group
 
 
-def _add(group: NodeGroup, count: int, why: str) -> list[Node]:
-    """Write nodes of a group and place them."""
+def _add_nodes(group: NodeGroup, count: int, why: str) -> list[Node]:
+    """Create nodes of a group and place them."""
     if count <= 0:
         return []
     nodes = [Node(group=group, name=name) for name in _free_names(group, count)]
@@ -233,16 +233,18 @@ def _add(group: NodeGroup, count: int, why: str) -> list[Node]:
         with transaction.atomic():
             Node.objects.bulk_create(nodes)
     except IntegrityError:
-        raise StateConflictError(f"A node of such a name is being made right now; try again to deploy {group.name!r}.") from None
+        raise StateConflictError(
+            f"Another request is creating a node with the same name. Try again to deploy {group.name!r}."
+        ) from None
     NodeEvent.objects.bulk_create([NodeEvent(node=node, kind="deployed", message=why) for node in nodes])
     scheduler.place_waiting()
     return list(Node.objects.filter(id__in=[node.id for node in nodes]).select_related("group", "host").order_by("id"))
 
 
 def _free_names(group: NodeGroup, count: int) -> list[str]:
-    """Return the first names that no node has: that of the group, and with numbers from 2."""
-    there = Node.objects.exclude(status=NodeStatus.REMOVED).filter(name__startswith=group.name)
-    taken = set(there.values_list("name", flat=True))
+    """Return the first free names: the group's own name, then the name with numbers from 2."""
+    nodes_of_name = Node.objects.exclude(status=NodeStatus.REMOVED).filter(name__startswith=group.name)
+    taken = set(nodes_of_name.values_list("name", flat=True))
     names: list[str] = []
     number = 1
     while len(names) < count:
@@ -262,7 +264,7 @@ def locked_group(group_id: UUID) -> NodeGroup:
 
 
 def locked_nodes(node_ids: Iterable[UUID]) -> list[Node]:
-    """Return nodes, locked after their groups until the transaction ends, in an order that is always the same."""
+    """Return nodes with their rows locked until the transaction ends: after their groups, always in the same order."""
     ids = list(node_ids)
     groups = NodeGroup.objects.filter(pk__in=Node.objects.filter(pk__in=ids).values("group_id"))
     list(groups.order_by("pk").select_for_update())
@@ -271,39 +273,39 @@ def locked_nodes(node_ids: Iterable[UUID]) -> list[Node]:
 
 
 def _refusal(verb: str, node: Node) -> str:
-    """Say why this cannot be done with a node; nothing where it can."""
+    """Return why a node does not allow an action; empty if it does."""
     if node.group.kind == GroupKind.SERVICE:
-        return f"{node.name} is kept by its swarm; scale or remove the service {node.group.name}."
+        return f"{node.name} is managed by its swarm. Scale or remove the service {node.group.name} instead."
     if verb not in ACTIONS[Desired(node.desired)]:
-        return f"{node.name} is wanted {Desired(node.desired).label.lower()}: {verb} is not possible."
+        return f"The desired state of {node.name} is {Desired(node.desired).label.lower()}: {verb} is not possible."
     return ""
 
 
-def _change(node: Node, verb: str, why: str) -> bool:
-    wanted = _WANTS[verb]
-    if wanted is None:
-        return _write(node, verb, why, revision=F("revision") + 1)
-    return _want(node, wanted, verb, why)
+def _apply_verb(node: Node, verb: str, why: str) -> bool:
+    desired = _DESIRED_AFTER[verb]
+    if desired is None:
+        return _update_node(node, verb, why, revision=F("revision") + 1)
+    return _set_desired(node, desired, verb, why)
 
 
-def _leave(node: Node, why: str) -> None:
-    """Have a node drained and then removed; one that never ran is removed at once."""
+def _drain_then_remove(node: Node, why: str) -> None:
+    """Drain a node and then remove it; a node that was never placed is removed at once."""
     if node.host_id is None:
-        _want(node, Desired.REMOVED, "remove", why)
+        _set_desired(node, Desired.REMOVED, "remove", why)
     else:
-        _want(node, Desired.DRAINED, "drain", why, leaving=True)
+        _set_desired(node, Desired.DRAINED, "drain", why, leaving=True)
 
 
-def _want(node: Node, desired: Desired, kind: str, why: str, *, leaving: bool = False) -> bool:
+def _set_desired(node: Node, desired: Desired, kind: str, why: str, *, leaving: bool = False) -> bool:
     values: dict[str, Any] = {"desired": desired, "leaving": leaving}
     if node.host_id is None:
-        ended = desired is Desired.REMOVED
-        values |= {"status": _WITHOUT_HOST[desired], "reason": "", "finished_at": timezone.now() if ended else None}
-    return _write(node, kind, why, **values)
+        removed = desired is Desired.REMOVED
+        values |= {"status": _WITHOUT_HOST[desired], "reason": "", "finished_at": timezone.now() if removed else None}
+    return _update_node(node, kind, why, **values)
 
 
-def _write(node: Node, kind: str, why: str, **values: Any) -> bool:
-    """Change a node that is still wanted as it was read, with its event; return whether it was."""
+def _update_node(node: Node, kind: str, why: str, **values: Any) -> bool:
+    """Change a node and add an event, unless its desired state has changed since it was read; return whether it was changed."""
     same = Node.objects.filter(pk=node.pk, desired=node.desired, generation=node.generation)
     if not same.update(generation=F("generation") + 1, **values):
         return False
@@ -312,45 +314,45 @@ def _write(node: Node, kind: str, why: str, **values: Any) -> bool:
     return True
 
 
-def _recount(group_ids: Iterable[UUID], *, ended: bool) -> None:
-    """Write how many nodes of these groups are wanted to run; `ended`: one without any node left ends."""
+def _recount(group_ids: Iterable[UUID], *, close_empty: bool) -> None:
+    """Set `replicas` of these groups to their number of nodes desired to run; `close_empty`: close groups without nodes."""
     for group in NodeGroup.objects.filter(pk__in=group_ids, kind=GroupKind.CONTAINERS):
         group.replicas = group.nodes.filter(desired=Desired.RUNNING).count()
         group.save(update_fields=["replicas"])
-        if ended and not group.nodes.exclude(desired=Desired.REMOVED).exists():
-            _end(group)
+        if close_empty and not group.nodes.exclude(desired=Desired.REMOVED).exists():
+            _close_group(group)
 
 
-def _end(group: NodeGroup) -> None:
+def _close_group(group: NodeGroup) -> None:
     group.removed_at, group.replicas, group.autoscale = timezone.now(), 0, False
     group.save(update_fields=["removed_at", "replicas", "autoscale"])
 
 
-def _of_containers(group: NodeGroup) -> bool:
+def _has_containers(group: NodeGroup) -> bool:
     return group.kind == GroupKind.CONTAINERS
 
 
-def _busy() -> Callable[[Node], int]:
-    """Return what tells how many tasks a node's worker has."""
-    beats = work.beats()
+def _task_counter() -> Callable[[Node], int]:
+    """Return a function that counts the tasks of a node's worker."""
+    heartbeats = work.worker_heartbeats()
 
     def count(node: Node) -> int:
-        beat = beats.get(node.worker)
-        return max(beat.busy, beat.held) if beat else 0
+        heartbeat = heartbeats.get(node.worker)
+        return max(heartbeat.busy, heartbeat.held) if heartbeat else 0
 
     return count
 
 
-def _idlest(node: Node, busy: Callable[[Node], int]) -> tuple[Any, ...]:
-    """Order nodes by what is lost when they leave: first those that do not run, then the least busy, then the newest."""
-    return (node.host_id is not None, node.status == NodeStatus.READY, busy(node), -node.created_at.timestamp())
+def _removal_order(node: Node, task_count: Callable[[Node], int]) -> tuple[Any, ...]:
+    """Sort key for scaling in: nodes that do not run first, then the least busy, then the newest."""
+    return (node.host_id is not None, node.status == NodeStatus.READY, task_count(node), -node.created_at.timestamp())
 
 
-def _storable(value: Any) -> Any:
+def _as_column_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if hasattr(value, "keys") else value
 
 
-def _tell() -> None:
+def _refresh_pages() -> None:
     transaction.on_commit(lambda: refresh_pages("nodes"))

@@ -1,4 +1,4 @@
-"""What people are told of hosts and nodes."""
+"""Notification rules of hosts and nodes."""
 
 from django.conf import settings
 from django.utils import timezone
@@ -17,8 +17,8 @@ def _nodes_failed(open_keys: frozenset[str]) -> Evaluation:
         str(id_): (name, reason)
         for id_, name, reason in Node.objects.filter(status=NodeStatus.FAILED).values_list("id", "name", "reason")
     }
-    known = Node.objects.filter(id__in=open_keys).exclude(status=NodeStatus.REMOVED).values_list("id", "status")
-    now = {str(id_): str(NodeStatus(status).label).lower() for id_, status in known}
+    open_nodes = Node.objects.filter(id__in=open_keys).exclude(status=NodeStatus.REMOVED).values_list("id", "status")
+    now = {str(id_): str(NodeStatus(status).label).lower() for id_, status in open_nodes}
     return decisions.nodes_failed(failed, now, open_keys, page("infra:node"))
 
 

@@ -1,14 +1,14 @@
-"""Where a node goes: a pure decision over what it needs and what each host has left.
+"""Choose a host for a node: a pure function of what the node needs and what each host has free.
 
-A host must fit (be online, in the region or in none, have the labels, not be cordoned, have room). Among those that fit one that
-states the region goes first; then the one with the fewest nodes of the same group, so that a group spreads; then the one with
-most left; then by name.
+A host must be online, not cordoned, in the requested region or in none, have the labels, and have room. Of those, a host that
+declares the region comes first; then the host with the fewest nodes of the same group, so that a group spreads; then the host
+with the largest free share; then the first by name.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-#: Sums of shares such as 0.1 CPU miss their mark by less than this.
+#: Tolerance for rounding errors in sums of shares such as 0.1 CPU.
 _ROUNDING = 1e-9
 
 
@@ -17,9 +17,9 @@ class ResourceRequest:
     """What a node needs.
 
     Attributes:
-        host: only the host of this name; empty for any.
-        region: only hosts of this region, and those of which nobody said where they are; empty for any.
-        labels: only hosts that have all of these.
+        host: only the host with this name; empty for any.
+        region: only hosts in this region, and hosts without a region; empty for any.
+        labels: only hosts that have all of these labels.
     """
 
     cpus: float
@@ -31,14 +31,14 @@ class ResourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class HostCapacity:
-    """A host and what it has left.
+    """A host and what it has free.
 
     Attributes:
-        cpus: CPUs that nodes may be promised in all; may be more than the host has, since idle ones need none.
-        alike: nodes of the same group on it.
+        cpus: CPUs that nodes may request in total; may exceed the host's own, since idle nodes need none.
+        alike: nodes of the same group on this host.
     """
 
-    host: str
+    name: str
     cpus: float
     cpus_free: float
     memory_mb: int
@@ -51,52 +51,52 @@ class HostCapacity:
 
     @property
     def share_free(self) -> float:
-        """What is left of the scarcer of both, 1 at most."""
+        """The free share of CPU or memory, whichever is smaller; 1 at most."""
         return min(self.cpus_free / (self.cpus or 1), self.memory_free_mb / (self.memory_mb or 1))
 
-    def holds(self, wish: ResourceRequest) -> bool:
-        """Whether a node has room here."""
-        return wish.cpus <= self.cpus_free + _ROUNDING and wish.memory_mb <= self.memory_free_mb
+    def has_room_for(self, request: ResourceRequest) -> bool:
+        """Whether this host has room for the request."""
+        return request.cpus <= self.cpus_free + _ROUNDING and request.memory_mb <= self.memory_free_mb
 
-    def less(self, wish: ResourceRequest) -> "HostCapacity":
-        """Return it with one node more."""
-        cpus_free, memory_free_mb = self.cpus_free - wish.cpus, self.memory_free_mb - wish.memory_mb
+    def after_placing(self, request: ResourceRequest) -> "HostCapacity":
+        """Return this host with the request placed on it."""
+        cpus_free, memory_free_mb = self.cpus_free - request.cpus, self.memory_free_mb - request.memory_mb
         return replace(self, cpus_free=cpus_free, memory_free_mb=memory_free_mb, alike=self.alike + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """No host takes it, for now; `reason` is a sentence for people."""
+    """No host fits for now; `reason` is a sentence for people."""
 
     reason: str
 
 
-def choose(wish: ResourceRequest, rooms: Sequence[HostCapacity]) -> HostCapacity | Unschedulable:
-    """Return the host for a node, or why there is none."""
-    labels = ", ".join(f"{name}={value}" for name, value in sorted(wish.labels.items()))
-    # What a host must be, and what to say where none of those left is.
+def choose(request: ResourceRequest, hosts: Sequence[HostCapacity]) -> HostCapacity | Unschedulable:
+    """Return the host for a node, or the reason why none fits."""
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(request.labels.items()))
+    # A condition, and the reason to give if no remaining host fulfils it.
     conditions: tuple[tuple[Callable[[HostCapacity], bool], str], ...] = (
-        (lambda room: wish.host in ("", room.host), f"There is no host {wish.host}."),
-        (lambda room: room.online, f"Host {wish.host} is unreachable." if wish.host else "No Docker host is online."),
+        (lambda host: request.host in ("", host.name), f"There is no host {request.host}."),
+        (lambda host: host.online, f"Host {request.host} is unreachable." if request.host else "No Docker host is online."),
         (
-            lambda room: not wish.region or room.region in ("", wish.region),
-            f"No host that could take it is in region {wish.region}.",
+            lambda host: not request.region or host.region in ("", request.region),
+            f"No suitable host is in region {request.region}.",
         ),
-        (lambda room: wish.labels.items() <= room.labels.items(), f"No host that could take it has the labels {labels}."),
-        (lambda room: not room.cordoned, "Every host that could take it is cordoned."),
+        (lambda host: request.labels.items() <= host.labels.items(), f"No suitable host has the labels {labels}."),
+        (lambda host: not host.cordoned, "Every suitable host is cordoned."),
     )
-    fitting = list(rooms)
+    fitting = list(hosts)
     for fits, reason in conditions:
-        fitting = [room for room in fitting if fits(room)]
+        fitting = [host for host in fitting if fits(host)]
         if not fitting:
-            return Unschedulable(reason if rooms else "No Docker host is known.")
-    roomy = [room for room in fitting if room.holds(wish)]
-    if not roomy:
-        return Unschedulable(_too_small(wish, fitting))
-    return min(roomy, key=lambda room: (wish.region not in ("", room.region), room.alike, -room.share_free, room.host))
+            return Unschedulable(reason if hosts else "No Docker host is known.")
+    with_room = [host for host in fitting if host.has_room_for(request)]
+    if not with_room:
+        return Unschedulable(_too_small(request, fitting))
+    return min(with_room, key=lambda host: (request.region not in ("", host.region), host.alike, -host.share_free, host.name))
 
 
-def _too_small(wish: ResourceRequest, rooms: Sequence[HostCapacity]) -> str:
-    best = max(rooms, key=lambda room: room.share_free)
-    left = f"{max(best.cpus_free, 0):g} CPU and {max(best.memory_free_mb, 0):,} MB"
-    return f"No host has room for {wish.cpus:g} CPU and {wish.memory_mb:,} MB; {best.host} has most left: {left}."
+def _too_small(request: ResourceRequest, hosts: Sequence[HostCapacity]) -> str:
+    best = max(hosts, key=lambda host: host.share_free)
+    free = f"{max(best.cpus_free, 0):g} CPU and {max(best.memory_free_mb, 0):,} MB"
+    return f"No host has room for {request.cpus:g} CPU and {request.memory_mb:,} MB; {best.name} has the most free: {free}."

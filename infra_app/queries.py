@@ -1,4 +1,4 @@
-"""Hosts, groups and nodes as the Nodes page shows them: what is wanted beside what was seen. It only reads."""
+"""Read hosts, groups and nodes for the Nodes page: desired state beside observed state."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ from django.utils import timezone
 
 from infra_app import hosts as hosts_of
 from infra_app.models import Host, Node, NodeGroup
-from infra_app.nodes import possible
+from infra_app.nodes import allowed_actions
 from infra_app.states import Desired, NodeStatus
 
-#: Minutes of a node's short history, and removed nodes that are still listed.
+#: Minutes of a node's short history, and how many removed nodes are listed.
 HISTORY_MINUTES: Final = 20
 REMOVED_SHOWN: Final = 50
 MB: Final = 1 << 20
 
-#: The colour of each status: one of those that tasks have (static/css/tokens.css).
+#: The colour of each status, one of the task statuses' colours (static/css/tokens.css).
 COLOURS: Final = {
     NodeStatus.PENDING: "pending",
     NodeStatus.PULLING: "queued",
@@ -32,8 +32,8 @@ COLOURS: Final = {
     NodeStatus.FAILED: "failure",
     NodeStatus.UNKNOWN: "retry",
 }
-#: Where a node goes by itself when it is wanted so; in any other status, what is wanted is said beside it.
-_SAYS_ITSELF: Final = {
+#: Statuses that already imply the desired state; in any other status, the desired state is shown beside it.
+_IMPLIED_BY: Final = {
     Desired.RUNNING: {NodeStatus.PENDING, NodeStatus.PULLING, NodeStatus.STARTING, NodeStatus.READY},
     Desired.DRAINED: {NodeStatus.DRAINING},
     Desired.STOPPED: {NodeStatus.STOPPED},
@@ -43,69 +43,69 @@ _SAYS_ITSELF: Final = {
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node and its short history: CPU percent minute by minute, 0 where nothing is known."""
+    """A node and its short history: CPU percent minute by minute, 0 if not known."""
 
     node: Node
     cpu: list[float]
 
     @property
     def status(self) -> NodeStatus:
-        """Where it is, as people see it."""
+        """Its status as people see it."""
         return self.node.shown_status
 
     @property
     def colour(self) -> str:
-        """The status' colour."""
+        """The colour of its status."""
         return COLOURS[self.status]
 
     @property
     def sentence(self) -> str:
-        """Why it is where it is."""
+        """The reason for its status."""
         return self.node.reason if self.status is not NodeStatus.UNKNOWN and self.node.reason else self.status.sentence
 
     @property
-    def wanted(self) -> str:
-        """What is wanted of it, in a word, where its status does not say so itself."""
+    def desired_note(self) -> str:
+        """Its desired state in a few words; empty if its status implies it."""
         desired = Desired(self.node.desired)
         if self.node.leaving:
-            return "leaves once it is drained"
-        return "" if self.status in _SAYS_ITSELF[desired] else f"wanted {desired.label.lower()}"
+            return "removed once drained"
+        return "" if self.status in _IMPLIED_BY[desired] else f"desired: {desired.label.lower()}"
 
     @property
     def memory_share(self) -> float | None:
-        """What it uses of its limit, in percent."""
+        """How much of its limit it uses, in percent."""
         used = self.node.memory_bytes
         return None if used is None else min(100.0, 100 * used / (self.node.group.memory_mb * MB))
 
     @property
     def cpu_share(self) -> float | None:
-        """What it uses of its limit, in percent."""
+        """How much of its limit it uses, in percent."""
         used = self.node.cpu_percent
         return None if used is None else min(100.0, used / self.node.group.cpus)
 
     @property
     def uptime(self) -> float | None:
-        """For how many seconds its container has run; None while it does not."""
+        """How many seconds its container has been running; None if it is not running."""
         if self.node.started_at is None or self.status in (NodeStatus.STOPPED, NodeStatus.REMOVED, NodeStatus.FAILED):
             return None
         return max(0.0, (timezone.now() - self.node.started_at).total_seconds())
 
     @property
     def actions(self) -> frozenset[str]:
-        """What can be done with it."""
-        return possible(self.node)
+        """The actions that are possible now."""
+        return allowed_actions(self.node)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A group and those of its nodes that are shown."""
+    """A group and the nodes of it that are shown."""
 
     group: NodeGroup
     nodes: list[NodeRow]
 
     @property
     def ready(self) -> int:
-        """How many of them are ready."""
+        """How many of these nodes are ready."""
         return sum(row.status is NodeStatus.READY for row in self.nodes)
 
 
@@ -118,44 +118,44 @@ class HostRow:
 
     @property
     def memory_share(self) -> float | None:
-        """What its containers use of its memory, in percent."""
+        """How much of its memory its containers use, in percent."""
         used, has = self.host.memory_used_bytes, self.host.memory_bytes
         return None if used is None or not has else min(100.0, 100 * used / has)
 
     @property
     def state(self) -> str:
-        """How it is, in a word."""
+        """Its state in a word or two."""
         if not self.host.agent_online:
             return "unreachable"
-        return "engine away" if self.host.engine_error else "cordoned" if self.host.cordoned else "online"
+        return "engine unreachable" if self.host.engine_error else "cordoned" if self.host.cordoned else "online"
 
 
 def host_rows() -> list[HostRow]:
-    """Return every host, by name; one query."""
+    """Return every host, ordered by name; one query."""
     return [HostRow(host, host.node_count) for host in hosts_of.with_counts()]  # type: ignore[attr-defined]
 
 
 def node_rows(nodes: Iterable[Node]) -> list[NodeRow]:
-    """Return rows of nodes, which have their group and host with them; one query."""
-    found = list(nodes)
-    history = cpu_history([node.id for node in found])
-    return [NodeRow(node, history.get(node.id, [0.0] * HISTORY_MINUTES)) for node in found]
+    """Return the rows of nodes that were read with their group and host; one query."""
+    node_list = list(nodes)
+    history = cpu_history([node.id for node in node_list])
+    return [NodeRow(node, history.get(node.id, [0.0] * HISTORY_MINUTES)) for node in node_list]
 
 
-def present() -> list[Node]:
-    """Return all nodes that are not removed, with group and host, by name; one query."""
-    there = Node.objects.exclude(status=NodeStatus.REMOVED).select_related("group", "host")
-    return sorted(there, key=lambda node: (node.group.name, node.created_at, node.id))
+def present_nodes() -> list[Node]:
+    """Return all nodes that are not removed, with group and host, ordered by group and age; one query."""
+    nodes = Node.objects.exclude(status=NodeStatus.REMOVED).select_related("group", "host")
+    return sorted(nodes, key=lambda node: (node.group.name, node.created_at, node.id))
 
 
-def removed() -> list[Node]:
-    """Return the nodes that were removed last; one query."""
-    gone = Node.objects.filter(status=NodeStatus.REMOVED).select_related("group", "host")
-    return list(gone.order_by("-finished_at", "-id")[:REMOVED_SHOWN])
+def removed_nodes() -> list[Node]:
+    """Return the most recently removed nodes; one query."""
+    nodes = Node.objects.filter(status=NodeStatus.REMOVED).select_related("group", "host")
+    return list(nodes.order_by("-finished_at", "-id")[:REMOVED_SHOWN])
 
 
 def group_rows(rows: Sequence[NodeRow], *, with_empty: bool) -> list[GroupRow]:
-    """Return rows by their groups; `with_empty`: also groups that have no node now. One query where asked to."""
+    """Return rows by group; with `with_empty` also groups that have no nodes, which takes one query."""
     by_group: dict[UUID, list[NodeRow]] = defaultdict(list)
     groups: dict[UUID, NodeGroup] = {}
     for row in rows:
@@ -173,15 +173,15 @@ _CPU: Final = """
 
 
 def cpu_history(ids: Sequence[UUID]) -> dict[UUID, list[float]]:
-    """Return nodes' CPU percent minute by minute, the newest last, of those that have any; one query, none for no node."""
+    """Return CPU percent minute by minute, newest last, of the nodes that have samples; one query, none without ids."""
     if not ids:
         return {}
     now = timezone.now()
     since = now - timedelta(minutes=HISTORY_MINUTES)
     with connection.cursor() as cursor:
         cursor.execute(_CPU, {"now": now, "since": since, "nodes": list(ids)})
-        found: dict[UUID, list[float]] = defaultdict(lambda: [0.0] * HISTORY_MINUTES)
+        history: dict[UUID, list[float]] = defaultdict(lambda: [0.0] * HISTORY_MINUTES)
         for node, minutes_ago, percent in cursor.fetchall():
             if minutes_ago < HISTORY_MINUTES:
-                found[node][HISTORY_MINUTES - 1 - minutes_ago] = percent
-    return found
+                history[node][HISTORY_MINUTES - 1 - minutes_ago] = percent
+    return history

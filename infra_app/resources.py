@@ -1,4 +1,4 @@
-"""What the Docker hosts hold, kind by kind, with who uses what: rows that can be filtered. It only reads."""
+"""The Docker hosts' containers, images, volumes and networks, with what uses each, as rows that can be filtered."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ _SHORT_ID: Final = 12
 
 
 class ResourceKind(StrEnum):
-    """What can be held."""
+    """A kind of Docker resource."""
 
     CONTAINER = "container"
     IMAGE = "image"
@@ -28,7 +28,7 @@ class ResourceKind(StrEnum):
 
 
 class Usage(StrEnum):
-    """Whether anything needs it."""
+    """Whether anything uses a resource."""
 
     USED = "in use"
     UNUSED = "unused"
@@ -40,10 +40,10 @@ class Resource:
     """A container, image, volume or network.
 
     Attributes:
-        size: in bytes; None where Docker does not tell.
-        about: what it is, in a few words: an image, a driver, subnets.
+        size: in bytes; None if Docker does not report it.
+        about: a few words about it: an image, a driver, subnets.
         used_by: names of what uses it; for a container, what it uses.
-        node_id: of the node that a container is.
+        node_id: the node that a container belongs to.
     """
 
     kind: ResourceKind
@@ -60,20 +60,20 @@ class Resource:
 
     @property
     def short_id(self) -> str:
-        """As much of its id as Docker's own lists show."""
+        """The short id, as Docker's own lists show it."""
         return self.id.removeprefix("sha256:")[:_SHORT_ID]
 
     def matches(self, text: str) -> bool:
-        """Whether a text is in its name, its id, or what it uses or is used by."""
-        wanted = text.lower()
-        return any(wanted in words.lower() for words in (self.name, self.id, self.about, self.status, *self.used_by))
+        """Whether a text occurs in its name, id, description or status, or in a name that it uses or is used by."""
+        needle = text.lower()
+        return any(needle in words.lower() for words in (self.name, self.id, self.about, self.status, *self.used_by))
 
 
 def resources(snapshots: Iterable[HostSnapshot]) -> list[Resource]:
-    """Return all that the hosts hold, by kind, host and name."""
-    found = [holding for snapshot in snapshots for holding in _of_host(snapshot)]
+    """Return everything in the snapshots, ordered by kind, host and name."""
+    collected = [resource for snapshot in snapshots for resource in _of_host(snapshot)]
     order = list(ResourceKind)
-    return sorted(found, key=lambda holding: (order.index(holding.kind), holding.host, holding.name))
+    return sorted(collected, key=lambda resource: (order.index(resource.kind), resource.host, resource.name))
 
 
 def _of_host(snapshot: HostSnapshot) -> Iterator[Resource]:

@@ -1,6 +1,6 @@
-"""Giving nodes that wait for a host one, where there is room; who has none keeps waiting, and says why.
+"""Place waiting nodes on hosts that have room; a node that fits nowhere keeps waiting, with the reason.
 
-It looks at what is (level-triggered), so it may be called at any time, by anybody, and any number of times.
+Level-triggered and idempotent: it may be called at any time, by any process, any number of times.
 """
 
 from collections import defaultdict
@@ -13,30 +13,30 @@ from django.db.models import Count, Q, Sum
 from infra_app.models import Host, Node, NodeEvent, NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.placement import HostCapacity, ResourceRequest, Unschedulable, choose
-from infra_app.states import HOLDS_ROOM, Desired, NodeStatus
+from infra_app.states import RESERVES_CAPACITY, Desired, NodeStatus
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.live_updates import refresh_pages
 
 _MB: Final = 1 << 20
-#: Nodes placed at a time.
+#: Nodes placed in one call at most.
 _CHUNK: Final = 500
-#: What takes room on a host.
-TAKES_ROOM: Final = (Q(desired=Desired.RUNNING) | Q(status__in=HOLDS_ROOM)) & ~Q(status=NodeStatus.REMOVED)
+#: Nodes that reserve capacity on their host.
+RESERVES_CAPACITY_Q: Final = (Q(desired=Desired.RUNNING) | Q(status__in=RESERVES_CAPACITY)) & ~Q(status=NodeStatus.REMOVED)
 
 
 def place_waiting() -> int:
-    """Place every node that waits and has room somewhere; return how many were placed.
+    """Place every waiting node that fits on a host; return how many were placed.
 
-    Two at once take turns: a host is never promised twice.
+    Concurrent calls take turns, so the same capacity is never allocated twice.
     """
-    waits = Node.objects.filter(host=None, desired=Desired.RUNNING, group__kind=GroupKind.CONTAINERS)
-    if not waits.exists():
+    unplaced = Node.objects.filter(host=None, desired=Desired.RUNNING, group__kind=GroupKind.CONTAINERS)
+    if not unplaced.exists():
         return 0
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULER])
-        # Whoever changes a node right now places it as well.
-        waiting = list(waits.select_related("group__host").select_for_update(of=("self",), skip_locked=True)[:_CHUNK])
+        # A locked row is being changed by a transaction that places it itself.
+        waiting = list(unplaced.select_related("group__host").select_for_update(of=("self",), skip_locked=True)[:_CHUNK])
         placed = _place(waiting)
         if placed:
             transaction.on_commit(lambda: refresh_pages("nodes"))
@@ -44,16 +44,16 @@ def place_waiting() -> int:
 
 
 def host_capacities(group: NodeGroup | None = None) -> list[HostCapacity]:
-    """Return what every host has left, by name; `alike` counts the nodes of the group. Two queries."""
-    taken = Node.objects.filter(TAKES_ROOM, host__isnull=False).order_by().values_list("host_id")
-    sums = taken.annotate(Sum("group__cpus"), Sum("group__memory_mb"))
+    """Return what every host has free, ordered by name; `alike` counts the nodes of the group. Two queries."""
+    reserved = Node.objects.filter(RESERVES_CAPACITY_Q, host__isnull=False).order_by().values_list("host_id")
+    sums = reserved.annotate(Sum("group__cpus"), Sum("group__memory_mb"))
     by_host = {host_id: (cpus, memory_mb) for host_id, cpus, memory_mb in sums}
-    alike = _alike(group) if group else {}
-    return [_room(host, by_host.get(host.pk, (0.0, 0)), alike.get(host.pk, 0)) for host in Host.objects.order_by("name")]
+    alike = _nodes_of_group_by_host(group) if group else {}
+    return [_capacity(host, by_host.get(host.pk, (0.0, 0)), alike.get(host.pk, 0)) for host in Host.objects.order_by("name")]
 
 
 def resource_request(group: NodeGroup) -> ResourceRequest:
-    """Return what a node of a group needs; reads its host."""
+    """Return what a node of a group needs; reads the group's host."""
     host = group.host.name if group.host else ""
     return ResourceRequest(cpus=group.cpus, memory_mb=group.memory_mb, host=host, region=group.region, labels=group.labels)
 
@@ -65,14 +65,14 @@ def _place(waiting: list[Node]) -> int:
     hosts = {host.name: host for host in Host.objects.all()} if by_group else {}
     placed = 0
     for group, nodes in by_group.items():
-        wish, free = resource_request(group), {room.host: room for room in host_capacities(group)}
+        request, free = resource_request(group), {capacity.name: capacity for capacity in host_capacities(group)}
         for node in nodes:
-            found = choose(wish, list(free.values()))
-            if isinstance(found, Unschedulable):
-                _keep_waiting(node, found)
+            choice = choose(request, list(free.values()))
+            if isinstance(choice, Unschedulable):
+                _keep_waiting(node, choice)
                 continue
-            free[found.host] = found.less(wish)
-            _settle(node, hosts[found.host])
+            free[choice.name] = choice.after_placing(request)
+            _settle(node, hosts[choice.name])
             placed += 1
     return placed
 
@@ -91,16 +91,16 @@ def _keep_waiting(node: Node, why: Unschedulable) -> None:
         transaction.on_commit(lambda: refresh_pages("nodes"))
 
 
-def _room(host: Host, taken: tuple[float, int], alike: int) -> HostCapacity:
+def _capacity(host: Host, reserved: tuple[float, int], alike: int) -> HostCapacity:
     cpus = host.cpus * settings.ZENITH_CPU_OVERCOMMIT
     memory_mb = host.memory_bytes // _MB
     return HostCapacity(
-        host=host.name, cpus=cpus, cpus_free=cpus - taken[0],
-        memory_mb=memory_mb, memory_free_mb=memory_mb - taken[1],
+        name=host.name, cpus=cpus, cpus_free=cpus - reserved[0],
+        memory_mb=memory_mb, memory_free_mb=memory_mb - reserved[1],
         online=host.online, cordoned=host.cordoned, region=host.region, labels=host.labels, alike=alike,
     )  # fmt: skip
 
 
-def _alike(group: NodeGroup) -> dict[int, int]:
-    mine = Node.objects.filter(TAKES_ROOM, group=group, host__isnull=False).order_by()
-    return dict(mine.values_list("host_id").annotate(Count("id")))
+def _nodes_of_group_by_host(group: NodeGroup) -> dict[int, int]:
+    nodes_of_group = Node.objects.filter(RESERVES_CAPACITY_Q, group=group, host__isnull=False).order_by()
+    return dict(nodes_of_group.values_list("host_id").annotate(Count("id")))

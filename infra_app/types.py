@@ -1,4 +1,4 @@
-"""What a host holds, as the agent writes it into its snapshot and everybody else reads it. Pure."""
+"""The records of a host's snapshot, written by the agent and read by everyone else. Pure."""
 
 from typing import Any, TypedDict
 
@@ -17,7 +17,7 @@ class ContainerSeen(TypedDict):
     networks: list[dict[str, Any]]  # {"name", "ip", "mac", "aliases"}
     ports: list[dict[str, Any]]  # {"container": 80, "protocol": "tcp", "host_ip": "0.0.0.0", "host": 8080 | None}
     volumes: list[str]
-    node_id: str | None  # of the node that it is, where Zenith made it
+    node_id: str | None  # the node it belongs to, if Zenith created it
 
 
 class ImageSeen(TypedDict):

@@ -1,7 +1,7 @@
-"""What follows from what is wanted without anybody asking: an endless loop of the engine, of which any number may run.
+"""The engine's upkeep loop for nodes; any number of engines may run it.
 
-Each step looks at what is, so it may die anywhere and be done again: nodes that wait get a host where one has room now, nodes
-that were to leave are removed once they are drained, and what is too old is forgotten.
+Each pass is idempotent: it places waiting nodes on hosts that have room now, removes nodes that were to leave once they are
+drained, and prunes old samples, nodes and groups.
 """
 
 import threading
@@ -18,14 +18,14 @@ from infra_app.states import NodeStatus
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 
-EVERY: Final = 1.0
+STEP_EVERY: Final = 1.0
 _PRUNE_EVERY: Final = 600.0
 SAMPLES_KEPT: Final = timedelta(days=1)
 _CHUNK: Final = 1000
 
 
 def run(stop: threading.Event) -> None:
-    """Keep up until `stop` is set."""
+    """Run the loop until `stop` is set."""
     pruned_at = float("-inf")
 
     def step() -> bool:
@@ -41,11 +41,11 @@ def run(stop: threading.Event) -> None:
                 prune()
         return bool(placed or removed)
 
-    repeat(stop, "placer", step, every=EVERY)
+    repeat(stop, "placer", step, every=STEP_EVERY)
 
 
 def prune() -> None:
-    """Forget what nodes used more than a day ago, and nodes and groups that were removed ZENITH_RETENTION_DAYS ago."""
+    """Delete usage samples older than a day, and nodes and groups that were removed ZENITH_RETENTION_DAYS ago."""
     now = timezone.now()
     while _delete_oldest_samples(now - SAMPLES_KEPT):
         pass

@@ -1,6 +1,6 @@
-"""What may be asked for: names, sizes, images and environment of nodes. Every culprit is named; nothing is written.
+"""Validate deployments: names, sizes, images and environment of nodes. Errors name every invalid member; nothing is written.
 
-A node never gets a mount, a device, a capability or a privilege: there is no field to ask for one, for anybody.
+Nobody can give a node a mount, a device, a capability or a privilege: there is no field for one.
 """
 
 import re
@@ -46,7 +46,7 @@ IMAGE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A group of nodes as somebody asks for it; NodeGroup explains the members. No name means: make one up."""
+    """A request for a group of nodes; NodeGroup explains the members. Without a name, one is generated."""
 
     name: str = ""
     replicas: int = 1
@@ -65,7 +65,7 @@ class Deployment:
 
     @classmethod
     def of(cls, group: NodeGroup) -> "Deployment":
-        """Return what a group is, without variables that its nodes are not given any more; reads its host."""
+        """Return a group as a deployment, without variables that are no longer allowed; reads its host."""
         return cls(
             name=group.name, replicas=max(1, group.replicas), kind=group.kind, image=group.image, queues=tuple(group.queues),
             concurrency=group.concurrency, memory_mb=group.memory_mb, cpus=group.cpus, environment=accepted(group.environment),
@@ -74,65 +74,70 @@ class Deployment:
         )  # fmt: skip
 
 
-def check(asked: Deployment) -> None:
-    """Raise InvalidInputError, naming every culprit, unless this may be deployed."""
-    problems = list(_problems(asked))
+def check_deployment(deployment: Deployment) -> None:
+    """Raise InvalidInputError, naming every invalid member, unless the deployment is valid."""
+    problems = list(_problems(deployment))
     if problems:
         raise InvalidInputError(*problems)
 
 
 def check_replicas(replicas: int, *, least: int = 0) -> None:
-    """Raise InvalidInputError unless a group may have so many nodes."""
+    """Raise InvalidInputError unless a group may have this many nodes."""
     problems = list(_range("/replicas", replicas, least, MAX_REPLICAS))
     if problems:
         raise InvalidInputError(*problems)
 
 
 def allowed_images() -> list[str]:
-    """Return the patterns of images that a node may run."""
+    """Return the patterns of the images that a node may run."""
     return list(settings.ZENITH_ALLOWED_IMAGES)
 
 
 def label_problems(labels: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
-    """Yield what is wrong with labels of a host, or those that a node asks for."""
+    """Yield the problems of a host's labels, or of the labels that a deployment requires."""
     if len(labels) > MAX_LABELS:
         yield Problem(pointer, f"at most {MAX_LABELS}")
     for name, value in labels.items():
-        here = f"{pointer}/{escape(name)}"
+        member = f"{pointer}/{escape(name)}"
         if not LABEL.fullmatch(name):
-            yield Problem(here, "a label's name is 1 to 63 letters, digits, '.', '_', '/' or '-', a letter or digit at both ends")
+            yield Problem(
+                member,
+                "a label's name must be 1 to 63 letters, digits, '.', '_', '/' or '-', and start and end with a letter or digit",
+            )
         if not isinstance(value, str) or len(value) > 63 or not value.isprintable():
-            yield Problem(here, "a label's value is text of at most 63 printable characters")
+            yield Problem(member, "a label's value must be text of at most 63 printable characters")
 
 
 def region_problems(region: str) -> Iterator[Problem]:
-    """Yield what is wrong with a region's name; empty means none."""
+    """Yield the problems of a region's name; an empty name is valid and means no region."""
     if region and not REGION.fullmatch(region):
-        yield Problem("/region", "must be 1 to 63 letters, digits, '.', '_' or '-', a letter or digit at both ends")
+        yield Problem("/region", "must be 1 to 63 letters, digits, '.', '_' or '-', and start and end with a letter or digit")
 
 
-def _problems(asked: Deployment) -> Iterator[Problem]:
-    if asked.name and not (NAME.fullmatch(asked.name) and len(asked.name) <= MAX_NAME):
-        yield Problem("/name", f"must be 1 to {MAX_NAME} small letters, digits or '-', a letter or digit at both ends")
-    yield from _range("/replicas", asked.replicas, 1, MAX_REPLICAS)
-    yield from _choice("/kind", asked.kind, GroupKind.values)
-    yield from _image_problems(asked.image)
-    yield from _queue_problems(asked.queues)
-    yield from _range("/concurrency", asked.concurrency, 1, MAX_CONCURRENCY)
-    yield from _range("/memory_mb", asked.memory_mb, MIN_MEMORY_MB, MAX_MEMORY_MB)
-    yield from _range("/cpus", asked.cpus, MIN_CPUS, MAX_CPUS)
-    yield from _variable_problems("/environment", asked.environment)
-    yield from _variable_problems("/secrets", asked.secrets)
-    for name in sorted(asked.environment.keys() & asked.secrets.keys()):
-        yield Problem(f"/secrets/{escape(name)}", "stands in `environment` as well; it must stand in one of them")
-    yield from _choice("/restart_policy", asked.restart_policy, RestartPolicy.values)
-    yield from region_problems(asked.region)
-    yield from label_problems(asked.labels, "/labels")
+def _problems(deployment: Deployment) -> Iterator[Problem]:
+    if deployment.name and not (NAME.fullmatch(deployment.name) and len(deployment.name) <= MAX_NAME):
+        yield Problem(
+            "/name", f"must be 1 to {MAX_NAME} lower-case letters, digits or '-', and start and end with a letter or digit"
+        )
+    yield from _range("/replicas", deployment.replicas, 1, MAX_REPLICAS)
+    yield from _choice("/kind", deployment.kind, GroupKind.values)
+    yield from _image_problems(deployment.image)
+    yield from _queue_problems(deployment.queues)
+    yield from _range("/concurrency", deployment.concurrency, 1, MAX_CONCURRENCY)
+    yield from _range("/memory_mb", deployment.memory_mb, MIN_MEMORY_MB, MAX_MEMORY_MB)
+    yield from _range("/cpus", deployment.cpus, MIN_CPUS, MAX_CPUS)
+    yield from _variable_problems("/environment", deployment.environment)
+    yield from _variable_problems("/secrets", deployment.secrets)
+    for name in sorted(deployment.environment.keys() & deployment.secrets.keys()):
+        yield Problem(f"/secrets/{escape(name)}", "is also in `environment`; a name may be in only one of the two")
+    yield from _choice("/restart_policy", deployment.restart_policy, RestartPolicy.values)
+    yield from region_problems(deployment.region)
+    yield from label_problems(deployment.labels, "/labels")
 
 
 def _image_problems(image: str) -> Iterator[Problem]:
     if len(image) > 255 or not IMAGE.fullmatch(image):
-        yield Problem("/image", "must be the name of an image, such as registry.example.com/zenith:1.4")
+        yield Problem("/image", "must be an image name, such as registry.example.com/zenith:1.4")
     elif not images.allows(allowed_images(), image):
         yield Problem("/image", f"{image!r} is not allowed; ZENITH_ALLOWED_IMAGES allows: {', '.join(allowed_images())}")
 
@@ -142,7 +147,7 @@ def _queue_problems(queues: tuple[str, ...]) -> Iterator[Problem]:
         yield Problem("/queues", f"must be 1 to {MAX_QUEUES} names")
     for index, queue in enumerate(queues):
         if not QUEUE.fullmatch(queue):
-            yield Problem(f"/queues/{index}", "must be 1 to 100 printable ASCII characters, neither comma nor space")
+            yield Problem(f"/queues/{index}", "must be 1 to 100 printable ASCII characters without commas or spaces")
         elif reason := why_reserved(queue):
             yield Problem(f"/queues/{index}", reason)
         elif queue in queues[:index]:
@@ -153,22 +158,22 @@ def _variable_problems(pointer: str, variables: Mapping[str, Any]) -> Iterator[P
     if len(variables) > MAX_VARIABLES:
         yield Problem(pointer, f"at most {MAX_VARIABLES} variables")
     for name, value in variables.items():
-        here = f"{pointer}/{escape(name)}"
+        member = f"{pointer}/{escape(name)}"
         if not VARIABLE.fullmatch(name):
-            yield Problem(here, "a variable's name is letters, digits and '_', and begins with no digit")
+            yield Problem(member, "a variable's name must be letters, digits and '_', and must not start with a digit")
         elif reason := why_refused(name):
-            yield Problem(here, reason)
+            yield Problem(member, reason)
         if not isinstance(value, str) or len(value) > MAX_VALUE:
-            yield Problem(here, f"must be text of at most {MAX_VALUE:,} characters")
+            yield Problem(member, f"must be text of at most {MAX_VALUE:,} characters")
         elif "\x00" in value:
-            yield Problem(here, "NUL characters cannot be passed on")
+            yield Problem(member, "must not contain NUL characters")
         elif value == MASK:
-            yield Problem(here, f"{MASK!r} is shown in place of a secret: send the secret itself")
+            yield Problem(member, f"{MASK!r} is what a masked secret is shown as; send the secret itself")
 
 
 def _range(pointer: str, value: float, lowest: float, highest: float) -> Iterator[Problem]:
     if not lowest <= value <= highest:
-        yield Problem(pointer, f"must lie between {lowest:,} and {highest:,}")
+        yield Problem(pointer, f"must be between {lowest:,} and {highest:,}")
 
 
 def _choice(pointer: str, value: str, choices: list[Any]) -> Iterator[Problem]:

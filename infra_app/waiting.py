@@ -1,4 +1,4 @@
-"""Waiting until nodes are where they should be, up to a deadline."""
+"""Wait until nodes reach their desired state, up to a deadline."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from infra_app.models import Node
 from infra_app.states import Desired, NodeStatus
 
-_LOOK_EVERY: Final = 0.25
-#: Where a node comes to rest that is wanted so.
-_RESTS: Final = {
+_CHECK_EVERY: Final = 0.25
+#: The statuses in which each desired state is reached.
+_SETTLED_IN: Final = {
     Desired.RUNNING: {NodeStatus.READY},
     Desired.DRAINED: {NodeStatus.STOPPED},
     Desired.STOPPED: {NodeStatus.STOPPED},
@@ -21,22 +21,22 @@ _RESTS: Final = {
 
 
 def settled(node: Node) -> bool:
-    """Whether a node is where it is wanted, or has failed to get there."""
+    """Whether a node has reached its desired state, or failed to."""
     acted = node.host_id is None or node.observed_generation >= node.generation
-    return acted and (node.status in _RESTS[Desired(node.desired)] or node.status == NodeStatus.FAILED)
+    return acted and (node.status in _SETTLED_IN[Desired(node.desired)] or node.status == NodeStatus.FAILED)
 
 
-def wait_for(nodes: QuerySet[Node], seconds: float, look: Callable[[list[Node]], None] | None = None) -> bool:
-    """Wait until all these nodes are settled; return whether they are. `look` is shown them each time."""
+def wait_for(nodes: QuerySet[Node], seconds: float, on_check: Callable[[list[Node]], None] | None = None) -> bool:
+    """Wait until all these nodes have settled; return whether they have. `on_check` is called with them on each check."""
     deadline = time.monotonic() + seconds
     while True:
-        found = list(nodes.all())
-        if look:
-            look(found)
-        if all(map(settled, found)):
+        current = list(nodes.all())
+        if on_check:
+            on_check(current)
+        if all(map(settled, current)):
             return True
         if time.monotonic() >= deadline:
             return False
         if not connection.in_atomic_block:
-            connection.close()  # a web process lends few, and this may take a minute
-        time.sleep(_LOOK_EVERY)
+            connection.close()  # a web process has few connections, and this may take a minute
+        time.sleep(_CHECK_EVERY)

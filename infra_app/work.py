@@ -1,4 +1,4 @@
-"""What nodes need to know of tasks, workers and queues, as tasks_app tells it."""
+"""What nodes need to know about tasks, workers and queues, read through tasks_app."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ _MINUTE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class WorkerHeartbeat:
     """A worker's newest heartbeat."""
 
     name: str
@@ -28,8 +28,8 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkSeen:
-    """A task that a worker has or had."""
+class WorkerTask:
+    """A task that a worker runs, holds or ran."""
 
     id: UUID
     name: str
@@ -41,7 +41,7 @@ class WorkSeen:
 
 @dataclass(frozen=True, slots=True)
 class QueuePressure:
-    """How a queue stands. Rates are per second; None where nothing is known of them yet."""
+    """How busy a queue is. Rates are per second; None if not known yet."""
 
     name: str
     waiting: int
@@ -52,27 +52,27 @@ class QueuePressure:
     paused: bool
 
 
-def beats() -> dict[str, Beat]:
-    """Return the newest heartbeat of every worker heard of lately, by name. Raises redis.RedisError."""
+def worker_heartbeats() -> dict[str, WorkerHeartbeat]:
+    """Return the latest heartbeat of every recently seen worker, by name. Raises redis.RedisError."""
     return {
-        beat.name: Beat(
-            name=beat.name, online=beat.online, queues=beat.queues, slots=beat.slots, busy=beat.busy, held=len(beat.held),
-            started_at=beat.started_at,
+        latest.name: WorkerHeartbeat(
+            name=latest.name, online=latest.online, queues=latest.queues, slots=latest.slots, busy=latest.busy,
+            held=len(latest.held), started_at=latest.started_at,
         )
-        for beat in heartbeat.read_all()
+        for latest in heartbeat.read_all()
     }  # fmt: skip
 
 
-def tasks_of(worker: str, limit: int) -> list[WorkSeen]:
-    """Return the newest tasks of a worker, those that run first. Raises django.db.Error."""
+def tasks_of(worker: str, limit: int) -> list[WorkerTask]:
+    """Return a worker's newest tasks, running ones first. Raises django.db.Error."""
     return [
-        WorkSeen(task.id, task.name, task.queue, task.status, task.started_at, task.finished_at)
+        WorkerTask(task.id, task.name, task.queue, task.status, task.started_at, task.finished_at)
         for task in workers.tasks_of(worker, limit)
     ]
 
 
 def pressure(queue: str) -> QueuePressure:
-    """Return how a queue stands. Raises redis.RedisError or django.db.Error."""
+    """Return how busy a queue is. Raises redis.RedisError or django.db.Error."""
     view = queues.view(queue)
     return QueuePressure(
         name=queue, waiting=view.now.depth + view.held, oldest_seconds=view.now.oldest_seconds,
@@ -82,7 +82,7 @@ def pressure(queue: str) -> QueuePressure:
 
 
 def drain(worker: str) -> None:
-    """Tell a worker to take nothing more. Raises StateConflictError if it cannot be told."""
+    """Tell a worker to stop accepting tasks. Raises StateConflictError if it cannot be reached."""
     try:
         control.drain(worker)
     except (WorkerUnknownError, WorkerSilentError) as error:

@@ -14,29 +14,29 @@ STARTED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class FakeEngine:
-    """What the agent's steps ask of an engine.
+    """The part of an engine that the agent's steps use.
 
     Attributes:
-        images: those that are there.
-        pullable: those that a pull finds.
-        fails: the error of each method that shall fail, by its name.
-        did: the names of all changes, in their order.
+        images: images on the engine.
+        pullable: images that can be pulled.
+        fails: the error of each method that should fail, by method name.
+        did: the names of all changes, in order.
     """
 
     images: set[str] = field(default_factory=set)
     pullable: set[str] = field(default_factory=set)
     fails: dict[str, EngineError] = field(default_factory=dict)
-    boxes: dict[str, ContainerState] = field(default_factory=dict)
+    containers: dict[str, ContainerState] = field(default_factory=dict)
     specs: dict[str, ContainerSpec] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
 
     def image_id(self, image: str) -> str | None:
-        """Return an id where the image is there."""
+        """Return an id if the image exists."""
         return f"sha256:{image}" if image in self.images else None
 
     def pull(self, image: str) -> None:
-        """Fetch an image that can be."""
+        """Pull an image if it can be pulled."""
         self._act("pull")
         if image in self.pullable:
             self.images.add(image)
@@ -44,32 +44,32 @@ class FakeEngine:
     def find(self, name: str) -> ContainerState | None:
         """Return a container by name or id."""
         self._fail("find")
-        return next((box for box in self.boxes.values() if name in {box.name, box.id}), None)
+        return next((container for container in self.containers.values() if name in {container.name, container.id}), None)
 
     def owned(self, label: str) -> list[OwnedContainer]:
         """Return the containers with a label."""
         name, _, value = label.partition("=")
         return [
-            OwnedContainer(box.id, box.name, box.labels, box.status)
-            for box in self.boxes.values()
-            if box.labels.get(name) == value
+            OwnedContainer(container.id, container.name, container.labels, container.status)
+            for container in self.containers.values()
+            if container.labels.get(name) == value
         ]
 
     def create(self, spec: ContainerSpec) -> str:
-        """Make a container."""
-        if spec.name in self.boxes:
+        """Create a container."""
+        if spec.name in self.containers:
             raise NameTakenError("The name is in use.")
         self._act("create")
         id_ = f"c{len(self.did)}"
         self.specs[spec.name] = spec
-        self.boxes[spec.name] = ContainerState(
+        self.containers[spec.name] = ContainerState(
             id_, spec.name, f"sha256:{spec.image}", spec.labels, "created", 0, False, "", None, None
         )
         return id_
 
-    def hand_over(self, container: str, files: Iterable[tuple[str, str]]) -> None:
-        """Take secrets."""
-        self._act("hand over")
+    def write_secrets(self, container: str, files: Iterable[tuple[str, str]]) -> None:
+        """Store secrets."""
+        self._act("write secrets")
         self.files[container] = dict(files)
 
     def start(self, container: str) -> None:
@@ -85,10 +85,12 @@ class FakeEngine:
     def remove(self, container: str) -> None:
         """Remove a container."""
         self._act("remove")
-        self.boxes = {name: box for name, box in self.boxes.items() if container not in {box.id, name}}
+        self.containers = {
+            name: container for name, container in self.containers.items() if container not in {container.id, name}
+        }
 
     def tail(self, container: str, lines: int) -> list[LogLine]:
-        """Return last words."""
+        """Return the last lines."""
         return [LogLine("2026-01-01T12:00:00.000000001Z", "stderr", "password=hunter2 last words")]
 
     def follow(self, container: str, lines: int, since: str, opened: Callable[[Callable[[], None]], None]) -> Iterator[LogLine]:
@@ -97,15 +99,15 @@ class FakeEngine:
         yield from (line for line in self.tail(container, lines) if line.at > since)
 
     def ends(self, container: str, code: int, *, oom_killed: bool = False, after: float = 1.0) -> None:
-        """Have a container end by itself after so many seconds."""
+        """Let a container exit on its own after `after` seconds."""
         ended = STARTED.fromtimestamp(STARTED.timestamp() + after, tz=UTC)
         self.change(container, status="exited", exit_code=code, oom_killed=oom_killed, finished_at=ended)
 
     def change(self, container: str, **values: object) -> None:
-        """Change what is seen of a container."""
-        self.boxes = {
-            name: replace(box, **values) if container in {box.id, name} else box  # type: ignore[arg-type]
-            for name, box in self.boxes.items()
+        """Change the state of a container."""
+        self.containers = {
+            name: replace(container, **values) if container in {container.id, name} else container  # type: ignore[arg-type]
+            for name, container in self.containers.items()
         }
 
     def _act(self, what: str) -> None:

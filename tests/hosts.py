@@ -1,4 +1,4 @@
-"""Docker hosts and nodes for tests: what agents would write."""
+"""Docker hosts and nodes for tests, as agents would write them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra_app.states import NodeStatus
 
 GB = 1 << 30
 
-#: What a host may hold, as infra_app/types.py describes it.
+#: A host's inventory, as records of infra_app/types.py.
 CONTAINER: dict[str, Any] = {
     "id": "c1", "name": "reports", "image": "zenith:latest", "image_id": "sha256:i1", "status": "running",
     "created_at": "2026-01-01T00:00:00+00:00", "started_at": "2026-01-01T00:00:01+00:00", "size": 4096,
@@ -36,7 +36,7 @@ HELD: dict[str, Any] = {
 
 
 def host(name: str = "zen-01", **values: Any) -> Host:
-    """A host whose agent has just given a sign of life."""
+    """Create a host whose agent has just sent a heartbeat."""
     fields = {"address": "unix:///var/run/docker.sock", "cpus": 4, "memory_bytes": 8 * GB, "seen_at": Now(), **values}
     made, _ = Host.objects.update_or_create(name=name, defaults=fields)
     made.refresh_from_db()
@@ -44,12 +44,12 @@ def host(name: str = "zen-01", **values: Any) -> Host:
 
 
 def snapshot(of: Host, **held: Any) -> HostSnapshot:
-    """What its agent saw."""
+    """Create a host's snapshot."""
     return HostSnapshot.objects.update_or_create(host=of, defaults={"taken_at": of.seen_at, **held})[0]
 
 
 def observed(node: Node, status: NodeStatus = NodeStatus.READY, **values: Any) -> Node:
-    """A node as its agent has acted on what is wanted of it."""
+    """Return a node as if its agent had acted on its desired state."""
     node.refresh_from_db()
     fields = {"status": status, "observed_generation": node.generation, "observed_revision": node.revision, **values}
     Node.objects.filter(pk=node.pk).update(**fields)

@@ -1,7 +1,7 @@
-"""Takes a picture of every page in both themes, at 1440 and 390 pixels: `python tools/screenshots.py FOLDER [--docs]`.
+"""Take a screenshot of every page in both themes, 1440 and 390 pixels wide: `python tools/screenshots.py FOLDER [--docs]`.
 
-It is the browser test of all pages, run for its pictures: on sample data, with its own servers. With `--docs` it takes only those
-that docs/ and the README show, and puts them into docs/pictures/ as WebP, cut off below.
+This runs the browser test of all pages, on sample data and with its own servers. With `--docs`, it takes only the screenshots
+that docs/ and the README show, and writes them to docs/pictures/ as WebP, cropped at the bottom.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 TARGET = ROOT / "docs" / "pictures"
-#: Of a tall page, the part that is shown: height over width.
+#: Largest ratio of height to width; taller pages are cropped.
 TALLEST = {1440: 0.72, 390: 2.0}
-#: Bytes that a picture in the repository may have.
+#: Largest size of a picture in the repository, in bytes.
 MOST = 150_000
-# Chromium reads PNG and writes WebP, so that no library has to.
+# Chromium converts PNG to WebP, so that no image library is needed.
 _CONVERT = """async ([png, tallest]) => {
     const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
     const height = Math.min(image.height, Math.round(image.width * tallest));
@@ -32,18 +32,20 @@ _CONVERT = """async ([png, tallest]) => {
 
 
 def main() -> int:
-    """Takes the pictures; returns the exit status of the test."""
+    """Take the screenshots; return the exit status of the test."""
     from tests.browser.registry import IN_DOCS
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the pictures go")
-    parser.add_argument("--docs", action="store_true", help="take those that docs/ shows, into docs/pictures/ too")
+    parser.add_argument("folder", type=Path, help="directory for the screenshots")
+    parser.add_argument(
+        "--docs", action="store_true", help="take only the screenshots that docs/ shows, and also write them to docs/pictures/"
+    )
     options = parser.parse_args()
-    wanted = "in_order"
+    selection = "in_order"
     if options.docs:
-        # As the tests' ids end.
-        wanted += f" and ({' or '.join(sorted({f'[{picture.page}]' for picture in IN_DOCS}))})"
-    command = [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py", "-k", wanted]
+        # The tests' ids end in the page's name.
+        selection += f" and ({' or '.join(sorted({f'[{picture.page}]' for picture in IN_DOCS}))})"
+    command = [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py", "-k", selection]
     environment = {**os.environ, "ZENITH_SCREENSHOTS": str(options.folder.resolve()), "ZENITH_REQUIRE": "browser"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if options.docs and done.returncode == 0:
@@ -52,7 +54,7 @@ def main() -> int:
 
 
 def put_into_docs(folder: Path) -> None:
-    """Converts the pictures named in the registry; exits naming one that is too heavy."""
+    """Convert the screenshots in the registry; exit with a message if one is too large."""
     from playwright.sync_api import sync_playwright
 
     from tests.browser.registry import IN_DOCS
@@ -66,7 +68,7 @@ def put_into_docs(folder: Path) -> None:
             png = base64.b64encode((folder / f"{picture.name}.png").read_bytes()).decode()
             webp = base64.b64decode(page.evaluate(_CONVERT, [png, TALLEST[picture.width]]))
             if len(webp) > MOST:
-                sys.exit(f"{picture.name} has {len(webp):,} bytes; at most {MOST:,} belong into the repository")
+                sys.exit(f"{picture.name} has {len(webp):,} bytes; the limit is {MOST:,}")
             (TARGET / f"{picture.name}.webp").write_bytes(webp)
         browser.close()
 

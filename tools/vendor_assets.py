@@ -1,7 +1,7 @@
-"""Copies the pinned third-party assets of the pages into static/vendor, and of their tests into tests/browser/vendor.
+"""Copy the pinned third-party assets of the pages to static/vendor, and those of their tests to tests/browser/vendor.
 
-Run it after changing a version here or a name in static/vendor/tabler/icons.txt, and commit what it
-wrote. It needs npm; nothing else in Zenith does, and nothing is fetched when Zenith runs.
+Run it after changing a version here or a name in static/vendor/tabler/icons.txt, and commit the result. It needs npm; nothing
+else in Zenith does, and nothing is downloaded while Zenith runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "static" / "vendor"
 TESTS_VENDOR = ROOT / "tests" / "browser" / "vendor"
 
-# Any other shape would let an icon bring its own colours, scripts or links into the sprite.
+# Other elements could bring colours, scripts or links into the sprite.
 DRAWING = re.compile(r"<(?:path|circle|ellipse|line|polyline|polygon|rect) [a-z0-9 .,=\"-]+/>", re.IGNORECASE)
 EMPTY_BOX = '<path stroke="none" d="M0 0h24v24H0z" fill="none" />'
 
@@ -57,7 +57,7 @@ AXE = Package(
 
 
 def fetch(package: Package, folder: Path) -> tarfile.TarFile:
-    """Downloads a package's archive with npm into `folder` and opens it; exits where its digest is another."""
+    """Download a package's archive with npm to `folder` and open it; exit if its digest differs."""
     command = ["npm", "pack", "--json", "--pack-destination", str(folder), f"{package.name}@{package.version}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     packed = json.loads(done.stdout)[0]
@@ -67,7 +67,7 @@ def fetch(package: Package, folder: Path) -> tarfile.TarFile:
 
 
 def read(archive: tarfile.TarFile, path: str) -> bytes:
-    """Returns one file of a package; exits naming it where the package has no such file."""
+    """Return one file of a package; exit with a message if it does not exist."""
     try:
         member = archive.extractfile(f"package/{path}")
     except KeyError:
@@ -78,7 +78,7 @@ def read(archive: tarfile.TarFile, path: str) -> bytes:
 
 
 def symbol(name: str, svg: str) -> str:
-    """Turns one outline icon into a sprite symbol; stroke and fill come from the page's `.icon` rule."""
+    """Turn an outline icon into a sprite symbol; the page's `.icon` rule sets stroke and fill."""
     body = svg[svg.index(">") + 1 : svg.rindex("</svg>")].replace(EMPTY_BOX, "")
     drawings = [line.strip().replace(" />", "/>") for line in body.splitlines() if line.strip()]
     for drawing in drawings:
@@ -88,7 +88,7 @@ def symbol(name: str, svg: str) -> str:
 
 
 def vendor_icons(archive: tarfile.TarFile) -> None:
-    """Writes the sprite of the icons listed in icons.txt."""
+    """Write the sprite of the icons listed in icons.txt."""
     folder = VENDOR / "tabler"
     names = (folder / "icons.txt").read_text().split()
     sprite = io.StringIO()
@@ -101,7 +101,7 @@ def vendor_icons(archive: tarfile.TarFile) -> None:
 
 
 def vendor_font(archive: tarfile.TarFile) -> None:
-    """Copies Inter's variable-weight faces: the small Latin one, and the full one for pages that need more."""
+    """Copy Inter's variable-weight fonts: the small Latin one, and the full one for pages that need more characters."""
     folder = VENDOR / "inter"
     (folder / "InterVariable-latin.woff2").write_bytes(read(archive, "variable-latin/InterVariable-subset.woff2"))
     (folder / "InterVariable.woff2").write_bytes(read(archive, "variable/InterVariable.woff2"))
@@ -109,25 +109,25 @@ def vendor_font(archive: tarfile.TarFile) -> None:
 
 
 def copy(archive: tarfile.TarFile, folder: Path, files: dict[str, str]) -> None:
-    """Copies files of a package, given as name in `folder` and path in the package."""
+    """Copy files of a package; `files` maps names in `folder` to paths in the package."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
         (folder / name).write_bytes(read(archive, path))
 
 
 def vendor_charts(archive: tarfile.TarFile) -> None:
-    """Copies uPlot (it sets `window.uPlot`; half the size of its module, which comes unminified) and its sheet."""
+    """Copy uPlot and its stylesheet: the IIFE build, which sets `window.uPlot` and is half the size of the unminified module."""
     files = {"uPlot.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"}
     copy(archive, VENDOR / "uplot", files)
 
 
 def vendor_axe(archive: tarfile.TarFile) -> None:
-    """Copies axe-core for the browser tests."""
+    """Copy axe-core for the browser tests."""
     copy(archive, TESTS_VENDOR, {"axe.min.js": "axe.min.js", "LICENSE": "LICENSE"})
 
 
 def main() -> None:
-    """Vendors all packages."""
+    """Vendor all packages."""
     with tempfile.TemporaryDirectory() as scratch:
         with fetch(TABLER, Path(scratch)) as archive:
             vendor_icons(archive)

@@ -1,1 +1,1 @@
-"""What Zenith is measured against: Celery alone, and Celery with the tracking that people use today."""
+"""Zenith's peers: Celery alone, and Celery with the tracking that people use today."""

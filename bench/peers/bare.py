@@ -1,6 +1,6 @@
-"""Celery alone: no Django, no tracking, and no results unless BENCH_RESULTS says where they go.
+"""Celery alone: no Django, no tracking, and no results unless BENCH_RESULTS names a backend.
 
-`BENCH_DELIVERY=late` takes Zenith's delivery settings.
+`BENCH_DELIVERY=late` selects Zenith's delivery settings.
 """
 
 import os

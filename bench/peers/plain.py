@@ -1,4 +1,4 @@
-"""The Celery application of that project."""
+"""The Celery application of the plain Django project (plain_settings.py)."""
 
 import os
 

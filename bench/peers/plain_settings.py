@@ -1,4 +1,4 @@
-"""A Django project that keeps its results as django-celery-results' documentation says, and nothing more."""
+"""A Django project that stores results as django-celery-results documents, and does nothing else."""
 
 import os
 

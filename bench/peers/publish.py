@@ -1,8 +1,8 @@
-"""Put a peer's messages on a queue, in a process that has nothing of Zenith loaded.
+"""Put a peer's messages on a queue, from a process that does not load Zenith.
 
     python -m bench.peers.publish APP QUEUE TASK COUNT [TEXT_SIZE]
 
-With QUEUE `-` it sends by `delay()`, one by one, and prints how many seconds that took.
+With QUEUE `-`, it sends with `delay()` one by one and prints the seconds that took.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from bench.texts import text_of
 
 
 def main(module: str, queue: str, name: str, count: str, size: str = "0") -> None:
-    """Send."""
+    """Send the messages."""
     app = importlib.import_module(module).app
     app.loader.import_default_modules()
     args = [text_of(int(size))] if int(size) else []

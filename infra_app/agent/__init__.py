@@ -1,11 +1,12 @@
-"""The agent of a Docker host: makes what is observed be what is desired. `manage.py run_agent` runs it.
+"""The agent of a Docker host: brings the observed state of its nodes to the desired state. `manage.py run_agent` runs it.
 
-1. It takes the host's lease (`lease`): one agent speaks for a host at a time.
-2. It looks at nodes (`loop`): on an order, on an event of the engine (`listen`), on a heartbeat that came or went (`beats`), and
-   at all of them twice a minute.
-3. For each it asks what is next (`plan`, pure), does it (`steps`), writes what it saw (`record`), and asks again. What a
-   container is made from stands in `recipe`, how things are marked in `names`.
-4. Beside that it keeps what nodes use (`figures`), what the host holds (`survey`), and the logs that somebody reads (`logs`).
+1. It takes the host's lease (`lease`): only one agent acts on a host at a time (`leadership`).
+2. It reconciles nodes (`loop`) after an order, an engine event (`event_listener`) or a heartbeat that started or stopped
+   (`heartbeats`), and all of them twice a minute.
+3. For each node, `node_reconciler` asks `plan` (pure) for the next step, takes it, records what it observed (`record`), and
+   repeats. `container_spec` says how containers are built, `names` how they are named and labelled.
+4. It also reports resource usage (`stats`), the host's inventory (`inventory_reporter`) and logs that someone is reading
+   (`log_follower`), and keeps a swarm's services (`swarm_services`).
 
-It may be killed between any two steps: the next one finds by name and label what there is, and goes on from there.
+The agent may be killed between any two steps: the next one finds what exists by name and label, and continues.
 """

@@ -1,4 +1,4 @@
-"""From a node and its group to the container that runs it. Pure, but for the settings that it reads."""
+"""Build a node's container specification from the node and its group. Pure, except that it reads settings."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -14,18 +14,18 @@ from infra_app.models import Node, NodeGroup
 from infra_app.models.node import worker_name
 from infra_app.variables import accepted
 
-#: Processes and threads of a worker beside those of its slots, and for each slot.
+#: Limit on processes and threads: for the worker itself, and for each of its slots.
 _PROCESSES: Final = 128
 _PROCESSES_PER_SLOT: Final = 32
 _LOOPBACK: Final = ("localhost", "::1")
 
 
 class NotReachableError(Exception):
-    """A node could not reach the broker or the database at the address it would be given; the text says what to set."""
+    """A node could not reach the broker or the database at its configured address; the message says what to set."""
 
 
 def container_spec(node: Node, host: UUID) -> ContainerSpec:
-    """Return the container of a node on the host of this key. Raises NotReachableError."""
+    """Return the specification of a node's container on the host with this key. Raises NotReachableError."""
     group = node.group
     files = secret_files(group)
     return ContainerSpec(
@@ -45,13 +45,13 @@ def container_spec(node: Node, host: UUID) -> ContainerSpec:
 
 
 def command(group: NodeGroup) -> tuple[str, ...]:
-    """Return what the image's entry point is told: its role, and that role's options."""
-    # Each in one word with its value: Celery looks for some options in all words, and a queue may be called like one.
+    """Return the arguments of the image's entry point: the role and its options."""
+    # `--option=value` in one word: Celery searches all words for some options, and a queue may be named like one.
     return ("worker", f"--queues={','.join(group.queues)}", f"--concurrency={group.concurrency}")
 
 
 def secret_files(group: NodeGroup) -> dict[str, str]:
-    """Return what a worker must know and nobody else may: by the variable that says it. Raises NotReachableError."""
+    """Return a worker's secrets by the name of the variable that carries each. Raises NotReachableError."""
     own = {
         "DATABASE_URL": _reachable("ZENITH_NODE_DATABASE_URL", "DATABASE_URL"),
         "REDIS_URL": _reachable("ZENITH_NODE_REDIS_URL", "REDIS_URL"),
@@ -61,27 +61,27 @@ def secret_files(group: NodeGroup) -> dict[str, str]:
 
 
 def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> dict[str, str]:
-    """Return a worker's variables, Zenith's own above all others; secrets are named by the file that holds each."""
+    """Return a worker's environment variables; Zenith's own take precedence, and each secret is given as the path of its file."""
     ours = {
         "ZENITH_TASK_MODULES": ",".join(settings.ZENITH_TASK_MODULES),
         "ZENITH_CELERY_CONFIG": settings.ZENITH_CELERY_CONFIG,
         "ZENITH_MASK_KEYS": ",".join(settings.ZENITH_MASK_KEYS),
         "ZENITH_MASK_STORED": str(settings.ZENITH_MASK_STORED).lower(),
-        # The image's own setting is production's.
+        # The image defaults to production's setting.
         "ZENITH_DRILLS": str(settings.ZENITH_DRILLS).lower(),
-        # Not a place to keep anything: the root file system cannot be written.
+        # Scratch space only: the root file system is read-only.
         "ZENITH_DATA_DIR": "/tmp/zenith",  # noqa: S108 (in the container, whose own it is)
     }
     return {**accepted(group.environment), **{f"{name}_FILE": f"{directory}/{name}" for name in files}, **ours}
 
 
 def _reachable(name: str, usual: str) -> str:
-    """Return an address for nodes. Raises NotReachableError where there is none, or it means the container itself."""
+    """Return an address for nodes. Raises NotReachableError if none is set, or if it points at the container itself."""
     address: str = getattr(settings, name)
     if not address:
         raise NotReachableError(
-            f"Nodes have no way to reach {usual}: no Docker engine answered when `manage.py up` started its servers, "
-            f"so they listen on loopback only. Start it again, or set {name}."
+            f"Nodes cannot reach {usual}: no Docker Engine answered when `manage.py up` started its servers, "
+            f"so they listen on loopback only. Restart `manage.py up`, or set {name}."
         )
     host = urlsplit(address).hostname or ""
     if host in _LOOPBACK or host.startswith("127."):

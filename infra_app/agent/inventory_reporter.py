@@ -1,4 +1,4 @@
-"""What the host holds, kept for the pages: looked at soon after something changed, else every minute."""
+"""Keep a snapshot of the host's inventory for the pages: refreshed soon after a change, else every minute."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from infra_app.agent.loop import Every
+from infra_app.agent.loop import Interval
 from infra_app.agent.names import node_of, service_node
 from infra_app.errors import EngineError
 from infra_app.gateway import Connection, EngineEvent, Sizes, inventory, sizes
@@ -17,76 +17,76 @@ from infra_app.models import HostSnapshot
 from zenith_site.common import live_updates
 from zenith_site.common.loops import repeat
 
-#: Seconds between two looks without a change, and at least between two with one.
+#: Seconds between two refreshes without a change, and the delay after a change.
 LOOK_EVERY: Final = 60.0
 SETTLED_AFTER: Final = 3.0
-#: The same for adding up sizes, which costs the engine more.
+#: The same for disk usage, which is more expensive for the engine.
 SIZES_EVERY: Final = 600.0
 SIZES_AT_MOST_EVERY: Final = 60.0
 TICK: Final = 0.5
-#: Kinds of events after which something takes another size.
+#: Kinds of events that change disk usage.
 _SIZED: Final = frozenset({"image", "volume"})
 
 
 class InventoryReporter:
-    """Keeps a host's snapshot.
+    """Keeps a host's inventory snapshot.
 
     Arguments:
-        key: marks what this host's agent made.
+        key: labels what this host's agent created.
     """
 
     def __init__(self, connection: Connection, host_id: int, key: UUID) -> None:
         self._connection = connection
         self._host_id = host_id
         self._key = key
-        self._regular = Every(LOOK_EVERY)
-        self._sizes_regular = Every(SIZES_EVERY)
-        self._changed_at: float | None = None
+        self._snapshot_due = Interval(LOOK_EVERY)
+        self._sizes_due = Interval(SIZES_EVERY)
+        self._first_change_at: float | None = None
         self._sizes_stale = False
         self._sizes_at = float("-inf")
         self._sizes = Sizes()
         self._started: dict[str, str] = {}
-        self._written: dict[str, Any] = {}
+        self._last_written: dict[str, Any] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Look until stopped."""
+        """Refresh the snapshot until stopped."""
         repeat(stop, "agent survey", self._look, every=TICK)
 
     def changed(self, event: EngineEvent) -> None:
-        """Look again once it has settled; from any thread."""
-        self._changed_at = self._changed_at or time.monotonic()
+        """Schedule a refresh once changes have settled; may be called from any thread."""
+        self._first_change_at = self._first_change_at or time.monotonic()
         self._sizes_stale = self._sizes_stale or event.kind in _SIZED
         if event.kind == "container" and event.action in {"start", "die", "destroy"}:
             self._started.pop(event.id, None)
 
     def _look(self) -> None:
-        settled = self._changed_at is not None and time.monotonic() - self._changed_at > SETTLED_AFTER
-        if not (settled or self._regular.due()):
+        settled = self._first_change_at is not None and time.monotonic() - self._first_change_at > SETTLED_AFTER
+        if not (settled or self._snapshot_due.due()):
             return
-        self._changed_at = None
+        self._first_change_at = None
         try:
             self._measure()
-            found = inventory(self._connection, self._sizes, self._started, self._node_of)
+            snapshot = inventory(self._connection, self._sizes, self._started, self._node_of)
         except EngineError:
-            # The host's row says so.
+            # The probe reports it on the host's row.
             return
-        self._write(asdict(found))
+        self._write(asdict(snapshot))
 
     def _node_of(self, labels: Mapping[str, str]) -> str | None:
         node = node_of(labels, self._key) or service_node(labels)
         return str(node) if node else None
 
     def _measure(self) -> None:
-        wanted = self._sizes_stale or self._sizes_regular.due()
-        if wanted and time.monotonic() - self._sizes_at > SIZES_AT_MOST_EVERY:
+        sizes_due = self._sizes_stale or self._sizes_due.due()
+        if sizes_due and time.monotonic() - self._sizes_at > SIZES_AT_MOST_EVERY:
             self._sizes_stale = False
             self._sizes_at = time.monotonic()
             self._sizes = sizes(self._connection)
 
-    def _write(self, found: dict[str, Any]) -> None:
-        if found == self._written:
+    def _write(self, snapshot: dict[str, Any]) -> None:
+        if snapshot == self._last_written:
             HostSnapshot.objects.filter(pk=self._host_id).update(taken_at=timezone.now())
             return
-        HostSnapshot.objects.update_or_create(host_id=self._host_id, defaults={**found, "taken_at": timezone.now()})
-        self._written = found
+        HostSnapshot.objects.update_or_create(host_id=self._host_id, defaults={**snapshot, "taken_at": timezone.now()})
+        self._last_written = snapshot
         live_updates.refresh_pages("inventory")

@@ -1,8 +1,8 @@
-"""Which agent speaks for a host: the one whose connection to PostgreSQL holds the host's advisory lock.
+"""The lease on a host: held by the agent whose PostgreSQL connection holds the host's advisory lock.
 
-PostgreSQL lets go of the lock the moment that connection ends, so the agent that follows a killed one begins at once, and a
-second one waits for as long as the first lives. The same connection renews `seen_at`: an agent that cannot tell that it lives
-cannot hold the lock either. (A pooler in between must keep sessions: PgBouncer's transaction mode does not.)
+PostgreSQL releases the lock as soon as that connection ends, so the successor of a killed agent starts at once, and a second
+agent waits as long as the first lives. The same connection renews `seen_at`: an agent that cannot send heartbeats cannot hold
+the lock either. (A pooler in between must keep sessions: PgBouncer's transaction mode does not.)
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from infra_app.models import Host
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sessions import require_own_session
 
-#: Has PostgreSQL notice within about 15 seconds that the agent's machine is gone, not only its process.
+#: Makes PostgreSQL notice within about 15 seconds that the agent's machine is lost, not only its process.
 _KEEPALIVE: Final = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 
 
 class LeaseLostError(Exception):
-    """Another agent has the host, or its row is gone."""
+    """Another agent has taken over the host, or its row was deleted."""
 
 
 class Lease:
-    """One agent's hold on a host; used by one thread, whose connection it is.
+    """One agent's lease on a host; used by a single thread, because the lock belongs to that thread's connection.
 
     Arguments:
         name: the host's.
-        about: what the agent knows of it from the start: address, region, labels, its own version.
+        about: fields of the host's row that the agent sets: address, region, labels, its own version.
     """
 
     def __init__(self, name: str, about: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Lease:
         self._about = dict(about)
 
     def take(self) -> Host | None:
-        """Return the host's row, made at the first time; None while another agent has it.
+        """Return the host's row, created on first use; None while another agent holds the lease.
 
         Raises django.db.Error and SharedSessionError.
         """
@@ -54,7 +54,7 @@ class Lease:
         return host
 
     def renew(self, host_id: int, **news: Any) -> None:
-        """Say that the agent lives, and what else is new. Raises LeaseLostError or django.db.Error."""
+        """Renew the lease and write changed fields of the host's row. Raises LeaseLostError or django.db.Error."""
         rows = Host.every.filter(pk=host_id)
         if "agent_id" not in news:
             rows = rows.filter(agent_id=self.run)
@@ -62,6 +62,6 @@ class Lease:
             raise LeaseLostError(self.name)
 
     def release(self, host_id: int) -> None:
-        """Let go on purpose: the host is unreachable from now on, and the next agent need not wait."""
+        """Release the lease: the host is unreachable from now on, and the next agent need not wait."""
         Host.objects.filter(pk=host_id, agent_id=self.run).update(agent_id=None, seen_at=None)
         connection.close()

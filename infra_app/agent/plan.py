@@ -1,6 +1,7 @@
-"""What to do next for a node: a pure decision over what is wanted, what its row says and what the engine shows.
+"""Decide the next step for a node: a pure function of its desired state, its row and what the engine shows.
 
-It is asked again after every step, and always from what is there, so it does not matter after which step an agent died.
+It is called again after every step and always starts from the observed state, so it does not matter after which step an agent
+died.
 """
 
 from dataclasses import dataclass
@@ -13,15 +14,15 @@ from infra_app.gateway import ContainerState
 from infra_app.models import Node
 from infra_app.models.group import RestartPolicy
 from infra_app.states import Desired, NodeStatus
-from infra_app.work import Beat
+from infra_app.work import WorkerHeartbeat
 
-#: Seconds after which a container that ran has recovered: its next end is the first again.
+#: Seconds of running after which a container has recovered: its next exit counts as the first.
 STEADY: Final = 60.0
-#: Ends in a row, each soon after the start, from which a node counts as failed while it is tried again.
+#: Exits in a row, each soon after the start, from which a node counts as failed while it is restarted.
 CRASH_LOOP: Final = 3
-#: Seconds of the longest wait between two tries.
+#: Longest delay between two attempts, in seconds.
 LONGEST_DELAY: Final = 300.0
-#: Seconds without a worker's answer after which the node's reason says so.
+#: Seconds without a heartbeat after which the node's reason says so.
 SILENT: Final = 20.0
 _KILLED: Final = 137
 
@@ -31,106 +32,106 @@ class Step(Enum):
 
     CREATE = auto()
     START = auto()
-    #: Fetches the image, and then stops.
+    #: Pull the image, then stop the container.
     REPLACE = auto()
     STOP = auto()
     REMOVE = auto()
     TELL_DRAIN = auto()
     NOTE_END = auto()
-    #: Nothing to do; the row says where the node is.
+    #: Nothing to do; record the node's status.
     SETTLE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """The step, and for SETTLE where the node is, why, and when to look again at the latest."""
+    """A step; for SETTLE also the node's status, the reason, and when to reconcile it again at the latest."""
 
-    do: Step
+    step: Step
     status: NodeStatus | None = None
     reason: str = ""
-    again: datetime | None = None
+    requeue_at: datetime | None = None
 
 
-def plan(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> NextStep:
-    """Return the next step for a node. `beat` is its worker's newest heartbeat; reads `group`."""
-    running = box is not None and box.running
+def plan(node: Node, container: ContainerState | None, heartbeat: WorkerHeartbeat | None, now: datetime) -> NextStep:
+    """Return the next step for a node. `heartbeat` is its worker's latest; reads `group`."""
+    running = container is not None and container.running
     match Desired(node.desired):
         case Desired.REMOVED:
-            return NextStep(Step.STOP if running else Step.REMOVE) if box else NextStep(Step.SETTLE, NodeStatus.REMOVED)
+            return NextStep(Step.STOP if running else Step.REMOVE) if container else NextStep(Step.SETTLE, NodeStatus.REMOVED)
         case Desired.STOPPED:
             return NextStep(Step.STOP) if running else NextStep(Step.SETTLE, NodeStatus.STOPPED)
         case Desired.DRAINED:
-            return _drain(box, beat, now) if box and running else NextStep(Step.SETTLE, NodeStatus.STOPPED)
+            return _drain(container, heartbeat, now) if container and running else NextStep(Step.SETTLE, NodeStatus.STOPPED)
         case Desired.RUNNING:
-            return _run(node, box, beat, now)
+            return _run(node, container, heartbeat, now)
 
 
-def _run(node: Node, box: ContainerState | None, beat: Beat | None, now: datetime) -> NextStep:
-    if box is None:
-        return _waiting(node, now) or NextStep(Step.CREATE)
-    if box.labels.get(REVISION_LABEL) != str(node.revision) or box.status in {"dead", "removing"}:
-        return _replace(node, box, now)
-    if box.running:
-        return _keep_running(node, box, beat, now)
-    if box.status == "created":
-        return _waiting(node, now) or NextStep(Step.START)
+def _run(node: Node, container: ContainerState | None, heartbeat: WorkerHeartbeat | None, now: datetime) -> NextStep:
+    if container is None:
+        return _retry_wait(node, now) or NextStep(Step.CREATE)
+    if container.labels.get(REVISION_LABEL) != str(node.revision) or container.status in {"dead", "removing"}:
+        return _replace(node, container, now)
+    if container.running:
+        return _keep_running(node, container, heartbeat, now)
+    if container.status == "created":
+        return _retry_wait(node, now) or NextStep(Step.START)
     if is_fresh(node) or node.status in {NodeStatus.STOPPED, NodeStatus.DRAINING}:
         return NextStep(Step.START)
-    if node.finished_at != box.finished_at:
+    if node.finished_at != container.finished_at:
         return NextStep(Step.NOTE_END)
-    return _after_end(node, box, now)
+    return _after_exit(node, container, now)
 
 
-def _replace(node: Node, box: ContainerState, now: datetime) -> NextStep:
-    """Have the container go, so that another is made; one that runs goes on while its successor's image cannot be had."""
-    if not box.running:
+def _replace(node: Node, container: ContainerState, now: datetime) -> NextStep:
+    """Replace the container. One that runs keeps running as long as the image of its successor cannot be pulled."""
+    if not container.running:
         return NextStep(Step.REMOVE)
-    return _waiting(node, now) or NextStep(Step.REPLACE)
+    return _retry_wait(node, now) or NextStep(Step.REPLACE)
 
 
-def _keep_running(node: Node, box: ContainerState, beat: Beat | None, now: datetime) -> NextStep:
-    if box.status == "paused":
-        return NextStep(Step.SETTLE, NodeStatus.STARTING, "Somebody has paused its container.", _soon(now, 5))
+def _keep_running(node: Node, container: ContainerState, heartbeat: WorkerHeartbeat | None, now: datetime) -> NextStep:
+    if container.status == "paused":
+        return NextStep(Step.SETTLE, NodeStatus.STARTING, "Someone has paused its container.", _soon(now, 5))
     if node.status == NodeStatus.DRAINING:
-        # It has given up its queues: what it still has is finished first, then it starts anew.
-        return _drain(box, beat, now)
-    if beat and answers(beat, box):
+        # It no longer consumes its queues: it finishes the tasks it holds, then restarts.
+        return _drain(container, heartbeat, now)
+    if heartbeat and answers(heartbeat, container):
         return NextStep(Step.SETTLE, NodeStatus.READY)
-    return NextStep(Step.SETTLE, NodeStatus.STARTING, _silence(node, box, now), _soon(now, 0.5))
+    return NextStep(Step.SETTLE, NodeStatus.STARTING, _silence(node, container, now), _soon(now, 0.5))
 
 
-def _silence(node: Node, box: ContainerState, now: datetime) -> str:
-    since = max(filter(None, (box.started_at, node.ready_at)), default=now)
+def _silence(node: Node, container: ContainerState, now: datetime) -> str:
+    since = max(filter(None, (container.started_at, node.ready_at)), default=now)
     if node.status == NodeStatus.READY or (now - since).total_seconds() > SILENT:
-        return "Its container runs, but its worker is not heard of."
-    return how_it_ended(node.exit_code, oom_killed=node.oom_killed) + "; started again." if node.falls else ""
+        return "Its container is running, but its worker sends no heartbeat."
+    return how_it_ended(node.exit_code, oom_killed=node.oom_killed) + "; restarted." if node.falls else ""
 
 
-def _drain(box: ContainerState, beat: Beat | None, now: datetime) -> NextStep:
-    # The container cannot finish what its worker is not there to finish.
-    if beat is None or not answers(beat, box) or not (beat.queues or beat.held or beat.busy):
-        started = box.started_at or now
-        if beat is None and (now - started).total_seconds() < SILENT:
+def _drain(container: ContainerState, heartbeat: WorkerHeartbeat | None, now: datetime) -> NextStep:
+    # Without a worker that answers, nothing in the container can be finished.
+    if heartbeat is None or not answers(heartbeat, container) or not (heartbeat.queues or heartbeat.held or heartbeat.busy):
+        started = container.started_at or now
+        if heartbeat is None and (now - started).total_seconds() < SILENT:
             return NextStep(Step.SETTLE, NodeStatus.DRAINING, "Its worker is still starting.", _soon(now, 1))
         return NextStep(Step.STOP)
-    if beat.queues:
+    if heartbeat.queues:
         return NextStep(Step.TELL_DRAIN)
-    tasks = "one task" if beat.held == 1 else f"{beat.held} tasks"
-    return NextStep(Step.SETTLE, NodeStatus.DRAINING, f"It finishes {tasks}.", _soon(now, 1))
+    tasks = "one task" if heartbeat.held == 1 else f"{heartbeat.held} tasks"
+    return NextStep(Step.SETTLE, NodeStatus.DRAINING, f"Finishing {tasks}.", _soon(now, 1))
 
 
-def _after_end(node: Node, box: ContainerState, now: datetime) -> NextStep:
-    ended = how_it_ended(box.exit_code, oom_killed=box.oom_killed)
+def _after_exit(node: Node, container: ContainerState, now: datetime) -> NextStep:
+    ended = how_it_ended(container.exit_code, oom_killed=container.oom_killed)
     policy = node.group.restart_policy
     if policy == RestartPolicy.NO:
-        return NextStep(Step.SETTLE, NodeStatus.FAILED, f"{ended}; it is not to be started again.")
-    if policy == RestartPolicy.ON_FAILURE and box.exit_code == 0:
-        return NextStep(Step.SETTLE, NodeStatus.STOPPED, f"{ended} by itself.")
-    return _waiting(node, now) or NextStep(Step.START)
+        return NextStep(Step.SETTLE, NodeStatus.FAILED, f"{ended}; its restart policy does not restart it.")
+    if policy == RestartPolicy.ON_FAILURE and container.exit_code == 0:
+        return NextStep(Step.SETTLE, NodeStatus.STOPPED, f"{ended}; its restart policy does not restart it.")
+    return _retry_wait(node, now) or NextStep(Step.START)
 
 
-def _waiting(node: Node, now: datetime) -> NextStep | None:
-    """Return the wait before the next try of a node that failed; None where it is over, or somebody asked anew."""
+def _retry_wait(node: Node, now: datetime) -> NextStep | None:
+    """Return the wait before the next attempt of a node that failed; None if it is over or there is a new order."""
     if is_fresh(node) or node.retry_at is None or node.retry_at <= now:
         return None
     looping = node.falls >= CRASH_LOOP or node.status == NodeStatus.FAILED
@@ -138,34 +139,40 @@ def _waiting(node: Node, now: datetime) -> NextStep | None:
 
 
 def is_fresh(node: Node) -> bool:
-    """Whether something was asked of the node that its agent has not acted on."""
+    """Whether the node has an order that its agent has not acted on."""
     return node.generation > node.observed_generation
 
 
-def answers(beat: Beat, box: ContainerState) -> bool:
-    """Whether a heartbeat is that of this container's worker, and not of one before. Both clocks are the engine's machine's."""
-    begun = box.started_at is None or beat.started_at is None or beat.started_at >= box.started_at.timestamp() - 1
-    return beat.online and begun
+def answers(heartbeat: WorkerHeartbeat, container: ContainerState) -> bool:
+    """Whether a heartbeat comes from this container's worker, not from a previous one. Both clocks are the engine's machine's."""
+    same_run = (
+        container.started_at is None
+        or heartbeat.started_at is None
+        or heartbeat.started_at >= container.started_at.timestamp() - 1
+    )
+    return heartbeat.online and same_run
 
 
 def delay_after(falls: int) -> float:
-    """Return the seconds to wait after so many falls in a row: none after the first, then 2, 4, 8, … ."""
+    """Return the seconds to wait after this many failures in a row: none after the first, then 2, 4, 8, …"""
     return 0.0 if falls <= 1 else min(2.0 ** (falls - 1), LONGEST_DELAY)
 
 
-def falls_after(node: Node, box: ContainerState) -> int:
-    """Return the ends in a row, counting this one, of which each came soon after its start."""
-    ran = (box.finished_at - box.started_at).total_seconds() if box.finished_at and box.started_at else 0.0
-    return 1 if ran >= STEADY else node.falls + 1
+def falls_after(node: Node, container: ContainerState) -> int:
+    """Return how many times in a row the container exited soon after its start, including this time."""
+    seconds = (
+        (container.finished_at - container.started_at).total_seconds() if container.finished_at and container.started_at else 0.0
+    )
+    return 1 if seconds >= STEADY else node.falls + 1
 
 
 def how_it_ended(code: int | None, *, oom_killed: bool) -> str:
-    """Return in words what an exit status means."""
+    """Describe an exit status."""
     if code == _KILLED:
         return "out of memory (137)" if oom_killed else "killed (137)"
     if code is not None and code > 128:
-        return f"ended by signal {code - 128} ({code})"
-    return f"ended with status {code}"
+        return f"killed by signal {code - 128} ({code})"
+    return f"exited with status {code}"
 
 
 def _soon(now: datetime, seconds: float) -> datetime:

@@ -1,63 +1,63 @@
-"""Asking the engine whether it is there, and what it is, apart from the agent's own signs of life: an engine may hang."""
+"""Probe the engine in a thread of its own, because an engine may hang and must not delay the agent's heartbeat."""
 
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from infra_app.agent.loop import Every
+from infra_app.agent.loop import Interval
 from infra_app.errors import EngineError
 from infra_app.gateway import Engine, EngineInfo
 
-#: Seconds between two questions, and between two that ask for everything.
-ASK_EVERY: Final = 3.0
+#: Seconds between two pings, and between two full reads of the engine's information.
+PING_EVERY: Final = 3.0
 INFO_EVERY: Final = 30.0
 
 
 class Probe:
-    """Keeps what is known of the engine, for the host's row.
+    """Keeps the engine's state for the host's row.
 
     Arguments:
-        returned: called when the engine answers after it did not.
+        returned: called when an engine that was unreachable answers again.
     """
 
     def __init__(self, engine: Engine, returned: Callable[[], None]) -> None:
         self._engine = engine
         self._returned = returned
-        self._full = Every(INFO_EVERY)
+        self._info_due = Interval(INFO_EVERY)
         self._news: dict[str, Any] = {}
-        self._away = False
+        self._unreachable = False
         self.info: EngineInfo | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Ask until stopped."""
+        """Probe until stopped."""
         while not stop.is_set():
             self.look()
-            stop.wait(ASK_EVERY)
+            stop.wait(PING_EVERY)
 
     def look(self) -> None:
-        """Ask once."""
+        """Probe once."""
         try:
-            if self._away or self._full.due():
+            if self._unreachable or self._info_due.due():
                 self.info = self._engine.info()
                 self._news = host_fields(self.info)
             else:
                 self._engine.ping()
         except EngineError as error:
-            self._away = True
+            self._unreachable = True
             self._news = {"engine_error": str(error)}
             return
-        if self._away:
-            self._away = False
+        if self._unreachable:
+            self._unreachable = False
             self._returned()
 
     def news(self) -> dict[str, Any]:
-        """Return fields of the host's row, those that were found since the last call."""
+        """Return the fields of the host's row that changed since the last call."""
         news, self._news = self._news, {}
         return news
 
 
 def host_fields(info: EngineInfo) -> dict[str, Any]:
-    """Return what the host's row says of an engine that answers."""
+    """Return the fields of the host's row for an engine that answers."""
     fields = asdict(info)
     return {"engine_version": fields.pop("version"), **fields, "engine_error": ""}

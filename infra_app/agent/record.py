@@ -1,4 +1,4 @@
-"""Writing what was observed of nodes: the agent's half of the row, and events, in one transaction. Nothing else writes them."""
+"""Write what was observed of nodes: the agent's half of the row and its events, in one transaction. The only writer of both."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from infra_app.models import Node, NodeEvent
 from infra_app.states import NodeStatus
 from zenith_site.common import live_updates
 
-#: Longest message of an event, and longest reason, in characters: an engine's reason may be a page.
+#: Longest event message and reason, in characters: an engine's error may be a page long.
 _LONGEST = 1000
 
 
 def observe(node: Node, *events: tuple[str, str], **observed: Any) -> None:
-    """Write what differs from the row, with its events; nothing where nothing differs. Pages are told.
+    """Write observed fields that differ from the row, together with events, and refresh open pages.
 
     Arguments:
-        events: each a kind and a message.
-        observed: fields of the agent's half.
+        events: pairs of kind and message.
+        observed: fields of the agent's half of the row.
     """
     if "reason" in observed:
         observed["reason"] = observed["reason"][:_LONGEST]
@@ -26,7 +26,7 @@ def observe(node: Node, *events: tuple[str, str], **observed: Any) -> None:
     if not changed and not events:
         return
     with transaction.atomic():
-        # Never save(): the other half belongs to whoever changes what is desired, perhaps at this moment.
+        # Never save(): the other half belongs to whoever changes the desired state, perhaps at this moment.
         Node.objects.filter(pk=node.pk).update(**changed, observed_at=timezone.now())
         NodeEvent.objects.bulk_create(NodeEvent(node_id=node.pk, kind=kind, message=text[:_LONGEST]) for kind, text in events)
     for name, value in changed.items():
@@ -35,7 +35,7 @@ def observe(node: Node, *events: tuple[str, str], **observed: Any) -> None:
 
 
 def set_status(node: Node, status: NodeStatus, reason: str) -> None:
-    """Write where a node is, and that what was asked of it is done as far as it can be."""
+    """Write a node's status, and that its agent has acted on the latest order."""
     now = timezone.now()
     observed: dict[str, Any] = {"status": status, "reason": reason, "observed_generation": node.generation}
     events = []
@@ -50,5 +50,5 @@ def set_status(node: Node, status: NodeStatus, reason: str) -> None:
     observe(node, *events, **observed)
 
 
-#: What an event is called where that is not the status itself.
+#: Kinds of events that are not named after the status.
 _KINDS = {NodeStatus.STARTING: "silent"}

@@ -1,4 +1,4 @@
-"""What nodes use: asked of the engine in parallel, kept in two statements however many nodes there are."""
+"""Report what nodes use: read from the engine in parallel, written in two statements however many nodes there are."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from zenith_site.common.loops import repeat
 
 #: Seconds between two readings.
 READ_EVERY: Final = 20.0
-#: Containers asked at once.
+#: Containers read at the same time.
 THREADS: Final = 6
 
 _UPDATE: Final = """
@@ -40,7 +40,7 @@ _INSERT: Final = """
 
 @dataclass(frozen=True, slots=True)
 class NodeUsage:
-    """What one container uses now; 100 percent is one CPU."""
+    """What one container uses; 100 percent is one CPU."""
 
     cpu_percent: float
     memory_bytes: int
@@ -49,70 +49,71 @@ class NodeUsage:
 
 
 class StatsReporter:
-    """Reads what the containers of one host use.
+    """Reports what the containers of one host use.
 
     Arguments:
-        key: marks what this host's agent made.
+        key: labels what this host's agent created.
     """
 
     def __init__(self, engine: Engine, host_id: int, key: UUID) -> None:
         self._engine = engine
         self._host_id = host_id
         self._key = key
-        self._before: dict[str, ContainerStats] = {}
+        self._previous: dict[str, ContainerStats] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Read until stopped."""
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="figures") as self._pool:
+        """Read and write usage until stopped."""
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="stats") as self._pool:
             repeat(stop, "agent figures", self._look, every=READ_EVERY)
 
     def _look(self) -> None:
         try:
             running = self._engine.running()
-            now = dict(zip((box.id for box in running), self._pool.map(self._read, running), strict=True))
+            now = dict(zip((container.id for container in running), self._pool.map(self._read, running), strict=True))
         except EngineError:
-            # The host's row says so.
+            # The probe reports it on the host's row.
             return
-        uses = {id_: use(self._before.get(id_), figures) for id_, figures in now.items() if figures}
-        self._before = {id_: figures for id_, figures in now.items() if figures}
+        uses = {id_: usage_between(self._previous.get(id_), stats) for id_, stats in now.items() if stats}
+        self._previous = {id_: stats for id_, stats in now.items() if stats}
         at = timezone.now()
-        _keep(
+        _store(
             {
-                node: uses[box.id]
-                for box in running
-                if box.id in uses and (node := node_of(box.labels, self._key) or service_node(box.labels))
+                node: uses[container.id]
+                for container in running
+                if container.id in uses and (node := node_of(container.labels, self._key) or service_node(container.labels))
             },
             at,
         )
-        self._keep_totals(uses.values())
+        self._store_totals(uses.values())
         live_updates.refresh_pages("node-figures")
 
-    def _read(self, box: OwnedContainer) -> ContainerStats | None:
-        return self._engine.stats(box.id)
+    def _read(self, container: OwnedContainer) -> ContainerStats | None:
+        return self._engine.stats(container.id)
 
-    def _keep_totals(self, uses: Iterable[NodeUsage]) -> None:
+    def _store_totals(self, usages: Iterable[NodeUsage]) -> None:
         host = Host.objects.only("cpus").get(pk=self._host_id)
-        found = list(uses)
+        totals = list(usages)
         Host.objects.filter(pk=self._host_id).update(
-            cpu_percent=sum(one.cpu_percent for one in found) / max(host.cpus, 1),
-            memory_used_bytes=sum(one.memory_bytes for one in found),
+            cpu_percent=sum(usage.cpu_percent for usage in totals) / max(host.cpus, 1),
+            memory_used_bytes=sum(usage.memory_bytes for usage in totals),
         )
 
 
-def use(before: ContainerStats | None, now: ContainerStats) -> NodeUsage:
-    """Return what is used, from two readings; from a first one the CPU since the start is not known, and counts as none."""
+def usage_between(before: ContainerStats | None, now: ContainerStats) -> NodeUsage:
+    """Return the usage between two readings; without a previous reading, CPU usage counts as 0."""
     seconds = now.read_at - before.read_at if before else 0.0
     spent = now.cpu_seconds - before.cpu_seconds if before else 0.0
-    # A container that was started again counts from nothing.
+    # The counters of a restarted container begin at zero.
     percent = 100 * spent / seconds if seconds > 0 and spent >= 0 else 0.0
     return NodeUsage(round(percent, 2), now.memory_bytes, now.network_rx_bytes, now.network_tx_bytes)
 
 
-def _keep(uses: Mapping[UUID, NodeUsage], at: datetime) -> None:
+def _store(uses: Mapping[UUID, NodeUsage], at: datetime) -> None:
     if not uses:
         return
     rows = [
-        (id_, one.cpu_percent, one.memory_bytes, one.network_rx_bytes, one.network_tx_bytes) for id_, one in sorted(uses.items())
+        (id_, usage.cpu_percent, usage.memory_bytes, usage.network_rx_bytes, usage.network_tx_bytes)
+        for id_, usage in sorted(uses.items())
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""`/api/v1/groups`: nodes that are alike: how many there are, what they run, and how their number follows a queue."""
+"""`/api/v1/groups`: node groups: their size, what their nodes run, and autoscaling."""
 
 from typing import Any
 from uuid import UUID
@@ -34,7 +34,7 @@ router = Router(tags=["nodes"])
 
 
 class ScaleRequest(Body):
-    """How many nodes."""
+    """The new number of nodes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"replicas": 3}]})
 
@@ -42,16 +42,16 @@ class ScaleRequest(Body):
 
 
 class ScaleAnswer(BaseModel):
-    """What follows from another size."""
+    """The result of scaling."""
 
     group: GroupAnswer
     before: int
     added: list[NodeBrief]
-    leaving: list[NodeBrief] = Field(description="The idlest: each is drained, and removed once it is.")
+    leaving: list[NodeBrief] = Field(description="The idlest nodes: each is drained and then removed.")
 
 
 class ChangeRequest(Body):
-    """What its nodes run from now on; what is left out stays as it is. Their containers are replaced."""
+    """What the group's nodes run. Members that are omitted stay unchanged. The nodes' containers are replaced."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"image": "zenith:latest", "concurrency": 8}]})
 
@@ -60,22 +60,22 @@ class ChangeRequest(Body):
     concurrency: Concurrency | None = None
     memory_mb: Memory | None = None
     cpus: Cpus | None = None
-    environment: Variables | None = Field(default=None, description="All variables: one that is left out is gone.")
-    secrets: Variables | None = Field(default=None, description="All secrets: one that is left out is gone.")
+    environment: Variables | None = Field(default=None, description="The complete set: variables that are omitted are removed.")
+    secrets: Variables | None = Field(default=None, description="The complete set: secrets that are omitted are removed.")
 
 
 class AutoscaleRequest(Body):
-    """Between how many nodes a group is kept, and what its queue should need to drain."""
+    """The limits of autoscaling, and the target time in which the queue should drain."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"scale_queue": "reports", "min_replicas": 1, "max_replicas": 8, "target_seconds": 60}]}
     )
 
-    autoscale: bool = Field(default=True, description="false: people alone say how many.")
-    dry_run: bool = Field(default=False, description="Decide and say so, but change nothing.")
+    autoscale: bool = Field(default=True, description="false turns autoscaling off.")
+    dry_run: bool = Field(default=False, description="Record decisions without changing the number of nodes.")
     scale_queue: str = Field(
         default="",
-        description="Empty: the first of its queues.",
+        description="The queue to follow; if empty, the first of the group's queues.",
         json_schema_extra={"maxLength": 100, "pattern": "^[!-+\\--~]*$"},
     )
     min_replicas: int = Field(default=1, json_schema_extra={"minimum": 0, "maximum": MAX_REPLICAS})
@@ -86,49 +86,49 @@ class AutoscaleRequest(Body):
 
 @router.get("", response=list[GroupAnswer], summary="List groups", operation_id="list_groups")
 def list_groups(request: HttpRequest) -> list[GroupAnswer]:
-    """Return the groups that are not removed, by name."""
+    """Return the groups that are not removed, ordered by name."""
     authorize(request, VIEW)
-    return [_answer(group) for group in _groups()]
+    return [_answer(group) for group in _active_groups()]
 
 
 @router.get("/{group_id}", response=GroupAnswer, summary="Show one group", operation_id="show_group")
 def show_group(request: HttpRequest, group_id: str) -> GroupAnswer:
-    """Return a group; 404 once it is removed."""
+    """Return a group; 404 if it was removed."""
     authorize(request, VIEW)
-    return _found(group_id)
+    return _get_group(group_id)
 
 
 @router.patch(
     "/{group_id}", response=GroupAnswer, summary="Change what a group runs", operation_id="change_group", auth=requires(INFRA)
 )
 def change_group(request: HttpRequest, group_id: str, body: ChangeRequest) -> GroupAnswer:
-    """Change image, queues, limits or environment; the containers of its nodes are replaced."""
+    """Change the image, queues, limits or environment. The containers of the group's nodes are replaced."""
     caller = known_caller(request)
     changes: dict[str, Any] = body.model_dump(exclude_none=True)
     if "queues" in changes:
         changes["queues"] = tuple(changes["queues"])
-    group = nodes.change(_key(group_id), caller.name, **changes)
+    group = nodes.change(_parse_id(group_id), caller.name, **changes)
     audit_details(request, group=group.name, changed=sorted(changes))
-    return _found(group_id)
+    return _get_group(group_id)
 
 
 @router.delete("/{group_id}", response=ActAnswer, summary="Remove a group", operation_id="remove_group", auth=requires(INFRA))
 def remove_group(request: HttpRequest, group_id: str) -> ActAnswer:
-    """Remove all its nodes, and the group with them. What runs on them is handed back to its queue."""
+    """Remove the group and all its nodes. Running tasks return to their queue."""
     caller = known_caller(request)
-    removed = nodes.remove_group(_key(group_id), caller.name)
+    removed = nodes.remove_group(_parse_id(group_id), caller.name)
     audit_details(request, group=str(group_id), nodes=len(removed))
     return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in removed], refused=[])
 
 
 @router.post("/{group_id}/scale", response=ScaleAnswer, summary="Scale a group", operation_id="scale_group", auth=requires(INFRA))
 def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> ScaleAnswer:
-    """Have it run so many nodes. Autoscaling, where it is on, goes on from there."""
+    """Change the number of nodes. If autoscaling is on, it continues from the new number."""
     caller = known_caller(request)
-    scaled = nodes.scale(_key(group_id), body.replicas, caller.name)
+    scaled = nodes.scale(_parse_id(group_id), body.replicas, caller.name)
     audit_details(request, group=scaled.group.name, before=scaled.before, replicas=body.replicas)
     return ScaleAnswer.model_construct(
-        group=_found(group_id), before=scaled.before, added=[NodeBrief.of(node) for node in scaled.added],
+        group=_get_group(group_id), before=scaled.before, added=[NodeBrief.of(node) for node in scaled.added],
         leaving=[NodeBrief.of(node) for node in scaled.leaving],
     )  # fmt: skip
 
@@ -141,25 +141,25 @@ def scale_group(request: HttpRequest, group_id: str, body: ScaleRequest) -> Scal
     auth=requires(INFRA),
 )
 def autoscale_group(request: HttpRequest, group_id: str, body: AutoscaleRequest) -> GroupAnswer:
-    """Have its size follow a queue; `decision` of the group says what was decided last, and why."""
-    group = autoscaler.configure(_key(group_id), AutoscaleLimits(**body.model_dump()))
+    """Let the group's size follow a queue. The group's `decision` gives the latest decision and its reason."""
+    group = autoscaler.configure(_parse_id(group_id), AutoscaleLimits(**body.model_dump()))
     audit_details(request, group=group.name, autoscale=group.autoscale, dry_run=group.dry_run, most=group.max_replicas)
-    return _found(group_id)
+    return _get_group(group_id)
 
 
-def _groups() -> QuerySet[NodeGroup]:
+def _active_groups() -> QuerySet[NodeGroup]:
     ready = Count("nodes", filter=Q(nodes__status=NodeStatus.READY))
     return NodeGroup.objects.filter(removed_at=None).select_related("host").annotate(ready=ready).order_by("name")
 
 
-def _found(group_id: str) -> GroupAnswer:
-    group = _groups().filter(pk=_key(group_id)).first()
+def _get_group(group_id: str) -> GroupAnswer:
+    group = _active_groups().filter(pk=_parse_id(group_id)).first()
     if group is None:
         raise UnknownGroupError(group_id)
     return _answer(group)
 
 
-def _key(group_id: str) -> UUID:
+def _parse_id(group_id: str) -> UUID:
     try:
         return UUID(group_id)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`/api/v1/nodes`: the nodes one by one: what they are, what they used, what they said, and what is wanted of them."""
+"""`/api/v1/nodes`: single nodes: their state, resource usage, logs and actions."""
 
 from uuid import UUID
 
@@ -33,18 +33,18 @@ _MOST = 500
 
 
 class NodeFilter(BaseModel):
-    """Which nodes."""
+    """Filters of the list of nodes."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: NodeStatus | None = Field(default=None, description="By default all that are not removed.")
-    group: str = Field(default="", max_length=50, pattern="^[ -~]*$", description="Of the group with this name.")
+    status: NodeStatus | None = Field(default=None, description="By default, all nodes that are not removed.")
+    group: str = Field(default="", max_length=50, pattern="^[ -~]*$", description="The name of the group.")
     host: str = Field(default="", max_length=63, pattern="^[ -~]*$")
     limit: int = Field(default=100, ge=1, le=_MOST)
 
 
 class EventQuery(BaseModel):
-    """How much of a node's history."""
+    """How many entries of a node's history."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,11 +52,13 @@ class EventQuery(BaseModel):
 
 
 class LogQuery(BaseModel):
-    """Which lines."""
+    """Which lines of a log."""
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str = Field(default="", max_length=41, description="Only lines after the one of this id; empty for the newest.")
+    after: str = Field(
+        default="", max_length=41, description="Only lines after the line with this id; if empty, the newest lines."
+    )
     limit: int = Field(default=1000, ge=1, le=10_000)
 
 
@@ -65,68 +67,72 @@ class WaitQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Seconds to wait at most until it is so.")
+    wait: int = Field(
+        default=0, ge=0, le=MAX_WAIT, description="Maximum seconds to wait until the node reaches its desired state."
+    )
 
 
 @router.get("", response=list[NodeAnswer], summary="List nodes", operation_id="list_nodes")
-def list_nodes(request: HttpRequest, chosen: Query[NodeFilter]) -> list[NodeAnswer]:
-    """Return nodes by name. A node whose host is unreachable is `UNKNOWN`: it may well be working."""
+def list_nodes(request: HttpRequest, filters: Query[NodeFilter]) -> list[NodeAnswer]:
+    """Return nodes, ordered by name. A node whose host is unreachable is `UNKNOWN`; it may still be running tasks."""
     authorize(request, VIEW)
     refuse_unknown(request, NodeFilter)
-    found = Node.objects.select_related("group", "host").order_by("name", "id")
-    if chosen.group:
-        found = found.filter(group__name=chosen.group)
-    if chosen.host:
-        found = found.filter(host__name=chosen.host)
-    if chosen.status is not NodeStatus.REMOVED:
-        found = found.exclude(status=NodeStatus.REMOVED)
-    shown = (node for node in found if chosen.status in (None, node.shown_status))
-    return [NodeAnswer.of(node) for node, _ in zip(shown, range(chosen.limit), strict=False)]
+    rows = Node.objects.select_related("group", "host").order_by("name", "id")
+    if filters.group:
+        rows = rows.filter(group__name=filters.group)
+    if filters.host:
+        rows = rows.filter(host__name=filters.host)
+    if filters.status is not NodeStatus.REMOVED:
+        rows = rows.exclude(status=NodeStatus.REMOVED)
+    matching = (node for node in rows if filters.status in (None, node.shown_status))
+    return [NodeAnswer.of(node) for node, _ in zip(matching, range(filters.limit), strict=False)]
 
 
 @router.post("/act", response=ActAnswer, summary="Act on many nodes", operation_id="act_on_nodes", auth=requires(INFRA))
 def act_on_many(request: HttpRequest, body: ActRequest) -> ActAnswer:
-    """Have nodes drained, stopped, started, restarted or removed; those where it is not possible are named with the reason."""
+    """Drain, stop, start, restart or remove nodes. Nodes that do not allow the action are listed with the reason."""
     caller = known_caller(request)
     outcome = nodes.act(body.verb, body.ids, caller.name)
     audit_details(request, verb=body.verb, nodes=len(outcome.done))
-    known = {node.id for node in outcome.done} | {item.node.id for item in outcome.refused}
+    known_ids = {node.id for node in outcome.done} | {item.node.id for item in outcome.refused}
     refused = [RefusedAnswer(id=item.node.id, reason=item.reason) for item in outcome.refused]
-    refused += [RefusedAnswer(id=id_, reason="There is no such node.") for id_ in dict.fromkeys(body.ids) if id_ not in known]
+    refused += [RefusedAnswer(id=id_, reason="There is no such node.") for id_ in dict.fromkeys(body.ids) if id_ not in known_ids]
     return ActAnswer.model_construct(done=[NodeBrief.of(node) for node in outcome.done], refused=refused)
 
 
 @router.get("/{node_id}", response=NodeAnswer, summary="Show one node", operation_id="show_node")
 def show_node(request: HttpRequest, node_id: str) -> NodeAnswer:
-    """Return what is wanted of the node, and what its host's agent saw."""
+    """Return a node's desired state, and what its host's agent observed."""
     authorize(request, VIEW)
-    return NodeAnswer.of(_node(node_id))
+    return NodeAnswer.of(_get_node(node_id))
 
 
 @router.get("/{node_id}/events", response=list[EventAnswer], summary="List a node's events", operation_id="list_node_events")
-def list_events(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[EventAnswer]:
-    """Return what was wanted of it and what happened to it, the newest first."""
+def list_events(request: HttpRequest, node_id: str, query: Query[EventQuery]) -> list[EventAnswer]:
+    """Return what was requested of a node and what happened to it, newest first."""
     authorize(request, VIEW)
-    return [EventAnswer.of(event) for event in _node(node_id).events.all()[: chosen.limit]]
+    return [EventAnswer.of(event) for event in _get_node(node_id).events.all()[: query.limit]]
 
 
-@router.get("/{node_id}/samples", response=list[SampleAnswer], summary="List what a node used", operation_id="list_node_samples")
-def list_samples(request: HttpRequest, node_id: str, chosen: Query[EventQuery]) -> list[SampleAnswer]:
-    """Return its CPU, memory and network of the last day, the newest first."""
+@router.get(
+    "/{node_id}/samples", response=list[SampleAnswer], summary="List a node's resource usage", operation_id="list_node_samples"
+)
+def list_samples(request: HttpRequest, node_id: str, query: Query[EventQuery]) -> list[SampleAnswer]:
+    """Return a node's CPU, memory and network usage in the last day, newest first."""
     authorize(request, VIEW)
-    return [SampleAnswer.of(sample) for sample in _node(node_id).samples.order_by("-at")[: chosen.limit]]
+    return [SampleAnswer.of(sample) for sample in _get_node(node_id).samples.order_by("-at")[: query.limit]]
 
 
 @router.get("/{node_id}/logs", response=LinesAnswer, summary="Read a node's log", operation_id="read_node_log")
-def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> LinesAnswer:
-    """Return lines, the oldest first. Ask again with `after` to follow: the first answer may be short until its host sends more.
+def read_log(request: HttpRequest, node_id: str, query: Query[LogQuery]) -> LinesAnswer:
+    """Return lines, oldest first. To follow the log, ask again with `after`. The first answer may be short.
 
-    Of a node whose container has ended the last lines are kept.
+    If the node's container has exited, its stored last lines are returned.
     """
     authorize(request, VIEW)
-    node = _node(node_id)
+    node = _get_node(node_id)
     try:
-        return LinesAnswer.of(logs.read(node, chosen.after, chosen.limit))
+        return LinesAnswer.of(logs.read(node, query.after, query.limit))
     except ValueError as error:
         raise InvalidQueryError(Problem("after", str(error))) from None
 
@@ -134,23 +140,23 @@ def read_log(request: HttpRequest, node_id: str, chosen: Query[LogQuery]) -> Lin
 @router.post(
     "/{node_id}/{verb}", response=NodeAnswer, summary="Act on one node", operation_id="act_on_node", auth=requires(INFRA)
 )
-def act_on_one(request: HttpRequest, node_id: str, verb: Verb, chosen: Query[WaitQuery]) -> NodeAnswer:
-    """Have it drained, stopped, started, restarted or removed; 409 where that is not possible now.
+def act_on_one(request: HttpRequest, node_id: str, verb: Verb, query: Query[WaitQuery]) -> NodeAnswer:
+    """Drain, stop, start, restart or remove a node; 409 if that is not possible now.
 
-    Answers once it is wanted; its host's agent makes it so.
+    Answers once the desired state is stored; the agent of the node's host then acts on it.
     """
     caller = known_caller(request)
-    node = _node(node_id)
+    node = _get_node(node_id)
     outcome = nodes.act(verb, [node.id], caller.name)
     if outcome.refused:
         raise StateConflictError(outcome.refused[0].reason)
     audit_details(request, node=node.name, verb=verb)
-    if chosen.wait:
-        wait_for(Node.objects.filter(pk=node.pk), chosen.wait)
-    return NodeAnswer.of(_node(node_id))
+    if query.wait:
+        wait_for(Node.objects.filter(pk=node.pk), query.wait)
+    return NodeAnswer.of(_get_node(node_id))
 
 
-def _node(node_id: str) -> Node:
+def _get_node(node_id: str) -> Node:
     try:
         return Node.objects.select_related("group", "host").get(pk=UUID(node_id))
     except (ValueError, Node.DoesNotExist):

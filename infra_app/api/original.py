@@ -1,4 +1,4 @@
-"""The original's infrastructure paths: deploy, inventory and network, in its shapes."""
+"""The original's infrastructure paths, in its response formats: deploy, inventory and network."""
 
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from zenith_site.common.idempotency import IdempotencyKey, answer_once
 
 router = Router(tags=["infrastructure"])
 
-#: Seconds that a deploy may be waited for.
+#: Longest time that a request may wait, in seconds.
 MAX_WAIT: Final = 60
 
 
@@ -25,47 +25,50 @@ class DeployQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Seconds to wait at most until all its nodes are ready.")
+    wait: int = Field(default=0, ge=0, le=MAX_WAIT, description="Maximum seconds to wait until all nodes are ready.")
 
 
 @router.post("/deploy", response={202: DeployAnswer}, summary="Deploy worker nodes", operation_id="deploy", auth=requires(INFRA))
 def deploy(
     request: HttpRequest,
     response: HttpResponse,
-    chosen: Query[DeployQuery],
+    query: Query[DeployQuery],
     body: DeployRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Start containers that each run a Celery worker of this project; 503 when no Docker host is online.
+    """Start containers that each run a Celery worker of this project; 503 if no Docker host is online.
 
-    Answers once the nodes are wanted. A node that no host takes waits for one, and `message` says so and why.
+    Answers once the nodes are stored. A node that fits on no host waits for one, and `message` gives the reason.
     """
     caller = known_caller(request)
-    asked = body or DeployRequest()
+    deploy_request = body or DeployRequest()
 
     def act() -> DeployAnswer:
-        group = nodes.deploy(asked.to_deployment(), caller.name)
+        group = nodes.deploy(deploy_request.to_deployment(), caller.name)
         audit_details(request, group=group.name, replicas=group.replicas, image=group.image)
         return DeployAnswer.of(group)
 
-    answer = answer_once(request, response, caller, idempotency_key, asked, act)
-    if not chosen.wait:
+    answer = answer_once(request, response, caller, idempotency_key, deploy_request, act)
+    if not query.wait:
         return Status(202, answer)
     group = NodeGroup.objects.get(pk=answer["group_id"] if isinstance(answer, dict) else answer.group_id)
-    wait_for(group.nodes.all(), chosen.wait)
+    wait_for(group.nodes.all(), query.wait)
     return Status(202, DeployAnswer.of(group))
 
 
-@router.get("/api/inventory", response=list[Thing], summary="List what the Docker hosts hold", operation_id="inventory")
+@router.get("/api/inventory", response=list[Thing], summary="List the resources on the Docker hosts", operation_id="inventory")
 def inventory(request: HttpRequest) -> list[Thing]:
-    """Return containers, images, volumes and networks, as each host's agent saw them last; 503 when no host is online."""
+    """Return containers, images, volumes and networks from the latest snapshots; 503 if no host is online."""
     authorize(request, VIEW)
-    return [Thing.model_construct(**vars(thing)) for thing in inventory_snapshots.things(inventory_snapshots.snapshots_online())]
+    return [
+        Thing.model_construct(**vars(thing))
+        for thing in inventory_snapshots.inventory_items(inventory_snapshots.snapshots_online())
+    ]
 
 
 @router.get("/api/network", response=list[Container], summary="List containers and their addresses", operation_id="network")
 def network(request: HttpRequest) -> list[Container]:
-    """Return the containers of the Docker hosts, as each host's agent saw them last; 503 when no host is online."""
+    """Return the containers on the Docker hosts from the latest snapshots; 503 if no host is online."""
     authorize(request, VIEW)
     return [
         Container.model_construct(**vars(container))

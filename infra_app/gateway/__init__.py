@@ -1,14 +1,14 @@
-"""Docker engines: the only package that imports `docker`.
+"""The gateway to Docker Engines: the only package that imports `docker`.
 
-Everything else sees typed values (`seen`, `spec`) and the errors of infra_app/errors.py. Each call has a time limit, and
-nothing is tried again here: who calls looks again and does what is still to be done.
+Other code sees typed values (`values`, `spec`) and the errors of infra_app/errors.py. Every call has a timeout, and nothing is
+retried here: callers observe the state again and take the steps that are still needed.
 """
 
 from infra_app.gateway.connection import Connection, Tls
 from infra_app.gateway.engine import Engine
 from infra_app.gateway.inventory import Sizes, inventory, sizes
-from infra_app.gateway.seen import ContainerState, ContainerStats, EngineEvent, EngineInfo, LogLine, OwnedContainer
 from infra_app.gateway.spec import ContainerSpec
+from infra_app.gateway.values import ContainerState, ContainerStats, EngineEvent, EngineInfo, LogLine, OwnedContainer
 
 __all__ = [
     "Connection",

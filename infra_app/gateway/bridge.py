@@ -1,6 +1,6 @@
-"""`python -m infra_app.gateway.bridge`: prints the network that the engine here gives its containers, as JSON; null for none.
+"""`python -m infra_app.gateway.bridge URL`: print the default bridge network of an engine as JSON, or null if there is none.
 
-Run as a process of its own by `manage.py up`, whose small process would double in size with docker in it.
+`manage.py up` runs this as a separate process, because importing docker would double the size of its own process.
 """
 
 import json
@@ -15,31 +15,31 @@ from infra_app.gateway.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeSeen:
-    """The default bridge: this machine's address on it, and the subnet of its containers."""
+class Bridge:
+    """An engine's default bridge: this machine's address on it, and the subnet of its containers."""
 
     address: str
     subnet: str
 
 
-def default_bridge(connection: Connection) -> BridgeSeen | None:
-    """Return the engine's default bridge, where its address is one of this machine; None where there is none such.
+def default_bridge(connection: Connection) -> Bridge | None:
+    """Return the engine's default bridge if its address belongs to this machine; else None.
 
-    An engine elsewhere, or in a virtual machine as on macOS, has one that nothing here can listen on.
+    Nothing here can listen on the bridge of an engine on another machine, or in a virtual machine as on macOS.
     """
     try:
-        with connection.asking() as client:
+        with connection.client() as client:
             pools = client.inspect_network("bridge")["IPAM"]["Config"] or []
     except EngineError:
         return None
-    seen = [_bridge(pool) for pool in pools if ":" not in pool.get("Subnet", ":")]
-    return next((bridge for bridge in seen if _is_here(bridge.address)), None)
+    bridges = [_bridge(pool) for pool in pools if ":" not in pool.get("Subnet", ":")]
+    return next((bridge for bridge in bridges if _is_here(bridge.address)), None)
 
 
-def _bridge(pool: Mapping[str, str]) -> BridgeSeen:
-    """Return a network from its pool of addresses; an engine need not say that it took the first one itself."""
+def _bridge(pool: Mapping[str, str]) -> Bridge:
+    """Return a bridge from its address pool. If the engine names no gateway, it uses the first address itself."""
     subnet = ip_network(pool["Subnet"], strict=False)
-    return BridgeSeen(pool.get("Gateway") or str(subnet.network_address + 1), str(subnet))
+    return Bridge(pool.get("Gateway") or str(subnet.network_address + 1), str(subnet))
 
 
 def _is_here(address: str) -> bool:
@@ -52,5 +52,5 @@ def _is_here(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    found = default_bridge(Connection(sys.argv[1]))
-    sys.stdout.write(json.dumps(found and asdict(found)) + "\n")
+    bridge_found = default_bridge(Connection(sys.argv[1]))
+    sys.stdout.write(json.dumps(bridge_found and asdict(bridge_found)) + "\n")

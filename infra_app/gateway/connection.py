@@ -1,4 +1,4 @@
-"""A connection to one engine: by socket, TCP, TLS or ssh://, with time limits, and its errors as ours."""
+"""A connection to one engine by Unix socket, TCP, TLS or SSH, with timeouts and translated errors."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,16 +12,16 @@ import urllib3
 
 from infra_app.errors import EngineError, EngineRefusedError, EngineUnreachableError, NameTakenError, NotThereError
 
-#: Seconds for an answer, unless a call says otherwise.
+#: Timeout of a call in seconds, unless the call sets another.
 TIMEOUT: Final = 20
-#: Connections kept open: as many as the agent asks at once.
+#: Connections kept open, as many as the agent uses at the same time.
 POOL: Final = 24
 _CONFLICT: Final = 409
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Paths of the certificates for an engine that asks for some."""
+    """Paths of the certificates for an engine that requires client certificates."""
 
     ca: str
     certificate: str
@@ -29,11 +29,11 @@ class Tls:
 
 
 class Connection:
-    """Speaks to one engine; made at the first question, and anew after it broke.
+    """A connection to one engine, opened on first use and reopened after it broke.
 
     Arguments:
-        url: `unix://…`, `tcp://host:port` or `ssh://user@host`, for which the system's ssh is run.
-        tls: for an engine that checks certificates.
+        url: `unix://…`, `tcp://host:port`, or `ssh://user@host`, which runs the system's ssh.
+        tls: client certificates, if the engine requires them.
     """
 
     def __init__(self, url: str, tls: Tls | None = None) -> None:
@@ -43,17 +43,17 @@ class Connection:
         self._lock = threading.Lock()
 
     @contextmanager
-    def asking(self) -> Iterator[Any]:
-        """Yield docker's low-level client; what it raises leaves as an EngineError."""
+    def client(self) -> Iterator[Any]:
+        """Yield docker's low-level client, and translate its exceptions to EngineError."""
         try:
             yield self._connected()
         except docker.errors.APIError as error:
             raise _refusal(error) from error
         except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise EngineUnreachableError(f"The Docker engine at {self.url} does not answer: {_innermost(error)}") from error
+            raise EngineUnreachableError(f"The Docker Engine at {self.url} does not answer: {_innermost(error)}") from error
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the open connections."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -66,7 +66,7 @@ class Connection:
                     base_url=self.url, version=docker.constants.MINIMUM_DOCKER_API_VERSION, timeout=TIMEOUT,
                     tls=self._tls_config(), use_ssh_client=True, max_pool_size=POOL,
                 )  # fmt: skip
-                # Else REQUESTS_CA_BUNDLE counts for more than the engine's own authority, and a proxy of the web is asked for it.
+                # Else REQUESTS_CA_BUNDLE would override the engine's own CA, and requests would go through a web proxy.
                 client.trust_env = False
                 client._version = client._retrieve_server_version()
                 self._client = client
@@ -80,10 +80,10 @@ class Connection:
 
 
 def closing(response: Any) -> Callable[[], None]:
-    """Return what ends an answer that goes on and on, from any thread."""
+    """Return a function that ends a streaming response; it may be called from any thread."""
 
     def close() -> None:
-        # Over ssh it is the output of a process.
+        # Over SSH, the response is the output of a process.
         ssh = getattr(response.raw._fp.fp, "channel", None)
         if ssh is not None:
             ssh.proc.kill()
@@ -104,11 +104,11 @@ def _refusal(error: Any) -> EngineError:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the reason under the wrappings of requests and urllib3."""
-    seen = {id(error)}
+    """Return the reason of the innermost exception that requests and urllib3 have wrapped."""
+    visited = {id(error)}
     while True:
         inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
-        if inner is None or id(inner) in seen:
+        if inner is None or id(inner) in visited:
             return getattr(error, "strerror", None) or str(error) or type(error).__name__
-        seen.add(id(inner))
+        visited.add(id(inner))
         error = inner

@@ -1,4 +1,4 @@
-"""What an engine holds, in the shape of infra_app/types.py."""
+"""Read an engine's inventory, as the records of infra_app/types.py."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +10,17 @@ from typing import Any, Final
 import docker
 
 from infra_app.gateway.connection import Connection
-from infra_app.gateway.seen import moment
+from infra_app.gateway.values import moment
 from infra_app.types import ContainerSeen, ImageSeen, NetworkSeen, VolumeSeen
 
-#: Seconds that an engine may take to add up sizes.
+#: Timeout for an engine to compute its disk usage, in seconds.
 SIZES_TIMEOUT: Final = 120
 _UNTAGGED: Final = "<none>:<none>"
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes, by container, image and volume; from images also what each shares with others."""
+    """Sizes in bytes of containers and volumes, and the part of each image that is shared with others."""
 
     containers: Mapping[str, int] = field(default_factory=dict)
     shared: Mapping[str, int] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything that an engine holds."""
+    """All containers, images, volumes and networks of an engine."""
 
     containers: list[ContainerSeen]
     images: list[ImageSeen]
@@ -38,8 +38,8 @@ class Inventory:
 
 
 def sizes(connection: Connection) -> Sizes:
-    """Return what the engine's disk usage says; slow where there is much. Raises EngineError."""
-    with connection.asking() as client:
+    """Return sizes from the engine's disk usage, which is slow on large hosts. Raises EngineError."""
+    with connection.client() as client:
         used = client._result(client._get(client._url("/system/df"), timeout=SIZES_TIMEOUT), True)
     return Sizes(
         containers={row["Id"]: int(row.get("SizeRw") or 0) for row in used.get("Containers") or []},
@@ -49,36 +49,36 @@ def sizes(connection: Connection) -> Sizes:
 
 
 def inventory(
-    connection: Connection, known: Sizes, started: dict[str, str], node_of: Callable[[Mapping[str, str]], str | None]
+    connection: Connection, sizes_before: Sizes, started: dict[str, str], node_of: Callable[[Mapping[str, str]], str | None]
 ) -> Inventory:
-    """Return what the engine holds, with sizes that were found before. Raises EngineError.
+    """Return the engine's inventory with sizes that were read before. Raises EngineError.
 
     Arguments:
-        started: when containers were started, by id; those that are missing are asked for and added.
-        node_of: the node that a container's labels name.
+        started: start times of containers by id; missing ones are read and added.
+        node_of: returns the node that a container's labels name.
     """
-    with connection.asking() as client:
+    with connection.client() as client:
         rows: list[dict[str, Any]] = client.containers(all=True)
         images: list[dict[str, Any]] = client.images()
         volumes: list[dict[str, Any]] = client.volumes().get("Volumes") or []
         networks: list[dict[str, Any]] = client.networks()
         for row in rows:
             if row["State"] == "running" and row["Id"] not in started:
-                # It may be gone by now.
+                # The container may have been removed meanwhile.
                 with suppress(docker.errors.NotFound):
                     started[row["Id"]] = client.inspect_container(row["Id"])["State"]["StartedAt"]
-    containers = [_container(row, started.get(row["Id"]), known, node_of) for row in rows]
+    containers = [_container(row, started.get(row["Id"]), sizes_before, node_of) for row in rows]
     users = Counter(row["ImageID"] for row in rows)
     return Inventory(
         containers=containers,
-        images=[_image(row, known, users) for row in images],
-        volumes=[_volume(row, known, containers) for row in volumes],
+        images=[_image(row, sizes_before, users) for row in images],
+        volumes=[_volume(row, sizes_before, containers) for row in volumes],
         networks=[_network(row, containers) for row in networks],
     )
 
 
 def _container(
-    row: Mapping[str, Any], started: str | None, known: Sizes, node_of: Callable[[Mapping[str, str]], str | None]
+    row: Mapping[str, Any], started: str | None, sizes_before: Sizes, node_of: Callable[[Mapping[str, str]], str | None]
 ) -> ContainerSeen:
     networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
     since = moment(started) if row["State"] == "running" else None
@@ -90,15 +90,15 @@ def _container(
         "status": row["State"],
         "created_at": _iso(row["Created"]),
         "started_at": since.isoformat() if since else None,
-        "size": known.containers.get(row["Id"]),
+        "size": sizes_before.containers.get(row["Id"]),
         "networks": [
             {
                 "name": name,
-                "ip": one.get("IPAddress") or None,
-                "mac": one.get("MacAddress") or None,
-                "aliases": one.get("Aliases") or [],
+                "ip": endpoint.get("IPAddress") or None,
+                "mac": endpoint.get("MacAddress") or None,
+                "aliases": endpoint.get("Aliases") or [],
             }
-            for name, one in sorted(networks.items())
+            for name, endpoint in sorted(networks.items())
         ],
         "ports": sorted((_port(port) for port in row.get("Ports") or []), key=repr),
         "volumes": sorted(
@@ -115,18 +115,18 @@ def _port(port: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _image(row: Mapping[str, Any], known: Sizes, users: Mapping[str, int]) -> ImageSeen:
+def _image(row: Mapping[str, Any], sizes_before: Sizes, users: Mapping[str, int]) -> ImageSeen:
     tags = [tag for tag in row.get("RepoTags") or [] if tag != _UNTAGGED]
     return {
-        "id": row["Id"], "tags": tags, "size": int(row.get("Size") or 0), "shared_size": known.shared.get(row["Id"]),
+        "id": row["Id"], "tags": tags, "size": int(row.get("Size") or 0), "shared_size": sizes_before.shared.get(row["Id"]),
         "created_at": _iso(row["Created"]), "containers": users.get(row["Id"], 0), "dangling": not tags,
     }  # fmt: skip
 
 
-def _volume(row: Mapping[str, Any], known: Sizes, containers: Sequence[ContainerSeen]) -> VolumeSeen:
-    used_by = sorted(one["name"] for one in containers if row["Name"] in one["volumes"])
+def _volume(row: Mapping[str, Any], sizes_before: Sizes, containers: Sequence[ContainerSeen]) -> VolumeSeen:
+    used_by = sorted(endpoint["name"] for endpoint in containers if row["Name"] in endpoint["volumes"])
     return {
-        "name": row["Name"], "driver": row["Driver"], "size": known.volumes.get(row["Name"]), "used_by": used_by,
+        "name": row["Name"], "driver": row["Driver"], "size": sizes_before.volumes.get(row["Name"]), "used_by": used_by,
         "dangling": not used_by,
     }  # fmt: skip
 
@@ -142,9 +142,9 @@ def _network(row: Mapping[str, Any], containers: Sequence[ContainerSeen]) -> Net
         "gateway": next((pool["Gateway"] for pool in pools if pool.get("Gateway")), None),
         "internal": bool(row.get("Internal")),
         "members": [
-            {"id": one["id"], "name": one["name"], "ip": network["ip"]}
-            for one in containers if one["status"] == "running"
-            for network in one["networks"] if network["name"] == row["Name"]
+            {"id": endpoint["id"], "name": endpoint["name"], "ip": network["ip"]}
+            for endpoint in containers if endpoint["status"] == "running"
+            for network in endpoint["networks"] if network["name"] == row["Name"]
         ],
     }  # fmt: skip
 

@@ -1,30 +1,30 @@
-"""What a container of Zenith is made from. Pure.
+"""The specification of a node's container. Pure.
 
-There is no field for a host mount, a device, a capability or a privilege, so nobody can ask for one.
+There is no field for a host mount, a device, a capability or a privilege, so nobody can request one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-#: Where a node finds its secrets, each a file; the container's environment names only the paths.
+#: Directory of a node's secrets, one file each; the container's environment names only the paths.
 SECRETS_DIRECTORY: Final = "/run/zenith"
-#: Size of the one writable place beside that, in memory, which counts as the container's.
+#: Size of /tmp, the only other writable directory; it is in memory and counts towards the container's limit.
 TMP_BYTES: Final = 64 * 1024 * 1024
-#: Docker keeps this much of a container's log: files of this size, so many of them.
+#: Size and number of the log files that Docker keeps per container.
 LOG_SIZE: Final = "10m"
 LOG_FILES: Final = "3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """One container.
+    """The specification of one container.
 
     Attributes:
         command: arguments to the image's entry point.
         network: a network of the engine to join.
-        files: secrets by file name, handed over into SECRETS_DIRECTORY before each start.
-        processes: how many processes and threads it may have.
+        files: secrets by file name, written to SECRETS_DIRECTORY before each start.
+        processes: limit on processes and threads.
     """
 
     name: str

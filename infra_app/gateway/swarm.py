@@ -1,4 +1,4 @@
-"""One swarm's services, as a manager of it tells and takes them."""
+"""A swarm's services, through one of its managers."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,24 +20,24 @@ from docker.types import (
 
 from infra_app.errors import NameTakenError, NotThereError
 from infra_app.gateway.connection import Connection
-from infra_app.gateway.seen import moment
 from infra_app.gateway.spec import LOG_FILES, LOG_SIZE, TMP_BYTES
+from infra_app.gateway.values import moment
 
-#: Where a service's containers find their secrets; the swarm's own place for them.
+#: Directory of the secrets in a service's containers, fixed by Docker.
 SERVICE_SECRETS_DIRECTORY: Final = "/run/secrets"
 _SECOND: Final = 10**9
-#: Seconds until the swarm replaces a task that ended.
+#: Seconds until the swarm replaces a task that has exited.
 _RESTART_AFTER: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """One service. Values of `environment` are templates of Docker's.
+    """The specification of one service. Values of `environment` are Docker templates.
 
     Attributes:
-        secrets: ids of the swarm's secrets by their name, and the file name of each.
-        restart: any, on-failure or none.
-        constraints: where tasks may run, in Docker's words.
+        secrets: id and file name of each Swarm secret, by its name.
+        restart: `any`, `on-failure` or `none`.
+        constraints: placement constraints in Docker's syntax.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that is there; `version` is what a change has to name."""
+    """An existing service; an update has to name its `version`."""
 
     id: str
     name: str
@@ -74,7 +74,7 @@ class ServiceTask:
     slot: int
     swarm_node: str
     state: str
-    wanted: str
+    desired_state: str
     container: str
     exit_code: int | None
     error: str
@@ -89,54 +89,54 @@ class Swarm:
         self._connection = connection
 
     def services(self, label: str) -> list[Service]:
-        """Return the services that carry a label."""
-        with self._connection.asking() as client:
+        """Return the services with a label."""
+        with self._connection.client() as client:
             return [_service(row) for row in client.services(filters={"label": label})]
 
     def tasks(self, service: str) -> list[ServiceTask]:
-        """Return all tasks of a service, also those that ended."""
-        with self._connection.asking() as client:
+        """Return all tasks of a service, including those that have ended."""
+        with self._connection.client() as client:
             return [_task(row) for row in client.tasks(filters={"service": service})]
 
     def create(self, spec: ServiceSpec) -> None:
-        """Make a service; one of this name that is there already is left as it is."""
-        # The name may be taken: by an agent that died before it could say so.
-        with suppress(NameTakenError), self._connection.asking() as client:
+        """Create a service; an existing service with the same name is not changed."""
+        # The name may be in use: an agent may have died right after creating the service.
+        with suppress(NameTakenError), self._connection.client() as client:
             client.create_service(
                 _template(spec), name=spec.name, labels=dict(spec.labels), mode=ServiceMode("replicated", spec.replicas)
             )
 
     def update(self, service: Service, spec: ServiceSpec) -> None:
-        """Change a service into this one; its tasks are replaced one after the other where they differ."""
-        with self._connection.asking() as client:
+        """Update a service to this specification; tasks that differ are replaced one after the other."""
+        with self._connection.client() as client:
             client.update_service(
                 service.id, service.version, _template(spec), name=spec.name, labels=dict(spec.labels),
                 mode=ServiceMode("replicated", spec.replicas),
             )  # fmt: skip
 
     def remove(self, service: str) -> None:
-        """Remove a service, and with it its containers."""
-        with suppress(NotThereError), self._connection.asking() as client:
+        """Remove a service and its containers."""
+        with suppress(NotThereError), self._connection.client() as client:
             client.remove_service(service)
 
     def secrets(self, label: str) -> dict[str, str]:
-        """Return the ids of the secrets that carry a label, by name."""
-        with self._connection.asking() as client:
+        """Return the ids of the secrets with a label, by name."""
+        with self._connection.client() as client:
             return {row["Spec"]["Name"]: row["ID"] for row in client.secrets(filters={"label": label})}
 
     def create_secret(self, name: str, content: str, labels: Mapping[str, str]) -> str:
-        """Make a secret, and return its id."""
-        with self._connection.asking() as client:
+        """Create a secret and return its id."""
+        with self._connection.client() as client:
             return str(client.create_secret(name, content.encode(), labels=dict(labels))["ID"])
 
     def remove_secret(self, secret: str) -> None:
         """Remove a secret that no service uses."""
-        with suppress(NotThereError), self._connection.asking() as client:
+        with suppress(NotThereError), self._connection.client() as client:
             client.remove_secret(secret)
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make an overlay network unless one of this name is there: a service cannot join an engine's bridge."""
-        with suppress(NameTakenError), self._connection.asking() as client:
+        """Create an overlay network unless it exists: a service cannot join an engine's bridge network."""
+        with suppress(NameTakenError), self._connection.client() as client:
             if not client.networks(filters={"name": f"^{name}$", "scope": "swarm"}):
                 client.create_network(name, driver="overlay", scope="swarm", labels=dict(labels), check_duplicate=True)
 
@@ -178,7 +178,7 @@ def _task(row: Mapping[str, Any]) -> ServiceTask:
         slot=int(row.get("Slot") or 0),
         swarm_node=row.get("NodeID", ""),
         state=status.get("State", ""),
-        wanted=row.get("DesiredState", ""),
+        desired_state=row.get("DesiredState", ""),
         container=container.get("ContainerID", ""),
         exit_code=container.get("ExitCode"),
         error=status.get("Err", ""),

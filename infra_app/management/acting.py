@@ -1,4 +1,4 @@
-"""The command that does one thing with the nodes that are named; each such command says which."""
+"""Base class of the commands that apply one action to nodes."""
 
 import json
 from argparse import ArgumentParser
@@ -13,31 +13,31 @@ from infra_app.models import Node
 
 
 class ActCommand(BaseCommand):
-    """Do one thing with nodes; the exit status is 1 where any of them was refused, or does not get there in time."""
+    """Apply an action to nodes; the exit status is 1 if any node refused it, or did not settle in time."""
 
     verb: ClassVar[str]
     question: ClassVar[str]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which nodes are meant."""
+        """Add the arguments that select nodes."""
         parser.add_argument("nodes", nargs="+", metavar="NODE", help="names or ids")
-        parser.add_argument("--dry-run", action="store_true", help="only say which it would be")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="only print which nodes would be affected")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         cli.add_wait(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask, act, say what was done, and wait where asked to. Raises CommandError."""
-        found = cli.find_nodes(dict.fromkeys(options["nodes"]))
-        names = [node.name for node in found]
+        """Confirm, act, report, and wait if requested. Raises CommandError."""
+        selection = cli.find_nodes(dict.fromkeys(options["nodes"]))
+        names = [node.name for node in selection]
         if options["dry_run"]:
             self.stdout.write(json.dumps({self.verb: names}) if options["json"] else f"{self.verb}: {', '.join(names)}")
             return
         cli.confirm(self.question.format(names[0] if len(names) == 1 else f"{len(names)} nodes"), yes=options["yes"])
-        outcome = nodes.act(self.verb, [node.id for node in found], cli.by())
+        outcome = nodes.act(self.verb, [node.id for node in selection], cli.current_user())
         self._report(outcome, as_json=options["json"])
         if outcome.refused:
-            raise CommandError("; ".join(item.reason for item in outcome.refused), returncode=cli.NOTHING)
+            raise CommandError("; ".join(item.reason for item in outcome.refused), returncode=cli.FAILED)
         if options["wait"]:
             changing = Node.objects.filter(id__in=[node.id for node in outcome.done])
             cli.wait(self, changing, options["wait"], quiet=options["json"])

@@ -1,4 +1,4 @@
-"""What Zenith keeps in PostgreSQL about Docker hosts and worker nodes."""
+"""The models of Docker hosts and worker nodes."""
 
 from infra_app.models.event import NodeEvent
 from infra_app.models.group import NodeGroup

@@ -1,4 +1,4 @@
-"""What happened to nodes."""
+"""Events of nodes."""
 
 from django.db import models
 from django.utils import timezone
@@ -7,7 +7,7 @@ from infra_app.models.node import Node
 
 
 class NodeEvent(models.Model):
-    """One thing that was wanted of a node, or that happened to it."""
+    """One thing that was requested of a node, or that happened to it."""
 
     id = models.BigAutoField(primary_key=True)
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="events", db_index=False)

@@ -1,4 +1,4 @@
-"""Groups of nodes that are alike: what each runs, how many there are, and how their number follows the queue."""
+"""Node groups: what their nodes run, how many there are, and how their number follows a queue."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -9,14 +9,14 @@ from zenith_worker.wire.ids import new_id
 
 
 class GroupKind(models.TextChoices):
-    """Who keeps the replicas alive."""
+    """What keeps the replicas running: agents (CONTAINERS) or a swarm (SERVICE)."""
 
     CONTAINERS = "CONTAINERS", "Containers"
     SERVICE = "SERVICE", "Swarm service"
 
 
 class RestartPolicy(models.TextChoices):
-    """When a container that ended by itself is started again; Docker's names."""
+    """When a container that exited on its own is restarted; Docker's names."""
 
     ALWAYS = "always", "Always"
     ON_FAILURE = "on-failure", "On failure"
@@ -24,10 +24,10 @@ class RestartPolicy(models.TextChoices):
 
 
 class NodeGroup(models.Model):
-    """What its nodes have in common. Every node belongs to one; a node deployed alone is a group of one.
+    """The shared configuration of some nodes. Every node belongs to a group; a node deployed alone is a group of one.
 
-    `replicas` is what people or the autoscaler want. A group of containers has one desired-RUNNING node for
-    each; of a Swarm service the swarm makes them, and its nodes are written as they are observed.
+    `replicas` is the size that people or the autoscaler set. A group of containers has that many nodes whose desired state is
+    RUNNING; the containers of a Swarm service are created by the swarm, and its nodes are recorded as observed.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -41,9 +41,9 @@ class NodeGroup(models.Model):
     concurrency = models.PositiveIntegerField(default=1)
     memory_mb = models.PositiveIntegerField(default=512)
     cpus = models.FloatField(default=1.0)
-    #: Names and values; never shown where the name is one that masking hides or that stands in `secrets`.
+    #: Names and values; a value whose name counts as secret is masked.
     environment = models.JSONField(default=dict)
-    #: Names and values that are handed over as files, and shown nowhere.
+    #: Names and values that are passed as files and never shown.
     secrets = models.JSONField(default=dict)
     restart_policy = models.CharField(max_length=10, choices=RestartPolicy, default=RestartPolicy.ALWAYS)
 

@@ -1,4 +1,4 @@
-"""Docker hosts, each with an agent beside its engine, and what they were last seen to hold."""
+"""Docker hosts, each with its agent, and the latest snapshots of their inventory."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,21 +11,21 @@ from infra_app.states import HOST_LOST_AFTER
 
 
 class _Known(models.Manager["Host"]):
-    """The hosts that count: not those that were forgotten."""
+    """The hosts that are not forgotten."""
 
     def get_queryset(self) -> models.QuerySet["Host"]:
         return super().get_queryset().filter(forgotten_at=None)
 
 
 class Host(models.Model):
-    """A Docker engine and the agent that speaks to it.
+    """A Docker host: its engine and the agent that controls it.
 
-    The agent writes the row: it makes it at its first start, and renews `seen_at` every few seconds.
-    People write only `cordoned`, `region` and `labels`, and `forgotten_at`, which its agent takes back should it return.
+    The agent creates the row at its first start and renews `seen_at` every few seconds. People only write `cordoned`, `region`,
+    `labels` and `forgotten_at`; the agent clears `forgotten_at` if it comes back.
     """
 
     id = models.BigAutoField(primary_key=True)
-    #: Marks what its agent makes on the engine, so that several Zeniths may share one and none touches what is another's.
+    #: Labels what its agent creates on the engine, so that several Zeniths can share an engine without touching each other's.
     key = models.UUIDField(unique=True, default=uuid4, editable=False)
     name = models.CharField(max_length=63, unique=True)
     address = models.CharField(max_length=255, help_text="Of the engine, as the agent reaches it.")
@@ -53,7 +53,7 @@ class Host(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     forgotten_at = models.DateTimeField(null=True, help_text="Since when it is counted as gone for good.")
 
-    # First: it is what Django's shortcuts look with. A node knows its host all the same: relations use the plain manager.
+    # The first manager is the default, which Django's shortcuts use. Relations use the plain one: a node keeps a forgotten host.
     objects = _Known()
     every = models.Manager["Host"]()
 
@@ -65,17 +65,17 @@ class Host(models.Model):
 
     @property
     def agent_online(self) -> bool:
-        """Whether its agent gave a sign of life lately."""
+        """Whether its agent sent a heartbeat recently."""
         return self.seen_at is not None and timezone.now() - self.seen_at < timedelta(seconds=HOST_LOST_AFTER)
 
     @property
     def online(self) -> bool:
-        """Whether its agent lives and reaches its engine."""
+        """Whether its agent is online and reaches its engine."""
         return self.agent_online and not self.engine_error
 
 
 class HostSnapshot(models.Model):
-    """What a host's engine held when its agent last looked; replaced at each look."""
+    """The latest inventory of a host's engine; each report replaces it."""
 
     host = models.OneToOneField(Host, on_delete=models.CASCADE, primary_key=True, related_name="snapshot")
     taken_at = models.DateTimeField()

@@ -10,10 +10,10 @@ from zenith_worker.wire.ids import new_id
 
 
 class Node(models.Model):
-    """One node: what is wanted of it, and what its host's agent observed.
+    """One node: its desired state, and what its host's agent observed.
 
-    The upper fields are written by infra_app/nodes.py (the host by infra_app/scheduler.py) alone, the lower ones by the
-    agent alone; as long as it has no host there is no agent, and those two say where it is.
+    Only infra_app/nodes.py writes the upper fields (infra_app/scheduler.py: the host), and only the agent writes the lower ones.
+    While a node has no host there is no agent, and those two modules write its status.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -24,9 +24,9 @@ class Node(models.Model):
     )
     desired = models.CharField(max_length=8, choices=Desired, default=Desired.RUNNING)
     leaving = models.BooleanField(default=False, help_text="Removed once it is drained: its group got smaller.")
-    #: Raised with each change of what is desired; the agent says up to which it has acted.
+    #: Incremented by each change of the desired state; `observed_generation` is the one the agent has acted on.
     generation = models.PositiveIntegerField(default=1)
-    #: Raised to have the container replaced: a restart, or another image or environment of the group.
+    #: Incremented to replace the container: for a restart, or a new image or environment of the group.
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -48,7 +48,7 @@ class Node(models.Model):
     observed_at = models.DateTimeField(null=True)
     log_tail = models.TextField(blank=True, default="", help_text="The last lines of a container that has ended.")
 
-    #: The newest figures; their history is in NodeSample.
+    #: The latest usage; its history is in NodeSample.
     cpu_percent = models.FloatField(null=True, help_text="100 is one CPU.")
     memory_bytes = models.BigIntegerField(null=True)
     network_rx_bytes = models.BigIntegerField(null=True)
@@ -61,7 +61,7 @@ class Node(models.Model):
             models.UniqueConstraint(fields=("name",), condition=~models.Q(status=NodeStatus.REMOVED), name="node_name_once"),
         )
         indexes = (
-            # The agent reads its host's nodes, once a second while nothing changes.
+            # The agent reads its host's nodes, twice a second while nothing changes.
             models.Index(fields=("host", "status"), name="node_by_host"),
         )
 
@@ -83,5 +83,5 @@ class Node(models.Model):
 
 
 def worker_name(node: Node) -> str:
-    """Return the Celery worker's name of a node: `NAME@ID`."""
+    """Return the name of a node's Celery worker: `NAME@ID`."""
     return f"{node.name}@{node.id}"

@@ -1,4 +1,4 @@
-"""A short history of what nodes used."""
+"""A short history of the nodes' resource usage."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from infra_app.models.node import Node
 
 
 class NodeSample(models.Model):
-    """What one node used at one moment; kept for a day."""
+    """The resource usage of a node at one moment; kept for a day."""
 
     id = models.BigAutoField(primary_key=True)
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="samples", db_index=False)
@@ -19,7 +19,7 @@ class NodeSample(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            # A node's page draws its newest.
+            # A node's page charts the newest.
             models.Index(fields=("node", "-at"), name="node_sample_newest"),
             # Pruning removes the oldest.
             models.Index(fields=("at",), name="node_sample_at"),

@@ -1,4 +1,4 @@
-"""Short histories as lines of inline SVG, drawn on the server; the numbers stand beside them as text."""
+"""Draw short histories as inline SVG on the server; the page also shows the numbers as text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _PAD: Final = 3
 
 @dataclass(frozen=True)
 class Trace:
-    """A history: its line, the area below it, the newest value, the highest, and all in words."""
+    """A drawn history: its line, the area below it, the newest and highest values, and a description in words."""
 
     label: str
     line: str
@@ -28,15 +28,15 @@ class Trace:
 def trace(
     label: str,
     points: Sequence[tuple[datetime, float]],
-    shown: Callable[[float], str],
+    format_value: Callable[[float], str],
     *,
     full: float | None = None,
 ) -> Trace | None:
-    """Return the drawing of values over time, the oldest first; None where there are too few.
+    """Return the drawing of values over time, oldest first; None if there are fewer than two.
 
     Args:
-        shown: writes a value for people.
-        full: what the top of the drawing stands for at least, such as a limit.
+        format_value: formats a value for people.
+        full: the least value at the top of the drawing, such as a limit.
     """
     if len(points) < 2:
         return None
@@ -52,15 +52,15 @@ def trace(
         for at, value in points
     ]
     line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    words = f"{label} from {first:%H:%M} to {last:%H:%M}: now {shown(points[-1][1])}, at most {shown(most)}"
-    return Trace(label, line, f"{line}L{WIDTH} {HEIGHT}L0 {HEIGHT}Z", shown(points[-1][1]), shown(most), words)
+    words = f"{label} from {first:%H:%M} to {last:%H:%M}: now {format_value(points[-1][1])}, at most {format_value(most)}"
+    return Trace(label, line, f"{line}L{WIDTH} {HEIGHT}L0 {HEIGHT}Z", format_value(points[-1][1]), format_value(most), words)
 
 
 def rates(points: Sequence[tuple[datetime, float]]) -> list[tuple[datetime, float]]:
-    """Return by how much a counter grew per second between each two points; where it began anew, from nothing."""
-    grown = []
+    """Return a counter's growth per second between each two points; a counter that was reset counts from zero."""
+    per_second = []
     for (before, low), (after, high) in pairwise(points):
         seconds = (after - before).total_seconds()
         if seconds > 0:
-            grown.append((after, (high - low if high >= low else high) / seconds))
-    return grown
+            per_second.append((after, (high - low if high >= low else high) / seconds))
+    return per_second

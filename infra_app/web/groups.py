@@ -1,4 +1,4 @@
-"""One group's page: what its nodes run, how many there are, and how their number follows a queue."""
+"""A group's page and actions: scale, change, autoscale, remove."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,53 +23,55 @@ from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
 
-#: The image and what else can be changed after the deploy.
+#: What can be changed after the deployment.
 RUNS = ("image", "queues", "concurrency", "memory_mb", "cpus")
 RULES = tuple(AutoscaleLimits.__dataclass_fields__)
 
 
 @require_safe
 def group(request: HttpRequest, group_id: UUID) -> HttpResponse:
-    """A group, its nodes, and what the autoscaler makes of its queue."""
+    """A group, its nodes, and the autoscaler's latest decision."""
     authorize(request, VIEW)
-    found = NodeGroup.objects.select_related("host").filter(pk=group_id).first()
-    if found is None:
-        raise Http404("There is no such group.")
-    members = found.nodes.exclude(status=NodeStatus.REMOVED).select_related("group", "host").order_by("created_at", "id")
+    node_group = NodeGroup.objects.select_related("host").filter(pk=group_id).first()
+    if node_group is None:
+        raise Http404("This group does not exist.")
+    members = node_group.nodes.exclude(status=NodeStatus.REMOVED).select_related("group", "host").order_by("created_at", "id")
     context = {
-        "group": found,
+        "group": node_group,
         "rows": queries.node_rows(members),
-        "pressure": _pressure(found),
-        "environment": environment_of(found),
-        "left_out": left_out(found),
-        "secrets": sorted(found.secrets),
+        "pressure": _pressure(node_group),
+        "environment": environment_of(node_group),
+        "left_out": left_out(node_group),
+        "secrets": sorted(node_group.secrets),
     }
     return render_page(request, "nodes/group.html", context, fragments=["nodes/_group.html"])
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def scale(request: HttpRequest, group_id: UUID) -> HttpResponse:
-    """Ask how many nodes (GET), and scale (POST)."""
+    """Ask for the number of nodes (GET), and scale (POST)."""
     caller = authorize(request, INFRA)
-    found = _present(group_id)
-    form = ScaleForm(request.POST if request.method == "POST" else None, initial={"replicas": found.replicas})
+    node_group = _active_group(group_id)
+    form = ScaleForm(request.POST if request.method == "POST" else None, initial={"replicas": node_group.replicas})
 
     def act() -> str:
         scaled = nodes.scale(group_id, form.cleaned_data["replicas"], caller.name)
-        audit_details(request, group=found.name, before=scaled.before, replicas=scaled.group.replicas)
+        audit_details(request, group=node_group.name, before=scaled.before, replicas=scaled.group.replicas)
         leaving = f" {len(scaled.leaving)} are drained first." if scaled.leaving else ""
-        return f"{found.name}: {scaled.before} → {scaled.group.replicas} nodes.{leaving}"
+        return f"{node_group.name}: {scaled.before} → {scaled.group.replicas} nodes.{leaving}"
 
-    sentence = "More are placed where there is room. With fewer, the idlest are drained, and removed once they are."
-    return _asked(request, form, act, found, title=f"Scale {found.name}", button="Scale", url="infra:scale", sentence=sentence)
+    sentence = "New nodes are placed on hosts that have room. To shrink the group, the idlest nodes are drained and then removed."
+    return _respond(
+        request, form, act, node_group, title=f"Scale {node_group.name}", button="Scale", url="infra:scale", sentence=sentence
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, group_id: UUID) -> HttpResponse:
-    """Ask what the nodes shall run (GET), and have their containers replaced (POST)."""
+    """Ask what the nodes should run (GET), and replace their containers (POST)."""
     caller = authorize(request, INFRA)
-    found = _present(group_id)
-    now = {name: getattr(found, name) for name in RUNS}
+    node_group = _active_group(group_id)
+    now = {name: getattr(node_group, name) for name in RUNS}
     form = RunsForm(request.POST if request.method == "POST" else None, initial=now)
 
     def act() -> str:
@@ -77,57 +79,67 @@ def change(request: HttpRequest, group_id: UUID) -> HttpResponse:
         if not changes:
             return "Nothing was changed."
         nodes.change(group_id, caller.name, **changes)
-        audit_details(request, group=found.name, changed=sorted(changes))
-        return f"{found.name} is changed; its containers are replaced."
+        audit_details(request, group=node_group.name, changed=sorted(changes))
+        return f"{node_group.name} was changed. Its containers are being replaced."
 
-    several = found.nodes.filter(desired=Desired.RUNNING).count()
-    sentence = f"The containers of {several} running nodes are replaced at once; what they run is handed back to its queue."
-    return _asked(request, form, act, found, title=f"Change {found.name}", button="Change", url="infra:change", sentence=sentence)
+    running = node_group.nodes.filter(desired=Desired.RUNNING).count()
+    several = "1 running node is" if running == 1 else f"{running} running nodes are"
+    sentence = f"The containers of {several} replaced at once. Running tasks return to their queue."
+    return _respond(
+        request, form, act, node_group, title=f"Change {node_group.name}", button="Change", url="infra:change", sentence=sentence
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def autoscale(request: HttpRequest, group_id: UUID) -> HttpResponse:
-    """Ask for the rules (GET), and have the group follow its queue by them (POST)."""
+    """Ask for the limits (GET), and turn autoscaling on or off (POST)."""
     authorize(request, INFRA)
-    found = _present(group_id)
-    now = {name: getattr(found, name) for name in RULES}
+    node_group = _active_group(group_id)
+    now = {name: getattr(node_group, name) for name in RULES}
     form = AutoscaleForm(request.POST if request.method == "POST" else None, initial={**now, "autoscale": True})
 
     def act() -> str:
         autoscaler.configure(group_id, AutoscaleLimits(**form.cleaned_data))
-        audit_details(request, group=found.name, **form.cleaned_data)
-        return f"{found.name} follows its queue." if form.cleaned_data["autoscale"] else f"{found.name} stays as large as it is."
+        audit_details(request, group=node_group.name, **form.cleaned_data)
+        return f"Autoscaling of {node_group.name} is {'on' if form.cleaned_data['autoscale'] else 'off'}."
 
-    sentence = "Every few seconds it is decided how many nodes there should be; the group's page says what, and why."
-    return _asked(
-        request, form, act, found, title=f"Autoscale {found.name}", button="Save", url="infra:autoscale", sentence=sentence
+    sentence = "The autoscaler decides every few seconds how many nodes the group needs. The group's page shows each decision."
+    return _respond(
+        request,
+        form,
+        act,
+        node_group,
+        title=f"Autoscale {node_group.name}",
+        button="Save",
+        url="infra:autoscale",
+        sentence=sentence,
     )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def remove(request: HttpRequest, group_id: UUID) -> HttpResponse:
-    """Ask, naming the count (GET), and remove a group with its nodes (POST)."""
+    """Ask for confirmation (GET), and remove a group and its nodes (POST)."""
     caller = authorize(request, INFRA)
-    found = _present(group_id)
+    node_group = _active_group(group_id)
     if request.method == "POST":
         removed = nodes.remove_group(group_id, caller.name)
-        audit_details(request, group=found.name, nodes=len(removed))
-        messages.success(request, f"{found.name} is removed with {len(removed)} nodes.")
+        audit_details(request, group=node_group.name, nodes=len(removed))
+        messages.success(request, f"{node_group.name} and its {len(removed)} nodes are being removed.")
         return answer(request, "infra:nodes", leave=True)
-    count = found.nodes.exclude(desired=Desired.REMOVED).count()
+    count = node_group.nodes.exclude(desired=Desired.REMOVED).count()
     several = "1 node" if count == 1 else f"{count} nodes"
     return confirm(
-        request, title=f"Remove {found.name}?", action=reverse("infra:remove_group", args=[group_id]), back="infra:nodes",
-        sentence=f"The containers of {several} are removed. What runs on them is handed back to its queue.",
+        request, title=f"Remove {node_group.name}?", action=reverse("infra:remove_group", args=[group_id]), back="infra:nodes",
+        sentence=f"The group and the containers of {several} are removed. Running tasks return to their queue.",
         button=f"Remove {several}",
     )  # fmt: skip
 
 
-def _asked(
-    request: HttpRequest, form: forms.Form, act: Callable[[], str], found: NodeGroup, *, url: str, **words: Any
+def _respond(
+    request: HttpRequest, form: forms.Form, act: Callable[[], str], node_group: NodeGroup, *, url: str, **words: Any
 ) -> HttpResponse:
-    """Answer a form of a group: ask, or act and say what was done."""
-    page = reverse("infra:group", args=[found.id])
+    """Show a group's form, or act on it and report the result."""
+    page = reverse("infra:group", args=[node_group.id])
     if request.method == "POST" and form.is_valid():
         try:
             messages.success(request, act())
@@ -135,19 +147,19 @@ def _asked(
             add_problems(form, error)
         else:
             return answer(request, page)
-    return ask(request, form, action=reverse(url, args=[found.id]), back=page, **words)
+    return ask(request, form, action=reverse(url, args=[node_group.id]), back=page, **words)
 
 
-def _present(group_id: UUID) -> NodeGroup:
-    found = NodeGroup.objects.filter(pk=group_id, removed_at=None).first()
-    if found is None:
-        raise Http404("There is no such group, or it was removed.")
-    return found
+def _active_group(group_id: UUID) -> NodeGroup:
+    node_group = NodeGroup.objects.filter(pk=group_id, removed_at=None).first()
+    if node_group is None:
+        raise Http404("This group does not exist, or it was removed.")
+    return node_group
 
 
-def _pressure(found: NodeGroup) -> QueuePressure | None:
-    """Return how the queue stands that it follows; None where Redis does not say."""
+def _pressure(node_group: NodeGroup) -> QueuePressure | None:
+    """Return how busy the group's queue is; None if Redis is unreachable."""
     try:
-        return work.pressure(found.scale_queue or found.queues[0])
+        return work.pressure(node_group.scale_queue or node_group.queues[0])
     except redis.RedisError:
         return None

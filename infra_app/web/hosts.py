@@ -1,4 +1,4 @@
-"""What people say of a host: whether it takes new nodes, where it is, its labels, and that it does not come back."""
+"""Actions on a host: cordon it, set its region and labels, forget it."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from infra_app import forgetting, hosts
-from infra_app.forgetting import Loss
+from infra_app.forgetting import ForgetOutcome
 from infra_app.hosts import HostChanges
 from infra_app.models import Host
 from infra_app.web.forms import HostForm
@@ -19,7 +19,7 @@ from zenith_site.common.pages import answer, ask, confirm
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask what to change of a host (GET), and change it (POST)."""
+    """Ask what to change on a host (GET), and change it (POST)."""
     authorize(request, INFRA)
     host = get_object_or_404(Host, name=name)
     now = {"cordoned": host.cordoned, "region": host.region, "labels": host.labels}
@@ -31,45 +31,47 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
             add_problems(form, error)
         else:
             audit_details(request, host=name, **form.cleaned_data)
-            messages.success(request, f"{name} is changed.")
+            messages.success(request, f"Host {name} was changed.")
             return answer(request, "infra:nodes")
     return ask(
         request, form, title=f"Host {name}", button="Save", action=reverse("infra:host", args=[name]), back="infra:nodes",
-        sentence="Where its nodes run now does not change. Drain them to have it empty.",
+        sentence="Existing nodes stay on this host. To empty it, drain them.",
     )  # fmt: skip
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def forget(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask, naming the counts (GET), and forget a host that does not come back (POST)."""
+    """Ask for confirmation (GET), and forget a host that does not come back (POST)."""
     caller = authorize(request, INFRA)
     host = get_object_or_404(Host, name=name)
     try:
-        loss = forgetting.forget(host, caller.name) if request.method == "POST" else forgetting.preview(host)
+        outcome = forgetting.forget(host, caller.name) if request.method == "POST" else forgetting.preview(host)
     except StateConflictError as error:
         messages.error(request, str(error))
         return answer(request, "infra:nodes", leave=True)
     if request.method == "POST":
-        audit_details(request, host=name, nodes=len(loss.removed), replaced=loss.replaced)
-        messages.success(request, f"{name} is forgotten. {_meaning(loss)}")
+        audit_details(request, host=name, nodes=len(outcome.removed), replaced=outcome.replaced)
+        messages.success(request, f"Host {name} was forgotten. {_meaning(outcome)}")
         return answer(request, "infra:nodes", leave=True)
     return confirm(
         request, title=f"Forget host {name}?", action=reverse("infra:forget_host", args=[name]), back="infra:nodes",
-        sentence=f"{_meaning(loss)} Should it come back after all, it is known again, and what still runs there is removed.",
-        button=f"Forget it and {_several(len(loss.removed))}" if loss.removed else "Forget it",
+        sentence=f"{_meaning(outcome)} If the host comes back, it is listed again, and its old containers are removed.",
+        button=f"Forget it and {_several(len(outcome.removed))}" if outcome.removed else "Forget it",
     )  # fmt: skip
 
 
-def _meaning(loss: Loss) -> str:
-    """Say what becomes of its nodes."""
-    match len(loss.removed), loss.replaced:
+def _meaning(outcome: ForgetOutcome) -> str:
+    """Describe what happens to the host's nodes."""
+    match len(outcome.removed), outcome.replaced:
         case 0, _:
             return "It has no nodes."
-        case 1, made:
-            return f"Its node counts as removed; {'another is made' if made else 'none is needed'} elsewhere."
-        case gone, made:
-            instead = {0: "none is needed", 1: "1 is made"}.get(made, f"{made} are made")
-            return f"Its {gone} nodes count as removed; {instead} elsewhere."
+        case 1, replaced:
+            return (
+                f"Its node counts as removed; {'a replacement is' if replaced else 'no replacements are'} created on other hosts."
+            )
+        case removed, replaced:
+            replacements = {0: "no replacements are", 1: "1 replacement is"}.get(replaced, f"{replaced} replacements are")
+            return f"Its {removed} nodes count as removed; {replacements} created on other hosts."
 
 
 def _several(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The Inventory page: what the Docker hosts really hold, with sizes, and who uses what."""
+"""The Inventory page: the resources on the Docker hosts, with their sizes and what uses them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,24 +15,24 @@ from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.pages import render_page
 
-#: Rows of the page at most; the files have all.
+#: Most rows on the page; downloads have all.
 ROWS: Final = 500
 COLUMNS: Final[list[tuple[str, Callable[[Resource], Any]]]] = [
-    ("type", lambda held: held.kind),
-    ("id", lambda held: held.id),
-    ("name", lambda held: held.name),
-    ("status", lambda held: held.status),
-    ("use", lambda held: held.use),
-    ("size_bytes", lambda held: held.size),
-    ("host", lambda held: held.host),
-    ("about", lambda held: held.about),
-    ("used_by", lambda held: held.used_by),
+    ("type", lambda resource: resource.kind),
+    ("id", lambda resource: resource.id),
+    ("name", lambda resource: resource.name),
+    ("status", lambda resource: resource.status),
+    ("use", lambda resource: resource.use),
+    ("size_bytes", lambda resource: resource.size),
+    ("host", lambda resource: resource.host),
+    ("about", lambda resource: resource.about),
+    ("used_by", lambda resource: resource.used_by),
 ]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows; empty means any."""
+    """The page's filters; empty means any."""
 
     kind: str = ""
     host: str = ""
@@ -41,55 +41,55 @@ class Filter:
 
     @classmethod
     def of(cls, request: HttpRequest) -> "Filter":
-        """Return the filter that the address names; what it names wrongly counts as not named."""
+        """Return the filters in the query string; invalid values are ignored."""
         kind, use = request.GET.get("kind", ""), request.GET.get("use", "")
         return cls(
             kind=kind if kind in list(ResourceKind) else "", host=request.GET.get("host", "")[:63],
             use=use if use in list(Usage) else "", q=request.GET.get("q", "").strip()[:200],
         )  # fmt: skip
 
-    def lets_through(self, held: Resource) -> bool:
-        """Whether a row is meant."""
+    def matches(self, resource: Resource) -> bool:
+        """Whether a resource passes all filters."""
         return (
-            self.kind in ("", held.kind)
-            and self.host in ("", held.host)
-            and self.use in ("", held.use)
-            and (not self.q or held.matches(self.q))
+            self.kind in ("", resource.kind)
+            and self.host in ("", resource.host)
+            and self.use in ("", resource.use)
+            and (not self.q or resource.matches(self.q))
         )
 
     def url(self, **changes: str) -> str:
-        """Return the address of this filter with changes."""
-        given = {**vars(self), **changes}
-        return "?" + urlencode({name: value for name, value in given.items() if value})
+        """Return the query string of these filters with some changed."""
+        values = {**vars(self), **changes}
+        return "?" + urlencode({name: value for name, value in values.items() if value})
 
 
 @require_safe
 def inventory(request: HttpRequest) -> HttpResponseBase:
     """Containers, images, volumes and networks of every host."""
     authorize(request, VIEW)
-    chosen, snapshots = Filter.of(request), inventory_snapshots.snapshots()
-    everything = resources(snapshots)
-    rows = [held for held in everything if chosen.lets_through(held)]
+    filters, snapshots = Filter.of(request), inventory_snapshots.snapshots()
+    all_resources = resources(snapshots)
+    rows = [resource for resource in all_resources if filters.matches(resource)]
     if kind := requested_format(request):
         return download(kind, "inventory", COLUMNS, rows)
     context = {
         "snapshots": snapshots,
         "rows": rows[:ROWS],
         "more": max(0, len(rows) - ROWS),
-        "total": sum(held.size or 0 for held in rows),
-        "reclaimable": sum(held.size or 0 for held in everything if held.use is Usage.DANGLING),
-        "chosen": chosen,
+        "total": sum(resource.size or 0 for resource in rows),
+        "reclaimable": sum(resource.size or 0 for resource in all_resources if resource.use is Usage.DANGLING),
+        "chosen": filters,
         "uses": list(Usage),
-        "tabs": _tabs(everything, chosen),
-        "filtered": bool(everything) and chosen != Filter(),
-        "file_query": chosen.url(),
+        "tabs": _tabs(all_resources, filters),
+        "filtered": bool(all_resources) and filters != Filter(),
+        "file_query": filters.url(),
     }
     return render_page(request, "inventory/inventory.html", context, fragments=["inventory/_inventory.html"])
 
 
-def _tabs(everything: list[Resource], chosen: Filter) -> list[dict[str, Any]]:
+def _tabs(all_resources: list[Resource], filters: Filter) -> list[dict[str, Any]]:
     def tab(label: str, kind: str) -> dict[str, Any]:
-        count = sum(replace(chosen, kind=kind).lets_through(held) for held in everything)
-        return {"label": label, "url": chosen.url(kind=kind), "count": count, "current": chosen.kind == kind}
+        count = sum(replace(filters, kind=kind).matches(resource) for resource in all_resources)
+        return {"label": label, "url": filters.url(kind=kind), "count": count, "current": filters.kind == kind}
 
     return [tab("All", ""), *(tab(kind.label, kind.value) for kind in ResourceKind)]

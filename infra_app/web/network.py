@@ -1,4 +1,4 @@
-"""The Network page: a map of each host's networks and containers, and the same as a table."""
+"""The Network page: a map of each host's networks and containers, and the same data as tables."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -33,17 +33,17 @@ def network(request: HttpRequest) -> HttpResponseBase:
     authorize(request, VIEW)
     snapshots = inventory_snapshots.snapshots()
     host = request.GET.get("host", "")[:63]
-    chosen = [snapshot for snapshot in snapshots if host in ("", snapshot.host.name)]
-    containers = list(inventory_snapshots.containers(chosen))
+    selected_snapshots = [snapshot for snapshot in snapshots if host in ("", snapshot.host.name)]
+    containers = list(inventory_snapshots.containers(selected_snapshots))
     if kind := requested_format(request):
         return download(kind, "network", COLUMNS, containers)
     context = {
         "snapshots": snapshots,
-        "chosen": chosen,
+        "chosen": selected_snapshots,
         "host": host,
         "containers": containers,
-        "maps": [drawn for snapshot in chosen if (drawn := network_map(snapshot))],
-        "file_query": f"host={host}&" if host and chosen else "",
+        "maps": [drawn for snapshot in selected_snapshots if (drawn := network_map(snapshot))],
+        "file_query": f"host={host}&" if host and selected_snapshots else "",
         "tabs": _tabs(snapshots, host),
     }
     return render_page(request, "network/network.html", context, fragments=["network/_network.html"])
@@ -51,7 +51,7 @@ def network(request: HttpRequest) -> HttpResponseBase:
 
 def _tabs(snapshots: list[HostSnapshot], host: str) -> list[dict[str, Any]]:
     tabs: list[dict[str, Any]] = [{"label": "All hosts", "url": "?", "count": None, "current": not host}]
-    for one in snapshots:
-        name = one.host.name
-        tabs.append({"label": name, "url": f"?host={name}", "count": len(one.containers), "current": host == name})
+    for snapshot in snapshots:
+        name = snapshot.host.name
+        tabs.append({"label": name, "url": f"?host={name}", "count": len(snapshot.containers), "current": host == name})
     return tabs

@@ -1,7 +1,7 @@
-"""The map of a host's networks and containers, laid out on the server as inline SVG.
+"""Lay out the map of a host's networks and containers on the server, as inline SVG.
 
-Networks stand to the left and containers to the right, with a line for each membership and the address on it. Containers
-are ordered by the networks that they are in, so that few lines cross. Nothing is told by colour alone.
+Networks are on the left and containers on the right, with a line for each membership that carries the address. Containers are
+ordered by their networks, so that few lines cross. Nothing is conveyed by colour alone.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ TALL: Final = 42
 _GAP: Final = 14
 _LEFT: Final = 1
 _RIGHT: Final = WIDTH - BOX - 1
-#: Containers drawn of one host; the table has all.
+#: Most containers drawn per host; the table lists all.
 MOST: Final = 60
 _LONGEST: Final = 30
 
 
 @dataclass(frozen=True)
 class Box:
-    """A network or a container: where it stands, and its two lines of text."""
+    """A network or a container: its position and its two lines of text."""
 
     x: int
     y: float
@@ -34,23 +34,23 @@ class Box:
 
     @property
     def middle(self) -> float:
-        """The height of its middle."""
+        """The y coordinate of its middle."""
         return self.y + TALL / 2
 
     @property
     def title_y(self) -> float:
-        """Where its name stands."""
+        """The y coordinate of its name."""
         return self.y + 18
 
     @property
     def below_y(self) -> float:
-        """Where the line below its name stands."""
+        """The y coordinate of the line below its name."""
         return self.y + 33
 
 
 @dataclass(frozen=True)
 class Link:
-    """A membership: its curve, the address, and where that stands."""
+    """A membership: its curve, and the address with its position."""
 
     path: str
     address: str
@@ -60,7 +60,7 @@ class Link:
 
 @dataclass(frozen=True)
 class NetworkMap:
-    """What `_map.html` draws of one host."""
+    """The map of one host, as `_map.html` draws it."""
 
     host: str
     width: int
@@ -73,38 +73,40 @@ class NetworkMap:
 
 
 def network_map(snapshot: HostSnapshot) -> NetworkMap | None:
-    """Return the map of a host; None where it holds no container."""
+    """Return the map of a host; None if it has no containers."""
     networks: list[NetworkSeen] = sorted(snapshot.networks, key=lambda network: network["name"])
     places = {network["name"]: index for index, network in enumerate(networks)}
     containers: list[ContainerSeen] = sorted(snapshot.containers, key=lambda container: _order(container, places))
     if not containers:
         return None
-    drawn = containers[:MOST]
-    used = {network["name"] for container in drawn for network in container["networks"]}
-    shown = [network for network in networks if network["name"] in used]
-    height = max(len(shown), len(drawn)) * (TALL + _GAP) + _GAP
-    left = _column(_LEFT, [_network(network) for network in shown], height)
-    right = _column(_RIGHT, [_container(container) for container in drawn], height)
-    by_name = {network["name"]: box for network, box in zip(shown, left, strict=True)}
+    containers_drawn = containers[:MOST]
+    used = {network["name"] for container in containers_drawn for network in container["networks"]}
+    networks_drawn = [network for network in networks if network["name"] in used]
+    height = max(len(networks_drawn), len(containers_drawn)) * (TALL + _GAP) + _GAP
+    network_boxes = _column(_LEFT, [_network(network) for network in networks_drawn], height)
+    container_boxes = _column(_RIGHT, [_container(container) for container in containers_drawn], height)
+    by_name = {network["name"]: box for network, box in zip(networks_drawn, network_boxes, strict=True)}
     links = [
         _link(by_name[network["name"]], box, network["ip"] or "")
-        for container, box in zip(drawn, right, strict=True)
+        for container, box in zip(containers_drawn, container_boxes, strict=True)
         for network in container["networks"]
         if network["name"] in by_name
     ]
-    counts = f"{_several(len(drawn), 'container')} in {_several(len(shown), 'network')}"
-    words = f"{counts} on {snapshot.host.name}; the tables below say the same"
-    return NetworkMap(snapshot.host.name, WIDTH, height, left, right, links, len(containers) - len(drawn), words)
+    counts = f"{_several(len(containers_drawn), 'container')} in {_several(len(networks_drawn), 'network')}"
+    words = f"{counts} on {snapshot.host.name}; the tables below list the same data"
+    return NetworkMap(
+        snapshot.host.name, WIDTH, height, network_boxes, container_boxes, links, len(containers) - len(containers_drawn), words
+    )
 
 
 def _order(container: ContainerSeen, places: dict[str, int]) -> tuple[float, str]:
-    """Place a container beside the middle of its networks, and those without any last."""
-    known = [places[network["name"]] for network in container["networks"] if network["name"] in places]
-    return (sum(known) / len(known) if known else float("inf"), container["name"])
+    """Sort containers by the middle of their networks; containers without a network come last."""
+    positions = [places[network["name"]] for network in container["networks"] if network["name"] in places]
+    return (sum(positions) / len(positions) if positions else float("inf"), container["name"])
 
 
 def _column(x: int, texts: Sequence[tuple[str, str, bool]], height: float) -> list[Box]:
-    """Spread boxes evenly over the height."""
+    """Distribute boxes evenly over the height."""
     step = height / max(len(texts), 1)
     return [Box(x, index * step + (step - TALL) / 2, *text) for index, text in enumerate(texts)]
 

@@ -1,4 +1,4 @@
-"""One node: where it is and why, what it used, its tasks, its events, and its log as it comes."""
+"""A node's page: its status and reason, resource usage, tasks, events and live log."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TASKS: Final = 15
 EVENTS: Final = 30
 SAMPLES: Final = 240
 HISTORY: Final = timedelta(hours=1)
-#: Lines of one page or one piece, and of one block of the page.
+#: Log lines per response, and per block in the page.
 LINES: Final = 1000
 BLOCK: Final = 100
 _MB: Final = 1 << 20
@@ -40,14 +40,14 @@ _LEVEL_OF: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ShownLine:
-    """A line of a log as it is shown."""
+    """A log line as it is shown."""
 
     entry: Entry
     level: str
 
     @property
     def time(self) -> str:
-        """The time of day, of Docker's time."""
+        """The time of day in Docker's timestamp."""
         return self.entry.at[11:19]
 
 
@@ -55,63 +55,63 @@ class ShownLine:
 def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
     """One node."""
     authorize(request, VIEW)
-    found = _node(node_id)
+    node = _get_node(node_id)
     context = {
-        "row": NodeRow(found, []),
-        "node": found,
-        "group": found.group,
-        "environment": environment_of(found.group),
-        "left_out": left_out(found.group),
-        "secrets": sorted(found.group.secrets),
-        "traces": _traces(found),
-        "tasks": work.tasks_of(found.worker, TASKS),
-        "events": found.events.all()[:EVENTS],
-        "topic": log_stream.topic(found.id),
+        "row": NodeRow(node, []),
+        "node": node,
+        "group": node.group,
+        "environment": environment_of(node.group),
+        "left_out": left_out(node.group),
+        "secrets": sorted(node.group.secrets),
+        "traces": _traces(node),
+        "tasks": work.tasks_of(node.worker, TASKS),
+        "events": node.events.all()[:EVENTS],
+        "topic": log_stream.topic(node.id),
     }
     fragments = ["nodes/_node_head.html", "nodes/_node_side.html", "nodes/_node_work.html"]
-    return render_page(request, "nodes/node.html", {**context, **_log(found, request)}, fragments=fragments)
+    return render_page(request, "nodes/node.html", {**context, **_log(node, request)}, fragments=fragments)
 
 
 @require_safe
 def log(request: HttpRequest, node_id: UUID) -> HttpResponse:
-    """A node's log: as a page, as a text file, or the lines after an id for the page that is open."""
+    """A node's log: as a page, as a text file, or as the lines after an id for an open page."""
     authorize(request, VIEW)
-    found = _node(node_id)
+    node = _get_node(node_id)
     if request.GET.get("format") == "text":
-        return _file(found)
+        return _file(node)
     if "after" in request.GET:
-        return _piece(found, request.GET["after"])
-    context = {"node": found, "topic": log_stream.topic(found.id), **_log(found, request)}
+        return _piece(node, request.GET["after"])
+    context = {"node": node, "topic": log_stream.topic(node.id), **_log(node, request)}
     return render_page(request, "nodes/log.html", context, fragments=["nodes/_log.html"])
 
 
-def _node(node_id: UUID) -> Node:
-    found = Node.objects.select_related("group", "host").filter(pk=node_id).first()
-    if found is None:
-        raise Http404("There is no such node.")
-    return found
+def _get_node(node_id: UUID) -> Node:
+    node = Node.objects.select_related("group", "host").filter(pk=node_id).first()
+    if node is None:
+        raise Http404("This node does not exist.")
+    return node
 
 
-def _log(found: Node, request: HttpRequest) -> dict[str, Any]:
-    """Return what the log's card shows; a Redis that is away is said, and hides nothing else of the node."""
+def _log(node: Node, request: HttpRequest) -> dict[str, Any]:
+    """Return the context of the log's card; if Redis is unreachable the card says so, and the rest of the page still works."""
     search = request.GET.get("q", "")[:200]
     try:
-        lines = logs.read(found, limit=LINES)
+        lines = logs.read(node, limit=LINES)
     except redis.RedisError:
         return {"log_away": True, "blocks": [], "search": search}
     entries = [entry for entry in lines.entries if search.lower() in entry.text.lower()]
     return {
         "blocks": _blocks(entries), "after": lines.after, "kept": lines.kept, "search": search,
-        "written": bool(lines.entries), "ended": found.status in logs.ENDED,
+        "written": bool(lines.entries), "ended": node.status in logs.ENDED,
     }  # fmt: skip
 
 
-def _piece(found: Node, after: str) -> HttpResponse:
-    """Return the lines after an id, as blocks to append; the field `X-Log-After` says where to go on."""
+def _piece(node: Node, after: str) -> HttpResponse:
+    """Return the lines after an id, as blocks to append; the header `X-Log-After` says where to continue."""
     try:
-        lines = logs.read(found, after, LINES)
+        lines = logs.read(node, after, LINES)
     except ValueError:
-        raise Http404("There is no such line.") from None
+        raise Http404("This line does not exist.") from None
     if lines.kept:
         lines = Lines([], "", kept=True)
     response = HttpResponse(render_to_string("nodes/_log_blocks.html", {"blocks": _blocks(lines.entries)}))
@@ -119,34 +119,34 @@ def _piece(found: Node, after: str) -> HttpResponse:
     return response
 
 
-def _file(found: Node) -> HttpResponse:
-    entries = logs.read(found, limit=MAX_LINES).entries
+def _file(node: Node) -> HttpResponse:
+    entries = logs.read(node, limit=MAX_LINES).entries
     text = "".join(f"{entry.at} {entry.text}\n" if entry.at else f"{entry.text}\n" for entry in entries)
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{found.name}.log"'
+    response["Content-Disposition"] = f'attachment; filename="{node.name}.log"'
     return response
 
 
 def _blocks(entries: list[Entry]) -> list[list[ShownLine]]:
-    shown = [ShownLine(entry, _level(entry)) for entry in entries]
-    return [shown[start : start + BLOCK] for start in range(0, len(shown), BLOCK)]
+    shown_lines = [ShownLine(entry, _level(entry)) for entry in entries]
+    return [shown_lines[start : start + BLOCK] for start in range(0, len(shown_lines), BLOCK)]
 
 
 def _level(entry: Entry) -> str:
-    found = _LEVELS.search(entry.text[:200])
-    return _LEVEL_OF[found[1] or found[2]] if found else ""
+    match = _LEVELS.search(entry.text[:200])
+    return _LEVEL_OF[match[1] or match[2]] if match else ""
 
 
-def _traces(found: Node) -> list[Trace]:
-    """Return the last hour of CPU, memory and network, as far as anything is known."""
+def _traces(node: Node) -> list[Trace]:
+    """Return the drawings of CPU, memory and network usage in the last hour; those without data are left out."""
     since = timezone.now() - HISTORY
-    samples = list(found.samples.filter(at__gte=since).order_by("-at")[:SAMPLES])[::-1]
+    samples = list(node.samples.filter(at__gte=since).order_by("-at")[:SAMPLES])[::-1]
     cpu = [(sample.at, sample.cpu_percent) for sample in samples]
     memory = [(sample.at, float(sample.memory_bytes)) for sample in samples]
     network = rates([(sample.at, float(sample.network_rx_bytes + sample.network_tx_bytes)) for sample in samples])
-    drawn = (
-        trace("CPU", cpu, lambda value: f"{value:.0f} %", full=100 * found.group.cpus),
-        trace("Memory", memory, lambda value: size(int(value)), full=float(found.group.memory_mb * _MB)),
+    traces = (
+        trace("CPU", cpu, lambda value: f"{value:.0f} %", full=100 * node.group.cpus),
+        trace("Memory", memory, lambda value: size(int(value)), full=float(node.group.memory_mb * _MB)),
         trace("Network", network, lambda value: f"{size(int(value))}/s"),
     )
-    return [one for one in drawn if one]
+    return [drawing for drawing in traces if drawing]

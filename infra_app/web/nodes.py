@@ -1,4 +1,4 @@
-"""The Nodes page: hosts, groups and nodes; deploying, and acting on nodes after a question that names the count."""
+"""The Nodes page: hosts, groups and nodes; deployments, and actions on nodes after a confirmation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,22 +44,22 @@ COLUMNS: Final[list[tuple[str, Callable[[NodeRow], Any]]]] = [
 
 @require_safe
 def node_list(request: HttpRequest) -> HttpResponseBase:
-    """Every host and every node, by group."""
+    """All hosts, and all nodes by group."""
     authorize(request, VIEW)
-    present, asked = queries.present(), _asked(request)
-    listed = queries.removed() if asked is NodeStatus.REMOVED else present
-    rows = queries.node_rows(node for node in listed if asked is None or node.shown_status is asked)
+    present, status = queries.present_nodes(), _requested_status(request)
+    listed = queries.removed_nodes() if status is NodeStatus.REMOVED else present
+    rows = queries.node_rows(node for node in listed if status is None or node.shown_status is status)
     if kind := requested_format(request):
         return download(kind, "nodes", COLUMNS, rows)
     hosts = queries.host_rows()
     context = {
         "hosts": hosts,
         "online": sum(row.host.online for row in hosts),
-        "groups": queries.group_rows(rows, with_empty=asked is None),
+        "groups": queries.group_rows(rows, with_empty=status is None),
         "count": len(present),
         "ready": sum(node.shown_status is NodeStatus.READY for node in present),
-        "tabs": _tabs(present, asked),
-        "filtered": asked is not None,
+        "tabs": _tabs(present, status),
+        "filtered": status is not None,
         "verbs": VERBS,
     }
     return render_page(request, "nodes/nodes.html", context, fragments=["nodes/_hosts.html", "nodes/_nodes.html"])
@@ -67,7 +67,7 @@ def node_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def deploy(request: HttpRequest) -> HttpResponse:
-    """The form (GET), and deploying (POST)."""
+    """Show the form (GET), and deploy (POST)."""
     caller = authorize(request, INFRA)
     form = DeployForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -79,7 +79,7 @@ def deploy(request: HttpRequest) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             audit_details(request, group=group.name, replicas=group.replicas, image=group.image)
-            messages.success(request, f"{group.name} is deployed: {_several(group.replicas)}.")
+            messages.success(request, f"Deploying {group.name}: {_several(group.replicas)}.")
             return answer(request, "infra:nodes", leave=True)
     context = {"form": form, "images": allowed_images(), "hosts": Host.objects.exists()}
     status = 422 if form.is_bound else 200
@@ -88,7 +88,7 @@ def deploy(request: HttpRequest) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Verb:
-    """What can be done with nodes; `sentence` says what that means for so many."""
+    """An action on nodes; `sentence` explains what it does to the selected nodes."""
 
     label: str
     icon: str
@@ -97,72 +97,73 @@ class Verb:
 
 
 VERBS: Final = {
-    "drain": Verb("Drain", "player-pause", "The workers of {} take nothing more, finish what they have, and stop."),
-    "stop": Verb("Stop", "player-stop", "The containers of {} are stopped. What runs is handed back to its queue."),
+    "drain": Verb("Drain", "player-pause", "The workers of {} accept no new tasks, finish the tasks they have, and stop."),
+    "stop": Verb("Stop", "player-stop", "The containers of {} are stopped. Running tasks return to their queue."),
     "start": Verb("Start", "player-play", "The containers of {} are started.", danger=False),
-    "restart": Verb("Restart", "refresh", "The containers of {} are replaced by new ones. What runs is handed back."),
-    "remove": Verb("Remove", "trash", "The containers of {} are removed, and the nodes with them. What runs is handed back."),
+    "restart": Verb("Restart", "refresh", "The containers of {} are replaced. Running tasks return to their queue."),
+    "remove": Verb("Remove", "trash", "The containers and nodes of {} are removed. Running tasks return to their queue."),
 }
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def act(request: HttpRequest, verb: str) -> HttpResponse:
-    """Ask before something is done with nodes, naming how many (GET), and do it (POST)."""
+    """Ask for confirmation of an action on nodes (GET), and apply it (POST)."""
     caller = authorize(request, INFRA)
-    doing = VERBS.get(verb)
-    if doing is None:
-        raise Http404(f"Nothing can be done by {verb[:50]!r}.")
-    ids = _chosen(request)
+    action = VERBS.get(verb)
+    if action is None:
+        raise Http404(f"There is no action {verb[:50]!r}.")
+    ids = _selected_ids(request)
     if request.method == "POST":
         outcome = nodes.act(verb, ids, caller.name)
         audit_details(request, verb=verb, nodes=len(outcome.done))
         if outcome.done:
-            messages.success(request, f"{doing.label}: wanted of {_several(len(outcome.done))}.")
+            messages.success(request, f"{action.label} requested for {_several(len(outcome.done))}.")
         for refused in outcome.refused[:3]:
             messages.warning(request, refused.reason)
         return answer(request, "infra:nodes")
-    able = [desired for desired, actions in ACTIONS.items() if verb in actions]
-    names = list(Node.objects.filter(id__in=ids, desired__in=able).order_by("name").values_list("name", flat=True))
+    allowing = [desired for desired, actions in ACTIONS.items() if verb in actions]
+    names = list(Node.objects.filter(id__in=ids, desired__in=allowing).order_by("name").values_list("name", flat=True))
     if not names:
-        messages.warning(request, "None of these nodes is in a state for that.")
+        messages.warning(request, f"{action.label} is not possible for any of the selected nodes.")
         return answer(request, "infra:nodes")
-    many = names[0] if len(names) == 1 else _several(len(names))
+    label = names[0] if len(names) == 1 else _several(len(names))
     return confirm(
-        request, title=f"{doing.label} {many}?", sentence=doing.sentence.format(many), action=reverse("infra:act", args=[verb]),
-        button=f"{doing.label} {many}", back="infra:nodes", fields=[("id", id_) for id_ in ids], danger=doing.danger,
+        request, title=f"{action.label} {label}?", sentence=action.sentence.format(label),
+        action=reverse("infra:act", args=[verb]), button=f"{action.label} {label}", back="infra:nodes",
+        fields=[("id", id_) for id_ in ids], danger=action.danger,
     )  # fmt: skip
 
 
-def _asked(request: HttpRequest) -> NodeStatus | None:
+def _requested_status(request: HttpRequest) -> NodeStatus | None:
     try:
         return NodeStatus(request.GET.get("status", ""))
     except ValueError:
         return None
 
 
-def _chosen(request: HttpRequest) -> list[UUID]:
+def _selected_ids(request: HttpRequest) -> list[UUID]:
     sent = request.POST if request.method == "POST" else request.GET
     ids = []
     for text in sent.getlist("id")[:MOST]:
         try:
             ids.append(UUID(text))
         except ValueError:
-            raise Http404(f"{text[:100]!r} is no id of a node.") from None
+            raise Http404(f"{text[:100]!r} is not the id of a node.") from None
     return list(dict.fromkeys(ids))
 
 
-def _tabs(present: list[Node], asked: NodeStatus | None) -> list[dict[str, Any]]:
+def _tabs(present: list[Node], current: NodeStatus | None) -> list[dict[str, Any]]:
     counts = {status: sum(node.shown_status is status for node in present) for status in NodeStatus}
-    tabs = [{"label": "All", "url": "?", "count": len(present), "current": asked is None, "colour": ""}]
+    tabs = [{"label": "All", "url": "?", "count": len(present), "current": current is None, "colour": ""}]
     tabs += [
         {
-            "label": status.label, "url": f"?status={status.value}", "count": counts[status], "current": asked is status,
+            "label": status.label, "url": f"?status={status.value}", "count": counts[status], "current": current is status,
             "colour": COLOURS[status],
         }
         for status in NodeStatus
-        if counts[status] or asked is status
+        if counts[status] or current is status
     ]  # fmt: skip
-    if asked is not NodeStatus.REMOVED:
+    if current is not NodeStatus.REMOVED:
         tabs.append({"label": "Removed", "url": "?status=REMOVED", "count": None, "current": False, "colour": ""})
     return tabs
 

@@ -1,4 +1,4 @@
-"""The pages of nodes and of the hosts that they run on."""
+"""The URLs of the pages of nodes, hosts, inventory and network."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Docker hosts and nodes that look like an installation at work; no agent runs behind them, so they seem fresh for an hour."""
+"""Docker hosts and nodes of a realistic installation. No agent runs behind them, so their heartbeats are dated an hour ahead."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ DEPLOYED: list[dict[str, Any]] = [
     {"name": "thumbs", "queues": ("thumbs",), "replicas": 2, "region": "eu-2", "memory_mb": 512},
     {"name": "vision", "queues": ("vision",), "labels": {"gpu": "a100"}, "memory_mb": 4096},
 ]  # fmt: skip
-#: What was observed of each, by name.
+#: The observed state of each node, by name.
 OBSERVED: dict[str, dict[str, Any]] = {
     "mail": {"status": NodeStatus.READY, "cpu_percent": 3, "memory_bytes": 96 * MB},
     "reports": {"status": NodeStatus.READY, "cpu_percent": 88, "memory_bytes": 610 * MB, "restarts": 1},
     "reports-2": {"status": NodeStatus.READY, "cpu_percent": 74, "memory_bytes": 580 * MB},
-    "reports-3": {"status": NodeStatus.DRAINING, "cpu_percent": 41, "memory_bytes": 402 * MB, "reason": "It finishes 2 tasks."},
+    "reports-3": {"status": NodeStatus.DRAINING, "cpu_percent": 41, "memory_bytes": 402 * MB, "reason": "Finishing 2 tasks."},
     "reports-4": {
         "status": NodeStatus.FAILED, "restarts": 5, "exit_code": 137, "oom_killed": True,
-        "reason": "out of memory (137), 5 times in a row; tried again in 80 s.",
+        "reason": "out of memory (137), 5 times in a row; restarting in 80 s.",
         "log_tail": "2026-11-25T01:02:03.000000000Z loading model weights.bin\n2026-11-25T01:02:09.000000000Z 1024 MB in use",
     },
     "thumbs": {"status": NodeStatus.READY, "cpu_percent": 12, "memory_bytes": 120 * MB},
-    "thumbs-2": {"status": NodeStatus.PULLING, "reason": "Fetching zenith:latest."},
+    "thumbs-2": {"status": NodeStatus.PULLING, "reason": "Pulling zenith:latest."},
 }  # fmt: skip
 
 
 def fill_nodes(sample: Sample) -> None:
-    """Write hosts, what they hold, groups, nodes, and what happened to them."""
+    """Create hosts with their inventory, and groups and nodes with their events."""
     hosts = _hosts()
-    for asked in DEPLOYED:
-        group = nodes.deploy(Deployment(**asked), "ada")
+    for members in DEPLOYED:
+        group = nodes.deploy(Deployment(**members), "ada")
         sample.groups[group.name] = str(group.id)
     reports = NodeGroup.objects.get(name="reports")
     autoscaler.configure(reports.id, AutoscaleLimits(max_replicas=8, scale_queue="reports"))
@@ -75,10 +75,10 @@ def fill_nodes(sample: Sample) -> None:
     nodes.act("drain", [Node.objects.get(name="reports-3").id], "ada")
     _observe()
     sample.nodes = {node.name: str(node.id) for node in Node.objects.all()}
-    for one in hosts:
-        _snapshot(one)
+    for host_row in hosts:
+        _snapshot(host_row)
     Host.objects.filter(name="zen-02").update(cordoned=True)
-    # Seen four minutes ago: its nodes are unknown.
+    # Its last heartbeat is four minutes old: its nodes are UNKNOWN.
     Host.objects.filter(name="zen-03").update(seen_at=now - timedelta(minutes=4))
 
 

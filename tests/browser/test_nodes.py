@@ -1,4 +1,4 @@
-"""What people do on the Nodes pages: deploy, act on a selection, and read a log that grows."""
+"""The Nodes pages in a browser: deploy, act on a selection, and follow a log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def node(site: Site) -> Node:
-    """A node that is ready; no agent runs behind it."""
+    """Create a ready node; no agent runs behind it."""
     host("zen-01", seen_at="2099-01-01T00:00:00Z")
     group = nodes.deploy(Deployment(name="reports", queues=("nobody-else",)), "ada")
     return observed(group.nodes.get())
@@ -54,7 +54,7 @@ def test_nodes_are_deployed_and_a_selection_is_drained_after_a_question(
         page.get_by_label(f"Select {name}", exact=True).check()
     page.get_by_role("button", name="Drain", exact=True).click()
     page.get_by_role("button", name="Drain 2 nodes").click()
-    page.get_by_text("Drain: wanted of 2 nodes.").wait_for()
+    page.get_by_text("Drain requested for 2 nodes.").wait_for()
     assert Node.objects.filter(desired=Desired.DRAINED).count() == 2
 
 
@@ -96,7 +96,7 @@ def test_of_a_long_log_the_newest_ten_thousand_lines_stay_and_only_those_in_sigh
         page.get_by_text(f"line {start + 3999}", exact=True).wait_for()
     lines = page.locator("#log-lines li").count()
     assert 9_900 <= lines <= 10_000
-    # Blocks that nobody sees are not laid out, whatever is done with their lines.
+    # Blocks outside the viewport are not laid out, whatever happens to their lines.
     assert page.locator(".log-block").first.evaluate("block => getComputedStyle(block).contentVisibility") == "auto"
     page.get_by_label("Search the log").fill("line 1199")
     page.get_by_text(f"10 of {lines:,} lines").wait_for()

@@ -1,4 +1,4 @@
-"""What the tests with a Docker engine share: the project's image, built once for a run of the tests."""
+"""Fixtures of the tests with a Docker Engine: the project's image, built once per test run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.docker.lab import Lab
 from tests.servers import RUN, at_the_end, once_a_run
 from tests.stack import running
 
-#: Seconds that a build may take on a slow machine with nothing in its cache.
+#: Timeout of a build in seconds, for a slow machine with an empty cache.
 BUILD_WITHIN = 900.0
-#: The same for every run on this machine. Making and leaving a swarm breaks the networks of other containers of the same engine.
+#: Shared by all runs on this machine. Creating and leaving a swarm breaks the networks of other containers of the same engine.
 NETWORKS = Path("/var/tmp/zenith-docker-networks.lock")  # noqa: S108
-#: What the Dockerfile calls the stage that is not in the image.
+#: The Dockerfile's name of the build stage, which is not part of the image.
 BUILD_STAGE = "io.zenith.stage=build"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this directory."""
+    """Mark every test in this directory."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -33,20 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The tag of the image of this clone; no other run has the same, and it is removed at the end of the run."""
+    """The tag of this clone's image; it is unique to this run, and is removed at its end."""
     tag = f"zenith-test:{Path(os.environ[RUN]).name.removeprefix('zenith-tests-').lower().strip('_-')}"
     with once_a_run("image") as first:
         if first:
             docker("build", "--quiet", "--tag", tag, ".", within=BUILD_WITHIN)
             at_the_end("docker", "image", "rm", "--force", tag)
-            # The stage in which it was built makes the next build quick; those of other days only fill the disk.
+            # The build stage speeds up the next build; older stages only fill the disk.
             given = ("--force", "--filter", f"label={BUILD_STAGE}", "--filter", "until=24h")
             at_the_end("docker", "image", "prune", *given)
     return tag
 
 
 def hold_networks(how: int) -> Iterator[None]:
-    """Hold the lock on the networks of this machine's Docker engine, fcntl.LOCK_SH or LOCK_EX."""
+    """Hold the lock on the networks of this machine's Docker Engine, fcntl.LOCK_SH or LOCK_EX."""
     with NETWORKS.open("w") as lock:
         fcntl.flock(lock, how)
         yield
@@ -54,20 +54,20 @@ def hold_networks(how: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def networks() -> Iterator[None]:
-    """Containers keep their networks meanwhile: nobody makes a swarm, in no run on this machine."""
+    """Keep containers on their networks: no test run on this machine creates a swarm meanwhile."""
     yield from hold_networks(fcntl.LOCK_SH)
 
 
 @pytest.fixture(scope="module")
 def rows(module_database: Emptying) -> Iterator[None]:
-    """Let a module's tests share what is in the database, which is emptied at the end."""
+    """Let a module's tests share the database's content, which is deleted at the end."""
     yield
     module_database()
 
 
 @pytest.fixture(scope="module")
 def lab(rows: None, networks: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Nodes on real engines, for one module; its rows stay from test to test, and everything is removed at the end."""
+    """A lab of nodes on real engines for one module; rows persist between its tests, and everything is removed at the end."""
     from django.conf import settings
 
     settings.ZENITH_ALLOWED_IMAGES.append(image)

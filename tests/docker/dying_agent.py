@@ -1,4 +1,4 @@
-"""An agent that kills itself with SIGKILL the moment it has done something for the first time.
+"""An agent that kills itself with SIGKILL after it has taken a given step for the first time.
 
 python -m tests.docker.dying_agent HOST ENGINE WHAT
 """
@@ -14,7 +14,7 @@ import django
 
 
 def main(host: str, url: str, after: str) -> None:
-    """Be the host's agent until then."""
+    """Run the host's agent until that step."""
     django.setup()
     from infra_app.agent.leadership import Agent
     from infra_app.gateway import Connection, Engine

@@ -1,4 +1,4 @@
-"""A laboratory of nodes: an engine of Zenith's, agents of real Docker hosts, and what a test asks of them."""
+"""A lab for nodes: a Zenith engine, agents of real Docker hosts, and helpers for tests."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.stack import Stack, environment
 from tests.waiting import eventually
 
 FIRST_ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-#: A node that takes longer than this to be ready is a failure on any machine; tests print what it took.
+#: A node that takes longer to be ready is a failure on any machine; tests print the actual time.
 READY_WITHIN = 240.0
-#: Little, so that many fit; a worker with one slot needs about 120 MB.
+#: Small, so that many fit; a worker with one slot needs about 120 MB.
 SMALL = {"memory_mb": 256, "cpus": 1.0, "concurrency": 1}
 
 
@@ -34,7 +34,7 @@ class Lab:
     """The agents of one test module, on a stack of its own.
 
     Arguments:
-        image: what nodes run.
+        image: the image that nodes run.
     """
 
     def __init__(self, stack: Stack, image: str) -> None:
@@ -45,18 +45,18 @@ class Lab:
         self._addresses = self._relayed()
 
     def engine(self, url: str = FIRST_ENGINE) -> Engine:
-        """Return an engine, for a test to look at what is really there."""
+        """Return an engine, for a test to inspect directly."""
         return self._engines.setdefault(url, Engine(Connection(url)))
 
     def agent(self, host: str, url: str = FIRST_ENGINE, *options: str, name: str = "") -> Process:
-        """Start a host's agent and wait until it speaks for the host."""
+        """Start a host's agent and wait until it holds the host's lease."""
         before = self.host(host).agent_id
         process = self.agent_process(host, url, *options, name=name)
         self.speaks(host, process, before)
         return process
 
     def speaks(self, host: str, process: Process, before: UUID | None = None) -> None:
-        """Wait until an agent speaks for a host, and another than before."""
+        """Wait until an agent holds a host's lease that is not the previous one."""
 
         def look() -> object:
             assert process.runs, f"{process.name} ended:\n{process.output[-3000:]}"
@@ -71,18 +71,18 @@ class Lab:
         return self.stack.start(name or f"agent-{host}", *command, **self._addresses)
 
     def dying_agent(self, host: str, after: str, url: str = FIRST_ENGINE) -> Process:
-        """Start an agent that is killed with SIGKILL the moment it has done something for the first time."""
+        """Start an agent that is killed with SIGKILL after it has taken a step for the first time."""
         return self.stack.start(f"dying-{host}", "-m", "tests.docker.dying_agent", host, url, after, **self._addresses)
 
     def host(self, name: str) -> Host:
-        """Return a host's row, and remember to clear up what its agents make."""
+        """Return a host's row, and remember to clean up what its agents create."""
         host = Host.objects.filter(name=name).first() or Host(name=name)
         if host.pk:
             self._keys.add(str(host.key))
         return host
 
     def new_host(self, name: str) -> Host:
-        """Write a host's row before its first agent comes, as if one was there until now: nodes can be placed on it."""
+        """Create a host's row before its first agent starts, as if it were online, so that nodes can be placed on it."""
         host, _ = Host.objects.update_or_create(
             name=name,
             defaults={
@@ -101,7 +101,7 @@ class Lab:
         return nodes.deploy(deployment, by="the test")
 
     def ready(self, group: NodeGroup, count: int = 1, *, within: float = READY_WITHIN) -> list[Node]:
-        """Wait until so many nodes of a group are ready, and return them."""
+        """Wait until `count` nodes of a group are ready, and return them."""
 
         def found() -> list[Node]:
             return list(self.nodes(group).filter(status=NodeStatus.READY))
@@ -116,7 +116,7 @@ class Lab:
         )
 
     def until(self, node: Node, condition: Callable[[Node], object], *, within: float = 60.0) -> Node:
-        """Wait until a node's row is as it should be."""
+        """Wait until a node's row meets a condition."""
 
         def look() -> object:
             node.refresh_from_db()
@@ -126,12 +126,12 @@ class Lab:
         return node
 
     def order(self, verb: str, *ordered: Node) -> None:
-        """Want something of nodes."""
+        """Apply an action to nodes."""
         outcome = nodes.act(verb, [node.pk for node in ordered], by="the test")
         assert not outcome.refused, outcome.refused
 
     def told(self, group: NodeGroup) -> str:
-        """Return all that is known of a group, for a failure."""
+        """Return everything known about a group, for the message of a failure."""
         parts = []
         for node in Node.objects.filter(group=group):
             parts.append(f"{node.name} {node.desired} {node.status} {node.reason} (falls {node.falls}, restarts {node.restarts})")
@@ -140,7 +140,7 @@ class Lab:
         return "\n".join(parts) + "\n" + self.stack.news()
 
     def containers(self, node: Node, url: str = FIRST_ENGINE) -> list[str]:
-        """Return the ids of the containers that carry a node's label."""
+        """Return the ids of the containers with a node's label."""
         return [box.id for box in self.engine(url).owned(f"{NODE_LABEL}={node.pk}")]
 
     def finished(self, tasks: Iterable[Task], *, within: float = 60.0) -> list[Task]:
@@ -158,7 +158,7 @@ class Lab:
         return ended()
 
     def clear(self) -> None:
-        """End the agents, and remove every container that one of them made, on every engine that they used."""
+        """Stop the agents, and remove every container that they created, on every engine that they used."""
         for process in self.stack.processes:
             if process.name.startswith("agent-"):
                 process.kill()
@@ -170,7 +170,7 @@ class Lab:
         self._engines.clear()
 
     def _relayed(self) -> dict[str, str]:
-        """Have the test's servers reached through the bridge, and return the addresses that nodes are told."""
+        """Make the test's servers reachable through the bridge, and return the addresses for nodes."""
         bridge = default_bridge(self.engine().connection)
         assert bridge is not None, "the engine has no bridge on this machine"
         given = environment()
@@ -181,11 +181,11 @@ class Lab:
 
 
 def kill(process: Process) -> None:
-    """End a process as kill -9 does, and wait until it has."""
+    """Kill a process with SIGKILL, and wait until it has exited."""
     process.signal(signal.SIGKILL)
     process.popen.wait(10)
 
 
 def took(what: str, began: float) -> None:
-    """Print for how long something took; a busy machine is no failure."""
+    """Print how long something took; a busy machine is not a failure."""
     print(f"{what} after {time.monotonic() - began:.1f} s")  # noqa: T201 (shown with -s, and where a test fails)

@@ -1,8 +1,8 @@
-"""Passes TCP connections on: containers reach the test's servers, which listen on loopback only, through the Docker bridge.
+"""Relay TCP connections: containers reach the test's servers, which listen on loopback only, through the Docker bridge.
 
     python -m tests.docker.relay LISTEN_ADDRESS PORT…
 
-Each port is listened on at that address, and leads to the same port on loopback.
+Listens on each port at that address, and forwards to the same port on loopback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass one direction on until it ends."""
+    """Relay one direction until it ends."""
     with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)
@@ -33,7 +33,7 @@ async def serve(address: str, port: int) -> None:
 
 
 async def main(address: str, ports: list[int]) -> None:
-    """Listen on all."""
+    """Listen on all ports."""
     await asyncio.gather(*(serve(address, port) for port in ports))
 
 

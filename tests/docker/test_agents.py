@@ -1,4 +1,4 @@
-"""An agent may be killed at any moment: the next one goes on, with no container left over and none made twice."""
+"""An agent may be killed at any moment: the next one continues, leaves no container behind and creates none twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from infra_app import forgetting, nodes
 from infra_app.agent.names import container_name
-from infra_app.forgetting import Loss
+from infra_app.forgetting import ForgetOutcome
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
 from tests.docker.engine import docker
@@ -16,27 +16,27 @@ from tests.waiting import eventually
 
 
 def one_node(lab: Lab, host: str) -> Node:
-    """Return a node that is wanted on a host whose agent has not come yet."""
+    """Return a node that is desired to run on a host whose agent has not started yet."""
     lab.new_host(host)
     [node] = lab.nodes(lab.deploy(host, host=host))
     return node
 
 
 def die(lab: Lab, cases: dict[str, str]) -> None:
-    """Run an agent for each host, all at once, that is killed after a step of its own."""
+    """Run an agent for each host concurrently, each killed after a different step."""
     for process in [lab.dying_agent(host, after) for host, after in cases.items()]:
         process.popen.wait(90)
         assert process.popen.returncode == -signal.SIGKILL, process.output
 
 
 def come(lab: Lab, hosts: Iterable[str]) -> None:
-    """Start the agents that follow, all at once."""
+    """Start the successors of the agents concurrently."""
     for host, process in [(host, lab.agent_process(host)) for host in hosts]:
         lab.speaks(host, process)
 
 
 def runs_once(lab: Lab, node: Node) -> None:
-    """Wait until a node's container runs, and check that it is the only one."""
+    """Wait until a node's container is running, and check that it is the only one."""
     lab.until(node, lambda node: node.status in {NodeStatus.STARTING, NodeStatus.READY} and node.started_at is not None)
     [container] = lab.containers(node)
     assert container == node.container_id
@@ -44,7 +44,7 @@ def runs_once(lab: Lab, node: Node) -> None:
 
 
 def leave_nothing(lab: Lab, nodes: Collection[Node]) -> None:
-    """Remove nodes, and see that their containers are gone."""
+    """Remove nodes, and check that their containers are removed."""
     for node in nodes:
         node.refresh_from_db()
     lab.order("remove", *[node for node in nodes if node.desired != Desired.REMOVED])
@@ -116,10 +116,10 @@ def test_a_forgotten_host_that_comes_back_is_known_again_and_what_it_left_is_rem
     lab.until(node, lambda node: node.started_at is not None)
     kill(agent)
     host = lab.host("lost")
-    # Bound to that host no more, and nowhere else at home: the node in its place waits.
+    # Unbound, but no host has this label: the replacement node waits.
     NodeGroup.objects.filter(pk=node.group_id).update(host=None, labels={"nowhere": "yes"})
     Host.objects.filter(pk=host.pk).update(seen_at=None)
-    assert forgetting.forget(host, "tests") == Loss([node.name], 1)
+    assert forgetting.forget(host, "tests") == ForgetOutcome([node.name], 1)
     assert lab.containers(node)
     lab.agent("lost")
     assert lab.host("lost").key == host.key
@@ -131,7 +131,7 @@ def test_a_second_agent_of_a_host_waits_until_the_first_is_gone(lab: Lab) -> Non
     first = lab.agent("shared")
     run = lab.host("shared").agent_id
     second = lab.agent_process("shared", name="agent-second")
-    eventually(lambda: "Another agent speaks for host shared" in second.output, within=30)
+    eventually(lambda: "Another agent holds the lease on host shared" in second.output, within=30)
     assert lab.host("shared").agent_id == run
     kill(first)
     eventually(lambda: lab.host("shared").agent_id not in (None, run), within=20, but=lambda: second.output)

@@ -1,4 +1,4 @@
-"""What `make run` starts can be reached from a container on this machine's engine, with its password, and is told to nodes."""
+"""The servers of `make run` are reachable, with their passwords, from a container on this machine; nodes get their addresses."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ print(psycopg.connect(sys.argv[1]).execute("SELECT 40 + 2").fetchone()[0], redis
 
 @pytest.fixture
 def servers() -> Iterator[EmbeddedServers]:
-    """Servers as `make run` starts them where an engine answers."""
+    """Servers as `make run` starts them if an engine answers."""
     with tempfile.TemporaryDirectory(prefix="zenith-bridge-") as directory:
-        # PostgreSQL runs as another user when the tests run as root.
+        # PostgreSQL runs as another user if the tests run as root.
         Path(directory).chmod(0o711)
         with EmbeddedServers(Path(directory) / "data", fast=True, bridge=bridge(FIRST_ENGINE)) as running:
             yield running

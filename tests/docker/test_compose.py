@@ -23,7 +23,7 @@ BEFORE = "made before the upgrade"
 
 @pytest.fixture(scope="module")
 def older_image(image: str) -> Iterator[str]:
-    """The image of a version whose newest migration is not there yet."""
+    """The image of an older version, without the newest migration."""
     tag = f"zenith-test-older:{uuid4().hex[:12]}"
     app, name = newest_migration()
     recipe = f"FROM {image}\nUSER 0\nRUN rm {app}/migrations/{name}.py {app}/migrations/__pycache__/{name}.*\nUSER 10001:10001\n"
@@ -34,7 +34,7 @@ def older_image(image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(networks: None, image: str, older_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    """The installation, brought from the older image to this one."""
+    """The installation, upgraded from the older image to this one."""
     if compose.command() is None:
         pytest.fail("there is neither `docker compose` nor docker-compose (apt-get install docker-compose)")
     found = Compose(tmp_path_factory.mktemp("compose"), image)
@@ -50,7 +50,7 @@ def stack(networks: None, image: str, older_image: str, tmp_path_factory: pytest
 
 
 def newest_migration() -> tuple[str, str]:
-    """Return app and name of a migration of ours on which no other depends."""
+    """Return the app and name of a migration of ours that no other depends on."""
     graph = MigrationLoader(None).graph
     free = [key for key, node in graph.node_map.items() if not node.children and key[0].endswith("_app")]
     return max(free, key=lambda key: key[1])
@@ -72,7 +72,7 @@ def test_an_upgrade_migrates_and_keeps_what_there_was(stack: Compose) -> None:
 
 
 def test_ten_tasks_run_on_its_worker_and_flower_tells_the_same(stack: Compose) -> None:
-    # Flower asks workers for their events some time after both have started.
+    # Flower enables the workers' events some time after both have started.
     eventually(lambda: stack.trigger(count=1) & stack.flower("/api/tasks").keys(), within=60, but=stack.news)
 
     ids = stack.trigger()
@@ -146,5 +146,5 @@ def test_only_the_agent_has_the_docker_socket(stack: Compose) -> None:
 
 
 def _states(stack: Compose, ids: set[str]) -> dict[str, str]:
-    """Return what Flower says of these tasks."""
+    """Return these tasks as Flower reports them."""
     return {key: task["state"] for key, task in stack.flower("/api/tasks").items() if key in ids}

@@ -1,4 +1,4 @@
-"""An engine is reached by its socket, by TLS with certificates on both sides, and through the system's ssh."""
+"""Connect to an engine by its socket, by TLS with client certificates, and through the system's ssh."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOCKET = FIRST_ENGINE.removeprefix("unix://")
 def certificate(
     directory: Path, name: str, issuer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None = None
 ) -> tuple[x509.Name, ec.EllipticCurvePrivateKey]:
-    """Write NAME.pem and NAME-key.pem, signed by the issuer or by itself."""
+    """Write NAME.pem and NAME-key.pem, signed by the issuer or self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, signing = issuer or (subject, key)
@@ -52,7 +52,7 @@ def certificate(
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[str]:
-    """The engine behind TLS that asks for a certificate; yields its address."""
+    """The engine behind TLS that requires a client certificate; yields its address."""
     authority = certificate(tmp_path, "ca")
     for name in ("server", "client"):
         certificate(tmp_path, name, authority)
@@ -92,7 +92,7 @@ def version(connection: Connection) -> str:
 
 
 def ends_from_another_thread(connection: Connection) -> None:
-    """Follow the engine's events, and have that ended."""
+    """Follow the engine's events, and close the stream."""
     opened: Queue[Callable[[], None]] = Queue()
     thread = threading.Thread(target=lambda: list(Engine(connection).events(opened.put)))
     thread.start()
@@ -114,7 +114,7 @@ def test_by_tls_with_a_certificate_that_the_engine_knows(guarded: str, tmp_path:
 
 
 def test_through_the_systems_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for ssh runs what it is told on this machine."""
+    """A fake ssh that runs its command on this machine."""
     told = tmp_path / "told"
     stand_in = tmp_path / "ssh"
     stand_in.write_text(f'#!/bin/sh\necho "$@" > {told}\nexec docker system dial-stdio\n')
@@ -131,6 +131,6 @@ def test_a_stream_ends_when_it_is_closed() -> None:
 
 def test_an_engine_that_does_not_answer_says_which_and_why() -> None:
     with pytest.raises(
-        EngineUnreachableError, match=r"The Docker engine at tcp://127\.0\.0\.1:1 does not answer: Connection refused"
+        EngineUnreachableError, match=r"The Docker Engine at tcp://127\.0\.0\.1:1 does not answer: Connection refused"
     ):
         version(Connection("tcp://127.0.0.1:1"))

@@ -33,13 +33,13 @@ TOOL = "shared/docker/second-engine"
 
 @pytest.fixture(scope="module")
 def networks() -> Iterator[None]:
-    """This module has the second engine, and the first one's networks, for itself."""
+    """Give this module exclusive use of the second engine and of the first one's networks."""
     yield from hold_networks(fcntl.LOCK_EX)
 
 
 @pytest.fixture(scope="module")
 def second_engine(networks: None, image: str) -> Iterator[str]:
-    """A second Docker engine on this machine, with the project's image; stopped again where it did not run before."""
+    """A second Docker Engine on this machine, with the project's image; stopped at the end if this fixture started it."""
     tool = next((folder / TOOL for folder in REPOSITORY.parents if (folder / TOOL).exists()), None)
     if tool is None:
         missing(f"there is no {TOOL} beside the clone to start a second engine")
@@ -52,7 +52,7 @@ def second_engine(networks: None, image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def two(lab: Lab, second_engine: str) -> Iterator[Lab]:
-    """A lab with two hosts, cleared while the second engine is still there."""
+    """A lab with two hosts, cleaned up while the second engine is still running."""
     lab.engine(SECOND_ENGINE)
     lab.agent("first", FIRST_ENGINE)
     lab.agent("second", SECOND_ENGINE)
@@ -73,25 +73,25 @@ def swarm(two: Lab) -> Iterator[None]:
         yield
     finally:
         leave_swarms()
-        # Docker makes it with a swarm, and forgets it.
+        # Docker creates it with a swarm, and leaves it behind.
         docker("network", "rm", "docker_gwbridge")
 
 
 def missing(what: str) -> NoReturn:
-    """Skip what this machine cannot do, or fail where Docker is required."""
+    """Skip a test that this machine cannot run, or fail if Docker is required."""
     if "docker" in os.environ.get("ZENITH_REQUIRE", ""):
         pytest.fail(what)
     pytest.skip(what)
 
 
 def leave_swarms() -> None:
-    """Let both engines leave the swarm of this test, which a run that was killed leaves them in.
+    """Make both engines leave this test's swarm; a run that was killed leaves them in it.
 
-    The second engine is there for these tests only; the first one's swarm is this test's where it has the address that is.
+    The second engine exists only for these tests; the first one's swarm belongs to this test if it has this test's address.
     """
     for engine, its_own in ((SECOND_ENGINE, lambda: True), (FIRST_ENGINE, first_leads)):
         if swarm_state(engine) != "inactive" and its_own():
-            # A busy engine gives leaving up after some seconds, and goes on with it.
+            # On a busy engine the command times out after some seconds, and leaving continues.
             eventually(lambda engine=engine: left_swarm(engine), within=90)
 
 
@@ -105,7 +105,7 @@ def left_swarm(engine: str) -> bool:
 
 
 def swarm_state(engine: str, field: str = "{{.Swarm.LocalNodeState}}") -> str:
-    """Return what an engine says of the swarm that it is in: `inactive` where it is in none."""
+    """Return an engine's swarm state: `inactive` if it is in none."""
     return run("docker", "--host", engine, "info", "--format", field)
 
 

@@ -1,4 +1,4 @@
-"""The image: small, without root, and every role of it at work with a root file system that cannot be written."""
+"""The image is small, runs without root, and every role works with a read-only root file system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import eventually
 from zenith_site.launch.secrets import PLACES, POSTGRES, REDIS
 
 MEGABYTE = 1_000_000
-#: The shell finds the word in its own command line, too.
+#: The shell also finds the word in its own command line.
 STOP_CELERY = """for each in /proc/[0-9]*; do
   pid=${each#/proc/}
   [ $pid = $$ ] || ! grep -q celery $each/cmdline || kill -STOP $pid
@@ -26,7 +26,7 @@ done"""
 
 
 class Containers:
-    """The containers of one test, on this machine's own network: there are the test's PostgreSQL and Redis."""
+    """The containers of one test, on the host's network, where the test's PostgreSQL and Redis are."""
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -42,19 +42,19 @@ class Containers:
         }
 
     def run(self, *arguments: str, options: tuple[str, ...] = (), **variables: str) -> str:
-        """Run a role to its end and return what it printed."""
+        """Run a role until it exits and return its output."""
         return docker("run", "--rm", *self._options(variables), *options, self.image, *arguments)
 
     def start(self, *arguments: str, **variables: str) -> str:
         """Start a role and return its container's name."""
         name = f"zenith-test-{uuid4().hex[:12]}"
         self.names.append(name)
-        # The address of PostgreSQL and Redis in the test is this machine's own.
+        # PostgreSQL and Redis of the test listen on this machine.
         docker("run", "--detach", "--init", "--name", name, *self._options(variables), self.image, *arguments)
         return name
 
     def stop(self) -> None:
-        """Remove them all."""
+        """Remove all containers."""
         for name in self.names:
             docker("rm", "--force", name)
 
@@ -74,7 +74,7 @@ def containers(image: str, transactional_db: None) -> Iterator[Containers]:
 
 
 def health_of(name: str) -> str:
-    """Return what the image's own check says of a container."""
+    """Return the result of the image's health check for a container."""
     return docker("inspect", "--format", "{{.State.Health.Status}}", name)
 
 
@@ -131,7 +131,7 @@ def test_worker_and_engine_run_a_task_and_know_that_they_are_well(containers: Co
         lambda: all(health_of(name) == "healthy" for name in names), within=120, every=1, but=lambda: docker("logs", names[1])
     )
     for name in names:
-        # Longer than docker-compose.yml gives them: a busy machine is no reason to be killed.
+        # Longer than in docker-compose.yml, because the machine may be busy.
         docker("stop", "--time", "60", name)
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0", docker("logs", name)
 

@@ -1,4 +1,4 @@
-"""Nodes on a real engine, of the image that the project's Dockerfile builds: from a deploy to the last log line."""
+"""Nodes on a real engine, with the image of the project's Dockerfile: from the deployment to the last log line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOST = "alpha"
 
 @pytest.fixture(scope="module")
 def alpha(lab: Lab) -> Iterator[Lab]:
-    """A lab with one host; at the end everything is removed through Zenith, and nothing may be left on the engine."""
+    """A lab with one host; at the end everything is removed through Zenith, and nothing may remain on the engine."""
     agent = lab.agent(HOST, FIRST_ENGINE, "--region", "here", "--label", "disk=ssd")
     yield lab
     there = list(Node.objects.exclude(status=NodeStatus.REMOVED))
@@ -55,7 +55,7 @@ def send(queue: str, count: int, task: str = "analyze_text", data: object = "one
 
 
 def say(node: Node, words: str) -> None:
-    """Have a node's container write a line, as its worker would."""
+    """Make a node's container write a line, as its worker would."""
     docker("exec", container_name(node.pk), "sh", "-c", f"echo {words} > /proc/1/fd/1")
 
 
@@ -66,7 +66,7 @@ def test_a_deploy_through_the_api_is_ready_soon_and_runs_fifty_tasks(alpha: Lab,
     took("READY", began)
     assert answer.status_code == 202, answer.content
     node = Node.objects.get(pk=answer.json()["node_id"])
-    # On a busy machine that takes longer than a request waits.
+    # On a busy machine this takes longer than a request may wait.
     alpha.until(node, lambda node: node.status == NodeStatus.READY, within=READY_WITHIN)
     assert [event.kind for event in node.events.order_by("id")][-3:] == ["created", "started", "ready"]
 
@@ -143,7 +143,7 @@ def test_a_node_without_enough_memory_says_so_and_is_tried_again_ever_later(alph
     alpha.until(node, lambda node: node.status == NodeStatus.FAILED, within=120)
     assert node.oom_killed
     assert node.exit_code == 137
-    assert "out of memory (137) 3 times in a row" in node.reason
+    assert "out of memory (137), 3 times in a row" in node.reason
     assert node.retry_at is not None
     assert node.events.filter(kind="out-of-memory").count() == 3
     alpha.order("remove", node)
@@ -156,7 +156,7 @@ def test_an_image_that_is_nowhere_fails_with_the_engines_reason_and_what_to_do(a
     group = alpha.deploy("nowhere", image="no-such-image:1")
     [node] = alpha.nodes(group)
     alpha.until(node, lambda node: node.status == NodeStatus.FAILED)
-    assert node.reason.startswith("Image no-such-image:1 is not on this host and could not be fetched: ")
+    assert node.reason.startswith("Image no-such-image:1 is not on this host and could not be pulled: ")
     assert "docker build -t no-such-image:1 ." in node.reason
     assert "pulling" in {event.kind for event in node.events.all()}
     alpha.order("remove", node)
@@ -181,7 +181,7 @@ def test_its_log_is_followed_while_somebody_reads(alpha: Lab) -> None:
 
 
 def printed(node: Node) -> list[str]:
-    """What was written to its standard output; its worker speaks on the other. Who reads says so again and again."""
+    """Return lines of the container's standard output; its worker writes to standard error. Reading repeats the watch."""
     log_stream.watch(node.pk)
     return [line.text for line in log_stream.read(node.pk) if line.stream == "stdout"]
 
@@ -207,7 +207,7 @@ def test_figures_and_what_the_host_holds_are_kept(alpha: Lab, api: Client) -> No
     assert name in {member["name"] for member in bridge["members"]}
     image = next(image for image in held.images if alpha.image in image["tags"])
     assert name in {used for volume in held.volumes for used in volume["used_by"]}
-    # Names, but not the image's: whoever gives it another tag, as a second run does, may have it listed under that one.
+    # Names, except the image's: if another run has tagged the image too, it may be listed under that tag.
     listed = {thing["id"]: thing["name"] for thing in api.get("/api/inventory").json()}
     assert (listed[box["id"]], listed[bridge["id"]]) == (name, "bridge")
     assert image["id"] in listed
@@ -215,7 +215,7 @@ def test_figures_and_what_the_host_holds_are_kept(alpha: Lab, api: Client) -> No
 
 
 def test_a_container_that_somebody_else_made_is_left_alone(alpha: Lab) -> None:
-    # Not a name that another clone's tests use at the same time.
+    # A name that no other clone's tests use at the same time.
     name = f"zenith-somebody-elses-{uuid4().hex[:8]}"
     docker("run", "--detach", "--name", name, "--entrypoint", "sleep", alpha.image, "300")
     try:

@@ -73,7 +73,7 @@ def test_without_a_body_one_node_is_deployed(api: ApiClient) -> None:
     node = Node.objects.get()
     answer = response.json()
     assert (answer["status"], answer["node_id"]) == ("SUCCESS", str(node.id))
-    assert answer["message"] == f"{node.name} is being started: 0 of 1 ready."
+    assert answer["message"] == f"{node.name} is starting: 0 of 1 nodes ready."
 
 
 def test_an_order_is_written_as_it_was_given(api: ApiClient) -> None:
@@ -108,7 +108,7 @@ def test_the_same_order_twice_with_a_key_is_one(api: ApiClient) -> None:
 def test_waiting_ends_when_all_are_ready_or_the_time_is_over(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     host()
     client = api("infra")
-    assert deploy(client, {"name": "a"}, "/deploy?wait=1").json()["message"] == "a is being started: 0 of 1 ready."
+    assert deploy(client, {"name": "a"}, "/deploy?wait=1").json()["message"] == "a is starting: 0 of 1 nodes ready."
 
     def get_ready(seconds: float) -> None:
         for node in Node.objects.all():
@@ -116,7 +116,7 @@ def test_waiting_ends_when_all_are_ready_or_the_time_is_over(api: ApiClient, mon
 
     monkeypatch.setattr("infra_app.waiting.time.sleep", get_ready)
     answer = deploy(client, {"name": "b", "replicas": 2}, "/deploy?wait=60").json()
-    assert answer["message"] == "b runs: 2 of 2 ready."
+    assert answer["message"] == "b is running: 2 of 2 nodes ready."
     assert {node["status"] for node in answer["nodes"]} == {"READY"}
     assert deploy(client, None, "/deploy?wait=61").status_code == 422
 
@@ -125,14 +125,14 @@ def test_who_finds_no_room_is_accepted_and_told(api: ApiClient) -> None:
     host(cordoned=True)
     answer = deploy(api("infra"), {"name": "a"})
     assert answer.status_code == 202
-    assert answer.json()["message"] == "a is waiting for a host. Every host that could take it is cordoned."
+    assert answer.json()["message"] == "a is waiting for a host. Every suitable host is cordoned."
 
 
 def test_a_host_of_which_nobody_said_where_it_is_takes_nodes_of_any_region(api: ApiClient) -> None:
     host("zen-01", region="us")
     client = api("infra")
     waiting = deploy(client, {"name": "a", "region": "eu"}).json()
-    assert waiting["message"] == "a is waiting for a host. No host that could take it is in region eu."
+    assert waiting["message"] == "a is waiting for a host. No suitable host is in region eu."
     host("zen-02")
     assert deploy(client, {"name": "b", "region": "eu"}).json()["nodes"][0]["host"] == "zen-02"
 

@@ -1,4 +1,4 @@
-"""`/api/v1/nodes`, `/groups` and `/hosts`: reading, acting, scaling, changing; who may, and what is refused."""
+"""`/api/v1/nodes`, `/groups` and `/hosts`: read, act, scale, change; permissions, and what is refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_node_is_acted_on_and_again_is_409(client: Client) -> None:
     answer = send(client, f"{NODES}/{node.id}/drain")
     assert (answer.status_code, answer.json()["desired"]) == (200, "DRAINED")
     again = send(client, f"{NODES}/{node.id}/drain")
-    assert (again.status_code, again.json()["detail"]) == (409, "reports is wanted drained: drain is not possible.")
+    assert (again.status_code, again.json()["detail"]) == (409, "The desired state of reports is drained: drain is not possible.")
     assert send(client, f"{NODES}/{node.id}/explode").status_code == 422
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.detail) == ("POST /api/v1/nodes/<node_id>/<verb>", {"node": "reports", "verb": "drain"})
@@ -111,7 +111,7 @@ def test_many_are_acted_on_and_each_refusal_is_named(client: Client) -> None:
     answer = send(client, f"{NODES}/act", {"verb": "stop", "ids": [str(id_) for id_ in (first.id, second.id, strange)]}).json()
     assert [node["id"] for node in answer["done"]] == [str(second.id)]
     assert answer["refused"] == [
-        {"id": str(first.id), "reason": "reports is wanted stopped: stop is not possible."},
+        {"id": str(first.id), "reason": "The desired state of reports is stopped: stop is not possible."},
         {"id": str(strange), "reason": "There is no such node."},
     ]
     assert pointers(send(client, f"{NODES}/act", {"verb": "stop", "ids": []})) == ["/ids"]

@@ -1,4 +1,4 @@
-"""The autoscaler: one decision at a time, in words, carried out or only said."""
+"""The autoscaler: one decision at a time, in words, applied or only recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def empty_redis() -> None:
 
 
 def busy_group(**rules: Any) -> NodeGroup:
-    """A group whose one node is busy, and whose queue has waited for too long."""
+    """Create a group whose only node is busy, and whose queue has waited too long."""
     host(cpus=64, memory_bytes=1 << 40)
     group = nodes.deploy(Deployment(name="reports", queues=("reports",)), "ada")
     node = observed(group.nodes.get())
@@ -39,28 +39,28 @@ def busy_group(**rules: Any) -> NodeGroup:
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """120 tasks wait, 1 ends a second."""
+    """Fake a queue with 120 waiting tasks, of which one per second finishes."""
 
     def pressure(queue: str) -> QueuePressure:
-        return QueuePressure(queue, 120, 100.0, None, 1.0, tuple(work.beats()), False)
+        return QueuePressure(queue, 120, 100.0, None, 1.0, tuple(work.worker_heartbeats()), False)
 
     monkeypatch.setattr(work, "pressure", pressure)
 
 
 def test_a_decision_is_carried_out_and_said(late: None) -> None:
     group = busy_group()
-    autoscaler.step()
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     assert group.decision == "+1: 120 waiting, 2 m to drain at 1/s, target 1 m."
     assert (group.replicas, group.nodes.count()) == (2, 2)
     assert group.scaled_at == group.decided_at
-    said = Node.objects.latest("id").events.get(kind="deployed").message
-    assert said == "scaled to 2 by the autoscaler (+1: 120 waiting, 2 m to drain at 1/s, target 1 m)"
+    message = Node.objects.latest("id").events.get(kind="deployed").message
+    assert message == "scaled to 2 by the autoscaler (+1: 120 waiting, 2 m to drain at 1/s, target 1 m)"
 
 
 def test_a_dry_run_only_says_so(late: None) -> None:
     group = busy_group(dry_run=True)
-    autoscaler.step()
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     assert group.decision.startswith("+1: 120 waiting")
     assert (group.replicas, group.nodes.count(), group.scaled_at) == (1, 1, None)
@@ -68,14 +68,14 @@ def test_a_dry_run_only_says_so(late: None) -> None:
 
 def test_it_is_decided_once_in_a_while(late: None) -> None:
     group = busy_group(dry_run=True)
-    autoscaler.step()
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     first = group.decided_at
-    autoscaler.step()
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     assert group.decided_at == first
-    NodeGroup.objects.update(decided_at=timezone.now() - timedelta(seconds=autoscaler.EVERY))
-    autoscaler.step()
+    NodeGroup.objects.update(decided_at=timezone.now() - timedelta(seconds=autoscaler.DECIDE_EVERY))
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     assert group.decided_at is not None
     assert first is not None
@@ -89,7 +89,7 @@ def test_of_several_engines_one_decides(late: None) -> None:
 
     def decide() -> None:
         ready.wait()
-        autoscaler.step()
+        autoscaler.decide_due_groups()
         connections.close_all()
 
     threads = [threading.Thread(target=decide) for _ in range(4)]
@@ -105,13 +105,20 @@ def test_what_is_seen_comes_from_the_queue_and_its_workers() -> None:
     group = busy_group()
     heartbeat.write("other@host", slots=3, busy=0, queues=["reports", "mail"])
     dispatch(Dispatch(task="analyze_text", data=["a", "b"], queue="reports"), Origin(source="api"))
-    seen = autoscaler.look(group, work.beats())
-    assert (seen.replicas, seen.ready, seen.busy, seen.waiting, seen.consuming, seen.rate) == (1, 1, 1, 2, 4, 0)
+    observation = autoscaler.observe(group, work.worker_heartbeats())
+    assert (
+        observation.replicas,
+        observation.ready,
+        observation.busy,
+        observation.waiting,
+        observation.consuming,
+        observation.rate,
+    ) == (1, 1, 1, 2, 4, 0)
 
 
 def test_a_group_that_nobody_asked_to_scale_is_left_alone(late: None) -> None:
     group = busy_group(autoscale=False)
-    autoscaler.step()
+    autoscaler.decide_due_groups()
     group.refresh_from_db()
     assert (group.decision, group.decided_at) == ("", None)
 

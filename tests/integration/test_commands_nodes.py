@@ -62,7 +62,7 @@ def test_nodes_are_deployed_with_every_option() -> None:
 
 def test_without_options_it_says_what_it_made() -> None:
     host()
-    assert "is being started: 0 of 1 ready." in run("deploy_node")
+    assert "is starting: 0 of 1 nodes ready." in run("deploy_node")
 
 
 def test_a_deploy_that_cannot_be_says_why_with_its_status() -> None:
@@ -70,7 +70,7 @@ def test_a_deploy_that_cannot_be_says_why_with_its_status() -> None:
     host()
     assert "/image: 'alpine' is not allowed" in fails(2, "deploy_node", "--image", "alpine")
     assert "/environment/LD_PRELOAD: LD_PRELOAD may not be set" in fails(2, "deploy_node", "--env", "LD_PRELOAD=x")
-    assert run("deploy_node", "a", "--dry-run") == "it could be deployed\n"
+    assert run("deploy_node", "a", "--dry-run") == "The group can be deployed.\n"
     assert not NodeGroup.objects.exists()
     run("deploy_node", "a")
     assert "already" in fails(1, "deploy_node", "a")
@@ -78,7 +78,7 @@ def test_a_deploy_that_cannot_be_says_why_with_its_status() -> None:
 
 def test_waiting_ends_with_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     host()
-    assert "not within 0.1 s" in fails(1, "deploy_node", "a", "--wait", "0.1")
+    assert "not done within 0.1 s" in fails(1, "deploy_node", "a", "--wait", "0.1")
 
     def fail(seconds: float) -> None:
         observed(Node.objects.latest("id"), NodeStatus.FAILED, reason="no such image")
@@ -86,7 +86,7 @@ def test_waiting_ends_with_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("infra_app.waiting.time.sleep", fail)
     assert fails(1, "deploy_node", "b", "--wait") == "b: no such image"
     monkeypatch.setattr("infra_app.waiting.time.sleep", lambda _: observed(Node.objects.latest("id")))
-    assert "c runs: 1 of 1 ready." in run("deploy_node", "c", "--wait", "30")
+    assert "c is running: 1 of 1 nodes ready." in run("deploy_node", "c", "--wait", "30")
 
 
 def test_nodes_are_listed() -> None:
@@ -96,7 +96,7 @@ def test_nodes_are_listed() -> None:
     nodes.act("stop", [second.id], "ada")
     lines = run("nodes").splitlines()
     assert lines[0].split() == ["reports", "READY", "zen-01", "12", "%", "100", "MB", "—"]
-    assert lines[1].endswith("wanted stopped")
+    assert lines[1].endswith("desired: stopped")
     assert [node["name"] for node in json.loads(run("nodes", "--json", "--status", "ready"))] == ["reports"]
     assert json.loads(run("nodes", "--json", "--host", "zen-02")) == json.loads(run("nodes", "--json", "--group", "x")) == []
 
@@ -120,7 +120,7 @@ def test_acting_asks_first(command: str, desired: str) -> None:
     assert run(command, "reports", "--yes") == f"{verb}: reports\n"
     node.refresh_from_db()
     assert node.desired == desired
-    assert node.events.latest("id").message == f"{verb} wanted by ada (command)"
+    assert node.events.latest("id").message == f"{verb} requested by ada (command)"
     assert "not possible" in fails(1, command, str(node.id), "--yes")
     assert "there is no node 'nobody'" in fails(2, command, "nobody", "--yes")
 
@@ -151,7 +151,7 @@ def test_of_a_node_that_is_gone_the_end_of_the_log_is_kept() -> None:
     node = observed(deploy().nodes.get(), NodeStatus.REMOVED, log_tail="2026-01-01T00:00:00Z the end")
     assert run("node_logs", str(node.id)) == "2026-01-01T00:00:00Z the end\n"
     empty = observed(deploy(name="mail").nodes.get(), NodeStatus.STOPPED)
-    assert "has no lines" in fails(1, "node_logs", str(empty.id))
+    assert "has logged nothing" in fails(1, "node_logs", str(empty.id))
 
 
 def test_the_inventory_is_listed() -> None:

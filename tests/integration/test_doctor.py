@@ -275,8 +275,8 @@ def test_docker_hosts_without_agent_or_engine() -> None:
     Host.objects.create(name="blind", address="unix://", seen_at=timezone.now(), engine_error="refused")
     Host.objects.create(name="well", address="unix://", seen_at=timezone.now())
     assert sorted((level, fix) for level, _, fix in found("Docker hosts")) == [
-        (Level.ERROR, "systemctl status docker there"),
-        (Level.WARNING, "manage.py run_agent there; or forget the host"),
+        (Level.ERROR, "check it there: `systemctl status docker`"),
+        (Level.WARNING, "run `manage.py run_agent` for that host, or forget the host"),
     ]
 
 
@@ -299,8 +299,8 @@ def test_variables_that_nodes_are_not_given() -> None:
     NodeGroup.objects.create(name="a", image="zenith", queues=["a"], environment={"LD_PRELOAD": "x", "APP_A": "b"})
     NodeGroup.objects.create(name="gone", image="zenith", queues=["a"], environment={"A": "b"}, removed_at=timezone.now())
     level, what, fix = only("Variables of nodes")
-    assert (level, what[:60]) == (Level.WARNING, "Not given to the nodes of a: LD_PRELOAD may not be set, what")
-    assert fix == "ZENITH_NODE_ENVIRONMENT, or take it out of the group"
+    assert (level, what[:61]) == (Level.WARNING, "Not passed to the nodes of a: LD_PRELOAD may not be set, what")
+    assert fix == "allow it in ZENITH_NODE_ENVIRONMENT, or remove it from the group"
 
 
 # --- This machine ---

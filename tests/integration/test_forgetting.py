@@ -1,4 +1,4 @@
-"""Hosts that do not come back: forgotten with their nodes, replaced elsewhere, and known again should their agent return."""
+"""Hosts that do not come back are forgotten with their nodes, which are replaced elsewhere; a returning agent undoes it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def deploy(**changes: Any) -> NodeGroup:
 
 
 def lose(name: str) -> Host:
-    """Have a host without an agent."""
+    """Create a host whose agent is offline."""
     return host(name, seen_at=timezone.now() - LONG_AGO)
 
 
@@ -106,7 +106,7 @@ def test_a_node_in_its_place_waits_where_nobody_has_room(client: Client) -> None
 def test_a_host_whose_agent_lives_is_left_alone(client: Client) -> None:
     host("zen-01")
     group = deploy()
-    assert "gave a sign of life within 12 s" in conflict(client.delete(f"{HOSTS}/zen-01"))
+    assert "sent a heartbeat in the last 12 s" in conflict(client.delete(f"{HOSTS}/zen-01"))
     assert Host.objects.get().forgotten_at is None
     assert group.nodes.get().desired == Desired.RUNNING
 
@@ -150,10 +150,10 @@ def test_the_page_asks_with_the_counts_and_says_what_was_done(person: Client) ->
     assert "/nodes/hosts/zen-01/forget/" in person.get("/nodes/").content.decode()
     asked = person.get("/nodes/hosts/zen-01/forget/").content.decode()
     assert "Forget it and 2 nodes" in asked
-    assert "Its 2 nodes count as removed; 2 are made elsewhere." in asked
+    assert "Its 2 nodes count as removed; 2 replacements are created on other hosts." in asked
     page = person.post("/nodes/hosts/zen-01/forget/", follow=True).content.decode()
-    assert "zen-01 is forgotten. Its 2 nodes count as removed; 2 are made elsewhere." in page
+    assert "Host zen-01 was forgotten. Its 2 nodes count as removed; 2 replacements are created on other hosts." in page
     assert person.get("/nodes/hosts/zen-01/forget/").status_code == 404
     for ask in (person.get, person.post):
-        assert "The agent of host zen-02 gave a sign of life" in ask("/nodes/hosts/zen-02/forget/", follow=True).content.decode()
+        assert "The agent of host zen-02 sent a heartbeat" in ask("/nodes/hosts/zen-02/forget/", follow=True).content.decode()
     assert Host.objects.filter(name="zen-02").exists()

@@ -1,4 +1,4 @@
-"""The logs of nodes in Redis: who watches is known for a while, and readers miss no line."""
+"""Logs of nodes in Redis: a watch lasts for a while, and readers miss no line."""
 
 from __future__ import annotations
 

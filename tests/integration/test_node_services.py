@@ -1,4 +1,4 @@
-"""Groups as services of a swarm, on a stand-in for it: made, changed, scaled and removed, and written down as nodes."""
+"""Groups as Swarm services on a fake swarm: created, changed, scaled and removed, and recorded as nodes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from infra_app.agent.beats import Beats
+from infra_app.agent.heartbeats import HeartbeatCache
 from infra_app.agent.names import slot_id
-from infra_app.agent.services import Services
+from infra_app.agent.swarm_services import SwarmServices
 from infra_app.errors import EngineRefusedError
-from infra_app.gateway.seen import EngineInfo
 from infra_app.gateway.swarm import Service, ServiceSpec, ServiceTask
+from infra_app.gateway.values import EngineInfo
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
-from infra_app.work import Beat
+from infra_app.work import WorkerHeartbeat
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class FakeSwarm:
-    """A swarm's manager as a few dictionaries."""
+    """A fake Swarm manager."""
 
     there: dict[str, Service] = field(default_factory=dict)
     specs: dict[str, ServiceSpec] = field(default_factory=dict)
@@ -74,9 +74,9 @@ class FakeSwarm:
         self.there[spec.name] = Service("s1", spec.name, 1, spec.labels, spec.replicas)
 
 
-def task(slot: int, state: str = "running", wanted: str = "running", **values: Any) -> ServiceTask:
+def task(slot: int, state: str = "running", desired_state: str = "running", **values: Any) -> ServiceTask:
     given = {"container": f"c{slot}", "exit_code": None, "error": "", "created_at": AT, "changed_at": AT, **values}
-    return ServiceTask(id=f"t{slot}", slot=slot, swarm_node="n1", state=state, wanted=wanted, **given)
+    return ServiceTask(id=f"t{slot}", slot=slot, swarm_node="n1", state=state, desired_state=desired_state, **given)
 
 
 @pytest.fixture
@@ -97,15 +97,15 @@ def group(host: Host) -> NodeGroup:
     )  # fmt: skip
 
 
-class Heard(Beats):
-    """Heartbeats as a test wants them."""
+class Heard(HeartbeatCache):
+    """Fake heartbeats."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
 
-    def all(self) -> dict[str, Beat]:
-        return {name: Beat(name, True, ("a",), 1, 0, 0, None) for name in self.names}
+    def all(self) -> dict[str, WorkerHeartbeat]:
+        return {name: WorkerHeartbeat(name, True, ("a",), 1, 0, 0, None) for name in self.names}
 
 
 @pytest.fixture
@@ -114,14 +114,14 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def services(swarm: FakeSwarm, host: Host, heard: Heard, settings: Any) -> Services:
+def services(swarm: FakeSwarm, host: Host, heard: Heard, settings: Any) -> SwarmServices:
     settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@10.0.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@10.0.0.1:6379/0"
     info = EngineInfo("20", "Linux", "x86_64", 2, 1 << 30, "s", "n1", swarm_manager=True)
-    return Services(swarm, host.pk, host.key, heard, lambda: info)  # type: ignore[arg-type]
+    return SwarmServices(swarm, host.pk, host.key, heard, lambda: info)  # type: ignore[arg-type]
 
 
-def test_a_group_becomes_a_service_with_the_swarms_secrets(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
+def test_a_group_becomes_a_service_with_the_swarms_secrets(services: SwarmServices, group: NodeGroup, swarm: FakeSwarm) -> None:
     services._look()
     assert swarm.did == ["network zenith", "create"]
     spec = swarm.specs[f"zenith-{group.pk}"]
@@ -137,7 +137,7 @@ def test_a_group_becomes_a_service_with_the_swarms_secrets(services: Services, g
 
 
 def test_variables_from_before_are_left_out_and_the_log_says_so(
-    services: Services, group: NodeGroup, swarm: FakeSwarm, caplog: pytest.LogCaptureFixture
+    services: SwarmServices, group: NodeGroup, swarm: FakeSwarm, caplog: pytest.LogCaptureFixture
 ) -> None:
     NodeGroup.objects.update(environment={"PGHOST": "elsewhere"}, secrets={"SSL_CERT": "x"})
     services._look()
@@ -150,7 +150,7 @@ def test_variables_from_before_are_left_out_and_the_log_says_so(
     ]
 
 
-def test_another_number_or_image_changes_it(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
+def test_another_number_or_image_changes_it(services: SwarmServices, group: NodeGroup, swarm: FakeSwarm) -> None:
     services._look()
     NodeGroup.objects.update(replicas=4)
     services._look()
@@ -163,7 +163,7 @@ def test_another_number_or_image_changes_it(services: Services, group: NodeGroup
 
 
 def test_a_changed_secret_gets_another_name_and_the_old_one_goes_once_unused(
-    services: Services, group: NodeGroup, swarm: FakeSwarm
+    services: SwarmServices, group: NodeGroup, swarm: FakeSwarm
 ) -> None:
     services._look()
     old = next(name for name, (content, _) in swarm.kept.items() if content == "secret")
@@ -180,7 +180,7 @@ def test_a_changed_secret_gets_another_name_and_the_old_one_goes_once_unused(
 
 
 def test_slots_are_written_down_as_nodes(
-    services: Services, group: NodeGroup, swarm: FakeSwarm, heard: Heard, host: Host
+    services: SwarmServices, group: NodeGroup, swarm: FakeSwarm, heard: Heard, host: Host
 ) -> None:
     swarm.ran = [task(1), task(2, "preparing", container=""), task(3, "pending", container="", error="no suitable node")]
     first = f"flock.1@{slot_id(group.pk, 1)}"
@@ -189,13 +189,15 @@ def test_slots_are_written_down_as_nodes(
     nodes = list(Node.objects.filter(group=group).order_by("slot"))
     assert [(node.name, node.status, node.reason) for node in nodes] == [
         ("flock.1", NodeStatus.READY, ""),
-        ("flock.2", NodeStatus.PULLING, "Its host fetches the image."),
+        ("flock.2", NodeStatus.PULLING, "Its host is pulling the image."),
         ("flock.3", NodeStatus.PENDING, "no suitable node"),
     ]
     assert (nodes[0].worker, nodes[0].container_id, nodes[0].host) == (first, "c1", host)
 
 
-def test_a_task_that_fell_is_the_same_node_with_one_more_restart(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
+def test_a_task_that_fell_is_the_same_node_with_one_more_restart(
+    services: SwarmServices, group: NodeGroup, swarm: FakeSwarm
+) -> None:
     swarm.ran = [task(1)]
     services._look()
     fell = task(1, "failed", "shutdown", exit_code=137, error="task: non-zero exit (137)")
@@ -206,11 +208,11 @@ def test_a_task_that_fell_is_the_same_node_with_one_more_restart(services: Servi
     swarm.ran = [task(1, "failed", "running", container="c9", exit_code=137)]
     services._look()
     node.refresh_from_db()
-    assert (node.status, node.reason, node.exit_code) == (NodeStatus.FAILED, "killed (137); the swarm starts another.", 137)
+    assert (node.status, node.reason, node.exit_code) == (NodeStatus.FAILED, "killed (137); the swarm starts a replacement.", 137)
 
 
 def test_slots_that_are_gone_are_removed_and_so_is_a_group_that_ended(
-    services: Services, group: NodeGroup, swarm: FakeSwarm
+    services: SwarmServices, group: NodeGroup, swarm: FakeSwarm
 ) -> None:
     swarm.ran = [task(1), task(2)]
     services._look()
@@ -225,14 +227,14 @@ def test_slots_that_are_gone_are_removed_and_so_is_a_group_that_ended(
     assert not Node.objects.exclude(status=NodeStatus.REMOVED).exists()
 
 
-def test_hosts_of_other_regions_get_none(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
+def test_hosts_of_other_regions_get_none(services: SwarmServices, group: NodeGroup, swarm: FakeSwarm) -> None:
     Host.objects.create(name="beta", address="tcp://x:1", swarm_node_id="n2", region="there")
     NodeGroup.objects.update(region="here")
     services._look()
     assert swarm.specs[f"zenith-{group.pk}"].constraints == ("node.id!=n2",)
 
 
-def test_an_engine_that_manages_no_swarm_is_left_alone(services: Services, group: NodeGroup, swarm: FakeSwarm) -> None:
+def test_an_engine_that_manages_no_swarm_is_left_alone(services: SwarmServices, group: NodeGroup, swarm: FakeSwarm) -> None:
     services._info = lambda: None
     services._look()
     assert swarm.did == []

@@ -1,4 +1,4 @@
-"""The agent's steps on a stand-in for the engine: what it does in which order, and what it writes down."""
+"""The agent's steps on a fake engine: what it does in which order, and what it records."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from infra_app.agent.beats import Beats
+from infra_app.agent.heartbeats import HeartbeatCache
 from infra_app.agent.names import container_name
 from infra_app.agent.node_reconciler import NodeReconciler
 from infra_app.errors import EngineRefusedError, EngineUnreachableError
 from infra_app.models import Host, Node, NodeGroup
 from infra_app.states import Desired, NodeStatus
-from infra_app.work import Beat
+from infra_app.work import WorkerHeartbeat
 from tests.fake_engine import STARTED, FakeEngine
 from zenith_site.common.errors import StateConflictError
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.django_db
 
 
 class FakeWork:
-    """Workers as a test wants them."""
+    """Fake workers and their heartbeats."""
 
     def __init__(self) -> None:
-        self.newest: dict[str, Beat] = {}
+        self.newest: dict[str, WorkerHeartbeat] = {}
         self.drained: list[str] = []
         self.refuses = False
 
-    def beats(self) -> dict[str, Beat]:
+    def heartbeats(self) -> dict[str, WorkerHeartbeat]:
         return self.newest
 
     def drain(self, worker: str) -> None:
@@ -38,8 +38,8 @@ class FakeWork:
             raise StateConflictError("It does not answer.")
 
     def is_heard(self, node: Node, *queues: str, held: int = 0) -> None:
-        """Have a node's worker beat."""
-        self.newest[node.worker] = Beat(node.worker, True, queues, 1, held, held, STARTED.timestamp() + 1)
+        """Let a node's worker send a heartbeat."""
+        self.newest[node.worker] = WorkerHeartbeat(node.worker, True, queues, 1, held, held, STARTED.timestamp() + 1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> FakeWork:
     fake = FakeWork()
-    monkeypatch.setattr("infra_app.work.beats", fake.beats)
+    monkeypatch.setattr("infra_app.work.worker_heartbeats", fake.beats)
     monkeypatch.setattr("infra_app.work.drain", fake.drain)
     return fake
 
@@ -61,12 +61,12 @@ def host() -> Host:
 
 
 @pytest.fixture
-def hand(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> NodeReconciler:
+def reconciler(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> NodeReconciler:
     settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@172.17.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@172.17.0.1:6379/0"
-    beats = Beats()
-    beats.of = lambda worker: work.beats().get(worker)  # type: ignore[method-assign]
-    return NodeReconciler(engine, host.pk, host.key, beats, lambda _: None)  # type: ignore[arg-type]
+    heartbeats = HeartbeatCache()
+    heartbeats.of = lambda worker: work.beats().get(worker)  # type: ignore[method-assign]
+    return NodeReconciler(engine, host.pk, host.key, heartbeats, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ def order(node: Node, **values: Any) -> None:
     Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, **values)
 
 
-def settle(hand: NodeReconciler, node: Node) -> Any:
-    again = hand.settle(node.pk)
+def settle(reconciler: NodeReconciler, node: Node) -> Any:
+    requeue_at = reconciler.reconcile(node.pk)
     node.refresh_from_db()
-    return again
+    return requeue_at
 
 
 def kinds(node: Node) -> list[str]:
@@ -97,13 +97,13 @@ def kinds(node: Node) -> list[str]:
 
 
 def test_a_new_node_is_created_given_its_secrets_and_started(
-    hand: NodeReconciler, node: Node, engine: FakeEngine, host: Host
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine, host: Host
 ) -> None:
-    assert settle(hand, node) is not None
-    assert engine.did == ["create", "hand over", "start"]
+    assert settle(reconciler, node) is not None
+    assert engine.did == ["create", "write secrets", "start"]
     assert (node.status, node.reason, node.observed_generation, node.observed_revision) == (
         NodeStatus.STARTING,
-        "Its container runs, but its worker is not heard of.",
+        "Its container is running, but its worker sends no heartbeat.",
         1,
         1,
     )
@@ -120,9 +120,11 @@ def test_a_new_node_is_created_given_its_secrets_and_started(
     assert kinds(node) == ["created", "started"]
 
 
-def test_variables_from_before_are_left_out_and_the_node_says_so(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+def test_variables_from_before_are_left_out_and_the_node_says_so(
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
+) -> None:
     NodeGroup.objects.update(environment={"LD_PRELOAD": "/x.so", "APP_SHOP": "x"}, secrets={"SHOP_KEY": "secret"})
-    settle(hand, node)
+    settle(reconciler, node)
     assert not {"LD_PRELOAD", "SHOP_KEY_FILE"} & engine.specs[container_name(node.pk)].environment.keys()
     assert "SHOP_KEY" not in engine.files["c1"]
     assert [event.message.split(",")[0] for event in node.events.filter(kind="left out").order_by("id")] == [
@@ -131,49 +133,51 @@ def test_variables_from_before_are_left_out_and_the_node_says_so(hand: NodeRecon
     ]
 
 
-def test_it_is_ready_once_its_worker_is_heard(hand: NodeReconciler, node: Node, work: FakeWork, engine: FakeEngine) -> None:
+def test_it_is_ready_once_its_worker_is_heard(reconciler: NodeReconciler, node: Node, work: FakeWork, engine: FakeEngine) -> None:
     work.is_heard(node, "a", "b")
-    assert settle(hand, node) is None
+    assert settle(reconciler, node) is None
     assert (node.status, node.reason) == (NodeStatus.READY, "")
     assert node.ready_at is not None
-    assert settle(hand, node) is None
-    assert engine.did == ["create", "hand over", "start"]
+    assert settle(reconciler, node) is None
+    assert engine.did == ["create", "write secrets", "start"]
     assert kinds(node) == ["created", "started", "ready"]
 
 
-def test_looking_again_writes_nothing(hand: NodeReconciler, node: Node, work: FakeWork, django_assert_num_queries: Any) -> None:
+def test_looking_again_writes_nothing(
+    reconciler: NodeReconciler, node: Node, work: FakeWork, django_assert_num_queries: Any
+) -> None:
     work.is_heard(node, "a")
-    settle(hand, node)
+    settle(reconciler, node)
     with django_assert_num_queries(1):
-        hand.settle(node.pk)
+        reconciler.reconcile(node.pk)
 
 
-def test_an_image_that_is_not_there_is_pulled(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+def test_an_image_that_is_not_there_is_pulled(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     engine.images, engine.pullable = set(), {"zenith:latest"}
-    settle(hand, node)
+    settle(reconciler, node)
     assert engine.did[:2] == ["pull", "create"]
     assert kinds(node) == ["pulling", "created", "started"]
 
 
 def test_one_that_cannot_be_pulled_fails_with_the_reason_and_is_tried_ever_later(
-    hand: NodeReconciler, node: Node, engine: FakeEngine
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
 ) -> None:
     engine.images, engine.fails = set(), {"pull": EngineRefusedError("no such host")}
-    again = settle(hand, node)
+    requeue_at = settle(reconciler, node)
     assert node.status == NodeStatus.FAILED
-    assert "could not be fetched: no such host" in node.reason
-    assert node.retry_at == again
-    assert settle(hand, node) == again
-    Node.objects.update(retry_at=again - timedelta(hours=1))
-    settle(hand, node)
+    assert "could not be pulled: no such host" in node.reason
+    assert node.retry_at == requeue_at
+    assert settle(reconciler, node) == requeue_at
+    Node.objects.update(retry_at=requeue_at - timedelta(hours=1))
+    settle(reconciler, node)
     assert node.falls == 2
 
 
 def test_a_node_that_cannot_reach_the_broker_says_what_to_set(
-    hand: NodeReconciler, node: Node, settings: Any, engine: FakeEngine
+    reconciler: NodeReconciler, node: Node, settings: Any, engine: FakeEngine
 ) -> None:
     settings.ZENITH_NODE_REDIS_URL = "redis://:x@127.0.0.1:6379/0"
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.FAILED
     assert (
         node.reason
@@ -181,163 +185,165 @@ def test_a_node_that_cannot_reach_the_broker_says_what_to_set(
     )
     settings.ZENITH_NODE_REDIS_URL = ""
     order(node)
-    settle(hand, node)
-    assert node.reason.startswith("Nodes have no way to reach REDIS_URL")
+    settle(reconciler, node)
+    assert node.reason.startswith("Nodes cannot reach REDIS_URL")
     assert engine.did == []
 
 
 def test_an_end_is_noted_in_words_with_the_last_lines_and_it_is_started_again(
-    hand: NodeReconciler, node: Node, engine: FakeEngine
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
 ) -> None:
-    settle(hand, node)
+    settle(reconciler, node)
     engine.ends("c1", 137, oom_killed=True)
-    settle(hand, node)
+    settle(reconciler, node)
     assert (node.exit_code, node.oom_killed, node.restarts, node.falls) == (137, True, 1, 1)
     assert node.log_tail == "2026-01-01T12:00:00.000000001Z password=*** last words"
-    assert node.reason == "Its container runs, but its worker is not heard of."
+    assert node.reason == "Its container is running, but its worker sends no heartbeat."
     assert kinds(node)[-2:] == ["out-of-memory", "restarted"]
-    assert engine.did[-2:] == ["hand over", "start"]
+    assert engine.did[-2:] == ["write secrets", "start"]
 
 
-def test_one_that_ends_again_and_again_fails_and_waits(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
-    settle(hand, node)
+def test_one_that_ends_again_and_again_fails_and_waits(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+    settle(reconciler, node)
     for number in range(1, 4):
         engine.ends("c1", 1, after=float(number))
         Node.objects.update(retry_at=None)
-        settle(hand, node)
+        settle(reconciler, node)
     assert node.status == NodeStatus.FAILED
-    assert node.reason == "ended with status 1 3 times in a row; tried again in 4 s."
+    assert node.reason == "exited with status 1, 3 times in a row; restarting in 4 s."
     done = len(engine.did)
-    settle(hand, node)
+    settle(reconciler, node)
     assert len(engine.did) == done
     order(node)
-    settle(hand, node)
+    settle(reconciler, node)
     assert engine.did[-1] == "start"
     assert node.falls == 0
 
 
-def test_a_restart_replaces_the_container(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
-    settle(hand, node)
+def test_a_restart_replaces_the_container(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+    settle(reconciler, node)
     order(node, revision=2)
-    settle(hand, node)
-    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    settle(reconciler, node)
+    assert engine.did[3:] == ["stop", "remove", "create", "write secrets", "start"]
     assert (node.observed_revision, node.restarts) == (2, 0)
 
 
-def test_draining_tells_once_waits_and_stops(hand: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork) -> None:
+def test_draining_tells_once_waits_and_stops(reconciler: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork) -> None:
     work.is_heard(node, "a", held=1)
-    settle(hand, node)
+    settle(reconciler, node)
     order(node, desired=Desired.DRAINED)
-    settle(hand, node)
-    settle(hand, node)
+    settle(reconciler, node)
+    settle(reconciler, node)
     assert work.drained == [node.worker]
     assert (node.status, node.observed_generation) == (NodeStatus.DRAINING, 2)
     work.is_heard(node, held=1)
-    settle(hand, node)
-    assert node.reason == "It finishes one task."
+    settle(reconciler, node)
+    assert node.reason == "Finishing one task."
     assert "stop" not in engine.did
     work.is_heard(node)
-    settle(hand, node)
+    settle(reconciler, node)
     assert engine.did[-1] == "stop"
     assert node.status == NodeStatus.STOPPED
     assert kinds(node)[-3:] == ["draining", "stopping", "stopped"]
 
 
-def test_a_worker_that_cannot_be_told_is_told_again(hand: NodeReconciler, node: Node, work: FakeWork) -> None:
+def test_a_worker_that_cannot_be_told_is_told_again(reconciler: NodeReconciler, node: Node, work: FakeWork) -> None:
     work.is_heard(node, "a")
     work.refuses = True
-    settle(hand, node)
+    settle(reconciler, node)
     order(node, desired=Desired.DRAINED)
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.DRAINING
-    hand._told.clear()
-    settle(hand, node)
+    reconciler._drain_sent_at.clear()
+    settle(reconciler, node)
     assert len(work.drained) == 2
 
 
-def test_removing_stops_removes_and_keeps_the_row(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
-    settle(hand, node)
+def test_removing_stops_removes_and_keeps_the_row(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+    settle(reconciler, node)
     order(node, desired=Desired.REMOVED)
-    settle(hand, node)
+    settle(reconciler, node)
     assert engine.did[3:] == ["stop", "remove"]
-    assert engine.boxes == {}
+    assert engine.containers == {}
     assert (node.status, node.container_id) == (NodeStatus.REMOVED, "")
     assert node.finished_at is not None
-    assert hand.settle(node.pk) is None
+    assert reconciler.reconcile(node.pk) is None
 
 
 def test_a_container_of_that_name_that_it_did_not_make_is_left_alone(
-    hand: NodeReconciler, node: Node, engine: FakeEngine
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
 ) -> None:
-    settle(hand, node)
+    settle(reconciler, node)
     engine.change("c1", labels={"io.zenith.host": "another"})
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.FAILED
-    assert "did not make" in node.reason
+    assert "did not create" in node.reason
     order(node, desired=Desired.REMOVED)
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.REMOVED
-    assert engine.did == ["create", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "start"]
 
 
 def test_an_update_to_an_image_that_cannot_be_had_leaves_the_old_container_at_work(
-    hand: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine, work: FakeWork
 ) -> None:
     work.is_heard(node, "a")
-    settle(hand, node)
+    settle(reconciler, node)
     NodeGroup.objects.update(image="zenith:next")
     order(node, revision=2)
     engine.fails = {"pull": EngineRefusedError("no such host")}
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.FAILED
     assert "Image zenith:next is not on this host" in node.reason
-    assert engine.boxes[container_name(node.pk)].running
+    assert engine.containers[container_name(node.pk)].running
     engine.images.add("zenith:next")
     order(node)
-    settle(hand, node)
-    assert engine.did[3:] == ["stop", "remove", "create", "hand over", "start"]
+    settle(reconciler, node)
+    assert engine.did[3:] == ["stop", "remove", "create", "write secrets", "start"]
     assert (node.image_id, node.status) == ("sha256:zenith:next", NodeStatus.READY)
 
 
-def test_an_engine_that_is_away_changes_nothing(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+def test_an_engine_that_is_away_changes_nothing(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     engine.fails = {"find": EngineUnreachableError("gone")}
     with pytest.raises(EngineUnreachableError):
-        hand.settle(node.pk)
+        reconciler.reconcile(node.pk)
     node.refresh_from_db()
     assert (node.status, node.observed_generation) == (NodeStatus.PENDING, 0)
 
 
-def test_a_container_that_cannot_be_started_says_the_engines_reason(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+def test_a_container_that_cannot_be_started_says_the_engines_reason(
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
+) -> None:
     engine.fails = {"start": EngineRefusedError("no such program")}
-    settle(hand, node)
+    settle(reconciler, node)
     assert (node.status, node.reason) == (NodeStatus.FAILED, "no such program")
     engine.fails = {}
     order(node)
-    settle(hand, node)
+    settle(reconciler, node)
     assert node.status == NodeStatus.STARTING
-    assert engine.did == ["create", "hand over", "hand over", "start"]
+    assert engine.did == ["create", "write secrets", "write secrets", "start"]
 
 
 def test_a_container_that_the_engine_refuses_to_start_twice_is_replaced(
-    hand: NodeReconciler, node: Node, engine: FakeEngine
+    reconciler: NodeReconciler, node: Node, engine: FakeEngine
 ) -> None:
-    settle(hand, node)
+    settle(reconciler, node)
     engine.ends("c1", 137)
     engine.fails = {"start": EngineRefusedError("task c1: already exists")}
-    settle(hand, node)
-    assert (node.status, next(iter(engine.boxes.values())).id, node.restarts) == (NodeStatus.FAILED, "c1", 0)
+    settle(reconciler, node)
+    assert (node.status, next(iter(engine.containers.values())).id, node.restarts) == (NodeStatus.FAILED, "c1", 0)
     Node.objects.update(retry_at=None)
-    settle(hand, node)
-    assert (node.status, node.reason, engine.boxes, node.restarts) == (NodeStatus.FAILED, "task c1: already exists", {}, 1)
+    settle(reconciler, node)
+    assert (node.status, node.reason, engine.containers, node.restarts) == (NodeStatus.FAILED, "task c1: already exists", {}, 1)
     engine.fails = {}
     Node.objects.update(retry_at=None)
-    settle(hand, node)
+    settle(reconciler, node)
     assert (node.status, node.restarts) == (NodeStatus.STARTING, 1)
-    assert engine.did[-4:] == ["remove", "create", "hand over", "start"]
+    assert engine.did[-4:] == ["remove", "create", "write secrets", "start"]
     assert kinds(node)[-4:] == ["failed", "given up", "created", "started"]
 
 
-def test_nodes_of_other_hosts_are_none_of_its_business(hand: NodeReconciler, node: Node, engine: FakeEngine) -> None:
+def test_nodes_of_other_hosts_are_none_of_its_business(reconciler: NodeReconciler, node: Node, engine: FakeEngine) -> None:
     Node.objects.update(host=Host.objects.create(name="beta", address="unix:///nowhere"))
-    assert hand.settle(node.pk) is None
+    assert reconciler.reconcile(node.pk) is None
     assert engine.did == []

@@ -1,4 +1,4 @@
-"""What is wanted of nodes: deploying, placing, scaling, and each action, against a real PostgreSQL."""
+"""The desired state of nodes: deploying, placing, scaling, and each action, against a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mine(group: NodeGroup) -> list[Node]:
     return list(group.nodes.select_related("host", "group").order_by("id"))
 
 
-def wanted(group: NodeGroup) -> list[str]:
+def desired_states(group: NodeGroup) -> list[str]:
     return sorted(group.nodes.values_list("desired", flat=True))
 
 
@@ -72,7 +72,7 @@ def test_wrong_input_is_named_before_anything_else() -> None:
 
 def test_an_unknown_host_is_named() -> None:
     host("zen-01")
-    with pytest.raises(InvalidInputError, match="there is no host 'zen-09'; there are: zen-01"):
+    with pytest.raises(InvalidInputError, match="there is no host 'zen-09'; known hosts: zen-01"):
         deploy(host="zen-09")
 
 
@@ -95,7 +95,7 @@ def test_who_finds_no_room_waits_says_why_and_is_placed_later() -> None:
     group = deploy(replicas=3)
     last = mine(group)[2]
     assert (last.host, last.status) == (None, NodeStatus.PENDING)
-    assert last.reason == "No host has room for 1 CPU and 512 MB; zen-01 has most left: 14 CPU and 0 MB."
+    assert last.reason == "No host has room for 1 CPU and 512 MB; zen-01 has the most free: 14 CPU and 0 MB."
     assert kinds(last) == ["deployed", "waiting"]
     assert scheduler.place_waiting() == 0
     assert kinds(last) == ["deployed", "waiting"]
@@ -150,9 +150,9 @@ def test_a_service_goes_to_a_swarm_manager_and_its_nodes_are_the_swarms() -> Non
     assert (group.host.name, group.replicas, mine(group)) == ("zen-02", 4, [])
     assert nodes.scale(group.id, 2, "ada").group.replicas == 2
     node = Node.objects.create(group=group, name="reports.1", host=group.host)
-    assert nodes.possible(node) == frozenset()
+    assert nodes.allowed_actions(node) == frozenset()
     (refused,) = nodes.act("stop", [node.id], "ada").refused
-    assert refused.reason == "reports.1 is kept by its swarm; scale or remove the service reports."
+    assert refused.reason == "reports.1 is managed by its swarm. Scale or remove the service reports instead."
 
 
 # --- Actions ---
@@ -170,7 +170,7 @@ def test_an_action_changes_what_is_wanted_and_says_who_wanted_it(verb: str, desi
     node.refresh_from_db()
     group.refresh_from_db()
     assert (node.desired, node.status, node.generation, group.replicas) == (desired, NodeStatus.READY, 2, 1)
-    assert node.events.latest("id").message == f"{verb} wanted by ada"
+    assert node.events.latest("id").message == f"{verb} requested by ada"
 
 
 def test_a_node_that_is_stopped_is_started_again() -> None:
@@ -198,7 +198,7 @@ def test_what_is_not_possible_is_refused_with_the_reason_and_the_rest_is_done() 
     outcome = nodes.act("stop", [first.id, second.id, uuid4()], "ada")
     assert [node.name for node in outcome.done] == ["reports-2"]
     assert [(item.node.name, item.reason) for item in outcome.refused] == [
-        ("reports", "reports is wanted stopped: stop is not possible.")
+        ("reports", "The desired state of reports is stopped: stop is not possible.")
     ]
 
 
@@ -260,7 +260,7 @@ def test_scaling_out_adds_nodes_under_the_next_free_names() -> None:
     observed(mine(group)[1], NodeStatus.REMOVED)
     scaled = nodes.scale(group.id, 4, "ada")
     assert (scaled.before, [node.name for node in scaled.added]) == (2, ["reports-2", "reports-4"])
-    assert wanted(group) == ["REMOVED", *["RUNNING"] * 4]
+    assert desired_states(group) == ["REMOVED", *["RUNNING"] * 4]
 
 
 def test_scaling_in_drains_the_idlest_and_removes_them_once_they_are_drained() -> None:
@@ -271,12 +271,12 @@ def test_scaling_in_drains_the_idlest_and_removes_them_once_they_are_drained() -
         heartbeat.write(node.worker, slots=4, busy=busy, queues=["reports"])
     scaled = nodes.scale(group.id, 2, "ada")
     assert {node.name for node in scaled.leaving} == {"reports-2", "reports-3"}
-    assert wanted(group) == ["DRAINED", "DRAINED", "RUNNING", "RUNNING"]
+    assert desired_states(group) == ["DRAINED", "DRAINED", "RUNNING", "RUNNING"]
     assert nodes.remove_drained() == 0
     for node in scaled.leaving:
         observed(node, NodeStatus.STOPPED)
     assert nodes.remove_drained() == 2
-    assert wanted(group) == ["REMOVED", "REMOVED", "RUNNING", "RUNNING"]
+    assert desired_states(group) == ["REMOVED", "REMOVED", "RUNNING", "RUNNING"]
     group.refresh_from_db()
     assert (group.replicas, group.removed_at) == (2, None)
 
@@ -342,5 +342,5 @@ def test_a_group_is_removed_with_all_its_nodes() -> None:
     group = deploy(replicas=2)
     nodes.act("stop", [mine(group)[0].id], "ada")
     assert len(nodes.remove_group(group.id, "ada")) == 2
-    assert wanted(group) == ["REMOVED", "REMOVED"]
+    assert desired_states(group) == ["REMOVED", "REMOVED"]
     assert NodeEvent.objects.filter(kind="remove").count() == 2

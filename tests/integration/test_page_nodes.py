@@ -1,4 +1,4 @@
-"""The pages of nodes, groups and hosts, and of what hosts hold; and what can be done from them."""
+"""The pages of nodes, groups, hosts, inventory and network, and their actions."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_nodes_stand_below_their_group_with_what_is_wanted_and_what_was_seen(per
     observed(first, cpu_percent=40, memory_bytes=100 << 20, restarts=3, started_at=timezone.now() - timedelta(hours=2))
     nodes.act("stop", [second.id], "ada")
     page = text(person, "/nodes/")
-    for words in ("1 of 1 ready", "reports, mail", "wanted stopped", "40 %", "100 MB", "2 h"):
+    for words in ("1 of 1 ready", "reports, mail", "desired: stopped", "40 %", "100 MB", "2 h"):
         assert words in page
 
 
@@ -135,7 +135,7 @@ def test_nodes_are_deployed_by_a_form(person: Client) -> None:
     assert 'value="zenith:latest"' in text(person, "/nodes/deploy/")
     answer = person.post("/nodes/deploy/", FORM, follow=True)
     assert answer.redirect_chain == [("/nodes/", 302)]
-    assert "reports is deployed: 2 nodes." in answer.content.decode()
+    assert "Deploying reports: 2 nodes." in answer.content.decode()
     group = NodeGroup.objects.get()
     assert (group.queues, group.environment, group.secrets) == (
         ["reports", "mail"],
@@ -148,12 +148,12 @@ def test_nodes_are_deployed_by_a_form(person: Client) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "Reports"}, "small letters"),
+        ({"name": "Reports"}, "lower-case letters"),
         ({"image": "alpine"}, "is not allowed"),
-        ({"environment": "SHOP"}, "missing its &#x27;=&#x27;"),
+        ({"environment": "SHOP"}, "there is no &#x27;=&#x27; in: SHOP"),
         ({"environment": "DATABASE_URL=x"}, "DATABASE_URL may not be set, whatever ZENITH_NODE_ENVIRONMENT allows"),
-        ({"queues": "a b a"}, "is named twice"),
-        ({"cpus": "0"}, "must lie between"),
+        ({"queues": "a b a"}, "is listed twice"),
+        ({"cpus": "0"}, "must be between"),
         ({"kind": "SERVICE"}, "no host is a Swarm manager that is online"),
     ],
 )
@@ -175,11 +175,11 @@ def test_acting_asks_first_and_names_the_count(person: Client) -> None:
     page = text(person, "/nodes/act/drain/", id=ids)
     assert "Drain 3 nodes" in page
     answer = person.post("/nodes/act/drain/", {"id": ids}, follow=True)
-    assert "Drain: wanted of 3 nodes." in answer.content.decode()
+    assert "Drain requested for 3 nodes." in answer.content.decode()
     assert set(Node.objects.values_list("desired", flat=True)) == {Desired.DRAINED}
     assert AuditEntry.objects.exclude(action="login").get().detail == {"verb": "drain", "nodes": 3}
     again = person.get("/nodes/act/drain/", {"id": ids}, follow=True)
-    assert "None of these nodes is in a state for that." in again.content.decode()
+    assert "Drain is not possible for any of the selected nodes." in again.content.decode()
 
 
 def test_one_node_is_named_in_the_question(person: Client) -> None:
@@ -224,13 +224,13 @@ def test_a_group_is_scaled_changed_and_removed_from_its_page(person: Client) -> 
     assert "1 → 3 nodes" in person.post(f"{path}scale/", {"replicas": "3"}, follow=True).content.decode()
     assert person.post(f"{path}scale/", {"replicas": "101"}).status_code == 422
     form = {"image": "zenith:latest", "queues": "default", "concurrency": "8", "memory_mb": "512", "cpus": "1.0"}
-    assert "its containers are replaced" in person.post(f"{path}change/", form, follow=True).content.decode()
+    assert "Its containers are being replaced." in person.post(f"{path}change/", form, follow=True).content.decode()
     group.refresh_from_db()
     assert (group.concurrency, group.nodes.first().revision) == (8, 2)  # type: ignore[union-attr]
     assert "Nothing was changed." in person.post(f"{path}change/", form, follow=True).content.decode()
     assert person.post(f"{path}change/", {**form, "image": "alpine"}).status_code == 422
     assert "Remove 3 nodes" in text(person, f"{path}remove/")
-    assert "removed with 3 nodes" in person.post(f"{path}remove/", follow=True).content.decode()
+    assert "and its 3 nodes are being removed." in person.post(f"{path}remove/", follow=True).content.decode()
     assert person.post(f"{path}scale/", {"replicas": "1"}).status_code == 404
 
 
@@ -241,7 +241,7 @@ def test_a_group_is_told_to_follow_its_queue_and_the_page_says_what_was_decided(
         "autoscale": "on", "dry_run": "on", "scale_queue": "", "min_replicas": "1", "max_replicas": "4",
         "target_seconds": "60", "cooldown_seconds": "120",
     }  # fmt: skip
-    assert "follows its queue" in person.post(f"{path}autoscale/", rules, follow=True).content.decode()
+    assert "Autoscaling of reports is on." in person.post(f"{path}autoscale/", rules, follow=True).content.decode()
     assert "Nothing is decided yet." in text(person, path)
     NodeGroup.objects.update(decision="±0: nothing waiting, 1 of 1 slots busy.", decided_at=timezone.now())
     page = text(person, path)

@@ -1,4 +1,4 @@
-"""`manage.py run_agent` says what it does not accept, and makes the host's row when it comes."""
+"""`manage.py run_agent` rejects invalid options, and creates the host's row when it starts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from infra_app.agent.event_listener import EventListener
 from infra_app.agent.inventory_reporter import InventoryReporter
 from infra_app.agent.leadership import Agent
 from infra_app.agent.lease import Lease
-from infra_app.agent.listen import Listener
-from infra_app.agent.logs import Logs
-from infra_app.agent.loop import Loop
+from infra_app.agent.log_follower import LogFollowers
+from infra_app.agent.loop import ReconcileLoop
 from infra_app.agent.probe import Probe
-from infra_app.agent.services import Services
 from infra_app.agent.stats import StatsReporter
+from infra_app.agent.swarm_services import SwarmServices
 from infra_app.gateway import Connection, Engine
 from infra_app.models import Host
 from tests.conftest import REPOSITORY
@@ -29,12 +29,12 @@ from zenith_worker.wire import keys, stream
 
 pytestmark = pytest.mark.processes
 
-#: What an agent does at once, each in a thread of its own.
-PARTS: tuple[type, ...] = (StatsReporter, Listener, Logs, Loop, Probe, Services, InventoryReporter)
+#: The parts of an agent, each in its own thread.
+PARTS: tuple[type, ...] = (StatsReporter, EventListener, LogFollowers, ReconcileLoop, Probe, SwarmServices, InventoryReporter)
 
 
 class UnforeseenError(Exception):
-    """What no code of Zenith's knows."""
+    """An error that Zenith's code does not expect."""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_without_an_engine_the_host_says_why_and_the_agent_goes_on() -> None:
     try:
         host = eventually(lambda: Host.objects.filter(name="alpha", agent_id__isnull=False).first())
         eventually(lambda: host.refresh_from_db() or host.engine_error)
-        assert host.engine_error == "The Docker engine at unix:///nowhere.sock does not answer: No such file or directory"
+        assert host.engine_error == "The Docker Engine at unix:///nowhere.sock does not answer: No such file or directory"
         assert (host.agent_online, host.online, host.region) == (True, False, "here")
         assert Lease("alpha", {"address": ""}).take() is None
     finally:
@@ -100,7 +100,7 @@ def test_each_part_of_an_agent_begins_anew_while_all_others_fail(monkeypatch: py
 
     for part in PARTS:
         monkeypatch.setattr(part, "run", lambda _, stop: fails_twice(stop))
-    # With it every tenure begins.
+    # Leadership begins with it.
     monkeypatch.setattr(Probe, "look", fails)
     stream.client().delete(keys.FAULT_COUNTS, keys.FAULTS)
     stop, engine = threading.Event(), Engine(Connection("unix:///nowhere.sock"))

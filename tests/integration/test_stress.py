@@ -118,7 +118,7 @@ def test_what_the_server_refuses_is_counted_with_its_reason(run: Run) -> None:
         (["--url", "http://127.0.0.1:1"], {}, "the server cannot be reached"),
         (["--url", "ftp://x"], {}, "--url 'ftp://x' is not accepted"),
         (["--token", "wrong"], {}, "the server answers 401: This token is unknown, expired or revoked."),
-        ([], {"ZENITH_API_KEY": "", "ZENITH_DATA_DIR": "/nonexistent"}, "no token: give --token or ZENITH_API_KEY"),
+        ([], {"ZENITH_API_KEY": "", "ZENITH_DATA_DIR": "/nonexistent"}, "no token: set --token or ZENITH_API_KEY"),
         (["-n", "0"], {}, "must be at least 1"),
         (["--kwargs", "{"], {}, "must be a JSON object"),
     ],

@@ -1,4 +1,4 @@
-"""What the engine does about nodes by itself: places, removes what has drained, and forgets."""
+"""The engine's upkeep of nodes: it places waiting nodes, removes drained ones, and prunes old rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many nodes a group should have, as a table: what is seen, and the sentence that follows."""
+"""Autoscaling decisions as a table: the observation, and the decision in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from infra_app.autoscale import Observation, Rules, decide
 
 RULES = Rules(minimum=1, maximum=8, target=60, cooldown=120, slots=4)
-#: Two nodes of four slots, all busy, that end 6.5 tasks a second.
+#: Two nodes of four slots, all busy, that finish 6.5 tasks per second.
 FULL = Observation(
     replicas=2, ready=2, busy=8, waiting=0, oldest=None, rate=6.5, rate_in=None, consuming=8, since_change=None
 )  # fmt: skip
@@ -20,7 +20,7 @@ FULL = Observation(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        # Outwards.
+        # Scale out.
         ({"waiting": 1240}, "+2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m."),
         ({"waiting": 100}, "±0: 100 waiting, 15.4 s to drain at 6.5/s, target 1 m."),
         ({"waiting": 420}, "±0: 420 waiting, 1 m 5 s to drain at 6.5/s, target 1 m."),
@@ -31,19 +31,21 @@ FULL = Observation(
             "+3: 1,000,000 waiting, 42 h 44 m to drain at 6.5/s, target 1 m; 8 at most.",
         ),
         ({"waiting": 1240, "ready": 1}, "±0: 1,240 waiting; 1 of 2 nodes are not ready yet."),
-        ({"waiting": 9, "rate": 0, "oldest": 65}, "±0: 9 waiting, the oldest for 1 m 5 s, and none ended lately; target 1 m."),
-        ({"waiting": 9, "rate": 0, "oldest": 90}, "+1: 9 waiting, the oldest for 1 m 30 s, and none ended lately; target 1 m."),
-        ({"waiting": 9, "rate": 0}, "±0: 9 waiting, the oldest for —, and none ended lately; target 1 m."),
-        # Inwards.
+        ({"waiting": 9, "rate": 0, "oldest": 65},
+         "±0: 9 waiting, the oldest for 1 m 5 s, and none finished recently; target 1 m."),
+        ({"waiting": 9, "rate": 0, "oldest": 90},
+         "+1: 9 waiting, the oldest for 1 m 30 s, and none finished recently; target 1 m."),
+        ({"waiting": 9, "rate": 0}, "±0: 9 waiting, the oldest for —, and none finished recently; target 1 m."),
+        # Scale in.
         ({}, "±0: nothing waiting, 8 of 8 slots busy."),
         ({"busy": 3}, "±0: nothing waiting, 3 of 8 slots busy."),
         ({"busy": 2}, "-1: nothing waiting, 2 of 8 slots busy."),
         ({"busy": 0, "replicas": 8, "ready": 8}, "-4: nothing waiting, 0 of 32 slots busy."),
         ({"busy": 0, "replicas": 1, "ready": 1}, "±0: nothing waiting, 0 of 4 slots busy; 1 at least."),
-        # Rest, pause and bounds.
+        # Cooldown, pause and bounds.
         (
             {"waiting": 1240, "since_change": 40},
-            "±0: would be +2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m; rests for another 1 m 20 s.",
+            "±0: would be +2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m; in cooldown for another 1 m 20 s.",
         ),
         ({"waiting": 1240, "since_change": 121}, "+2: 1,240 waiting, 3 m 11 s to drain at 6.5/s, target 1 m."),
         ({"waiting": 1240, "paused": True}, "±0: the queue is paused."),

@@ -1,4 +1,4 @@
-"""Names of images are read as Docker reads them, and a pattern of a path never matches a registry."""
+"""Image names are parsed as Docker parses them, and a pattern's path never matches a registry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_what_is_left_out_is_filled_in_as_docker_does(text: str, expected: Refer
 @pytest.mark.parametrize(
     ("pattern", "image", "allowed"),
     [
-        # A path's wildcard matches no registry.
+        # A wildcard in a path matches no registry.
         ("zenith*", "zenith.evil.example/x", False),
         ("zenith*", "zenith.evil.example/zenith", False),
         ("zenith*", "zenith:5000/x", False),
@@ -92,7 +92,7 @@ def test_what_is_left_out_is_filled_in_as_docker_does(text: str, expected: Refer
         ("zenith:1.*", "zenith", False),
         ("zenith:1.?", "zenith:1.4", True),
         ("registry.example.com/zenith:1.4", "registry.example.com/zenith:1.5", False),
-        # A digest, beside which Docker looks at no tag.
+        # A digest; Docker then ignores the tag.
         ("zenith:*", f"zenith@{DIGEST}", True),
         ("zenith:*", f"zenith:1.4@{DIGEST}", True),
         ("zenith:1.4", f"zenith:1.4@{DIGEST}", False),
@@ -103,7 +103,7 @@ def test_what_is_left_out_is_filled_in_as_docker_does(text: str, expected: Refer
         (f"zenith@{DIGEST}", "zenith", False),
         ("zenith@sha256:*", f"zenith@{OTHER}", True),
         ("zenith@sha256:*", "zenith:latest", False),
-        # What cannot be read matches nothing.
+        # An invalid pattern matches nothing.
         ("", "zenith", False),
         ("zen[i]th", "zenith", False),
         ("https://registry.example.com/zenith", "registry.example.com/zenith", False),

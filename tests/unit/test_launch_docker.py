@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra_app.gateway.bridge import BridgeSeen, _bridge, _is_here
+from infra_app.gateway.bridge import Bridge, _bridge, _is_here
 from tests.processes import free_port
 from zenith_site.launch.docker import answers, bridge
 
@@ -35,8 +35,8 @@ def test_an_engine_elsewhere_or_none_has_no_bridge_here(url: str) -> None:
 
 
 def test_a_bridge_without_an_address_has_taken_the_first() -> None:
-    assert _bridge({"Subnet": "172.17.0.0/16"}) == BridgeSeen("172.17.0.1", "172.17.0.0/16")
-    assert _bridge({"Subnet": "172.18.0.1/24", "Gateway": "172.18.0.9"}) == BridgeSeen("172.18.0.9", "172.18.0.0/24")
+    assert _bridge({"Subnet": "172.17.0.0/16"}) == Bridge("172.17.0.1", "172.17.0.0/16")
+    assert _bridge({"Subnet": "172.18.0.1/24", "Gateway": "172.18.0.9"}) == Bridge("172.18.0.9", "172.18.0.0/24")
 
 
 def test_an_address_of_another_machine_is_not_here() -> None:

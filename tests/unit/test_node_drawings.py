@@ -1,4 +1,4 @@
-"""What is drawn of nodes on the server: short histories, and the map of a host's networks."""
+"""Drawings of nodes on the server: short histories, and the map of a host's networks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_container_is_linked_to_each_of_its_networks_with_its_address() -> Non
     ]  # fmt: skip
     assert [link.address for link in drawn.links] == ["172.18.0.5", ""]
     assert all(link.path.startswith(f"M{drawn.networks[0].x + BOX} ") for link in drawn.links)
-    assert drawn.words == "2 containers in 2 networks on zen-01; the tables below say the same"
+    assert drawn.words == "2 containers in 2 networks on zen-01; the tables below list the same data"
 
 
 def test_of_very_many_containers_the_map_shows_some_and_says_so() -> None:

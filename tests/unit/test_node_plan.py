@@ -1,4 +1,4 @@
-"""What an agent does next for a node, as a table: from what is wanted, what its row says, and what the engine shows."""
+"""The agent's next step for a node, as a table: from its desired state, its row, and what the engine shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra_app.gateway import ContainerState
 from infra_app.models import Node, NodeGroup
 from infra_app.models.group import RestartPolicy
 from infra_app.states import Desired, NodeStatus
-from infra_app.work import Beat
+from infra_app.work import WorkerHeartbeat
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STARTED = NOW - timedelta(seconds=30)
@@ -27,7 +27,7 @@ def node(desired: str = Desired.RUNNING, **values: Any) -> Node:
     return Node(group=NodeGroup(restart_policy=policy), name="one", desired=desired, **given)
 
 
-def box(status: str = "running", **values: Any) -> ContainerState:
+def container(status: str = "running", **values: Any) -> ContainerState:
     given = {
         "id": "c1", "name": "zenith-1", "image_id": "sha256:1", "labels": {REVISION_LABEL: "1"}, "status": status, "exit_code": 0,
         "oom_killed": False, "error": "", "started_at": STARTED, "finished_at": None if status == "running" else ENDED, **values,
@@ -35,125 +35,135 @@ def box(status: str = "running", **values: Any) -> ContainerState:
     return ContainerState(**given)
 
 
-def beat(*queues: str, held: int = 0, busy: int | None = None, started: datetime = STARTED, online: bool = True) -> Beat:
+def heartbeat(
+    *queues: str, held: int = 0, busy: int | None = None, started: datetime = STARTED, online: bool = True
+) -> WorkerHeartbeat:
     busy = held if busy is None else busy
-    return Beat(name="one@1", online=online, queues=queues, slots=1, busy=busy, held=held, started_at=started.timestamp())
+    return WorkerHeartbeat(
+        name="one@1", online=online, queues=queues, slots=1, busy=busy, held=held, started_at=started.timestamp()
+    )
 
 
-def step(wanted: Node, seen: ContainerState | None, heard: Beat | None = None) -> Step:
-    return plan(wanted, seen, heard, NOW).do
+def step(node_row: Node, container_state: ContainerState | None, latest_heartbeat: WorkerHeartbeat | None = None) -> Step:
+    return plan(node_row, container_state, latest_heartbeat, NOW).step
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen", "expected"),
+    ("node_row", "container_state", "expected"),
     [
         (node(), None, Step.CREATE),
-        (node(), box("created"), Step.START),
-        (node(revision=2), box(), Step.REPLACE),
-        (node(revision=2), box("exited"), Step.REMOVE),
-        (node(), box("dead"), Step.REMOVE),
-        (node(), box("exited"), Step.NOTE_END),
-        (node(finished_at=ENDED), box("exited"), Step.START),
-        (node(status=NodeStatus.STOPPED), box("exited"), Step.START),
-        (node(generation=2), box("exited"), Step.START),
-        (node(Desired.STOPPED), box(), Step.STOP),
-        (node(Desired.DRAINED), box("created"), Step.SETTLE),
-        (node(Desired.REMOVED), box(), Step.STOP),
-        (node(Desired.REMOVED), box("exited"), Step.REMOVE),
+        (node(), container("created"), Step.START),
+        (node(revision=2), container(), Step.REPLACE),
+        (node(revision=2), container("exited"), Step.REMOVE),
+        (node(), container("dead"), Step.REMOVE),
+        (node(), container("exited"), Step.NOTE_END),
+        (node(finished_at=ENDED), container("exited"), Step.START),
+        (node(status=NodeStatus.STOPPED), container("exited"), Step.START),
+        (node(generation=2), container("exited"), Step.START),
+        (node(Desired.STOPPED), container(), Step.STOP),
+        (node(Desired.DRAINED), container("created"), Step.SETTLE),
+        (node(Desired.REMOVED), container(), Step.STOP),
+        (node(Desired.REMOVED), container("exited"), Step.REMOVE),
     ],
 )  # fmt: skip
-def test_the_next_step(wanted: Node, seen: ContainerState | None, expected: Step) -> None:
-    assert step(wanted, seen) is expected
+def test_the_next_step(node_row: Node, container_state: ContainerState | None, expected: Step) -> None:
+    assert step(node_row, container_state) is expected
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen", "heard", "status", "reason"),
+    ("node_row", "container_state", "latest_heartbeat", "status", "reason"),
     [
-        (node(), box(), beat("default"), NodeStatus.READY, ""),
-        (node(), box(started_at=NOW), None, NodeStatus.STARTING, ""),
-        (node(), box(), None, NodeStatus.STARTING, "Its container runs, but its worker is not heard of."),
-        (node(status=NodeStatus.READY), box(started_at=NOW), None, NodeStatus.STARTING,
-         "Its container runs, but its worker is not heard of."),
-        (node(falls=1, exit_code=137, oom_killed=True), box(started_at=NOW), None, NodeStatus.STARTING,
-         "out of memory (137); started again."),
-        (node(), box("paused"), beat("default"), NodeStatus.STARTING, "Somebody has paused its container."),
+        (node(), container(), heartbeat("default"), NodeStatus.READY, ""),
+        (node(), container(started_at=NOW), None, NodeStatus.STARTING, ""),
+        (node(), container(), None, NodeStatus.STARTING, "Its container is running, but its worker sends no heartbeat."),
+        (node(status=NodeStatus.READY), container(started_at=NOW), None, NodeStatus.STARTING,
+         "Its container is running, but its worker sends no heartbeat."),
+        (node(falls=1, exit_code=137, oom_killed=True), container(started_at=NOW), None, NodeStatus.STARTING,
+         "out of memory (137); restarted."),
+        (node(), container("paused"), heartbeat("default"), NodeStatus.STARTING, "Someone has paused its container."),
         (node(Desired.STOPPED), None, None, NodeStatus.STOPPED, ""),
-        (node(Desired.STOPPED), box("exited"), None, NodeStatus.STOPPED, ""),
+        (node(Desired.STOPPED), container("exited"), None, NodeStatus.STOPPED, ""),
         (node(Desired.REMOVED), None, None, NodeStatus.REMOVED, ""),
-        (node(finished_at=ENDED, policy=RestartPolicy.NO), box("exited", exit_code=1), None, NodeStatus.FAILED,
-         "ended with status 1; it is not to be started again."),
-        (node(finished_at=ENDED, policy=RestartPolicy.ON_FAILURE), box("exited"), None, NodeStatus.STOPPED,
-         "ended with status 0 by itself."),
+        (node(finished_at=ENDED, policy=RestartPolicy.NO), container("exited", exit_code=1), None, NodeStatus.FAILED,
+         "exited with status 1; its restart policy does not restart it."),
+        (node(finished_at=ENDED, policy=RestartPolicy.ON_FAILURE), container("exited"), None, NodeStatus.STOPPED,
+         "exited with status 0; its restart policy does not restart it."),
     ],
 )  # fmt: skip
-def test_where_a_node_is(wanted: Node, seen: ContainerState | None, heard: Beat | None, status: NodeStatus, reason: str) -> None:
-    move = plan(wanted, seen, heard, NOW)
-    assert (move.do, move.status, move.reason) == (Step.SETTLE, status, reason)
+def test_where_a_node_is(
+    node_row: Node,
+    container_state: ContainerState | None,
+    latest_heartbeat: WorkerHeartbeat | None,
+    status: NodeStatus,
+    reason: str,
+) -> None:
+    next_step = plan(node_row, container_state, latest_heartbeat, NOW)
+    assert (next_step.step, next_step.status, next_step.reason) == (Step.SETTLE, status, reason)
 
 
 def test_a_heartbeat_from_before_the_start_does_not_count() -> None:
-    old = beat("default", started=STARTED - timedelta(seconds=60))
-    assert plan(node(), box(), old, NOW).status is NodeStatus.STARTING
-    assert plan(node(), box(), beat("default", online=False), NOW).status is NodeStatus.STARTING
+    old = heartbeat("default", started=STARTED - timedelta(seconds=60))
+    assert plan(node(), container(), old, NOW).status is NodeStatus.STARTING
+    assert plan(node(), container(), heartbeat("default", online=False), NOW).status is NodeStatus.STARTING
 
 
 def test_draining_tells_the_worker_waits_for_its_tasks_and_then_stops() -> None:
     drained = node(Desired.DRAINED)
-    assert step(drained, box(), beat("default", held=2)) is Step.TELL_DRAIN
-    assert plan(drained, box(), beat(held=2), NOW) == NextStep(
-        Step.SETTLE, NodeStatus.DRAINING, "It finishes 2 tasks.", NOW + timedelta(seconds=1)
+    assert step(drained, container(), heartbeat("default", held=2)) is Step.TELL_DRAIN
+    assert plan(drained, container(), heartbeat(held=2), NOW) == NextStep(
+        Step.SETTLE, NodeStatus.DRAINING, "Finishing 2 tasks.", NOW + timedelta(seconds=1)
     )
-    assert plan(drained, box(), beat(held=1), NOW).reason == "It finishes one task."
-    assert step(drained, box(), beat()) is Step.STOP
-    assert step(drained, box("exited"), None) is Step.SETTLE
+    assert plan(drained, container(), heartbeat(held=1), NOW).reason == "Finishing one task."
+    assert step(drained, container(), heartbeat()) is Step.STOP
+    assert step(drained, container("exited"), None) is Step.SETTLE
 
 
 def test_draining_waits_for_what_its_worker_has_taken_and_not_begun() -> None:
-    assert plan(node(Desired.DRAINED), box(), beat(held=1, busy=0), NOW).reason == "It finishes one task."
+    assert plan(node(Desired.DRAINED), container(), heartbeat(held=1, busy=0), NOW).reason == "Finishing one task."
 
 
 def test_draining_does_not_wait_for_a_worker_that_is_not_there() -> None:
-    assert step(node(Desired.DRAINED), box(), beat(held=2, online=False)) is Step.STOP
-    assert step(node(Desired.DRAINED), box(), None) is Step.STOP
-    young = plan(node(Desired.DRAINED), box(started_at=NOW), None, NOW)
-    assert (young.do, young.reason) == (Step.SETTLE, "Its worker is still starting.")
+    assert step(node(Desired.DRAINED), container(), heartbeat(held=2, online=False)) is Step.STOP
+    assert step(node(Desired.DRAINED), container(), None) is Step.STOP
+    young = plan(node(Desired.DRAINED), container(started_at=NOW), None, NOW)
+    assert (young.step, young.reason) == (Step.SETTLE, "Its worker is still starting.")
 
 
 def test_a_node_wanted_again_while_it_drains_finishes_first_and_starts_anew() -> None:
-    wanted = node(status=NodeStatus.DRAINING, generation=2)
-    assert plan(wanted, box(), beat(held=1), NOW).status is NodeStatus.DRAINING
-    assert step(wanted, box(), beat()) is Step.STOP
-    assert step(wanted, box("exited")) is Step.START
+    node_row = node(status=NodeStatus.DRAINING, generation=2)
+    assert plan(node_row, container(), heartbeat(held=1), NOW).status is NodeStatus.DRAINING
+    assert step(node_row, container(), heartbeat()) is Step.STOP
+    assert step(node_row, container("exited")) is Step.START
 
 
 def test_what_fell_waits_and_counts_as_failed_after_the_third_time_unless_somebody_asks() -> None:
     later = NOW + timedelta(seconds=8)
     waiting = node(finished_at=ENDED, retry_at=later, falls=2, reason="killed (137)")
-    assert plan(waiting, box("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.STARTING, "killed (137)", later)
+    assert plan(waiting, container("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.STARTING, "killed (137)", later)
     looping = node(finished_at=ENDED, retry_at=later, falls=3, reason="killed (137)")
-    assert plan(looping, box("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.FAILED, "killed (137)", later)
+    assert plan(looping, container("exited"), None, NOW) == NextStep(Step.SETTLE, NodeStatus.FAILED, "killed (137)", later)
     failed = node(retry_at=later, falls=1, status=NodeStatus.FAILED, reason="No such image")
     assert plan(failed, None, None, NOW) == NextStep(Step.SETTLE, NodeStatus.FAILED, "No such image", later)
     assert step(node(retry_at=later, falls=1, status=NodeStatus.FAILED, generation=2), None) is Step.CREATE
-    assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), box("exited")) is Step.START
+    assert step(node(finished_at=ENDED, retry_at=NOW, falls=2), container("exited")) is Step.START
 
 
 def test_a_container_whose_successor_cannot_be_had_goes_on() -> None:
     failed = node(revision=2, status=NodeStatus.FAILED, retry_at=NOW + timedelta(seconds=4), falls=1, reason="No such image")
-    assert plan(failed, box(), beat("default"), NOW).reason == "No such image"
+    assert plan(failed, container(), heartbeat("default"), NOW).reason == "No such image"
 
 
 def test_delays_grow_and_recovering_begins_anew() -> None:
     assert [delay_after(falls) for falls in (1, 2, 3, 4, 20)] == [0, 2, 4, 8, 300]
-    assert falls_after(node(falls=2), box("exited", started_at=ENDED - timedelta(seconds=59))) == 3
-    assert falls_after(node(falls=2), box("exited", started_at=ENDED - timedelta(seconds=60))) == 1
-    assert falls_after(node(falls=2), box("exited", started_at=None)) == 3
+    assert falls_after(node(falls=2), container("exited", started_at=ENDED - timedelta(seconds=59))) == 3
+    assert falls_after(node(falls=2), container("exited", started_at=ENDED - timedelta(seconds=60))) == 1
+    assert falls_after(node(falls=2), container("exited", started_at=None)) == 3
 
 
 @pytest.mark.parametrize(
     ("code", "oom_killed", "words"),
-    [(0, False, "ended with status 0"), (1, True, "ended with status 1"), (137, True, "out of memory (137)"),
-     (137, False, "killed (137)"), (139, False, "ended by signal 11 (139)")],
+    [(0, False, "exited with status 0"), (1, True, "exited with status 1"), (137, True, "out of memory (137)"),
+     (137, False, "killed (137)"), (139, False, "killed by signal 11 (139)")],
 )  # fmt: skip
 def test_how_it_ended_in_words(code: int, oom_killed: bool, words: str) -> None:
     assert how_it_ended(code, oom_killed=oom_killed) == words

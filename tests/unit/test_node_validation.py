@@ -1,4 +1,4 @@
-"""What may be deployed: every wrong name, size, image and variable is refused, with the place where it stands."""
+"""Deployments: every invalid name, size, image and variable is refused, with its pointer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra_app.validation import Deployment, check
+from infra_app.validation import Deployment, check_deployment
 from zenith_site.common.errors import InvalidInputError
 
 FINE = Deployment(
@@ -18,7 +18,7 @@ FINE = Deployment(
 
 def pointers(deployment: Deployment) -> list[str]:
     with pytest.raises(InvalidInputError) as refused:
-        check(deployment)
+        check_deployment(deployment)
     return [problem.pointer for problem in refused.value.problems]
 
 
@@ -28,8 +28,8 @@ def allowed(settings: Any) -> None:
 
 
 def test_what_is_right_is_accepted() -> None:
-    check(FINE)
-    check(replace(FINE, image="registry.example.com:5000/zenith/worker:1.4@sha256:" + "a" * 64))
+    check_deployment(FINE)
+    check_deployment(replace(FINE, image="registry.example.com:5000/zenith/worker:1.4@sha256:" + "a" * 64))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which variables a node may be given: what the operator allows, and nothing that decides what runs."""
+"""Which variables a node may get: those that the operator allows, and none that decides what code runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from infra_app.agent.container_spec import command, environment, secret_files
 from infra_app.masked_environment import left_out
 from infra_app.models import NodeGroup
-from infra_app.validation import Deployment, check
+from infra_app.validation import Deployment, check_deployment
 from infra_app.variables import accepted, why_refused
 from tests.processes import REPOSITORY
 from zenith_site.common.errors import InvalidInputError
 
-#: What code comes through, or leads to other servers, certificates or files.
+#: Variables that load code, or point to other servers, certificates or files.
 DANGEROUS = [
     "ZENITH_TASK_MODULES", "ZENITH_CELERY_CONFIG", "ZENITH_SECRET_KEY", "ZENITH_SECRET_KEY_FILE", "ZENITH_DATA_DIR", "ZENITH_ENV",
     "DATABASE_URL", "DATABASE_URL_FILE", "REDIS_URL", "REDIS_URL_FILE", "PORT", "EMAIL_HOST_PASSWORD", "DJANGO_SETTINGS_MODULE",
@@ -75,7 +75,7 @@ def test_whatever_zenith_reads_is_refused(settings: Any) -> None:
 def test_a_deployment_names_the_variable_and_the_setting(member: str) -> None:
     asked = Deployment(name="one", image="zenith:latest", **{member: {"LD_PRELOAD": "/x.so", "SHOP": "eu", "APP_SHOP": "eu"}})
     with pytest.raises(InvalidInputError) as refused:
-        check(asked)
+        check_deployment(asked)
     assert [problem.pointer for problem in refused.value.problems] == [f"/{member}/LD_PRELOAD", f"/{member}/SHOP"]
     assert all("ZENITH_NODE_ENVIRONMENT" in problem.detail for problem in refused.value.problems)
 
@@ -109,7 +109,7 @@ def test_zeniths_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_group_can_be_changed_though_it_has_variables_from_before() -> None:
     before = Deployment.of(group(environment={"LD_PRELOAD": "x", "APP_A": "b"}, secrets={"KEY": "x"}))
-    check(replace(before, concurrency=8))
+    check_deployment(replace(before, concurrency=8))
     assert (before.environment, before.secrets) == ({"APP_A": "b"}, {})
 
 

@@ -1,11 +1,11 @@
-"""`manage.py drain_node`: have nodes take nothing more, finish what they have, and stop."""
+"""`manage.py drain_node`: drain nodes, and stop them once drained."""
 
 from infra_app.management.acting import ActCommand
 
 
 class Command(ActCommand):
-    """Drain nodes; they stay, stopped, and can be started again."""
+    """Drain nodes; the stopped nodes stay and can be started again."""
 
-    help = "Have nodes take nothing more, finish what they have, and stop."
+    help = "Drain nodes: they accept no new tasks, finish the tasks they have, and stop."
     verb = "drain"
     question = "Drain {}?"

@@ -1,4 +1,4 @@
-"""`manage.py inventory`: list what the Docker hosts hold."""
+"""`manage.py inventory`: list the resources on the Docker hosts."""
 
 import json
 from argparse import ArgumentParser
@@ -12,39 +12,39 @@ from zenith_site.common.humanize import size
 
 
 class Command(BaseCommand):
-    """Print containers, images, volumes and networks, as each host's agent saw them last."""
+    """Print containers, images, volumes and networks from the latest snapshot of each host."""
 
-    help = "List what the Docker hosts hold: containers, images, volumes and networks, with sizes and who uses what."
+    help = "List containers, images, volumes and networks on the Docker hosts, with their sizes and what uses them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the list's filters."""
-        parser.add_argument("--kind", choices=list(ResourceKind), help="only these")
-        parser.add_argument("--host", help="only of this host")
-        parser.add_argument("--dangling", action="store_true", help="only what nothing needs any more")
+        """Add the list's filters."""
+        parser.add_argument("--kind", choices=list(ResourceKind), help="list only this kind")
+        parser.add_argument("--host", help="list only resources on this host")
+        parser.add_argument("--dangling", action="store_true", help="list only dangling images and unused volumes")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
 
     def handle(self, *args: Any, kind: str | None, host: str | None, dangling: bool, **options: Any) -> None:
-        """Print them."""
-        found = [
-            held
-            for held in resources(inventory_snapshots.snapshots())
-            if kind in (None, held.kind) and host in (None, held.host) and (not dangling or held.use is Usage.DANGLING)
+        """Print the list."""
+        selection = [
+            item
+            for item in resources(inventory_snapshots.snapshots())
+            if kind in (None, item.kind) and host in (None, item.host) and (not dangling or item.use is Usage.DANGLING)
         ]
         if options["json"]:
-            self.stdout.write(json.dumps([_record(held) for held in found], indent=2))
+            self.stdout.write(json.dumps([_record(item) for item in selection], indent=2))
             return
-        for held in found:
-            state = held.status or held.use.value
-            users = ", ".join(held.used_by)
+        for item in selection:
+            state = item.status or item.use.value
+            users = ", ".join(item.used_by)
             self.stdout.write(
-                f"{held.kind.value:9}  {held.name[:40]:40}  {state:10}  {size(held.size):>8}  {held.host:16}  {users}".rstrip()
+                f"{item.kind.value:9}  {item.name[:40]:40}  {state:10}  {size(item.size):>8}  {item.host:16}  {users}".rstrip()
             )
-        if not found:
-            self.stdout.write("Nothing is there, or no Docker host has been looked at yet (`manage.py run_agent`).")
+        if not selection:
+            self.stdout.write("No resources found. Resources appear once an agent has reported (`manage.py run_agent`).")
 
 
-def _record(held: Resource) -> dict[str, Any]:
+def _record(item: Resource) -> dict[str, Any]:
     return {
-        "type": held.kind.value, "id": held.id, "name": held.name, "status": held.status, "use": held.use.value,
-        "size": held.size, "host": held.host, "about": held.about, "used_by": held.used_by,
+        "type": item.kind.value, "id": item.id, "name": item.name, "status": item.status, "use": item.use.value,
+        "size": item.size, "host": item.host, "about": item.about, "used_by": item.used_by,
     }  # fmt: skip

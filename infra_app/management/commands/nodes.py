@@ -1,4 +1,4 @@
-"""`manage.py nodes`: list nodes: what is wanted of them, and where they are."""
+"""`manage.py nodes`: list nodes with their desired and observed states."""
 
 import json
 from argparse import ArgumentParser
@@ -15,35 +15,37 @@ from zenith_site.common.humanize import duration, size
 class Command(BaseCommand):
     """Print nodes by group."""
 
-    help = "List worker nodes: what is wanted of each, where it is, and what it uses."
+    help = "List worker nodes with their status, desired state, host and resource usage."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the list's filters."""
-        parser.add_argument("--status", type=str.upper, choices=NodeStatus.values, help="only nodes in this status")
-        parser.add_argument("--host", help="only nodes on this host")
-        parser.add_argument("--group", help="only nodes of this group")
+        """Add the list's filters."""
+        parser.add_argument("--status", type=str.upper, choices=NodeStatus.values, help="list only nodes in this status")
+        parser.add_argument("--host", help="list only nodes on this host")
+        parser.add_argument("--group", help="list only nodes of this group")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
 
     def handle(self, *args: Any, status: str | None, host: str | None, group: str | None, **options: Any) -> None:
-        """Print them."""
-        listed = queries.removed() if status == NodeStatus.REMOVED else queries.present()
-        found = [
+        """Print the list."""
+        candidates = queries.removed_nodes() if status == NodeStatus.REMOVED else queries.present_nodes()
+        selection = [
             node
-            for node in listed
+            for node in candidates
             if status in (None, node.shown_status)
             and host in (None, node.host and node.host.name)
             and group in (None, node.group.name)
         ]
         if options["json"]:
-            self.stdout.write(json.dumps([NodeAnswer.of(node).model_dump(mode="json") for node in found], indent=2))
+            self.stdout.write(json.dumps([NodeAnswer.of(node).model_dump(mode="json") for node in selection], indent=2))
             return
-        for row in queries.node_rows(found):
+        for row in queries.node_rows(selection):
             node = row.node
             cpu = "" if node.cpu_percent is None else f"{node.cpu_percent:.0f} %"
-            words = row.wanted or ("" if row.status is NodeStatus.READY else row.sentence)
+            note = row.desired_note or ("" if row.status is NodeStatus.READY else row.sentence)
             self.stdout.write(
                 f"{node.name:24}  {row.status.value:9}  {node.host.name if node.host else '-':16}  {cpu:>6}  "
-                f"{size(node.memory_bytes):>8}  {duration(row.uptime):>10}  {words}".rstrip()
+                f"{size(node.memory_bytes):>8}  {duration(row.uptime):>10}  {note}".rstrip()
             )
-        if not found:
-            self.stdout.write("No node is there. `manage.py deploy_node` starts one where an agent runs (`manage.py run_agent`).")
+        if not selection:
+            self.stdout.write(
+                "No nodes found. Deploy one with `manage.py deploy_node`; this requires an agent (`manage.py run_agent`)."
+            )

@@ -4,8 +4,8 @@ from infra_app.management.acting import ActCommand
 
 
 class Command(ActCommand):
-    """Remove nodes; what runs on them is handed back to its queue."""
+    """Remove nodes; tasks that run on them return to their queue."""
 
-    help = "Remove nodes with their containers. What runs on them is handed back; drain them first to have it finished."
+    help = "Remove nodes and their containers. Running tasks return to their queue; drain the nodes first to let tasks finish."
     verb = "remove"
-    question = "Remove {} with its container and hand back what runs there?"
+    question = "Remove {} and return running tasks to their queue?"

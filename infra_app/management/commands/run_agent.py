@@ -1,4 +1,4 @@
-"""`manage.py run_agent`: the agent of one Docker host, until it is told to stop."""
+"""`manage.py run_agent`: run the agent of one Docker host."""
 
 import logging
 import re
@@ -24,37 +24,41 @@ _LABEL: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?)=
 
 
 class Command(BaseCommand):
-    """Starts, watches and stops the worker nodes of one Docker host, as PostgreSQL says that they are wanted."""
+    """Starts, watches and stops the worker nodes of one Docker host according to their desired state in PostgreSQL."""
 
-    help = "Make the worker nodes of one Docker host what is wanted of them. One agent per host; a second one waits."
-    # They import the URLs, and with them all pages and the API, which it has no use for.
+    help = "Run the agent of one Docker host: start, watch and stop its worker nodes. A second agent for the same host waits."
+    # System checks import the URLs, and with them all pages and the API, which an agent does not need.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which host it is, and how its engine is reached."""
+        """Add the host's name and how to reach its engine."""
         parser.add_argument(
-            "--host", type=_host, default=settings.ZENITH_AGENT_HOST, metavar="NAME", help="the host's name (%(default)s)"
+            "--host",
+            type=_host,
+            default=settings.ZENITH_AGENT_HOST,
+            metavar="NAME",
+            help="name of the host (default %(default)s)",
         )
         parser.add_argument(
             "--engine", type=_engine, default=settings.ZENITH_AGENT_ENGINE, metavar="URL",
-            help="unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST (%(default)s)",
+            help="address of the Docker Engine: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST (default %(default)s)",
         )  # fmt: skip
         parser.add_argument(
             "--tls", type=Path, default=settings.ZENITH_AGENT_TLS, metavar="DIRECTORY",
-            help="with ca.pem, cert.pem and key.pem, for an engine that checks certificates",
+            help="directory with ca.pem, cert.pem and key.pem, for an engine that requires client certificates",
         )  # fmt: skip
         parser.add_argument(
             "--region",
             default=None,
             metavar="NAME",
-            help="where the host is, for placement; kept from the last time unless given",
+            help="region of the host, for placement; if omitted, the stored region is kept",
         )
         parser.add_argument(
             "--label",
             type=_label,
             action="append",
             metavar="NAME=VALUE",
-            help="for placement; may be repeated; kept from the last time unless given",
+            help="label of the host, for placement; may be repeated; if omitted, the stored labels are kept",
         )
 
     def handle(
@@ -67,7 +71,7 @@ class Command(BaseCommand):
         label: list[tuple[str, str]] | None,
         **options: Any,
     ) -> None:
-        """Run until SIGTERM or SIGINT; what is under way is finished first. Nodes go on running."""
+        """Run until SIGTERM or SIGINT; steps in progress finish first. Nodes keep running."""
         about: dict[str, Any] = {"address": engine, "agent_version": settings.ZENITH_VERSION}
         if region is not None:
             about["region"] = region
@@ -75,7 +79,9 @@ class Command(BaseCommand):
             about["labels"] = dict(label)
         connection = Connection(engine, _certificates(tls))
         if settings.ZENITH_NODE_REDIS_URL and not urlsplit(settings.ZENITH_NODE_REDIS_URL).username:
-            logger.warning("Nodes get into Redis as a user who may administer it; give them one of their own: docs/deploy.md")
+            logger.warning(
+                "Nodes connect to Redis as a user who may administer it. Give them a user of their own: docs/deploy.md"
+            )
         stop = threading.Event()
         stop_on_signals(stop)
         Agent(host, Engine(connection), about).run(stop)
@@ -84,7 +90,7 @@ class Command(BaseCommand):
 
 
 def _host(text: str) -> str:
-    return _matching(_HOST, text, "1 to 63 letters, digits, '.', '_' or '-', a letter or digit at both ends")[0]
+    return _matching(_HOST, text, "1 to 63 letters, digits, '.', '_' or '-', starting and ending with a letter or digit")[0]
 
 
 def _engine(text: str) -> str:
@@ -92,15 +98,15 @@ def _engine(text: str) -> str:
 
 
 def _label(text: str) -> tuple[str, str]:
-    found = _matching(_LABEL, text, "NAME=VALUE, such as disk=ssd")
-    return found[1], found[2]
+    match = _matching(_LABEL, text, "NAME=VALUE, such as disk=ssd")
+    return match[1], match[2]
 
 
 def _matching(pattern: re.Pattern[str], text: str, accepted: str) -> re.Match[str]:
-    found = pattern.fullmatch(text)
-    if found is None:
+    match = pattern.fullmatch(text)
+    if match is None:
         raise ArgumentTypeError(f"{text!r} is not accepted: it takes {accepted}")
-    return found
+    return match
 
 
 def _certificates(directory: Path | None) -> Tls | None:
@@ -109,5 +115,5 @@ def _certificates(directory: Path | None) -> Tls | None:
     ca, certificate, key = (directory / name for name in _CERTIFICATES)
     missing = [path.name for path in (ca, certificate, key) if not path.is_file()]
     if missing:
-        raise CommandError(f"{directory} holds no {', '.join(missing)}: --tls takes a directory with {', '.join(_CERTIFICATES)}.")
+        raise CommandError(f"{directory} has no {', '.join(missing)}: --tls expects a directory with {', '.join(_CERTIFICATES)}.")
     return Tls(str(ca), str(certificate), str(key))

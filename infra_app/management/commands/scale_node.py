@@ -1,4 +1,4 @@
-"""`manage.py scale_node`: have a group run so many nodes."""
+"""`manage.py scale_node`: change a group's number of nodes."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -14,28 +14,28 @@ from zenith_site.common.errors import InvalidInputError
 
 
 class Command(BaseCommand):
-    """Scale a group; with fewer nodes the idlest are drained, and removed once they are."""
+    """Scale a group; to shrink it, the idlest nodes are drained and removed once drained."""
 
-    help = "Have a group run so many nodes. With fewer, the idlest are drained first, and removed once they are."
+    help = "Change a group's number of nodes. To shrink it, the idlest nodes are drained and then removed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which group, and how many."""
-        parser.add_argument("group", help="its name or id")
-        parser.add_argument("replicas", type=int, help="how many nodes")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+        """Add the group and its new size."""
+        parser.add_argument("group", help="name or id of the group")
+        parser.add_argument("replicas", type=int, help="number of nodes")
+        parser.add_argument("--dry-run", action="store_true", help="only print what would change")
         cli.add_wait(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, group: str, replicas: int, **options: Any) -> None:
-        """Scale, say what follows, and wait where asked to. Raises CommandError."""
-        found = cli.find_group(group)
+        """Scale, report, and wait if requested. Raises CommandError."""
+        node_group = cli.find_group(group)
         if options["dry_run"]:
-            self.stdout.write(f"{found.name}: {found.replicas} -> {replicas}")
+            self.stdout.write(f"{node_group.name}: {node_group.replicas} -> {replicas}")
             return
         try:
-            scaled = nodes.scale(found.id, replicas, cli.by())
+            scaled = nodes.scale(node_group.id, replicas, cli.current_user())
         except InvalidInputError as error:
-            raise cli.refused(error, "nothing was scaled") from None
+            raise cli.invalid_input(error, "nothing was scaled") from None
         if options["json"]:
             ready = scaled.group.nodes.filter(status=NodeStatus.READY).count()
             answer = ScaleAnswer.model_construct(

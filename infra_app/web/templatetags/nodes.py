@@ -1,4 +1,4 @@
-"""What templates of nodes need beside the site's own filters."""
+"""Template filters of the node pages."""
 
 from django import template
 

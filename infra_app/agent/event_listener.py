@@ -1,4 +1,4 @@
-"""Following the engine's event stream: a hint that a node, or what the host holds, has changed."""
+"""Follow the engine's event stream: a hint that a node or the host's inventory has changed."""
 
 import logging
 import threading
@@ -17,22 +17,22 @@ from zenith_site.common.loops import with_fresh_connection
 
 logger = logging.getLogger(__name__)
 
-#: What happens to containers all the time and changes nothing that Zenith shows.
+#: Frequent actions that change nothing Zenith shows.
 _IDLE: Final = frozenset(
     {"exec_create", "exec_start", "exec_die", "exec_detach", "top", "attach", "resize", "archive-path", "extract-to-dir"}
 )
-#: Seconds until the stream is opened anew after it ended.
-AGAIN: Final = 1.0
+#: Seconds until the stream is reopened after it ended.
+REOPEN_AFTER: Final = 1.0
 
 
-class Listener:
-    """Listens until stopped.
+class EventListener:
+    """Listens to engine events until stopped.
 
     Arguments:
-        key: marks what this host's agent made.
-        touched: called with a node whose container changed.
-        changed: called with each event that changes what the engine holds.
-        opened: called whenever the stream begins: what happened before it was missed.
+        key: labels what this host's agent created.
+        touched: called with the id of a node whose container changed.
+        changed: called with each event that changes the inventory.
+        opened: called whenever the stream is opened, because earlier events were missed.
     """
 
     def __init__(
@@ -52,23 +52,23 @@ class Listener:
         self._close: Callable[[], None] = lambda: None
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the stream, and open it anew where it ends."""
+        """Follow the stream, and reopen it if it ends."""
         while not stop.is_set():
             try:
-                for event in self._engine.events(self._begun):
+                for event in self._engine.events(self._stream_opened):
                     self.take(event)
                     if stop.is_set():
                         break
             except EngineError as error:
                 logger.info("No events: %s", error)
-            stop.wait(AGAIN)
+            stop.wait(REOPEN_AFTER)
 
     def close(self) -> None:
         """End the stream, from another thread."""
         self._close()
 
     def take(self, event: EngineEvent) -> None:
-        """Pass one event on."""
+        """Pass one event to the callbacks."""
         if event.action in _IDLE:
             return
         self._changed(event)
@@ -79,19 +79,19 @@ class Listener:
             _note_oom(node)
         self._touched(node)
 
-    def _begun(self, close: Callable[[], None]) -> None:
+    def _stream_opened(self, close: Callable[[], None]) -> None:
         self._close = close
         self._opened()
 
 
 def _note_oom(node: UUID) -> None:
-    """Write that the kernel killed a process in a node's container, which may live on: a pool replaces its processes."""
+    """Record that the kernel killed a process in a node's container. The container may live on: a pool replaces its processes."""
     try:
         with with_fresh_connection():
             if Node.objects.filter(pk=node).exists():
                 NodeEvent.objects.create(
-                    node_id=node, kind="memory", message="The kernel killed a process of it for want of memory."
+                    node_id=node, kind="memory", message="The kernel killed one of its processes: out of memory."
                 )
                 live_updates.refresh_pages("nodes")
     except DatabaseError as error:
-        logger.warning("An event of node %s is lost: %s", node, error)
+        logger.warning("An event of node %s was not recorded: %s", node, error)

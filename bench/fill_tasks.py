@@ -1,13 +1,13 @@
-"""A million tasks as a busy month leaves them: nearly all succeeded, and what people search for is rare and old."""
+"""Fill in a million tasks of a busy month: nearly all succeeded, and what people search for is rare and old."""
 
 from __future__ import annotations
 
 import psycopg
 
-#: Of the tasks, the share (per mille) that did not simply succeed; the rest is SUCCESS.
+#: Tasks per mille in each status; the rest is SUCCESS.
 FAILED, REVOKED, RETRYING, QUEUED, SCHEDULED = 14, 3, 1, 1, 1
 PER_BATCH = 1_000
-#: Only among the oldest tasks, each a few dozen times.
+#: Values that only the oldest tasks have, each a few dozen times.
 RARE_NAME, RARE_QUEUE, RARE_WORKER, RARE_USER, RARE_ERROR = (
     "billing.rare",
     "rare",
@@ -65,7 +65,7 @@ _RESULTS = """
 
 
 def fill(database_url: str, count: int, *, days: float = 30.0) -> None:
-    """Insert so many tasks with their batches and results, spread evenly over the days until now."""
+    """Insert tasks with their batches and results, spread evenly over the last days."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         row = connection.execute("SELECT (date_part('epoch', now()) * 1000)::bigint").fetchone()
         assert row

@@ -1,4 +1,4 @@
-"""What a busy month leaves beside its tasks: their steps, failed runs, dead letters, figures by minute, looks at the queues."""
+"""Fill in the history of a busy month: events, failed attempts, dead letters, rollups by minute, and samples of the queues."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import psycopg
 from tasks_app.recording.rollups import BUCKETS
 from zenith_worker.wire.states import RANKS, Status
 
-#: As many as retention leaves by default.
+#: As many dead letters as retention keeps by default.
 LETTERS = 10_000
 DAYS = 30
 
@@ -26,7 +26,7 @@ _RUNS = """
             || E'\\n' || error_type || ': ' || error_message
     FROM tasks_app_task WHERE status IN ('FAILURE', 'RETRY')
 """
-# One in eight has been decided about; some hundred groups.
+# One in eight is resolved; about a hundred groups.
 _LETTERS = """
     INSERT INTO tasks_app_deadletter (task_id, fingerprint, task_name, queue, error_type, message, frame, created_at, state,
         resolved_at, resolved_by, note)
@@ -63,24 +63,24 @@ _DEPTHS = """
 """
 
 
-def remember(admin_url: str) -> None:
-    """Write all that for the tasks of filling.py, with an administrator's rights."""
+def fill_history(admin_url: str) -> None:
+    """Write the history of the tasks of fill_tasks.py; needs an administrator's connection."""
     values = {
         "queued": RANKS[Status.QUEUED], "started": RANKS[Status.STARTED], "last": RANKS[Status.SUCCESS],
         "letters": LETTERS, "buckets": BUCKETS, "days": DAYS,
     }  # fmt: skip
     with psycopg.connect(admin_url, autocommit=True) as connection:
         with connection.transaction():
-            # Every row is made from its task, so nothing is gained by looking each up again.
+            # Every row is derived from its task, so checking foreign keys is unnecessary.
             connection.execute("SET LOCAL session_replication_role = replica")
             for statement in (_STEPS, _RUNS, _LETTERS, _MINUTES, _LOOKS, _DEPTHS):
                 connection.execute(statement, values)
         connection.execute("VACUUM ANALYZE")
 
 
-def sum_up() -> None:
-    """Have Zenith sum up the minutes, as its engine does."""
-    from tasks_app.maintenance.compaction import compact as step
+def compact_rollups() -> None:
+    """Compact the rollups as Zenith's engine does."""
+    from tasks_app.maintenance.compaction import compact
 
-    while step():
+    while compact():
         pass

@@ -1,4 +1,4 @@
-"""What engines of different versions tell, read into values."""
+"""Responses of different engine versions, parsed to values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from infra_app.agent.names import service_node, slot_id, slot_template
-from infra_app.agent.stats import NodeUsage, use
+from infra_app.agent.stats import NodeUsage, usage_between
 from infra_app.gateway.engine import _lines, _unix
-from infra_app.gateway.seen import (
+from infra_app.gateway.values import (
     ContainerStats,
     EngineEvent,
     container_state,
@@ -75,10 +75,10 @@ def test_a_container_that_does_not_run_has_none(stats: dict[str, Any]) -> None:
 
 
 def test_cpu_is_the_difference_of_two_readings() -> None:
-    assert use(ContainerStats(10, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)) == NodeUsage(20.0, 50, 60, 70)
-    assert use(None, ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
-    assert use(ContainerStats(10, 9.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
-    assert use(ContainerStats(20, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert usage_between(ContainerStats(10, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)) == NodeUsage(20.0, 50, 60, 70)
+    assert usage_between(None, ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert usage_between(ContainerStats(10, 9.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
+    assert usage_between(ContainerStats(20, 1.0, 5, 6, 7), ContainerStats(20, 3.0, 50, 60, 70)).cpu_percent == 0
 
 
 def test_an_action_loses_its_details() -> None:
@@ -111,7 +111,7 @@ def test_an_engine_outside_a_swarm_says_so() -> None:
 
 
 class Raw:
-    """An answer's body."""
+    """The body of a response."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

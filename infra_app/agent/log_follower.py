@@ -1,4 +1,4 @@
-"""Following the logs of nodes that somebody reads, and only those, into their Redis streams."""
+"""Copy the logs of nodes that someone is reading, and only those, into their Redis streams."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from uuid import UUID
 import redis
 
 from infra_app import log_stream
-from infra_app.agent.loop import Every
+from infra_app.agent.loop import Interval
 from infra_app.errors import EngineError
 from infra_app.gateway import Engine, LogLine
 from infra_app.log_stream import MAX_LINES, Line
@@ -20,13 +20,13 @@ from zenith_site.common.loops import repeat
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is read and at what has come, and between two at which nodes there are.
+#: Seconds between two flushes of new lines, and between two reads of the list of nodes.
 LOOK_EVERY: Final = 0.7
 NODES_EVERY: Final = 2.0
-#: Lines that are passed on without waiting for the next look.
-_MANY: Final = 500
-#: Nodes followed at once: each holds a connection to the engine.
-MOST: Final = 50
+#: Lines that are written without waiting for the next flush.
+_BLOCK_LINES: Final = 500
+#: Nodes followed at the same time: each holds a connection to the engine.
+MAX_FOLLOWED: Final = 50
 
 
 class Follower:
@@ -45,16 +45,16 @@ class Follower:
 
     @property
     def runs(self) -> bool:
-        """Whether more may come."""
+        """Whether more lines may come."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Stop following."""
         self._closed = True
         self._end()
 
     def flush(self) -> None:
-        """Pass on what has come. Raises redis.RedisError; what could not be passed on is lost, and followed anew."""
+        """Write the collected lines to the stream. Raises redis.RedisError; lines that could not be written are dropped."""
         with self._lock:
             lines, self._lines = self._lines, []
             if lines:
@@ -69,7 +69,7 @@ class Follower:
                 if self._closed:
                     break
         except (EngineError, redis.RedisError) as error:
-            # Closed by ourselves, in the middle of a line, it ends with any error.
+            # A stream that we close in the middle of a line raises any error.
             if not self._closed:
                 logger.info("The log of node %s ended: %s", self.node, error)
 
@@ -79,23 +79,23 @@ class Follower:
     def _take(self, line: LogLine) -> None:
         with self._lock:
             self._lines.append(Line(line.at, line.stream, line.text))
-            many = len(self._lines) >= _MANY
-        if many:
+            block_full = len(self._lines) >= _BLOCK_LINES
+        if block_full:
             self.flush()
 
 
-class Logs:
-    """Keeps a follower for each node of a host whose log is read."""
+class LogFollowers:
+    """Keeps a follower for each node of a host whose log someone is reading."""
 
     def __init__(self, engine: Engine, host_id: int) -> None:
         self._engine = engine
         self._host_id = host_id
         self._containers: dict[UUID, str] = {}
-        self._nodes_due = Every(NODES_EVERY)
+        self._nodes_due = Interval(NODES_EVERY)
         self._followers: dict[UUID, Follower] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Look until stopped."""
+        """Start and stop followers until stopped."""
         repeat(stop, "agent logs", self._look, every=LOOK_EVERY)
         for follower in self._followers.values():
             follower.close()
@@ -106,12 +106,14 @@ class Logs:
             if not follower.runs:
                 del self._followers[node]
         if self._nodes_due.due():
-            mine = Node.objects.filter(host_id=self._host_id).exclude(container_id="").exclude(status=NodeStatus.REMOVED)
-            self._containers = dict(mine.order_by().values_list("pk", "container_id"))
+            nodes_with_container = (
+                Node.objects.filter(host_id=self._host_id).exclude(container_id="").exclude(status=NodeStatus.REMOVED)
+            )
+            self._containers = dict(nodes_with_container.order_by().values_list("pk", "container_id"))
         self._follow(log_stream.watched(list(self._containers)))
 
-    def _follow(self, read: set[UUID]) -> None:
-        for node in self._followers.keys() - read:
+    def _follow(self, watched_nodes: set[UUID]) -> None:
+        for node in self._followers.keys() - watched_nodes:
             self._followers.pop(node).close()
-        for node in sorted(read - self._followers.keys())[: MOST - len(self._followers)]:
+        for node in sorted(watched_nodes - self._followers.keys())[: MAX_FOLLOWED - len(self._followers)]:
             self._followers[node] = Follower(self._engine, node, self._containers[node])

@@ -1,11 +1,11 @@
-"""What an engine tells, as values: from its JSON, whose gaps and kinds differ between versions. Pure."""
+"""Typed values of an engine's JSON responses, which differ between versions. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-#: What Docker writes for "never".
+#: Docker's time for "never".
 _NEVER: Final = "0001-01-01"
 
 
@@ -25,7 +25,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """One container, looked at closely. Times are the engine's."""
+    """The state of one container, as inspected. Times are by the engine's clock."""
 
     id: str
     name: str
@@ -40,13 +40,13 @@ class ContainerState:
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is alive."""
         return self.status in {"running", "paused"}
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedContainer:
-    """One container as a list shows it."""
+    """One container, as listed."""
 
     id: str
     name: str
@@ -55,13 +55,13 @@ class OwnedContainer:
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is alive."""
         return self.status in {"running", "paused"}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
-    """Something that happened on the engine."""
+    """An event of the engine."""
 
     kind: str  # container, image, volume, network, service, …
     action: str  # start, die, oom, destroy, …
@@ -71,7 +71,7 @@ class EngineEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line that a container wrote: when (RFC 3339, with nanoseconds), on which stream, what."""
+    """A line of a container's log: time (RFC 3339, with nanoseconds), stream and text."""
 
     at: str
     stream: str
@@ -80,12 +80,12 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class ContainerStats:
-    """What a container has used, by the engine's counters.
+    """A container's resource counters.
 
     Attributes:
         read_at: seconds, by the engine's clock.
-        cpu_seconds: of CPU time since it started.
-        network_rx_bytes, network_tx_bytes: over all its interfaces since it started.
+        cpu_seconds: CPU time since the container started.
+        network_rx_bytes, network_tx_bytes: total of all interfaces since the container started.
     """
 
     read_at: float
@@ -96,7 +96,7 @@ class ContainerStats:
 
 
 def engine_info(info: Mapping[str, Any]) -> EngineInfo:
-    """Return what `GET /info` says."""
+    """Parse the response of `GET /info`."""
     swarm = info.get("Swarm") or {}
     return EngineInfo(
         version=info.get("ServerVersion", ""),
@@ -111,7 +111,7 @@ def engine_info(info: Mapping[str, Any]) -> EngineInfo:
 
 
 def container_state(details: Mapping[str, Any]) -> ContainerState:
-    """Return what `GET /containers/{id}/json` says."""
+    """Parse the response of `GET /containers/{id}/json`."""
     state = details["State"]
     return ContainerState(
         id=details["Id"],
@@ -128,20 +128,20 @@ def container_state(details: Mapping[str, Any]) -> ContainerState:
 
 
 def owned_container(row: Mapping[str, Any]) -> OwnedContainer:
-    """Return a row of `GET /containers/json`."""
+    """Parse a row of `GET /containers/json`."""
     names = row.get("Names") or [""]
     return OwnedContainer(row["Id"], names[0].lstrip("/"), row.get("Labels") or {}, row["State"])
 
 
 def engine_event(event: Mapping[str, Any]) -> EngineEvent:
-    """Return an entry of `GET /events`; an action such as `exec_create: ls` loses what follows the colon."""
+    """Parse an entry of `GET /events`; in an action such as `exec_create: ls`, the part after the colon is dropped."""
     actor = event.get("Actor") or {}
     action, _, _ = str(event.get("Action", "")).partition(":")
     return EngineEvent(event.get("Type", ""), action, actor.get("ID", ""), actor.get("Attributes") or {})
 
 
 def container_stats(stats: Mapping[str, Any]) -> ContainerStats | None:
-    """Return what `GET /containers/{id}/stats` says; None for a container that does not run."""
+    """Parse the response of `GET /containers/{id}/stats`; None for a container that is not running."""
     read_at = moment(stats.get("read"))
     used = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
     memory = stats.get("memory_stats") or {}
@@ -152,21 +152,21 @@ def container_stats(stats: Mapping[str, Any]) -> ContainerStats | None:
         read_at=read_at.timestamp(),
         cpu_seconds=int(used.get("total_usage") or 0) / 1e9,
         memory_bytes=_memory(memory),
-        network_rx_bytes=sum(int(one.get("rx_bytes") or 0) for one in networks),
-        network_tx_bytes=sum(int(one.get("tx_bytes") or 0) for one in networks),
+        network_rx_bytes=sum(int(interface.get("rx_bytes") or 0) for interface in networks),
+        network_tx_bytes=sum(int(interface.get("tx_bytes") or 0) for interface in networks),
     )
 
 
 def _memory(memory: Mapping[str, Any]) -> int:
-    """Return the memory in use without the page cache that the kernel would give back, as `docker stats` counts it."""
+    """Return the memory in use without reclaimable page cache, as `docker stats` counts it."""
     details = memory.get("stats") or {}
-    # The name under cgroup v1, then the one under v2.
+    # The name in cgroup v1, then in v2.
     cache = details.get("total_inactive_file", details.get("inactive_file", 0))
     return max(0, int(memory["usage"]) - int(cache))
 
 
 def moment(text: str | None) -> datetime | None:
-    """Return a time of Docker's, which has nanoseconds; None for one that stands for never."""
+    """Parse a time of Docker's, which has nanoseconds; None for a time that means never."""
     if not text or text.startswith(_NEVER):
         return None
     head, dot, rest = text.partition(".")

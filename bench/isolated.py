@@ -1,4 +1,4 @@
-"""Each benchmark runs in a process of its own: Django takes its settings, and with them its servers, only once."""
+"""Run each benchmark in its own process, because Django reads its settings, and with them its servers, only once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.processes import BenchError
 from bench.report import Report
 
 
-def run_apart(name: str, *, rounds: int | None, quick: bool) -> Report:
-    """Run one benchmark and return what it found.
+def run_isolated(name: str, *, rounds: int | None, quick: bool) -> Report:
+    """Run one benchmark and return its report.
 
     Raises:
-        BenchError: when it cannot go on.
+        BenchError: if it cannot continue.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -28,7 +28,7 @@ def run_apart(name: str, *, rounds: int | None, quick: bool) -> Report:
     except EOFError:
         raise BenchError(f"{name} ended early") from None
     finally:
-        # Where this is interrupted, it cleans up first.
+        # On an interrupt, let the benchmark clean up first.
         if process.is_alive() and sys.exc_info()[0]:
             process.terminate()
         process.join()
@@ -38,13 +38,13 @@ def run_apart(name: str, *, rounds: int | None, quick: bool) -> Report:
 
 
 def _run(sender: Connection, name: str, rounds: int | None, quick: bool) -> None:
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     try:
         sender.send(importlib.import_module(f"bench.{name}").run(rounds=rounds, quick=quick))
     except BenchError as error:
         sender.send(str(error))
 
 
-def end(*_: object) -> None:
-    """Answer a signal by an orderly end."""
+def exit_on_signal(*_: object) -> None:
+    """Exit cleanly on a signal."""
     sys.exit(143)
