@@ -1,15 +1,15 @@
-# Zenith: `make run` starts everything, `make test` proves it. Needs Python 3.11+ and make.
+# Zenith: `make run` starts everything, `make test` tests everything. Needs Python 3.11+ and make.
 .DEFAULT_GOAL := help
 .PHONY: help run test check test-long bench lint format requirements clean
 
 PYTHON ?= python3
-# Relative on purpose: make cannot name a target whose path has a space in it, and the clone may lie under one.
+# Relative, because make cannot name a target whose path contains a space, and the clone's path may.
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet
 ARGS ?=
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## start everything on this machine (ARGS="--port 9000" passes options to `manage.py up`)
@@ -49,11 +49,11 @@ $(PY):
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PY)
-	@echo "Installing what Zenith needs (the first time takes a minute)"
+	@echo "Installing Zenith's dependencies (the first time takes a minute)"
 	@$(PIP) -r requirements.txt -r requirements-embedded.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
-	@echo "Installing what the tests need"
+	@echo "Installing the tests' dependencies"
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
