@@ -178,6 +178,7 @@ TEMPLATES: list[dict[str, Any]] = [
             # Beside the views that use them, where Django does not look by itself.
             "libraries": {
                 "zenith": "tasks_app.web.templatetags.zenith",
+                "blocks": "tasks_app.web.templatetags.blocks",
                 "nodes": "infra_app.web.templatetags.nodes",
             },
         },
