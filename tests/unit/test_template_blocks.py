@@ -28,7 +28,7 @@ def a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_relative_time_has_the_exact_one_as_its_title() -> None:
     assert html("{% relative_time at %}", at=MOMENT) == (
-        '<time datetime="2026-03-01T12:30:05.678901+00:00" data-relative title="2026-03-01 12:30:05 UTC">2 s ago</time>'
+        '<time datetime="2026-03-01T12:30:05.678901+00:00" data-relative title="2026-03-01 12:30:05 UTC">3 s ago</time>'
     )
 
 
@@ -47,7 +47,7 @@ def test_a_time_of_day_has_the_whole_moment_as_its_title() -> None:
 
 
 def test_a_badge_explains_its_status_if_asked_to() -> None:
-    assert html("{% status_badge status %}", status="SUCCESS") == '<span class="st st-success">Succeeded</span>'
+    assert html("{% status_badge status %}", status="SUCCESS") == '<span class="st st-success">Success</span>'
     assert " title=" in html("{% status_badge status explained=True %}", status="SUCCESS")
 
 

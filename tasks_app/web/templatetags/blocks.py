@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.dateformat import format as format_date
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import template_localtime
+from django.utils.timezone import localtime
 
 from tasks_app.web.templatetags.zenith import ago, status_class, status_label, status_sentence
 from tasks_app.web.templatetags.zenith import icon as draw_icon
@@ -239,4 +239,4 @@ def _attribute(name: str, value: object) -> SafeString:
 
 
 def _date(moment: datetime | None, pattern: str) -> str:
-    return format_date(template_localtime(moment), pattern) if moment else ""
+    return format_date(localtime(moment), pattern) if moment else ""
