@@ -45,7 +45,7 @@ def text(client: Client, path: str) -> str:
 
 
 def test_without_a_worker_the_page_says_how_to_start_one(person: Client) -> None:
-    assert "No worker beats" in text(person, "/workers/")
+    assert "<b>No workers</b>" in text(person, "/workers/")
     assert "default" in text(person, "/queues/")
 
 
@@ -115,7 +115,7 @@ def test_one_worker_that_is_gone_offers_nothing_but_to_be_cleared(person: Client
     assert "/grow/" not in page
     assert "is taken off the list" in text(person, f"/workers/{WORKER}/clear/")
     assert f"{WORKER} was cleared." in person.post(f"/workers/{WORKER}/clear/", follow=True).content.decode()
-    assert "No worker beats" in text(person, "/workers/")
+    assert "<b>No workers</b>" in text(person, "/workers/")
     assert clearing.cleared_by([WORKER, "other"]) == {WORKER: "olga"}
 
 

@@ -229,7 +229,7 @@ def test_a_task_that_died_with_its_container_shows_how_and_the_last_lines(person
     NodeEvent.objects.create(node=node, kind=OUT_OF_MEMORY, message="out of memory (137)")
     observed(node, NodeStatus.STARTING, log_tail="loading 4 GB\npassword=s3cret")
     page = text(person, path)
-    assert "Its container ended: out of memory (137)" in page
+    assert "Its container exited: out of memory (137)" in page
     assert "loading 4 GB\npassword=***" in page
 
 
