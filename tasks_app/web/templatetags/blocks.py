@@ -18,6 +18,7 @@ from django.utils.timezone import localtime
 
 from tasks_app.web.templatetags.zenith import ago, status_class, status_label, status_sentence
 from tasks_app.web.templatetags.zenith import icon as draw_icon
+from zenith_site.common.humanize import NOTHING
 
 register = template.Library()
 
@@ -30,11 +31,13 @@ def relative_time(moment: datetime | None, *, exact: bool = True, css: str = "",
     """Draw a moment as "3 s ago"; static/js/time.js keeps the words true.
 
     Args:
-        moment: the moment; None is drawn as a dash.
+        moment: the moment; for None there is only a dash.
         exact: whether the exact time is the element's title.
         css: classes of the element.
         before: words before the exact time in the title.
     """
+    if moment is None:
+        return SafeString(NOTHING)
     return format_html(
         '<time{} datetime="{}" data-relative{}>{}</time>',
         _attribute("class", css), _date(moment, "c"),
@@ -238,5 +241,5 @@ def _attribute(name: str, value: object) -> SafeString:
     return format_html(' {}="{}"', SafeString(name), value) if value != "" else SafeString()
 
 
-def _date(moment: datetime | None, pattern: str) -> str:
-    return format_date(localtime(moment), pattern) if moment else ""
+def _date(moment: datetime, pattern: str) -> str:
+    return format_date(localtime(moment), pattern)
