@@ -178,6 +178,7 @@ TEMPLATES: list[dict[str, Any]] = [
             # These are next to the views that use them, where Django does not search.
             "libraries": {
                 "zenith": "tasks_app.web.templatetags.zenith",
+                "blocks": "tasks_app.web.templatetags.blocks",
                 "nodes": "infra_app.web.templatetags.nodes",
             },
         },

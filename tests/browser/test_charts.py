@@ -169,11 +169,11 @@ def test_a_time_is_typed_as_well(visitor: Visitor, site: Site) -> None:
     history()
     page = opened(visitor, site)
     page.locator("#range-own summary").click()
-    page.get_by_label("From, UTC").fill("2020-01-31T12:00")
-    page.get_by_label("Until, UTC").fill("2020-01-31T12:30")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_label("From (UTC)").fill("2020-01-31T12:00")
+    page.get_by_label("Until (UTC)").fill("2020-01-31T12:30")
+    page.get_by_role("button", name="Apply").click()
     page.get_by_text("from 31 Jan 12:00 until 31 Jan 12:30 UTC").wait_for()
-    assert page.locator("#throughput").get_by_text("Nothing to draw").is_visible()
+    assert page.locator("#throughput").get_by_text("No data").is_visible()
     assert page.evaluate("window.violations") == []
 
 
@@ -257,7 +257,7 @@ def test_without_scripts_there_are_lines_a_table_and_a_form(visitor: Visitor, si
     page.locator("#throughput summary").click()
     assert page.locator("#throughput table").is_visible()
     page.locator("#range-own summary").click()
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("since="))
     assert page.locator("#throughput svg.plot").is_visible()
     page.locator("#compare-series").select_option("runtime_p95")

@@ -30,7 +30,7 @@ def test_a_task_is_sent_from_its_form_and_watched_to_its_end(visitor: Visitor, s
     page = visitor.logged_in("dispatch/", scripts=scripts)
     page.get_by_role("link", name="analyze_text").click()
     page.get_by_label("data", exact=True).fill("Three words here.")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Dispatch").click()
     page.wait_for_url(re.compile("/tasks/[0-9a-f-]{36}/"))
     if not scripts:
         eventually(lambda: Task.objects.get().status == Status.SUCCESS)

@@ -116,7 +116,7 @@ def test_what_becomes_of_a_tasks_children_shows_on_its_page_when_it_has_long_end
     reschedule(held.ids[0], timezone.now(), by="a test")
     page.locator(".relatives .st-success").wait_for()
     page.goto(f"{site.url}tasks/{held.ids[0]}/")
-    page.get_by_role("term").filter(has_text="Sent by task").wait_for()
+    page.get_by_role("term").filter(has_text="Parent task").wait_for()
 
 
 def test_nothing_is_missed_while_the_web_process_restarts(visitor: Visitor, site: Site, watch: Watch) -> None:
@@ -275,7 +275,7 @@ def test_help_lists_the_pages_and_switches_the_keys_off(visitor: Visitor, site: 
     page.keyboard.press("?")
     help_ = page.get_by_role("dialog", name="Keyboard")
     help_.get_by_text("Overview").wait_for()
-    page.get_by_label("Keys without Ctrl work on this browser").uncheck()
+    page.get_by_label("Enable single-key shortcuts in this browser").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.type("go")
     page.reload()

@@ -70,7 +70,7 @@ def test_one_some_and_all_are_marked_on_the_page_itself(visitor: Visitor) -> Non
     page.wait_for_url("**/notifications/?unread=1")
     page.get_by_role("checkbox", name="Select w1 is gone").wait_for(state="detached")
     page.locator("#read-all").click()
-    page.get_by_text("Nothing is unread").wait_for()
+    page.get_by_text("No unread notifications").wait_for()
     assert page.evaluate("window.violations") == []
 
 

@@ -43,7 +43,7 @@ def sleeps(count: int) -> list[str]:
 
 def test_ten_tasks_run_to_success_before_ones_eyes(visitor: Visitor, site: Site, watch: Watch) -> None:
     page = visitor.logged_in()
-    assert page.get_by_text("No task has been sent yet").is_visible()
+    assert page.get_by_text("No tasks yet").is_visible()
     wait_until_live(page)
     page.evaluate("window.survives = 'yes'")
     page.get_by_role("button", name="Run 10 tasks").click()
@@ -78,7 +78,7 @@ def test_a_failure_says_why(visitor: Visitor) -> None:
 def test_what_came_of_the_time_moves_along_and_so_does_the_chart(visitor: Visitor) -> None:
     page = visitor.logged_in()
     wait_until_live(page)
-    assert page.locator("#throughput").get_by_text("Nothing to draw").is_visible()
+    assert page.locator("#throughput").get_by_text("No data").is_visible()
     sleeps(3)
     page.locator("#throughput canvas").wait_for()
     page.locator("#succeeded b", has_text="3").wait_for()

@@ -39,6 +39,18 @@ def member(db: None) -> User:
 
 
 @pytest.fixture
+def person(db: None) -> Client:
+    """A browser in which an operator is logged in."""
+    from django.contrib.auth.models import Group, User
+
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
 def api(admin: User) -> ApiClient:
     """Makes clients with a token of the admin's (or another user's) and these scopes."""
     from zenith_site.auth.tokens import create_token

@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
@@ -33,15 +32,6 @@ def tenants(monkeypatch: pytest.MonkeyPatch) -> None:
     heartbeat.write("w@host", slots=1, busy=0, queues=NAMES)
     client.lpush("tenant-100", "{}", "{}")
     client.lpush("tenant-050", "{}")
-
-
-@pytest.fixture
-def person() -> Client:
-    user = User.objects.create_user("olga", password="a long enough one")
-    user.groups.add(Group.objects.get(name="operator"))
-    client = Client(headers={"Accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 def rows(client: Client, query: str = "") -> list[str]:

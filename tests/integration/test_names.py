@@ -11,7 +11,7 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -48,15 +48,6 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty one, in which workers stay online for as long as their heartbeats are kept."""
     stream.client().flushdb()
     monkeypatch.setattr(heartbeat, "OFFLINE_AFTER", heartbeat.KEPT)
-
-
-@pytest.fixture
-def person() -> Client:
-    user = User.objects.create_user("olga", password="a long enough one")
-    user.groups.add(Group.objects.get(name="operator"))
-    client = Client(headers={"Accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 def beat(worker: str, *queues: str) -> None:

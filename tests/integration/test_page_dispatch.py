@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -21,15 +21,6 @@ PATH = "/dispatch/"
 @pytest.fixture(autouse=True)
 def empty_redis() -> None:
     stream.client().flushdb()
-
-
-@pytest.fixture
-def person() -> Client:
-    user = User.objects.create_user("olga", password="a long enough one")
-    user.groups.add(Group.objects.get(name="operator"))
-    client = Client(headers={"Accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 def test_the_form_is_made_from_the_signature(person: Client) -> None:

@@ -60,7 +60,7 @@ def text(client: Client, path: str) -> str:
 
 
 def test_without_anything_both_pages_say_so(person: Client) -> None:
-    assert "Nothing has happened yet" in text(person, "/events/")
+    assert "No events yet" in text(person, "/events/")
     assert "No task ended in this time" in text(person, "/analytics/")
 
 

@@ -63,7 +63,7 @@ def test_without_a_host_the_page_says_what_to_run(person: Client) -> None:
     page = text(person, "/nodes/")
     assert "No Docker host yet" in page
     assert "manage.py run_agent" in page
-    assert "It can be deployed once a Docker host is online." in page
+    assert "You can deploy one once a Docker host is online." in page
 
 
 def test_with_a_host_and_no_node_it_offers_to_deploy_one(person: Client) -> None:
@@ -105,7 +105,7 @@ def test_the_list_is_filtered_by_status_and_saved_as_files(person: Client) -> No
     page = text(person, "/nodes/", status="READY")
     assert ">reports</a>" in page
     assert ">mail</a>" not in page
-    assert "No node is in this status now." in text(person, "/nodes/", status="FAILED")
+    assert "No node has this status." in text(person, "/nodes/", status="FAILED")
     assert "reports" in person.get("/nodes/?format=csv").getvalue().decode()
     assert '"desired": "RUNNING"' in person.get("/nodes/?format=json").getvalue().decode()
 
@@ -286,7 +286,7 @@ def test_a_node_shows_its_figures_tasks_events_and_masked_environment(person: Cl
     assert "Not given to its nodes" not in page
     NodeGroup.objects.update(environment={"PYTHONWARNINGS": "x"})
     assert all(
-        "Not given to its nodes: PYTHONWARNINGS may not be set" in text(person, path)
+        "Not passed to its nodes: PYTHONWARNINGS may not be set" in text(person, path)
         for path in (f"/nodes/{node.id}/", f"/nodes/groups/{group.id}/")
     )
 
@@ -317,7 +317,7 @@ def test_the_log_is_searched_without_script_and_downloaded(person: Client) -> No
     page = text(person, path, q="BAN")
     assert "Banana" in page
     assert "apple" not in page
-    assert "No line has this text." in text(person, path, q="cherry")
+    assert "No line contains this text." in text(person, path, q="cherry")
     answer = person.get(path, {"format": "text"})
     assert answer.content.decode() == f"{at} apple\n{at} Banana\n"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="reports.log"'
@@ -338,7 +338,7 @@ def test_without_redis_the_node_is_shown_all_the_same(person: Client, settings: 
 
 
 def test_the_inventory_marks_what_dangles_and_says_who_uses_what(person: Client, django_assert_max_num_queries: Any) -> None:
-    assert "No Docker host has been looked at yet" in text(person, "/inventory/")
+    assert "No inventory yet" in text(person, "/inventory/")
     snapshot(host("zen-01"), **HELD)
     with django_assert_max_num_queries(10):
         page = text(person, "/inventory/")
@@ -375,7 +375,7 @@ def test_a_container_that_is_a_node_leads_to_it(person: Client) -> None:
 
 
 def test_the_network_is_drawn_and_told(person: Client, django_assert_max_num_queries: Any) -> None:
-    assert "No container has been seen yet" in text(person, "/network/")
+    assert "No containers yet" in text(person, "/network/")
     snapshot(host("zen-01"), **HELD)
     snapshot(host("zen-02"), containers=[])
     with django_assert_max_num_queries(10):

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from infra_app import nodes
@@ -32,15 +31,6 @@ TRACEBACK = """Traceback (most recent call last):
     raise CardError("declined")
 CardError: declined
 """
-
-
-@pytest.fixture
-def person() -> Client:
-    user = User.objects.create_user("olga", password="a long enough one")
-    user.groups.add(Group.objects.get(name="operator"))
-    client = Client(headers={"Accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 def sent(**asked: Any) -> UUID:
@@ -229,7 +219,7 @@ def test_a_task_that_died_with_its_container_shows_how_and_the_last_lines(person
     NodeEvent.objects.create(node=node, kind=OUT_OF_MEMORY, message="out of memory (137)")
     observed(node, NodeStatus.STARTING, log_tail="loading 4 GB\npassword=s3cret")
     page = text(person, path)
-    assert "Its container ended: out of memory (137)" in page
+    assert "Its container exited: out of memory (137)" in page
     assert "loading 4 GB\npassword=***" in page
 
 

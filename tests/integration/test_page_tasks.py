@@ -54,7 +54,7 @@ def saved(client: Client, query: str) -> str:
 
 
 def test_an_empty_list_says_how_to_fill_it_and_a_filter_that_it_hides_rows(person: Client) -> None:
-    assert "No task has been sent yet" in page(person)
+    assert "No tasks yet" in page(person)
     assert "Nothing matches the filter" in page(person, "?q=name:nothing")
 
 

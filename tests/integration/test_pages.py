@@ -193,7 +193,7 @@ def test_a_column_sorts_down_first_and_up_next(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "sentence"), [("/nowhere/", 404, "Nothing here"), ("/broken/", 500, "Something broke")]
+    ("path", "status", "sentence"), [("/nowhere/", 404, "Page not found"), ("/broken/", 500, "Something went wrong")]
 )
 def test_what_went_wrong_has_a_page(client: Client, path: str, status: int, sentence: str) -> None:
     client.raise_request_exception = False

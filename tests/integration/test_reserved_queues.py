@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
@@ -37,15 +36,6 @@ ORIGIN = Origin(source="api")
 @pytest.fixture(autouse=True)
 def empty_redis() -> None:
     stream.client().flushdb()
-
-
-@pytest.fixture
-def person() -> Client:
-    user = User.objects.create_user("olga", password="a long enough one")
-    user.groups.add(Group.objects.get(name="operator"))
-    client = Client(headers={"Accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 def send(queue: str, **more: Any) -> list[Any]:
