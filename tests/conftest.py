@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import programs
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
     from tests.database import Emptying
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRABLE = {"browser", "docker", "js"} | programs.NAMES
