@@ -89,9 +89,9 @@ def test_who_hears_little_still_learns_how_far_the_events_are(opened: Open) -> N
 )
 def test_a_filter_that_cannot_be_is_named_and_the_socket_closed_with_4400(opened: Open, query: str, says: str) -> None:
     with opened(f"/ws/tasks?{query}") as socket:
-        (frame,), code = until_closed(socket)
-    assert code == 4400
-    error = json.loads(frame)
+        frames, code = until_closed(socket)
+    assert (len(frames), code) == (1, 4400)
+    error = json.loads(frames[0])
     assert error["type"] == "ERROR"
     assert says in error["detail"]
 

@@ -208,9 +208,9 @@ def test_the_first_goes_at_once_and_what_follows_together_once_the_throttle_allo
     assert send_all() == 0
     look({"c": "ValueError"})
     assert send_all() == 0
-    later(seconds=299)
+    later(seconds=200)
     assert send_all() == 0
-    later(seconds=2)
+    later(seconds=101)
     assert send_all() == 1
     assert [keys(posted) for posted in webhook.posted] == [["a"], ["b", "c"]]
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ import redis
 from tests.processes import REPOSITORY, exec_with_parent
 from tests.servers import SEED
 from tests.waiting import PATIENCE
+from tests.witness import without
 from tests.witness.expectations import NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
 from tests.witness.source import suite_of
 from zenith_site.embedded.servers import EmbeddedServers
@@ -29,7 +29,7 @@ LONG = os.environ.get("ZENITH_WITNESS") == "long"
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_WITNESS", SEED)
 OPTIONS = (
     "-q", "-c", "pytest.ini", "--rootdir", ".", "--tb", "short", "-W", "ignore", "-p", "no:randomly", "-p", "no:xdist",
-    "-p", "no:cacheprovider",
+    "-p", "no:cacheprovider", "-p", "tests.witness.without",
 )  # fmt: skip
 PLUGINS = {
     "plugin": ("-p", "no:django", "-p", "celery.contrib.pytest", "-p", "tests.witness.plugin"),
@@ -51,31 +51,26 @@ def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> No
     suite, report = suite_of(part.package), tmp_path / "report.xml"
     chosen = [f"{part.directory}/{name}" for name in part.tests]
     passed_over = [] if LONG else [name for name in (*ONLY_WHEN_LONG, *NOT_EXPECTED) if name.partition("::")[0] in part.files]
-    deselected = [option for name in passed_over for option in ("--deselect", f"{part.directory}/{name}")]
     address = f"redis://127.0.0.1:{server}/0"
     inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
     environment = {
         **inherited, "TEST_BROKER": address, "TEST_BACKEND": address, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": server,
-        "REDIS_6379_TCP": server, "PYTHONPATH": f"{suite}{os.pathsep}{REPOSITORY}",
+        "REDIS_6379_TCP": server, without.VARIABLE: "\n".join(f"{part.directory}/{name}" for name in passed_over),
+        "PYTHONPATH": f"{suite}{os.pathsep}{REPOSITORY}",
         # Some of their tests start `celery` by its name.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
-    command = ("-m", "pytest", *chosen, *OPTIONS, *PLUGINS[part.plugin], f"--junitxml={report}", *deselected)
+    command = ("-m", "pytest", *chosen, *OPTIONS, *PLUGINS[part.plugin], f"--junitxml={report}")
     done = subprocess.run(
         exec_with_parent(sys.executable, *command), cwd=suite, env=environment, capture_output=True, text=True, check=False,
         timeout=WITHIN * PATIENCE * (5 if LONG else 1),
     )  # fmt: skip
     assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
     failed, passed = _read(report, part.directory)
-    expected = {name for name in failed | passed if any(fnmatchcase(name, pattern) for pattern in map(_literal, NOT_EXPECTED))}
+    expected = {name for name in failed | passed if any(without.is_named(name, listed) for listed in NOT_EXPECTED)}
     assert not failed - expected, f"{sorted(failed - expected)}\n{done.stdout[-12_000:]}"
     assert not passed & expected, "these pass, and are listed as if they did not"
     assert len(passed) >= part.at_least, f"only {len(passed)} ran:\n{done.stdout[-4000:]}"
-
-
-def _literal(name: str) -> str:
-    """Return a pattern for a name, and for all its parameters where it has none."""
-    return name.replace("[", "[[]") + ("" if "[" in name else "*")
 
 
 def _read(report: Path, directory: str) -> tuple[set[str], set[str]]:
