@@ -25,10 +25,10 @@ def client(api: ApiClient) -> Client:
 
 
 def batch(count: int = 3, task: str = "drill_sleep") -> UUID:
-    asked = Dispatch(
+    request = Dispatch(
         task=task, data=1 if task == "drill_sleep" else "x", count=count, not_before=timezone.now() + timedelta(hours=1)
     )
-    return dispatch(asked, Origin(source="api", sent_by="ada")).batch_id
+    return dispatch(request, Origin(source="api", sent_by="ada")).batch_id
 
 
 def ends(tasks: Any, status: str = "SUCCESS") -> None:
@@ -48,12 +48,12 @@ def test_the_list_shows_progress_newest_first(client: Client) -> None:
 
 def test_the_links_lead_through_all(client: Client) -> None:
     ids = [str(batch(1)) for _ in range(5)]
-    seen, address = [], f"{PATH}?limit=2"
+    listed_ids, address = [], f"{PATH}?limit=2"
     while address:
         response = client.get(address)
-        seen += [item["batch_id"] for item in response.json()]
+        listed_ids += [item["batch_id"] for item in response.json()]
         address = response.headers.get("Link", "").partition("<http://testserver")[2].partition(">")[0]
-    assert seen == ids[::-1]
+    assert listed_ids == ids[::-1]
 
 
 @pytest.mark.parametrize("count", [1, 10])

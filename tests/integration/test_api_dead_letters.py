@@ -81,15 +81,15 @@ def test_the_filters_find(reader: Client, writer: Client, query: str, count: int
 def test_following_the_links_shows_each_once(reader: Client, path: str, key: str) -> None:
     for number in range(5):
         fail(error=f"Error{number}", queue="payments")
-    seen, address = [], f"{PATH}{path}?limit=2&state=OPEN"
+    listed, address = [], f"{PATH}{path}?limit=2&state=OPEN"
     while address:
         response = reader.get(address)
-        seen += [item[key] for item in response.json()]
+        listed += [item[key] for item in response.json()]
         link = re.fullmatch(r'<http://testserver(.+)>; rel="next"', response.headers.get("Link", ""))
         address = link[1] if link else ""
         assert not address or "state=OPEN" in address
     letters = DeadLetter.objects.order_by("-id")
-    assert seen == [str(letter.task_id) if key == "task_id" else letter.fingerprint for letter in letters]
+    assert listed == [str(letter.task_id) if key == "task_id" else letter.fingerprint for letter in letters]
 
 
 def test_groups_say_what_their_failures_have_in_common(reader: Client) -> None:

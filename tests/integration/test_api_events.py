@@ -72,14 +72,14 @@ def test_the_newest_come_without_asking_for_any(reader: Client) -> None:
 
 def test_following_shows_each_once_and_goes_on_when_there_is_more(reader: Client) -> None:
     known = succeed(3)
-    seen: list[int] = []
+    read_ids: list[int] = []
     answer = get(reader, "after=0&limit=4")
     while True:
-        seen += ids(answer)
+        read_ids += ids(answer)
         if not answer["more"]:
             break
         answer = get(reader, f"after={answer['after']}&limit=4")
-    assert seen == known
+    assert read_ids == known
     assert get(reader, f"after={answer['after']}") == {**answer, "events": [], "before": answer["after"] + 1}
     later = succeed(1)
     assert ids(get(reader, f"after={answer['after']}")) == later
@@ -87,14 +87,14 @@ def test_following_shows_each_once_and_goes_on_when_there_is_more(reader: Client
 
 def test_going_back_shows_each_once(reader: Client) -> None:
     known = succeed(3)
-    seen: list[int] = []
+    read_ids: list[int] = []
     answer = get(reader, "limit=2")
     while True:
-        seen = ids(answer) + seen
+        read_ids = ids(answer) + read_ids
         if not answer["more"]:
             break
         answer = get(reader, f"before={answer['before']}&limit=2")
-    assert seen == known
+    assert read_ids == known
     assert answer["before"] is None
 
 
@@ -117,12 +117,12 @@ def test_a_rare_event_is_found_page_by_page(reader: Client, monkeypatch: pytest.
     succeed(5, name="often")
     last = succeed(1, name="rare")
     for direction, start in (("after", "after=0"), ("before", "")):
-        seen: list[int] = []
+        read_ids: list[int] = []
         answer, pages = get(reader, f"task=rare&{start}"), 1
         while answer["more"]:
-            seen += ids(answer)
+            read_ids += ids(answer)
             answer, pages = get(reader, f"task=rare&{direction}={answer[direction]}"), pages + 1
-        assert sorted(seen + ids(answer)) == [*first, *last]
+        assert sorted(read_ids + ids(answer)) == [*first, *last]
         assert pages > 4
 
 

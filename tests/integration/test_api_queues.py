@@ -158,8 +158,8 @@ def test_looking_into_a_queue_takes_nothing(reader: Client) -> None:
     (urgent,) = send(priority=0)
     (late,) = send(priority=9)
     answer = reader.get(f"{PATH}/idle/messages").json()
-    shown = [(item["task_id"], item["priority"], item["position"]) for item in answer["waiting"]]
-    assert shown == [(first, 0, 1), (second, 0, 2), (urgent, 0, 3), (late, 9, 1)]
+    waiting = [(item["task_id"], item["priority"], item["position"]) for item in answer["waiting"]]
+    assert waiting == [(first, 0, 1), (second, 0, 2), (urgent, 0, 3), (late, 9, 1)]
     assert answer["waiting"][0] == {
         "task_id": first, "task_type": "drill_sleep", "priority": 0, "redelivered": False, "position": 1, "worker": None,
     }  # fmt: skip
@@ -331,8 +331,8 @@ def test_a_purge_leaves_messages_that_nobody_accounts_for(writer: Client, reader
     stream.client().lpush("idle", b"not a message")
     assert post(writer, "idle/purge").json()["messages_removed"] == 1
     assert [known.encode() in body for body in stream.client().lrange("idle", 0, -1)] == [False, False]
-    shown = reader.get(f"{PATH}/idle/messages").json()["waiting"]
-    assert [item["task_id"] for item in shown] == [stranger, ""]
+    waiting = reader.get(f"{PATH}/idle/messages").json()["waiting"]
+    assert [item["task_id"] for item in waiting] == [stranger, ""]
 
 
 def test_sweeping_keeps_the_order_of_what_stays() -> None:

@@ -124,15 +124,15 @@ def test_a_hundred_are_listed_unless_asked_otherwise(client: Client) -> None:
 
 def test_following_the_links_shows_every_task_once_though_new_ones_come(client: Client) -> None:
     ids = [str(make().id) for _ in range(7)]
-    seen, address = [], "/tasks/all?limit=2&status=QUEUED"
+    listed_ids, address = [], "/tasks/all?limit=2&status=QUEUED"
     while address:
         response = client.get(address)
-        seen += [item["task_id"] for item in response.json()]
+        listed_ids += [item["task_id"] for item in response.json()]
         make()
         link = re.fullmatch(r'<http://testserver(.+)>; rel="next"', response.headers.get("Link", ""))
         address = link[1] if link else ""
         assert not address or "status=QUEUED" in address
-    assert seen == ids[::-1]
+    assert listed_ids == ids[::-1]
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,10 @@ BAD: list[tuple[Any, str, str]] = [
 @pytest.mark.parametrize(("body", "pointer", "detail"), BAD)
 def test_bad_input_is_named_and_nothing_is_dispatched(client: Client, body: Any, pointer: str, detail: str) -> None:
     response = post(client, body)
-    found = culprits(response)
+    problems = culprits(response)
     assert response.status_code == 422
-    assert pointer in found
-    assert detail in found[pointer]
+    assert pointer in problems
+    assert detail in problems[pointer]
     assert not Task.objects.exists()
 
 

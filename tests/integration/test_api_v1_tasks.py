@@ -37,8 +37,8 @@ def often(settings: Any) -> None:
 
 def scheduled(**more: Any) -> Task:
     """A task that is due in an hour."""
-    asked = Dispatch(task="drill_sleep", kwargs={"seconds": 0.5}, not_before=timezone.now() + timedelta(hours=1), **more)
-    return Task.objects.get(id=dispatch(asked, Origin(source="api")).ids[0])
+    request = Dispatch(task="drill_sleep", kwargs={"seconds": 0.5}, not_before=timezone.now() + timedelta(hours=1), **more)
+    return Task.objects.get(id=dispatch(request, Origin(source="api")).ids[0])
 
 
 def failed() -> Task:
@@ -130,8 +130,8 @@ def test_one_task_names_its_parent_and_what_it_sent(client: Client) -> None:
     answer = client.get(f"{PATH}/{parent.id}").json()
     assert (answer["parent_id"], answer["children"]) == (None, [str(newer.id), str(older.id)])
     assert client.get(f"{PATH}/{older.id}").json()["parent_id"] == str(parent.id)
-    found = client.get(PATH, {"q": f"parent:{parent.id}"}).json()
-    assert [one["task_id"] for one in found] == answer["children"]
+    children = client.get(PATH, {"q": f"parent:{parent.id}"}).json()
+    assert [one["task_id"] for one in children] == answer["children"]
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -166,14 +166,14 @@ def test_a_task_is_cancelled_once(client: Client) -> None:
 
 
 def test_what_matches_a_filter_is_counted_and_then_cancelled(client: Client) -> None:
-    wanted = [scheduled(queue="reports") for _ in range(3)]
+    matching = [scheduled(queue="reports") for _ in range(3)]
     other = scheduled()
     body: dict[str, Any] = {"filter": {"q": "queue:reports"}, "dry_run": True}
     assert client.post(f"{PATH}/cancel", body, content_type=JSON).json()["matched"] == 3
     assert not Task.objects.filter(status="REVOKED").exists()
     answer = client.post(f"{PATH}/cancel", {**body, "dry_run": False}, content_type=JSON).json()
     assert (answer["matched"], answer["revoked"], answer["more"]) == (3, 3, False)
-    assert set(Task.objects.filter(status="REVOKED")) == set(wanted)
+    assert set(Task.objects.filter(status="REVOKED")) == set(matching)
     assert Task.objects.get(id=other.id).status == "SCHEDULED"
 
 

@@ -67,8 +67,8 @@ def opened(port: int, token: str) -> Open:
     """Opens `/ws/tasks` (or another path) with a token, or with other headers."""
 
     def open_(path: str = "/ws/tasks", headers: dict[str, str] | None = None) -> AbstractContextManager[ClientConnection]:
-        given = {"X-API-Key": token} if headers is None else headers
-        return connect(f"ws://127.0.0.1:{port}{path}", additional_headers=given, max_size=None)
+        request_headers = {"X-API-Key": token} if headers is None else headers
+        return connect(f"ws://127.0.0.1:{port}{path}", additional_headers=request_headers, max_size=None)
 
     return open_
 
@@ -95,16 +95,16 @@ def ready(socket: ClientConnection) -> ClientConnection:
     return socket
 
 
-def statuses(socket: ClientConnection, wanted: dict[str, str]) -> list[dict[str, Any]]:
+def statuses(socket: ClientConnection, expected: dict[str, str]) -> list[dict[str, Any]]:
     """Read TASK_UPDATE frames until these tasks have these statuses; return the frames."""
-    seen: dict[str, str] = {}
+    latest: dict[str, str] = {}
     frames = []
-    while seen != wanted:
+    while latest != expected:
         frame = heard(socket)
         assert frame["type"] == "TASK_UPDATE", frame
         frames.append(frame)
-        seen |= {task["task_id"]: task["status"] for task in frame["tasks"]}
-        assert seen.keys() <= wanted.keys()
+        latest |= {task["task_id"]: task["status"] for task in frame["tasks"]}
+        assert latest.keys() <= expected.keys()
     return frames
 
 
@@ -198,8 +198,8 @@ def test_two_listeners_hear_the_same(opened: Open) -> None:
     with opened() as one, opened() as other:
         ready(one)
         ready(other)
-        wanted = dict.fromkeys(sleeps(3), "QUEUED")
-        assert statuses(one, wanted)[-1]["event_id"] == statuses(other, wanted)[-1]["event_id"]
+        expected = dict.fromkeys(sleeps(3), "QUEUED")
+        assert statuses(one, expected)[-1]["event_id"] == statuses(other, expected)[-1]["event_id"]
 
 
 # --- After a break ---
@@ -381,8 +381,8 @@ def test_a_burst_of_two_thousand_events_arrives_as_few_frames(opened: Open) -> N
     # A hundred commits, each with a poke.
     assert len(frames) < 50
     for frame in frames:
-        told = [task["task_id"] for task in frame["tasks"]]
-        assert len(told) == len(set(told)), "a task is in one frame twice"
+        task_ids = [task["task_id"] for task in frame["tasks"]]
+        assert len(task_ids) == len(set(task_ids)), "a task is in one frame twice"
 
 
 # --- The page's socket ---

@@ -40,8 +40,8 @@ def test_only_the_tasks_of_these_names_and_queues_are_heard_of(opened: Open) -> 
         ready(socket)
         sent("drill_sleep", "c")
         sent("analyze_text", "a", data="one")
-        wanted = {sent("drill_sleep", "a"): "QUEUED", sent("drill_fail", "b", times=0): "QUEUED"}
-        statuses(socket, wanted)
+        expected = {sent("drill_sleep", "a"): "QUEUED", sent("drill_fail", "b", times=0): "QUEUED"}
+        statuses(socket, expected)
 
 
 def test_a_status_selects_steps_so_that_one_which_has_passed_is_heard_of_too(opened: Open) -> None:
@@ -59,11 +59,11 @@ def test_a_status_selects_steps_so_that_one_which_has_passed_is_heard_of_too(ope
 def test_a_filter_holds_for_what_is_resumed_too(opened: Open) -> None:
     sent(queue="c")
     before = feed.newest_id()
-    wanted = {sent(queue="a"): "QUEUED"}
+    expected = {sent(queue="a"): "QUEUED"}
     sent(queue="c")
     with opened("/ws/tasks?queue=a") as socket:
         ask(socket, {"type": "RESUME", "after": before})
-        statuses(socket, wanted)
+        statuses(socket, expected)
 
 
 def test_who_hears_little_still_learns_how_far_the_events_are(opened: Open) -> None:
@@ -125,8 +125,8 @@ def test_what_a_filter_accepts(parameters: dict[str, list[str]], accepted: str) 
             ("a", "t1", "q1", "SUCCESS"), ("b", "t1", "q1", "FAILURE"), ("c", "t2", "q2", "SUCCESS"), ("d", "t2", "q2", "RETRY"),
         )
     }  # fmt: skip
-    chosen = FeedFilter.of(parameters)
-    assert "".join(name for name, event in events.items() if chosen.accepts(event)) == accepted
+    feed_filter = FeedFilter.of(parameters)
+    assert "".join(name for name, event in events.items() if feed_filter.accepts(event)) == accepted
 
 
 def test_every_culprit_of_a_filter_is_named() -> None:

@@ -71,8 +71,8 @@ def test_the_pages_take_few_queries_however_many_letters(person: Client, django_
 
 def test_a_group_is_replayed_with_a_changed_argument(person: Client) -> None:
     ids = dead(2)
-    asked = person.get(f"/dead-letters/replay/?all=1&group={group()}").content.decode()
-    assert "2 dead letters are replayed" in asked
+    question = person.get(f"/dead-letters/replay/?all=1&group={group()}").content.decode()
+    assert "2 dead letters are replayed" in question
     body = {"all": "1", "group": group(), "kwargs": '{"seconds": 2}'}
     assert "2 replayed" in person.post("/dead-letters/replay/", body, follow=True).content.decode()
     assert [task.kwargs for task in Task.objects.filter(replay_of__in=ids)] == [{"seconds": 2}] * 2
@@ -109,12 +109,12 @@ def test_selected_letters_are_discarded_with_a_note(person: Client) -> None:
 def test_letters_whose_arguments_are_opaque_are_discarded_but_not_replayed(person: Client) -> None:
     [opaque, _] = dead(2)
     TaskMessage.objects.update_or_create(task_id=opaque, defaults={"extras": {"opaque": True}})
-    chosen = {"id": [str(opaque)]}
-    assert "has arguments that can be sent again" in person.get("/dead-letters/replay/", chosen, follow=True).content.decode()
+    selection = {"id": [str(opaque)]}
+    assert "has arguments that can be sent again" in person.get("/dead-letters/replay/", selection, follow=True).content.decode()
     assert "Replay 1 dead letter" in person.get("/dead-letters/replay/", {"all": "1"}).content.decode()
-    assert "Discard 1 dead letter" in person.get("/dead-letters/discard/", chosen).content.decode()
+    assert "Discard 1 dead letter" in person.get("/dead-letters/discard/", selection).content.decode()
     assert "Discard 2 dead letters" in person.get("/dead-letters/discard/", {"all": "1"}).content.decode()
-    person.post("/dead-letters/discard/", chosen)
+    person.post("/dead-letters/discard/", selection)
     assert DeadLetter.objects.get(state="DISCARDED").task_id == opaque
 
 
@@ -142,10 +142,10 @@ def test_several_groups_are_replayed_at_once_and_the_others_stay(person: Client)
     dead(2)
     dead(1, error="OSError", message="disk full")
     dead(1, error="KeyError", message="customer")
-    chosen = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
-    asked = person.get("/dead-letters/replay/", chosen).content.decode()
-    assert "3 dead letters of 2 groups are replayed" in asked
-    assert "3 replayed" in person.post("/dead-letters/replay/", chosen, follow=True).content.decode()
+    selection = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
+    question = person.get("/dead-letters/replay/", selection).content.decode()
+    assert "3 dead letters of 2 groups are replayed" in question
+    assert "3 replayed" in person.post("/dead-letters/replay/", selection, follow=True).content.decode()
     assert DeadLetter.objects.get(state="OPEN").error_type == "KeyError"
 
 
@@ -171,9 +171,9 @@ def test_of_each_group_a_few_go_first(person: Client) -> None:
 def test_several_groups_are_discarded(person: Client) -> None:
     dead(2)
     dead(1, error="OSError", message="disk full")
-    chosen = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
-    assert "Discard 3 dead letters" in person.get("/dead-letters/discard/", chosen).content.decode()
-    person.post("/dead-letters/discard/", chosen)
+    selection = {"group": [fingerprint_of("ValueError"), fingerprint_of("OSError")]}
+    assert "Discard 3 dead letters" in person.get("/dead-letters/discard/", selection).content.decode()
+    person.post("/dead-letters/discard/", selection)
     assert not DeadLetter.objects.filter(state="OPEN").exists()
 
 
@@ -186,7 +186,7 @@ def test_open_letters_are_counted_by_exception_and_age_and_each_number_leads_the
     assert rows == {"ValueError": [2, 0, 0, 0], "OSError": [0, 0, 1, 0]}
     (url,) = [url for row in page.context["ages"]["rows"] for count, url in row["cells"] if count == 1]
     led = person.get(f"/dead-letters/{url}")
-    assert [found.error_type for found in led.context["groups"]] == ["OSError"]
+    assert [item.error_type for item in led.context["groups"]] == ["OSError"]
     assert led.context["open_matching"] == 1
 
 

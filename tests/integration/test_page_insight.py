@@ -41,8 +41,8 @@ def person() -> Client:
     return client
 
 
-def ended(count: int = 1, status: Status = Status.SUCCESS, **asked: Any) -> list[UUID]:
-    ids = dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, count=count, **asked), Origin(source="api")).ids
+def ended(count: int = 1, status: Status = Status.SUCCESS, **options: Any) -> list[UUID]:
+    ids = dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}, count=count, **options), Origin(source="api")).ids
     now = time.time()
     apply(
         [
@@ -86,10 +86,10 @@ def test_events_go_on_to_older_ones_and_into_a_file(person: Client) -> None:
     ended(60)
     first = person.get("/events/")
     second = person.get(f"/events/{first.context['next_url']}")
-    shown = [event.id for page in (first, second) for event in page.context["events"]]
-    assert shown == sorted(shown, reverse=True)
+    event_ids = [event.id for page in (first, second) for event in page.context["events"]]
+    assert event_ids == sorted(event_ids, reverse=True)
     saved = json.loads(person.get("/events/?format=json").getvalue())
-    assert [row["id"] for row in saved][: len(shown)] == shown
+    assert [row["id"] for row in saved][: len(event_ids)] == event_ids
 
 
 def test_figures_are_shown_with_links_to_what_they_count(person: Client) -> None:
@@ -153,8 +153,8 @@ def test_both_tables_from_one_reading_are_those_of_two() -> None:
         counted(START, name=name, queue=queue, succeeded=2, failed=len(name + queue), runs=[0.5], waits=[0.1])
     span = TimeWindow(START // 3600 * 3600, START // 3600 * 3600 + 3600, 60)
     for which in (Which(), Which("a"), Which("", "one")):
-        asked: dict[str, Any] = {"order": Order.FAILING, "limit": 5}
-        assert summaries(span, which, **asked) == tuple(summary(span, which, by=by, **asked) for by in ("task", "queue"))
+        options: dict[str, Any] = {"order": Order.FAILING, "limit": 5}
+        assert summaries(span, which, **options) == tuple(summary(span, which, by=by, **options) for by in ("task", "queue"))
 
 
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:
@@ -226,7 +226,7 @@ def test_each_hour_of_the_map_leads_to_what_ended_in_it(person: Client) -> None:
     page = person.get("/analytics/?window=6h")
     cells = [cell for _, row in page.context["heat"].rows for cell in row if cell.finished]
     assert sum(cell.finished for cell in cells) == 2
-    listed = [found.task.id for cell in cells for found in person.get(f"/tasks/?{cell.query}").context["tasks"]]
+    listed = [item.task.id for cell in cells for item in person.get(f"/tasks/?{cell.query}").context["tasks"]]
     assert sorted(listed) == sorted(ids)
     assert not person.get("/analytics/?window=30d").context["heat"].by_date
 

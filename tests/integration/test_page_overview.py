@@ -30,8 +30,8 @@ def empty_redis() -> None:
     stream.client().flushdb()
 
 
-def sent(count: int = 1, **asked: Any) -> list[str]:
-    return [str(id_) for id_ in dispatch(Dispatch(task="analyze_text", data=["x"] * count, **asked), Origin(source="api")).ids]
+def sent(count: int = 1, **options: Any) -> list[str]:
+    return [str(id_) for id_ in dispatch(Dispatch(task="analyze_text", data=["x"] * count, **options), Origin(source="api")).ids]
 
 
 def moved(ids: list[str], status: Status, **more: Any) -> None:
@@ -137,9 +137,9 @@ def test_the_last_hour_goes_into_twelve_steps() -> None:
     ended(now, name="a", retried=2, failed=1)
     ended(now, name="b", retried=1)
     ended(now - 2 * STEPS * STEP, failed=9)
-    found = last_hour()
-    assert (found.busy[-1], found.waiting[-1], found.retried[-1], found.failed[-1]) == (1.5, 12.0, 3.0, 1.0)
-    assert (len(found.busy), sum(found.failed)) == (STEPS, 1.0)
+    sparks = last_hour()
+    assert (sparks.busy[-1], sparks.waiting[-1], sparks.retried[-1], sparks.failed[-1]) == (1.5, 12.0, 3.0, 1.0)
+    assert (len(sparks.busy), sum(sparks.failed)) == (STEPS, 1.0)
 
 
 @pytest.mark.parametrize("length", [1, 11, 12, 13, 61, 120])

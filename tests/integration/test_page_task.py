@@ -33,13 +33,13 @@ CardError: declined
 """
 
 
-def sent(**asked: Any) -> UUID:
-    given = {"task": "analyze_text", "data": ["x"], **asked}
-    return dispatch(Dispatch(**given), Origin(source="page", sent_by="ada")).ids[0]
+def sent(**options: Any) -> UUID:
+    values = {"task": "analyze_text", "data": ["x"], **options}
+    return dispatch(Dispatch(**values), Origin(source="page", sent_by="ada")).ids[0]
 
 
-def held(**asked: Any) -> UUID:
-    return sent(not_before=datetime.now(UTC) + timedelta(hours=3), **asked)
+def held(**options: Any) -> UUID:
+    return sent(not_before=datetime.now(UTC) + timedelta(hours=3), **options)
 
 
 def ran(task_id: UUID, status: Status, attempt: int = 0, **more: Any) -> None:
@@ -63,57 +63,57 @@ def page(client: Client, task_id: UUID) -> str:
 def test_the_path_and_the_timeline_are_drawn_and_said(person: Client) -> None:
     task = sent()
     ran(task, Status.SUCCESS, result='{"words": 1}')
-    shown = page(person, task)
-    assert "The path so far: Pending, Queued, Received, Started, Success" in shown
-    assert "to scale" in shown
-    assert "waiting in the queue" in shown
+    html = page(person, task)
+    assert "The path so far: Pending, Queued, Received, Started, Success" in html
+    assert "to scale" in html
+    assert "waiting in the queue" in html
 
 
 def test_a_traceback_begins_with_the_own_frame_and_stands_there_once(person: Client) -> None:
     task = sent()
     ran(task, Status.RETRY)
     ran(task, Status.FAILURE, attempt=1)
-    shown = page(person, task)
-    assert shown.count("/srv/app/bank.py:12") == 1
-    assert shown.index("/srv/app/bank.py:12") < shown.index("celery/app/trace.py:453")
-    assert "same traceback as attempt 2" in shown
+    html = page(person, task)
+    assert html.count("/srv/app/bank.py:12") == 1
+    assert html.index("/srv/app/bank.py:12") < html.index("celery/app/trace.py:453")
+    assert "same traceback as attempt 2" in html
 
 
 def test_arguments_go_by_their_names_and_secrets_are_hidden(person: Client) -> None:
     task = sent()
     Task.objects.filter(id=task).update(kwargs={"password": "hunter2"})
-    shown = page(person, task)
-    assert "hunter2" not in shown
-    assert '<span class="json-key">&quot;data&quot;</span>' in shown
+    html = page(person, task)
+    assert "hunter2" not in html
+    assert '<span class="json-key">&quot;data&quot;</span>' in html
 
 
 def test_the_batch_says_how_far_it_is_and_who_sent_it(person: Client) -> None:
     ids = dispatch(Dispatch(task="analyze_text", count=3), Origin(source="page", sent_by="ada")).ids
     ran(ids[0], Status.SUCCESS, result="1")
-    shown = page(person, ids[1])
-    assert "1 of 3 done" in shown
-    assert "ada" in shown
+    html = page(person, ids[1])
+    assert "1 of 3 done" in html
+    assert "ada" in html
 
 
 def test_a_task_and_those_that_it_sent_link_to_each_other(person: Client) -> None:
     parent = sent()
     first, *_, newest = children = [sent() for _ in range(21)]
     Task.objects.filter(id__in=children).update(parent_id=parent)
-    shown = page(person, parent)
-    assert f'href="/tasks/{newest}/"' in shown
-    assert f'href="/tasks/{first}/"' not in shown, "the twenty newest"
-    assert f'href="/tasks/?q=parent:{parent}"' in shown
+    html = page(person, parent)
+    assert f'href="/tasks/{newest}/"' in html
+    assert f'href="/tasks/{first}/"' not in html, "the twenty newest"
+    assert f'href="/tasks/?q=parent:{parent}"' in html
     listed = text(person, f"/tasks/?q=parent:{parent}")
     assert all(str(child) in listed for child in children)
     assert f'href="/tasks/{parent}/"' in page(person, first)
 
 
 def test_a_parent_that_is_not_known_is_named_all_the_same(person: Client) -> None:
-    task, gone = sent(), uuid4()
-    Task.objects.filter(id=task).update(parent_id=gone)
-    shown = page(person, task)
-    assert f'title="{gone}"' in shown
-    assert f"/tasks/{gone}/" not in shown
+    task, unknown_id = sent(), uuid4()
+    Task.objects.filter(id=task).update(parent_id=unknown_id)
+    html = page(person, task)
+    assert f'title="{unknown_id}"' in html
+    assert f"/tasks/{unknown_id}/" not in html
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RETRY, Status.FAILURE, Status.SUCCESS])
@@ -132,8 +132,8 @@ def test_the_page_takes_few_queries(person: Client, django_assert_max_num_querie
 
 def test_a_scheduled_task_is_moved_and_the_page_says_by_whom(person: Client) -> None:
     task = held(queue="reports")
-    asked = text(person, f"/tasks/{task}/edit/")
-    assert "reports" in asked
+    form = text(person, f"/tasks/{task}/edit/")
+    assert "reports" in form
     body = {"not_before": "2031-01-01T08:00:00", "queue": "mail", "priority": "3", "args": "[]", "kwargs": '{"data": "y"}'}
     answer = person.post(f"/tasks/{task}/edit/", body, follow=True)
     assert "Task changed." in answer.content.decode()

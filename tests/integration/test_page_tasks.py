@@ -35,8 +35,8 @@ def person() -> Client:
     return client
 
 
-def sent(count: int = 1, **asked: Any) -> list[UUID]:
-    return dispatch(Dispatch(task="analyze_text", data=["x"] * count, **asked), Origin(source="api")).ids
+def sent(count: int = 1, **options: Any) -> list[UUID]:
+    return dispatch(Dispatch(task="analyze_text", data=["x"] * count, **options), Origin(source="api")).ids
 
 
 def end(task_id: UUID, status: Status, **more: Any) -> None:
@@ -79,8 +79,8 @@ def test_pages_go_on_by_key(person: Client) -> None:
     following = first.context["next_url"]
     assert following
     second = person.get(f"/tasks/{following}")
-    shown = [found.task.id for response in (first, second) for found in response.context["tasks"]]
-    assert len(shown) == len(set(shown)) == 60
+    listed_ids = [item.task.id for response in (first, second) for item in response.context["tasks"]]
+    assert len(listed_ids) == len(set(listed_ids)) == 60
 
 
 def test_the_list_is_saved_as_a_file_without_secrets(person: Client) -> None:
@@ -110,8 +110,8 @@ def test_arguments_and_results_are_not_read_for_a_list_that_shows_neither(person
 def test_selected_tasks_are_cancelled_after_a_question_that_names_the_count(person: Client) -> None:
     ids = sent(3)
     query = "&".join(f"id={id_}" for id_ in ids[:2])
-    asked = person.get(f"/tasks/act/cancel/?{query}").content.decode()
-    assert "Cancel 2 tasks" in asked
+    question = person.get(f"/tasks/act/cancel/?{query}").content.decode()
+    assert "Cancel 2 tasks" in question
     assert Task.objects.filter(status=Status.REVOKED).count() == 0
     response = person.post("/tasks/act/cancel/", {"id": [str(id_) for id_ in ids[:2]]}, follow=True)
     assert "2 cancelled." in response.content.decode()
@@ -123,8 +123,8 @@ def test_selected_tasks_are_cancelled_after_a_question_that_names_the_count(pers
 def test_all_that_match_are_cancelled(person: Client) -> None:
     sent(60)
     other = sent(1, queue="other")
-    asked = person.get("/tasks/act/cancel/?all=1&q=queue:default").content.decode()
-    assert "Cancel 60 tasks" in asked
+    question = person.get("/tasks/act/cancel/?all=1&q=queue:default").content.decode()
+    assert "Cancel 60 tasks" in question
     person.post("/tasks/act/cancel/", {"all": "1", "q": "queue:default"})
     assert Task.objects.filter(cancel_requested_at=None).values_list("id", flat=True).get() == other[0]
 
@@ -186,7 +186,7 @@ def ran_for(*seconds: float) -> list[UUID]:
 
 
 def listed(client: Client, query: str) -> list[UUID]:
-    return [found.task.id for found in client.get(f"/tasks/{query}").context["tasks"]]
+    return [item.task.id for item in client.get(f"/tasks/{query}").context["tasks"]]
 
 
 def test_a_column_sorts_both_ways_and_what_has_no_value_comes_last(person: Client) -> None:
@@ -203,15 +203,15 @@ def test_pages_go_on_in_every_order_and_show_each_task_once(person: Client, sort
     ids = {*ran_for(*[1.0, 2.0] * 30), *sent(10, queue="other")}
     first = person.get(f"/tasks/?sort={sort}")
     second = person.get(f"/tasks/{first.context['next_url']}")
-    shown = [found.task.id for response in (first, second) for found in response.context["tasks"]]
-    assert (len(shown), set(shown)) == (70, ids)
+    listed_ids = [item.task.id for response in (first, second) for item in response.context["tasks"]]
+    assert (len(listed_ids), set(listed_ids)) == (70, ids)
 
 
 def test_only_the_newest_that_match_are_sorted_and_the_list_says_so(person: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks_app.queries.tasks.SORTED_AMONG", 2)
     longest, _, _ = ran_for(9.0, 1.0, 2.0)
     response = person.get("/tasks/?sort=-runtime&q=name:analyze*")
-    assert longest not in [found.task.id for found in response.context["tasks"]]
+    assert longest not in [item.task.id for item in response.context["tasks"]]
     assert "of the newest" in response.content.decode()
 
 
