@@ -167,7 +167,7 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
     who = {
         "user_id": refusal.user_id, "username": refusal.username, "token": refusal.token[:80], "address": refusal.address,
     }  # fmt: skip
-    nobody = {"user_id": None, "username": "", "token": "", "address": None}
+    anonymous = {"user_id": None, "username": "", "token": "", "address": None}
     rest = {"at": at, "action": "further refusals", "path": "", "status": None}
     return (
         {
@@ -175,7 +175,7 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
             "path": without_tokens(refusal.path)[:500], "status": refusal.status, "detail": {"why": without_tokens(refusal.why)},
         },
         {**who, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{PER_CALLER} kinds of refusal")}},
-        {**nobody, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{MOST} callers and kinds")}},
+        {**anonymous, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{MOST} callers and kinds")}},
     )  # fmt: skip
 
 
