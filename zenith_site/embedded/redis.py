@@ -138,7 +138,7 @@ class Redis:
         if usable:
             needed = f"{written[0]}.{written[1]}"
             raise EmbeddedError(
-                f"{self.directory} was written by Redis {needed}, but only older versions are installed: install {needed} or newer."
+                f"{self.directory} was written by Redis {needed}, but only older ones are installed: install {needed} or newer."
             )
         raise EmbeddedError(MISSING)
 
