@@ -12,7 +12,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
 from zenith_site import problems
-from zenith_site.auth.api import ANY_OF, for_callers_only
+from zenith_site.auth.api import ANY_OF, require_caller
 from zenith_site.common import jsonsafe
 from zenith_site.quotas import EdgeLimit
 from zenith_site.version import VERSION
@@ -124,6 +124,6 @@ api = ZenithAPI(
     auth=ANY_OF,
     parser=StrictParser(),
     throttle=[EdgeLimit()],
-    docs_decorator=for_callers_only,
+    docs_decorator=require_caller,
 )
 problems.register(api)

@@ -243,8 +243,8 @@ class Environment:
         return value
 
     def _refuse(self, name: str, value: str, accepted: str) -> NoReturn:
-        shown = value if len(value) <= 200 else f"{value[:200]}…"
-        raise WrongSetting(f"{name}={shown!r} is not accepted: it takes {accepted}.")
+        excerpt = value if len(value) <= 200 else f"{value[:200]}…"
+        raise WrongSetting(f"{name}={excerpt!r} is not accepted: it takes {accepted}.")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -17,7 +17,7 @@ from zenith_worker.reporting import with_redis_retries
 from zenith_worker.signals import origin
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
-from zenith_worker.wire.deliveries import last_crash, reached
+from zenith_worker.wire.deliveries import last_crash, mark_reached
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import RunNumber
@@ -40,7 +40,7 @@ def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
     """
     request = task.request
     if carried(request).number:
-        with_redis_retries(lambda: reached(request.id, RunNumber.of_request(request)))
+        with_redis_retries(lambda: mark_reached(request.id, RunNumber.of_request(request)))
     if _may_be_a_copy(request) and ended_before(request.id):
         logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
         _return_part_again(task)

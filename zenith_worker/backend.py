@@ -51,9 +51,9 @@ class ZenithBackend(RedisBackend):
         self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
     ) -> None:
         """Report a success, also of a task whose result is ignored; then return its part of a chord."""
-        kept = store_result and not (request is not None and request.ignore_result)
-        outcome = self._outcome(task_id, result if kept or _is_part(request) else None, state, request=request)
-        with self._reported(outcome, kept=kept) as counts:
+        keep_result = store_result and not (request is not None and request.ignore_result)
+        outcome = self._outcome(task_id, result if keep_result or _is_part(request) else None, state, request=request)
+        with self._reported(outcome, keep_result=keep_result) as counts:
             if counts:
                 super().mark_as_done(task_id, result, request, store_result, state)
 
@@ -68,7 +68,7 @@ class ZenithBackend(RedisBackend):
     ) -> None:  # fmt: skip
         """Report a failure, also of a task whose errors are ignored; then fail its chord and its chain and call its errbacks."""
         outcome = self._outcome(task_id, exc, state, request=request, traceback=traceback)
-        with self._reported(outcome, kept=store_result) as counts:
+        with self._reported(outcome, keep_result=store_result) as counts:
             if counts:
                 super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
@@ -82,7 +82,7 @@ class ZenithBackend(RedisBackend):
         if request is None and with_redis_retries(lambda: claims.cancel(task_id)) != Verdict.CANCELLED:
             return
         outcome = self._outcome(task_id, TaskRevokedError(reason), state, request=request)
-        with self._reported(outcome, kept=store_result) as counts:
+        with self._reported(outcome, keep_result=store_result) as counts:
             if counts:
                 super().mark_as_revoked(task_id, reason, request, store_result, state)
 
@@ -91,7 +91,7 @@ class ZenithBackend(RedisBackend):
         store_result: bool = True, state: str = states.RETRY,
     ) -> Any:  # fmt: skip
         """Report a failed attempt that another one follows."""
-        with self._reported(self._outcome(task_id, exc, state, request=request, traceback=traceback), kept=store_result):
+        with self._reported(self._outcome(task_id, exc, state, request=request, traceback=traceback), keep_result=store_result):
             return exc
 
     def mark_as_ignored(self, task_id: str, reason: str, request: Any) -> None:
@@ -157,12 +157,12 @@ class ZenithBackend(RedisBackend):
         return result
 
     @contextmanager
-    def _reported(self, outcome: Outcome, *, kept: bool) -> Iterator[bool]:
+    def _reported(self, outcome: Outcome, *, keep_result: bool) -> Iterator[bool]:
         """Report an outcome; yield whether it counts, and keep Celery's own steps in the block from storing the result again."""
         request = outcome.request
         event = outcome.event(self.largest_result, **(_unsent.get() or {}).get(outcome.task_id, {}))
         _apply_retries(event, carried(request))
-        stored = self._stored(outcome, request) if _is_part(request) or (kept and not self._skips_redis(request)) else None
+        stored = self._stored(outcome, request) if _is_part(request) or (keep_result and not self._skips_redis(request)) else None
         counts = report(event, tag=_tag(request), stored=stored, long=_may_come_twice(request))
         before = _stored.set(outcome.task_id)
         try:
@@ -193,10 +193,10 @@ class ZenithBackend(RedisBackend):
         return event
 
 
-def _apply_retries(event: Event, known: Carried) -> None:
+def _apply_retries(event: Event, delivery: Carried) -> None:
     """Correct an outcome by whether another attempt follows: a body may send one and go on, or raise `Retry` and send none."""
-    follows = known.next_sent or known.held
-    if event.status == Status.RETRY and known.is_zenith_task and not follows:
+    follows = delivery.next_sent or delivery.held
+    if event.status == Status.RETRY and delivery.is_zenith_task and not follows:
         event.status, event.error_type = Status.FAILURE, event.error_type or "Retry"
         event.error_message = event.error_message or "raised by hand: no next attempt was sent"
     elif follows and event.status in (Status.SUCCESS, Status.FAILURE):

@@ -40,7 +40,7 @@ def _origin(app: Celery, signature: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def comes_next(request: Any) -> set[str]:
+def ids_sent_at_end(request: Any) -> set[str]:
     """Return the ids of the tasks that Celery sends at a running task's end: its chain's next step and its chord's body.
 
     The ids were set when the canvas was sent, so they are the same however often that end is reached.

@@ -21,7 +21,7 @@ from zenith_worker.errors import DeliveredTooOftenError
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import broker_queues, heartbeat, stream
 from zenith_worker.wire.client import is_text
-from zenith_worker.wire.deliveries import lost, most_deliveries
+from zenith_worker.wire.deliveries import delivery_limit, lost_count
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import REFUSED_HEADER
 from zenith_worker.wire.instance import instance
@@ -101,8 +101,8 @@ class Consumer(CeleryConsumer):
         if not (isinstance(id_, str) and (message.delivery_info or {}).get("redelivered")):
             return
         run = RunNumber.of(message.headers)
-        times = with_redis_retries(lambda: lost(id_, run))
-        if times >= most_deliveries(self.app.tasks.get(message.headers.get("task")) or self.app.Task):
+        times = with_redis_retries(lambda: lost_count(id_, run))
+        if times >= delivery_limit(self.app.tasks.get(message.headers.get("task")) or self.app.Task):
             raise DeliveredTooOftenError(f"{times} processes that took its message died before its body could start")
 
     def _other_consumers(self, message: Any) -> list[heartbeat.WorkerBeat]:
@@ -128,11 +128,13 @@ class Consumer(CeleryConsumer):
         headers = message.headers if isinstance(message.headers, dict) else {}
         id_ = headers.get("id")
         logger.error("A message that cannot run was taken from its queue: %s: %s [task=%s]", type(error).__name__, error, id_)
-        kept = saferepr(message.body, maxlen=BODY_KEPT)
+        body_excerpt = saferepr(message.body, maxlen=BODY_KEPT)
         if isinstance(id_, str) and id_:
-            report(_failure(headers, message.delivery_info or {}, error, kept, self.hostname), tag=str(message.delivery_tag))
+            report(
+                _failure(headers, message.delivery_info or {}, error, body_excerpt, self.hostname), tag=str(message.delivery_tag)
+            )
         else:
-            entry = Entry("0-0", json.dumps({"headers": saferepr(headers, maxlen=BODY_KEPT), "body": kept}).encode())
+            entry = Entry("0-0", json.dumps({"headers": saferepr(headers, maxlen=BODY_KEPT), "body": body_excerpt}).encode())
             with_redis_retries(
                 lambda: stream.set_aside(entry, f"a message that is not a task's: {type(error).__name__}: {error}")
             )
@@ -184,13 +186,13 @@ def _check_ids(names: Any) -> None:
             raise InvalidTaskError(f"its {name} is not valid Unicode: {value!r}")
 
 
-def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, kept: str, hostname: str) -> Event:
+def _failure(headers: dict[str, Any], delivery: dict[str, Any], error: Exception, body_excerpt: str, hostname: str) -> Event:
     run = RunNumber.of(headers)
     kind = type(error).__name__
     return Event(
         task_id=headers["id"], status=Status.FAILURE, at=time.time(), nesting=run.nesting, attempt=run.attempt, worker=hostname,
         message=f"its message cannot run ({kind}: {error}); its body is stored as the traceback",
-        error_type=kind, error_message=str(error), traceback=kept, name=str(headers.get("task") or ""),
+        error_type=kind, error_message=str(error), traceback=body_excerpt, name=str(headers.get("task") or ""),
         result=json.dumps({"exc_type": kind, "exc_message": [str(error)], "exc_module": type(error).__module__}),
         queue=str(delivery.get("routing_key") or ""),
     )  # fmt: skip

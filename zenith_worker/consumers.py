@@ -18,12 +18,12 @@ def queues_of(consumer: Any) -> list[str]:
     return [queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else []
 
 
-def withheld() -> list[str]:
+def withheld_queues() -> list[str]:
     """Return the queues that this worker does not consume because they are paused."""
     return sorted(_withheld)
 
 
-def follow(consumer: Any, paused: frozenset[str]) -> None:
+def apply_pauses(consumer: Any, paused: frozenset[str]) -> None:
     """Stop consuming paused queues, and resume those that are no longer paused. Only the worker's event loop may call it."""
     if not (paused or _withheld) or not consumer.task_consumer:
         return
@@ -40,7 +40,7 @@ def stop_consuming(state: Any, queues: list[str] | None = None, **_: Any) -> dic
     """Stop consuming these queues, or all, even once a paused one is resumed."""
     consumer = state.consumer
     consumed = queues_of(consumer)
-    stopped = [name for name in [*consumed, *withheld()] if queues is None or name in queues]
+    stopped = [name for name in [*consumed, *withheld_queues()] if queues is None or name in queues]
     for name in stopped:
         if name in consumed:
             consumer.call_soon(consumer.cancel_task_queue, name)

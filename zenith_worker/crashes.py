@@ -11,7 +11,7 @@ from celery.worker.request import Request
 from zenith_worker.carried import carried
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
-from zenith_worker.wire.deliveries import note_crash, note_lost, put_back
+from zenith_worker.wire.deliveries import count_lost, put_back, record_crash
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.runs import RunNumber
@@ -44,10 +44,10 @@ class CrashNotingRequest(Request):
 
 def _started(request: Request, run: RunNumber) -> Event:
     """Return the start of the run: the process may have died before it was reported."""
-    known = carried(request)
+    delivery = carried(request)
     return Event(
-        task_id=request.id, status=Status.STARTED, at=request.time_start or known.received_at or time.time(), **run._asdict(),
-        delivery=known.number, worker=request.hostname, received_at=known.received_at,
+        task_id=request.id, status=Status.STARTED, at=request.time_start or delivery.received_at or time.time(), **run._asdict(),
+        delivery=delivery.number, worker=request.hostname, received_at=delivery.received_at,
     )  # fmt: skip
 
 
@@ -66,8 +66,8 @@ def _note_crash(request: Request, reason: str) -> None:
         # Before the message is put back: another worker would refuse it while this one seems to run it.
         if not with_redis_retries(lambda: claims.abandon(request.id, run, instance()), patience=30.0):
             return  # it died between its report and the acknowledgement, so nothing is left to run
-        note_crash(request.id, reason)
-        note_lost(request.id, run)
+        record_crash(request.id, reason)
+        count_lost(request.id, run)
         back = put_back(request.id, run, f"its process died ({reason}); the message went back to its queue")
         append([_started(request, run), back])
     except redis.RedisError:

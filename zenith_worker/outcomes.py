@@ -56,7 +56,7 @@ class Outcome:
 
         Raises ResultNotJSONError or ResultTooLargeError.
         """
-        known, run = carried(self.request), RunNumber.of_request(self.request)
+        delivery, run = carried(self.request), RunNumber.of_request(self.request)
         # As in django-celery-results, a body may set `request.meta`.
         own = getattr(self.request, "meta", None)
         meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None
@@ -73,13 +73,13 @@ class Outcome:
             at=time.time(),
             nesting=run.nesting,
             attempt=run.attempt,
-            delivery=known.number,
+            delivery=delivery.number,
             worker=getattr(self.request, "hostname", None) or "",
-            received_at=known.received_at,
-            started_at=known.started_at,
-            not_before=known.retry_at if self.state == states.RETRY else None,
-            held=self.state == states.RETRY and known.held,
-            runtime=known.runtime,
+            received_at=delivery.received_at,
+            started_at=delivery.started_at,
+            not_before=delivery.retry_at if self.state == states.RETRY else None,
+            held=self.state == states.RETRY and delivery.held,
+            runtime=delivery.runtime,
             periodic_task_name=str(getattr(self.request, "periodic_task_name", None) or ""),
             **{**members, **about},
         )

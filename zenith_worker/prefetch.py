@@ -15,12 +15,12 @@ from zenith_worker.wire.heartbeat import Waiting
 MOST_KINDS: Final = 20
 
 
-def limit_of(consumer: Any) -> int:
+def prefetch_limit(consumer: Any) -> int:
     """Return how many messages a worker prefetches; 0 for no limit."""
     return int(consumer.qos.value or 0) if consumer.qos else 0
 
 
-def limited(consumer: Any) -> list[Waiting]:
+def waiting_for_rate_limit(consumer: Any) -> list[Waiting]:
     """Return the tasks that wait for their rate limit, by name, with their number and the limit."""
     waiting = Counter({name: len(bucket.contents) for name, bucket in list(consumer.task_buckets.items()) if bucket})
     tasks = consumer.app.tasks
@@ -31,7 +31,7 @@ def limited(consumer: Any) -> list[Waiting]:
     ]
 
 
-def not_yet(consumer: Any) -> list[Waiting]:
+def waiting_for_eta(consumer: Any) -> list[Waiting]:
     """Return the tasks that wait for their ETA, by name, with their number. Celery keeps them only in its timer."""
     firsts = [entry.entry.args[0] for entry in list(consumer.timer.schedule.queue) if entry.entry.args]
     waiting = Counter(first.name for first in firsts if isinstance(first, Request))

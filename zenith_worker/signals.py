@@ -24,12 +24,12 @@ from celery.exceptions import Reject, Retry
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 
-from zenith_worker.canvas import comes_next
+from zenith_worker.canvas import ids_sent_at_end
 from zenith_worker.carried import carried, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims, correlation, extras, stream
-from zenith_worker.wire.deliveries import count_delivery, most_deliveries, put_back
+from zenith_worker.wire.deliveries import count_delivery, delivery_limit, put_back
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.routing import priority_of
@@ -49,12 +49,12 @@ _priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=Non
 
 
 @signals.before_task_publish.connect
-def carry_trail_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
+def add_origin_headers(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
     """Add the request's id and trace to the message. Values from its dispatch have precedence, since a relay may send it."""
     _priority_sent.set(properties.get("priority"))
     for name, value in correlation.carried().items():
         headers.setdefault(name, value)
-    if current_task and headers.get("id") in comes_next(current_task.request):
+    if current_task and headers.get("id") in ids_sent_at_end(current_task.request):
         headers[COPIES_HEADER] = True
 
 
@@ -111,14 +111,14 @@ def stamp_started(task: CeleryTask[..., Any], **_: Any) -> None:
 
 
 @signals.task_retry.connect
-def report_silent_retry(sender: CeleryTask[..., Any], request: Any, reason: Retry, einfo: Any, **_: Any) -> None:
+def report_retry_without_result(sender: CeleryTask[..., Any], request: Any, reason: Retry, einfo: Any, **_: Any) -> None:
     """Report a failed attempt of a task whose results are ignored: Celery does not call the backend for it."""
     if isinstance(sender, CeleryTask) and get_actual_ignore_result(sender, request) and not sender.store_errors_even_if_ignored:
         sender.backend.mark_as_retry(request.id, reason.exc, einfo and einfo.traceback, request, store_result=False)
 
 
 @signals.task_postrun.connect
-def report_quiet_end(task: CeleryTask[..., Any], retval: Any, state: str, **_: Any) -> None:
+def report_end_without_outcome(task: CeleryTask[..., Any], retval: Any, state: str, **_: Any) -> None:
     """Report a body that ended without an outcome: Celery does not call the backend for it.
 
     A delivery that was refused before its body started is not reported.
@@ -136,7 +136,7 @@ def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
     """Report that a body rejected its message; after too many deliveries the message does not go back, and the task fails."""
     request, run = task.request, RunNumber.of_request(task.request)
     deliveries = carried(request).number + 1
-    if deliveries >= most_deliveries(task):
+    if deliveries >= delivery_limit(task):
         rejection.requeue = False
         rejection.reason = f"rejected {deliveries} times; the last reason: {rejection.reason}"
         rejection.args = (rejection.reason, False)
@@ -147,7 +147,7 @@ def _report_rejection(task: CeleryTask[..., Any], rejection: Reject) -> None:
 
 
 @signals.task_postrun.connect
-def forget_trail(**_: Any) -> None:
+def clear_correlation(**_: Any) -> None:
     """Clear the log's task and request: this thread's next lines belong to none."""
     correlation.task.set(("", ""))
     correlation.request_id.set("")
@@ -209,25 +209,25 @@ class _Call:
 
         The row does not have it if arguments are hidden, or for a replacement: the row keeps the original call.
         """
-        kept = carried_on or {"headers": {}, "embed": {}}
+        base = carried_on or {"headers": {}, "embed": {}}
         if nesting:
-            return {**kept, "task": self.name, "args": self.args, "kwargs": self.kwargs}
+            return {**base, "task": self.name, "args": self.args, "kwargs": self.kwargs}
         if self._hides_args or self._hides_kwargs:
-            shown = {"argsrepr": self.argsrepr, "kwargsrepr": self.kwargsrepr}
-            return {**kept, "headers": {**kept["headers"], **shown}, "args": self.args, "kwargs": self.kwargs}
+            representations = {"argsrepr": self.argsrepr, "kwargsrepr": self.kwargsrepr}
+            return {**base, "headers": {**base["headers"], **representations}, "args": self.args, "kwargs": self.kwargs}
         return carried_on
 
 
-def _hides(shown: Any, value: Any) -> bool:
+def _hides(representation: Any, value: Any) -> bool:
     """Return whether a sender wants another text shown than Celery's representation of the value.
 
     JSON turns tuples into lists and keys into text, so such differences are ignored.
     """
-    return isinstance(shown, str) and _essence(shown) != _essence(saferepr(value, _REPR_MAXSIZE))
+    return isinstance(representation, str) and _essence(representation) != _essence(saferepr(value, _REPR_MAXSIZE))
 
 
-def _essence(shown: str) -> str:
-    return "".join(character for character in shown[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
+def _essence(representation: str) -> str:
+    return "".join(character for character in representation[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
 
 
 def _id(value: Any) -> str | None:

@@ -54,7 +54,7 @@ class StateReporter(bootsteps.StartStopStep):
         """
         _read_pauses()
         # Before the first message is taken, so that none of a paused queue is.
-        consumers.follow(consumer, _Paused.names)
+        consumers.apply_pauses(consumer, _Paused.names)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, _look, (consumer,), priority=10)
         if not any(thread.name == _BEAT for thread in threading.enumerate()):
             threading.Thread(target=_beat_until, args=(_stopped, consumer), name=_BEAT, daemon=True).start()
@@ -81,8 +81,8 @@ class _Paused:
 
 def _look(consumer: Any) -> None:
     """Check the held requests and the queues; runs in the event loop, which alone may touch consumers."""
-    announce_held()
-    consumers.follow(consumer, _Paused.names)
+    report_held()
+    consumers.apply_pauses(consumer, _Paused.names)
 
 
 def _read_pauses() -> None:
@@ -92,17 +92,17 @@ def _read_pauses() -> None:
         logger.warning("Could not read the paused queues: %s", error)
 
 
-def announce_held() -> None:
+def report_held() -> None:
     """Report every held request whose current step is not reported yet, all in one entry."""
-    held = [request for request in list(worker_state.reserved_requests) if _has_news(request)]
-    if not held:
+    unreported = [request for request in list(worker_state.reserved_requests) if _has_news(request)]
+    if not unreported:
         return
     try:
-        stream.append([event for request in held for event in _report(request)])
+        stream.append([event for request in unreported for event in _report(request)])
     except redis.RedisError as error:
-        logger.warning("Could not report %s held tasks: %s", len(held), error)
+        logger.warning("Could not report %s held tasks: %s", len(unreported), error)
         return
-    for request in held:
+    for request in unreported:
         carried(request).reported = _status(request)
 
 
@@ -153,10 +153,10 @@ def _about(consumer: Any, number: int) -> heartbeat.About:
         memory_bytes=_Memory.bytes_,
         processed=sum(worker_state.total_count.values()),
         autoscale=(scaler.min_concurrency, scaler.max_concurrency) if scaler else None,
-        withheld=consumers.withheld(),
-        prefetch=prefetch.limit_of(consumer),
-        limited=prefetch.limited(consumer),
-        not_yet=prefetch.not_yet(consumer),
+        withheld=consumers.withheld_queues(),
+        prefetch=prefetch.prefetch_limit(consumer),
+        limited=prefetch.waiting_for_rate_limit(consumer),
+        not_yet=prefetch.waiting_for_eta(consumer),
     )
 
 
@@ -166,12 +166,12 @@ def _tags(consumer: Any) -> list[str]:
     The worker has lost everything else that it once took: the reconciler puts it back.
     """
     channel = consumer.task_consumer.channel if consumer.task_consumer else None
-    taken = channel.qos.held() if channel is not None else set()
-    return [*taken.union(request.message.delivery_tag for request in list(worker_state.active_requests))]
+    tags = channel.qos.held() if channel is not None else set()
+    return [*tags.union(request.message.delivery_tag for request in list(worker_state.active_requests))]
 
 
 @signals.worker_shutdown.connect
-def sign_off(sender: Any, **_: Any) -> None:
+def hand_back_and_leave(sender: Any, **_: Any) -> None:
     """At the end of a shutdown, hand back reserved tasks and remove the heartbeat, so that the worker does not look dead."""
     _stopped.set()
     for request in list(worker_state.reserved_requests):

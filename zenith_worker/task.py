@@ -81,20 +81,20 @@ class ZenithTask(Task):
         countdown: float | None = None, max_retries: int | None = None, **options: Any,
     ) -> Any:  # fmt: skip
         """Send the next attempt as Celery does, and record that it was sent, or that there are no more."""
-        known = carried(self.request)
+        delivery = carried(self.request)
         if max_retries is None:
             max_retries = getattr(self.request, MAX_RETRIES_HEADER, None)
         try:
             answer = super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         except Retry as retry:
-            known.next_sent, known.retry_at = True, _due(retry.when)
+            delivery.next_sent, delivery.retry_at = True, _due(retry.when)
             raise
         except (Ignore, Reject):
             raise
         except Exception:
-            known.gave_up = True
+            delivery.gave_up = True
             raise
-        known.next_sent, known.retry_at = True, _due(getattr(answer, "when", None))
+        delivery.next_sent, delivery.retry_at = True, _due(getattr(answer, "when", None))
         return answer
 
     def replace(self, sig: Any) -> Any:

@@ -28,7 +28,7 @@ from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import isolate_faults
 from zenith_worker.wire import broker_queues, claims, stream
 from zenith_worker.wire.broker_queues import NotAMessageError
-from zenith_worker.wire.deliveries import note_lost, put_back
+from zenith_worker.wire.deliveries import count_lost, put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -119,7 +119,7 @@ class HeldMessageRecovery:
             return True
         if dead:
             claims.abandon(id_, run, owner)
-            note_lost(id_, run)
+            count_lost(id_, run)
         stream.append([put_back(id_, run, f"{reason}; the message went back to its queue")])
         return True
 

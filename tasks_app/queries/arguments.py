@@ -9,7 +9,7 @@ from django.db.models.functions import Cast, Left
 from tasks_app import catalog
 from tasks_app.models import Task
 from zenith_site.common.masking import mask, mask_positional
-from zenith_site.common.previews import SHOWN, kept_of, read_head, shorten
+from zenith_site.common.previews import SHOWN, head_length, read_head, shorten
 
 
 class Arguments(NamedTuple):
@@ -30,7 +30,7 @@ def shown_arguments(task: Task) -> Arguments:
 
 def with_heads(tasks: QuerySet[Task], limit: int = SHOWN) -> QuerySet[Task]:
     """Make a query read only as much of the arguments as `preview` needs to show `limit` characters of each."""
-    heads = {f"{name}_head": Left(Cast(name, TextField()), kept_of(limit) + 1) for name in ("args", "kwargs")}
+    heads = {f"{name}_head": Left(Cast(name, TextField()), head_length(limit) + 1) for name in ("args", "kwargs")}
     return tasks.defer("args", "kwargs").annotate(**heads)
 
 
@@ -44,7 +44,7 @@ def preview(task: Task, limit: int = SHOWN) -> Arguments:
 
 def _head(task: Task, name: str, limit: int) -> tuple[Any, bool]:
     head: str | None = getattr(task, f"{name}_head", None)
-    value, is_head = (getattr(task, name), False) if head is None else read_head(head, kept_of(limit))
+    value, is_head = (getattr(task, name), False) if head is None else read_head(head, head_length(limit))
     shown, is_cut = shorten(value, limit)
     return shown, is_head or is_cut
 

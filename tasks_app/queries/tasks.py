@@ -26,7 +26,7 @@ from tasks_app.search.sorting import COLUMNS, NEWEST_FIRST, SORTED_AMONG, in_ord
 from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
-from zenith_site.common.previews import SHOWN, kept_of, read_head, shorten, shorten_text
+from zenith_site.common.previews import SHOWN, head_length, read_head, shorten, shorten_text
 from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
@@ -266,7 +266,7 @@ def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWith
     tasks = list(tasks)
     succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
     rows = TaskResult.objects.filter(task_id__in=succeeded)
-    results = dict(rows.values_list("task_id", Left("result", kept_of(limit) + 1)))
+    results = dict(rows.values_list("task_id", Left("result", head_length(limit) + 1)))
     for task in tasks:
         result, cut = value_of(results.get(result_id(task.id, task.text_id)), limit)
         yield TaskWithResult(task, result, preview(task, limit), cut, limit)
@@ -295,7 +295,7 @@ def value_of(text: str | None, limit: int | None = None) -> tuple[Any, bool]:
     try:
         if limit is None:
             return mask(bounded(json.loads(text))), False
-        value, is_head = read_head(text, kept_of(limit))
+        value, is_head = read_head(text, head_length(limit))
         shown, is_cut = shorten(value, limit)
         return mask(bounded(shown)), is_head or is_cut
     except (ValueError, RecursionError):

@@ -251,7 +251,7 @@ def _notifications() -> None:
     with transaction.atomic():
         report(by_kind[NotificationKind.QUEUE_AGE], Evaluation([behind]))
         for rule in by_kind.values():
-            report(rule, rule.look(frozenset()))
+            report(rule, rule.evaluate(frozenset()))
     Notification.objects.filter(kind=NotificationKind.QUEUE_AGE).update(
         opened_at=now - timedelta(hours=3), last_seen_at=now - timedelta(minutes=160), count=2,
         recovered_at=now - timedelta(minutes=158), recovery="No task has been waiting for 5 m any longer.",

@@ -237,7 +237,7 @@ def test_a_caller_that_tries_everything_gets_so_many_entries_and_one_for_the_res
 
 
 def test_many_callers_get_so_many_entries_and_one_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "MOST", 20)
+    monkeypatch.setattr(refusals, "MAX_ENTRIES", 20)
     for number in range(50):
         Client().get("/tasks/all", REMOTE_ADDR=f"192.0.2.{number}")
     found = entries()

@@ -38,7 +38,7 @@ def login(name: str, password: str = WRONG, address: str = "192.0.2.1") -> Any:
 
 def pass_time(account: str, address: str) -> int:
     """Let the delays of both end; return the longer one in seconds."""
-    waits = [throttle.attempt(account, address)]
+    waits = [throttle.count_attempt(account, address)]
     for key in throttle._keys(account, address):
         throttle.client().hdel(key, "until")
     return max(waits)
@@ -62,11 +62,11 @@ def test_programs_get_a_problem(admin: User) -> None:
 
 
 def test_the_delay_grows_up_to_a_quarter_of_an_hour() -> None:
-    assert [throttle.attempt("root", "192.0.2.1") for _ in range(5)] == [0] * 5
+    assert [throttle.count_attempt("root", "192.0.2.1") for _ in range(5)] == [0] * 5
     waits = []
     for _ in range(9):
         waits.append(pass_time("root", "192.0.2.1"))
-        assert throttle.attempt("root", "192.0.2.1") == 0
+        assert throttle.count_attempt("root", "192.0.2.1") == 0
     for wait, delay in zip(waits, [10, 20, 40, 80, 160, 320, 640, 900, 900], strict=True):
         assert delay - 5 < wait <= delay
 
@@ -87,9 +87,9 @@ def test_it_is_counted_per_address_for_whomever(admin: User) -> None:
 
 def test_of_ipv6_the_network_counts() -> None:
     for number in range(5):
-        assert throttle.attempt(f"guess{number}", f"2001:db8::{number:x}") == 0
-    assert throttle.attempt("root", "2001:db8::ffff") > 0
-    assert throttle.attempt("root", "2001:db8:0:1::1") == 0
+        assert throttle.count_attempt(f"guess{number}", f"2001:db8::{number:x}") == 0
+    assert throttle.count_attempt("root", "2001:db8::ffff") > 0
+    assert throttle.count_attempt("root", "2001:db8:0:1::1") == 0
 
 
 def test_an_account_that_does_not_exist_gets_the_same_answers(admin: User) -> None:
@@ -137,14 +137,14 @@ def test_of_many_at_once_five_are_looked_at() -> None:
 
     def one(_: int) -> int:
         ready.wait(10)
-        return throttle.attempt("root", "192.0.2.1")
+        return throttle.count_attempt("root", "192.0.2.1")
 
     with ThreadPoolExecutor(20) as pool:
         assert sorted(pool.map(one, range(20)))[:6].count(0) == 5
 
 
 def test_failures_are_forgotten_in_time() -> None:
-    throttle.attempt("root", "192.0.2.1")
+    throttle.count_attempt("root", "192.0.2.1")
     for key in throttle._keys("root", "192.0.2.1"):
         assert 0 < throttle.client().pttl(key) <= throttle.REMEMBERED
 
@@ -191,7 +191,7 @@ def test_an_address_is_told_only_by_the_proxies_that_are_trusted(
 
 def test_over_a_socket_file_there_is_no_address() -> None:
     assert client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
-    assert throttle.attempt("root", None) == 0
+    assert throttle.count_attempt("root", None) == 0
 
 
 # --- Where one changes one's own password ---

@@ -285,7 +285,7 @@ def delivered_again(*, lost: int) -> str:
     """Send a message that was lost so often with whoever took it; return its task's id."""
     id_ = str(uuid.uuid4())
     for _ in range(lost):
-        deliveries.note_lost(id_, RunNumber(0, 0))
+        deliveries.count_lost(id_, RunNumber(0, 0))
     with celery_app().producer_or_acquire() as producer:
         message = celery_app().amqp.create_task_message(id_, "canvas.add", (1, 2), {})
         message.properties["delivery_info"] = {"redelivered": True}
@@ -304,7 +304,7 @@ def test_a_message_whose_takers_die_before_its_body_begins_is_buried_with_its_ar
 def test_a_message_that_reaches_its_body_begins_to_count_anew() -> None:
     id_ = delivered_again(lost=5)
     assert ended(id_).status == "SUCCESS"
-    assert deliveries.lost(id_, RunNumber(0, 0)) == 0
+    assert deliveries.lost_count(id_, RunNumber(0, 0)) == 0
 
 
 # --- Arguments ---

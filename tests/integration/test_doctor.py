@@ -25,7 +25,7 @@ from tasks_app.maintenance import samples
 from tasks_app.models import Task
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
-from zenith_site.doctor import place, servers
+from zenith_site.doctor import machine, servers
 from zenith_site.doctor.registry import CHECKS, Level, run
 from zenith_site.tracing import environment
 from zenith_worker.wire import heartbeat, keys, stream
@@ -338,7 +338,7 @@ def test_settings_that_do_not_fit_the_place(settings: Any) -> None:
 def test_a_disk_that_is_full(free: int, level: Level | None, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setattr(place.shutil, "disk_usage", lambda _: SimpleNamespace(total=100, free=free))
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(total=100, free=free))
     assert [one[0] for one in found("disk")] == ([level] if level else [])
 
 

@@ -149,7 +149,7 @@ def test_faults_are_shown_by_the_doctor_the_metrics_and_a_notification(client: C
         call_command("doctor", stdout=told)
     assert "relay fails at task 4711" in " ".join(told.getvalue().split())
     assert 'zenith_faults_total{part="relay"} 1.0' in client.get("/metrics").content.decode()
-    Watch().look()
+    Watch().evaluate()
     notification = Notification.objects.get(kind="fault")
     assert (notification.key, notification.severity) == ("relay", "critical")
     assert "task 4711" in notification.body
@@ -181,7 +181,7 @@ def test_an_entry_that_meets_what_nobody_foresaw_is_set_aside_and_its_neighbours
     assert "UnforeseenError" in newest.reason
     # Also the end of the odd one is known: only its error is not.
     assert sorted(Task.objects.values_list("text_id", "status")) == [("a", "FAILURE"), ("b", "FAILURE"), ("c", "FAILURE")]
-    Watch().look()
+    Watch().evaluate()
     assert Notification.objects.filter(kind="set-aside").count() == 1
 
 
@@ -268,7 +268,7 @@ def test_pages_metrics_health_and_doctor_live_with_it(client: Client) -> None:
     with pytest.raises(SystemExit):
         call_command("doctor", stdout=told)
     assert "bad@host cannot be read" in " ".join(told.getvalue().split())
-    Watch().look()
+    Watch().evaluate()
     assert "bad@host" in Notification.objects.get(kind="set-aside").key
     HeldMessageRecovery().run_once()
 

@@ -43,11 +43,11 @@ def empty_redis() -> None:
 def rule(kind: NotificationKind, **changes: Any) -> Rule:
     """The rule of a kind, whose conditions count at once and are over at once."""
     found = next(known for known in rules() if known.kind == kind)
-    return Rule(kind, found.severity, changes.pop("look", found.look), lasting=0.0, settles=changes.pop("settles", 0.0))
+    return Rule(kind, found.severity, changes.pop("evaluate", found.evaluate), lasting=0.0, settles=changes.pop("settles", 0.0))
 
 
 def look(kind: NotificationKind) -> None:
-    Watch([rule(kind)]).look()
+    Watch([rule(kind)]).evaluate()
 
 
 def fail(count: int = 1, message: str = "no answer") -> None:
@@ -240,11 +240,11 @@ def test_what_nothing_is_known_of_stays_and_is_closed_after_a_day() -> None:
 def test_a_condition_has_to_last_where_the_rule_says_so() -> None:
     always = Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, lambda _: made(["q"]), lasting=3600.0)
     watch = Watch([always])
-    watch.look()
-    watch.look()
+    watch.evaluate()
+    watch.evaluate()
     assert not Notification.objects.exists()
-    Watch([rule(NotificationKind.QUEUE_AGE, look=lambda _: made(["q"]))]).look()
-    watch.look()
+    Watch([rule(NotificationKind.QUEUE_AGE, evaluate=lambda _: made(["q"]))]).evaluate()
+    watch.evaluate()
     assert Notification.objects.get().count == 1
 
 
@@ -255,10 +255,10 @@ def test_two_engines_at_once_make_one_notification() -> None:
         return made(["q", "r"])
 
     def engine() -> None:
-        watch = Watch([rule(NotificationKind.QUEUE_AGE, look=seen)])
+        watch = Watch([rule(NotificationKind.QUEUE_AGE, evaluate=seen)])
         for _ in range(10):
             together.wait(timeout=10)
-            watch.look()
+            watch.evaluate()
         connection.close()
 
     engines = [threading.Thread(target=engine) for _ in range(2)]
@@ -279,13 +279,13 @@ def test_while_one_engine_looks_another_does_not() -> None:
         return made(["q"])
 
     def engine() -> None:
-        Watch([rule(NotificationKind.QUEUE_AGE, look=slow)]).look()
+        Watch([rule(NotificationKind.QUEUE_AGE, evaluate=slow)]).evaluate()
         connection.close()
 
     first = threading.Thread(target=engine)
     first.start()
     assert inside.wait(timeout=10)
-    Watch([rule(NotificationKind.QUEUE_AGE, look=lambda keys: looked.append(keys) or made(["q"]))]).look()  # type: ignore[func-returns-value]
+    Watch([rule(NotificationKind.QUEUE_AGE, evaluate=lambda keys: looked.append(keys) or made(["q"]))]).evaluate()  # type: ignore[func-returns-value]
     go_on.set()
     first.join(timeout=10)
     assert looked == []
@@ -304,9 +304,11 @@ def test_a_rule_that_cannot_be_looked_at_does_not_stop_the_others() -> None:
     def broken(_: frozenset[str]) -> Evaluation:
         raise OperationalError("away")
 
-    watch = Watch([rule(NotificationKind.QUEUE_AGE, look=broken), rule(NotificationKind.STREAM_LAG, look=lambda _: made(["s"]))])
+    watch = Watch(
+        [rule(NotificationKind.QUEUE_AGE, evaluate=broken), rule(NotificationKind.STREAM_LAG, evaluate=lambda _: made(["s"]))]
+    )
     with pytest.raises(OperationalError):
-        watch.look()
+        watch.evaluate()
     assert Notification.objects.get().key == "s"
 
 

@@ -213,7 +213,7 @@ def test_a_port_in_use_is_named_in_one_line(data_dir: Path) -> None:
         done = run_up(data_dir, ZENITH_PORT=str(port))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"Port {port} on 127.0.0.1 cannot be used (Address already in use): end what runs there, "
+        f"Port {port} on 127.0.0.1 cannot be used (Address already in use): stop what runs there, "
         "or set ZENITH_PORT (or --port) to another."
     ]
 

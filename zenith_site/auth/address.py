@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest | None) -> str | None:
-    """Return the IP address of the client; None where there is none, as over a Unix socket.
+    """Return the IP address of the client; None if there is none, as over a Unix socket.
 
     Only the last ZENITH_TRUSTED_PROXIES entries of `X-Forwarded-For` count: each proxy appends the address that called it, so
     the client can make up whatever stands further left.

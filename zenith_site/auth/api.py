@@ -15,7 +15,7 @@ from ninja.errors import AuthenticationError, HttpError
 from ninja.security import APIKeyHeader, HttpBearer, SessionAuth
 
 from zenith_site import problems
-from zenith_site.auth.tokens import caller_for, look_up
+from zenith_site.auth.tokens import caller_for, find_token
 from zenith_site.common.callers import Caller, refuse
 
 
@@ -75,7 +75,7 @@ def requires(permission: str | None) -> tuple[ApiKey, Bearer, Session]:
 ANY_OF: Final = requires(None)
 
 
-def for_callers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def require_caller(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Guard an API view that is not an operation, such as its documentation; browsers are sent to the login."""
 
     @wraps(view)
@@ -103,7 +103,7 @@ def _admit(request: HttpRequest, caller: Caller, permission: str | None) -> Call
 
 def _caller(request: HttpRequest, raw: str) -> Caller:
     """Return the caller of a raw token. Raises AuthenticationError if the token is not valid."""
-    token, why = look_up(raw.strip())
+    token, why = find_token(raw.strip())
     if token is None or why:
         request.refused_token = token  # type: ignore[attr-defined]
         refuse(request, why)

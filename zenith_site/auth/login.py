@@ -28,13 +28,13 @@ class ThrottledLoginForm(AuthenticationForm):
         if account is None or not self.cleaned_data.get("password"):
             return super().clean()
         address = client_address(self.request)
-        self.wait = throttle.attempt(account, address)
+        self.wait = throttle.count_attempt(account, address)
         if self.wait:
             if self.request is not None:
-                refuse(self.request, throttle.WHY)
-            raise ValidationError(throttle.come_again(self.wait), code="throttled")
+                refuse(self.request, throttle.REASON)
+            raise ValidationError(throttle.retry_message(self.wait), code="throttled")
         cleaned = super().clean()
-        throttle.succeeded(account, address)
+        throttle.record_success(account, address)
         return cleaned
 
 

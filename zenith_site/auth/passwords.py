@@ -34,14 +34,14 @@ class ThrottledPasswordChangeForm(PasswordChangeForm["User"] if TYPE_CHECKING el
     def clean_old_password(self) -> str:
         """Return the current password. Raises ValidationError, or redis.RedisError."""
         account, address = self.user.get_username(), client_address(self.request)
-        self.wait = throttle.attempt(account, address)
+        self.wait = throttle.count_attempt(account, address)
         if self.wait:
-            refuse(self.request, throttle.WHY)
-            raise ValidationError(throttle.come_again(self.wait), code="throttled")
+            refuse(self.request, throttle.REASON)
+            raise ValidationError(throttle.retry_message(self.wait), code="throttled")
         try:
             password: str = super().clean_old_password()
         except ValidationError:
             audit.write("password change failed", user=self.user, request=self.request)
             raise
-        throttle.succeeded(account, address)
+        throttle.record_success(account, address)
         return password

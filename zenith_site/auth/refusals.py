@@ -2,8 +2,8 @@
 
 1. One script in Redis counts each refusal. Equal refusals (caller, kind and route) within a minute share an entry, which is
    written when the first of them is counted: a flood costs one write and then only the script.
-2. A caller has at most PER_CALLER entries a minute, and all callers together MOST. Refusals beyond that are counted in one more
-   entry per caller, or in one for everybody. So nobody can fill the table.
+2. A caller has at most PER_CALLER entries a minute, and all callers together MAX_ENTRIES. Refusals beyond that are counted in one
+   more entry per caller, or in one for everybody. So nobody can fill the table.
 3. `write_counts` writes the counts to PostgreSQL. It is idempotent: counts are absolute, and each entry has a random id. Redis
    forgets a count once it is written and its minute is over. The counts are written with each first refusal, and before the log
    is read or pruned.
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 #: Entries of one caller in one minute, and of all callers together.
 PER_CALLER: Final = 10
-MOST = 100
+MAX_ENTRIES = 100
 #: Seconds for which equal refusals share an entry.
 MINUTE = 60
 #: Hashes in Redis: the count of each refusal, the fields of its entry, and the number of entries of each caller.
@@ -44,8 +44,8 @@ _FORGOTTEN: Final = 7 * 24 * 3600
 #: A raw token of Zenith's inside other text.
 _TOKEN: Final = re.compile(r"zen_[\w-]{20,}")
 
-# KEYS: KEYS. ARGV: caller, kind, PER_CALLER, MOST, MINUTE, _FORGOTTEN, and three entries: for this kind, for the rest of the
-# caller's and for the rest of everybody's. Returns which of the three was counted (from 1), and its count.
+# KEYS: KEYS. ARGV: caller, kind, PER_CALLER, MAX_ENTRIES, MINUTE, _FORGOTTEN, and three entries: for this kind, for the rest of
+# the caller's and for the rest of everybody's. Returns which of the three was counted (from 1), and its count.
 _COUNT: Final = """
 local minute = math.floor(redis.call('TIME')[1] / ARGV[5])
 local own = minute .. ':' .. ARGV[1]
@@ -156,7 +156,7 @@ def without_tokens(text: str) -> str:
 
 def _count(refusal: Refusal, entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     kind = f"{refusal.action} {refusal.status} {throttle.network(refusal.address)}"
-    arguments: list[str | int] = [_digest(refusal.caller), _digest(kind), PER_CALLER, MOST, MINUTE, _FORGOTTEN]
+    arguments: list[str | int] = [_digest(refusal.caller), _digest(kind), PER_CALLER, MAX_ENTRIES, MINUTE, _FORGOTTEN]
     chosen, count = throttle.client().eval(_COUNT, len(KEYS), *KEYS, *arguments, *map(storable, entries))
     return int(chosen), int(count)
 
@@ -167,7 +167,7 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
     who = {
         "user_id": refusal.user_id, "username": refusal.username, "token": refusal.token[:80], "address": refusal.address,
     }  # fmt: skip
-    nobody = {"user_id": None, "username": "", "token": "", "address": None}
+    anonymous = {"user_id": None, "username": "", "token": "", "address": None}
     rest = {"at": at, "action": "further refusals", "path": "", "status": None}
     return (
         {
@@ -175,7 +175,7 @@ def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:
             "path": without_tokens(refusal.path)[:500], "status": refusal.status, "detail": {"why": without_tokens(refusal.why)},
         },
         {**who, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{PER_CALLER} kinds of refusal")}},
-        {**nobody, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{MOST} callers and kinds")}},
+        {**anonymous, **rest, "refusal": str(uuid4()), "detail": {"why": _TOGETHER.format(f"{MAX_ENTRIES} callers and kinds")}},
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from django.http.request import validate_host
 
 from zenith_site.auth.address import address_of
 from zenith_site.auth.audit import record_closed_socket
-from zenith_site.auth.tokens import caller_for, look_up
+from zenith_site.auth.tokens import caller_for, find_token
 from zenith_site.auth.watch import Credential, watch
 from zenith_site.common.callers import Caller
 from zenith_site.models import ApiToken
@@ -53,7 +53,7 @@ class SocketAuth:
         if raw is None and is_own_origin(headers):
             await self.with_session(scope, receive, send)
             return
-        token, why = await database_sync_to_async(look_up)(raw) if raw is not None else (None, _NO_TOKEN)
+        token, why = await database_sync_to_async(find_token)(raw) if raw is not None else (None, _NO_TOKEN)
         caller, credential = (caller_for(token), Credential("token", str(token.pk))) if token and not why else (None, None)
         await self._pass_on(scope, receive, send, caller, credential, token=token, why=why)
 

@@ -31,7 +31,7 @@ FIRST: Final = 10_000
 LONGEST: Final = 900_000
 REMEMBERED: Final = 3_600_000
 #: The reason in the audit log.
-WHY: Final = "Too many failed password attempts."
+REASON: Final = "Too many failed password attempts."
 #: Seconds that a login waits for Redis.
 _PATIENCE: Final = 2.0
 
@@ -64,7 +64,7 @@ return 0
 """
 
 
-def attempt(account: str, address: str | None) -> int:
+def count_attempt(account: str, address: str | None) -> int:
     """Count an attempt; return the whole seconds to wait, or 0 to check the password.
 
     Raises redis.RedisError: then the count is unknown, and nobody may log in.
@@ -73,12 +73,12 @@ def attempt(account: str, address: str | None) -> int:
     return math.ceil(int(wait) / 1000)
 
 
-def come_again(wait: int) -> str:
+def retry_message(wait: int) -> str:
     """Return the message for a throttled attempt; `wait` is in whole seconds."""
     return f"Too many failed attempts. Try again in {wait} seconds."
 
 
-def succeeded(account: str, address: str | None) -> None:
+def record_success(account: str, address: str | None) -> None:
     """Clear the account's failures, and subtract this attempt from the address. Raises redis.RedisError."""
     client().eval(_SUCCESS, 2, *_keys(account, address))
 

@@ -60,7 +60,7 @@ def identity(raw: str) -> dict[str, str]:
     return {"prefix": raw[: min(8, len(raw) // 4)], "hash": _hash(raw)}
 
 
-def look_up(raw: str) -> tuple[ApiToken | None, str]:
+def find_token(raw: str) -> tuple[ApiToken | None, str]:
     """Return the token with its user, and why it is not valid: an empty text if it is.
 
     One query, and one more if it was made with another token.

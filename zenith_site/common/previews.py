@@ -130,7 +130,7 @@ class _Cutter:
         return self._room <= 0
 
 
-def kept_of(limit: int) -> int:
+def head_length(limit: int) -> int:
     """Return how many characters of a JSON text to read to show `limit` characters of its value."""
     return 2 * (limit + _MARGIN)
 

@@ -5,7 +5,7 @@ from django.urls import get_script_prefix, reverse
 
 
 def site_root() -> str:
-    """Return the sub path, such as `/zenith`; empty where the site has a host of its own."""
+    """Return the sub path, such as `/zenith`; empty if the site has a host of its own."""
     return settings.FORCE_SCRIPT_NAME or ""
 
 

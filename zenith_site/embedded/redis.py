@@ -136,8 +136,9 @@ class Redis:
                 write_private(self.directory / "version", f"{version[0]}.{version[1]}\n")
                 return program
         if usable:
+            needed = f"{written[0]}.{written[1]}"
             raise EmbeddedError(
-                f"{self.directory} was written by Redis {written[0]}.{written[1]}, but only older ones are installed: install it."
+                f"{self.directory} was written by Redis {needed}, but only older ones are installed: install {needed} or newer."
             )
         raise EmbeddedError(MISSING)
 

@@ -67,7 +67,7 @@ def _worker(_: list[str]) -> str:
         online = any(beat.name == own and beat.online for beat in heartbeat.read_all())
     except redis.RedisError:
         return ""
-    return "" if online else f"the worker {own} has not been heard of lately"
+    return "" if online else f"the worker {own} has sent no heartbeat lately"
 
 
 def _engine(arguments: list[str]) -> str:
@@ -79,7 +79,7 @@ def _engine(arguments: list[str]) -> str:
     if "--only" in arguments and "recorder" not in arguments:
         return ""
     try:
-        return "" if stream.has_recorder(socket.gethostname()) else "the recorder has not been heard of lately"
+        return "" if stream.has_recorder(socket.gethostname()) else "the recorder has not been at work lately"
     except redis.RedisError:
         return ""
 

@@ -35,7 +35,7 @@ def require_free_port(host: str, port: int) -> None:
             probe.listen(1)
         except OSError as error:
             raise StartError(
-                f"Port {port} on {host} cannot be used ({error.strerror}): end what runs there, "
+                f"Port {port} on {host} cannot be used ({error.strerror}): stop what runs there, "
                 "or set ZENITH_PORT (or --port) to another."
             ) from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from zenith_site.metrics import own
+from zenith_site.metrics import faults
 from zenith_site.metrics.sources import Source, sources
 from zenith_site.problems import UNAVAILABLE
 from zenith_site.version import VERSION
@@ -25,7 +25,7 @@ class ZenithCollector(Collector):
             "zenith_metrics_source_seconds", "Seconds that the source took to answer.", labels=("source",)
         )
         yield InfoMetricFamily("zenith_build", "The version that runs here.", value={"version": VERSION})
-        for name, source in {"faults": own.faults_of_parts, **sources()}.items():
+        for name, source in {"faults": faults.faults_of_parts, **sources()}.items():
             started = time.perf_counter()
             metrics = _ask(name, source)
             up.add_metric((name,), metrics is not None)

@@ -115,7 +115,7 @@ def queues_backing_up(
 ) -> Evaluation:
     """A queue is backing up if its oldest task has waited for `after` seconds, unless it is paused.
 
-    One cause must not become thousands of notifications where each customer has a queue: `MAX_QUEUES` queues have their own, open
+    One cause must not become thousands of notifications if each customer has a queue: `MAX_QUEUES` queues have their own, open
     ones first, and one more is about all others.
 
     Args:

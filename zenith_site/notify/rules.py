@@ -21,7 +21,7 @@ class Rule:
     """The rule of one kind of notifications.
 
     Attributes:
-        look: evaluates the rule, given the keys of this kind's open notifications.
+        evaluate: reads and decides, given the keys of this kind's open notifications.
         lasting: seconds that a condition must hold without interruption before it counts. Right after an outage of Redis, every
             heartbeat is old and every report late for a moment.
         settles: seconds that a condition must be absent before it is over, so that a flapping one is one notification.
@@ -29,7 +29,7 @@ class Rule:
 
     kind: NotificationKind
     severity: Severity
-    look: Callable[[frozenset[str]], Evaluation]
+    evaluate: Callable[[frozenset[str]], Evaluation]
     lasting: float = 10.0
     settles: float = 60.0
 

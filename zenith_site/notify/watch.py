@@ -46,7 +46,7 @@ class Watch:
         self._rules = rules() if watched is None else watched
         self._lasting = {rule.kind: Debounce(LATE) for rule in self._rules}
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Evaluate every rule, even if one fails. Raises the first error that says that a server is unreachable."""
         errors: list[Exception] = []
         for rule in self._rules:
@@ -63,7 +63,7 @@ class Watch:
             if not acquired:
                 return
             open_keys = frozenset(Notification.objects.filter(kind=rule.kind, recovered_at=None).values_list("key", flat=True))
-            evaluation = rule.look(open_keys)
+            evaluation = rule.evaluate(open_keys)
             # Only the writes are in a transaction: one that includes the rule's reads would hold these tables for much longer.
             with transaction.atomic():
                 changed = report(rule, Evaluation(self._lasted(rule, evaluation.holding, open_keys), evaluation.over))
@@ -79,7 +79,7 @@ class Watch:
 def run(stop: threading.Event) -> None:
     """Evaluate the rules until `stop` is set."""
     watch = Watch()
-    repeat(stop, "notifications", watch.look, every=LOOK_EVERY)
+    repeat(stop, "notifications", watch.evaluate, every=LOOK_EVERY)
 
 
 def report(rule: Rule, evaluation: Evaluation) -> bool:

@@ -17,7 +17,7 @@ MAX_DELIVERIES: Final = 20
 _KEPT: Final = 7 * 24 * 3600
 
 
-def most_deliveries(task: Any) -> int:
+def delivery_limit(task: Any) -> int:
     """Return that limit for a Celery task, an instance or its class: its own, or that of the application's settings."""
     own = getattr(task, "max_deliveries", None)
     return int(own if own is not None else getattr(task.app.conf, "zenith_max_deliveries", MAX_DELIVERIES))
@@ -51,7 +51,7 @@ def put_back(task_id: str, run: RunNumber, reason: str) -> Event:
     )  # fmt: skip
 
 
-def note_lost(task_id: str, run: RunNumber) -> None:
+def count_lost(task_id: str, run: RunNumber) -> None:
     """Count a message that was lost with the process that had taken it. Raises redis.RedisError."""
     with client().pipeline(transaction=True) as pipe:
         pipe.incr(_lost(task_id, run))
@@ -59,17 +59,17 @@ def note_lost(task_id: str, run: RunNumber) -> None:
         pipe.execute()
 
 
-def lost(task_id: str, run: RunNumber) -> int:
+def lost_count(task_id: str, run: RunNumber) -> int:
     """Return how often this run's message was lost before its body started. Raises redis.RedisError."""
     return int(command("GET", _lost(task_id, run)) or 0)
 
 
-def reached(task_id: str, run: RunNumber) -> None:
+def mark_reached(task_id: str, run: RunNumber) -> None:
     """Record that a process reached the body: from here on the claim counts crashes. Raises redis.RedisError."""
     command("DEL", _lost(task_id, run))
 
 
-def note_crash(task_id: str, reason: str) -> None:
+def record_crash(task_id: str, reason: str) -> None:
     """Store why the task's process died. Raises redis.RedisError."""
     command("SET", CRASH + task_id, reason, "EX", _KEPT)
 

@@ -20,10 +20,10 @@ from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, WORKER, WORKERS
 
-#: Seconds between two heartbeats; KEPT and OFFLINE_AFTER are the seconds until a worker is forgotten, and counts as offline.
+#: Seconds between two heartbeats.
 EVERY: Final = 2.0
+#: Seconds without a heartbeat after which a worker counts as offline, its tasks are given to others, and it is forgotten.
 OFFLINE_AFTER: Final = 8.0
-#: Seconds without a heartbeat after which a worker's tasks are given to others.
 DEAD_AFTER: Final = 12.0
 KEPT: Final = 300.0
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand
 from django.utils.module_loading import autodiscover_modules
 
-from zenith_site.doctor import parts, place, servers
+from zenith_site.doctor import faults, machine, servers
 from zenith_site.doctor.registry import CHECKS, Level, Result, run
 
 #: Importing these registers their checks; each app's checks are in its `doctor.py`.
-MODULES: Final = (servers, place, parts)
+MODULES: Final = (servers, machine, faults)
 STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.ERROR: 2}
 _MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.WARNING: "!!", Level.ERROR: "XX"}
 
