@@ -29,7 +29,7 @@ def shown_arguments(task: Task) -> Arguments:
 
 
 def with_heads(tasks: QuerySet[Task], limit: int = SHOWN) -> QuerySet[Task]:
-    """Make a query read only as much of the arguments as `preview` needs to show `limit` characters of each."""
+    """Have a query read so much of the arguments that `preview` can show `limit` characters of each, however long they are."""
     heads = {f"{name}_head": Left(Cast(name, TextField()), kept_of(limit) + 1) for name in ("args", "kwargs")}
     return tasks.defer("args", "kwargs").annotate(**heads)
 

@@ -265,8 +265,8 @@ def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWith
     """Yield tasks that were read `with_heads`, each with its result; one query reads all results."""
     tasks = list(tasks)
     succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
-    rows = TaskResult.objects.filter(task_id__in=succeeded)
-    results = dict(rows.values_list("task_id", Left("result", kept_of(limit) + 1)))
+    found = TaskResult.objects.filter(task_id__in=succeeded)
+    results = dict(found.values_list("task_id", Left("result", kept_of(limit) + 1)))
     for task in tasks:
         result, cut = value_of(results.get(result_id(task.id, task.text_id)), limit)
         yield TaskWithResult(task, result, preview(task, limit), cut, limit)
