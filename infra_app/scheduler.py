@@ -16,7 +16,7 @@ from infra_app.placement import HostCapacity, ResourceRequest, Unschedulable, ch
 from infra_app.states import RESERVES_CAPACITY, Desired, NodeStatus
 from zenith_site.common.live_updates import refresh_pages
 
-#: Advisory lock (an arbitrary number): only its holder may allocate the hosts' capacity.
+#: Any number, the same everywhere: who holds it may count what the hosts have left.
 _LOCK: Final = 6_110_001
 _MB: Final = 1 << 20
 #: Nodes placed in one call at most.

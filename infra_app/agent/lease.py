@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from infra_app.models import Host
 from zenith_site.common.sessions import require_own_session
 
-#: First half of the lock's key, used by nothing else in this database ("host" in ASCII); the second half is the host's id.
+#: With the host's number, a lock that nothing else of this database uses ("host" in ASCII).
 _LOCK: Final = 0x686F7374
 #: Makes PostgreSQL notice within about 15 seconds that the agent's machine is lost, not only its process.
 _KEEPALIVE: Final = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
