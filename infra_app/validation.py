@@ -151,7 +151,7 @@ def _queue_problems(queues: tuple[str, ...]) -> Iterator[Problem]:
         elif reason := why_reserved(queue):
             yield Problem(f"/queues/{index}", reason)
         elif queue in queues[:index]:
-            yield Problem(f"/queues/{index}", f"{queue!r} is named twice")
+            yield Problem(f"/queues/{index}", f"{queue!r} is listed twice")
 
 
 def _variable_problems(pointer: str, variables: Mapping[str, Any]) -> Iterator[Problem]:

@@ -83,7 +83,7 @@ def test_a_node_of_an_unreachable_host_is_unknown(client: Client) -> None:
     host(seen_at=timezone.now() - timedelta(seconds=16))
     answer = client.get(f"{NODES}/{node.id}").json()
     assert (answer["status"], answer["desired"]) == ("UNKNOWN", "RUNNING")
-    assert answer["sentence"].startswith("Its host cannot be reached")
+    assert answer["sentence"].startswith("Its host is unreachable")
     assert answer["actions"] == ["drain", "remove", "restart", "stop", "update"]
 
 

@@ -169,11 +169,11 @@ def test_a_changed_secret_gets_another_name_and_the_old_one_goes_once_unused(
     old = next(name for name, (content, _) in swarm.kept.items() if content == "secret")
     swarm.used = {old}
     NodeGroup.objects.update(secrets={"APP_KEY": "another"})
-    services._sweep.at_once()
+    services._sweep.make_due()
     services._look()
     assert old in swarm.kept
     swarm.used = set()
-    services._sweep.at_once()
+    services._sweep.make_due()
     services._look()
     assert old not in swarm.kept
     assert "another" in {content for content, _ in swarm.kept.values()}

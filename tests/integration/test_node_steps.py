@@ -50,7 +50,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> FakeWork:
     fake = FakeWork()
-    monkeypatch.setattr("infra_app.work.worker_heartbeats", fake.beats)
+    monkeypatch.setattr("infra_app.work.worker_heartbeats", fake.heartbeats)
     monkeypatch.setattr("infra_app.work.drain", fake.drain)
     return fake
 
@@ -65,7 +65,7 @@ def reconciler(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) ->
     settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@172.17.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@172.17.0.1:6379/0"
     heartbeats = HeartbeatCache()
-    heartbeats.of = lambda worker: work.beats().get(worker)  # type: ignore[method-assign]
+    heartbeats.of = lambda worker: work.heartbeats().get(worker)  # type: ignore[method-assign]
     return NodeReconciler(engine, host.pk, host.key, heartbeats, lambda _: None)  # type: ignore[arg-type]
 
 

@@ -84,7 +84,7 @@ def test_without_a_name_one_is_made_up() -> None:
 def test_a_name_stands_for_one_group_until_it_is_removed() -> None:
     host()
     group = deploy()
-    with pytest.raises(StateConflictError, match="There is a group 'reports' already"):
+    with pytest.raises(StateConflictError, match="A group 'reports' already exists"):
         deploy()
     nodes.remove_group(group.id, "ada")
     assert [node.name for node in mine(deploy())] == ["reports-2"]

@@ -52,7 +52,7 @@ def test_a_wrong_option_is_named_with_what_is_accepted(option: str, value: str, 
 
 def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
-    with pytest.raises(CommandError, match=r"holds no cert\.pem, key\.pem"):
+    with pytest.raises(CommandError, match=r"has no cert\.pem, key\.pem"):
         call_command("run_agent", "--tls", str(tmp_path))
 
 
