@@ -189,7 +189,7 @@ def test_pages_and_api_tell_by_which_token_it_was_made(chain: Any, admin: User) 
     assert f"{tokens[0].name} ({tokens[0].prefix}…)" in person.get("/admin/zenith_site/apitoken/").content.decode()
     ApiToken.objects.filter(pk=tokens[1].pk).delete()
     page = " ".join(person.get("/settings/").content.decode().split())
-    assert "made with a token that is gone" in page
+    assert "made with a deleted token" in page
     assert "ended with its maker" in page
 
 
