@@ -242,7 +242,7 @@ def test_a_group_is_told_to_follow_its_queue_and_the_page_says_what_was_decided(
         "target_seconds": "60", "cooldown_seconds": "120",
     }  # fmt: skip
     assert "follows its queue" in person.post(f"{path}autoscale/", rules, follow=True).content.decode()
-    assert "No decision yet." in text(person, path)
+    assert "Nothing is decided yet." in text(person, path)
     NodeGroup.objects.update(decision="±0: nothing waiting, 1 of 1 slots busy.", decided_at=timezone.now())
     page = text(person, path)
     assert "±0: nothing waiting, 1 of 1 slots busy." in page

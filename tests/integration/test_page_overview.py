@@ -30,6 +30,15 @@ def empty_redis() -> None:
     stream.client().flushdb()
 
 
+@pytest.fixture
+def person() -> Client:
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
+
+
 def sent(count: int = 1, **asked: Any) -> list[str]:
     return [str(id_) for id_ in dispatch(Dispatch(task="analyze_text", data=["x"] * count, **asked), Origin(source="api")).ids]
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from infra_app import nodes
@@ -31,6 +32,15 @@ TRACEBACK = """Traceback (most recent call last):
     raise CardError("declined")
 CardError: declined
 """
+
+
+@pytest.fixture
+def person() -> Client:
+    user = User.objects.create_user("olga", password="a long enough one")
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
 
 
 def sent(**asked: Any) -> UUID:
