@@ -1,8 +1,8 @@
-"""Lists the pairs of places that say the same in six lines or more: `python tools/duplicates.py [FOLDER …] [--most N]`.
+"""List the pairs of places that share six lines or more: `python tools/duplicates.py [FOLDER …] [--most N]`.
 
 Lines are compared as they are, and by their shape: with names, strings and numbers replaced. Blank lines, comments, imports and
-lines of mere punctuation are passed over. What stands in more than eight places is a habit of the language and is left out. A row
-is a place to look at, not a verdict.
+lines of mere punctuation do not count. Lines that occur in more than eight places are an idiom and are left out. A row is a place
+to look at, not a verdict.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def pairs(files: dict[str, list[Line]], least: int = LEAST) -> list[Pair]:
                 places[window].append((name, start))
     # Windows that follow each other in both files, at the same distance, are one run.
     diagonals: dict[tuple[str, str, int], list[int]] = defaultdict(list)
-    for found in places.values():
-        for (one, start), (other, again) in combinations(found, 2) if len(found) <= COMMON else ():
+    for occurrences in places.values():
+        for (one, start), (other, again) in combinations(occurrences, 2) if len(occurrences) <= COMMON else ():
             if one != other or again - start >= least:
                 diagonals[one, other, again - start].append(start)
     longest: dict[tuple[str, str], Pair] = {}
@@ -95,7 +95,7 @@ def pairs(files: dict[str, list[Line]], least: int = LEAST) -> list[Pair]:
 
 
 def tracked(folders: Iterable[str]) -> Iterator[Path]:
-    """Yield the source files that git tracks, without what was made elsewhere."""
+    """Yield the source files that git tracks, without vendored ones."""
     listing = subprocess.run(["git", "ls-files", "-z", "--", *folders], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in listing.stdout.split("\0"):
         if Path(name).suffix in SOURCES and "vendor" not in Path(name).parts and (ROOT / name).is_file():
@@ -110,12 +110,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--least", type=int, default=LEAST, metavar="N", help=f"lines that make a pair (default: {LEAST})")
     options = parser.parse_args(arguments)
     files = {str(path): lines_of((ROOT / path).read_text(errors="replace")) for path in tracked(options.folders)}
-    found = pairs(files, options.least)
-    alike = sum(not pair.identical for pair in found)
+    listed = pairs(files, options.least)
+    alike = sum(not pair.identical for pair in listed)
     print(
-        f"{len(found)} pairs of places in {len(files)} files share {options.least} lines or more, {alike} of them by shape alone"
+        f"{len(listed)} pairs of places in {len(files)} files share {options.least} lines or more, {alike} of them by shape alone"
     )
-    for pair in found[: options.most]:
+    for pair in listed[: options.most]:
         print(pair)
     return 0
 
@@ -136,12 +136,12 @@ def _runs(starts: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _pair(files: dict[str, list[Line]], one: str, other: str, start: int, end: int, distance: int) -> Pair:
-    mine, theirs = files[one][start:end], files[other][start + distance : end + distance]
+    lines, likes = files[one][start:end], files[other][start + distance : end + distance]
     return Pair(
-        lines=len(mine),
-        identical=all(line.text == like.text for line, like in zip(mine, theirs, strict=True)),
-        one=(one, mine[0].number, mine[-1].number),
-        other=(other, theirs[0].number, theirs[-1].number),
+        lines=len(lines),
+        identical=all(line.text == like.text for line, like in zip(lines, likes, strict=True)),
+        one=(one, lines[0].number, lines[-1].number),
+        other=(other, likes[0].number, likes[-1].number),
     )
 
 

@@ -101,12 +101,12 @@ def test_the_bell_costs_one_query(person: Client, vera: User, django_assert_num_
 def test_without_any_the_page_says_what_would_be_here(person: Client) -> None:
     text = page(person)
     assert "No notifications yet" in text
-    assert "no channel is set" in text
+    assert "no channel is configured" in text
 
 
 def test_only_a_filter_that_hides_them_is_said(person: Client) -> None:
     opened()
-    assert "There are notifications, but none of these" in page(person, "?kind=stream-lag")
+    assert "Notifications exist, but none of them matches" in page(person, "?kind=stream-lag")
     person.post("/notifications/read/", {"all": "1"})
     assert "No unread notifications" in page(person, "?unread=1")
 

@@ -61,7 +61,7 @@ def text(client: Client, path: str) -> str:
 
 def test_without_anything_both_pages_say_so(person: Client) -> None:
     assert "No events yet" in text(person, "/events/")
-    assert "No task ended in this time" in text(person, "/analytics/")
+    assert "No task finished in this period" in text(person, "/analytics/")
 
 
 def test_events_are_filtered_by_the_address(person: Client) -> None:

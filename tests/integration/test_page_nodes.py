@@ -75,7 +75,7 @@ def test_a_lost_host_says_how_to_get_it_back_and_its_nodes_are_unknown(person: C
     observed(deploy().nodes.get())
     host(seen_at=timezone.now() - timedelta(minutes=2))
     page = text(person, "/nodes/")
-    assert "Its nodes are unknown, not gone" in page
+    assert "The state of its nodes is unknown; they may still be running." in page
     assert "run_agent --host zen-01" in page
     assert "0 of 1 nodes ready" in page
     host(engine_error="The engine at unix:///var/run/docker.sock does not answer.")
@@ -246,7 +246,7 @@ def test_a_group_is_told_to_follow_its_queue_and_the_page_says_what_was_decided(
     NodeGroup.objects.update(decision="±0: nothing waiting, 1 of 1 slots busy.", decided_at=timezone.now())
     page = text(person, path)
     assert "±0: nothing waiting, 1 of 1 slots busy." in page
-    assert "A dry run" in page
+    assert "Dry run: nothing is changed." in page
     assert person.post(f"{path}autoscale/", {**rules, "min_replicas": "5"}).status_code == 422
 
 
@@ -283,7 +283,7 @@ def test_a_node_shows_its_figures_tasks_events_and_masked_environment(person: Cl
     assert "SMTP=*** (secret)" in page
     assert "s3cret" not in page
     assert "deployed by ada" in page
-    assert "Not given to its nodes" not in page
+    assert "Not passed to its nodes" not in page
     NodeGroup.objects.update(environment={"PYTHONWARNINGS": "x"})
     assert all(
         "Not passed to its nodes: PYTHONWARNINGS may not be set" in text(person, path)
@@ -331,7 +331,7 @@ def test_without_redis_the_node_is_shown_all_the_same(person: Client, settings: 
         page = text(person, f"/nodes/{node.id}/")
     finally:
         log_stream._client.cache_clear()
-    assert "It is shown once that answers again." in page
+    assert "It appears once Redis is reachable again." in page
 
 
 # --- What hosts hold ---
@@ -346,7 +346,7 @@ def test_the_inventory_marks_what_dangles_and_says_who_uses_what(person: Client,
     assert "7 B dangling" in page
     assert "172.18.0.0/16" in page
     assert "reports 172.18.0.5" in page
-    assert "looked at" in page
+    assert "observed" in page
 
 
 @pytest.mark.parametrize(
@@ -383,5 +383,5 @@ def test_the_network_is_drawn_and_told(person: Client, django_assert_max_num_que
     assert "1 container in 1 network on zen-01" in page
     assert "127.0.0.1:8080 → 80/tcp" in page
     assert "All hosts" in page
-    assert "it holds no container" in text(person, "/network/", host="zen-02")
+    assert "it has no containers" in text(person, "/network/", host="zen-02")
     assert "172.18.0.5" in person.get("/network/?format=csv").getvalue().decode()

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from infra_app import nodes
@@ -210,7 +211,7 @@ def test_the_page_names_the_node_whose_worker_runs_the_task(person: Client) -> N
     page = text(person, path)
     assert f'id="node-{node.id}"' in page
     assert "zen-01" in page
-    assert "Its container ended" not in page
+    assert "Its container exited" not in page
 
 
 def test_a_task_that_died_with_its_container_shows_how_and_the_last_lines(person: Client) -> None:
