@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from infra_app import nodes
