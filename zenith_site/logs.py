@@ -3,6 +3,7 @@
 import json
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 from zenith_worker.wire import correlation
 
@@ -49,3 +50,34 @@ class JsonFormatter(logging.Formatter):
 def _writable(line: str) -> str:
     """Return a line that every stream can encode: names from outside may hold half a surrogate pair."""
     return line.encode("utf-8", "backslashreplace").decode()
+
+
+def logging_config(*, formatter: str, level: str) -> dict[str, Any]:
+    """Return Django's LOGGING setting; `formatter` is `text` or `json`, `level` is that of Zenith's own loggers."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"one_line": {"()": "zenith_site.logs.OneLine"}},
+        "formatters": {
+            "text": {"()": "zenith_site.logs.TextFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
+            "json": {"()": "zenith_site.logs.JsonFormatter"},
+        },
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": formatter},
+        },
+        "root": {"handlers": ["console"], "level": "INFO"},
+        "loggers": {
+            # Django adds a handler of its own to this logger; ours at the root is enough.
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            # Requests with an invalid Host would fill the log with tracebacks.
+            "django.security.DisallowedHost": {"filters": ["one_line"]},
+            # A line per task costs a quarter of the throughput, and the events have the same information.
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "daphne": {"level": "WARNING"},
+            # At DEBUG the recorders log the tasks of each batch.
+            "tasks_app": {"level": level},
+            "infra_app": {"level": level},
+            "zenith_site": {"level": level},
+        },
+    }

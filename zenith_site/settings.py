@@ -17,6 +17,7 @@ from csp.constants import NONCE, NONE, SELF
 
 from zenith_site.embedded.state import addresses, ensure_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
+from zenith_site.logs import logging_config
 from zenith_site.notify.routes import ACCEPTED_ROUTES, ACCEPTED_THROTTLE, parse_routes, parse_throttle
 from zenith_site.notify.signing import ACCEPTED_SECRET, is_signing_secret
 from zenith_site.tracing import environment as tracing
@@ -394,31 +395,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "zenith@local
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
-_LOG_LEVEL = env.choice("ZENITH_LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"one_line": {"()": "zenith_site.logs.OneLine"}},
-    "formatters": {
-        "text": {"()": "zenith_site.logs.TextFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
-        "json": {"()": "zenith_site.logs.JsonFormatter"},
-    },
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": env.choice("ZENITH_LOG_FORMAT", ("text", "json"), "text")},
-    },
-    "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {
-        # Django adds a handler of its own to this logger; ours at the root is enough.
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # Requests with an invalid Host would fill the log with tracebacks.
-        "django.security.DisallowedHost": {"filters": ["one_line"]},
-        # A line per task costs a quarter of the throughput, and the events have the same information.
-        "celery.app.trace": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "daphne": {"level": "WARNING"},
-        # At DEBUG the recorders log the tasks of each batch.
-        "tasks_app": {"level": _LOG_LEVEL},
-        "infra_app": {"level": _LOG_LEVEL},
-        "zenith_site": {"level": _LOG_LEVEL},
-    },
-}
+LOGGING = logging_config(
+    formatter=env.choice("ZENITH_LOG_FORMAT", ("text", "json"), "text"),
+    level=env.choice("ZENITH_LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper(),
+)
