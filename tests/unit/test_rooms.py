@@ -33,4 +33,4 @@ def test_it_is_imported_without_django(room: str) -> None:
 def test_whoever_has_said_no_address_is_told_so() -> None:
     asking = "from zenith_worker.wire import client; client.client()"
     done = subprocess.run([sys.executable, "-c", asking], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
-    assert "Nobody has called zenith_worker.wire.client.configure()" in done.stderr
+    assert "call zenith_worker.wire.client.configure() first" in done.stderr
