@@ -34,6 +34,6 @@ def _hosts_unreachable(open_keys: frozenset[str]) -> Evaluation:
 
 
 register(
-    Rule(NotificationKind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, lasting=0.0),
+    Rule(NotificationKind.NODE_FAILED, Severity.CRITICAL, _nodes_failed, for_=0.0),
     Rule(NotificationKind.HOST_UNREACHABLE, Severity.CRITICAL, _hosts_unreachable),
 )

@@ -81,9 +81,9 @@ def _tasks_of_worker(name: str) -> str:
 
 
 register(
-    Rule(NotificationKind.DEAD_LETTER, Severity.WARNING, _dead_letters, lasting=0.0, settles=0.0),
+    Rule(NotificationKind.DEAD_LETTER, Severity.WARNING, _dead_letters, for_=0.0, keep_firing_for=0.0),
     Rule(NotificationKind.WORKER_GONE, Severity.WARNING, _workers_lost),
     Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, _queues_backing_up),
     Rule(NotificationKind.STREAM_LAG, Severity.CRITICAL, _recorder_behind),
-    Rule(NotificationKind.SET_ASIDE, Severity.WARNING, _set_aside, lasting=0.0),
+    Rule(NotificationKind.SET_ASIDE, Severity.WARNING, _set_aside, for_=0.0),
 )

@@ -13,4 +13,4 @@ def _faults(open_keys: frozenset[str]) -> Evaluation:
     return decisions.faults(by_part, open_keys, page_path("notifications"))
 
 
-register(Rule(NotificationKind.FAULT, Severity.CRITICAL, _faults, lasting=0.0, settles=faults.RECENT))
+register(Rule(NotificationKind.FAULT, Severity.CRITICAL, _faults, for_=0.0, keep_firing_for=faults.RECENT))

@@ -29,7 +29,7 @@ ONE = {"data": {"count": 1}, "content_type": "application/json"}
 
 @pytest.fixture(autouse=True)
 def no_refusals() -> None:
-    """What other tests were refused is written by whoever settles next."""
+    """What other tests were refused is written by the next call that writes counts."""
     throttle.client().delete(*refusals.KEYS)
 
 

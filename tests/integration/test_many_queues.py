@@ -84,6 +84,6 @@ def test_people_are_told_of_twenty_and_of_how_many_more() -> None:
         QueueSample(minute=minute, queue=name, depth=1, unacknowledged=0, oldest_seconds=4000.0) for name in NAMES
     )
     rule = next(rule for rule in rules() if rule.kind == NotificationKind.QUEUE_AGE)
-    Watch([Rule(rule.kind, rule.severity, rule.evaluate, lasting=0.0)]).evaluate()
+    Watch([Rule(rule.kind, rule.severity, rule.evaluate, for_=0.0)]).evaluate()
     assert Notification.objects.count() == 21
     assert Notification.objects.get(link="/queues/").title == "99 more queues are backing up"

@@ -212,7 +212,7 @@ def test_what_people_are_told_of_a_name_leads_to_its_page(person: Client) -> Non
         stream.client().pexpire(keys.WORKER + name, int((heartbeat.KEPT - 40) * 1000))
     beat("alive@host", *NAMES)
     kinds = (NotificationKind.DEAD_LETTER, NotificationKind.WORKER_GONE, NotificationKind.QUEUE_AGE)
-    Watch([Rule(rule.kind, rule.severity, rule.evaluate, lasting=0.0) for rule in rules() if rule.kind in kinds]).evaluate()
+    Watch([Rule(rule.kind, rule.severity, rule.evaluate, for_=0.0) for rule in rules() if rule.kind in kinds]).evaluate()
     assert {found.kind for found in Notification.objects.all()} == set(kinds)
     for found in Notification.objects.all():
         assert person.get(found.link).status_code == 200, found.link

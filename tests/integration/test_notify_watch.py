@@ -43,7 +43,13 @@ def empty_redis() -> None:
 def rule(kind: NotificationKind, **changes: Any) -> Rule:
     """The rule of a kind, whose conditions count at once and are over at once."""
     found = next(known for known in rules() if known.kind == kind)
-    return Rule(kind, found.severity, changes.pop("evaluate", found.evaluate), lasting=0.0, settles=changes.pop("settles", 0.0))
+    return Rule(
+        kind,
+        found.severity,
+        changes.pop("evaluate", found.evaluate),
+        for_=0.0,
+        keep_firing_for=changes.pop("keep_firing_for", 0.0),
+    )
 
 
 def look(kind: NotificationKind) -> None:
@@ -67,9 +73,9 @@ def made(holding: Iterable[str] = (), over: Iterable[str] = ()) -> Evaluation:
     return Evaluation([Alert(key, f"{key} is up", "", "/") for key in holding], dict.fromkeys(over, "It is over."))
 
 
-def write_down(found: Evaluation, settles: float = 0.0) -> bool:
+def write_down(found: Evaluation, keep_firing_for: float = 0.0) -> bool:
     with transaction.atomic():
-        return report(rule(NotificationKind.QUEUE_AGE, settles=settles), found)
+        return report(rule(NotificationKind.QUEUE_AGE, keep_firing_for=keep_firing_for), found)
 
 
 def aged(seconds: float) -> None:
@@ -214,11 +220,11 @@ def test_a_host_whose_agent_is_silent_is_told_and_one_that_stopped_is_not() -> N
 def test_what_comes_and_goes_is_one_until_it_has_been_away_for_some_time() -> None:
     write_down(made(["q"]))
     aged(30)
-    assert not write_down(made(over=["q"]), settles=60)
+    assert not write_down(made(over=["q"]), keep_firing_for=60)
     assert not write_down(made(["q"]))
     assert Notification.objects.get().count == 2
     aged(61)
-    assert write_down(made(over=["q"]), settles=60)
+    assert write_down(made(over=["q"]), keep_firing_for=60)
     assert Notification.objects.get().over
 
 
@@ -238,7 +244,7 @@ def test_what_nothing_is_known_of_stays_and_is_closed_after_a_day() -> None:
 
 
 def test_a_condition_has_to_last_where_the_rule_says_so() -> None:
-    always = Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, lambda _: made(["q"]), lasting=3600.0)
+    always = Rule(NotificationKind.QUEUE_AGE, Severity.WARNING, lambda _: made(["q"]), for_=3600.0)
     watch = Watch([always])
     watch.evaluate()
     watch.evaluate()

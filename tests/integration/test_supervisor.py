@@ -74,7 +74,7 @@ def test_a_program_that_is_meant_to_end_is_not_started_again(tmp_path: Path) -> 
         raise StopLoopError
 
     supervisor = Supervisor(io.StringIO(), tmp_path)
-    supervisor.start(python("batch", "raise SystemExit(4)", lasting=False))
+    supervisor.start(python("batch", "raise SystemExit(4)", long_running=False))
     with pytest.raises(StopLoopError):
         supervisor.loop({"batch": done})
     assert statuses == [4]

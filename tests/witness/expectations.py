@@ -12,8 +12,8 @@ from typing import NamedTuple
 class Part(NamedTuple):
     """Some tests of a package's suite, by their names below `directory`; `at_least` so many must pass.
 
-    They run under one of this directory's plugins: `plugin` for what Celery's workers and Redis do, `lasting` for what PostgreSQL
-    keeps.
+    They run under one of this directory's plugins: `plugin` for what Celery's workers and Redis do, `stored_results` for what
+    PostgreSQL keeps.
     """
 
     package: str
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 _CANVAS = "test_canvas.py::"
-_LASTING = "test_database.py::test_DatabaseBackend"
+_STORED = "test_database.py::test_DatabaseBackend"
 # The first one makes workers in its own process, after which nothing may wait for a result until another is started.
 _REST = (
     "test_worker.py", "test_beat.py", "test_connection_recovery.py", "test_events_state_memory_leak.py", "test_loader.py",
@@ -54,7 +54,7 @@ PARTS = (
     Part("celery", "results and workers", ("test_redis_backend.py", "test_group_chains.py", "test_inspect.py"), 35),
     Part("celery", "beat, commands and recovery", _REST, 50, only_when_long=True),
     Part("kombu", "transport", ("test_redis.py", "test_redis_brpop_qos.py"), 90),
-    Part("django_celery_results", "results that last", (_LASTING,), 4, "t/unit/backends", "lasting"),
+    Part("django_celery_results", "stored results", (_STORED,), 4, "t/unit/backends", "stored_results"),
 )
 
 _SENT_TWICE = "it sends frozen ids a second time, and an id that has ended does not run again (docs/celery.md)"
@@ -77,27 +77,27 @@ NOT_EXPECTED = {
     "test_inspect.py::test_Inspect::test_active": _LATE,
     "test_inspect.py::test_Inspect::test_query_task": _LATE,
     **dict.fromkeys(
-        (f"{_LASTING}::test_backend__pickle_serialization__{kind}_result__protocol_1" for kind in ("dict", "str", "bytes")),
+        (f"{_STORED}::test_backend__pickle_serialization__{kind}_result__protocol_1" for kind in ("dict", "str", "bytes")),
         _OLD_REQUEST,
     ),
     **dict.fromkeys(
-        (f"{_LASTING}::test_backend__json_serialization__{kind}_result__protocol_1" for kind in ("dict", "str")), _OLD_REQUEST
+        (f"{_STORED}::test_backend__json_serialization__{kind}_result__protocol_1" for kind in ("dict", "str")), _OLD_REQUEST
     ),
-    **dict.fromkeys((f"{_LASTING}::test_secrets__{kind}_serialization__protocol_1" for kind in ("pickle", "json")), _OLD_REQUEST),
-    f"{_LASTING}::test_backend__task_result_meta_injection": _OLD_REQUEST,
+    **dict.fromkeys((f"{_STORED}::test_secrets__{kind}_serialization__protocol_1" for kind in ("pickle", "json")), _OLD_REQUEST),
+    f"{_STORED}::test_backend__task_result_meta_injection": _OLD_REQUEST,
     **dict.fromkeys(
-        (f"{_LASTING}::test_backend__pickle_serialization__{kind}_result" for kind in ("dict", "str", "bytes")), _NOT_PICKLED
+        (f"{_STORED}::test_backend__pickle_serialization__{kind}_result" for kind in ("dict", "str", "bytes")), _NOT_PICKLED
     ),
-    f"{_LASTING}::test_secrets__pickle_serialization": _NOT_PICKLED,
-    **dict.fromkeys((f"{_LASTING}::test_backend__json_serialization__{kind}_result" for kind in ("dict", "str")), _AS_JSON),
-    f"{_LASTING}::test_secrets__json_serialization": _AS_JSON,
-    f"{_LASTING}::test_backend_result_extended_is_false": "by design: a task's name and arguments are kept in any case",
-    f"{_LASTING}::test_backend__task_result_date": _WRITTEN_AT_THE_END,
-    f"{_LASTING}::test_apply_chord_header_result_arg": _COUNTED_IN_REDIS,
+    f"{_STORED}::test_secrets__pickle_serialization": _NOT_PICKLED,
+    **dict.fromkeys((f"{_STORED}::test_backend__json_serialization__{kind}_result" for kind in ("dict", "str")), _AS_JSON),
+    f"{_STORED}::test_secrets__json_serialization": _AS_JSON,
+    f"{_STORED}::test_backend_result_extended_is_false": "by design: a task's name and arguments are kept in any case",
+    f"{_STORED}::test_backend__task_result_date": _WRITTEN_AT_THE_END,
+    f"{_STORED}::test_apply_chord_header_result_arg": _COUNTED_IN_REDIS,
     **dict.fromkeys(
-        (f"{_LASTING}::test_on_chord_part_return{case}" for case in ("", "_counter_not_found", "_failure")), _COUNTED_IN_REDIS
+        (f"{_STORED}::test_on_chord_part_return{case}" for case in ("", "_counter_not_found", "_failure")), _COUNTED_IN_REDIS
     ),
-    f"{_LASTING}::test_callback_failure": _COUNTED_IN_REDIS,
+    f"{_STORED}::test_callback_failure": _COUNTED_IN_REDIS,
     "test_redis.py::test_RedisPublishBatch::test_retry_on_timeout_keeps_publication_immediate": (
         "by design: a connection of this transport never sends a pipeline twice, whatever its options say"
     ),

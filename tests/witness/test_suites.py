@@ -33,7 +33,7 @@ OPTIONS = (
 )  # fmt: skip
 PLUGINS = {
     "plugin": ("-p", "no:django", "-p", "celery.contrib.pytest", "-p", "tests.witness.plugin"),
-    "lasting": ("-p", "tests.servers", "--ds", "tests.settings", "-p", "tests.witness.lasting"),
+    "stored_results": ("-p", "tests.servers", "--ds", "tests.settings", "-p", "tests.witness.stored_results"),
 }
 
 

@@ -56,15 +56,15 @@ def _agent() -> programs.Program:
 
 
 def _secrets() -> programs.Program:
-    return programs.Program("secrets", (sys.executable, "-m", "zenith_site.launch.secrets"), lasting=False)
+    return programs.Program("secrets", (sys.executable, "-m", "zenith_site.launch.secrets"), long_running=False)
 
 
 def _roles() -> programs.Program:
-    return programs.Program("roles", (sys.executable, "-m", "zenith_site.launch.roles"), lasting=False)
+    return programs.Program("roles", (sys.executable, "-m", "zenith_site.launch.roles"), long_running=False)
 
 
 def _migrate() -> programs.Program:
-    return programs.Program("migrate", (sys.executable, str(MANAGE), "prepare"), lasting=False)
+    return programs.Program("migrate", (sys.executable, str(MANAGE), "prepare"), long_running=False)
 
 
 def _flower() -> programs.Program:

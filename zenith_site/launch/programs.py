@@ -31,7 +31,7 @@ class Program:
         name: the prefix of its lines.
         command: the program and its arguments.
         environment: variables in addition to the environment of `up`.
-        lasting: whether it should run for ever; false for a step that ends.
+        long_running: whether it should run for ever; false for a step that ends.
         stop_order: programs with a higher number are stopped after those with a lower number have ended.
         death_signal: the signal that it gets if `up` itself is killed.
     """
@@ -39,7 +39,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    lasting: bool = True
+    long_running: bool = True
     stop_order: int = 0
     death_signal: int = signal.SIGTERM
 
@@ -95,7 +95,7 @@ def agent(manage: Path) -> Program:
 
 def first_batch(manage: Path) -> Program:
     """Return the step that dispatches the first ten tasks of an empty database."""
-    return Program("batch", (sys.executable, str(manage), "first_batch"), lasting=False)
+    return Program("batch", (sys.executable, str(manage), "first_batch"), long_running=False)
 
 
 def _allow_root() -> dict[str, str]:

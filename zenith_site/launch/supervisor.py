@@ -105,7 +105,7 @@ class Supervisor:
         """Stop all programs in order, and kill those that do not end in time."""
         for state in self._running.values():
             state.due = None
-            state.program = replace(state.program, lasting=False)
+            state.program = replace(state.program, long_running=False)
         orders = sorted({state.program.stop_order for state in self._running.values()})
         for order, seconds in zip(orders, STOP_SECONDS, strict=False):
             self._stop_some([state for state in self._running.values() if state.program.stop_order == order], seconds)
@@ -150,7 +150,7 @@ class Supervisor:
             # Kill what it left behind, such as the children of a killed worker.
             _kill_group(state.pid)
         state.alive, state.pid = False, None
-        if state.program.lasting:
+        if state.program.long_running:
             self._plan_restart(state, status)
 
     def _plan_restart(self, state: Running, status: int) -> None:

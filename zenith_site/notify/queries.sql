@@ -16,7 +16,7 @@ RETURNING id, xmax = 0
 UPDATE notify_notification AS kept SET recovered_at = now(), recovery = row.recovery
 FROM unnest(%(keys)s::text[], %(recoveries)s::text[]) AS row (key, recovery)
 WHERE kept.kind = %(kind)s AND kept.key = row.key AND kept.recovered_at IS NULL
-    AND kept.last_seen_at <= now() - make_interval(secs => %(settles)s)
+    AND kept.last_seen_at <= now() - make_interval(secs => %(keep_firing_for)s)
 RETURNING kept.id
 
 -- forget --

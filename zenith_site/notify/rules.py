@@ -22,16 +22,16 @@ class Rule:
 
     Attributes:
         evaluate: reads and decides, given the keys of this kind's open notifications.
-        lasting: seconds that a condition must hold without interruption before it counts. Right after an outage of Redis, every
+        for_: seconds that a condition must hold without interruption before it counts. Right after an outage of Redis, every
             heartbeat is old and every report late for a moment.
-        settles: seconds that a condition must be absent before it is over, so that a flapping one is one notification.
+        keep_firing_for: seconds that a condition must be absent before it is over, so that a flapping one is one notification.
     """
 
     kind: NotificationKind
     severity: Severity
     evaluate: Callable[[frozenset[str]], Evaluation]
-    lasting: float = 10.0
-    settles: float = 60.0
+    for_: float = 10.0
+    keep_firing_for: float = 60.0
 
 
 _RULES: Final[list[Rule]] = []

@@ -72,7 +72,7 @@ class Watch:
 
     def _lasted(self, rule: Rule, holding: Iterable[Alert], open_keys: frozenset[str]) -> list[Alert]:
         by_key = {condition.key: condition for condition in holding}
-        seconds = {key: 0.0 if key in open_keys else rule.lasting for key in by_key}
+        seconds = {key: 0.0 if key in open_keys else rule.for_ for key in by_key}
         return [by_key[key] for key, _ in self._lasting[rule.kind].update(seconds.items())]
 
 
@@ -112,7 +112,9 @@ def _opened(cursor: Any, rule: Rule, holding: Sequence[Alert]) -> list[int]:
 def _recovered(cursor: Any, rule: Rule, over: Mapping[str, str]) -> list[int]:
     if not over:
         return []
-    return _ids(cursor, _RECOVER, kind=rule.kind, keys=list(over), recoveries=list(over.values()), settles=rule.settles)
+    return _ids(
+        cursor, _RECOVER, kind=rule.kind, keys=list(over), recoveries=list(over.values()), keep_firing_for=rule.keep_firing_for
+    )
 
 
 def _ids(cursor: Any, query: str, **parameters: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""A pytest plugin that django-celery-results' tests of its backend run under (`-p tests.witness.lasting`)."""
+"""A pytest plugin that django-celery-results' tests of its backend run under (`-p tests.witness.stored_results`)."""
 
 from __future__ import annotations
 
