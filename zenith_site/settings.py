@@ -304,8 +304,7 @@ CELERY_DB_REUSE_MAX = 1_000_000
 ZENITH_RATE_LIMIT = env.rate("ZENITH_RATE_LIMIT", "5/60s")
 ZENITH_READ_RATE_LIMIT = env.rate("ZENITH_READ_RATE_LIMIT", "600/60s")
 ZENITH_REFUSAL_RATE_LIMIT = env.rate("ZENITH_REFUSAL_RATE_LIMIT", "60/60s")
-# How long a connection may keep the server waiting, in seconds (zenith_site/server_limits), and how many WebSockets may be open
-# (zenith_site/auth/socket_limit.py).
+# Seconds that a connection may keep the server waiting (server_limits/), and open WebSockets at most (auth/socket_limit.py).
 ZENITH_HEADER_TIMEOUT = env.integer("ZENITH_HEADER_TIMEOUT", 20, minimum=1, maximum=600)
 ZENITH_BODY_TIMEOUT = env.integer("ZENITH_BODY_TIMEOUT", 120, minimum=1, maximum=3600)
 ZENITH_SOCKETS_PER_USER = env.integer("ZENITH_SOCKETS_PER_USER", 50, minimum=1, maximum=100_000)
