@@ -85,9 +85,7 @@ class FakeEngine:
     def remove(self, container: str) -> None:
         """Remove a container."""
         self._act("remove")
-        self.containers = {
-            name: container for name, container in self.containers.items() if container not in {container.id, name}
-        }
+        self.containers = {name: state for name, state in self.containers.items() if container not in {state.id, name}}
 
     def tail(self, container: str, lines: int) -> list[LogLine]:
         """Return the last lines."""
@@ -106,8 +104,8 @@ class FakeEngine:
     def change(self, container: str, **values: object) -> None:
         """Change the state of a container."""
         self.containers = {
-            name: replace(container, **values) if container in {container.id, name} else container  # type: ignore[arg-type]
-            for name, container in self.containers.items()
+            name: replace(state, **values) if container in {state.id, name} else state  # type: ignore[arg-type]
+            for name, state in self.containers.items()
         }
 
     def _act(self, what: str) -> None:
