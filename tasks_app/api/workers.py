@@ -179,7 +179,7 @@ def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
 
 
 @router.delete(
-    "", response=ClearedAnswer, summary="Clear workers that are gone", operation_id="clear_workers", auth=requires(OPERATE)
+    "", response=ClearedAnswer, summary="Clear lost workers", operation_id="clear_workers", auth=requires(OPERATE)
 )
 def clear_workers(request: HttpRequest) -> ClearedAnswer:
     """Remove every worker that has sent no heartbeat for twelve seconds and whose tasks went back to their queues."""

@@ -64,7 +64,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     authorize(request, VIEW)
     view = queries.find(name)
     if view is None:
-        raise Http404(f"There is no worker {name[:100]!r}. A worker that is gone leaves the list after five minutes.")
+        raise Http404(f"There is no worker {name[:100]!r}. A lost worker leaves the list after five minutes.")
     context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": worker_nodes.of_workers([name]).get(name)}
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 
@@ -178,7 +178,7 @@ def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear(request: HttpRequest, name: str) -> HttpResponse:
-    """Confirm that a worker that is gone is removed from the list (GET), and remove it (POST)."""
+    """Confirm that a lost worker is removed from the list (GET), and remove it (POST)."""
     caller = authorize(request, OPERATE)
     if request.method == "POST":
         try:
@@ -198,7 +198,7 @@ def clear(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear_all(request: HttpRequest) -> HttpResponse:
-    """Confirm that all workers that are gone are removed from the list (GET), and remove them (POST)."""
+    """Confirm that all lost workers are removed from the list (GET), and remove them (POST)."""
     caller = authorize(request, OPERATE)
     if request.method == "POST":
         cleared, holding = control.clear_all(caller.name)
@@ -209,7 +209,7 @@ def clear_all(request: HttpRequest) -> HttpResponse:
         return answer(request, "tasks:workers")
     count = _workers(sum(view.beat.dead for view in queries.workers()))
     return confirm(
-        request, title="Clear workers that are gone?",
+        request, title="Clear lost workers?",
         sentence=f"{count} will be removed from the list. A new heartbeat would bring one back.",
         action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",
     )  # fmt: skip

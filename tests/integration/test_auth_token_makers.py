@@ -190,7 +190,7 @@ def test_pages_and_api_tell_by_which_token_it_was_made(chain: Any, admin: User) 
     ApiToken.objects.filter(pk=tokens[1].pk).delete()
     page = " ".join(person.get("/settings/").content.decode().split())
     assert "made with a deleted token" in page
-    assert "ended with its maker" in page
+    assert "expired with its parent token" in page
 
 
 def test_revoking_tells_how_many_go_along(chain: Any, admin: User) -> None:

@@ -88,7 +88,7 @@ def test_workers_that_are_gone_are_cleared_after_a_question_that_names_the_count
         beat(name)
     assert "clear-workers" not in text(person, "/workers/")
     die("w2@host"), die("w3@host")
-    assert "Clear 2 gone" in text(person, "/workers/")
+    assert "Clear 2 lost" in text(person, "/workers/")
     assert "2 workers will be removed from the list" in text(person, "/clear-workers/")
     assert "2 workers cleared." in person.post("/clear-workers/", follow=True).content.decode()
     assert [one.name for one in heartbeat.read_all()] == ["w1@host"]
