@@ -1,7 +1,8 @@
 """List the pairs of places that share six lines or more: `python tools/duplicates.py [FOLDER …] [--most N]`.
 
-Lines are compared as they are, and by their shape: with names, strings and numbers replaced. Blank lines, comments, imports and
-lines of mere punctuation do not count. Lines that occur in more than eight places are an idiom and are left out. A row is a place
+Lines are compared as they are, and by their shape: with names, strings and numbers replaced. Blank lines, comments, imports,
+lines of mere punctuation and migrations, which are frozen, do not count. Lines that occur in more than eight places are an idiom
+and are left out; so is a shared shape if most of its lines have two words or fewer, such as a class of constants. A row is a place
 to look at, not a verdict.
 """
 
@@ -20,12 +21,16 @@ from typing import Final
 ROOT = Path(__file__).resolve().parent.parent
 
 SOURCES: Final = {".py", ".js", ".html", ".css", ".lua", ".sql", ".sh"}
+#: Directories of what is not written by hand, or not any more.
+LEFT_OUT: Final = {"vendor", "migrations"}
 #: Lines that two places must share, one after the other.
 LEAST: Final = 6
 #: Places that one run of lines may have.
 COMMON: Final = 8
 #: Different lines that a run must have: a list of forty names is not a repetition.
 DIFFERENT: Final = 3
+#: Words that at least half of the lines of a run must have if only its shape is shared.
+WORDS: Final = 3
 _PASSED_OVER: Final = re.compile(r"(#|//|/\*|\*|--|\{#|<!--|import\b|from\b.*\bimport\b|\{% (load|extends)\b)|[^\w]*$")
 _KEYWORDS: Final = (
     "and|as|assert|async|await|break|case|catch|class|const|continue|def|del|elif|else|end|endif|endfor|except|export|finally|for|"
@@ -90,15 +95,17 @@ def pairs(files: dict[str, list[Line]], least: int = LEAST) -> list[Pair]:
         for first, last in _runs(sorted(starts)):
             end = last + least if one != other else min(last + least, first + distance)
             pair = _pair(files, one, other, first, end, distance)
+            if not (pair.identical or _says_enough(files[one][first:end])):
+                continue
             longest[one, other] = max(pair, longest.get((one, other), pair), key=_weight)
     return sorted(longest.values(), key=lambda pair: (-pair.lines, pair.one, pair.other))
 
 
 def tracked(folders: Iterable[str]) -> Iterator[Path]:
-    """Yield the source files that git tracks, without vendored ones."""
+    """Yield the source files that git tracks, without those that are vendored or frozen."""
     listing = subprocess.run(["git", "ls-files", "-z", "--", *folders], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in listing.stdout.split("\0"):
-        if Path(name).suffix in SOURCES and "vendor" not in Path(name).parts and (ROOT / name).is_file():
+        if Path(name).suffix in SOURCES and not LEFT_OUT & set(Path(name).parts) and (ROOT / name).is_file():
             yield Path(name)
 
 
@@ -143,6 +150,10 @@ def _pair(files: dict[str, list[Line]], one: str, other: str, start: int, end: i
         one=(one, lines[0].number, lines[-1].number),
         other=(other, likes[0].number, likes[-1].number),
     )
+
+
+def _says_enough(lines: list[Line]) -> bool:
+    return sum(len(_TOKEN.findall(line.text)) >= WORDS for line in lines) * 2 >= len(lines)
 
 
 def _weight(pair: Pair) -> tuple[bool, int]:

@@ -178,9 +178,7 @@ def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
     return [WorkerAnswer.of(view) for view in workers.workers()]
 
 
-@router.delete(
-    "", response=ClearedAnswer, summary="Clear lost workers", operation_id="clear_workers", auth=requires(OPERATE)
-)
+@router.delete("", response=ClearedAnswer, summary="Clear lost workers", operation_id="clear_workers", auth=requires(OPERATE))
 def clear_workers(request: HttpRequest) -> ClearedAnswer:
     """Remove every worker that has sent no heartbeat for twelve seconds and whose tasks went back to their queues."""
     cleared, holding = control.clear_all(known_caller(request).name)

@@ -53,6 +53,12 @@ def test_a_long_list_of_names_is_no_pair() -> None:
     assert found(one='"a",\n' * 20, other='"b",\n' * 20) == []
 
 
+def test_a_shape_of_short_lines_is_no_pair() -> None:
+    fields = "".join(f"a{number}: int\nb{number} = c\n@d{number}\n" for number in range(3))
+    assert found(one=fields, other=fields) != []
+    assert found(one=fields, other=fields.replace("c", "e").replace("d", "f")) == []
+
+
 def test_what_stands_everywhere_is_left_out() -> None:
     assert found(**{f"file{number}": LOOP for number in range(duplicates.COMMON + 1)}) == []
 
