@@ -19,13 +19,12 @@ from infra_app.autoscale import Observation, Rules
 from infra_app.models import NodeGroup
 from infra_app.models.group import GroupKind
 from infra_app.states import Desired, NodeStatus
-from infra_app.validation import MAX_REPLICAS, QUEUE
+from infra_app.validation import MAX_REPLICAS, why_unusable
 from infra_app.work import WorkerHeartbeat
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
-from zenith_worker.wire.queue_names import why_reserved
 
 #: Seconds between two decisions on a group.
 DECIDE_EVERY: Final = 5.0
@@ -123,9 +122,7 @@ def observe(group: NodeGroup, heartbeats: dict[str, WorkerHeartbeat]) -> Observa
 
 def _check(limits: AutoscaleLimits) -> None:
     problems = []
-    if limits.scale_queue and not QUEUE.fullmatch(limits.scale_queue):
-        problems.append(Problem("/scale_queue", "must be 1 to 100 printable ASCII characters without commas or spaces"))
-    elif limits.scale_queue and (reason := why_reserved(limits.scale_queue)):
+    if limits.scale_queue and (reason := why_unusable(limits.scale_queue)):
         problems.append(Problem("/scale_queue", reason))
     for name, least, most in (
         ("min_replicas", 0, MAX_REPLICAS),

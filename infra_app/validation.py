@@ -17,7 +17,7 @@ from infra_app.variables import accepted, why_refused
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.jsonsafe import escape
 from zenith_site.common.masking import MASK
-from zenith_worker.wire.queue_names import why_reserved
+from zenith_worker.wire import queue_names
 
 MAX_NAME: Final = 50
 MAX_REPLICAS: Final = 100
@@ -32,7 +32,8 @@ MAX_VALUE: Final = 16_384
 MAX_LABELS: Final = 20
 
 NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-QUEUE: Final = re.compile(r"[!-+\--~]{1,100}")
+#: A queue that a node takes: like any other (queue_names.py), but the worker's command line lists them with commas.
+QUEUE: Final = re.compile(rf"[!-+\--~]{{1,{queue_names.MAX_NAME}}}")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 REGION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -114,6 +115,13 @@ def region_problems(region: str) -> Iterator[Problem]:
         yield Problem("/region", "must be 1 to 63 letters, digits, '.', '_' or '-', and start and end with a letter or digit")
 
 
+def why_unusable(queue: str) -> str | None:
+    """Return why a node cannot take a queue of this name; None if it can."""
+    if not QUEUE.fullmatch(queue):
+        return f"must be 1 to {queue_names.MAX_NAME} printable ASCII characters without commas or spaces"
+    return queue_names.why_reserved(queue)
+
+
 def _problems(deployment: Deployment) -> Iterator[Problem]:
     if deployment.name and not (NAME.fullmatch(deployment.name) and len(deployment.name) <= MAX_NAME):
         yield Problem(
@@ -146,9 +154,7 @@ def _queue_problems(queues: tuple[str, ...]) -> Iterator[Problem]:
     if not 1 <= len(queues) <= MAX_QUEUES:
         yield Problem("/queues", f"must be 1 to {MAX_QUEUES} names")
     for index, queue in enumerate(queues):
-        if not QUEUE.fullmatch(queue):
-            yield Problem(f"/queues/{index}", "must be 1 to 100 printable ASCII characters without commas or spaces")
-        elif reason := why_reserved(queue):
+        if reason := why_unusable(queue):
             yield Problem(f"/queues/{index}", reason)
         elif queue in queues[:index]:
             yield Problem(f"/queues/{index}", f"{queue!r} is listed twice")

@@ -101,7 +101,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay the selected dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         """Dispatch a new task in place of each; letters already replayed or discarded stay as they are."""
-        result = replay(Replay(which=_selection(letters)), Origin.of(authorize(request, OPERATE), "page"))
+        result = replay(Replay(selection=_selection(letters)), Origin.of(authorize(request, OPERATE), "page"))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)

@@ -68,11 +68,11 @@ def _recorder_behind(open_keys: frozenset[str]) -> Evaluation:
 
 
 def _set_aside(open_keys: frozenset[str]) -> Evaluation:
-    found = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
+    reasons = {f"The heartbeat of worker {beat.name[:100]}": beat.reason for beat in unreadable()[:MAX_CAUSES]}
     newest = stream.newest_unreadable()
     if newest is not None and newest.age < settings.ZENITH_NOTIFY_QUIET:
-        found["A report or message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
-    return decisions.set_aside(found, open_keys, page_path("tasks:events"))
+        reasons["A report or message"] = f"{newest.reason} (of {stream.unreadable_count():,} so far)"
+    return decisions.set_aside(reasons, open_keys, page_path("tasks:events"))
 
 
 def _tasks_of_worker(name: str) -> str:

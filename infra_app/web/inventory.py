@@ -78,7 +78,7 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
         "more": max(0, len(rows) - ROWS),
         "total": sum(resource.size or 0 for resource in rows),
         "reclaimable": sum(resource.size or 0 for resource in all_resources if resource.use is Usage.DANGLING),
-        "chosen": filters,
+        "filters": filters,
         "uses": list(Usage),
         "tabs": _tabs(all_resources, filters),
         "filtered": bool(all_resources) and filters != Filter(),

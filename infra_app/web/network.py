@@ -39,7 +39,7 @@ def network(request: HttpRequest) -> HttpResponseBase:
         return download(kind, "network", COLUMNS, containers)
     context = {
         "snapshots": snapshots,
-        "chosen": selected_snapshots,
+        "selected_snapshots": selected_snapshots,
         "host": host,
         "containers": containers,
         "maps": [drawn for snapshot in selected_snapshots if (drawn := network_map(snapshot))],

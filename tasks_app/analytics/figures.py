@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count
 
 from tasks_app.analytics import rollups
-from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import Preset, TimeWindow, span_of
 from tasks_app.maintenance.compaction import Watermarks, utc_datetime
 from tasks_app.models import Task
@@ -48,24 +48,30 @@ def stats(window: Preset) -> Stats:
     """Return the figures of a preset, in three queries (four for `all`)."""
     span = span_of(window)
     opened = Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
-    return Stats(rollups.total(span, Which()), span, dict(opened))
+    return Stats(rollups.total(span, RollupFilter()), span, dict(opened))
 
 
-def series(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
+def series(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
     """Return the totals of each step, including empty ones. Two queries."""
-    totals_of = rollups.by_step(span, selection, known=known)
+    totals_of = rollups.by_step(span, selection, marks=marks)
     return [(utc_datetime(start), totals_of.get(start) or Totals()) for start in span.starts()]
 
 
 def series_of(
-    span: TimeWindow, selection: Which, *, by: str, names: Sequence[str], histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow,
+    selection: RollupFilter,
+    *,
+    by: str,
+    names: Sequence[str],
+    histograms: bool = True,
+    marks: Watermarks | None = None,
 ) -> dict[str, list[Totals]]:
     """Return such a series for each of some task names or queues (`by` is "task" or "queue"). Two queries.
 
     Without `histograms` there are no percentiles, but it takes a fifth of the time.
     """
     column = "name" if by == "task" else "queue"
-    totals_of = rollups.by_name_and_step(span, selection, column, names, histograms=histograms, known=known)
+    totals_of = rollups.by_name_and_step(span, selection, column, names, histograms=histograms, marks=marks)
     return {name: [totals_of.get((name, start)) or Totals() for start in span.starts()] for name in names}
 
 
@@ -96,20 +102,20 @@ _KEYS: Final[dict[Order, Any]] = {
 
 
 def summary(
-    span: TimeWindow, selection: Which, *, by: str, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: RollupFilter, *, by: str, order: Order, limit: int, marks: Watermarks | None = None
 ) -> list[tuple[str, Totals]]:
     """Return the totals of each task name or queue (`by`), the first `limit` in that order. Two queries."""
-    totals_of = rollups.by_task(span, selection, known=known) if by == "task" else rollups.by_queue(span, selection, known=known)
+    totals_of = rollups.by_task(span, selection, marks=marks) if by == "task" else rollups.by_queue(span, selection, marks=marks)
     return _ranked(totals_of, order, limit)
 
 
 def summaries(
-    span: TimeWindow, selection: Which, *, order: Order, limit: int, known: Watermarks | None = None
+    span: TimeWindow, selection: RollupFilter, *, order: Order, limit: int, marks: Watermarks | None = None
 ) -> tuple[list[tuple[str, Totals]], list[tuple[str, Totals]]]:
     """Return the summaries of the tasks and of the queues, in two queries for both."""
     tasks: dict[str, Totals] = {}
     queues: dict[str, Totals] = {}
-    for pair, totals in rollups.by_pair(span, selection, known=known).items():
+    for pair, totals in rollups.by_pair(span, selection, marks=marks).items():
         for table, name in zip((tasks, queues), pair, strict=True):
             table[name] = table[name] + totals if name in table else totals
     return _ranked(tasks, order, limit), _ranked(queues, order, limit)
@@ -129,9 +135,11 @@ class HeatRow:
     failed: list[int]
 
 
-def heat_map(span: TimeWindow, selection: Which, *, by_date: bool, zone: str, known: Watermarks | None = None) -> list[HeatRow]:
+def heat_map(
+    span: TimeWindow, selection: RollupFilter, *, by_date: bool, zone: str, marks: Watermarks | None = None
+) -> list[HeatRow]:
     """Return when tasks ended: rows of 24 hours in a time zone, by date (without empty dates) or by weekday. Two queries."""
-    totals_of = rollups.by_hour(span, selection, day="date" if by_date else "isodow", zone=zone, known=known)
+    totals_of = rollups.by_hour(span, selection, day="date" if by_date else "isodow", zone=zone, marks=marks)
     days = sorted({day for day, _ in totals_of})[-MAX_DAYS:] if by_date else WEEKDAYS
     none = Totals()
     return [
@@ -168,7 +176,7 @@ def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list
 
     Only one if the caller passes the outcomes by the start of their step.
     """
-    outcomes = rollups.by_step(span, Which(), histograms=False) if outcomes is None else outcomes
+    outcomes = rollups.by_step(span, RollupFilter(), histograms=False) if outcomes is None else outcomes
     with connection.cursor() as cursor:
         cursor.execute(_LOAD, {"starts": list(span.starts()), "step": span.step, "since": span.since, "until": span.until})
         samples = {row[0]: row[1:] for row in cursor.fetchall()}

@@ -1,7 +1,7 @@
 """Read totals from the rollups: days, three hours, quarters and, if a step is too short for those, five minutes, as far as they
 are summed up; and minutes for the rest.
 
-So a month takes a few hundred rows, whatever ran in it, and never a scan of tasks. The watermarks (`known`) cost one query; a
+So a month takes a few hundred rows, whatever ran in it, and never a scan of tasks. The watermarks (`marks`) cost one query; a
 caller that reads several figures passes them on.
 """
 
@@ -73,7 +73,7 @@ class Totals(Tally):
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class RollupFilter:
     """What to count: everything, or one task's or one queue's."""
 
     task: str = ""
@@ -91,46 +91,54 @@ class Which:
         return PeriodRollup.Scope.QUEUE if self.queue or "queue" in by else PeriodRollup.Scope.ALL
 
 
-def total(span: TimeWindow, selection: Which) -> Totals:
+def total(span: TimeWindow, selection: RollupFilter) -> Totals:
     """Return the totals of a whole window. Two queries."""
     return _read(span, selection, (), "", DAY).get((), Totals())
 
 
-def by_step(span: TimeWindow, selection: Which, *, histograms: bool = True, known: Watermarks | None = None) -> dict[int, Totals]:
+def by_step(
+    span: TimeWindow, selection: RollupFilter, *, histograms: bool = True, marks: Watermarks | None = None
+) -> dict[int, Totals]:
     """Return the totals of each step by its start; empty steps are left out. Two queries."""
-    rows = _read(span, selection, (_step(span),), "", span.step, histograms=histograms, known=known)
+    rows = _read(span, selection, (_step(span),), "", span.step, histograms=histograms, marks=marks)
     return {key[0]: totals for key, totals in rows.items()}
 
 
 def by_name_and_step(
-    span: TimeWindow, selection: Which, by: str, names: Sequence[str], *, histograms: bool = True, known: Watermarks | None = None
+    span: TimeWindow,
+    selection: RollupFilter,
+    by: str,
+    names: Sequence[str],
+    *,
+    histograms: bool = True,
+    marks: Watermarks | None = None,
 ) -> dict[tuple[str, int], Totals]:
     """Return the totals of some task names or queues (`by` is "name" or "queue") in each step. Two queries."""
-    rows = _read(span, selection, (by, _step(span)), by, span.step, histograms=histograms, names=names, known=known)
+    rows = _read(span, selection, (by, _step(span)), by, span.step, histograms=histograms, names=names, marks=marks)
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
-def by_task(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+def by_task(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each task name. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, known=known).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, marks=marks).items()}
 
 
-def by_queue(span: TimeWindow, selection: Which, *, known: Watermarks | None = None) -> dict[str, Totals]:
+def by_queue(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each queue. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, known=known).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, marks=marks).items()}
 
 
 def by_pair(
-    span: TimeWindow, selection: Which | None = None, *, known: Watermarks | None = None
+    span: TimeWindow, selection: RollupFilter | None = None, *, marks: Watermarks | None = None
 ) -> dict[tuple[str, str], Totals]:
     """Return the totals of each task name on each queue. Two queries."""
-    rows = _read(span, selection or Which(), ("name", "queue"), "name", DAY, known=known)
+    rows = _read(span, selection or RollupFilter(), ("name", "queue"), "name", DAY, marks=marks)
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
 def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
     """Return the day (since the epoch) on which each task name was first counted on each queue. Two queries."""
-    parts = _parts(span, Which(), PeriodRollup.Scope.TASK, DAY)
+    parts = _parts(span, RollupFilter(), PeriodRollup.Scope.TASK, DAY)
     if not parts:
         return {}
     query = f"SELECT name, queue, extract(epoch FROM min(at))::bigint / {DAY} FROM ({parts}) AS counted GROUP BY 1, 2"  # noqa: S608
@@ -140,7 +148,7 @@ def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
 
 
 def by_hour(
-    span: TimeWindow, selection: Which, *, day: str, zone: str, known: Watermarks | None = None
+    span: TimeWindow, selection: RollupFilter, *, day: str, zone: str, marks: Watermarks | None = None
 ) -> dict[tuple[Any, int], Totals]:
     """Return totals by day and hour in a time zone, without histograms. Two queries.
 
@@ -149,7 +157,7 @@ def by_hour(
     local = "(at AT TIME ZONE %(zone)s)"
     first = f"{local}::date" if day == "date" else f"date_part('isodow', {local})::int"
     rows = _read(
-        span, selection, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, known=known, zone=zone
+        span, selection, (first, f"date_part('hour', {local})::int"), "", QUARTER, histograms=False, marks=marks, zone=zone
     )
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
@@ -160,14 +168,14 @@ def _step(span: TimeWindow) -> str:
 
 def _read(
     span: TimeWindow,
-    selection: Which,
+    selection: RollupFilter,
     groups: Sequence[str],
     by: str,
     longest: int,
     *,
     histograms: bool = True,
     names: Sequence[str] | None = None,
-    known: Watermarks | None = None,
+    marks: Watermarks | None = None,
     **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
     """Return the totals of a window, grouped by SQL expressions over `at`, `name` and `queue`.
@@ -177,7 +185,7 @@ def _read(
     """
     scope = selection.scope((by,))
     only = f"{by} = ANY(%(names)s)" if names is not None else ""
-    parts = _parts(span, selection, scope, longest, only, known)
+    parts = _parts(span, selection, scope, longest, only, marks)
     if not parts:
         return {}
     selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ())])
@@ -190,14 +198,19 @@ def _read(
 
 
 def _parts(
-    span: TimeWindow, selection: Which, scope: PeriodRollup.Scope, longest: int, only: str = "", known: Watermarks | None = None
+    span: TimeWindow,
+    selection: RollupFilter,
+    scope: PeriodRollup.Scope,
+    longest: int,
+    only: str = "",
+    marks: Watermarks | None = None,
 ) -> str:
     """Return the SELECTs whose rows make up a window; an empty text for an empty window."""
-    pieces = cover(span.since, span.until, longest, known or watermarks(), tasks=scope == PeriodRollup.Scope.TASK)
+    pieces = cover(span.since, span.until, longest, marks or watermarks(), tasks=scope == PeriodRollup.Scope.TASK)
     return " UNION ALL ".join(_part(*piece, selection, scope, only) for piece in pieces)
 
 
-def _part(seconds: int, since: int, until: int, selection: Which, scope: PeriodRollup.Scope, only: str) -> str:
+def _part(seconds: int, since: int, until: int, selection: RollupFilter, scope: PeriodRollup.Scope, only: str) -> str:
     """Return the SELECT of one piece; numbers are computed here, and names are parameters."""
     conditions = [
         name
@@ -213,7 +226,7 @@ def _part(seconds: int, since: int, until: int, selection: Which, scope: PeriodR
     return f"SELECT {at} AS at, name, queue, {COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
-def cover(since: int, until: int, longest: int, known: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:
+def cover(since: int, until: int, longest: int, marks: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:
     """Return the pieces (length of their rows, since, until) that make up a window, with rows as long as possible.
 
     A row is used only if it lies entirely in the window, its period is summed up, and its length divides `longest`. Rows of five
@@ -223,7 +236,7 @@ def cover(since: int, until: int, longest: int, known: Watermarks, *, tasks: boo
     for seconds in LENGTHS:
         usable = seconds != FIVE_MINUTES or (longest % QUARTER and not tasks)
         if usable and longest % seconds == 0:
-            pieces = [part for piece in pieces for part in _split(piece, seconds, known.of(seconds))]
+            pieces = [part for piece in pieces for part in _split(piece, seconds, marks.of(seconds))]
     return pieces
 
 

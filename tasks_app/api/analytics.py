@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import Order
-from tasks_app.analytics.rollups import Which
+from tasks_app.analytics.rollups import RollupFilter
 from tasks_app.analytics.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
 from tasks_app.api.analytics_schemas import (
     HeatMapAnswer,
@@ -94,7 +94,7 @@ def series(request: HttpRequest, query: Query[FilteredSteps]) -> SeriesAnswer:
     authorize(request, VIEW)
     refuse_unknown(request, FilteredSteps)
     span = query.span()
-    points = [Point.of(at, totals) for at, totals in figures.series(span, _which(query))]
+    points = [Point.of(at, totals) for at, totals in figures.series(span, _rollup_filter(query))]
     return SeriesAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
@@ -116,7 +116,7 @@ def heat_map(request: HttpRequest, query: Query[HeatQuery]) -> HeatMapAnswer:
     authorize(request, VIEW)
     refuse_unknown(request, HeatQuery)
     span = query.span()
-    rows = figures.heat_map(span, _which(query), by_date=query.by == Days.DATE, zone=query.timezone)
+    rows = figures.heat_map(span, _rollup_filter(query), by_date=query.by == Days.DATE, zone=query.timezone)
     answers = [HeatRowAnswer.of(row) for row in rows]
     return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=query.timezone, rows=answers)
 
@@ -135,10 +135,10 @@ def _summary(request: HttpRequest, query: SummaryQuery, by: str) -> SummaryAnswe
     authorize(request, VIEW)
     refuse_unknown(request, SummaryQuery)
     span = query.span()
-    summary = figures.summary(span, _which(query), by=by, order=query.sort, limit=query.limit)
+    summary = figures.summary(span, _rollup_filter(query), by=by, order=query.sort, limit=query.limit)
     rows = [Row.of(name, totals) for name, totals in summary]
     return SummaryAnswer.model_construct(**SpanAnswer.ends(span), rows=rows)
 
 
-def _which(query: Filtered) -> Which:
-    return Which(task=query.task, queue=query.queue)
+def _rollup_filter(query: Filtered) -> RollupFilter:
+    return RollupFilter(task=query.task, queue=query.queue)

@@ -75,7 +75,7 @@ class ReplayRequest(Choice):
     def to_replay(self) -> Replay:
         """Return this as the request that replay() takes."""
         return Replay(
-            which=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
+            selection=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
             forced=self.forced,
         )  # fmt: skip
 

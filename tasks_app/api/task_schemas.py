@@ -171,8 +171,8 @@ class TaskDetailAnswer(TaskSummary):
     @classmethod
     def of_detail(cls, detail: TaskDetail) -> Self:
         """Return the response for a task."""
-        task, arguments = detail.found.task, detail.found.arguments
-        members = summary_members(detail.found) | {"cut": cut_of(task, detail.found.cut)}
+        task, arguments = detail.task_with_result.task, detail.task_with_result.arguments
+        members = summary_members(detail.task_with_result) | {"cut": cut_of(task, detail.task_with_result.cut)}
         return cls.model_construct(
             **members, why=detail.why, args=arguments.args, kwargs=arguments.kwargs, source=task.source,
             max_retries=task.max_retries, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,

@@ -142,11 +142,10 @@ def _prepare(request: Dispatch) -> _Prepared:
 
 
 def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
-    asked = prepared.request
     if origin.idempotency_key is None:
         return _write(prepared, origin)
     key = scoped_key(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
-    done = idempotency.run_once(key, request_digest(asdict(asked)), lambda: _write(prepared, origin).as_json())
+    done = idempotency.run_once(key, request_digest(asdict(prepared.request)), lambda: _write(prepared, origin).as_json())
     return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
 
 

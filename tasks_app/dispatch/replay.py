@@ -52,7 +52,7 @@ class Replay:
     `forced`: include letters that were already replayed or discarded.
     """
 
-    which: Selection
+    selection: Selection
     args: list[Any] | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
     first: int = 0
@@ -85,7 +85,7 @@ def replay(request: Replay, origin: Origin) -> Replayed:
     problems = [*_field_problems(request)]
     if problems:
         raise InvalidDispatchError(*problems)
-    letters = matching(request.which, forced=request.forced)
+    letters = replayable_letters(request.selection, forced=request.forced)
     with transaction.atomic():
         total = letters.count()
         if request.kwargs or request.args is not None:
@@ -94,10 +94,10 @@ def replay(request: Replay, origin: Origin) -> Replayed:
         if total and request.args is None and (request.first or request.rate or total > AT_ONCE):
             return Replayed([], run=_start_run(request, origin, total))
         replacements = replay_letters(letters, request, origin)
-        return Replayed(replacements, passed_over=request.which.query().count() - len(replacements))
+        return Replayed(replacements, passed_over=request.selection.query().count() - len(replacements))
 
 
-def matching(selection: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
+def replayable_letters(selection: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
     """Return the letters of a selection that can be replayed: those still open, or with `forced` all of them.
 
     Letters of tasks whose arguments are not JSON are left out, since their messages cannot be rebuilt.
@@ -162,7 +162,7 @@ def stop_run(run_id: UUID, origin: Origin) -> bool:
 
 def _start_run(request: Replay, origin: Origin, total: int) -> ReplayRun:
     now = timezone.now()
-    selection = request.which
+    selection = request.selection
     ids = None if selection.task_ids is None else list(selection.task_ids)
     return ReplayRun.objects.create(
         task_ids=ids, fingerprint=selection.fingerprint, task_name=selection.task_name,

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import AT_ONCE, Replay, matching, replay_letters
+from tasks_app.dispatch.replay import AT_ONCE, Replay, replay_letters, replayable_letters
 from tasks_app.models import ReplayRun, Task
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import faults
@@ -83,8 +83,8 @@ def _replay_chunk(run: ReplayRun) -> None:
     size = run.first if is_first_chunk else AT_ONCE
     if run.rate and not is_first_chunk:
         size = min(size, max(1, int(run.rate * LOOK_EVERY)))
-    letters = matching(run.selection, forced=run.forced).filter(id__gt=run.cursor, id__lte=run.newest)
-    replacements = replay_letters(letters, Replay(which=run.selection, kwargs=run.kwargs), _origin(run), size)
+    letters = replayable_letters(run.selection, forced=run.forced).filter(id__gt=run.cursor, id__lte=run.newest)
+    replacements = replay_letters(letters, Replay(selection=run.selection, kwargs=run.kwargs), _origin(run), size)
     if not replacements:
         _end(run, RunState.DONE, "")
         return

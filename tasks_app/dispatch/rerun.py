@@ -42,7 +42,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
         letters = DeadLetter.objects.filter(task=task)
         letter = letters.first()
         if letter is not None and (forced or letter.state == LetterState.OPEN):
-            return replay_letters(letters, Replay(which=Selection(task_ids=[task.id])), origin)[0].new
+            return replay_letters(letters, Replay(selection=Selection(task_ids=[task.id])), origin)[0].new
         if not forced and (letter is not None or Task.objects.filter(replay_of=task).exists()):
             raise StateConflictError("It was already run again or discarded; use `forced` to run it anyway.")
         return _copy(task, origin)

@@ -19,7 +19,7 @@ from zenith_site.common.previews import SHOWN
 class TaskDetail:
     """A task with its events (oldest first), runs (newest first), spans and relatives, and why it is in its status."""
 
-    found: TaskWithResult
+    task_with_result: TaskWithResult
     events: list[TaskEvent]
     attempts: list[AttemptView]
     course: TaskSpans
@@ -32,10 +32,12 @@ def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
 
     `limit`: how many characters of its arguments, its result and its error are shown.
     """
-    found = tasks.find(task_id, limit)
-    if found is None:
+    task_with_result = tasks.find(task_id, limit)
+    if task_with_result is None:
         return None
-    task = found.task
+    task = task_with_result.task
     events = list(timeline(task))
     runs = attempts_of(task, events)
-    return TaskDetail(found, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), explain_status(task))
+    return TaskDetail(
+        task_with_result, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), explain_status(task)
+    )

@@ -9,6 +9,7 @@ This is idempotent: folding an event again changes nothing, results and events a
 rollups only by the transaction that saw it end.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
@@ -33,13 +34,6 @@ from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 
-#: The columns of lock_tasks, in order.
-_COLUMNS: Final = (
-    "id", "text_id", "name", "queue", "source", "status", "position", "worker", "error_type",
-    "error_message", "created_at", "not_before", "queued_at", "received_at", "started_at", "finished_at",
-    "runtime",
-)  # fmt: skip
-
 #: The most characters of a name (of a task, worker, queue or error) in a row.
 _NAME_KEPT: Final = 255
 
@@ -55,6 +49,11 @@ _HOLD: Final = _SQL["hold_retries"]
 _MESSAGES: Final = _SQL["keep_messages"]
 
 _UPDATE_ORIGIN: Final = _SQL["update_origins"]
+
+#: The statements name the members of TaskState that they write.
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_UPDATED: Final = _PARAMETER.findall(_UPDATE)
+_ORIGIN: Final = [name for name in _PARAMETER.findall(_UPDATE_ORIGIN) if name not in ("args", "kwargs")]
 
 
 def apply(events: Sequence[Event]) -> int | None:
@@ -95,7 +94,8 @@ def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, T
 
 def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
     cursor.execute(_LOCK, [column(ids)])
-    states = (TaskState(**dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
+    names = [described.name for described in cursor.description]
+    states = (TaskState(**dict(zip(names, row, strict=True))) for row in cursor.fetchall())
     by_id = {state.id: state for state in states}
     for state in by_id.values():
         state.status = Status(state.status)
@@ -117,22 +117,16 @@ def _fold(states: dict[str, TaskState], by_task: dict[str, list[Event]]) -> tupl
 
 def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
     rows = list(states)
-    cursor.execute(
-        _UPDATE,
-        _columns(
-            rows, "id", "status", "position", "worker", "error_type", "error_message",
-            "not_before", "queued_at", "received_at", "started_at", "finished_at", "runtime",
-        ),
-    )  # fmt: skip
+    cursor.execute(_UPDATE, _columns(rows, _UPDATED))
     external = [state for state in rows if state.source == EXTERNAL]
     if external:
         cursor.execute(
             _UPDATE_ORIGIN,
-            [
-                *_columns(external, "id", "name", "queue", "priority", "created_at", "parent_id"),
-                [storable(state.args) if state.args else None for state in external],
-                [storable(state.kwargs) if state.kwargs else None for state in external],
-            ],
+            {
+                **_columns(external, _ORIGIN),
+                "args": [storable(state.args) if state.args else None for state in external],
+                "kwargs": [storable(state.kwargs) if state.kwargs else None for state in external],
+            },
         )
 
 
@@ -156,8 +150,8 @@ def _keep_messages(cursor: CursorWrapper, events: Sequence[Event]) -> None:
         cursor.execute(_MESSAGES, [list(column) for column in zip(*rows, strict=True)])
 
 
-def _columns(states: Sequence[TaskState], *names: str) -> list[str]:
-    return [column(getattr(state, name) for state in states) for name in names]
+def _columns(states: Sequence[TaskState], names: Iterable[str]) -> dict[str, str]:
+    return {name: column(getattr(state, name) for state in states) for name in names}
 
 
 def _write_history(

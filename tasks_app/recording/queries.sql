@@ -7,7 +7,7 @@ FROM unnest(%s::uuid[], %s::text[], %s::float8[]) AS row (id, text_id, at) ORDER
 ON CONFLICT (id) DO NOTHING
 
 -- update_tasks --
--- Updates tasks to their new state.
+-- Updates tasks to their new state. Each parameter is named after the member of TaskState that it holds.
 UPDATE tasks_app_task SET
     status = row.status, position = row.position, worker = row.worker,
     error_type = row.error_type, error_message = row.error_message,
@@ -15,8 +15,9 @@ UPDATE tasks_app_task SET
     received_at = to_timestamp(row.received_at),
     started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
     runtime = row.runtime
-FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
-    %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[])
+FROM unnest(%(id)s::uuid[], %(status)s::text[], %(position)s::bigint[], %(worker)s::text[], %(error_type)s::text[],
+    %(error_message)s::text[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[])
     AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
         started_at, finished_at, runtime)
 WHERE tasks_app_task.id = row.id
@@ -35,8 +36,9 @@ UPDATE tasks_app_task SET name = row.name, queue = row.queue,
     parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
     args = coalesce(row.args, tasks_app_task.args),
     kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::float8[], %s::uuid[], %s::jsonb[],
-    %s::jsonb[]) AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
+FROM unnest(%(id)s::uuid[], %(name)s::text[], %(queue)s::text[], %(priority)s::smallint[], %(created_at)s::float8[],
+    %(parent_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
+    AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
 -- keep_messages --
@@ -130,9 +132,9 @@ INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), n
 ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
 
 -- lock_tasks --
--- Locks tasks in order of their ids, which avoids deadlocks.
+-- Locks tasks in order of their ids, which avoids deadlocks. Each column is named after a member of TaskState.
 SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
-    date_part('epoch', created_at), date_part('epoch', not_before), date_part('epoch', queued_at),
-    date_part('epoch', received_at), date_part('epoch', started_at),
-    date_part('epoch', finished_at), runtime
+    date_part('epoch', created_at) AS created_at, date_part('epoch', not_before) AS not_before,
+    date_part('epoch', queued_at) AS queued_at, date_part('epoch', received_at) AS received_at,
+    date_part('epoch', started_at) AS started_at, date_part('epoch', finished_at) AS finished_at, runtime
 FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE

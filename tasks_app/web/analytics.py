@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from tasks_app import catalog
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import Order
-from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
 from tasks_app.maintenance.compaction import Watermarks, watermarks
 from tasks_app.web import outcome_charts
@@ -85,41 +85,41 @@ class TableRow(NamedTuple):
 def analytics_page(request: HttpRequest) -> HttpResponseBase:
     """Show throughput, success, runtimes and waiting times, in total or for one task or queue."""
     authorize(request, VIEW)
-    which = Which(*(request.GET.get(name, "")[:200].replace("\0", "") for name in ("task", "queue")))
+    selection = RollupFilter(*(request.GET.get(name, "")[:200].replace("\0", "") for name in ("task", "queue")))
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     period = requested_range(request, list(LABELS), Preset.H24, kept)
     if kind := requested_format(request):
-        return _file(kind, request.GET.get("list", ""), period, which, order)
+        return _file(kind, request.GET.get("list", ""), period, selection, order)
     marks = watermarks()
-    points = figures.series(period.span, which, known=marks)
-    tasks, queues = figures.summaries(period.span, which, order=order, limit=ROWS, known=marks)
+    points = figures.series(period.span, selection, marks=marks)
+    tasks, queues = figures.summaries(period.span, selection, order=order, limit=ROWS, marks=marks)
     total = figures.summed(points)
     context = {
-        "total": TableRow("", total, "", *_links(period, which)),
+        "total": TableRow("", total, "", *_links(period, selection)),
         "minutes": period.span.minutes,
         "charts": _charts(period, points),
-        "tasks": [_row(name, totals, "task", period, which) for name, totals in tasks],
-        "queues": [_row(name, totals, "queue", period, which) for name, totals in queues],
-        "heat": heatmap(period, which, marks),
-        "which": which,
+        "tasks": [_row(name, totals, "task", period, selection) for name, totals in tasks],
+        "queues": [_row(name, totals, "queue", period, selection) for name, totals in queues],
+        "heat": heatmap(period, selection, marks),
+        "selection": selection,
         "order": order.value,
         "range": period,
         "all_query": period.query_with(task="", queue=""),
         "orders": [_tab(period, "sort", item.value, label, order.value) for item, label in ORDERS.items()],
         "names": [name for name, _ in tasks] + sorted(set(catalog.entries()) - {name for name, _ in tasks}),
         "queue_names": [name for name, _ in queues],
-        **_comparison(request, period, which, {"task": tasks, "queue": queues, "all": [("All", total)]}, points, marks),
+        **_comparison(request, period, selection, {"task": tasks, "queue": queues, "all": [("All", total)]}, points, marks),
     }
     return render_page(request, "analytics/analytics.html", context, fragments=["analytics/_analytics.html"])
 
 
-def _file(kind: str, list_: str, period: Range, which: Which, order: Order) -> StreamingHttpResponse:
+def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: Order) -> StreamingHttpResponse:
     """Return a download of the series, or of the whole table of tasks or queues."""
     if list_ in ("task", "queue"):
-        rows = figures.summary(period.span, which, by=list_, order=order, limit=MOST)
+        rows = figures.summary(period.span, selection, by=list_, order=order, limit=MOST)
         return download(kind, f"analytics-{list_}s", [(list_, lambda row: row[0]), *COLUMNS], rows)
-    return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(period.span, which))
+    return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(period.span, selection))
 
 
 def _charts(period: Range, points: list[_Point]) -> list[Chart]:
@@ -133,7 +133,12 @@ def _charts(period: Range, points: list[_Point]) -> list[Chart]:
 
 
 def _comparison(
-    request: HttpRequest, period: Range, which: Which, summaries: Mapping[str, _Summary], points: list[_Point], marks: Watermarks
+    request: HttpRequest,
+    period: Range,
+    selection: RollupFilter,
+    summaries: Mapping[str, _Summary],
+    points: list[_Point],
+    marks: Watermarks,
 ) -> dict[str, Any]:
     """Return the chart of one measure, with a line for each of the tables' first tasks or queues, and its options."""
     series = request.GET["series"] if request.GET.get("series") in MEASURES else "finished"
@@ -143,7 +148,7 @@ def _comparison(
         totals = {"All": [total for _, total in points]}
     else:
         timed = MEASURES[series].unit is Unit.SECONDS
-        totals = figures.series_of(period.span, which, by=group, names=names, histograms=timed, known=marks) if names else {}
+        totals = figures.series_of(period.span, selection, by=group, names=names, histograms=timed, marks=marks) if names else {}
     length = period.span.until - period.span.since
     return {
         "compared": outcome_charts.comparison(period.span, totals, MEASURES[series]),
@@ -156,19 +161,19 @@ def _comparison(
     }
 
 
-def _row(name: str, totals: Totals, by: str, period: Range, which: Which) -> TableRow:
-    only = Which(name, which.queue) if by == "task" else Which(which.task, name)
+def _row(name: str, totals: Totals, by: str, period: Range, selection: RollupFilter) -> TableRow:
+    only = RollupFilter(name, selection.queue) if by == "task" else RollupFilter(selection.task, name)
     return TableRow(name, totals, period.query_with(**{by: name}), *(_links(period, only) if name else [""] * 5))
 
 
-def _links(period: Range, which: Which) -> list[str]:
+def _links(period: Range, selection: RollupFilter) -> list[str]:
     """Return the queries of a TableRow: tasks that finished, failed, succeeded, the slowest, and events of retries."""
-    finished = period.ended(*which.terms, "status:SUCCESS", "status:FAILURE")
-    retries = {"status": "RETRY", "task": which.task, "queue": which.queue}
+    finished = period.ended(*selection.terms, "status:SUCCESS", "status:FAILURE")
+    retries = {"status": "RETRY", "task": selection.task, "queue": selection.queue}
     return [
         finished,
-        period.ended(*which.terms, "status:FAILURE"),
-        period.ended(*which.terms, "status:SUCCESS"),
+        period.ended(*selection.terms, "status:FAILURE"),
+        period.ended(*selection.terms, "status:SUCCESS"),
         f"{finished}&sort=-runtime",
         urlencode({name: value for name, value in retries.items() if value}),
     ]

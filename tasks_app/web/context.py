@@ -5,7 +5,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 
 from tasks_app.analytics import figures, sparks
-from tasks_app.analytics.rollups import Which
+from tasks_app.analytics.rollups import RollupFilter
 from tasks_app.analytics.sparks import Sparks
 from tasks_app.analytics.window import Preset
 from tasks_app.models import Task
@@ -39,7 +39,7 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
 def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     """Return the outcomes of the period that the address names, and the newest groups of dead letters."""
     period = requested_range(request, PRESETS, Preset.H1, {})
-    points = figures.series(period.span, Which())
+    points = figures.series(period.span, RollupFilter())
     load = figures.load(period.span, {int(at.timestamp()): totals for at, totals in points})
     total = figures.summed(points)
     return {

@@ -12,7 +12,17 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, discard, matching, open_letters, replay, stop_run
+from tasks_app.dispatch.replay import (
+    MAX_FIRST,
+    MAX_NOTE,
+    MAX_RATE,
+    Replay,
+    discard,
+    open_letters,
+    replay,
+    replayable_letters,
+    stop_run,
+)
 from tasks_app.models import DeadLetter, ReplayRun
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
@@ -69,7 +79,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
         try:
             # Each group has its own cause, so `first` applies to each. If one group cannot be replayed this way, none is.
             with transaction.atomic():
-                results = [replay(Replay(which=selection, **options), Origin.of(caller, "page")) for selection in selections]
+                results = [replay(Replay(selection=selection, **options), Origin.of(caller, "page")) for selection in selections]
         except InvalidInputError as error:
             add_problems(form, error)
         else:
@@ -78,7 +88,7 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
             audit_details(request, replayed=replayed, runs=[str(run.id) for run in runs])
             messages.success(request, _replay_message(replayed, runs))
             return answer(request, "tasks:dead_letters")
-    letters = [matching(selection) for selection in selections]
+    letters = [replayable_letters(selection) for selection in selections]
     return _ask(request, form, letters, "Replay", "{} replayed, each as a new task.")
 
 

@@ -57,7 +57,7 @@ def groups(request: HttpRequest) -> HttpResponseBase:
         "outcomes": dead_letters.outcomes(fingerprints),
         "ages": _ages(letter_filter),
         "tabs": _tabs(letter_filter, counts),
-        "chosen": letter_filter,
+        "filters": letter_filter,
         "filtered": bool(
             letter_filter.task or letter_filter.error or letter_filter.age or page.groups or dead_letters.any_at_all()
         ),
@@ -88,7 +88,6 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
         "traceback": parse_traceback(dead_letters.newest_traceback(fingerprint)),
         "outcomes": dead_letters.outcomes([fingerprint])[fingerprint],
         "tabs": _tabs(letter_filter, letter_filter.state_counts()),
-        "chosen": letter_filter,
         "matching": matches[0].open,
         "filtered": bool(letter_filter.state),
         **_links(page.following, letter_filter),

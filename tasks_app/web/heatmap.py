@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import HeatRow
-from tasks_app.analytics.rollups import Which
+from tasks_app.analytics.rollups import RollupFilter
 from tasks_app.maintenance.compaction import DAY, Watermarks
 from tasks_app.web.ranges import Range, ended
 
@@ -55,12 +55,12 @@ class Heatmap(NamedTuple):
         return [{"x": 28 * hour, "label": f"{hour:02}:00"} for hour in range(0, 24, 3)]
 
 
-def heatmap(period: Range, which: Which, marks: Watermarks) -> Heatmap:
+def heatmap(period: Range, selection: RollupFilter, marks: Watermarks) -> Heatmap:
     """Return the map of a period, in UTC. One query."""
     by_date = period.span.until - period.span.since <= BY_DATE
-    rows = figures.heat_map(period.span, which, by_date=by_date, zone="UTC", known=marks)
+    rows = figures.heat_map(period.span, selection, by_date=by_date, zone="UTC", marks=marks)
     most = max((count for row in rows for count in row.finished), default=0)
-    return Heatmap([HeatmapRow(_label(row.day), _cells(row, most, which)) for row in rows] if most else [], by_date)
+    return Heatmap([HeatmapRow(_label(row.day), _cells(row, most, selection)) for row in rows] if most else [], by_date)
 
 
 def _cell_svg(cell: Cell, list_url: str) -> str:
@@ -73,15 +73,22 @@ def _label(day: date | int) -> str:
     return WEEKDAYS[day - 1] if isinstance(day, int) else f"{WEEKDAYS[day.weekday()]} {day:%d %b}"
 
 
-def _cells(row: HeatRow, most: int, which: Which) -> list[Cell]:
+def _cells(row: HeatRow, most: int, selection: RollupFilter) -> list[Cell]:
     return [
-        Cell(28 * hour, hour, count, row.failed[hour], -(-LEVELS * count // most), _query(row.day, hour, which) if count else "")
+        Cell(
+            28 * hour,
+            hour,
+            count,
+            row.failed[hour],
+            -(-LEVELS * count // most),
+            _query(row.day, hour, selection) if count else "",
+        )
         for hour, count in enumerate(row.finished)
     ]
 
 
-def _query(day: date | int, hour: int, which: Which) -> str:
+def _query(day: date | int, hour: int, selection: RollupFilter) -> str:
     if isinstance(day, int):
         return ""
     since = datetime.combine(day, time(hour), tzinfo=UTC)
-    return ended(since, since + timedelta(hours=1), *which.terms, "status:SUCCESS", "status:FAILURE")
+    return ended(since, since + timedelta(hours=1), *selection.terms, "status:SUCCESS", "status:FAILURE")

@@ -51,7 +51,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     task_detail = detail(str(task_id))
     if task_detail is None:
         raise Http404("There is no such task.")
-    item = task_detail.found
+    item = task_detail.task_with_result
     row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
     arguments = by_name(row.name, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from tasks_app.analytics import rollups
-from tasks_app.analytics.rollups import Which, cover
+from tasks_app.analytics.rollups import RollupFilter, cover
 from tasks_app.analytics.window import TimeWindow
 from tasks_app.maintenance import compaction
 from tasks_app.maintenance.compaction import DAY, FIVE_MINUTES, MINUTE, QUARTER, SETTLED_AFTER, THREE_HOURS, Watermarks
@@ -158,14 +158,14 @@ def test_a_window_counts_the_same_summed_up_or_not(since: int, length: int) -> N
     for number in range(0, 3 * DAY, 5 * 3600 + 7 * 60):
         ended(MIDNIGHT + number, succeeded=number + 1, runs=[0.125])  # adds up exactly
     span = TimeWindow(MIDNIGHT + since, MIDNIGHT + since + length, length)
-    before = rollups.total(span, Which())
+    before = rollups.total(span, RollupFilter())
     sum_up(MIDNIGHT + 3 * DAY)
     assert compaction.watermarks().three_hours >= compaction.watermarks().days >= MIDNIGHT + DAY
-    assert rollups.total(span, Which()) == before
+    assert rollups.total(span, RollupFilter()) == before
     steps = TimeWindow(span.since // 3600 * 3600, span.until, 3600)
-    assert sum(totals.finished for totals in rollups.by_step(steps, Which()).values()) >= before.finished
-    for which in (Which(), Which(queue="default"), Which(task="t")):
-        counted = rollups.by_step(replace(span, step=FIVE_MINUTES), which).values()
+    assert sum(totals.finished for totals in rollups.by_step(steps, RollupFilter()).values()) >= before.finished
+    for selection in (RollupFilter(), RollupFilter(queue="default"), RollupFilter(task="t")):
+        counted = rollups.by_step(replace(span, step=FIVE_MINUTES), selection).values()
         assert sum(totals.finished for totals in counted) == before.finished
 
 
@@ -202,9 +202,9 @@ def test_what_is_too_old_goes_but_its_days_stay() -> None:
     assert prune_figures(max_age=timedelta(days=1), now=now) == 0, "nothing is summed up yet"
     sum_up(now.timestamp())
     span = TimeWindow(MIDNIGHT, MIDNIGHT + 3 * DAY, DAY)
-    before = rollups.by_step(span, Which())
+    before = rollups.by_step(span, RollupFilter())
     assert prune_figures(max_age=timedelta(days=1), now=now) == 2 + 2 * (288 + 1 + 96 + 2 + 8 + 2) + 1
     assert [row.minute.timestamp() for row in MinuteRollup.objects.all()] == [MIDNIGHT + 2 * DAY + 60]
     assert LoadSample.objects.count() == 1
-    assert rollups.by_step(span, Which()) == before
+    assert rollups.by_step(span, RollupFilter()) == before
     assert prune_figures(max_age=timedelta(days=1), now=now) == 0

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils.html import escape
 
 from tasks_app.analytics.figures import Order, summaries, summary
-from tasks_app.analytics.rollups import Totals, Which
+from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import TimeWindow
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.recording.apply import apply
@@ -152,9 +152,11 @@ def test_both_tables_from_one_reading_are_those_of_two() -> None:
     for name, queue in (("a", "one"), ("a", "two"), ("b", "one")):
         counted(START, name=name, queue=queue, succeeded=2, failed=len(name + queue), runs=[0.5], waits=[0.1])
     span = TimeWindow(START // 3600 * 3600, START // 3600 * 3600 + 3600, 60)
-    for which in (Which(), Which("a"), Which("", "one")):
+    for selection in (RollupFilter(), RollupFilter("a"), RollupFilter("", "one")):
         options: dict[str, Any] = {"order": Order.FAILING, "limit": 5}
-        assert summaries(span, which, **options) == tuple(summary(span, which, by=by, **options) for by in ("task", "queue"))
+        assert summaries(span, selection, **options) == tuple(
+            summary(span, selection, by=by, **options) for by in ("task", "queue")
+        )
 
 
 def test_a_chart_has_a_scale_of_round_numbers_and_breaks_where_nothing_is_known() -> None:

@@ -99,7 +99,7 @@ def test_what_changed_is_said(client: Client, task_url: str) -> None:
 def test_neither_a_token_nor_the_wording_of_a_time_is_a_change(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0.0}), Origin(source="api"))
     first = client.get("/gallery/", headers=HTMX)
-    monkeypatch.setattr(zenith, "_span", lambda seconds: "an hour")
+    monkeypatch.setattr(zenith, "whole_duration", lambda seconds: "an hour")
     monkeypatch.setattr(zenith, "ago", lambda moment: "long ago")
     again = client.get("/gallery/", headers={**HTMX, "If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304

@@ -397,7 +397,7 @@ def test_of_an_entry_that_cannot_be_read_the_end_is_recorded_all_the_same(wrong:
     stream.client().xadd(keys.EVENTS, {"e": json.dumps([{"nonsense": True}, row])})
     record()
     assert Task.objects.get(id=task_id).status == "SUCCESS"
-    assert "could not be kept" in TaskEvent.objects.get(task=task_id, status="SUCCESS").message
+    assert "could not be stored" in TaskEvent.objects.get(task=task_id, status="SUCCESS").message
     assert (stream.length(), stream.unreadable_count(), pending()) == (0, 1, 0)
 
 

@@ -39,7 +39,7 @@ def kept_from_the_broker(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
 
 
 def one(task: Task, **how: Any) -> Replayed:
-    return replay(Replay(which=Selection(task_ids=[task.id]), **how), ANN)
+    return replay(Replay(selection=Selection(task_ids=[task.id]), **how), ANN)
 
 
 def new_of(task: Task) -> Task:
@@ -112,7 +112,7 @@ def test_only_what_is_meant_is_replayed(part: str) -> None:
     meant, _ = fail(), fail(name="drill_fail", error="ValueError", message="other")
     letter = DeadLetter.objects.get(task=meant)
     value = [meant.id] if part == "task_ids" else getattr(letter, part)
-    result = replay(Replay(which=Selection(**{part: value})), ANN)
+    result = replay(Replay(selection=Selection(**{part: value})), ANN)
     assert [item.dead for item in result.done] == [meant.id]
     assert states() == ["REPLAYED", "OPEN"]
 
@@ -121,7 +121,7 @@ def test_only_what_is_meant_is_replayed(part: str) -> None:
 def test_an_empty_list_of_ids_means_none_and_not_all() -> None:
     fail()
     nothing = Selection(task_ids=[])
-    assert list(replay(Replay(which=nothing), ANN).done) == []
+    assert list(replay(Replay(selection=nothing), ANN).done) == []
     assert discard(nothing, "", ANN) == 0
     assert states() == ["OPEN"]
 
@@ -131,7 +131,7 @@ def test_many_of_one_task_are_one_batch_and_of_two_tasks_two() -> None:
     for _ in range(3):
         fail()
     fail(name="drill_fail", args=[], kwargs={"times": 0})
-    assert len(replay(Replay(which=ALL), ANN).done) == 4
+    assert len(replay(Replay(selection=ALL), ANN).done) == 4
     assert sorted(Batch.objects.values_list("task_name", "size", "sent_by")) == [
         ("analyze_text", 3, "ann"),
         ("drill_fail", 1, "ann"),
@@ -141,7 +141,7 @@ def test_many_of_one_task_are_one_batch_and_of_two_tasks_two() -> None:
 @pytest.mark.django_db
 def test_what_matches_nothing_replays_nothing() -> None:
     fail()
-    result = replay(Replay(which=Selection(error_type="KeyError"), first=1), ANN)
+    result = replay(Replay(selection=Selection(error_type="KeyError"), first=1), ANN)
     assert (list(result.done), result.run, states()) == ([], None, ["OPEN"])
 
 
@@ -151,7 +151,7 @@ def test_the_number_of_queries_does_not_grow_with_the_letters(django_assert_num_
         from django.test.utils import CaptureQueriesContext
 
         with CaptureQueriesContext(connection) as captured:
-            replay(Replay(which=ALL), ANN)
+            replay(Replay(selection=ALL), ANN)
         return len(captured)
 
     fail()
@@ -224,7 +224,7 @@ def test_an_edit_must_fit_every_task_that_gets_it() -> None:
     fail()
     fail(name="drill_fail", args=[], kwargs={})
     with pytest.raises(InvalidDispatchError, match="/kwargs/times"):
-        replay(Replay(which=ALL, kwargs={"times": 1}), ANN)
+        replay(Replay(selection=ALL, kwargs={"times": 1}), ANN)
     assert states() == ["OPEN", "OPEN"]
 
 
@@ -233,7 +233,7 @@ def test_positional_arguments_are_edited_for_one_letter_only() -> None:
     fail()
     fail()
     with pytest.raises(InvalidDispatchError, match="single dead letter only"):
-        replay(Replay(which=ALL, args=["x"]), ANN)
+        replay(Replay(selection=ALL, args=["x"]), ANN)
 
 
 # --- Discarding -------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def at_once(*calls: Any) -> list[Any]:
 
 def test_two_who_replay_the_same_letters_at_once_replay_each_once(transactional_db: None) -> None:
     tasks = [fail() for _ in range(30)]
-    results = at_once(*[lambda: replay(Replay(which=ALL), ANN)] * 4)
+    results = at_once(*[lambda: replay(Replay(selection=ALL), ANN)] * 4)
     assert sum(len(result.done) for result in results) == 30
     assert Task.objects.filter(replay_of__in=tasks).count() == 30
 
@@ -291,7 +291,7 @@ def test_two_who_replay_the_same_letters_at_once_replay_each_once(transactional_
 def test_of_a_replay_and_a_discard_at_once_one_wins_for_each_letter(transactional_db: None) -> None:
     for _ in range(30):
         fail()
-    result, discarded = at_once(lambda: replay(Replay(which=ALL), ANN), lambda: discard(ALL, "", ANN))
+    result, discarded = at_once(lambda: replay(Replay(selection=ALL), ANN), lambda: discard(ALL, "", ANN))
     assert len(result.done) + discarded == 30
     assert states().count("REPLAYED") == Task.objects.exclude(replay_of=None).count() == len(result.done)
 
@@ -300,7 +300,7 @@ def test_of_a_replay_and_a_discard_at_once_one_wins_for_each_letter(transactiona
 
 
 def start(**how: Any) -> ReplayRun:
-    run = replay(Replay(which=how.pop("which", ALL), **how), ANN).run
+    run = replay(Replay(selection=how.pop("selection", ALL), **how), ANN).run
     assert run is not None
     return run
 
@@ -419,7 +419,7 @@ def test_a_run_does_not_chase_the_failures_of_its_own_replays() -> None:
 def test_a_run_keeps_to_its_selection_its_edits_and_who_asked() -> None:
     meant = fail()
     fail(error="ValueError")
-    run = work(start(which=Selection(error_type="CardError"), rate=100, kwargs={"data": "new"}))
+    run = work(start(selection=Selection(error_type="CardError"), rate=100, kwargs={"data": "new"}))
     new = new_of(meant)
     assert (run.replayed, new.args, new.source) == (1, ["new"], "api")
     assert Batch.objects.get(id=new.batch_id).sent_by == "ann"
@@ -452,7 +452,7 @@ def test_a_run_can_be_stopped_once() -> None:
 def test_several_engines_share_a_run_and_replay_each_letter_once(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_runner, "AT_ONCE", 3)
     tasks = [fail() for _ in range(40)]
-    runs = [start(rate=10_000, which=Selection(task_ids=[task.id for task in part])) for part in (tasks[:20], tasks[20:])]
+    runs = [start(rate=10_000, selection=Selection(task_ids=[task.id for task in part])) for part in (tasks[:20], tasks[20:])]
 
     def engine() -> None:
         while ReplayRun.objects.exclude(state="DONE").exists():

@@ -115,7 +115,7 @@ def test_a_replay_goes_on_with_the_chain_and_calls_what_was_linked(how: str) -> 
     before = taken()
     dead = died(before)
     if how == "replay":
-        replay(Replay(which=Selection(task_ids=[dead])), Origin(source="api"))
+        replay(Replay(selection=Selection(task_ids=[dead])), Origin(source="api"))
     else:
         DeadLetter.objects.all().delete()
         run_again(dead, Origin(source="api"))
@@ -131,7 +131,7 @@ def test_a_replay_goes_on_with_the_chain_and_calls_what_was_linked(how: str) -> 
 def test_the_replay_of_a_chords_part_is_no_part_of_it() -> None:
     chord([tasks.add.s(1)], tasks.total.s()).apply_async()
     dead = died(taken())
-    replay(Replay(which=Selection(task_ids=[dead])), Origin(source="api"))
+    replay(Replay(selection=Selection(task_ids=[dead])), Origin(source="api"))
     after = taken()
     assert not after.embed.get("chord")
     assert not after.headers.get("group")
@@ -150,7 +150,7 @@ def test_arguments_that_their_sender_hides_are_not_shown_and_are_sent_again_as_t
     row = Task.objects.get()
     assert (row.args, row.kwargs) == (["('***',)"], {"…": "{'key': '***'}"})
     dead = died(after)
-    replay(Replay(which=Selection(task_ids=[dead])), Origin(source="api"))
+    replay(Replay(selection=Selection(task_ids=[dead])), Origin(source="api"))
     again = taken()
     assert (again.args, again.kwargs) == (before.args, before.kwargs)
     assert SECRET not in str(Task.objects.values("args", "kwargs"))
@@ -182,7 +182,7 @@ def test_what_is_not_json_is_kept_by_its_looks_and_not_sent_again() -> None:
     recorded()
     row.refresh_from_db()
     assert (row.status, row.error_type) == ("FAILURE", "MessageLostError")
-    assert replay(Replay(which=Selection(task_ids=[row.id])), Origin(source="api")).passed_over == 1
+    assert replay(Replay(selection=Selection(task_ids=[row.id])), Origin(source="api")).passed_over == 1
     with pytest.raises(StateConflictError, match="not JSON"):
         run_again(row.id, Origin(source="api"))
     assert messages() == []

@@ -39,7 +39,7 @@ class AuditEntryAnswer(BaseModel):
 
 
 @router.get("", response=list[AuditEntryAnswer], summary="List the audit log, newest first", operation_id="list_audit_entries")
-def list_audit_entries(request: HttpRequest, response: HttpResponse, chosen: Query[AuditFilter]) -> list[AuditEntryAnswer]:
+def list_audit_entries(request: HttpRequest, response: HttpResponse, query: Query[AuditFilter]) -> list[AuditEntryAnswer]:
     """Return one page. If there is a next page, the header `Link: <…>; rel="next"` leads to it.
 
     A filtered page searches at most 100,000 entries, so it may be short or empty. Continue as long as there is a `Link`.
@@ -47,6 +47,6 @@ def list_audit_entries(request: HttpRequest, response: HttpResponse, chosen: Que
     authorize(request, READ_AUDIT)
     refuse_unknown(request, AuditFilter)
     audit_list.write_pending_refusals()
-    page = chosen.page()
+    page = query.page()
     link_next(request, response, page.following)
     return [AuditEntryAnswer.of(entry) for entry in page.entries]

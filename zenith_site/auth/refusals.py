@@ -45,25 +45,25 @@ _FORGOTTEN: Final = 7 * 24 * 3600
 _TOKEN: Final = re.compile(r"zen_[\w-]{20,}")
 
 # KEYS: KEYS. ARGV: caller, kind, PER_CALLER, MAX_ENTRIES, MINUTE, _FORGOTTEN, and three entries: for this kind, for the rest of
-# the caller's and for the rest of everybody's. Returns which of the three was counted (from 1), and its count.
+# the caller's and for the rest of everybody's. Returns the number (from 1) of the entry that was counted, and its count.
 _COUNT: Final = """
 local minute = math.floor(redis.call('TIME')[1] / ARGV[5])
 local own = minute .. ':' .. ARGV[1]
 local names = {own .. ':' .. ARGV[2], own .. ':', minute .. ':'}
 local room = redis.call('HLEN', KEYS[1]) < tonumber(ARGV[4])
-local chosen = 3
+local entry_number = 3
 if redis.call('HEXISTS', KEYS[1], names[1]) == 1 then
-  chosen = 1
+  entry_number = 1
 elseif room and tonumber(redis.call('HGET', KEYS[3], own) or '0') < tonumber(ARGV[3]) then
-  chosen = 1
+  entry_number = 1
   redis.call('HINCRBY', KEYS[3], own, 1)
 elseif room or redis.call('HEXISTS', KEYS[1], names[2]) == 1 then
-  chosen = 2
+  entry_number = 2
 end
-local count = redis.call('HINCRBY', KEYS[1], names[chosen], 1)
-if count == 1 then redis.call('HSET', KEYS[2], names[chosen], ARGV[6 + chosen]) end
+local count = redis.call('HINCRBY', KEYS[1], names[entry_number], 1)
+if count == 1 then redis.call('HSET', KEYS[2], names[entry_number], ARGV[6 + entry_number]) end
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[6]) end
-return {chosen, count}
+return {entry_number, count}
 """
 # KEYS: KEYS. ARGV: MINUTE, and pairs of a name and the count that was written. Forgets those of past minutes whose count has not
 # changed since.
@@ -124,14 +124,14 @@ def record(refusal: Refusal) -> None:
     """
     entries = _entries(refusal)
     try:
-        chosen, count = _count(refusal, entries)
+        entry_number, count = _count(refusal, entries)
     except redis.RedisError as error:
         _log(error, refusal)
         return
     if count > 1:
         return
     try:
-        _write([{**entries[chosen - 1], "count": 1}])
+        _write([{**entries[entry_number - 1], "count": 1}])
         write_counts()
     except (Error, redis.RedisError) as error:
         logger.warning("Refusals will be written to the audit log later: %s", error)
@@ -155,10 +155,11 @@ def without_tokens(text: str) -> str:
 
 
 def _count(refusal: Refusal, entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Count a refusal; return the number (from 1) of the entry that it counts for, and that entry's count."""
     kind = f"{refusal.action} {refusal.status} {throttle.network(refusal.address)}"
     arguments: list[str | int] = [_digest(refusal.caller), _digest(kind), PER_CALLER, MAX_ENTRIES, MINUTE, _FORGOTTEN]
-    chosen, count = throttle.client().eval(_COUNT, len(KEYS), *KEYS, *arguments, *map(storable, entries))
-    return int(chosen), int(count)
+    entry_number, count = throttle.client().eval(_COUNT, len(KEYS), *KEYS, *arguments, *map(storable, entries))
+    return int(entry_number), int(count)
 
 
 def _entries(refusal: Refusal) -> tuple[dict[str, Any], ...]:

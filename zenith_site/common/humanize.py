@@ -32,6 +32,19 @@ def rough_duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
+def whole_duration(seconds: float) -> str:
+    """Write a number of seconds rounded down, as 12 s, 5 m, 2 h 5 m or 3 d; static/js/time.js does the same."""
+    if seconds < 60:
+        return f"{int(seconds)} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    return f"{hours // 24} d"
+
+
 def size(number: int | None) -> str:
     """Write a number of bytes as 214 MB."""
     if number is None:

@@ -12,10 +12,10 @@ class _Filter(Protocol):
     def query_string(self) -> str: ...
 
 
-def refuse_unknown(request: HttpRequest, known: type[BaseModel]) -> None:
+def refuse_unknown(request: HttpRequest, filter_class: type[BaseModel]) -> None:
     """Refuse unknown parameters, so that a mistyped filter is not silently ignored. Raises InvalidQueryError."""
-    names = ", ".join(known.model_fields)
-    unknown = request.GET.keys() - known.model_fields.keys()
+    names = ", ".join(filter_class.model_fields)
+    unknown = request.GET.keys() - filter_class.model_fields.keys()
     if unknown:
         raise InvalidQueryError(*(Problem(name, f"unknown parameter; the known ones are: {names}") for name in sorted(unknown)))
 

@@ -89,12 +89,12 @@ class ReadAnswer(BaseModel):
 
 @router.get("", response=list[NotificationAnswer], summary="List notifications, newest first", operation_id="list_notifications")
 def list_notifications(
-    request: HttpRequest, response: HttpResponse, chosen: Query[NotificationFilter]
+    request: HttpRequest, response: HttpResponse, query: Query[NotificationFilter]
 ) -> list[NotificationAnswer]:
     """Return one page. If there is a next page, the header `Link: <…>; rel="next"` leads to it."""
     caller = authorize(request, VIEW)
     refuse_unknown(request, NotificationFilter)
-    page = chosen.page(caller.user)
+    page = query.page(caller.user)
     link_next(request, response, page.following)
     return [NotificationAnswer.of(notification) for notification in page.notifications]
 

@@ -180,8 +180,8 @@ def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:
             raise TypeError(str(body))
         values = json.loads(body)
         # A worker of another version may send more fields, or fewer.
-        known = {member: check(values[member]) for member, check in _MEMBERS.items() if values.get(member) is not None}
-        return WorkerBeat(name=_text(name.decode()), heartbeat_age=max(0.0, KEPT - left_ms / 1000), **known)
+        members = {member: check(values[member]) for member, check in _MEMBERS.items() if values.get(member) is not None}
+        return WorkerBeat(name=_text(name.decode()), heartbeat_age=max(0.0, KEPT - left_ms / 1000), **members)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return Unreadable(name.decode(errors="replace").replace("\x00", "\ufffd"), f"{type(error).__name__}: {error}"[:200])
 

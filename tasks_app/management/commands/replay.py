@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.api.dead_letter_schemas import ReplayAnswer
 from tasks_app.dispatch.create import Origin
-from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, matching, replay
+from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, replay, replayable_letters
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models.dead_letter import Selection
 from zenith_worker.wire.ids import key_meant
@@ -50,10 +50,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, replay, and print the result. Raises CommandError."""
         request = Replay(
-            which=_selection(options), kwargs=options["kwargs"], first=options["first"], rate=options["rate"],
+            selection=_selection(options), kwargs=options["kwargs"], first=options["first"], rate=options["rate"],
             forced=options["force"],
         )  # fmt: skip
-        count = matching(request.which, forced=request.forced).count()
+        count = replayable_letters(request.selection, forced=request.forced).count()
         if not count:
             raise CommandError("no dead letter matches, or all that match were already replayed or discarded", returncode=NOTHING)
         if options["dry_run"]:

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.web import links
 from zenith_site.common import site_paths
-from zenith_site.common.humanize import NOTHING, duration, size
+from zenith_site.common.humanize import NOTHING, duration, size, whole_duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
 from zenith_site.common.navigation import sections
@@ -122,7 +122,7 @@ def ago(moment: datetime | None) -> str:
     seconds = (timezone.now() - moment).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    return f"{_span(seconds)} ago" if seconds > 0 else f"in {_span(-seconds)}"
+    return f"{whole_duration(seconds)} ago" if seconds > 0 else f"in {whole_duration(-seconds)}"
 
 
 @register.filter
@@ -165,18 +165,6 @@ def status_label(status: str) -> str:
 def status_sentence(status: str) -> str:
     """Return what a status means."""
     return Status(status).sentence
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{int(seconds)} s"
-    minutes = int(seconds // 60)
-    if minutes < 60:
-        return f"{minutes} m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
-    return f"{hours // 24} d"
 
 
 def _url(name: str, *args: object) -> str:
