@@ -2,7 +2,7 @@
 
 Lines are compared as they are, and by their shape: with names, strings and numbers replaced. Blank lines, comments, imports,
 lines of mere punctuation and migrations, which are frozen, do not count. Lines that occur in more than eight places are an idiom
-and are left out; so is a shared shape if most of its lines have two words or fewer, such as a class of constants. A row is a place
+and are left out; so is a shared shape whose lines mostly have two words or fewer, such as a class of constants. A row is a place
 to look at, not a verdict.
 """
 
