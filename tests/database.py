@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 import psycopg
-from django.db import OperationalError, connection
+from asgiref.sync import SyncToAsync
+from django.db import OperationalError, connection, connections
 from psycopg import sql
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
@@ -33,6 +34,8 @@ def end_other_connections() -> None:
             " WHERE datname = %s AND pid <> %s AND backend_type = 'client backend'",
             own,
         )
+    # Among them is that of the thread in which async code reaches the database, whatever test used it last.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 def empty(transaction: Callable[[], object]) -> None:
