@@ -1,5 +1,6 @@
 """The models of tasks."""
 
+from tasks_app.models.application import Application
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
 from tasks_app.models.dead_letter import DeadLetter
@@ -13,6 +14,7 @@ from tasks_app.models.sample import LoadSample, QueueSample
 from tasks_app.models.task import Task
 
 __all__ = [
+    "Application",
     "Attempt",
     "Batch",
     "DeadLetter",

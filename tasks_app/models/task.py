@@ -4,6 +4,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
+from tasks_app.models.application import NATIVE_ID, Application
 from tasks_app.models.batch import Batch
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import CHOICES, OPEN, STATUSES, TERMINAL, Status, attempt_of
@@ -29,6 +30,10 @@ class Task(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     text_id = models.TextField(
         blank=True, default="", db_default="", editable=False, help_text="Celery's id, where it is no UUID as Celery writes one."
+    )
+    # No constraint, which would be checked for every task that is inserted: an application with tasks is never removed.
+    application = models.ForeignKey(
+        Application, on_delete=models.PROTECT, default=NATIVE_ID, db_default=NATIVE_ID, db_constraint=False, db_index=False
     )
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=255)

@@ -18,7 +18,7 @@ import redis
 
 from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.instance import instance
-from zenith_worker.wire.keys import ALIVE, WORKER, WORKERS
+from zenith_worker.wire.keys import NATIVE, keys_of
 
 #: Seconds between two heartbeats.
 EVERY: Final = 2.0
@@ -114,9 +114,9 @@ class About:
 
 def write(
     name: str, *, slots: int, busy: int, queues: Sequence[str], held: Sequence[str] = (), tags: Sequence[str] = (),
-    about: About | None = None,
+    about: About | None = None, application: str = NATIVE,
 ) -> None:  # fmt: skip
-    """Renew the heartbeat of the worker that runs in this process. Raises redis.RedisError.
+    """Renew the heartbeat of the worker of an application that runs in this process. Raises redis.RedisError.
 
     `held` are the ids of its reserved and running tasks, `tags` the delivery tags of the messages that it will still acknowledge.
     """
@@ -129,47 +129,50 @@ def write(
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet,
     }  # fmt: skip
+    keys = keys_of(application)
     with client().pipeline(transaction=True) as pipe:
-        pipe.sadd(WORKERS, name)
-        pipe.set(WORKER + name, json.dumps(body), px=int(KEPT * 1000))
-        pipe.set(ALIVE + instance(), name, px=int(DEAD_AFTER * 1000))
+        pipe.sadd(keys.workers, name)
+        pipe.set(keys.worker + name, json.dumps(body), px=int(KEPT * 1000))
+        pipe.set(keys.alive + instance(), name, px=int(DEAD_AFTER * 1000))
         pipe.execute()
 
 
-def forget(name: str) -> None:
+def forget(name: str, application: str = NATIVE) -> None:
     """Remove a worker that shut down. Raises redis.RedisError."""
+    keys = keys_of(application)
     with client().pipeline(transaction=True) as pipe:
-        pipe.srem(WORKERS, name)
-        pipe.delete(WORKER + name, ALIVE + instance())
+        pipe.srem(keys.workers, name)
+        pipe.delete(keys.worker + name, keys.alive + instance())
         pipe.execute()
 
 
 _DROP: Final = load("worker_drop")
 
 
-def read_all() -> list[WorkerBeat]:
-    """Return every worker with a recent heartbeat, by name, without unreadable ones. Raises redis.RedisError."""
-    return [beat for beat in _read() if isinstance(beat, WorkerBeat)]
+def read_all(application: str = NATIVE) -> list[WorkerBeat]:
+    """Return an application's workers with a recent heartbeat, by name, without unreadable ones. Raises redis.RedisError."""
+    return [beat for beat in _read(application) if isinstance(beat, WorkerBeat)]
 
 
 def unreadable() -> list[Unreadable]:
-    """Return the heartbeats that cannot be read, by name. Raises redis.RedisError."""
-    return [beat for beat in _read() if isinstance(beat, Unreadable)]
+    """Return the heartbeats of Zenith's own workers that cannot be read, by name. Raises redis.RedisError."""
+    return [beat for beat in _read(NATIVE) if isinstance(beat, Unreadable)]
 
 
-def _read() -> list[WorkerBeat | Unreadable]:
+def _read(application: str) -> list[WorkerBeat | Unreadable]:
+    keys = keys_of(application)
     # Bytes or text, depending on the protocol.
-    names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(WORKERS))
+    names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(keys.workers))
     if not names:
         return []
     with client().pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.get(WORKER.encode() + name)
-            pipe.pttl(WORKER.encode() + name)
+            pipe.get(keys.worker.encode() + name)
+            pipe.pttl(keys.worker.encode() + name)
         answers = pipe.execute(raise_on_error=False)
     heartbeats = list(zip(names, answers[::2], answers[1::2], strict=True))
     for name in (name for name, body, _ in heartbeats if body is None):
-        script(_DROP, WORKERS, name, WORKER.encode() + name)
+        script(_DROP, keys.workers, name, keys.worker.encode() + name)
     return [_beat(name, body, left) for name, body, left in heartbeats if body is not None]
 
 

@@ -1,8 +1,9 @@
 """Identifiers: UUID version 7 (RFC 9562) for new ids, and the key of a task with any id.
 
 Celery accepts any text as a task's id. A row's key is that id if it is a UUID as Celery writes it. For any other text, the key is
-derived from it (version 5), so that each follows from the other without a lookup. Each application will have a namespace of its
-own, since two of them may both have a task `nightly`.
+derived from it (version 5), so that each follows from the other without a lookup. For the tasks of other applications, the key
+is derived from the application's name and the id, whatever that is: two of them may both have a task `nightly`, and none may
+write to another's rows.
 """
 
 import hashlib
@@ -11,8 +12,11 @@ from typing import Final
 
 import uuid_utils
 
-#: The namespace of this project's own application; a random UUID.
+from zenith_worker.wire.keys import NATIVE
+
+#: The namespace of this project's own application, and that of the namespaces of all others; random UUIDs.
 NAMESPACE: Final = uuid.UUID("c021da68-01ed-4640-a720-ed7a63d55862")
+APPLICATIONS_NAMESPACE: Final = uuid.UUID("7d0f2c52-5a43-4c1c-9b1e-0a8e6a0b7c94")
 
 
 def new_id() -> uuid.UUID:
@@ -20,12 +24,18 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=uuid_utils.uuid7().int)
 
 
-def key_of(celery_id: str) -> uuid.UUID:
-    """Return the key of the task that Celery knows by an id, which may be any text."""
-    if (key := as_uuid(celery_id)) is not None and str(key) == celery_id:
-        return key
+def key_of(celery_id: str, application: str = NATIVE) -> uuid.UUID:
+    """Return the key of the task that an application knows by an id, which may be any text."""
+    if application == NATIVE:
+        if (key := as_uuid(celery_id)) is not None and str(key) == celery_id:
+            return key
+        return _derived(NAMESPACE, celery_id)
+    return _derived(_derived(APPLICATIONS_NAMESPACE, application), celery_id)
+
+
+def _derived(namespace: uuid.UUID, name: str) -> uuid.UUID:
     # Celery's ids come from JSON, which can hold half a surrogate pair.
-    digest = hashlib.sha1(NAMESPACE.bytes + celery_id.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    digest = hashlib.sha1(namespace.bytes + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     return uuid.UUID(bytes=digest[:16], version=5)
 
 

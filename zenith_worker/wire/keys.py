@@ -1,6 +1,10 @@
-"""The names of all keys in Redis. A name that ends in a colon is a prefix."""
+"""The names of all keys in Redis. A name that ends in a colon is a prefix.
 
-from typing import Final
+Zenith's own application has the keys of the constants below. Every other one has keys of its own for what its processes write
+(`keys_of`), so which application an entry belongs to follows from where it lies, and never from its content.
+"""
+
+from typing import Final, NamedTuple
 
 #: The prefix of all of Zenith's keys.
 PREFIX: Final = "zenith:"
@@ -54,3 +58,27 @@ UNACKED: Final = "unacked"
 UNACKED_INDEX: Final = "unacked_index"
 #: The separator of a queue's name and a priority step in the name of a list.
 PRIORITY_SEPARATOR: Final = "\x06\x16"
+
+#: A hash of the applications that announced themselves: name → what its newest process says of itself, as JSON.
+APPLICATIONS: Final = "zenith:applications"
+#: An application's name, as a regular expression.
+APPLICATION_NAME: Final = "[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
+#: Stands for Zenith's own application.
+NATIVE: Final = ""
+
+
+class ApplicationKeys(NamedTuple):
+    """The keys that an application's processes write: its stream of events, and its workers."""
+
+    events: str
+    workers: str
+    worker: str
+    alive: str
+
+
+def keys_of(application: str) -> ApplicationKeys:
+    """Return the keys of an application by its name; NATIVE is Zenith's own."""
+    if application == NATIVE:
+        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE)
+    prefix = f"{PREFIX}app:{application}:"
+    return ApplicationKeys(f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:")

@@ -22,7 +22,7 @@ import redis
 from zenith_worker.wire import recorder_stats
 from zenith_worker.wire.client import client, command, load, script, text
 from zenith_worker.wire.events import Event, encode
-from zenith_worker.wire.keys import EVENTS, RECORDER, RECORDER_STATS, UNREADABLE
+from zenith_worker.wire.keys import EVENTS, NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, keys_of
 
 GROUP: Final = "recorder"
 #: Seconds for which a recorder counts as at work: longer than the largest batch takes.
@@ -35,10 +35,10 @@ _DONE: Final = load("batch_done")
 _BOUNDS: Final = tuple(json.dumps(bounds) for bounds in (recorder_stats.SIZES, recorder_stats.DELAYS_MS))
 
 
-def append(events: Sequence[Event]) -> None:
-    """Append events as one entry, in one round trip. Raises redis.RedisError."""
+def append(events: Sequence[Event], application: str = NATIVE) -> None:
+    """Append events to an application's stream as one entry, in one round trip. Raises redis.RedisError."""
     if events:
-        command("XADD", EVENTS, "*", "e", encode(events))
+        command("XADD", keys_of(application).events, "*", "e", encode(events))
 
 
 @dataclass(frozen=True, slots=True)

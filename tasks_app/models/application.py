@@ -1,0 +1,59 @@
+"""Applications: Celery apps that somebody runs."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+from zenith_worker.wire.keys import APPLICATION_NAME, NATIVE
+
+#: The key of the row of Zenith's own application, which its migration inserts.
+NATIVE_ID: Final = 1
+
+
+class Kind(models.TextChoices):
+    """How an application is joined to Zenith."""
+
+    NATIVE = "native", "Native"
+    ATTACHED = "attached", "Attached"
+
+
+class Application(models.Model):
+    """A Celery app that somebody runs: Zenith's own, or one whose workers report to Zenith (`zenith_worker.attach`).
+
+    A task's identity is its application and Celery's id; two applications may both have a task, a queue or a worker of the same
+    name.
+    """
+
+    Kind: ClassVar = Kind
+
+    id = models.SmallAutoField(primary_key=True)
+    name = models.CharField(
+        max_length=50, unique=True, validators=[RegexValidator(rf"^{APPLICATION_NAME}$")],
+        help_text="Lower-case letters, digits, and hyphens between them.",
+    )  # fmt: skip
+    kind = models.CharField(max_length=8, choices=Kind)
+    main = models.CharField(max_length=255, blank=True, default="", help_text="The main name of the Celery app.")
+    celery_version = models.CharField(max_length=50, blank=True, default="", help_text="As its newest process announced it.")
+    python_version = models.CharField(max_length=50, blank=True, default="")
+    first_heard_at = models.DateTimeField(null=True, blank=True, help_text="When a process of it first announced itself.")
+    last_heard_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.CheckConstraint(condition=models.Q(kind__in=Kind.values), name="application_kind_known"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_native(self) -> bool:
+        """Whether its tasks run in Zenith's own workers: only those are dispatched, repaired, cancelled and replayed."""
+        return self.pk == NATIVE_ID
+
+    @property
+    def key_name(self) -> str:
+        """Its name in Redis keys and for task keys (zenith_worker/wire/keys.py)."""
+        return NATIVE if self.is_native else self.name

@@ -1,0 +1,74 @@
+"""Applications that announce themselves: each process of one writes what it is into a hash, and the engine reads it.
+
+Everything in the hash is from strangers. At most ANNOUNCED_AT_MOST applications are read, and an invalid one is left out.
+"""
+
+import json
+import platform
+import re
+from typing import Any, Final, NamedTuple
+
+import celery
+
+from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.keys import APPLICATION_NAME, APPLICATIONS
+
+#: The most applications that may announce themselves: each costs its own stream and the recorders' time.
+ANNOUNCED_AT_MOST: Final = 100
+#: Characters of a value in an announcement.
+_VALUE_KEPT: Final = 50
+_MAIN_KEPT: Final = 255
+
+_ANNOUNCE: Final = load("application_announce")
+
+
+class Announcement(NamedTuple):
+    """What the newest process of an application says of itself: the Celery app's main name, and versions."""
+
+    name: str
+    main: str = ""
+    celery: str = ""
+    python: str = ""
+
+
+class TooManyApplicationsError(RuntimeError):
+    """Zenith knows as many applications as it takes."""
+
+
+def is_name(name: str) -> bool:
+    """Whether a text can be an application's name."""
+    return re.fullmatch(APPLICATION_NAME, name) is not None
+
+
+def announce(name: str, main: str) -> None:
+    """Announce an application, which costs one round trip. Raises redis.RedisError or TooManyApplicationsError."""
+    about = json.dumps({"main": main[:_MAIN_KEPT], "celery": celery.__version__, "python": platform.python_version()})
+    if not script(_ANNOUNCE, APPLICATIONS, name, about, ANNOUNCED_AT_MOST):
+        raise TooManyApplicationsError(f"Zenith takes in at most {ANNOUNCED_AT_MOST} applications")
+
+
+def announced() -> list[Announcement]:
+    """Return the applications that announced themselves, by name, without invalid ones. Raises redis.RedisError."""
+    rows = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
+    names = sorted((text(name), about) for name, about in rows.items())
+    read = (_announcement(name, about) for name, about in names[:ANNOUNCED_AT_MOST])
+    return [announcement for announcement in read if announcement is not None]
+
+
+def _announcement(name: str, about: Any) -> "Announcement | None":
+    try:
+        values = json.loads(about)
+        kept = {member: _value(values.get(member, ""), _MAIN_KEPT if member == "main" else _VALUE_KEPT) for member in _MEMBERS}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return Announcement(name, **kept) if is_name(name) and name != "zenith" else None
+
+
+_MEMBERS: Final = ("main", "celery", "python")
+
+
+def _value(value: Any, kept: int) -> str:
+    if type(value) is not str or "\x00" in value:
+        raise TypeError("not text")
+    value.encode()
+    return value[:kept]
