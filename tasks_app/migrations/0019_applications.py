@@ -59,6 +59,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunPython(insert_native, migrations.RunPython.noop),
+        migrations.AlterField(
+            "task",
+            "text_id",
+            models.TextField(
+                blank=True, db_default="", default="", editable=False, help_text="Celery's id, if the row's is derived from it."
+            ),
+        ),
         migrations.AddField(
             "task",
             "application",

@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from tasks_app.models.application import NATIVE_ID, Application
 from tasks_app.models.batch import Batch
-from zenith_worker.wire.ids import new_id
+from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.states import CHOICES, OPEN, STATUSES, TERMINAL, Status, attempt_of
 
 #: The sources of tasks that Zenith dispatched; see Origin in dispatch/create.py.
@@ -16,12 +16,16 @@ _LONGEST_RESULT_ID = 255
 
 
 def result_id(key: object, text_id: str) -> str:
-    """Return the id of a task's `TaskResult`: Celery's id, so that AsyncResult finds it, or the row's key if that is too long."""
-    return text_id if 0 < len(text_id) <= _LONGEST_RESULT_ID else str(key)
+    """Return the id of a task's `TaskResult`: Celery's id, so that AsyncResult finds it.
+
+    It is the row's key if Celery's id is too long, or another application's: two of them may have tasks of the same id.
+    """
+    is_own = 0 < len(text_id) <= _LONGEST_RESULT_ID and str(key_of(text_id)) == str(key)
+    return text_id if is_own else str(key)
 
 
 class Task(models.Model):
-    """One task. Its id is Celery's task id if that is a UUID, else derived from it (zenith_worker/wire/ids.py).
+    """One task. Its id is Celery's task id if that is a UUID of Zenith's own application, else derived (zenith_worker/wire/ids.py).
 
     Written only by dispatch/ (until it is sent) and recording/ (everything after). Its result and traceback are stored once, in
     django-celery-results' `TaskResult`.
@@ -29,7 +33,7 @@ class Task(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     text_id = models.TextField(
-        blank=True, default="", db_default="", editable=False, help_text="Celery's id, where it is no UUID as Celery writes one."
+        blank=True, default="", db_default="", editable=False, help_text="Celery's id, if the row's is derived from it."
     )
     # No constraint, which would be checked for every task that is inserted: an application with tasks is never removed.
     application = models.ForeignKey(

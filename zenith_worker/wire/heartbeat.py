@@ -18,7 +18,7 @@ import redis
 
 from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.instance import instance
-from zenith_worker.wire.keys import NATIVE, keys_of
+from zenith_worker.wire.keys import NATIVE, application_keys
 
 #: Seconds between two heartbeats.
 EVERY: Final = 2.0
@@ -129,7 +129,7 @@ def write(
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet,
     }  # fmt: skip
-    keys = keys_of(application)
+    keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
         pipe.sadd(keys.workers, name)
         pipe.set(keys.worker + name, json.dumps(body), px=int(KEPT * 1000))
@@ -139,7 +139,7 @@ def write(
 
 def forget(name: str, application: str = NATIVE) -> None:
     """Remove a worker that shut down. Raises redis.RedisError."""
-    keys = keys_of(application)
+    keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
         pipe.srem(keys.workers, name)
         pipe.delete(keys.worker + name, keys.alive + instance())
@@ -160,7 +160,7 @@ def unreadable() -> list[Unreadable]:
 
 
 def _read(application: str) -> list[WorkerBeat | Unreadable]:
-    keys = keys_of(application)
+    keys = application_keys(application)
     # Bytes or text, depending on the protocol.
     names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(keys.workers))
     if not names:

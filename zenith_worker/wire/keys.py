@@ -1,7 +1,7 @@
 """The names of all keys in Redis. A name that ends in a colon is a prefix.
 
 Zenith's own application has the keys of the constants below. Every other one has keys of its own for what its processes write
-(`keys_of`), so which application an entry belongs to follows from where it lies, and never from its content.
+(`application_keys`), so which application an entry belongs to follows from where it lies, and never from its content.
 """
 
 from typing import Final, NamedTuple
@@ -76,7 +76,7 @@ class ApplicationKeys(NamedTuple):
     alive: str
 
 
-def keys_of(application: str) -> ApplicationKeys:
+def application_keys(application: str) -> ApplicationKeys:
     """Return the keys of an application by its name; NATIVE is Zenith's own."""
     if application == NATIVE:
         return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE)

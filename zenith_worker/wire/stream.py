@@ -22,7 +22,7 @@ import redis
 from zenith_worker.wire import recorder_stats
 from zenith_worker.wire.client import client, command, load, script, text
 from zenith_worker.wire.events import Event, encode
-from zenith_worker.wire.keys import EVENTS, NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, keys_of
+from zenith_worker.wire.keys import EVENTS, NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, application_keys
 
 GROUP: Final = "recorder"
 #: Seconds for which a recorder counts as at work: longer than the largest batch takes.
@@ -38,7 +38,7 @@ _BOUNDS: Final = tuple(json.dumps(bounds) for bounds in (recorder_stats.SIZES, r
 def append(events: Sequence[Event], application: str = NATIVE) -> None:
     """Append events to an application's stream as one entry, in one round trip. Raises redis.RedisError."""
     if events:
-        command("XADD", keys_of(application).events, "*", "e", encode(events))
+        command("XADD", application_keys(application).events, "*", "e", encode(events))
 
 
 @dataclass(frozen=True, slots=True)
