@@ -13,8 +13,8 @@ from celery import Task, states
 
 from zenith_worker.carried import carried
 from zenith_worker.errors import NotNow, NotThisDelivery, PoisonTaskError
+from zenith_worker.origin import origin
 from zenith_worker.reporting import with_redis_retries
-from zenith_worker.signals import origin
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.deliveries import last_crash, mark_reached

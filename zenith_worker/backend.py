@@ -22,7 +22,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from zenith_worker import canvas
 from zenith_worker.carried import Carried, carried
-from zenith_worker.outcomes import OUTCOMES, Outcome
+from zenith_worker.outcomes import OUTCOMES, Outcome, not_run
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Stored, Verdict
@@ -148,11 +148,7 @@ class ZenithBackend(RedisBackend):
         if task_origin is None:
             return super()._store_result(task_id, result, state, traceback=traceback, request=request)
         outcome = Outcome(task_id=task_id, state=state, value=result, traceback=traceback)
-        event = outcome.event(self.largest_result, **task_origin)
-        event.message = f"not run: a task before it in its chain ended in {state}" + (
-            f" ({event.error_type}: {event.error_message})" if event.error_type else ""
-        )
-        event.status, event.result_status, event.error_type, event.error_message = Status.REVOKED, state, "", ""
+        event = not_run(outcome, self.largest_result, task_origin)
         report(event, tag="", stored=self._stored(outcome, request))
         return result
 

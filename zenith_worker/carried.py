@@ -6,6 +6,7 @@ request object: the main process's `Request`, or the `Context` that the task see
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
@@ -69,3 +70,8 @@ def carried(request: Any) -> Carried:
         existing = Carried(headers.get(RECEIVED_HEADER), headers.get(DELIVERY_HEADER) or 0)
         setattr(request, _CARRIED, existing)
     return existing
+
+
+def due_at(when: Any) -> float:
+    """Return the Unix time of a `Retry`'s due time, which is a time or a number of seconds from now."""
+    return float(when.timestamp()) if isinstance(when, datetime) else time.time() + (when or 0)

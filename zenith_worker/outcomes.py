@@ -4,17 +4,18 @@ import sys
 import time
 import traceback as tracebacks
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from celery import states
+from celery.utils.saferepr import saferepr
 from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import EncodeError
 from kombu.utils import json
 
 from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
-from zenith_worker.signals import origin
+from zenith_worker.origin import origin
 from zenith_worker.wire.events import NO_META, Event
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -51,17 +52,17 @@ class Outcome:
     request: Any = None
     children: Sequence[Any] = ()
 
-    def event(self, largest: int, **about: Any) -> Event:
+    def event(self, largest: int, *, describes: bool = False, **about: Any) -> Event:
         """Return the outcome's event; a result has at most `largest` characters of JSON, and `about` are further fields.
 
-        Raises ResultNotJSONError or ResultTooLargeError.
+        Raises ResultNotJSONError or ResultTooLargeError; with `describes`, the result's representation is in its place.
         """
         delivery, run = carried(self.request), RunNumber.of_request(self.request)
         # As in django-celery-results, a body may set `request.meta`.
         own = getattr(self.request, "meta", None)
         meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None
         members = {
-            "result": encode_result(self.value, largest) if self.state == states.SUCCESS else _encode_error(self.value, largest),
+            "result": self._result(largest, describes=describes),
             "traceback": _tail(self._real_traceback()),
             "meta": None if meta == NO_META else meta,
             **self._error_fields(),
@@ -84,6 +85,20 @@ class Outcome:
             **{**members, **about},
         )
 
+    def with_value(self, value: Any) -> "Outcome":
+        """Return the same outcome with another value."""
+        return replace(self, value=value)
+
+    def _result(self, largest: int, *, describes: bool) -> str:
+        if self.state != states.SUCCESS:
+            return _encode_error(self.value, largest)
+        try:
+            return encode_result(self.value, largest)
+        except EncodeError:
+            if not describes:
+                raise
+            return str(json.dumps(saferepr(self.value, MESSAGE_KEPT)))
+
     def _error_fields(self) -> dict[str, str]:
         """Return the error's type and message as Python prints them; nothing for a success."""
         if self.state == states.SUCCESS:
@@ -102,6 +117,16 @@ class Outcome:
         if isinstance(self.error, UnpickleableExceptionWrapper) and (error := _real(self.error)) is not None:
             return "".join(tracebacks.format_exception(error))
         return self.traceback
+
+
+def not_run(outcome: Outcome, largest: int, origin_: dict[str, Any]) -> Event:
+    """Return the event of a task that will never run, because one before it in its chain ended as `outcome` says."""
+    event = outcome.event(largest, **origin_)
+    event.message = f"not run: a task before it in its chain ended in {outcome.state}" + (
+        f" ({event.error_type}: {event.error_message})" if event.error_type else ""
+    )
+    event.status, event.result_status, event.error_type, event.error_message = Status.REVOKED, outcome.state, "", ""
+    return event
 
 
 def _json(meta: dict[str, Any]) -> str:

@@ -10,9 +10,7 @@ reports longer tasks.
 """
 
 import logging
-import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,29 +19,20 @@ from celery import current_task, signals, states
 from celery.app.task import Task as CeleryTask
 from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Reject, Retry
-from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 
 from zenith_worker.canvas import ids_sent_at_end
 from zenith_worker.carried import carried, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
+from zenith_worker.origin import sent
 from zenith_worker.reporting import with_redis_retries
-from zenith_worker.wire import claims, correlation, extras, stream
+from zenith_worker.wire import claims, correlation, stream
 from zenith_worker.wire.deliveries import count_delivery, delivery_limit, put_back
-from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
-from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.runs import RunNumber
-from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
-#: The length of Celery's representation of arguments (celery.app.amqp).
-_REPR_MAXSIZE: Final = 1024
-#: Characters of it that are compared with the value's own representation.
-_COMPARED: Final = 400
-#: Stands for the names of hidden named arguments.
-HIDDEN_KWARGS: Final = "…"
 #: The priority of the message that this thread is sending: Celery passes it only to the signal before sending.
 _priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
 
@@ -63,22 +52,7 @@ def report_sent(sender: str, headers: dict[str, Any], body: Any, routing_key: st
     """Report a task that other code sent; retries and dispatched tasks are already known."""
     if (headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")) or headers.get("retries"):
         return
-    args, kwargs, embed = body
-    nesting = RunNumber.of(headers).nesting
-    call = _Call(sender, list(args or ()), dict(kwargs or {}), headers.get("argsrepr"), headers.get("kwargsrepr"))
-    event = Event(
-        task_id=headers["id"],
-        status=Status.QUEUED,
-        at=time.time(),
-        nesting=nesting,
-        name=sender,
-        queue=routing_key,
-        args=call.shown_args,
-        kwargs=call.shown_kwargs,
-        parent_id=_id(headers.get("parent_id")),
-        priority=priority_of(_priority_sent.get()),
-        extras=call.extras(extras.of_message(headers, embed), nesting),
-    )
+    event = sent(sender, headers, body, queue=routing_key, priority=_priority_sent.get())
     try:
         stream.append([event])
     except redis.RedisError:
@@ -151,85 +125,3 @@ def clear_correlation(**_: Any) -> None:
     """Clear the log's task and request: this thread's next lines belong to none."""
     correlation.task.set(("", ""))
     correlation.request_id.set("")
-
-
-def origin(request: Any) -> dict[str, Any]:
-    """Return the additional fields of a task's first report, if Zenith did not dispatch it.
-
-    `request` is Celery's request as the task sees it, or None.
-    """
-    if request is None or getattr(request, DISPATCHED_HEADER, None):
-        return {}
-    # A worker that does not know the task has only a partial request.
-    delivery = getattr(request, "delivery_info", None) or {}
-    name = getattr(request, "task", None) or getattr(request, "name", None) or ""
-    args, kwargs = list(getattr(request, "args", None) or ()), dict(getattr(request, "kwargs", None) or {})
-    call = _Call(name, args, kwargs, getattr(request, "argsrepr", None), getattr(request, "kwargsrepr", None))
-    return {
-        "name": name,
-        "queue": delivery.get("routing_key") or "",
-        "args": call.shown_args,
-        "kwargs": call.shown_kwargs,
-        "priority": priority_of(delivery.get("priority")),
-        "parent_id": _id(getattr(request, "parent_id", None)),
-        "extras": call.extras(extras.of_request(request), RunNumber.of_request(request).nesting),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """The call in a message, and how its sender wants it shown: `argsrepr` and `kwargsrepr` are Celery's way to hide secrets."""
-
-    name: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    argsrepr: Any
-    kwargsrepr: Any
-
-    @property
-    def _hides_args(self) -> bool:
-        return bool(self.args) and _hides(self.argsrepr, self.args)
-
-    @property
-    def _hides_kwargs(self) -> bool:
-        return bool(self.kwargs) and _hides(self.kwargsrepr, self.kwargs)
-
-    @property
-    def shown_args(self) -> list[Any]:
-        """The arguments to show."""
-        return [self.argsrepr] if self._hides_args else self.args
-
-    @property
-    def shown_kwargs(self) -> dict[str, Any]:
-        """The named arguments to show."""
-        return {HIDDEN_KWARGS: self.kwargsrepr} if self._hides_kwargs else self.kwargs
-
-    def extras(self, carried_on: dict[str, Any] | None, nesting: int) -> dict[str, Any] | None:
-        """Return what the message carries, with the call itself if the task's row does not have it.
-
-        The row does not have it if arguments are hidden, or for a replacement: the row keeps the original call.
-        """
-        base = carried_on or {"headers": {}, "embed": {}}
-        if nesting:
-            return {**base, "task": self.name, "args": self.args, "kwargs": self.kwargs}
-        if self._hides_args or self._hides_kwargs:
-            representations = {"argsrepr": self.argsrepr, "kwargsrepr": self.kwargsrepr}
-            return {**base, "headers": {**base["headers"], **representations}, "args": self.args, "kwargs": self.kwargs}
-        return carried_on
-
-
-def _hides(representation: Any, value: Any) -> bool:
-    """Return whether a sender wants another text shown than Celery's representation of the value.
-
-    JSON turns tuples into lists and keys into text, so such differences are ignored.
-    """
-    return isinstance(representation, str) and _essence(representation) != _essence(saferepr(value, _REPR_MAXSIZE))
-
-
-def _essence(representation: str) -> str:
-    return "".join(character for character in representation[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
-
-
-def _id(value: Any) -> str | None:
-    """Return a task's id; None if it is not one. It comes from a message, which may hold anything."""
-    return value if isinstance(value, str) and value else None

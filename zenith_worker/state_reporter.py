@@ -7,24 +7,17 @@ task, and one small entry for a long one.
 
 import logging
 import threading
-import time
-from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
 
 import redis
 from celery import bootsteps, signals
 from celery.worker import state as worker_state
-from celery.worker.request import Request
 
-from zenith_worker import consumers, memory, prefetch
-from zenith_worker.carried import carried
+from zenith_worker import beats, consumers, held
 from zenith_worker.crashes import hand_back
-from zenith_worker.signals import origin
 from zenith_worker.wire import claims, heartbeat, pauses, stream
-from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import RunNumber
-from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +25,6 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY: Final = 0.05
 #: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
 RENEW_EVERY: Final = 10
-#: Heartbeats between two measurements of the pool's memory.
-MEASURE_EVERY: Final = 5
 _BEAT: Final = "zenith-beat"
 _stopped: Final = threading.Event()
 
@@ -94,23 +85,20 @@ def _read_pauses() -> None:
 
 def report_held() -> None:
     """Report every held request whose current step is not reported yet, all in one entry."""
-    unreported = [request for request in list(worker_state.reserved_requests) if _has_news(request)]
-    if not unreported:
-        return
+    requests = held.unreported()
     try:
-        stream.append([event for request in unreported for event in _report(request)])
+        stream.append(held.steps(requests))
     except redis.RedisError as error:
-        logger.warning("Could not report %s held tasks: %s", len(unreported), error)
+        logger.warning("Could not report %s held tasks: %s", len(requests), error)
         return
-    for request in unreported:
-        carried(request).reported = _status(request)
+    held.note_reported(requests)
 
 
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
     for number in count():
         try:
             _read_pauses()
-            _beat(consumer, number)
+            beats.write(consumer, number, tags=_tags(consumer))
             if number % RENEW_EVERY == 0:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
@@ -120,44 +108,6 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
             logger.exception("A heartbeat failed.")
         if stopped.wait(heartbeat.EVERY):
             return
-
-
-def _beat(consumer: Any, number: int) -> None:
-    heartbeat.write(
-        consumer.hostname,
-        slots=consumer.pool.num_processes,
-        busy=len(worker_state.active_requests),
-        queues=consumers.queues_of(consumer),
-        held=[request.id for request in list(worker_state.reserved_requests)],
-        tags=_tags(consumer),
-        about=_about(consumer, number),
-    )
-
-
-_STARTED_AT: Final = time.time()
-
-
-class _Memory:
-    """The memory of the processes at the last measurement."""
-
-    bytes_: int | None = None
-
-
-def _about(consumer: Any, number: int) -> heartbeat.About:
-    if number % MEASURE_EVERY == 0:
-        _Memory.bytes_ = memory.resident_bytes(consumer.pool)
-    scaler = getattr(consumer.controller, "autoscaler", None)
-    return heartbeat.About(
-        pool=type(consumer.pool).__module__.rpartition(".")[2],
-        started_at=_STARTED_AT,
-        memory_bytes=_Memory.bytes_,
-        processed=sum(worker_state.total_count.values()),
-        autoscale=(scaler.min_concurrency, scaler.max_concurrency) if scaler else None,
-        withheld=consumers.withheld_queues(),
-        prefetch=prefetch.prefetch_limit(consumer),
-        limited=prefetch.waiting_for_rate_limit(consumer),
-        not_yet=prefetch.waiting_for_eta(consumer),
-    )
 
 
 def _tags(consumer: Any) -> list[str]:
@@ -185,29 +135,3 @@ def _end_heartbeats(hostname: str) -> None:
         heartbeat.forget(hostname)
     except redis.RedisError as error:
         logger.info("Could not remove the heartbeat: %s", error)
-
-
-def _status(request: Request) -> Status:
-    return Status.STARTED if request.time_start else Status.RECEIVED
-
-
-def _has_news(request: Request) -> bool:
-    if request.eta is not None and not request.time_start:
-        return False  # it waits for its back-off in the worker's memory; RETRY says more than RECEIVED
-    return carried(request).reported != _status(request)
-
-
-def _report(request: Request) -> Iterator[Event]:
-    run = RunNumber.of(request.request_dict)
-    received = carried(request).received_at or time.time()
-    yield Event(
-        task_id=request.id,
-        status=_status(request),
-        at=request.time_start or received,
-        nesting=run.nesting,
-        attempt=run.attempt,
-        delivery=carried(request).number,
-        worker=request.hostname,
-        received_at=received,
-        **origin(request._context),
-    )

@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial, wraps
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -13,7 +12,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
 from zenith_worker.admission import admit
-from zenith_worker.carried import carried
+from zenith_worker.carried import carried, due_at
 from zenith_worker.errors import DrillsOffError, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
@@ -87,14 +86,14 @@ class ZenithTask(Task):
         try:
             answer = super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         except Retry as retry:
-            delivery.next_sent, delivery.retry_at = True, _due(retry.when)
+            delivery.next_sent, delivery.retry_at = True, due_at(retry.when)
             raise
         except (Ignore, Reject):
             raise
         except Exception:
             delivery.gave_up = True
             raise
-        delivery.next_sent, delivery.retry_at = True, _due(getattr(answer, "when", None))
+        delivery.next_sent, delivery.retry_at = True, due_at(getattr(answer, "when", None))
         return answer
 
     def replace(self, sig: Any) -> Any:
@@ -110,11 +109,6 @@ class ZenithTask(Task):
         requested = getattr(self.request, MAX_RETRIES_HEADER, None)
         allowed = self.max_retries if requested is None else requested
         return _ENDLESS if allowed is None else int(allowed)
-
-
-def _due(when: Any) -> float:
-    """Return the Unix time of a `Retry`'s due time, which is a time or a number of seconds from now."""
-    return float(when.timestamp()) if isinstance(when, datetime) else time.time() + (when or 0)
 
 
 def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:

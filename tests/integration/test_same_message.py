@@ -26,7 +26,7 @@ from tasks_app.recording.recorder import Recorder
 from tests import canvas_tasks as tasks
 from tests.broker import Message, messages
 from zenith_site.common.errors import StateConflictError
-from zenith_worker.signals import origin
+from zenith_worker.origin import origin
 from zenith_worker.wire import stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status

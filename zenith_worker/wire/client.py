@@ -22,12 +22,16 @@ _LUA: Final = Path(__file__).parent / "lua"
 
 
 _url: str | None = None
+_timeout: float = 30
 
 
-def configure(url: str) -> None:
-    """Set the URL of Zenith's Redis (`redis://` or `rediss://`), before anything connects to it."""
-    global _url
-    _url = url
+def configure(url: str, *, timeout: float = 30) -> None:
+    """Set the URL of Zenith's Redis (`redis://` or `rediss://`), before anything connects to it.
+
+    `timeout` is how many seconds a command may take.
+    """
+    global _url, _timeout
+    _url, _timeout = url, timeout
 
 
 class _Packer(HiredisRespSerializer):
@@ -52,8 +56,8 @@ def client() -> "redis.Redis":
         raise RuntimeError("The URL of Zenith's Redis is not set: call zenith_worker.wire.client.configure() first.")
     return redis.Redis.from_url(
         _url,
-        socket_timeout=30,
-        socket_connect_timeout=5,
+        socket_timeout=_timeout,
+        socket_connect_timeout=min(5, _timeout),
         retry=Retry(NoBackoff(), retries=1),
         command_packer=_Packer(),
     )

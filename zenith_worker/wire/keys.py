@@ -35,6 +35,8 @@ ALIVE: Final = "zenith:alive:"
 CLEARED: Final = "zenith:cleared:"
 #: A hash of delivery tag → instance that took the message.
 TAKEN: Final = "zenith:taken"
+#: A hash of process → how many reports it dropped because it could not send them (buffer.py). Native workers drop none.
+DROPPED: Final = "zenith:dropped"
 #: The set of paused queues.
 PAUSED: Final = "zenith:paused"
 
@@ -68,17 +70,18 @@ NATIVE: Final = ""
 
 
 class ApplicationKeys(NamedTuple):
-    """The keys that an application's processes write: its stream of events, and its workers."""
+    """The keys that an application's processes write: its stream of events, its workers, and how many reports it dropped."""
 
     events: str
     workers: str
     worker: str
     alive: str
+    dropped: str
 
 
 def application_keys(application: str) -> ApplicationKeys:
     """Return the keys of an application by its name; NATIVE is Zenith's own."""
     if application == NATIVE:
-        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE)
+        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED)
     prefix = f"{PREFIX}app:{application}:"
-    return ApplicationKeys(f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:")
+    return ApplicationKeys(f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:", f"{prefix}dropped")

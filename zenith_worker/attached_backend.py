@@ -1,0 +1,156 @@
+"""Outcomes of an attached application: a mixin in front of the class of whatever result backend it or a task has.
+
+Celery calls the backend for almost every outcome, in the pool's child or, for lost processes and hard time limits, in the
+worker's main process. The mixin assumes nothing of the storage. It reports a success after the backend stored it, because an
+EncodeError there turns it into a failure, and before the task returns its part of a chord. It changes neither what is stored nor
+what is raised, and a report that cannot be made is logged and left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from celery import states
+from celery.exceptions import TaskRevokedError
+
+from zenith_worker import canvas
+from zenith_worker.buffer import Buffer
+from zenith_worker.outcomes import Outcome, not_run
+from zenith_worker.wire.events import Event
+
+logger = logging.getLogger(__name__)
+
+#: Characters of JSON of a result; a longer one is reported as its representation, cut.
+LARGEST_RESULT: Final = 2**20
+
+
+class _Pending:
+    """An outcome that Celery is storing, which is reported once."""
+
+    def __init__(self, task_id: str, report: Callable[[], None]) -> None:
+        self.task_id = task_id
+        self._report: Callable[[], None] | None = report
+
+    def report(self) -> None:
+        """Report the outcome, unless that was done."""
+        report, self._report = self._report, None
+        if report is not None:
+            quietly(report)
+
+
+_pending: Final[ContextVar[_Pending | None]] = ContextVar("pending", default=None)
+#: What is known of the tasks of a chord's body, by id, while Celery fails them because the header failed.
+_unsent: Final[ContextVar[dict[str, dict[str, Any]] | None]] = ContextVar("unsent_body", default=None)
+
+
+class ReportingMixin:
+    """Reports outcomes; in front of a class of result backends (`with_reports`)."""
+
+    reports: Buffer
+    app: Any
+
+    def mark_as_done(self, task_id: str, result: Any, request: Any = None, *rest: Any, **options: Any) -> Any:
+        """Report a success, also of a task whose result is ignored."""
+        with self._reported(Outcome(task_id=task_id, state=states.SUCCESS, value=result, request=request)):
+            return super().mark_as_done(task_id, result, request, *rest, **options)  # type: ignore[misc]
+
+    def mark_as_failure(
+        self, task_id: str, exc: BaseException, traceback: str | None = None, request: Any = None, *rest: Any, **options: Any
+    ) -> Any:
+        """Report a failure, also of a task whose errors are ignored."""
+        with self._reported(self._failure(task_id, exc, states.FAILURE, request, traceback)):
+            return super().mark_as_failure(task_id, exc, traceback, request, *rest, **options)  # type: ignore[misc]
+
+    def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, *rest: Any, **options: Any) -> Any:
+        """Report a task that its worker refused or killed."""
+        with self._reported(self._failure(task_id, TaskRevokedError(reason), states.REVOKED, request, None)):
+            return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
+
+    def store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **options: Any
+    ) -> Any:
+        """Store as ever; then report the outcome that this is part of, or a later task of a chain that will not run."""
+        answer = super().store_result(task_id, result, state, traceback=traceback, request=request, **options)  # type: ignore[misc]
+        pending = _pending.get()
+        if pending is not None and pending.task_id == task_id:
+            pending.report()
+        elif pending is not None and state in states.PROPAGATE_STATES:
+            quietly(lambda: self._report_not_run(task_id, result, state, traceback, request))
+        return answer
+
+    def on_chord_part_return(self, request: Any, *rest: Any, **options: Any) -> Any:
+        """Report the outcome, then return the task's part of its chord."""
+        pending = _pending.get()
+        if pending is not None and pending.task_id == request.id:
+            pending.report()
+        return super().on_chord_part_return(request, *rest, **options)  # type: ignore[misc]
+
+    def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
+        """Fail a chord's body, which was never sent, as ever; its rows show what it would have run."""
+        known: dict[str, dict[str, Any]] = {}
+        quietly(lambda: known.update(canvas.origins(self.app, callback)))
+        before = _unsent.set(known)
+        try:
+            return super().chord_error_from_stack(callback, exc)  # type: ignore[misc]
+        finally:
+            _unsent.reset(before)
+
+    def _failure(self, task_id: str, exc: BaseException, state: str, request: Any, traceback: str | None) -> Outcome:
+        return Outcome(task_id=task_id, state=state, value=exc, error=exc, traceback=traceback, request=request)
+
+    @contextmanager
+    def _reported(self, outcome: Outcome) -> Iterator[None]:
+        if getattr(outcome.request, "is_eager", False):
+            yield  # it runs in its caller, and no worker knows it
+            return
+        pending = _Pending(outcome.task_id, lambda: self.reports.add(self._event(outcome)))
+        before = _pending.set(pending)
+        try:
+            yield
+        except BaseException:
+            # A success that could not be stored becomes a failure: Celery calls again.
+            if outcome.state != states.SUCCESS:
+                pending.report()
+            raise
+        finally:
+            _pending.reset(before)
+        pending.report()
+
+    def _event(self, outcome: Outcome) -> Event:
+        about = (_unsent.get() or {}).get(outcome.task_id, {})
+        return self._encoded(outcome).event(LARGEST_RESULT, describes=True, **about)
+
+    def _encoded(self, outcome: Outcome) -> Outcome:
+        if outcome.state == states.SUCCESS:
+            return outcome
+        return outcome.with_value(self.prepare_exception(outcome.error, serializer="json"))  # type: ignore[attr-defined]
+
+    def _report_not_run(self, task_id: str, error: Any, state: str, traceback: str | None, request: Any) -> None:
+        """Report a later task of a failed chain, or a task of a failed chord's body, which will not run."""
+        origin = {**(_unsent.get() or {}), **(canvas.origins(self.app, vars(request)) if request is not None else {})}.get(
+            task_id
+        )
+        if origin is not None:
+            outcome = self._failure(task_id, error, state, None, traceback)
+            self.reports.add(not_run(self._encoded(outcome), LARGEST_RESULT, origin))
+
+
+def with_reports(backend: Any, reports: Buffer) -> Any:
+    """Return a result backend, whatever its class, that reports outcomes; the same object, or a new class of its kind."""
+    if not isinstance(backend, ReportingMixin):
+        kind = type(backend)
+        names = {"reports": reports, "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+        backend.__class__ = type(kind.__name__, (ReportingMixin, kind), names)
+    return backend
+
+
+def quietly(report: Callable[[], object]) -> None:
+    """Report, or log why not: a report must not change what happens to a task."""
+    try:
+        report()
+    except Exception:
+        logger.exception("A report to Zenith could not be made.")

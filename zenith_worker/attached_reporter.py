@@ -1,0 +1,121 @@
+"""Reports what an attached worker holds and runs, and that it lives. Nothing here assumes Zenith's transport.
+
+As in native workers, a step in the worker's own loop reports tasks that are held for longer than a moment; an outcome carries the
+times of the others. The heartbeat is a thread of the operating system also if greenlets have taken the place of threads: a busy
+greenlet must not make a living worker look dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from itertools import count
+from typing import Any, Final
+
+import redis
+from celery import bootsteps, signals
+
+from zenith_worker import beats, held
+from zenith_worker.attached_backend import quietly
+from zenith_worker.buffer import Buffer
+from zenith_worker.wire import heartbeat
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two checks of the held requests.
+LOOK_EVERY: Final = 0.05
+
+
+def reporter_of(application: str, reports: Buffer) -> type[bootsteps.StartStopStep]:
+    """Return a consumer bootstep that reports for an application."""
+    return type("AttachedReporter", (AttachedReporter,), {"application": application, "reports": reports})
+
+
+class AttachedReporter(bootsteps.StartStopStep):
+    """A consumer bootstep: starts with the worker's consumer, and again after each lost connection to its broker."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    application: str
+    reports: Buffer
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """Start the checks in the worker's loop, and the heartbeats once."""
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
+        Heartbeats.start(consumer, self.application, self.reports)
+
+    def stop(self, consumer: Any) -> None:
+        """Stop the checks, but not the heartbeats: a worker that lost its connection still runs its tasks."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        requests = held.unreported()
+        if requests:
+            self.reports.add(*held.steps(requests))
+            held.note_reported(requests)
+
+
+class Heartbeats:
+    """The heartbeats of this process's worker."""
+
+    _running: Heartbeats | None = None
+
+    def __init__(self, consumer: Any, application: str, reports: Buffer) -> None:
+        self._consumer, self._application, self._reports = consumer, application, reports
+        self._stopped = False
+
+    @classmethod
+    def start(cls, consumer: Any, application: str, reports: Buffer) -> None:
+        """Start the heartbeats, or go on with those of a consumer that was made anew."""
+        if cls._running is not None:
+            cls._running._consumer = consumer
+            return
+        cls._running = cls(consumer, application, reports)
+        signals.worker_shutdown.connect(cls._running._end, weak=False)
+        start_native_thread(cls._running._run)
+
+    def _run(self) -> None:
+        is_failing = False
+        for number in count():
+            try:
+                self._reports.announce()
+                beats.write(self._consumer, number, application=self._application)
+                is_failing = False
+            except redis.RedisError as error:
+                if not is_failing:
+                    logger.warning("Zenith's Redis does not answer (%s); tasks go on.", error)
+                is_failing = True
+            except Exception:
+                # Such as sets that the worker's loop changes meanwhile.
+                logger.debug("A heartbeat failed.", exc_info=True)
+            time.sleep(heartbeat.EVERY)
+            if self._stopped:
+                return
+
+    def _end(self, **_: Any) -> None:
+        """Send what is left, and remove the heartbeat, so that a worker that was stopped does not look dead."""
+        self._stopped = True
+        self._reports.flush()
+        try:
+            heartbeat.forget(self._consumer.hostname, self._application)
+        except redis.RedisError as error:
+            logger.info("Could not remove the heartbeat: %s", error)
+
+
+def start_native_thread(target: Any) -> None:
+    """Start a daemon thread of the operating system, also where gevent has put greenlets in the place of threads."""
+    try:
+        from gevent.monkey import get_original, is_module_patched
+    except ImportError:
+        patched = False
+    else:
+        patched = is_module_patched("threading")
+    if patched:
+        get_original("_thread", "start_new_thread")(target, ())
+    else:
+        threading.Thread(target=target, name="zenith-beat", daemon=True).start()

@@ -1,0 +1,102 @@
+"""What Celery's signals tell of an attached application's tasks: sent, received, started, retried, ended without an outcome.
+
+The handlers read, and change nothing that Celery or the application uses but two headers of a received message, which carry the
+time of receipt to the pool's child. A signal's handler cannot fail a task: Celery logs what it raises.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any, Final
+
+from celery import signals, states
+from celery.app.task import Task
+
+from zenith_worker.attached_backend import LARGEST_RESULT, with_reports
+from zenith_worker.buffer import Buffer
+from zenith_worker.carried import carried, due_at, stamp
+from zenith_worker.origin import sent
+from zenith_worker.outcomes import Outcome
+from zenith_worker.wire.events import Event
+from zenith_worker.wire.states import Status
+
+#: What Celery's `Task.replace` raises `Ignore` with.
+_REPLACED: Final = "Replaced by new task"
+#: The priority of the message that this thread is sending: Celery passes it only to the signal before sending.
+_priority_sent: Final[ContextVar[Any]] = ContextVar("attached_priority_sent", default=None)
+
+
+class SignalReports:
+    """The handlers, with the buffer that they report to."""
+
+    def __init__(self, reports: Buffer) -> None:
+        self._reports = reports
+
+    def connect(self) -> None:
+        """Connect every handler."""
+        for signal, handler in (
+            (signals.before_task_publish, self._before_publish),
+            (signals.after_task_publish, self._published),
+            (signals.task_received, self._received),
+            (signals.task_prerun, self._started),
+            (signals.task_retry, self._retried),
+            (signals.task_postrun, self._ended),
+            (signals.worker_process_shutdown, self._process_ends),
+        ):
+            signal.connect(handler, weak=False)
+
+    def _before_publish(self, properties: dict[str, Any], **_: Any) -> None:
+        _priority_sent.set(properties.get("priority"))
+
+    def _published(self, sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
+        """Report a task that this process sent. Retries are known; messages of protocol 1 are reported by who receives them."""
+        if headers.get("retries") or not (headers.get("id") and isinstance(body, (list, tuple)) and len(body) == 3):
+            return
+        self._reports.add(sent(sender, headers, body, queue=routing_key, priority=_priority_sent.get()))
+
+    def _received(self, request: Any, **_: Any) -> None:
+        # Without a count in Redis, only whether it was delivered before is known.
+        stamp(request.request_dict, int(bool(request.delivery_info.get("redelivered"))))
+        with_reports(request.task.backend, self._reports)
+
+    def _started(self, task: Task[..., Any], **_: Any) -> None:
+        if not task.request.is_eager:
+            carried(task.request).start()
+            with_reports(task.backend, self._reports)
+
+    def _retried(self, sender: Any, request: Any, reason: Any, einfo: Any, **_: Any) -> None:
+        """Report a failed attempt that another one follows: Celery does not call the backend if results are ignored."""
+        if request.is_eager:
+            return
+        carried(request).retry_at = due_at(reason.when)
+        error = reason.exc
+        outcome = Outcome(
+            task_id=request.id, state=states.RETRY, value=sender.backend.prepare_exception(error or reason, serializer="json"),
+            error=error or reason, traceback=einfo and einfo.traceback, request=request,
+        )  # fmt: skip
+        self._reports.add(outcome.event(LARGEST_RESULT, describes=True))
+
+    def _ended(self, task: Task[..., Any], retval: Any, state: str, **_: Any) -> None:
+        """Report a body that ended without an outcome, for which Celery does not call the backend.
+
+        One that rejected its message so that it goes back to its queue will be delivered again.
+        """
+        if task.request.is_eager or state not in (states.IGNORED, states.REJECTED):
+            return
+        if state == states.REJECTED:
+            if not retval.requeue:
+                self._reports.add(_bare(task.request, Status.IGNORED, f"its body rejected the message: {retval.reason}"))
+        elif str(retval) == _REPLACED:
+            self._reports.add(_bare(task.request, Status.REPLACED, "replaced"))
+        else:
+            self._reports.add(_bare(task.request, Status.IGNORED, str(retval)))
+
+    def _process_ends(self, **_: Any) -> None:
+        self._reports.flush()
+
+
+def _bare(request: Any, status: Status, reason: str) -> Event:
+    event = Outcome(task_id=request.id, state=states.SUCCESS, value=None, request=request).event(LARGEST_RESULT)
+    event.status, event.message, event.result, event.at = status, reason, None, time.time()
+    return event

@@ -1,0 +1,78 @@
+"""Joins a Celery app, whatever it is, to Zenith: its processes report what they send and run, and change nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from zenith_worker.attached_backend import with_reports
+from zenith_worker.attached_reporter import reporter_of
+from zenith_worker.attached_signals import SignalReports
+from zenith_worker.buffer import Buffer
+from zenith_worker.wire import applications, client
+
+#: The environment: the URL of Zenith's Redis, the application's name, and the guards that it asks for.
+URL, NAME, GUARD = "ZENITH_URL", "ZENITH_APPLICATION", "ZENITH_GUARD"
+#: Seconds that a command to Zenith's Redis may take. Only threads of our own wait for it.
+TIMEOUT: Final = 5.0
+_SCHEMES: Final = ("redis", "rediss")
+_RESERVED: Final = "zenith"
+
+
+class _Process:
+    """What this process is attached as: one application in one process."""
+
+    app: Celery | None = None
+    name: str = ""
+
+
+def attach(app: Celery, url: str | None = None, name: str | None = None, guard: Sequence[str] = ()) -> str:
+    """Join a Celery app to Zenith; return the application's name there. Calling it again for the same app does nothing.
+
+    `url` is that of Zenith's Redis (default: ZENITH_URL). `name` has lower-case letters, digits, and hyphens between them
+    (default: ZENITH_APPLICATION, else the app's main name). This connects to nothing: processes that run tasks or send them
+    report from a thread of their own, and a Redis that does not answer keeps nobody waiting.
+
+    Raises ValueError for a URL or a name that cannot be, for a guard, since this release has none, and for a second app.
+    """
+    url = url or os.environ.get(URL, "")
+    if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
+        raise ValueError(f"{URL} must be the URL of Zenith's Redis, redis://… or rediss://…")
+    if wanted := (guard or os.environ.get(GUARD, "")):
+        raise ValueError(f"{GUARD}={wanted!r}: this release has no guards; an attached application only reports")
+    name = _name(app, name or os.environ.get(NAME, ""))
+    if _Process.app is app:
+        return _Process.name
+    if _Process.app is not None:
+        raise ValueError(f"this process is already attached as {_Process.name}: one application for each process")
+    _Process.app, _Process.name = app, name
+    client.configure(url, timeout=TIMEOUT)
+    reports = Buffer(name, app.main or "")
+    SignalReports(reports).connect()
+    app.steps["consumer"].add(reporter_of(name, reports))
+    _wrap_backends(app, reports)
+    return name
+
+
+def _name(app: Celery, name: str) -> str:
+    if not name:
+        # A script's main name is `__main__`.
+        name = re.sub("[^a-z0-9]+", "-", (app.main or "").lower()).strip("-")[:50].strip("-") or "celery"
+    if not applications.is_name(name):
+        raise ValueError(f"{NAME}={name!r}: a name has at most 50 lower-case letters, digits, and hyphens between them")
+    if name == _RESERVED:
+        raise ValueError(f"{NAME}={name!r} is the name of Zenith's own application; choose another")
+    return name
+
+
+def _wrap_backends(app: Celery, reports: Buffer) -> None:
+    """Let every result backend that the app makes report; that of a single task is found when the task runs."""
+    make: Any = app._get_backend
+    app._get_backend = lambda: with_reports(make(), reports)
+    if app._backend is not None:
+        with_reports(app._backend, reports)

@@ -1,0 +1,165 @@
+"""Reports of an attached application, which wait for nobody: a thread sends them, and a bound keeps those that it cannot send.
+
+`add` encodes a report and returns. While Zenith's Redis is unreachable, up to EVENTS_KEPT reports (and BYTES_KEPT of JSON) wait
+in this process; what is beyond that is counted and dropped. The count is written as soon as Redis can be reached.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from itertools import islice
+from typing import Final
+
+import redis
+
+from zenith_worker.wire import applications
+from zenith_worker.wire.client import command
+from zenith_worker.wire.events import Event, encode
+from zenith_worker.wire.instance import instance
+from zenith_worker.wire.keys import application_keys
+
+logger = logging.getLogger(__name__)
+
+#: Reports that wait in one process, and characters of their JSON.
+EVENTS_KEPT: Final = 10_000
+BYTES_KEPT: Final = 32 * 2**20
+#: Reports, and characters of JSON, that one entry of the stream holds.
+BATCH: Final = 200
+BATCH_BYTES: Final = 2**20
+#: Seconds for which the thread gathers reports before it sends them, and that it pauses at most after a failure.
+GATHER: Final = 0.02
+PAUSE_AT_MOST: Final = 5.0
+#: Seconds between two announcements of the application, so that a Redis that lost its data knows it again.
+ANNOUNCE_EVERY: Final = 30.0
+#: Seconds for which the end of a process waits for what is left.
+FLUSHED_WITHIN: Final = 3.0
+
+
+class Buffer:
+    """The reports of this process that are not sent yet. Safe for threads; a forked child begins with an empty one.
+
+    Attributes:
+        dropped: how many reports this process has dropped.
+    """
+
+    def __init__(self, application: str, main: str) -> None:
+        self._application, self._main = application, main
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+        atexit.register(self.flush)
+
+    def _begin(self) -> None:
+        self._lock, self._sending, self._news = threading.Lock(), threading.Lock(), threading.Event()
+        self._rows: deque[bytes] = deque()
+        self._bytes = self.dropped = self._dropped_written = 0
+        self._thread: threading.Thread | None = None
+        self._announced_at = float("-inf")
+        self._is_failing = False
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, *events: Event) -> None:
+        """Add reports, to be sent soon. Never raises and never waits: whoever reports has a task to run."""
+        for event in events:
+            try:
+                row = encode([event])[1:-1]
+            except Exception:
+                logger.exception("A report of task %s could not be encoded.", event.task_id)
+                continue
+            with self._lock:
+                if len(self._rows) >= EVENTS_KEPT or self._bytes + len(row) > BYTES_KEPT:
+                    self.dropped += 1
+                    continue
+                self._rows.append(row)
+                self._bytes += len(row)
+        self._start()
+        self._news.set()
+
+    def flush(self, within: float = FLUSHED_WITHIN) -> None:
+        """Send what is left, for at most `within` seconds; at a process's end. What cannot be sent is lost with the process."""
+        deadline = time.monotonic() + within
+        try:
+            while self._rows and not self._is_failing and time.monotonic() < deadline:
+                self._send_batch()
+        except Exception as error:
+            logger.warning("%s reports to Zenith are lost with this process: %s", len(self._rows), error)
+
+    def announce(self) -> None:
+        """Announce the application, now and then. Raises redis.RedisError."""
+        if time.monotonic() - self._announced_at < ANNOUNCE_EVERY:
+            return
+        try:
+            applications.announce(self._application, self._main)
+        except redis.exceptions.NoPermissionError:
+            pass  # its user may write only its own keys; then whoever made the user also made the application known
+        except applications.TooManyApplicationsError as error:
+            logger.error("Zenith does not take in %s: %s.", self._application, error)
+        self._announced_at = time.monotonic()
+
+    def _start(self) -> None:
+        """Start this process's thread: a fork keeps none, and a worker forks after its modules are loaded."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="zenith-reports", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        pause = GATHER
+        while True:
+            if not self._rows:
+                self._news.wait()
+            time.sleep(pause)
+            self._news.clear()
+            try:
+                while self._rows:
+                    self._send_batch()
+                pause = GATHER
+                self._is_failing = False
+            except redis.RedisError as error:
+                if not self._is_failing:
+                    logger.warning("Zenith's Redis does not answer (%s); reports wait, and tasks go on.", error)
+                self._is_failing, pause = True, min(max(pause * 2, 0.1), PAUSE_AT_MOST)
+            except Exception:
+                logger.exception("Reports could not be sent.")
+                self._is_failing, pause = True, PAUSE_AT_MOST
+
+    def _send_batch(self) -> None:
+        """Send the oldest reports as one entry. Raises redis.RedisError; then they stay."""
+        with self._sending:
+            batch = self._oldest()
+            if not batch:
+                return
+            self.announce()
+            command("XADD", application_keys(self._application).events, "*", "e", b"[" + b",".join(batch) + b"]")
+            with self._lock:
+                for _ in batch:
+                    self._rows.popleft()
+                self._bytes -= sum(map(len, batch))
+        if self.dropped != self._dropped_written:
+            self._write_dropped()
+
+    def _oldest(self) -> list[bytes]:
+        batch: list[bytes] = []
+        size = 0
+        with self._lock:
+            for row in islice(self._rows, BATCH):
+                size += len(row)
+                if batch and size > BATCH_BYTES:
+                    break
+                batch.append(row)
+        return batch
+
+    def _write_dropped(self) -> None:
+        """Write how many reports this process has dropped: a total, so that a repetition counts nothing twice."""
+        dropped = self.dropped
+        command("HSET", application_keys(self._application).dropped, f"{instance()}:{os.getpid()}", dropped)
+        self._dropped_written = dropped
+        logger.error("%s reports to Zenith were dropped while its Redis did not answer; their tasks ran all the same.", dropped)
