@@ -110,7 +110,7 @@ class Heartbeats:
 def start_native_thread(target: Any) -> None:
     """Start a daemon thread of the operating system, also where gevent has put greenlets in the place of threads."""
     try:
-        from gevent.monkey import get_original, is_module_patched
+        from gevent.monkey import get_original, is_module_patched  # type: ignore[import-untyped]
     except ImportError:
         patched = False
     else:
