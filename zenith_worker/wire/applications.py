@@ -3,6 +3,8 @@
 Everything in the hash is from strangers. At most ANNOUNCED_AT_MOST applications are read, and an invalid one is left out.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 import re
@@ -49,13 +51,13 @@ def announce(name: str, main: str) -> None:
 
 def announced() -> list[Announcement]:
     """Return the applications that announced themselves, by name, without invalid ones. Raises redis.RedisError."""
-    rows = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
+    rows: Any = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
     names = sorted((text(name), about) for name, about in rows.items())
     read = (_announcement(name, about) for name, about in names[:ANNOUNCED_AT_MOST])
     return [announcement for announcement in read if announcement is not None]
 
 
-def _announcement(name: str, about: Any) -> "Announcement | None":
+def _announcement(name: str, about: Any) -> Announcement | None:
     try:
         values = json.loads(about)
         kept = {member: _value(values.get(member, ""), _MAIN_KEPT if member == "main" else _VALUE_KEPT) for member in _MEMBERS}
