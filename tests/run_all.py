@@ -51,6 +51,8 @@ LINTERS = (
     Stage("types", (*PYTHON, "mypy")),
     Stage("style of the code", (*PYTHON, "ruff", "check", ".")),
     Stage("format of the code", (*PYTHON, "ruff", "format", "--check", ".")),
+    # Names that Python 3.9 does not know; ruff finds the syntax and the annotations that it does not.
+    Stage("Python 3.9 of zenith_worker", (str(TOOLS / "vermin"), "--target=3.9-", "--violations", "--quiet", "zenith_worker")),
     Stage("direction of imports", (sys.executable, str(TOOLS / "lint-imports"), "--no-logo")),
     Stage("page scripts", (str(TOOLS / "biome"), "ci", "--error-on-warnings", ".")),
     Stage("templates", (*PYTHON, "djlint", "--lint", "--quiet", "templates")),

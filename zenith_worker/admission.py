@@ -4,6 +4,8 @@ The task's class calls this first (task.py). It lets the body run, or ends this 
 `Ignore` (acknowledged, nothing stored) for a copy that is not needed.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable

@@ -9,6 +9,8 @@ Results and the counters of chords are Celery's own, in Redis, until `result_exp
 `TaskResult`, which a recorder writes. Tasks that Zenith dispatched keep no result in Redis, because nobody waits for it there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar

@@ -1,5 +1,7 @@
 """Reads a canvas for its tasks that have not been sent yet: later steps of a chain, the body of a chord."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Any
 

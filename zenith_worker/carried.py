@@ -4,11 +4,13 @@ The worker's main process stamps the message's headers, which the pool's child g
 request object: the main process's `Request`, or the `Context` that the task sees.
 """
 
+from __future__ import annotations
+
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.states import Status
 

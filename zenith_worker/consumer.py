@@ -4,6 +4,8 @@ Celery drops a message that it cannot read, and some messages kill the worker, w
 each such message fails its task, with the reason; if it names no task, the message itself is set aside for a person to look at.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import time
@@ -36,7 +38,8 @@ BODY_KEPT: Final = 2000
 #: Seconds that other workers have to take a task that this one does not know, unless all are busy; and between two attempts.
 OTHERS_HAVE: Final = 10.0
 REFUSED_FOR: Final = 2.0
-#: The types in the third part of a message's body (celery.app.amqp).
+#: The types of the parts of a message's body, and of the members of its third part (celery.app.amqp).
+_BODY: Final[tuple[Any, ...]] = ((list, tuple), dict, (dict, type(None)))
 _EMBEDDED: Final = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
 #: Headers that become part of Redis keys, which cannot hold the lone surrogates that JSON can.
 _IDS: Final = ("id", "group")
@@ -154,7 +157,7 @@ def _refusals(message: Any) -> dict[str, float]:
     """Return the workers that gave a message back because they do not know its task, with the first time (on their clocks)."""
     header = message.headers.get(REFUSED_HEADER)
     pairs = header.items() if isinstance(header, dict) else ()
-    return {str(name): float(at) for name, at in pairs if isinstance(at, int | float)}
+    return {str(name): float(at) for name, at in pairs if isinstance(at, (int, float))}
 
 
 def _check(message: Any) -> None:
@@ -170,13 +173,11 @@ def _check(message: Any) -> None:
     body = message.payload
     if isinstance(body, dict) and "args" in body:
         return
-    match body:
-        case [list() | tuple(), dict(), dict() | None as embed]:
-            for name, kind in _EMBEDDED.items():
-                if not isinstance((embed or {}).get(name), kind | None):
-                    raise InvalidTaskError(f"its {name} has the wrong type")
-        case _:
-            raise InvalidTaskError("its body does not consist of arguments, named arguments and options")
+    if not (isinstance(body, (list, tuple)) and len(body) == len(_BODY) and all(isinstance(*part) for part in zip(body, _BODY))):
+        raise InvalidTaskError("its body does not consist of arguments, named arguments and options")
+    for name, kind in _EMBEDDED.items():
+        if not isinstance((body[2] or {}).get(name), (kind, type(None))):
+            raise InvalidTaskError(f"its {name} has the wrong type")
 
 
 def _check_ids(names: Any) -> None:

@@ -4,6 +4,8 @@ Each worker checks for itself (state_reporter.py, with every heartbeat), so it d
 paused, or is unreachable when it is resumed. Tasks that a worker has already reserved run.
 """
 
+from __future__ import annotations
+
 from typing import Any, Final
 
 from celery.worker.control import control_command

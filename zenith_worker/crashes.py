@@ -1,5 +1,7 @@
 """Records tasks whose process died, and tasks that a stopping worker hands back."""
 
+from __future__ import annotations
+
 import logging
 import time
 from typing import Any

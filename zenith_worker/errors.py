@@ -1,5 +1,7 @@
 """Errors that end a task, other than those of its own code. A stored error has the name of its class, so these are public."""
 
+from __future__ import annotations
+
 from celery.exceptions import Ignore, Reject
 from kombu.exceptions import EncodeError
 

@@ -1,5 +1,7 @@
 """The memory of a worker, as Linux reports it."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
 from pathlib import Path

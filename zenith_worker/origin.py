@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from celery.utils.saferepr import saferepr
 
 from zenith_worker.wire import extras
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import DISPATCHED_HEADER
 from zenith_worker.wire.routing import priority_of

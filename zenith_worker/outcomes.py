@@ -1,10 +1,12 @@
 """A task's outcome as an event: what Celery passes to a result backend, in the form of the stream."""
 
+from __future__ import annotations
+
 import sys
 import time
 import traceback as tracebacks
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from celery import states
@@ -16,6 +18,7 @@ from kombu.utils import json
 from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
 from zenith_worker.origin import origin
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.events import NO_META, Event
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -85,7 +88,7 @@ class Outcome:
             **{**members, **about},
         )
 
-    def with_value(self, value: Any) -> "Outcome":
+    def with_value(self, value: Any) -> Outcome:
         """Return the same outcome with another value."""
         return replace(self, value=value)
 
@@ -115,7 +118,7 @@ class Outcome:
     def _real_traceback(self) -> str | None:
         """Return the traceback. Celery's wrapper of an exception loses its cause, so its traceback is formatted anew."""
         if isinstance(self.error, UnpickleableExceptionWrapper) and (error := _real(self.error)) is not None:
-            return "".join(tracebacks.format_exception(error))
+            return "".join(tracebacks.format_exception(type(error), error, error.__traceback__))
         return self.traceback
 
 
@@ -184,7 +187,7 @@ def _encode_error(result: Any, largest: int) -> str:
 
 
 def _message(message: Any) -> str:
-    parts = message if isinstance(message, list | tuple) else [message]
+    parts = message if isinstance(message, (list, tuple)) else [message]
     return ", ".join(str(part) for part in parts if part is not None)[:MESSAGE_KEPT]
 
 

@@ -4,6 +4,8 @@ Celery takes as many messages as its prefetch allows. A rate-limited task waits 
 places. A task with an ETA waits in memory too, and raises the prefetch by one, so that its worker takes ever more.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from typing import Any, Final
 

@@ -1,5 +1,7 @@
 """Reports an outcome so that it cannot get lost, and counts only if this worker held the task."""
 
+from __future__ import annotations
+
 import logging
 import math
 import time

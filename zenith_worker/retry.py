@@ -4,6 +4,8 @@ Exponential back-off with full jitter, after Marc Brooker, "Exponential Backoff 
 AWS Architecture Blog, 2015: the delay is drawn uniformly from zero to the capped exponential.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 

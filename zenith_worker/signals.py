@@ -9,15 +9,16 @@ None of them waits for Redis for a dispatched task: their data goes into the tas
 reports longer tasks.
 """
 
+from __future__ import annotations
+
 import logging
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 import redis
 from celery import current_task, signals, states
 from celery.app.task import Task as CeleryTask
-from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Reject, Retry
 from celery.worker.request import Request
 
@@ -30,6 +31,15 @@ from zenith_worker.wire import claims, correlation, stream
 from zenith_worker.wire.deliveries import count_delivery, delivery_limit, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, DISPATCHED_HEADER, REQUEST_HEADER
 from zenith_worker.wire.runs import RunNumber
+
+try:
+    from celery.app.trace import get_actual_ignore_result
+except ImportError:
+    # Before Celery 5.6, only a task decides whether its results are ignored.
+    def get_actual_ignore_result(task: Any, req: Any) -> Any:
+        """Return whether a task's results are ignored."""
+        return task.ignore_result
+
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +83,7 @@ def _bound_backoff(request: Request) -> None:
     """Limit the wait to the back-off: the due time is from another machine, whose clock may be wrong."""
     attempt, seconds = request.request_dict.get(BACKOFF_HEADER) or (None, 0)
     if attempt == request.request_dict.get("retries"):
-        request._eta = min(request.eta, datetime.now(UTC) + timedelta(seconds=seconds))
+        request._eta = min(request.eta, datetime.now(timezone.utc) + timedelta(seconds=seconds))
 
 
 @signals.task_prerun.connect

@@ -5,6 +5,8 @@ is over by then needs no message of its own: its outcome carries the times (outc
 task, and one small entry for a long one.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 from itertools import count

@@ -1,5 +1,7 @@
 """The base class of every task: the steps before and after its body."""
 
+from __future__ import annotations
+
 import random
 import time
 from collections.abc import Callable
@@ -158,7 +160,7 @@ def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
         if _row_says_all(request):
             carried(request).held = True
             raise Retry(exc=error, when=delay) from error
-        if isinstance(failed.reason, OperationalError | redis.RedisError):
+        if isinstance(failed.reason, (OperationalError, redis.RedisError)):
             raise redis.ConnectionError(f"the next attempt could not be sent: {failed.reason}") from failed
         raise error from None
     raise AssertionError("retry() raises")

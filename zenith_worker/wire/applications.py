@@ -3,6 +3,8 @@
 Everything in the hash is from strangers. At most ANNOUNCED_AT_MOST applications are read, and an invalid one is left out.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 import re
@@ -55,7 +57,7 @@ def announced() -> list[Announcement]:
     return [announcement for announcement in read if announcement is not None]
 
 
-def _announcement(name: str, about: Any) -> "Announcement | None":
+def _announcement(name: str, about: Any) -> Announcement | None:
     try:
         values = json.loads(about)
         kept = {member: _value(values.get(member, ""), _MAIN_KEPT if member == "main" else _VALUE_KEPT) for member in _MEMBERS}

@@ -4,16 +4,18 @@ The formats are kombu's (kombu/transport/redis.py): a queue is one list for each
 else under such a key (`SET mail x`). Such a queue is reported as unreadable; that is not an error.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 
 from zenith_worker.wire.client import client, is_text, load, script, text
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.keys import ALIVE, CLAIM, PRIORITY_SEPARATOR, TAKEN, UNACKED, UNACKED_INDEX
 from zenith_worker.wire.queue_names import why_reserved
 from zenith_worker.wire.routing import priority_of
@@ -110,7 +112,7 @@ def peek(queue: str, limit: int) -> list[BrokerMessage]:
         pages = [() if page is _UNREADABLE else page for page in _answers(pipe)]
     return [
         _message(_envelope(body), step, position=place)
-        for step, page in zip(PRIORITY_STEPS, pages, strict=True)
+        for step, page in zip(PRIORITY_STEPS, pages)
         for place, body in enumerate(reversed(page), start=1)
     ]
 
@@ -127,7 +129,7 @@ def peek_unacknowledged(queue: str, limit: int) -> list[BrokerMessage]:
     holders = client().hmget(TAKEN, [tag for tag, _ in held]) if held else []
     return [
         _message(envelope, _step_of(envelope), holder=text(holder) if holder else None)
-        for (_, envelope), holder in zip(held, holders, strict=True)
+        for (_, envelope), holder in zip(held, holders)
     ]
 
 
@@ -186,7 +188,7 @@ def dead(instances: Iterable[str]) -> set[str]:
     if not names:
         return set()
     heartbeats = client().mget([ALIVE + name for name in names])
-    return {name for name, value in zip(names, heartbeats, strict=True) if value is None}
+    return {name for name, value in zip(names, heartbeats) if value is None}
 
 
 _PUT_BACK: Final = load("claim", "queue_put_back")
@@ -314,7 +316,7 @@ def _checked(envelope: Any) -> dict[str, Any]:
     if not isinstance(envelope, dict):
         return {}
     parts = (envelope.get("headers", {}), envelope.get("properties", {}))
-    return envelope if all(isinstance(part, dict | None) for part in parts) else {}
+    return envelope if all(isinstance(part, (dict, type(None))) for part in parts) else {}
 
 
 def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> BrokerMessage:

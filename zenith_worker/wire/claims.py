@@ -12,13 +12,14 @@ from the holder of the claim (`finish`). Both are atomic scripts:
 A claim also counts how often the same attempt killed its process (poison tasks). lua/claim.lua defines its format.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.compat import StrEnum, dataclass
 from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import ALIVE, CLAIM, EVENTS
@@ -147,7 +148,7 @@ def _states(task_ids: list[str]) -> dict[str, tuple[str, int]]:
         return {}
     held = client().mget([CLAIM + task_id for task_id in task_ids])
     # As lua/claim.lua writes them.
-    parts = {id_: text(value).split("|") for id_, value in zip(task_ids, held, strict=True) if value}
+    parts = {id_: text(value).split("|") for id_, value in zip(task_ids, held) if value}
     return {id_: (state, int(attempt)) for id_, (state, attempt, *_) in parts.items()}
 
 

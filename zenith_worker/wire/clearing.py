@@ -4,11 +4,13 @@ What the reconciler needs stays: a worker cannot be cleared before its messages 
 run alive is not touched. A worker whose heartbeats resume reappears.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.compat import StrEnum
 from zenith_worker.wire.heartbeat import DEAD_AFTER, KEPT
 from zenith_worker.wire.keys import CLEARED, TAKEN, WORKER, WORKERS
 
@@ -40,4 +42,4 @@ def cleared_by(names: Iterable[str]) -> dict[str, str]:
     """
     sorted_names = sorted(names)
     cleared = client().mget([CLEARED + name for name in sorted_names]) if sorted_names else []
-    return {name: text(by) for name, by in zip(sorted_names, cleared, strict=True) if by is not None}
+    return {name: text(by) for name, by in zip(sorted_names, cleared) if by is not None}

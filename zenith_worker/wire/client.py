@@ -6,6 +6,8 @@ connection; a forked child never uses its parent's.
 Scripts are files in lua/; `load` reads one at import, preceded by those that it builds on.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import threading
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis
+import redis.utils
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.retry import Retry
@@ -47,7 +50,7 @@ class _Packer(HiredisRespSerializer):
 
 
 @cache
-def client() -> "redis.Redis":
+def client() -> redis.Redis:
     """Return this process's connection pool to Redis (redis-py renews it after a fork).
 
     It retries once, immediately: a pooled connection may have died while idle.
@@ -59,8 +62,23 @@ def client() -> "redis.Redis":
         socket_timeout=_timeout,
         socket_connect_timeout=min(5, _timeout),
         retry=Retry(NoBackoff(), retries=1),
-        command_packer=_Packer(),
+        **_packing(),
     )
+
+
+def _packing() -> dict[str, Any]:
+    """Return how a connection writes commands: redis-py's own packer, which is slower, is needed if there is no hiredis."""
+    has_packer = getattr(redis.utils, "HIREDIS_PACK_AVAILABLE", redis.utils.HIREDIS_AVAILABLE)
+    return {"command_packer": _Packer()} if has_packer else {"encoding_errors": "surrogatepass"}
+
+
+def connect(pool: Any) -> Any:
+    """Return a connection of one of redis-py's pools, which is never given back. Raises redis.RedisError."""
+    return pool.get_connection(*_UNUSED_NAME)
+
+
+#: Before redis-py 5.3, a pool demands a command's name, and does not use it.
+_UNUSED_NAME: Final = () if redis.VERSION >= (5, 3) else ("",)
 
 
 def command(*words: Any) -> Any:
@@ -111,7 +129,7 @@ def _digest(source: str) -> str:
 class _Connection:
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.connection = client().connection_pool.get_connection()
+        self.connection = connect(client().connection_pool)
 
     def run(self, *words: Any) -> Any:
         try:

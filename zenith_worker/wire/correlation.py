@@ -1,5 +1,7 @@
 """The request that this thread serves and the task that it runs, for log lines and for the headers of messages."""
 
+from __future__ import annotations
+
 import re
 import secrets
 from contextvars import ContextVar

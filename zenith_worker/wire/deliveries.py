@@ -1,5 +1,7 @@
 """Deliveries: how often a task's message was delivered, and why its process died the last time."""
 
+from __future__ import annotations
+
 import time
 from typing import Any, Final
 

@@ -4,15 +4,17 @@ An entry is checked when it is read: a value of the wrong type would stop every 
 releases are ignored.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from types import NoneType
-from typing import Any, Final, get_args, get_origin
+from dataclasses import fields
+from typing import Any, Final
 
 from celery.utils.saferepr import saferepr
 from kombu.utils import json as kombu_json
 
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status, position
 
@@ -86,15 +88,19 @@ class UnreadableEntryError(ValueError):
 _DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
 
 
-def _json_kinds(annotation: Any) -> set[type]:
-    """Return the JSON types of a field's values; None is a default and never written."""
-    if annotation is Status:
-        return {str}
-    kinds = {get_origin(part) or part for part in get_args(annotation) or (annotation,)}
-    return (kinds | {int} if float in kinds else kinds) - {NoneType}
+#: The JSON types of a field's values, by a part of its annotation; None is a default and never written.
+_JSON_TYPES: Final[dict[str, set[type]]] = {
+    "Status": {str}, "str": {str}, "bool": {bool}, "int": {int}, "float": {float, int}, "list": {list}, "dict": {dict},
+    "None": set(),
+}  # fmt: skip
 
 
-_KINDS: Final = {item.name: _json_kinds(item.type) for item in fields(Event)}
+def _json_kinds(annotation: str) -> set[type]:
+    """Return the JSON types of a field's values. An annotation is text here: Python 3.9 could not evaluate `str | None`."""
+    return {kind for part in annotation.split(" | ") for kind in _JSON_TYPES[part.partition("[")[0]]}
+
+
+_KINDS: Final = {item.name: _json_kinds(str(item.type)) for item in fields(Event)}
 _NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
 #: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
@@ -126,7 +132,7 @@ def nested_deeper(value: Any, levels: int) -> bool:
         layer = [
             item
             for container in layer
-            if isinstance(container, dict | list | tuple)
+            if isinstance(container, (dict, list, tuple))
             for item in (container.values() if isinstance(container, dict) else container)
         ]
         if not layer:

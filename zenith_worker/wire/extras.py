@@ -3,6 +3,8 @@
 A task that other code sent may be followed by others (`link`, a chain), be part of a chord, expire, or have its own headers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -67,7 +69,7 @@ def _tells(name: str, value: Any, id_: Any) -> bool:
 
 def _thawed(value: Any) -> Any:
     """Return signatures without the ids that sending added to them."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_thawed(item) for item in value]
     if not isinstance(value, dict):
         return value

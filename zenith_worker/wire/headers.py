@@ -1,5 +1,7 @@
 """Zenith's own headers of Celery messages, and those of W3C Trace Context."""
 
+from __future__ import annotations
+
 from typing import Final
 
 #: The task already has a row, which dispatch/ wrote: 1, or PERHAPS_SENT.

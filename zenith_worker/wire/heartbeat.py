@@ -4,19 +4,21 @@ The age of a heartbeat follows from the key's remaining life, so only Redis' clo
 look dead.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
 import celery
 import redis
 
 from zenith_worker.wire.client import client, load, script
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import NATIVE, application_keys
 
@@ -77,7 +79,7 @@ class WorkerBeat:
     @property
     def heartbeat_at(self) -> datetime:
         """The time of the last heartbeat, by the clock of this process; for relative times on pages."""
-        return datetime.now(UTC) - timedelta(seconds=self.heartbeat_age)
+        return datetime.now(timezone.utc) - timedelta(seconds=self.heartbeat_age)
 
     @property
     def online(self) -> bool:
@@ -170,7 +172,7 @@ def _read(application: str) -> list[WorkerBeat | Unreadable]:
             pipe.get(keys.worker.encode() + name)
             pipe.pttl(keys.worker.encode() + name)
         answers = pipe.execute(raise_on_error=False)
-    heartbeats = list(zip(names, answers[::2], answers[1::2], strict=True))
+    heartbeats = list(zip(names, answers[::2], answers[1::2]))
     for name in (name for name, body, _ in heartbeats if body is None):
         script(_DROP, keys.workers, name, keys.worker.encode() + name)
     return [_beat(name, body, left) for name, body, left in heartbeats if body is not None]

@@ -1,5 +1,7 @@
 """The name of this run of a worker."""
 
+from __future__ import annotations
+
 from typing import Final
 from uuid import uuid4
 

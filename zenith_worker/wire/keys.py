@@ -4,6 +4,8 @@ Zenith's own application has the keys of the constants below. Every other one ha
 (`application_keys`), so which application an entry belongs to follows from where it lies, and never from its content.
 """
 
+from __future__ import annotations
+
 from typing import Final, NamedTuple
 
 #: The prefix of all of Zenith's keys.

@@ -3,6 +3,8 @@
 tasks_app/maintenance/pauses.py writes the copy.
 """
 
+from __future__ import annotations
+
 from zenith_worker.wire.client import client, text
 from zenith_worker.wire.keys import PAUSED
 

@@ -4,6 +4,8 @@ A message to `unacked` or to `zenith:events` would put a list in the place of ko
 command on that key works. Everything that lets people name a queue checks here.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 from zenith_worker.wire import keys

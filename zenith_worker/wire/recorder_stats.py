@@ -4,11 +4,13 @@ Engines have no port to query, and there may be many. So each counts into one ha
 from the stream (lua/batch_done.lua): this costs no extra round trip, and the counters survive an engine.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from zenith_worker.wire.client import client, text
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.keys import RECORDER_STATS
 
 #: Upper bounds of the entries in a batch, and of the milliseconds from a batch's oldest entry until its commit.

@@ -1,5 +1,7 @@
 """A message's queue and priority, as Celery and kombu decide them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Final
 

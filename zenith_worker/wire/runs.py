@@ -1,5 +1,7 @@
 """The run of a task that a message, a claim or a step belongs to."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,17 +20,17 @@ class RunNumber(NamedTuple):
     attempt: int = 0
 
     @classmethod
-    def of(cls, headers: Mapping[str, Any]) -> "RunNumber":
+    def of(cls, headers: Mapping[str, Any]) -> RunNumber:
         """Return the run in a message's headers; a value that is not a number counts as 0, for anybody may write messages."""
         return cls(_count(headers.get("replaced_task_nesting")), _count(headers.get("retries")))
 
     @classmethod
-    def of_request(cls, request: Any) -> "RunNumber":
+    def of_request(cls, request: Any) -> RunNumber:
         """Return the run of Celery's request as a task sees it; the first run for None."""
         return cls.of({name: getattr(request, name, None) for name in ("replaced_task_nesting", "retries")})
 
     @classmethod
-    def at(cls, position: int) -> "RunNumber":
+    def at(cls, position: int) -> RunNumber:
         """Return the run of a position (states.py)."""
         return cls(nesting_of(position), attempt_of(position))
 

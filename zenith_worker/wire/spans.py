@@ -3,12 +3,14 @@
 Nothing happens, and nothing is imported, until `set_tracer` is called.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Union
 
 Kind = Literal["server", "producer", "consumer", "internal"]
-Attribute = str | int | float | bool
+Attribute = Union[str, int, float, bool]
 
 
 class Tracer(Protocol):

@@ -5,8 +5,11 @@ the broker, not yet at a worker) and REPLACED (its body sent other tasks in its 
 outcome).
 """
 
-from enum import StrEnum
+from __future__ import annotations
+
 from typing import Final
+
+from zenith_worker.wire.compat import StrEnum
 
 
 class Status(StrEnum):

@@ -10,17 +10,19 @@
 Only this module uses these keys, and claims.py, which reports an outcome and releases its claim in one step.
 """
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import redis
 
 from zenith_worker.wire import recorder_stats
 from zenith_worker.wire.client import client, command, load, script, text
+from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.keys import EVENTS, NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, application_keys
 

@@ -1,5 +1,7 @@
 """The soft time limit for a hard one."""
 
+from __future__ import annotations
+
 from typing import Final
 
 #: The soft time limit as a share of the hard one.

@@ -16,6 +16,8 @@ Something in a queue's list that is not a message is set aside with the reason; 
 CELERY_BROKER_TRANSPORT selects this transport; docs/performance.md has the figures.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import threading
@@ -30,7 +32,7 @@ from kombu.utils.json import dumps
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from zenith_worker.wire.client import text
+from zenith_worker.wire.client import connect, text
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import TAKEN
 from zenith_worker.wire.stream import Entry, set_aside
@@ -43,7 +45,7 @@ class _Connection:
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
-        self._connection = pool.get_connection()
+        self._connection = connect(pool)
         self._lock = threading.Lock()
         self._unread = 0
 
