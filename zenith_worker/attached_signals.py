@@ -70,12 +70,7 @@ class SignalReports:
         if request.is_eager:
             return
         carried(request).retry_at = due_at(reason.when)
-        error = reason.exc
-        outcome = Outcome(
-            task_id=request.id, state=states.RETRY, value=sender.backend.prepare_exception(error or reason, serializer="json"),
-            error=error or reason, traceback=einfo and einfo.traceback, request=request,
-        )  # fmt: skip
-        self._reports.add(outcome.event(LARGEST_RESULT, describes=True))
+        self._reports.add(_failed(sender, request, reason.exc or reason, states.RETRY, einfo and einfo.traceback))
 
     def _ended(self, task: Task[..., Any], retval: Any, state: str, **_: Any) -> None:
         """Report a body that ended without an outcome, for which Celery does not call the backend.
@@ -86,7 +81,8 @@ class SignalReports:
             return
         if state == states.REJECTED:
             if not retval.requeue:
-                self._reports.add(_bare(task.request, Status.IGNORED, f"its body rejected the message: {retval.reason}"))
+                # As Celery 5.7 does; before, such a task has no result at all.
+                self._reports.add(_failed(task, task.request, retval, states.FAILURE))
         elif str(retval) == _REPLACED:
             self._reports.add(_bare(task.request, Status.REPLACED, "replaced"))
         else:
@@ -94,6 +90,12 @@ class SignalReports:
 
     def _process_ends(self, **_: Any) -> None:
         self._reports.flush()
+
+
+def _failed(task: Any, request: Any, error: BaseException, state: str, traceback: str | None = None) -> Event:
+    value = task.backend.prepare_exception(error, serializer="json")
+    outcome = Outcome(task_id=request.id, state=state, value=value, error=error, traceback=traceback, request=request)
+    return outcome.event(LARGEST_RESULT, describes=True)
 
 
 def _bare(request: Any, status: Status, reason: str) -> Event:

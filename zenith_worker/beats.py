@@ -1,5 +1,7 @@
 """A worker's heartbeat: what its main process knows of it."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from typing import Any, Final

@@ -128,7 +128,8 @@ class Buffer:
                     logger.warning("Zenith's Redis does not answer (%s); reports wait, and tasks go on.", error)
                 self._is_failing, pause = True, min(max(pause * 2, 0.1), PAUSE_AT_MOST)
             except Exception:
-                logger.exception("Reports could not be sent.")
+                if not self._is_failing:
+                    logger.exception("Reports to Zenith cannot be sent; they wait, and tasks go on.")
                 self._is_failing, pause = True, PAUSE_AT_MOST
 
     def _send_batch(self) -> None:

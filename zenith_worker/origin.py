@@ -1,5 +1,7 @@
 """The first report of a task that Zenith did not dispatch: its call as the sender wants it shown, and what follows it."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from typing import Any, Final

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -17,8 +18,9 @@ import shop
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-#: Seconds for everything.
-WITHIN = 15
+#: Seconds for each thing that is waited for.
+WITHIN = 60
+ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def main() -> None:
@@ -43,14 +45,14 @@ def main() -> None:
 
 def _outcome(name: str, result: AsyncResult) -> dict[str, Any]:
     """Return what `AsyncResult` says in the end; a task that keeps no result says nothing."""
-    keeps_nothing = result.id in QUIET
-    if keeps_nothing:
+    if result.id in QUIET:
         _wait(lambda: result.id.encode() in shop.store.lrange(shop.RUNS, 0, -1), name)
         time.sleep(0.5)
     else:
         _wait(result.ready, name)
     value = result.result
-    return {"state": result.state, "result": repr(value) if isinstance(value, Exception) else value}
+    shown = repr(value) if isinstance(value, Exception) else value
+    return {"state": result.state, "result": ID.sub("<id>", shown) if isinstance(shown, str) else shown}
 
 
 def _wait(condition: Callable[[], Any], for_: str) -> Any:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 #: The status of each behaviour's task, where it is not that of its result.
 STATUSES = {
     "ignored result": "SUCCESS", "ignored failure": "FAILURE", "retried, ignored result": "SUCCESS", "Ignore": "IGNORED",
-    "Reject": "IGNORED", "sends another": "SUCCESS", "expired": "REVOKED", "revoked": "REVOKED",
+    "Reject": "FAILURE", "sends another": "SUCCESS", "expired": "REVOKED", "revoked": "REVOKED",
     # The sender's result is that of the chain's end, which never ran.
     "chain that fails": "REVOKED",
 }  # fmt: skip
