@@ -1,0 +1,17 @@
+"""What an engine does for attached applications, step by step in the test's own process."""
+
+from __future__ import annotations
+
+import threading
+
+from tasks_app.maintenance.applications import take_in
+from tasks_app.recording.recorder import Recorder
+
+
+def record() -> bool:
+    """Take in the applications that announced themselves, and record what there is; for `eventually`, always true."""
+    take_in()
+    recorder = Recorder(threading.Event())
+    while recorder.step(block=0.05):
+        pass
+    return True

@@ -1,0 +1,115 @@
+"""Zenith's Redis is away: the application's tasks run on time, and what was buffered arrives afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tasks_app.models import Task
+from tests.attached.conftest import Shop
+from tests.attached.recording import record
+from tests.processes import REPOSITORY, exec_with_parent
+from tests.waiting import eventually
+from zenith_worker.wire import client, heartbeat
+from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.keys import application_keys
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
+
+MANY = 300
+#: The relay's own address; the server's is 127.0.0.1.
+ELSEWHERE = "127.0.0.2"
+
+
+class Relay:
+    """A way to Zenith's Redis that can be cut."""
+
+    def __init__(self) -> None:
+        self._port = urlsplit(os.environ["REDIS_URL"]).port
+        self.url = os.environ["REDIS_URL"].replace("@127.0.0.1:", f"@{ELSEWHERE}:")
+        assert ELSEWHERE in self.url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> None:
+        self._process = subprocess.Popen(
+            exec_with_parent(sys.executable, "-m", "tests.docker.relay", ELSEWHERE, str(self._port)), cwd=REPOSITORY
+        )
+
+    def cut(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    way = Relay()
+    yield way
+    way.cut()
+
+
+def recorded(ids: list[str]) -> int:
+    record()
+    return Task.objects.filter(id__in=[key_of(id_, "shop") for id_ in ids], status="SUCCESS").count()
+
+
+def test_tasks_run_while_zeniths_redis_is_away_and_their_reports_arrive_afterwards(
+    shop: Callable[[str], Shop], relay: Relay, tmp_path: Path
+) -> None:
+    here = shop("5.7")
+    relay.open()
+    here.worker("shop@one", "-c", "2", ZENITH_URL=relay.url)
+    first = here.run("burst.py", "5", attached=False)
+    eventually(lambda: recorded(first) == 5)
+    relay.cut()
+    ids = here.run("burst.py", str(MANY), attached=False)
+    record()
+    assert recorded(ids) < MANY
+    relay.open()
+    eventually(lambda: recorded(ids) == MANY, within=40, but=lambda: f"{recorded(ids)}\n{here.log[-4000:]}")
+    assert not client.client().hgetall(application_keys("shop").dropped)
+
+
+def test_a_worker_that_starts_while_zeniths_redis_is_away_is_attached_once_it_is_back(
+    shop: Callable[[str], Shop], relay: Relay
+) -> None:
+    here = shop("5.3")
+    here.worker("shop@one", "-c", "1", ZENITH_URL=relay.url)
+    ids = here.run("burst.py", "20", ZENITH_URL=relay.url)
+    relay.open()
+    eventually(lambda: heartbeat.read_all("shop"), within=40)
+    # Those that the sender reported went with it: the worker reports their origin as well.
+    eventually(lambda: recorded(ids) == 20, within=40, but=lambda: here.log[-4000:])
+    assert set(Task.objects.values_list("name", "args__1")) == {("shop.add", 1)}
+
+
+def test_without_a_url_a_worker_runs_as_if_nothing_were_there(shop: Callable[[str], Shop]) -> None:
+    here = shop("5.7")
+    here.worker("shop@one", "-c", "1", ZENITH_URL="")
+    here.run("burst.py", "3", attached=False)
+    assert "ZENITH_URL is not set" in here.log
+    assert not client.client().keys("*")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ZENITH_URL": "amqp://somewhere"}, "ZENITH_URL must be the URL of Zenith's Redis"),
+        ({"ZENITH_APPLICATION": "Shop North"}, "ZENITH_APPLICATION='Shop North'"),
+        ({"ZENITH_APPLICATION": "zenith"}, "the name of Zenith's own application"),
+        ({"ZENITH_GUARD": "claims"}, "this release has no guards"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop], changes: dict[str, str], reason: str) -> None:
+    here = shop("5.7")
+    worker = here.worker("shop@one", "-c", "1", **changes)
+    assert eventually(lambda: worker.poll() is not None)
+    assert reason in here.log
+    assert "Traceback" not in here.log
