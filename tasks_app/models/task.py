@@ -25,7 +25,7 @@ def result_id(key: object, text_id: str) -> str:
 
 
 class Task(models.Model):
-    """One task. Its id is Celery's task id if that is a UUID of Zenith's own application, else derived (zenith_worker/wire/ids.py).
+    """One task. Its id is Celery's if that is a UUID of Zenith's own application, else derived (zenith_worker/wire/ids.py).
 
     Written only by dispatch/ (until it is sent) and recording/ (everything after). Its result and traceback are stored once, in
     django-celery-results' `TaskResult`.
@@ -102,6 +102,12 @@ class Task(models.Model):
             models.Index(fields=("name", "queue", "status", "created_at", "id"), name="task_name_newest"),
             # search/index_scan.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
             models.Index(fields=("worker", "created_at", "id"), name="task_worker_newest", condition=~Q(worker="")),
+            # search/planner.py: other people's applications, in some statuses, newest first; queries/applications.py: how many.
+            models.Index(
+                fields=("application", "status", "created_at", "id"),
+                name="task_application_newest",
+                condition=~Q(application=NATIVE_ID),
+            ),
             # search/planner.py: argument values. Written once for each task, when it ends.
             GinIndex(
                 fields=("args", "kwargs"),
