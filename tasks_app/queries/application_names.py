@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from django.db.models import Exists
+
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID
 
@@ -16,6 +18,11 @@ def names_of(tasks: Iterable[Task]) -> Mapping[int | None, str]:
     if others := {task.application_id for task in tasks if task.application_id} - names.keys():
         names |= Application.objects.filter(id__in=others).order_by().values_list("id", "name")
     return names
+
+
+def has_attached() -> Exists:
+    """Return the expression for queries that tells whether there are applications besides Zenith's own."""
+    return Exists(Application.objects.exclude(id=NATIVE_ID).order_by())
 
 
 def attached_names() -> list[str]:

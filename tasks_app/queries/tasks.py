@@ -18,7 +18,7 @@ from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
-from tasks_app.queries.application_names import NATIVE_NAME, names_of
+from tasks_app.queries.application_names import NATIVE_NAME, has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
 from tasks_app.search.masked import refuse_secrets
@@ -198,6 +198,7 @@ class TaskWithResult:
         arguments: empty in a list without them.
         result_cut: whether the result is longer than what is here.
         application: the name of the task's application.
+        among_several: whether there are other applications; only known for a task that was read alone.
         limit: how many characters of each value are shown.
     """
 
@@ -207,6 +208,7 @@ class TaskWithResult:
     result_cut: bool = False
     limit: int = SHOWN
     application: str = NATIVE_NAME
+    among_several: bool = False
 
     @property
     def data(self) -> Any:
@@ -248,8 +250,10 @@ def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
 
     `limit`: how many characters of each value are read.
     """
-    query = with_heads(named(task_id).select_related("batch", "message"), limit)
-    return next(with_results(query[:1], limit), None)
+    query = with_heads(named(task_id).select_related("batch", "message"), limit).annotate(among_several=has_attached())
+    for task in query[:1]:
+        return replace(next(with_results([task], limit)), among_several=task.among_several)
+    return None
 
 
 def named(task_id: str) -> QuerySet[Task]:

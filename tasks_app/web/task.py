@@ -20,7 +20,6 @@ from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.application_names import attached_names
 from tasks_app.queries.arguments import Arguments, positional_names, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -61,8 +60,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     context = {
         "task": row,
         "native": native,
-        # Said only if there are several.
-        "application": item.application if not native or attached_names() else "",
+        "application": item.application if item.among_several else "",
         "why": task_detail.why,
         "events": task_detail.events,
         "runs": runs,

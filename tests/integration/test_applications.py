@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Kind
 from tasks_app.queries import applications
+from tasks_app.queries.attached_explanation import explain_attached
+from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, open_among
 from tasks_app.queries.workers import workers, workers_of
 from tasks_app.search import index_scan, planner
@@ -343,6 +345,44 @@ def test_a_hostile_application_is_shown_as_text(person: Client) -> None:
         assert "49" not in page.partition(HOSTILE[:8])[2][:40]
     assert person.get("/applications/%3Cscript%3E/").status_code == 404
     assert person.get(f"{API}/{'x' * 3000}").status_code in (401, 404)
+
+
+# --- Why a task is in its status ---
+
+
+def why(task: Task) -> str:
+    found_detail = detail(str(task.id))
+    assert found_detail
+    return found_detail.why
+
+
+def test_a_waiting_task_is_explained_by_its_own_applications_workers(shop: Shop) -> None:
+    beat("celery@host", queues=["tills"])  # Zenith's own: it does not consume that queue of the shop's
+    assert why(shop.waiting) == "No worker of shop that reports to Zenith consumes the queue tills."
+    beat("celery@till-1", "shop")
+    assert why(shop.waiting) == "Waiting in the queue tills of shop. 1 worker consumes it, 3 slots free."
+
+
+def test_nothing_is_promised_for_a_task_whose_worker_is_gone(shop: Shop) -> None:
+    running = task_of(shop.application, "run", worker="celery@gone", status=Status.STARTED, started_at=timezone.now())
+    assert "Zenith does not send it" in why(running)
+    beat("celery@gone", "shop")
+    assert why(running).startswith("celery@gone has been running it for")
+    assert why(shop.failed) == "Failed after attempt 1: ValueError."
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (Status.QUEUED, "Waiting in the queue default of shop. Redis is unreachable"),
+        (Status.RECEIVED, "A worker has reserved it"),
+        (Status.RETRY, "Attempt 1 failed; shop retries it."),
+        (Status.SUCCESS, "Succeeded."),
+    ],
+)
+def test_without_redis_it_says_what_it_knows(status: Status, expected: str) -> None:
+    task = Task(status=status, queue="default", text_id="1")
+    assert explain_attached(task, "shop", None, timezone.now()).startswith(expected)
 
 
 # --- API ---
