@@ -7,6 +7,7 @@ import redis
 from django.utils import timezone
 
 from tasks_app.models import Application, Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.status_explanation import TaskContext, explain
 from zenith_site.common.humanize import rough_duration
 from zenith_worker.wire import heartbeat
@@ -16,7 +17,7 @@ from zenith_worker.wire.states import Status
 
 def explain_attached_status(task: Task) -> str:
     """Return the explanation of a task's status. One query for its application, and the application's heartbeats."""
-    application = Application.objects.get(id=task.application_id)
+    application = Application.objects.get(id=task.application_id or NATIVE_ID)
     workers: Sequence[WorkerBeat] | None = None
     if not task.is_finished:
         try:
