@@ -13,13 +13,21 @@ from django_celery_results.models import GroupResult, TaskResult
 
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
-from tasks_app.models import Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
+from tasks_app.models import Application, Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
 from zenith_site.common.callers import OPERATE, audit_details, authorize, known_caller
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import shorten
+
+
+@admin.register(Application)
+class ApplicationAdmin(ReadOnlyAdmin):
+    """Applications; they announce themselves."""
+
+    list_display = ("name", "kind", "main", "celery_version", "python_version", "first_heard_at", "last_heard_at")
+    list_filter = ("kind",)
 
 
 @admin.register(Task)

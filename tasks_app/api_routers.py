@@ -1,6 +1,6 @@
 """The tasks' part of the JSON API."""
 
-from tasks_app.api import analytics, batches, catalogue, dead_letters, events, queues, tasks, v1_tasks, workers
+from tasks_app.api import analytics, applications, batches, catalogue, dead_letters, events, queues, tasks, v1_tasks, workers
 from zenith_site.common.api_routers import register
 
 register(
@@ -13,5 +13,6 @@ register(
     ("/api/v1/analytics", analytics.router),
     ("/api/v1/workers", workers.router),
     ("/api/v1/queues", queues.router),
+    ("/api/v1/applications", applications.router),
     ("/api/v1/events", events.router),
 )

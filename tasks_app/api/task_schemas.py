@@ -73,6 +73,7 @@ class TaskSummary(TaskAnswer):
     queue: str
     priority: int | None
     batch_id: UUID | None
+    application: str = Field(description="The name of the task's application; `zenith` is Zenith's own.")
     not_before: datetime | None = Field(description="When a scheduled task is due, or when a failed one runs again.")
 
     @classmethod
@@ -84,7 +85,10 @@ class TaskSummary(TaskAnswer):
 def summary_members(item: TaskWithResult) -> dict[str, Any]:
     """Return the values of a TaskSummary. They come from the database, so they are not validated again."""
     task = item.task
-    own = {"queue": task.queue, "priority": task.priority, "batch_id": task.batch_id, "not_before": task.not_before}
+    own = {
+        "queue": task.queue, "priority": task.priority, "batch_id": task.batch_id, "application": item.application,
+        "not_before": task.not_before,
+    }  # fmt: skip
     return task_members(item) | own
 
 

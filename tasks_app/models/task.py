@@ -102,6 +102,12 @@ class Task(models.Model):
             models.Index(fields=("name", "queue", "status", "created_at", "id"), name="task_name_newest"),
             # search/index_scan.py: what some workers ran, newest first; and which there are. Written once a worker has the task.
             models.Index(fields=("worker", "created_at", "id"), name="task_worker_newest", condition=~Q(worker="")),
+            # search/planner.py: other people's applications, in some statuses, newest first; queries/applications.py: how many.
+            models.Index(
+                fields=("application", "status", "created_at", "id"),
+                name="task_application_newest",
+                condition=~Q(application=NATIVE_ID),
+            ),
             # search/planner.py: argument values. Written once for each task, when it ends.
             GinIndex(
                 fields=("args", "kwargs"),

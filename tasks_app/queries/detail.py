@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from tasks_app.models import TaskEvent
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import tasks
+from tasks_app.queries.attached_explanation import explain_attached_status
 from tasks_app.queries.attempts import AttemptView, attempts_of
 from tasks_app.queries.lineage import Lineage, lineage
 from tasks_app.queries.status_explanation import explain_status
@@ -36,8 +38,7 @@ def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
     if task_with_result is None:
         return None
     task = task_with_result.task
+    why = explain_status(task) if task.application_id == NATIVE_ID else explain_attached_status(task)
     events = list(timeline(task))
     runs = attempts_of(task, events)
-    return TaskDetail(
-        task_with_result, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), explain_status(task)
-    )
+    return TaskDetail(task_with_result, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), why)

@@ -21,6 +21,7 @@ class NavCounts:
         running: running tasks, up to COUNTED_TO.
         waiting: tasks that wait for a worker, on the broker or about to be sent there, up to COUNTED_TO.
         dead: open dead letters, up to COUNTED_TO.
+        attached: applications besides Zenith's own.
         workers: online workers.
         queues: queues that online workers consume.
     """
@@ -28,6 +29,7 @@ class NavCounts:
     running: int
     waiting: int
     dead: int
+    attached: int
     workers: int | None
     queues: int | None
 
@@ -39,9 +41,9 @@ def read_nav_counts() -> NavCounts:
     """Return the counts, in one query. Raises django.db.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"most": COUNTED_TO})
-        running, waiting, dead = cursor.fetchone()
+        running, waiting, dead, attached = cursor.fetchone()
     try:
         online = [beat for beat in heartbeat.read_all() if beat.online]
     except redis.RedisError:
-        return NavCounts(running, waiting, dead, None, None)
-    return NavCounts(running, waiting, dead, len(online), len({queue for beat in online for queue in beat.queues}))
+        return NavCounts(running, waiting, dead, attached, None, None)
+    return NavCounts(running, waiting, dead, attached, len(online), len({queue for beat in online for queue in beat.queues}))

@@ -15,8 +15,10 @@ from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
+from tasks_app.queries.application_names import NATIVE_NAME, has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
 from tasks_app.search.masked import refuse_secrets
@@ -31,8 +33,9 @@ from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
-    "A search. Words match errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `args.NAME:`, `error:`, `since:`,"
-    " `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` each filter by one property. See docs/search.md."
+    "A search. Words match errors, workers and ids; `status:`, `name:`, `queue:`, `worker:`, `application:`, `args.NAME:`,"
+    " `error:`, `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` each filter by one property."
+    " See docs/search.md."
 )
 #: Where counting a status stops; nobody reads a longer list to its end.
 COUNTED_TO: Final = 10_000
@@ -89,6 +92,7 @@ class TaskFilter(BaseModel):
     cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     status: FilterStatus = Field(default=None, description="Only tasks in this status.")
     task: FilterText = Field(default="", description="Only tasks of this name.")
+    application: FilterText = Field(default="", description="Only tasks of the application with this name.")
     q: QueryText = Field(default="", description=SEARCH_HELP, examples=["status:FAILURE name:report* since:1h"])
     sort: Sort = Field(
         default="",
@@ -149,6 +153,8 @@ class TaskFilter(BaseModel):
             search = replace(search, statuses=statuses & {self.status})
         if self.task:
             search = replace(search, name=self.task)
+        if self.application:
+            search = replace(search, application=self.application)
         return search
 
     def open_ids(self, most: int) -> list[UUID]:
@@ -159,7 +165,8 @@ class TaskFilter(BaseModel):
         return self._ids(OPEN, most)
 
     def _ids(self, among: frozenset[Status], most: int) -> list[UUID]:
-        search = self.search(unmasked=True)
+        # What can be done with many tasks can be done with those of Zenith's own application only.
+        search = replace(self.search(unmasked=True), only_native=True)
         search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
         ids: list[UUID] = []
         before: Place | None = None
@@ -190,6 +197,8 @@ class TaskWithResult:
     Attributes:
         arguments: empty in a list without them.
         result_cut: whether the result is longer than what is here.
+        application: the name of the task's application.
+        among_several: whether there are other applications; only known for a task that was read alone.
         limit: how many characters of each value are shown.
     """
 
@@ -198,6 +207,8 @@ class TaskWithResult:
     arguments: Arguments = NO_ARGUMENTS
     result_cut: bool = False
     limit: int = SHOWN
+    application: str = NATIVE_NAME
+    among_several: bool = False
 
     @property
     def data(self) -> Any:
@@ -239,8 +250,10 @@ def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
 
     `limit`: how many characters of each value are read.
     """
-    query = with_heads(named(task_id).select_related("batch", "message"), limit)
-    return next(with_results(query[:1], limit), None)
+    query = with_heads(named(task_id).select_related("batch", "message"), limit).annotate(among_several=has_attached())
+    for task in query[:1]:
+        return replace(next(with_results([task], limit)), among_several=task.among_several)
+    return None
 
 
 def named(task_id: str) -> QuerySet[Task]:
@@ -257,8 +270,8 @@ def status_counts() -> dict[Status, int]:
 
 
 def open_among(ids: Sequence[UUID]) -> set[UUID]:
-    """Return which of these tasks have not ended."""
-    return set(Task.objects.filter(id__in=ids, status__in=OPEN).values_list("id", flat=True))
+    """Return which of these tasks have not ended, without those of other people's applications, which cannot be cancelled."""
+    return set(Task.objects.filter(id__in=ids, status__in=OPEN, application=NATIVE_ID).values_list("id", flat=True))
 
 
 def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWithResult]:
@@ -267,9 +280,10 @@ def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWith
     succeeded = [result_id(task.id, task.text_id) for task in tasks if task.status == Status.SUCCESS]
     rows = TaskResult.objects.filter(task_id__in=succeeded)
     results = dict(rows.values_list("task_id", Left("result", head_length(limit) + 1)))
+    names = names_of(tasks)
     for task in tasks:
         result, cut = value_of(results.get(result_id(task.id, task.text_id)), limit)
-        yield TaskWithResult(task, result, preview(task, limit), cut, limit)
+        yield TaskWithResult(task, result, preview(task, limit), cut, limit, names[task.application_id])
 
 
 def _newest_first(bare: bool) -> QuerySet[Task]:
@@ -282,7 +296,11 @@ def _place(task: Task) -> Place:
 
 
 def _shown(tasks: Iterable[Task], bare: bool) -> list[TaskWithResult]:
-    return [TaskWithResult(task, None) for task in tasks] if bare else list(with_results(tasks))
+    if not bare:
+        return list(with_results(tasks))
+    tasks = list(tasks)
+    names = names_of(tasks)
+    return [TaskWithResult(task, None, application=names[task.application_id]) for task in tasks]
 
 
 def value_of(text: str | None, limit: int | None = None) -> tuple[Any, bool]:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from tasks_app.models import Task
+from tasks_app.models import Application, Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.states import Status
 
@@ -85,6 +86,11 @@ def workers() -> list[WorkerView]:
     return _views(read_all())
 
 
+def workers_of(application: Application) -> list[WorkerView]:
+    """Return the workers of an application with a recent heartbeat, by name; one query. Raises redis.RedisError."""
+    return _views(read_all(application.key_name), application.pk)
+
+
 def find(name: str) -> WorkerView | None:
     """Return one worker, or None if it has no recent heartbeat. Raises redis.RedisError."""
     return next(iter(_views(beat for beat in read_all() if beat.name == name)), None)
@@ -92,19 +98,21 @@ def find(name: str) -> WorkerView | None:
 
 def tasks_of(name: str, limit: int) -> list[Task]:
     """Return a worker's newest tasks, its current ones first, without arguments. Two queries."""
-    own_tasks = Task.objects.filter(worker=name).defer("args", "kwargs").order_by("-created_at", "-id")
+    own_tasks = Task.objects.filter(worker=name, application=NATIVE_ID).defer("args", "kwargs").order_by("-created_at", "-id")
     held = list(own_tasks.filter(status__in=(Status.STARTED, Status.RECEIVED))[:limit])
     ended = own_tasks.exclude(id__in=[task.id for task in held])[: limit - len(held)]
     return [*held, *ended]
 
 
-def _views(beats: Iterable[WorkerBeat]) -> list[WorkerView]:
+def _views(beats: Iterable[WorkerBeat], application: int = NATIVE_ID) -> list[WorkerView]:
     beats = list(beats)
     if not beats:
         return []
     tasks: dict[str, list[CurrentTask]] = defaultdict(list)
     # Few tasks are in these two statuses: at most one for each slot, and those that workers have reserved.
-    held = Task.objects.filter(status__in=(Status.STARTED, Status.RECEIVED), worker__in=[beat.name for beat in beats])
+    held = Task.objects.filter(
+        status__in=(Status.STARTED, Status.RECEIVED), worker__in=[beat.name for beat in beats], application=application
+    )
     fields = ("id", "text_id", "name", "queue", "status", "position", "started_at", "worker")
     for task in held.only(*fields).order_by("id")[:MAX_TASKS]:
         values = (task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at, task.celery_id)

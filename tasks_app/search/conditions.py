@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tasks_app import catalog
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.search import masked
 from tasks_app.search.index_scan import IndexCondition
 from tasks_app.search.parser import Argument, FilterValue, Search
@@ -23,6 +24,10 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexConditi
     for column, choices in (("name", search.names), ("queue", search.queues), ("worker", search.workers)):
         if column not in but:
             yield from _choice_conditions(column, choices)
+    if search.only_native:
+        yield IndexCondition(f"task.application_id = {NATIVE_ID}")
+    if "application" not in but:
+        yield from _application_conditions(search)
     for number, argument in enumerate(search.arguments):
         yield _negated(_argument(argument, number, search.unmasked), argument.unwanted)
     yield from _text_conditions(search)
@@ -61,6 +66,22 @@ def _choice_conditions(column: str, choices: Sequence[FilterValue]) -> Iterator[
             patterns += [f"{pattern}@%" for pattern in patterns]
         name = f"{column}_{'not' if unwanted else 'like'}"
         yield _negated(IndexCondition(f"task.{column} LIKE ANY(%({name})s)", {name: patterns}), unwanted)
+
+
+def _application_conditions(search: Search) -> Iterator[IndexCondition]:
+    if search.application:
+        yield IndexCondition(_APPLICATION.format("= %(application)s"), {"application": search.application})
+    for unwanted in (False, True):
+        patterns = [_pattern(choice.value) for choice in search.applications if choice.unwanted == unwanted]
+        if patterns:
+            name = f"application_{'not' if unwanted else 'like'}"
+            yield _negated(IndexCondition(_APPLICATION.format(f"LIKE ANY(%({name})s)"), {name: patterns}), unwanted)
+
+
+#: Read once for a query: there are few applications.
+_APPLICATION: Final = (
+    "task.application_id = ANY(ARRAY(SELECT application.id FROM tasks_app_application AS application WHERE application.name {}))"
+)
 
 
 def _word(text: str, name: str, search: Search) -> IndexCondition:

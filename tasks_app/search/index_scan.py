@@ -24,6 +24,8 @@ REACH: Final = 20_000
 MIN_REACH: Final = 200
 #: The columns of a place, in order.
 _PLACE: Final = ("created_at", "id")
+#: The types of leading columns that are not text.
+_TYPES: Final = {"application_id": "smallint"}
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
@@ -148,7 +150,7 @@ def counts(stream: Stream, most: int) -> list[tuple[tuple[str, ...], int]]:
     columns = ", ".join(f"key.{column}" for column in stream.columns)
     query = f"""SELECT {columns}, counted.size FROM {_keys(stream, 0, values)}, LATERAL (
         SELECT count(*) AS size FROM ({_along(stream, 0, values, "1")} LIMIT %(most)s) AS walked) AS counted"""  # noqa: S608
-    return [(tuple(key), size) for *key, size in _rows(query, values)]
+    return [(tuple(map(str, key)), size) for *key, size in _rows(query, values)]
 
 
 def _matching(stream: Stream, number: int, condition: IndexCondition, values: dict[str, Any]) -> str:
@@ -176,7 +178,7 @@ def _keys(stream: Stream, number: int, values: dict[str, Any]) -> str:
         return "(SELECT 1) AS key"
     for index, column in enumerate(stream.columns):
         values[f"{column}{number}"] = [key[index] for key in stream.keys]
-    arrays = ", ".join(f"%({column}{number})s::text[]" for column in stream.columns)
+    arrays = ", ".join(f"%({column}{number})s::text[]::{_TYPES.get(column, 'text')}[]" for column in stream.columns)
     return f"unnest({arrays}) AS key ({', '.join(stream.columns)})"
 
 

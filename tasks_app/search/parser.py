@@ -4,8 +4,8 @@ Terms are separated by spaces. `key:value` filters by one property; anything els
 error, in its worker's name and, if it is an id, in its id. Double quotes keep spaces and colons in one term; a leading `-`
 negates a term.
 
-Several terms of `status`, `name`, `queue`, `worker`, `id`, `batch` or `parent` match any of them; all other terms must match
-together.
+Several terms of `status`, `name`, `queue`, `worker`, `application`, `id`, `batch` or `parent` match any of them; all other terms
+must match together.
 """
 
 import re
@@ -23,7 +23,7 @@ from zenith_worker.wire.states import STATUSES, Status
 #: The most terms; nobody types more.
 MAX_TERMS: Final = 20
 _TIMES: Final = ("since", "until", "ended_since", "ended_until")
-_KEYS: Final = ("status", "name", "queue", "worker", "args.NAME", "error", *_TIMES, "id", "batch", "parent")
+_KEYS: Final = ("status", "name", "queue", "worker", "application", "args.NAME", "error", *_TIMES, "id", "batch", "parent")
 _TOKEN: Final = re.compile(r'(?P<minus>-?)(?:(?P<key>[A-Za-z_]+(?:\.[^\s:"]+)?):)?(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
 _AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -48,17 +48,20 @@ class Argument(NamedTuple):
 class Search:
     """A parsed search; an empty one matches every task.
 
-    `names`, `queues` and `workers` may contain `*` for any text; `errors` and `words` match anywhere, in any case. `name` is an
-    exact name, in addition to `names`. `since` and `until` are about the time of creation, `ended_since` and `ended_until`
-    (exclusive) about the end. `unmasked`: stored text is searched and not the masked one, for users who may operate
-    (masked.py).
+    `names`, `queues`, `workers` and `applications` may contain `*` for any text; `errors` and `words` match anywhere, in any
+    case. `name` and `application` are exact, in addition to `names` and `applications`. `since` and `until` are about the time
+    of creation, `ended_since` and `ended_until` (exclusive) about the end. `unmasked`: stored text is searched and not the
+    masked one, for users who may operate (masked.py). `only_native`: without the tasks of other people's applications, which
+    cannot be cancelled or run again.
     """
 
     name: str = ""
+    application: str = ""
     statuses: frozenset[Status] | None = None
     names: tuple[FilterValue, ...] = ()
     queues: tuple[FilterValue, ...] = ()
     workers: tuple[FilterValue, ...] = ()
+    applications: tuple[FilterValue, ...] = ()
     arguments: tuple[Argument, ...] = ()
     errors: tuple[FilterValue, ...] = ()
     words: tuple[FilterValue, ...] = ()
@@ -70,6 +73,7 @@ class Search:
     ended_since: datetime | None = None
     ended_until: datetime | None = None
     unmasked: bool = False
+    only_native: bool = False
 
 
 def quoted(value: str) -> str:
@@ -101,6 +105,7 @@ def parse(text: str, now: datetime) -> Search:
         names=_choices(by_key.get("name", [])),
         queues=_choices(by_key.get("queue", [])),
         workers=_choices(by_key.get("worker", [])),
+        applications=_choices(by_key.get("application", [])),
         arguments=tuple(Argument(term.key.partition(".")[2], term.value, term.unwanted) for term in by_key.get("args", [])),
         errors=_choices(by_key.get("error", [])),
         words=_choices(by_key.get("", [])),

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from tasks_app.models import Application
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import NEWEST, OLDEST, Place
 from tasks_app.search.conditions import conditions, joined, named, probes
 from tasks_app.search.index_scan import (
@@ -48,18 +50,23 @@ _Streams = tuple[list[Stream], list[IndexCondition]]
 SLACK: Final = timedelta(minutes=1)
 #: The condition that the bounds of every scan answer.
 CREATION: Final = frozenset({"created_at"})
-# In the partial index's own words.
+# In the partial indexes' own words.
 _WORKER: Final = "NOT (task.worker = '')"
+_ATTACHED: Final = f"NOT (task.application_id = {NATIVE_ID})"
 _PAIRS: Final = Index(("name", "queue"), MAX_PAIRS)
 _WORKERS: Final = Index(("worker",), MAX_WORKERS, _WORKER)
 
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """The pairs of name and queue, and the workers, that exist; None if there are too many, or they are not needed."""
+    """The pairs of name and queue, and the workers, that exist; None if there are too many, or they are not needed.
+
+    `applications`: the keys of those that a search names; None if it names none, or Zenith's own, whose tasks have no index.
+    """
 
     pairs: list[tuple[str, ...]] | None
     workers: list[tuple[str, ...]] | None
+    applications: list[str] | None
 
 
 def find(search: Search, before: Place | None, limit: int) -> Walked:
@@ -102,6 +109,15 @@ def waiting_before(place: Place, queue: str, most: int) -> dict[str, int] | None
     return {name: size for (name, *_), size in sizes if size}
 
 
+def status_counts_of(applications: Iterable[int], most: int) -> dict[int, dict[Status, int]]:
+    """Return how many tasks other people's applications have by status, counting up to `most` each; one query."""
+    keys = [(str(application), status) for application in applications for status in Status]
+    counted: dict[int, dict[Status, int]] = {}
+    for (application, status), size in counts(Stream(("application_id", "status"), keys, _ATTACHED), most):
+        counted.setdefault(int(application), {})[Status(status)] = size
+    return counted
+
+
 def _read_values(search: Search) -> _Values:
     """Read the values by which a search's streams are chosen, in one query, or none if they are not needed."""
     is_needed = {
@@ -110,7 +126,16 @@ def _read_values(search: Search) -> _Values:
     }
     indexes = [index for index, needed in is_needed.items() if needed]
     values_of = dict(zip(indexes, distinct(*indexes), strict=True)) if indexes else {}
-    return _Values(values_of.get(_PAIRS), values_of.get(_WORKERS))
+    return _Values(values_of.get(_PAIRS), values_of.get(_WORKERS), _read_applications(search))
+
+
+def _read_applications(search: Search) -> list[str] | None:
+    """Return the keys of the applications that a search names, in one query if it names some; see _Values."""
+    if not search.application and not search.applications:
+        return None
+    names = dict(Application.objects.order_by().values_list("id", "name"))
+    keys = [key for key, name in names.items() if search.application in ("", name) and _fits(name, search.applications)]
+    return None if NATIVE_ID in keys else [str(key) for key in keys]
 
 
 def _walk(search: Search, streams_and_rest: _Streams, before: Place, limit: int, reach: int) -> Walked:
@@ -154,14 +179,21 @@ def _streams(search: Search, values: _Values) -> _Streams:
         statuses &= set(WITH_ERROR)
     elif words:
         return _word_streams(words[0], search, values), [*conditions(search, but=CREATION)]
-    base, covered = _base(search, statuses, values)
+    choices = [_base(search, statuses, values)]
+    if values.applications is not None and len(values.applications) * len(statuses) <= MAX_KEYS:
+        keys = [(application, status) for application in values.applications for status in sorted(statuses)]
+        by_application = (Stream(("application_id", "status"), keys, _ATTACHED), {"application", "status"})
+        # Only a name or a queue can narrow the search down further.
+        choices = [*(choice for choice in choices if "name" in choice[1]), by_application]
     if any(not worker.unwanted for worker in search.workers):
         workers = _workers(search, values)
         if workers is not None:
-            shortest_stream = shortest([base, Stream(("worker",), workers, _WORKER)])
-            covered = covered if shortest_stream is base else set()
-            base = shortest_stream
-    return [base], [*conditions(search, but=covered | CREATION)]
+            choices.append((Stream(("worker",), workers, _WORKER), set()))
+    stream, covered = choices[0]
+    if len(choices) > 1:
+        shortest_stream = shortest([stream for stream, _ in choices])
+        stream, covered = next(choice for choice in choices if choice[0] is shortest_stream)
+    return [stream], [*conditions(search, but=covered | CREATION)]
 
 
 def _base(search: Search, statuses: set[Status], values: _Values) -> tuple[Stream, set[str]]:

@@ -20,6 +20,7 @@ from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.tasks import named
 from tasks_app.web.views import rate_limit_message
 from zenith_site.common import jsonsafe, limits
@@ -216,7 +217,7 @@ def _like(request: HttpRequest) -> Task | None:
     if not (task_id := request.GET.get("like")):
         return None
     like = named(task_id).first()
-    if like is None:
+    if like is None or like.application_id != NATIVE_ID:
         raise Http404("There is no such task to copy.")
     return like
 

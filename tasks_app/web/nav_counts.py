@@ -44,4 +44,5 @@ def _counts() -> dict[str, Count]:
         "tasks:dead_letters": Count(counts.dead, "open", counts.dead >= COUNTED_TO),
         "tasks:workers": Count(counts.workers or 0, "online"),
         "tasks:queues": Count(counts.queues or 0, "consumed"),
+        "tasks:applications": Count(counts.attached, "attached"),
     }

@@ -19,6 +19,7 @@ from tasks_app import worker_nodes
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.arguments import Arguments, positional_names, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -55,8 +56,11 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
     arguments = by_name(row.name, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
+    native = row.application_id == NATIVE_ID
     context = {
         "task": row,
+        "native": native,
+        "application": item.application if item.among_several else "",
         "why": task_detail.why,
         "events": task_detail.events,
         "runs": runs,
@@ -72,8 +76,8 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "arguments_json": _pretty(arguments) if arguments else "",
         "opaque": hasattr(row, "message") and bool(row.message.extras.get("opaque")),
         "result_json": _pretty(item.result) if row.status == Status.SUCCESS and item.result is not None else "",
-        "curl": "" if arguments_cut else _curl(request, row, item.arguments),
-        "nodes": _nodes(row, task_detail.attempts),
+        "curl": "" if arguments_cut or not native else _curl(request, row, item.arguments),
+        "nodes": _nodes(row, task_detail.attempts) if native else [],
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
@@ -159,7 +163,8 @@ def _scheduled(task_id: UUID) -> Task | None:
     row = Task.objects.filter(id=task_id).first()
     if row is None:
         raise Http404("There is no such task.")
-    return row if row.status == Status.SCHEDULED and row.cancel_requested_at is None else None
+    can_change = row.status == Status.SCHEDULED and row.cancel_requested_at is None and row.application_id == NATIVE_ID
+    return row if can_change else None
 
 
 def _initial(row: Task, arguments: Arguments) -> dict[str, Any]:

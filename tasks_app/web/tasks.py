@@ -18,7 +18,9 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import Selection
+from tasks_app.queries.application_names import NATIVE_NAME, attached_names
 from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
@@ -47,6 +49,7 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
     ("status", lambda item: item.task.status),
     ("queue", lambda item: item.task.queue),
     ("worker", lambda item: item.task.worker),
+    ("application", lambda item: item.application),
     ("attempts", lambda item: item.attempts),
     ("error", lambda item: item.error),
     ("created_at", lambda item: item.task.created_at),
@@ -77,6 +80,7 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         # In the default order, the only one that reaches every match.
         return download(kind, "tasks", COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
     page = None if problem else task_filter.page(bare=True, unmasked=unmasked)
+    applications = attached_names()
     context = {
         "problem": problem,
         "tasks": page.tasks if page else [],
@@ -85,13 +89,14 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         "sort": task_filter.sort,
         "order": _order(task_filter.sort, more=bool(page and page.more_unsorted)),
         "tabs": _tabs(task_filter),
-        "filtered": bool(task_filter.status or task_filter.q or task_filter.task or problem),
+        "filtered": bool(task_filter.status or task_filter.q or task_filter.task or task_filter.application or problem),
         "next_url": f"?{page.following.query_string()}" if page and page.following else "",
         "first_url": f"?{_first_page(task_filter)}" if task_filter.cursor else "",
         "searched_to": page.searched_to if page else None,
         "matching": len(page.tasks) + 1 if page and page.following else 0,
         "file_query": _first_page(task_filter),
-        "suggestions": _suggestions(),
+        "suggestions": _suggestions(applications),
+        "applications": applications,
     }
     return render_page(request, "tasks/list.html", context, fragments=["tasks/_list.html"])
 
@@ -139,7 +144,9 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
 
 
 def _parse_query(request: HttpRequest, unmasked: bool) -> ParsedQuery:
-    values = {name: request.GET[name] for name in ("status", "task", "q", "cursor", "sort") if request.GET.get(name)}
+    values = {
+        name: request.GET[name] for name in ("status", "task", "application", "q", "cursor", "sort") if request.GET.get(name)
+    }
     try:
         task_filter = TaskFilter(limit=PAGE, **values)  # type: ignore[arg-type]
         task_filter.search(unmasked=unmasked)
@@ -160,8 +167,10 @@ def _order(sort: str, *, more: bool) -> str:
     return f"{word.capitalize()}, of the newest {SORTED_AMONG:,} that match" if more else word.capitalize()
 
 
-def _suggestions() -> list[str]:
+def _suggestions(applications: Sequence[str]) -> list[str]:
     """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
+    if applications:
+        applications = [NATIVE_NAME, *applications[:MOST_SUGGESTED]]
     try:
         workers = read_all()
     except redis.RedisError:
@@ -172,6 +181,7 @@ def _suggestions() -> list[str]:
         *(f"name:{quoted(name)}" for name in sorted(catalog.entries())),
         *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
+        *(f"application:{name}" for name in applications),
         *(f"since:{span}" for span in ("15m", "1h", "1d", "7d")),
         *("error:", "args.", "batch:", "parent:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
     ]
@@ -189,7 +199,7 @@ def _rows(task_filter: TaskFilter, unmasked: bool) -> Any:
 
 def _tabs(task_filter: TaskFilter) -> list[dict[str, Any]]:
     counts = status_counts()
-    base = {"q": task_filter.q, "task": task_filter.task, "sort": task_filter.sort}
+    base = {"q": task_filter.q, "task": task_filter.task, "application": task_filter.application, "sort": task_filter.sort}
 
     def url(**more: str) -> str:
         return "?" + urlencode({name: value for name, value in {**base, **more}.items() if value})
@@ -228,7 +238,7 @@ def _selected_ids(parameters: Any, action: Verb) -> list[UUID]:
 
 
 def _ended_among(ids: Sequence[UUID]) -> set[UUID]:
-    return set(Task.objects.filter(id__in=ids, status__in=TERMINAL).values_list("id", flat=True))
+    return set(Task.objects.filter(id__in=ids, status__in=TERMINAL, application=NATIVE_ID).values_list("id", flat=True))
 
 
 def _dead_among(ids: Sequence[UUID]) -> set[UUID]:

@@ -46,7 +46,7 @@ def busy() -> None:
 
 def test_what_is_counted() -> None:
     busy()
-    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, workers=1, queues=2)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=0, workers=1, queues=2)
 
 
 def test_every_page_has_the_counts(person: Client) -> None:
@@ -71,7 +71,7 @@ def test_an_open_page_asks_for_the_counts_alone_and_hears_when_nothing_changed(p
     busy()
     first = person.get("/nav/counts/", headers={"HX-Request": "true"})
     text = first.content.decode()
-    assert text.count("hx-swap-oob") == 4
+    assert text.count("hx-swap-oob") == 5
     assert "<html" not in text
     again = person.get("/nav/counts/", headers={"HX-Request": "true", "If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304
@@ -85,4 +85,4 @@ def test_without_redis_the_other_counts_stay(monkeypatch: pytest.MonkeyPatch) ->
 
     busy()
     monkeypatch.setattr(heartbeat, "read_all", away)
-    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, workers=None, queues=None)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=0, workers=None, queues=None)

@@ -28,6 +28,7 @@ MEANT: list[tuple[str, dict[str, Any]]] = [
     ("name:report*", {"names": (FilterValue("report*"),)}),
     ("name:a -name:b", {"names": (FilterValue("a"), FilterValue("b", unwanted=True))}),
     ("queue:high worker:w1", {"queues": (FilterValue("high"),), "workers": (FilterValue("w1"),)}),
+    ("application:shop -application:zenith", {"applications": (FilterValue("shop"), FilterValue("zenith", unwanted=True))}),
     ("args.user:7", {"arguments": (Argument("user", "7"),)}),
     ("args.user.id:7 -args.0:x", {"arguments": (Argument("user.id", "7"), Argument("0", "x", unwanted=True))}),
     ("args.User:A", {"arguments": (Argument("User", "A"),)}),

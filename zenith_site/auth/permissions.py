@@ -28,7 +28,10 @@ _ADMIN: Final = (
     *(f"auth.{verb}_{model}" for model in ("user", "group") for verb in ("add", "change", "delete", "view")),
     *(f"zenith_site.{verb}_apitoken" for verb in ("add", "change", "delete", "view")),
     READ_AUDIT,
-    *(f"tasks_app.view_{model}" for model in ("taskevent", "batch", "attempt", "deadletter", "replayrun", "minuterollup")),
+    *(
+        f"tasks_app.view_{model}"
+        for model in ("application", "taskevent", "batch", "attempt", "deadletter", "replayrun", "minuterollup")
+    ),
     "django_celery_results.view_taskresult",
 )
 #: The groups, from least to most privileged; each includes the one before.

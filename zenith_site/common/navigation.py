@@ -26,6 +26,7 @@ class Entry:
         key: the unique letter that opens the page after `g`.
         place: the position in its section, from top to bottom.
         staff: whether only staff see it.
+        counted: whether it is shown only if there is something to count (see `nav_counts` of the context).
     """
 
     url_name: str
@@ -35,6 +36,7 @@ class Entry:
     section: Section
     place: int
     staff: bool = False
+    counted: bool = False
 
 
 _ENTRIES: Final[list[Entry]] = []

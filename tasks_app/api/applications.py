@@ -1,0 +1,59 @@
+"""`/api/v1/applications`: Zenith's own application and those whose workers report to it."""
+
+from datetime import datetime
+
+from django.http import Http404, HttpRequest
+from ninja import Router
+from pydantic import BaseModel, Field
+
+from tasks_app.models.application import Kind
+from tasks_app.queries import applications
+from tasks_app.queries.applications import COUNTED_TO, ApplicationView
+from zenith_site.common.callers import VIEW, authorize
+from zenith_worker.wire.states import Status
+
+router = Router(tags=["applications"])
+
+
+class ApplicationAnswer(BaseModel):
+    """A Celery application."""
+
+    name: str
+    kind: Kind = Field(description="`native`: Zenith's own. `attached`: its workers report to Zenith.")
+    main: str = Field(description="The main name of the Celery app; empty if it has none.")
+    celery_version: str = Field(description="As its newest process announced it.")
+    python_version: str = Field(description="As its newest process announced it.")
+    first_heard_at: datetime | None
+    last_heard_at: datetime | None
+    workers_online: int = Field(ge=0, description="Workers with a recent heartbeat.")
+    tasks_by_status: dict[Status, int] | None = Field(
+        description=f"How many of its tasks are in each status, up to {COUNTED_TO:,} each, without empty statuses; null for"
+        " Zenith's own application (`/analytics/stats` has figures)."
+    )
+
+    @classmethod
+    def of(cls, view: ApplicationView) -> "ApplicationAnswer":
+        """Return the response for an application."""
+        row = view.application
+        return cls.model_construct(
+            name=row.name, kind=Kind(row.kind), main=row.main, celery_version=row.celery_version,
+            python_version=row.python_version, first_heard_at=row.first_heard_at, last_heard_at=row.last_heard_at,
+            workers_online=view.online, tasks_by_status=None if view.by_status is None else dict(view.by_status),
+        )  # fmt: skip
+
+
+@router.get("", response=list[ApplicationAnswer], summary="List applications", operation_id="list_applications")
+def list_applications(request: HttpRequest) -> list[ApplicationAnswer]:
+    """Return Zenith's own application, then those that report to it, by name."""
+    authorize(request, VIEW)
+    return [ApplicationAnswer.of(view) for view in applications.applications()]
+
+
+@router.get("/{name:name}", response=ApplicationAnswer, summary="Show one application", operation_id="show_application")
+def show_application(request: HttpRequest, name: str) -> ApplicationAnswer:
+    """Return the application with this name."""
+    authorize(request, VIEW)
+    view = applications.find(name)
+    if view is None:
+        raise Http404(f"There is no application {name[:50]!r}.")
+    return ApplicationAnswer.of(view)

@@ -1,0 +1,66 @@
+"""Applications for pages, the API and the command: what they are, their workers, and how many tasks they have."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tasks_app.models import Application
+from tasks_app.search.planner import status_counts_of
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.states import Status
+
+#: Where counting the tasks in a status stops.
+COUNTED_TO: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationView:
+    """An application.
+
+    Attributes:
+        workers: those with a recent heartbeat, by name.
+        by_status: how many of its tasks are in each status, up to COUNTED_TO each, without statuses that none is in; None for
+            Zenith's own application, which has no index for it.
+    """
+
+    application: Application
+    workers: list[WorkerBeat]
+    by_status: Mapping[Status, int] | None
+
+    @property
+    def online(self) -> int:
+        """The number of workers online."""
+        return sum(beat.online for beat in self.workers)
+
+    @property
+    def tasks(self) -> int | None:
+        """The number of tasks that were counted."""
+        return None if self.by_status is None else sum(self.by_status.values())
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there are more tasks than were counted."""
+        return any(number >= COUNTED_TO for number in (self.by_status or {}).values())
+
+
+def applications() -> list[ApplicationView]:
+    """Return all applications, Zenith's own first, then by name. Two queries. Raises redis.RedisError."""
+    rows = list(Application.objects.order_by("name"))
+    return _views(sorted(rows, key=lambda row: not row.is_native))
+
+
+def find(name: str) -> ApplicationView | None:
+    """Return the application with a name, or None. Two queries. Raises redis.RedisError."""
+    return next(iter(_views(Application.objects.filter(name=name))), None)
+
+
+def _views(rows: Iterable[Application]) -> list[ApplicationView]:
+    rows = list(rows)
+    counted = status_counts_of((row.pk for row in rows if not row.is_native), COUNTED_TO)
+    return [
+        ApplicationView(row, read_all(row.key_name), None if row.is_native else _present(counted.get(row.pk, {}))) for row in rows
+    ]
+
+
+def _present(counted: Mapping[Status, int]) -> dict[Status, int]:
+    return {status: counted[status] for status in Status if counted.get(status)}

@@ -1,0 +1,73 @@
+"""Explain why a task of another application is in its status: Zenith only hears of it, and knows nothing of its broker."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import redis
+from django.utils import timezone
+
+from tasks_app.models import Application, Task
+from tasks_app.models.application import NATIVE_ID
+from tasks_app.queries.status_explanation import TaskContext, explain
+from zenith_site.common.humanize import rough_duration
+from zenith_worker.wire import heartbeat
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import Status
+
+
+def explain_attached_status(task: Task) -> str:
+    """Return the explanation of a task's status. One query for its application, and the application's heartbeats."""
+    application = Application.objects.get(id=task.application_id or NATIVE_ID)
+    workers: Sequence[WorkerBeat] | None = None
+    if not task.is_finished:
+        try:
+            workers = heartbeat.read_all(application.key_name)
+        except redis.RedisError:
+            workers = None
+    return explain_attached(task, application.name, workers, timezone.now())
+
+
+def explain_attached(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:
+    """Return why a task of the application `name` is in its status; `workers` are None if Redis is unreachable."""
+    match Status(task.status):
+        case Status.PENDING | Status.QUEUED:
+            return _waiting(task, name, workers)
+        case Status.RECEIVED:
+            return _at_worker(task, name, workers, "has reserved it and is running other tasks first")
+        case Status.STARTED:
+            seconds = max(0.0, (now - task.started_at).total_seconds()) if task.started_at else 0.0
+            return _at_worker(task, name, workers, f"has been running it for {rough_duration(seconds)}")
+        case Status.RETRY:
+            return _retrying(task, name, now)
+        case _:
+            return explain(task, TaskContext(now=now))
+
+
+def _waiting(task: Task, name: str, workers: Sequence[WorkerBeat] | None) -> str:
+    queue = f"the queue {task.queue}" if task.queue else "a queue"
+    if workers is None:
+        return f"Waiting in {queue} of {name}. Redis is unreachable, so the workers of {name} are not known."
+    consumers = [worker for worker in workers if worker.online and task.queue in worker.queues]
+    if not consumers:
+        return f"No worker of {name} that reports to Zenith consumes {queue}."
+    free = sum(max(0, worker.slots - worker.busy) for worker in consumers)
+    consume = "1 worker consumes it" if len(consumers) == 1 else f"{len(consumers)} workers consume it"
+    return f"Waiting in {queue} of {name}. {consume}, {free} slot{'' if free == 1 else 's'} free."
+
+
+def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, does: str) -> str:
+    is_online = any(worker.name == task.worker and worker.online for worker in workers or ())
+    if workers is None or is_online:
+        return f"{task.worker or 'A worker'} {does}."
+    return (
+        f"{task.worker or 'Its worker'} has stopped sending heartbeats. If it died, it depends on {name} and its"
+        " broker whether the task runs again: Zenith does not send it."
+    )
+
+
+def _retrying(task: Task, name: str, now: datetime) -> str:
+    failed = f"Attempt {task.attempt} failed" + (f" with {task.error_type}" if task.error_type else "")
+    if task.not_before is None:
+        return f"{failed}; {name} retries it."
+    seconds = (task.not_before - now).total_seconds()
+    return f"{failed}; {name} retries it {f'in {rough_duration(seconds)}' if seconds >= 1 else 'now'}."
