@@ -6,8 +6,6 @@ import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
-import zenith_worker.wire.keys
-
 
 def insert_native(apps: Any, schema_editor: Any) -> None:
     """Insert the row of Zenith's own application, and let the next one follow it."""
@@ -29,7 +27,7 @@ class Migration(migrations.Migration):
                         max_length=50,
                         unique=True,
                         validators=[
-                            django.core.validators.RegexValidator(rf"^{zenith_worker.wire.keys.APPLICATION_NAME}$"),
+                            django.core.validators.RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?\Z"),
                         ],
                     ),
                 ),

@@ -7,7 +7,8 @@ from typing import ClassVar, Final
 from django.core.validators import RegexValidator
 from django.db import models
 
-from zenith_worker.wire.keys import APPLICATION_NAME, NATIVE
+from zenith_worker.wire.applications import NAME
+from zenith_worker.wire.keys import NATIVE
 
 #: The key of the row of Zenith's own application, which its migration inserts.
 NATIVE_ID: Final = 1
@@ -31,7 +32,7 @@ class Application(models.Model):
 
     id = models.SmallAutoField(primary_key=True)
     name = models.CharField(
-        max_length=50, unique=True, validators=[RegexValidator(rf"^{APPLICATION_NAME}$")],
+        max_length=50, unique=True, validators=[RegexValidator(rf"^{NAME}\Z")],
         help_text="Lower-case letters, digits, and hyphens between them.",
     )  # fmt: skip
     kind = models.CharField(max_length=8, choices=Kind)

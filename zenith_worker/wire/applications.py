@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple
 import celery
 
 from zenith_worker.wire.client import client, load, script, text
-from zenith_worker.wire.keys import APPLICATION_NAME, APPLICATIONS
+from zenith_worker.wire.keys import APPLICATIONS
 
+#: An application's name, as a regular expression.
+NAME: Final = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
 #: The most applications that may announce themselves: each costs its own stream and the recorders' time.
 ANNOUNCED_AT_MOST: Final = 100
 #: Characters of a value in an announcement.
@@ -39,7 +41,7 @@ class TooManyApplicationsError(RuntimeError):
 
 def is_name(name: str) -> bool:
     """Whether a text can be an application's name."""
-    return re.fullmatch(APPLICATION_NAME, name) is not None
+    return re.fullmatch(NAME, name) is not None
 
 
 def announce(name: str, main: str) -> None:

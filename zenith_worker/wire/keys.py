@@ -65,8 +65,6 @@ PRIORITY_SEPARATOR: Final = "\x06\x16"
 
 #: A hash of the applications that announced themselves: name → what its newest process says of itself, as JSON.
 APPLICATIONS: Final = "zenith:applications"
-#: An application's name, as a regular expression.
-APPLICATION_NAME: Final = "[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
 #: Stands for Zenith's own application.
 NATIVE: Final = ""
 
