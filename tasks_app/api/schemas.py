@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT, Dispatch, Dispatched
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.tasks import TaskWithResult
 from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.queue_names import MAX_NAME
@@ -123,7 +124,9 @@ Cut = Annotated[
 
 def cut_of(task: Task, cut: Mapping[str, str]) -> dict[str, str]:
     """Return the path of the whole value for each member that was cut; `cut` has the values' names in queries/values.py."""
-    return {member: reverse("api:show_value", args=[task.celery_id, value]) for member, value in sorted(cut.items())}
+    # Two applications may have tasks of the same id; the row's key is unique.
+    id_ = task.celery_id if task.application_id == NATIVE_ID else str(task.id)
+    return {member: reverse("api:show_value", args=[id_, value]) for member, value in sorted(cut.items())}
 
 
 class TaskAnswer(BaseModel):
