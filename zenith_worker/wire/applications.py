@@ -49,7 +49,7 @@ def announce(name: str, main: str) -> None:
 
 def announced() -> list[Announcement]:
     """Return the applications that announced themselves, by name, without invalid ones. Raises redis.RedisError."""
-    rows = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
+    rows: Any = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
     names = sorted((text(name), about) for name, about in rows.items())
     read = (_announcement(name, about) for name, about in names[:ANNOUNCED_AT_MOST])
     return [announcement for announcement in read if announcement is not None]

@@ -13,6 +13,7 @@ from typing import Any, Final, get_args, get_origin
 from celery.utils.saferepr import saferepr
 from kombu.utils import json as kombu_json
 
+from zenith_worker.wire.keys import NATIVE
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status, position
 
@@ -31,7 +32,9 @@ class Event:
     at: float
     # How often the task had replaced itself: Celery's `replaced_task_nesting`.
     nesting: int = 0
-    # Celery's id, if the recorder has replaced it by the row's key (ids.py).
+    # Set by the recorder, never in an entry: the application in whose stream the entry lay, and Celery's id, once the row's
+    # key has replaced it (ids.py).
+    application: str = NATIVE
     text_id: str = ""
     attempt: int = 0
     delivery: int = 0
@@ -83,7 +86,10 @@ class UnreadableEntryError(ValueError):
     """An entry of the stream does not hold a list of events."""
 
 
-_DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
+#: Fields that are neither written into an entry nor read from one.
+_IN_MEMORY: Final = {"application", "text_id"}
+_REPORTED: Final = [item for item in fields(Event) if item.name not in _IN_MEMORY]
+_DEFAULTS: Final = {item.name: item.default for item in _REPORTED}
 
 
 def _json_kinds(annotation: Any) -> set[type]:
@@ -94,7 +100,7 @@ def _json_kinds(annotation: Any) -> set[type]:
     return (kinds | {int} if float in kinds else kinds) - {NoneType}
 
 
-_KINDS: Final = {item.name: _json_kinds(item.type) for item in fields(Event)}
+_KINDS: Final = {item.name: _json_kinds(item.type) for item in _REPORTED}
 _NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
 #: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
@@ -243,6 +249,7 @@ def _core(row: Any) -> Event | None:
 
 def core(event: Event) -> Event:
     """Return an event with only its essential fields: the task, the step, and the time."""
-    essence = Event(task_id=event.task_id, text_id=event.text_id, status=event.status, at=event.at, message=_ODD)
+    essence = Event(task_id=event.task_id, status=event.status, at=event.at, message=_ODD)
+    essence.application, essence.text_id = event.application, event.text_id
     essence.nesting, essence.attempt, essence.delivery = event.nesting, event.attempt, event.delivery
     return essence
