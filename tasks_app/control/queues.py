@@ -19,6 +19,7 @@ from django.utils import timezone
 from tasks_app.dispatch.cancel import CHUNK, Cancelled, cancel
 from tasks_app.maintenance import pauses
 from tasks_app.models import QueuePause, Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_worker.wire import broker_queues
@@ -28,7 +29,8 @@ from zenith_worker.wire.states import Status
 MAX_NOTE: Final = 1000
 #: Tasks purged by one call.
 MAX_PURGED: Final = 10_000
-_WAITING: Final = Q(status__in=(Status.PENDING, Status.QUEUED))
+# Another application may have a queue of the same name.
+_WAITING: Final = Q(status__in=(Status.PENDING, Status.QUEUED), application=NATIVE_ID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@
    reports that.
 
 If a crash comes between these steps, the engine completes them (`revoke_requested`).
+
+Tasks of other applications are never touched.
 """
 
 import logging
@@ -24,7 +26,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from zenith_site.common.application import celery_app
@@ -55,11 +59,16 @@ class Cancelled:
 
 
 def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
-    """Cancel tasks, a chunk at a time. Raises django.db.Error or redis.RedisError.
+    """Cancel tasks, a chunk at a time. Raises AttachedTaskError, django.db.Error or redis.RedisError.
 
+    Tasks of other applications are passed over and not counted, unless there are no others to cancel.
     The request is stored before Redis is asked: if Redis is unreachable, the engine carries it out later.
     `by` names the caller on the timeline. With `force`, running tasks are killed.
     """
+    foreign = set(Task.objects.filter(id__in=ids).exclude(application=NATIVE_ID).values_list("id", flat=True))
+    ids = [id_ for id_ in ids if id_ not in foreign]
+    if foreign and not ids:
+        raise AttachedTaskError("cancel")
     total = Cancelled(0, 0, 0)
     for start in range(0, len(ids), CHUNK):
         total += _cancel_chunk(ids[start : start + CHUNK], by, force)
@@ -68,7 +77,7 @@ def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
 
 def revoke_requested() -> int:
     """Carry out cancellations that a crash interrupted; return how many tasks were revoked."""
-    requested = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER)
+    requested = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER, application=NATIVE_ID)
     revoked, _ = _revoke_on_broker(list(requested.order_by("id")[:CHUNK]), "cancelled")
     return revoked
 

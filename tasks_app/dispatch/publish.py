@@ -41,10 +41,11 @@ logger = logging.getLogger(__name__)
 #: Rows locked and messages sent in one transaction; a recorder may have to wait for the whole chunk.
 CHUNK: Final = 1000
 
-# The paused queues are few, and are read once per query.
+# The paused queues are few, and are read once per query. Zenith sends only tasks of its own application (NATIVE_ID).
+# Others are never in one of these statuses (recording/entries.py), nor held, which keeps them out of `pending_queues` as well.
 _LOCK: Final = """
     SELECT {columns} FROM tasks_app_task
-    WHERE ({where}) AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
+    WHERE ({where}) AND application_id = 1 AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 _OF_BATCH: Final = _LOCK.format(columns=ROW_COLUMNS, where="batch_id = %s AND status = 'PENDING'")

@@ -9,7 +9,9 @@ from tasks_app import catalog
 from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
+from tasks_app.errors import AttachedTaskError
 from tasks_app.models import DeadLetter, Task, TaskMessage
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
@@ -21,13 +23,15 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
     """Send a task that has ended once more, with the same arguments; return the new task's id, or None for an unknown task.
 
     If the task has a dead letter, that is replayed. Two callers at once create one new task. Raises StateConflictError if the
-    task has not ended and, unless `forced`, if it was already run again or its dead letter discarded.
+    task belongs to another application, has not ended or, unless `forced`, was already run again or its dead letter discarded.
     """
     with transaction.atomic():
         # A concurrent replay holds the dead letter and inserts a reference to this row; `no_key` keeps it from waiting for us.
         task = Task.objects.select_for_update(no_key=True).filter(id=task_id).first()
         if task is None:
             return None
+        if task.application_id != NATIVE_ID:
+            raise AttachedTaskError("run")
         if not task.is_finished:
             raise StateConflictError(f"The task is {task.status}: only a task that has ended can be run again. Cancel it first.")
         if not task.name:

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from tasks_app.dispatch.failures import failure
 from tasks_app.dispatch.message import ROW_COLUMNS, TaskRow, send_message
 from tasks_app.maintenance.reconciler import LostTask
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_worker.wire import broker_queues, claims, stream
@@ -25,7 +26,8 @@ _OPAQUE: Final = "its message was lost and cannot be rebuilt: its arguments are 
 _UNSEEN: Final = "its message was lost before Zenith saw its contents"
 
 _LOCK: Final = f"""
-    SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
+    SELECT {ROW_COLUMNS} FROM tasks_app_task WHERE id = ANY(%s::uuid[]) AND application_id = {NATIVE_ID}
+    ORDER BY id FOR UPDATE SKIP LOCKED
 """  # noqa: S608 -- only names of columns are put in
 
 

@@ -1,3 +1,24 @@
+-- update_applications --
+-- Updates the applications that announced themselves, where something has changed; Zenith's own is never among them.
+UPDATE tasks_app_application AS kept SET main = row.main, celery_version = row.celery, python_version = row.python,
+    last_heard_at = greatest(kept.last_heard_at, to_timestamp(row.heard_at))
+FROM unnest(%(name)s::text[], %(main)s::text[], %(celery)s::text[], %(python)s::text[], %(heard_at)s::float8[])
+    AS row (name, main, celery, python, heard_at)
+WHERE kept.name = row.name AND kept.kind = 'attached' AND (
+    (kept.main, kept.celery_version, kept.python_version) IS DISTINCT FROM (row.main, row.celery, row.python)
+    OR to_timestamp(row.heard_at) > coalesce(kept.last_heard_at + %(heard_every)s * interval '1 second', '-infinity'))
+
+-- insert_applications --
+-- Inserts unknown applications, up to a number. Known ones are left out before, since a conflict, too, would use up an id.
+INSERT INTO tasks_app_application (name, kind, main, celery_version, python_version, first_heard_at, last_heard_at)
+SELECT name, 'attached', main, celery, python, now(), to_timestamp(heard_at)
+FROM unnest(%(name)s::text[], %(main)s::text[], %(celery)s::text[], %(python)s::text[], %(heard_at)s::float8[])
+    AS row (name, main, celery, python, heard_at)
+WHERE NOT EXISTS (SELECT FROM tasks_app_application AS kept WHERE kept.name = row.name)
+ORDER BY name
+LIMIT greatest(0, %(most)s - (SELECT count(*) FROM tasks_app_application WHERE kind = 'attached'))
+ON CONFLICT (name) DO NOTHING
+
 -- sample_load --
 -- Stores a sample of the load, unless another engine is sampling or has just done so.
 INSERT INTO tasks_app_loadsample AS kept (minute, sampled_at, looks, workers, slots, busy)

@@ -8,7 +8,8 @@ In each pass, which one engine at a time makes:
 2. Tasks that should wait or run but have no message anywhere are found (`LostTaskSearch`), and dispatch/ sends them again.
    Either Redis lost its data, or a worker died between taking a message and recording that.
 
-No task waits for any of this, and every repair is a step on the task's timeline.
+No task waits for any of this, and every repair is a step on the task's timeline. Only tasks of Zenith's own application are
+repaired: of the others, neither the broker is known nor what is right.
 """
 
 import logging
@@ -24,6 +25,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import isolate_faults
 from zenith_worker.wire import broker_queues, claims, stream
@@ -170,13 +172,13 @@ class LostTaskSearch:
         now = self._clock()
         overdue = Q(status=Status.RETRY, held=False, not_before__lt=timezone.now() - timedelta(seconds=SETTLED_AFTER))
         should_wait = Q(status=Status.QUEUED) | overdue
-        rows = Task.objects.filter(should_wait).order_by().values_list("queue").annotate(Count("id"))
+        rows = _own_tasks().filter(should_wait).order_by().values_list("queue").annotate(Count("id"))
         short_queues = [queue for queue, count in rows if (depth := broker_queues.depth(queue)) is not None and count > depth]
         if not short_queues or now < self._next_listing:
             return self._queued_missed if short_queues else []
         self._next_listing = now + LISTING_EVERY
         waiting = {id_ for queue in short_queues for id_ in broker_queues.waiting_ids(queue)}
-        return [task for task in _suspects(Task.objects.filter(should_wait, queue__in=short_queues)) if task.id not in waiting]
+        return [task for task in _suspects(_own_tasks().filter(should_wait, queue__in=short_queues)) if task.id not in waiting]
 
 
 def _held_ids() -> set[str]:
@@ -190,7 +192,11 @@ def _held_ids() -> set[str]:
 
 def _active() -> list[LostTask]:
     """Return tasks that a worker should hold."""
-    return _suspects(Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED)))
+    return _suspects(_own_tasks().filter(status__in=(Status.RECEIVED, Status.STARTED)))
+
+
+def _own_tasks() -> QuerySet[Task]:
+    return Task.objects.filter(application=NATIVE_ID)
 
 
 def _suspects(tasks: QuerySet[Task]) -> list[LostTask]:

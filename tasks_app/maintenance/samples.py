@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from tasks_app.maintenance import compaction, pauses
 from tasks_app.models import QueuePause, QueueSample, Task
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording.arrays import column
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.application import celery_app
@@ -103,7 +104,7 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
         QueueSample.objects.filter(minute__gte=compaction.utc_datetime(since)).order_by().values_list("queue").distinct()
     )
     waiting = [
-        Task.objects.filter(status=status).order_by("-created_at").values_list("queue")[:NEWEST]
+        Task.objects.filter(status=status, application=NATIVE_ID).order_by("-created_at").values_list("queue")[:NEWEST]
         for status in (Status.PENDING, Status.QUEUED)
     ]
     paused = QueuePause.objects.order_by().values_list("queue")

@@ -25,7 +25,7 @@ def result_id(key: object, text_id: str) -> str:
 
 
 class Task(models.Model):
-    """One task. Its id is Celery's if that is a UUID of Zenith's own application, else derived (zenith_worker/wire/ids.py).
+    """One task. Its id is Celery's task id if that is a UUID of Zenith's own application, else derived (wire/ids.py).
 
     Written only by dispatch/ (until it is sent) and recording/ (everything after). Its result and traceback are stored once, in
     django-celery-results' `TaskResult`.

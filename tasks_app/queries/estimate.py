@@ -15,6 +15,7 @@ from typing import Final
 from django.db.models import F, Sum
 
 from tasks_app.models import MinuteRollup, Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
 
@@ -81,7 +82,7 @@ def work_before(waiting: Mapping[str, int], consumers: Sequence[WorkerBeat], now
     `waiting`: how many tasks of each name are before it in the queue; `consumers`: the workers that consume the queue.
     """
     names = [beat.name for beat in consumers]
-    held = Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED), worker__in=names).order_by()
+    held = Task.objects.filter(status__in=(Status.RECEIVED, Status.STARTED), worker__in=names, application=NATIVE_ID).order_by()
     before, running = Counter(waiting), []
     for name, status, started_at in held.values_list("name", "status", "started_at")[:MOST_HELD]:
         if status == Status.STARTED and started_at:

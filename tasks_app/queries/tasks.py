@@ -18,6 +18,7 @@ from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
+from tasks_app.models.task_keys import tasks_meant
 from tasks_app.queries.application_names import NATIVE_NAME, has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
@@ -29,7 +30,6 @@ from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import SHOWN, head_length, read_head, shorten, shorten_text
-from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (
@@ -257,8 +257,8 @@ def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
 
 
 def named(task_id: str) -> QuerySet[Task]:
-    """Return the tasks that an id may name, by Celery's id or the row's key; an exact match of Celery's id comes first."""
-    return Task.objects.filter(id__in=keys_of(task_id)).order_by("-text_id")
+    """Return the tasks that an id may name, by Celery's id or the row's key; the first is meant."""
+    return tasks_meant(task_id)
 
 
 def status_counts() -> dict[Status, int]:

@@ -7,11 +7,14 @@
 
 This is idempotent: folding an event again changes nothing, results and events are inserted once, and a task is counted in the
 rollups only by the transaction that saw it end.
+
+Tasks of other applications have the same rows, but no dead letters, no rollups and no retries that Zenith sends. A step never
+changes another application's task.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -19,6 +22,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording.arrays import column
 from tasks_app.recording.attempts import write_attempts
 from tasks_app.recording.dead_letters import write_dead_letters
@@ -31,6 +35,7 @@ from zenith_site.common.masking import mask_json, mask_text
 from zenith_site.common.sql import statements
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.keys import NATIVE
 from zenith_worker.wire.routing import priority_of
 from zenith_worker.wire.states import TERMINAL, Status
 
@@ -56,10 +61,19 @@ _UPDATED: Final = _PARAMETER.findall(_UPDATE)
 _ORIGIN: Final = [name for name in _PARAMETER.findall(_UPDATE_ORIGIN) if name not in ("args", "kwargs")]
 
 
-def apply(events: Sequence[Event]) -> int | None:
+#: The rows' keys of applications by `Event.application`, where there is only Zenith's own.
+_OWN: Final[Mapping[str, int]] = {NATIVE: NATIVE_ID}
+
+
+class ForeignTaskError(ValueError):
+    """An application reported a step of another one's task."""
+
+
+def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> int | None:
     """Apply reported events in one transaction; return the id of the newest event written, if any.
 
-    Raises django.db.Error if PostgreSQL is unreachable or refuses a value; then nothing was changed.
+    `applications`: the rows' keys of the applications that the events belong to. Raises ForeignTaskError, or django.db.Error if
+    PostgreSQL is unreachable or refuses a value; then nothing was changed.
     """
     for event in events:
         _make_storable(event)
@@ -67,28 +81,33 @@ def apply(events: Sequence[Event]) -> int | None:
     for event in events:
         by_task[event.task_id].append(event)
     with transaction.atomic(), connection.cursor() as cursor:
-        states = _lock(cursor, by_task)
+        states = _lock(cursor, by_task, applications)
         ended, corrected = _fold(states, by_task)
         _write_rows(cursor, states.values())
-        _hold(cursor, [event for event in events if event.held])
+        _hold(cursor, [event for event in events if event.held and event.application == NATIVE])
         _mark_acks_early(cursor, [event.task_id for event in events if event.early])
         _keep_messages(cursor, [event for event in events if event.extras])
         write_results(cursor, ended)
         write_attempts(cursor, events)
-        write_dead_letters(cursor, ended)
+        write_dead_letters(cursor, [end for end in ended if end[0].is_native])
         newest = _write_history(cursor, states, events, [state for state, _ in ended])
         correct_events(cursor, list(chain.from_iterable(map(_event_rows, corrected))))
         return newest
 
 
-def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]]) -> dict[str, TaskState]:
+def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]], applications: Mapping[str, int]) -> dict[str, TaskState]:
     states = _select(cursor, by_task)
     missing = by_task.keys() - states.keys()
     if missing:
         first_seen = [min(step.received_at or step.at for step in by_task[id_]) for id_ in missing]
         texts = [next((step.text_id for step in by_task[id_] if step.text_id), "") for id_ in missing]
-        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), texts, first_seen])
+        owners = [applications[by_task[id_][0].application] for id_ in missing]
+        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), texts, owners, first_seen])
         states |= _select(cursor, missing)
+    for id_, steps in by_task.items():
+        # A task's id at Zenith may be any UUID, also the key of another application's task.
+        if any(applications[step.application] != states[id_].application_id for step in steps):
+            raise ForeignTaskError(f"the task {id_} belongs to another application")
     return states
 
 
@@ -167,7 +186,8 @@ def _write_history(
     retried = [
         (states[key[0]], retry_times[key]) for _, task_id, position in written if (key := (str(task_id), position)) in retry_times
     ]
-    write_rollups(cursor, ended, retried)
+    own_retries = [(state, at) for state, at in retried if state.is_native]
+    write_rollups(cursor, [state for state in ended if state.is_native], own_retries)
     return max((event_id for event_id, _, _ in written), default=None)
 
 
@@ -189,14 +209,14 @@ def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
 
 
 def _make_storable(event: Event) -> None:
-    key = str(key_of(event.task_id))
+    key = str(key_of(event.task_id, event.application))
     if key != event.task_id:
         event.task_id, event.text_id = key, storable_text(event.task_id)
     event.worker = storable_text(event.worker)[:_NAME_KEPT]
     event.name, event.queue = storable_text(event.name)[:_NAME_KEPT], storable_text(event.queue)[:_NAME_KEPT]
     event.message = storable_text(event.message)
     event.error_type = storable_text(event.error_type)[:_NAME_KEPT]
-    event.parent_id = str(key_of(event.parent_id)) if event.parent_id else None
+    event.parent_id = str(key_of(event.parent_id, event.application)) if event.parent_id else None
     event.error_message = storable_text(event.error_message)
     event.priority = priority_of(event.priority)
     if event.traceback is not None:

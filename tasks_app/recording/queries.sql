@@ -1,9 +1,9 @@
 -- insert_bare_tasks --
 -- Inserts rows for unknown tasks.
-INSERT INTO tasks_app_task (id, text_id, name, queue, source, status, position, args, kwargs, worker,
+INSERT INTO tasks_app_task (id, text_id, application_id, name, queue, source, status, position, args, kwargs, worker,
     error_type, error_message, created_at)
-SELECT id, text_id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
-FROM unnest(%s::uuid[], %s::text[], %s::float8[]) AS row (id, text_id, at) ORDER BY id
+SELECT id, text_id, application_id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
+FROM unnest(%s::uuid[], %s::text[], %s::smallint[], %s::float8[]) AS row (id, text_id, application_id, at) ORDER BY id
 ON CONFLICT (id) DO NOTHING
 
 -- update_tasks --
@@ -133,7 +133,7 @@ ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
 
 -- lock_tasks --
 -- Locks tasks in order of their ids, which avoids deadlocks. Each column is named after a member of TaskState.
-SELECT id::text, text_id, name, queue, source, status, position, worker, error_type, error_message,
+SELECT id::text, text_id, application_id, name, queue, source, status, position, worker, error_type, error_message,
     date_part('epoch', created_at) AS created_at, date_part('epoch', not_before) AS not_before,
     date_part('epoch', queued_at) AS queued_at, date_part('epoch', received_at) AS received_at,
     date_part('epoch', started_at) AS started_at, date_part('epoch', finished_at) AS finished_at, runtime

@@ -13,6 +13,7 @@ end, the first to be recorded counts.
 from dataclasses import dataclass
 from typing import Any
 
+from tasks_app.models.application import NATIVE_ID
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
 
@@ -25,6 +26,7 @@ class TaskState:
 
     id: str
     text_id: str = ""
+    application_id: int = NATIVE_ID
     name: str = ""
     queue: str = ""
     source: str = EXTERNAL
@@ -49,6 +51,11 @@ class TaskState:
     def is_terminal(self) -> bool:
         """Whether the status is final."""
         return self.status in TERMINAL
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it is a task of Zenith's own application."""
+        return self.application_id == NATIVE_ID
 
 
 def fold(state: TaskState, event: Event) -> bool:

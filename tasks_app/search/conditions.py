@@ -5,14 +5,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from uuid import UUID
 
 from tasks_app import catalog
 from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.task_keys import keys_meant
 from tasks_app.search import masked
 from tasks_app.search.index_scan import IndexCondition
 from tasks_app.search.parser import Argument, FilterValue, Search
 from zenith_site.common.masking import MASK
-from zenith_worker.wire.ids import keys_of
 
 
 def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexCondition]:
@@ -86,7 +87,7 @@ _APPLICATION: Final = (
 
 def _word(text: str, name: str, search: Search) -> IndexCondition:
     sql, values = f"({_ERROR} LIKE %({name})s) OR lower(task.worker) LIKE %({name})s", {name: _containing(text, search)}
-    return IndexCondition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_of(text))})
+    return IndexCondition(f"({sql} OR task.id = ANY(%({name}_ids)s))", {**values, f"{name}_ids": list(keys_meant(text))})
 
 
 def _argument(argument: Argument, number: int, unmasked: bool) -> IndexCondition:
@@ -156,11 +157,15 @@ def probes(search: Search) -> Iterator[IndexCondition]:
 def named(search: Search) -> Iterator[IndexCondition]:
     """Yield the conditions that name tasks, batches, or the parents of tasks."""
     if search.ids:
-        yield IndexCondition("task.id = ANY(%(ids)s)", {"ids": list(search.ids)})
+        yield IndexCondition("task.id = ANY(%(ids)s)", {"ids": _keys(search.ids)})
     if search.batches:
         yield IndexCondition("task.batch_id = ANY(%(batches)s)", {"batches": list(search.batches)})
     if search.parents:
-        yield IndexCondition("task.parent_id = ANY(%(parents)s)", {"parents": list(search.parents)})
+        yield IndexCondition("task.parent_id = ANY(%(parents)s)", {"parents": _keys(search.parents)})
+
+
+def _keys(ids: Iterable[str]) -> list[UUID]:
+    return sorted({key for id_ in ids for key in keys_meant(id_)})
 
 
 def joined(conditions: Iterable[IndexCondition]) -> IndexCondition:

@@ -18,9 +18,9 @@ from uuid import UUID
 
 from tasks_app import catalog
 from tasks_app.models import Task
+from tasks_app.models.task_keys import keys_meant
 from tasks_app.search.parser import Argument, Search
 from zenith_site.common.masking import is_secret, mask, mask_text
-from zenith_worker.wire.ids import keys_of
 
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _WHO: Final = "only users who may operate can search for it"
@@ -78,7 +78,7 @@ def no_option_before(column: str, path: list[str], name: str, values: dict[str, 
 
 def check_of(search: Search) -> Callable[[Collection[UUID]], Collection[UUID]]:
     """Return a function that picks the tasks whose shown text matches a search, in one query."""
-    words = [(word.value.lower(), keys_of(word.value), word.unwanted) for word in search.words]
+    words = [(word.value.lower(), keys_meant(word.value), word.unwanted) for word in search.words]
 
     def matches(id_: UUID, error: str, worker: str) -> bool:
         return all((choice.value.lower() in error) is not choice.unwanted for choice in search.errors) and all(

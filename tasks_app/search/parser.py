@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_date, parse_datetime
 
-from zenith_worker.wire.ids import as_uuid, keys_of
+from zenith_worker.wire.ids import as_uuid
 from zenith_worker.wire.states import STATUSES, Status
 
 #: The most terms; nobody types more.
@@ -50,9 +50,9 @@ class Search:
 
     `names`, `queues`, `workers` and `applications` may contain `*` for any text; `errors` and `words` match anywhere, in any
     case. `name` and `application` are exact, in addition to `names` and `applications`. `since` and `until` are about the time
-    of creation, `ended_since` and `ended_until` (exclusive) about the end. `unmasked`: stored text is searched and not the
-    masked one, for users who may operate (masked.py). `only_native`: without the tasks of other people's applications, which
-    cannot be cancelled or run again.
+    of creation, `ended_since` and `ended_until` (exclusive) about the end. `ids` and `parents` are tasks' ids as a person gives
+    them (models/task_keys.py). `unmasked`: stored text is searched and not the masked one, for users who may operate
+    (masked.py). `only_native`: without the tasks of other people's applications, which cannot be cancelled or run again.
     """
 
     name: str = ""
@@ -65,9 +65,9 @@ class Search:
     arguments: tuple[Argument, ...] = ()
     errors: tuple[FilterValue, ...] = ()
     words: tuple[FilterValue, ...] = ()
-    ids: tuple[UUID, ...] = ()
+    ids: tuple[str, ...] = ()
     batches: tuple[UUID, ...] = ()
-    parents: tuple[UUID, ...] = ()
+    parents: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     ended_since: datetime | None = None
@@ -169,9 +169,9 @@ def _statuses(terms: list[_Term]) -> frozenset[Status] | None:
     return frozenset(statuses - {Status(term.value.upper()) for term in terms if term.unwanted})
 
 
-def _task_ids(terms: list[_Term]) -> tuple[UUID, ...]:
-    """Return the keys of the named tasks; in Celery any text can be an id."""
-    return tuple(dict.fromkeys(key for term in terms for key in sorted(keys_of(term.value))))
+def _task_ids(terms: list[_Term]) -> tuple[str, ...]:
+    """Return the ids of the named tasks; in Celery any text can be one."""
+    return tuple(dict.fromkeys(term.value for term in terms))
 
 
 def _ids(terms: list[_Term]) -> tuple[UUID, ...]:

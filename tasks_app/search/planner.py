@@ -13,6 +13,7 @@ from typing import Final
 from tasks_app.models import Application
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import NEWEST, OLDEST, Place
+from tasks_app.models.task_keys import keys_meant
 from tasks_app.search.conditions import conditions, joined, named, probes
 from tasks_app.search.index_scan import (
     REACH,
@@ -28,7 +29,6 @@ from tasks_app.search.index_scan import (
     walk,
 )
 from tasks_app.search.parser import FilterValue, Search
-from zenith_worker.wire.ids import keys_of
 from zenith_worker.wire.states import OPEN, Status
 
 #: The only statuses in which a row has an error, since every new attempt clears it.
@@ -216,7 +216,7 @@ def _word_streams(word: FilterValue, search: Search, values: _Values) -> list[St
         return [Stream()]
     keys = [key for key in values.workers if word.value.casefold() in key[0].casefold()]
     streams.append(Stream(("worker",), keys, _WORKER))
-    streams += [Stream(partial=f"task.id = '{key}'") for key in sorted(keys_of(word.value))]
+    streams += [Stream(partial=f"task.id = '{key}'") for key in sorted(keys_meant(word.value))]
     return streams
 
 

@@ -17,6 +17,7 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
+from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import Selection
@@ -127,8 +128,11 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         messages.warning(request, "None of these tasks has a status that allows this.")
         return answer(request, "tasks:list")
     if request.method == "POST":
-        messages.success(request, action.act(ids, caller))
-        audit_details(request, tasks=len(ids))
+        try:
+            messages.success(request, action.act(ids, caller))
+            audit_details(request, tasks=len(ids))
+        except AttachedTaskError as error:
+            messages.warning(request, str(error))
         return answer(request, "tasks:list")
     several = "1 task" if len(ids) == 1 else f"{len(ids):,} tasks"
     more = f" More may match: one action takes at most {action.most:,}." if len(ids) >= action.most else ""

@@ -11,6 +11,7 @@ from django_celery_results.backends import DatabaseBackend
 from django_celery_results.models import TaskResult
 
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_worker.backend import ZenithBackend
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
@@ -61,6 +62,6 @@ class LastingBackend(ZenithBackend):
         """Return a task's state from PostgreSQL, in the form of Celery's backends."""
         meta: dict[str, Any] = self._rows._get_task_meta_for(task_id)
         if meta["status"] == states.PENDING:
-            status = Task.objects.filter(pk=key_of(task_id)).values_list("status", flat=True).first()
+            status = Task.objects.filter(pk=key_of(task_id), application=NATIVE_ID).values_list("status", flat=True).first()
             meta["status"] = _STATES.get(Status(status), states.PENDING) if status else states.PENDING
         return meta

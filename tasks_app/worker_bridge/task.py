@@ -7,6 +7,7 @@ import redis
 from django.db import DatabaseError
 
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.loops import with_fresh_connection
 from zenith_worker.errors import NotNow
 from zenith_worker.task import ZenithTask
@@ -24,7 +25,7 @@ class DatabaseTask(ZenithTask):
         """Return whether the task has ended, by PostgreSQL; only messages that may be copies cost this query."""
         try:
             with with_fresh_connection():
-                return Task.objects.filter(pk=key_of(task_id), status__in=TERMINAL).exists()
+                return Task.objects.filter(pk=key_of(task_id), application=NATIVE_ID, status__in=TERMINAL).exists()
         except (DatabaseError, redis.RedisError) as error:
             time.sleep(REQUEUE_AFTER)
             raise NotNow(f"PostgreSQL could not be asked whether the task has ended: {error}", requeue=True) from error

@@ -15,6 +15,7 @@ from celery.utils.saferepr import saferepr
 from kombu.utils import json as kombu_json
 
 from zenith_worker.wire.compat import dataclass
+from zenith_worker.wire.keys import NATIVE
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status, position
 
@@ -33,7 +34,9 @@ class Event:
     at: float
     # How often the task had replaced itself: Celery's `replaced_task_nesting`.
     nesting: int = 0
-    # Celery's id, if the recorder has replaced it by the row's key (ids.py).
+    # Set by the recorder, never in an entry: the application in whose stream the entry lay, and Celery's id, once the row's
+    # key has replaced it (ids.py).
+    application: str = NATIVE
     text_id: str = ""
     attempt: int = 0
     delivery: int = 0
@@ -85,7 +88,10 @@ class UnreadableEntryError(ValueError):
     """An entry of the stream does not hold a list of events."""
 
 
-_DEFAULTS: Final = {item.name: item.default for item in fields(Event)}
+#: Fields that are neither written into an entry nor read from one.
+_IN_MEMORY: Final = {"application", "text_id"}
+_REPORTED: Final = [item for item in fields(Event) if item.name not in _IN_MEMORY]
+_DEFAULTS: Final = {item.name: item.default for item in _REPORTED}
 
 
 #: The JSON types of a field's values, by a part of its annotation; None is a default and never written.
@@ -100,7 +106,7 @@ def _json_kinds(annotation: str) -> set[type]:
     return {kind for part in annotation.split(" | ") for kind in _JSON_TYPES[part.partition("[")[0]]}
 
 
-_KINDS: Final = {item.name: _json_kinds(str(item.type)) for item in fields(Event)}
+_KINDS: Final = {item.name: _json_kinds(str(item.type)) for item in _REPORTED}
 _NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
 #: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
@@ -249,6 +255,7 @@ def _core(row: Any) -> Event | None:
 
 def core(event: Event) -> Event:
     """Return an event with only its essential fields: the task, the step, and the time."""
-    essence = Event(task_id=event.task_id, text_id=event.text_id, status=event.status, at=event.at, message=_ODD)
+    essence = Event(task_id=event.task_id, status=event.status, at=event.at, message=_ODD)
+    essence.application, essence.text_id = event.application, event.text_id
     essence.nesting, essence.attempt, essence.delivery = event.nesting, event.attempt, event.delivery
     return essence

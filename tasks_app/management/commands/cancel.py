@@ -9,7 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
 from tasks_app.dispatch.cancel import cancel
+from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
+from tasks_app.models.application import NATIVE_ID
 from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.states import OPEN
 
@@ -39,7 +41,10 @@ class Command(BaseCommand):
             return
         if ids and not options["yes"] and input(f"Cancel {len(ids)} tasks? [y/N] ").strip().lower() != "y":
             raise CommandError("nothing was cancelled", returncode=1)
-        result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
+        try:
+            result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
+        except AttachedTaskError as error:
+            raise CommandError(str(error), returncode=1) from error
         counts = {"revoked": result.revoked, "running": result.running, "finished": result.finished}
         words = ", ".join(f"{count} {name}" for name, count in counts.items())
         self._print(counts, words, as_json=options["json"])
@@ -49,7 +54,10 @@ class Command(BaseCommand):
 
 
 def _selected_tasks(options: dict[str, Any]) -> QuerySet[Task]:
-    tasks = Task.objects.filter(status__in=OPEN)
+    # Those of other applications are refused if they are named, and otherwise not meant.
+    tasks = (
+        Task.objects.filter(status__in=OPEN) if options["ids"] else Task.objects.filter(status__in=OPEN, application=NATIVE_ID)
+    )
     filters = {"name": options["task"], "queue": options["queue"], "status": options["status"]}
     conditions = {name: value for name, value in filters.items() if value}
     if options["ids"]:

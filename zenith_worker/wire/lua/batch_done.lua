@@ -1,8 +1,9 @@
 -- Acknowledges, removes and counts a batch of entries, the oldest first.
 -- No MULTI: a full Redis (`noeviction`) refuses every EXEC, also one that only removes, and this is what makes room.
--- KEYS: the stream. ARGV: group, hash of counters, bounds of sizes and of delays in ms as JSON lists, ids of the batch.
+-- KEYS: the stream. ARGV: group, hash of counters or empty to count nothing, bounds of sizes and of delays in ms as JSON lists, ids of the batch.
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 5))
 redis.call('XDEL', KEYS[1], unpack(ARGV, 5))
+if ARGV[2] == '' then return end
 
 -- A full Redis refuses to count (pcall), but not to remove.
 local function count(name, bounds, value)

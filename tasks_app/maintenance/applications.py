@@ -1,0 +1,50 @@
+"""Take in the applications that announced themselves: a row for each, with what its newest process says of itself.
+
+Idempotent: any number of engines may do this at once. Once the row is there, recorders read the application's stream, from its
+first entry on.
+"""
+
+import time
+from typing import Final
+
+import redis
+from django.db import connection, transaction
+
+from zenith_site.common.sql import statements
+from zenith_worker.wire import stream
+from zenith_worker.wire.applications import ANNOUNCED_AT_MOST, Announcement, announced
+from zenith_worker.wire.heartbeat import read_all
+
+#: Seconds by which `last_heard_at` may be behind, so that it is not written at every look.
+HEARD_EVERY: Final = 10.0
+
+_SQL: Final = statements(__file__)
+_UPDATE: Final = _SQL["update_applications"]
+_INSERT: Final = _SQL["insert_applications"]
+
+
+def take_in() -> None:
+    """Insert and update the rows of announced applications. Raises redis.RedisError or django.db.Error."""
+    announcements = announced()
+    if not announcements:
+        return
+    rows = [(*announcement, last_heard(announcement.name)) for announcement in announcements]
+    columns = dict(zip((*Announcement._fields, "heard_at"), map(list, zip(*rows, strict=True)), strict=True))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_UPDATE, {**columns, "heard_every": HEARD_EVERY})
+        cursor.execute(_INSERT, {**columns, "most": ANNOUNCED_AT_MOST})
+
+
+def last_heard(application: str) -> float | None:
+    """Return when an application sent its newest event or heartbeat, as Unix time in seconds; None if that is not known.
+
+    Raises redis.RedisError, but not for what the application itself has broken.
+    """
+    try:
+        ages = [beat.heartbeat_age for beat in read_all(application)]
+        newest_entry = stream.newest_age(application)
+    except redis.ResponseError:
+        return None
+    if newest_entry is not None:
+        ages.append(newest_entry)
+    return time.time() - min(ages) if ages else None
