@@ -16,10 +16,16 @@ import redis
 from tests.attached.environments import HERE, import_path, python_of
 from tests.processes import TAIL, ends, exec_with_parent
 from tests.waiting import PATIENCE
+from zenith_site.embedded.state import addresses
 from zenith_worker.wire import stream
 
 #: Seconds for all behaviours.
 WITHIN = 90
+
+
+def zenith_url() -> str:
+    """Return the URL of Zenith's Redis, with the user that workers are."""
+    return addresses(Path(os.environ["ZENITH_DATA_DIR"])).worker_redis_url
 
 
 class Shop:
@@ -77,7 +83,7 @@ class Shop:
 
     def _environment(self, *, attached: bool, **changes: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        zenith = {"ZENITH_URL": os.environ["REDIS_URL"], "PYTHONPATH": str(import_path())} if attached else {}
+        zenith = {"ZENITH_URL": zenith_url(), "PYTHONPATH": str(import_path())} if attached else {}
         own = {"SHOP_BROKER": f"{self._base}/9", "SHOP_RESULTS": f"{self._base}/10"}
         # Celery refuses to run as root where it accepts pickled messages.
         return {**kept, **own, **zenith, "C_FORCE_ROOT": "1", "PYTHONDONTWRITEBYTECODE": "1", **changes}

@@ -24,21 +24,20 @@ STATUSES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("version", "options"),
-    [("5.3", ()), ("5.7", ()), ("5.7", ("--pool", "threads")), ("5.3", ("--pool", "gevent"))],
-    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
-)
-def test_an_attached_application_behaves_as_one_that_is_not(
-    version: str, options: tuple[str, ...], shop: Callable[[str], Shop]
-) -> None:
+#: Only processes can be stopped at a limit.
+LIMITS = ("hard time limit", "soft time limit")
+
+
+@pytest.mark.parametrize(("version", "pool"), [("5.3", "prefork"), ("5.7", "prefork"), ("5.7", "threads"), ("5.3", "gevent")])
+def test_an_attached_application_behaves_as_one_that_is_not(version: str, pool: str, shop: Callable[[str], Shop]) -> None:
     here = shop(version)
-    here.worker("shop@one", "-c", "4", *options, attached=False)
-    without = here.run("behaviours.py", attached=False)
+    left_out = () if pool == "prefork" else LIMITS
+    here.worker("shop@one", "-c", "4", "--pool", pool, attached=False)
+    without = here.run("behaviours.py", *left_out, attached=False)
     here.stop()
     here.empty()
-    here.worker("shop@one", "-c", "4", *options)
-    attached = here.run("behaviours.py")
+    here.worker("shop@one", "-c", "4", "--pool", pool)
+    attached = here.run("behaviours.py", *left_out)
     assert attached["seen"] == without["seen"]
     assert attached["total"] == without["total"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tasks_app.models import Task
-from tests.attached.conftest import Shop
+from tests.attached.conftest import Shop, zenith_url
 from tests.attached.recording import record
 from tests.processes import REPOSITORY, exec_with_parent
 from tests.waiting import eventually
@@ -31,8 +30,8 @@ class Relay:
     """A way to Zenith's Redis that can be cut."""
 
     def __init__(self) -> None:
-        self._port = urlsplit(os.environ["REDIS_URL"]).port
-        self.url = os.environ["REDIS_URL"].replace("@127.0.0.1:", f"@{ELSEWHERE}:")
+        self._port = urlsplit(zenith_url()).port
+        self.url = zenith_url().replace("@127.0.0.1:", f"@{ELSEWHERE}:")
         assert ELSEWHERE in self.url
         self._process: subprocess.Popen[bytes] | None = None
 
