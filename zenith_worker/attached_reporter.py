@@ -83,6 +83,7 @@ class Heartbeats:
         is_failing = False
         for number in count():
             try:
+                self._reports.adopt()
                 self._reports.announce()
                 beats.write(self._consumer, number, application=self._application)
                 is_failing = False
@@ -100,7 +101,9 @@ class Heartbeats:
     def _end(self, **_: Any) -> None:
         """Send what is left, and remove the heartbeat, so that a worker that was stopped does not look dead."""
         self._stopped = True
+        self._reports.adopt()
         self._reports.flush()
+        self._reports.close()
         try:
             heartbeat.forget(self._consumer.hostname, self._application)
         except redis.RedisError as error:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import redis
@@ -36,6 +40,8 @@ GATHER: Final = 0.02
 PAUSE_AT_MOST: Final = 5.0
 #: Seconds between two announcements of the application, so that a Redis that lost its data knows it again.
 ANNOUNCE_EVERY: Final = 30.0
+#: The suffix of a child's reports that are written to their end.
+_COMPLETE: Final = ".rows"
 #: Seconds for which the end of a process waits for what is left.
 FLUSHED_WITHIN: Final = 3.0
 
@@ -49,6 +55,9 @@ class Buffer:
 
     def __init__(self, application: str, main: str) -> None:
         self._application, self._main = application, main
+        self._owner = os.getpid()
+        # Nobody can guess the name of a run, so nobody else can have made this directory.
+        self._left = Path(tempfile.gettempdir()) / f"zenith-reports-{instance()}"
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
         atexit.register(self.flush)
@@ -66,12 +75,18 @@ class Buffer:
 
     def add(self, *events: Event) -> None:
         """Add reports, to be sent soon. Never raises and never waits: whoever reports has a task to run."""
+        rows: list[bytes] = []
         for event in events:
             try:
                 row = encode([event])[1:-1]
             except Exception:
                 logger.exception("A report of task %s could not be encoded.", event.task_id)
                 continue
+            rows.append(row)
+        self._take(rows)
+
+    def _take(self, rows: Iterable[bytes]) -> None:
+        for row in rows:
             with self._lock:
                 if len(self._rows) >= EVENTS_KEPT or self._bytes + len(row) > BYTES_KEPT:
                     self.dropped += 1
@@ -82,13 +97,50 @@ class Buffer:
         self._news.set()
 
     def flush(self, within: float = FLUSHED_WITHIN) -> None:
-        """Send what is left, for at most `within` seconds; at a process's end. What cannot be sent is lost with the process."""
+        """Send what is left, for at most `within` seconds; at a process's end.
+
+        What a child of a pool cannot send, it leaves to the worker's main process. What that cannot send is lost with it.
+        """
         deadline = time.monotonic() + within
+        error: Exception | None = None
         try:
             while self._rows and not self._is_failing and time.monotonic() < deadline:
                 self._send_batch()
-        except Exception as error:
-            logger.warning("%s reports to Zenith are lost with this process: %s", len(self._rows), error)
+        except Exception as reason:
+            error = reason
+        if not self._rows:
+            return
+        if os.getpid() != self._owner and self._leave():
+            return
+        logger.warning("%s reports to Zenith are lost with this process: %s", len(self._rows), error or "Redis does not answer")
+
+    def adopt(self) -> None:
+        """Take over the reports that this process's children left. Never raises."""
+        try:
+            left = sorted(self._left.iterdir()) if self._left.is_dir() else []
+            for path in left:
+                rows = path.read_bytes().splitlines() if path.suffix == _COMPLETE else []
+                if rows:
+                    path.unlink()
+                    self._take(rows)
+        except OSError as error:
+            logger.warning("Reports that a child left cannot be read: %s", error)
+
+    def close(self) -> None:
+        """Remove the place where children left their reports."""
+        shutil.rmtree(self._left, ignore_errors=True)
+
+    def _leave(self) -> bool:
+        """Leave the reports of a child that ends to the main process; return whether that worked."""
+        try:
+            self._left.mkdir(mode=0o700, exist_ok=True)
+            path = self._left / str(os.getpid())
+            path.write_bytes(b"\n".join(self._rows))
+            path.rename(path.with_suffix(_COMPLETE))
+        except OSError:
+            return False
+        self._rows.clear()
+        return True
 
     def announce(self) -> None:
         """Announce the application, now and then. Raises redis.RedisError."""

@@ -119,6 +119,26 @@ def test_a_forked_child_sends_only_its_own(reports: Buffer, monkeypatch: pytest.
     assert sorted(sent()) == ["child's", "parent's"]
 
 
+def test_what_a_child_cannot_send_its_parent_sends(reports: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(buffer, "command", away)
+            for number in range(3):
+                reports.add(event(f"{number}\n"))
+            reports.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert not sent()
+    reports.adopt()
+    reports.flush()
+    assert sent() == ["0\n", "1\n", "2\n"]
+    reports.adopt()
+    reports.close()
+    assert not reports._left.exists()
+
+
 def test_zenith_takes_in_only_so_many_applications(reports: Buffer, caplog: pytest.LogCaptureFixture) -> None:
     client().hset(APPLICATIONS, mapping={f"a{number}": "{}" for number in range(applications.ANNOUNCED_AT_MOST)})
     reports.add(event("one"))
