@@ -1,6 +1,5 @@
 """The events of a stream's entry, each with the application in whose stream the entry lies."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from zenith_worker.wire.events import Event, UnreadableEntryError, decode, salvage
@@ -15,6 +14,8 @@ _ZENITHS: Final = frozenset({Status.PENDING, Status.SCHEDULED})
 def events_of(entry: Entry) -> list[Event]:
     """Return the events of an entry. Raises UnreadableEntryError."""
     events = _owned(decode(entry.raw), entry)
+    if entry.application == NATIVE:
+        return events
     if refused := next((event.status for event in events if not _may_report(event)), None):
         raise UnreadableEntryError(f"an application other than Zenith's own cannot report {refused}")
     return events
@@ -25,9 +26,8 @@ def salvaged(entry: Entry) -> list[Event]:
     return [event for event in _owned(salvage(entry.raw), entry) if _may_report(event)]
 
 
-def _owned(events: Iterable[Event], entry: Entry) -> list[Event]:
-    events = list(events)
-    for event in events:
+def _owned(events: list[Event], entry: Entry) -> list[Event]:
+    for event in events if entry.application != NATIVE else ():
         event.application = entry.application
     return events
 

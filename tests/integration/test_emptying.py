@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
+from tasks_app.models import Application
 from tests.database import Emptying
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
@@ -20,7 +21,7 @@ WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND w
 
 
 def kept() -> list[list[int]]:
-    return [sorted(model.objects.values_list("pk", flat=True)) for model in (ContentType, Permission, Group)]
+    return [sorted(model.objects.values_list("pk", flat=True)) for model in (ContentType, Permission, Group, Application)]
 
 
 def test_what_a_test_wrote_is_gone_and_what_migrations_made_is_there(django_db_setup: Emptying) -> None:

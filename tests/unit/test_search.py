@@ -41,7 +41,7 @@ MEANT: list[tuple[str, dict[str, Any]]] = [
     ("-", {"words": (FilterValue("-"),)}),
     ("12:30", {"words": (FilterValue("12:30"),)}),
     (f"id:{ID} batch:{ID} parent:{ID}", {"ids": (str(ID),), "batches": (ID,), "parents": (str(ID),)}),
-    (f"id:{ID} id:{ID}", {"ids": (ID,)}),
+    (f"id:{ID} id:{ID}", {"ids": (str(ID),)}),
     (f"id:{ID.hex}", {"ids": (ID.hex,)}),
     ("id:7 parent:nightly", {"ids": ("7",), "parents": ("nightly",)}),
     ("since:1h", {"since": NOW - timedelta(hours=1)}),
