@@ -30,6 +30,9 @@ class ApplicationAnswer(BaseModel):
         description=f"How many of its tasks are in each status, up to {COUNTED_TO:,} each, without empty statuses; null for"
         " Zenith's own application (`/analytics/stats` has figures)."
     )
+    reports_dropped: int = Field(
+        ge=0, description="Reports that its processes dropped because Zenith's Redis was unreachable for too long."
+    )
 
     @classmethod
     def of(cls, view: ApplicationView) -> "ApplicationAnswer":
@@ -39,6 +42,7 @@ class ApplicationAnswer(BaseModel):
             name=row.name, kind=Kind(row.kind), main=row.main, celery_version=row.celery_version,
             python_version=row.python_version, first_heard_at=row.first_heard_at, last_heard_at=row.last_heard_at,
             workers_online=view.online, tasks_by_status=None if view.by_status is None else dict(view.by_status),
+            reports_dropped=view.dropped,
         )  # fmt: skip
 
 

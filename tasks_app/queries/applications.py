@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import redis
+
 from tasks_app.models import Application
 from tasks_app.search.planner import status_counts_of
+from zenith_worker.wire.applications import dropped_reports
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 from zenith_worker.wire.states import Status
 
@@ -21,11 +24,13 @@ class ApplicationView:
         workers: those with a recent heartbeat, by name.
         by_status: how many of its tasks are in each status, up to COUNTED_TO each, without statuses that none is in; None for
             Zenith's own application, which has no index for it.
+        dropped: how many reports its processes dropped because Zenith's Redis was unreachable for too long.
     """
 
     application: Application
     workers: list[WorkerBeat]
-    by_status: Mapping[Status, int] | None
+    by_status: Mapping[Status, int] | None = None
+    dropped: int = 0
 
     @property
     def online(self) -> int:
@@ -58,8 +63,18 @@ def _views(rows: Iterable[Application]) -> list[ApplicationView]:
     rows = list(rows)
     counted = status_counts_of((row.pk for row in rows if not row.is_native), COUNTED_TO)
     return [
-        ApplicationView(row, read_all(row.key_name), None if row.is_native else _present(counted.get(row.pk, {}))) for row in rows
+        ApplicationView(row, read_all(row.key_name))
+        if row.is_native
+        else ApplicationView(row, read_all(row.name), _present(counted.get(row.pk, {})), _dropped(row.name))
+        for row in rows
     ]
+
+
+def _dropped(name: str) -> int:
+    try:
+        return dropped_reports(name)
+    except redis.ResponseError:
+        return 0  # the application wrote something else there
 
 
 def _present(counted: Mapping[Status, int]) -> dict[Status, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import redis
 from django.utils import timezone
@@ -13,6 +14,9 @@ from zenith_site.common.humanize import rough_duration
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
+
+#: Seconds after which a worker's heartbeat must name a task that it holds.
+SETTLED_AFTER: Final = 15.0
 
 
 def explain_attached_status(task: Task) -> str:
@@ -33,10 +37,10 @@ def explain_attached(task: Task, name: str, workers: Sequence[WorkerBeat] | None
         case Status.PENDING | Status.QUEUED:
             return _waiting(task, name, workers)
         case Status.RECEIVED:
-            return _at_worker(task, name, workers, "has reserved it and is running other tasks first")
+            return _at_worker(task, name, workers, now, "has reserved it and is running other tasks first")
         case Status.STARTED:
             seconds = max(0.0, (now - task.started_at).total_seconds()) if task.started_at else 0.0
-            return _at_worker(task, name, workers, f"has been running it for {rough_duration(seconds)}")
+            return _at_worker(task, name, workers, now, f"has been running it for {rough_duration(seconds)}")
         case Status.RETRY:
             return _retrying(task, name, now)
         case _:
@@ -55,14 +59,25 @@ def _waiting(task: Task, name: str, workers: Sequence[WorkerBeat] | None) -> str
     return f"Waiting in {queue} of {name}. {consume}, {free} slot{'' if free == 1 else 's'} free."
 
 
-def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, does: str) -> str:
-    is_online = any(worker.name == task.worker and worker.online for worker in workers or ())
-    if workers is None or is_online:
+def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime, does: str) -> str:
+    its_worker = next((worker for worker in workers or () if worker.name == task.worker and worker.online), None)
+    if its_worker is not None and task.celery_id not in its_worker.held and _settled(task, now):
+        return (
+            f"{task.worker} no longer holds it. The report of how it ended was lost, as with a process that is killed: the"
+            f" outcome is known only to {name}."
+        )
+    if workers is None or its_worker is not None:
         return f"{task.worker or 'A worker'} {does}."
     return (
         f"{task.worker or 'Its worker'} has stopped sending heartbeats. If it died, it depends on {name} and its"
         " broker whether the task runs again: Zenith does not send it."
     )
+
+
+def _settled(task: Task, now: datetime) -> bool:
+    """Whether the newest step is so old that heartbeats and reports since then must have arrived."""
+    newest = task.started_at or task.received_at
+    return newest is not None and (now - newest).total_seconds() > SETTLED_AFTER
 
 
 def _retrying(task: Task, name: str, now: datetime) -> str:

@@ -35,6 +35,7 @@ from zenith_site.common.previews import SHOWN
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import client as redis_client
 from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.keys import application_keys
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -370,6 +371,10 @@ def test_nothing_is_promised_for_a_task_whose_worker_is_gone(shop: Shop) -> None
     assert "Zenith does not send it" in why(running)
     beat("celery@gone", "shop")
     assert why(running).startswith("celery@gone has been running it for")
+    Task.objects.filter(id=running.id).update(started_at=timezone.now() - timedelta(seconds=60))
+    assert why(running).startswith("celery@gone no longer holds it.")
+    beat("celery@gone", "shop", held=["run"])
+    assert why(running).startswith("celery@gone has been running it for")
     assert why(shop.failed) == "Failed after attempt 1: ValueError."
 
 
@@ -400,7 +405,7 @@ def test_the_api_lists_and_shows_applications(api: ApiClient, shop: Shop) -> Non
     assert shown["first_heard_at"] is not None
     assert {name: value for name, value in shown.items() if not name.endswith("_at")} == {
         "name": "shop", "kind": "attached", "main": "shop", "celery_version": "5.5.3", "python_version": "3.12.1",
-        "workers_online": 1, "tasks_by_status": {"QUEUED": 1, "SUCCESS": 1, "FAILURE": 1},
+        "workers_online": 1, "tasks_by_status": {"QUEUED": 1, "SUCCESS": 1, "FAILURE": 1}, "reports_dropped": 0,
     }  # fmt: skip
     assert client.get(f"{API}/zenith").json()["tasks_by_status"] is None
     missing = client.get(f"{API}/nothing")
@@ -466,3 +471,14 @@ def test_the_admin_shows_applications_and_changes_none(client: Client, admin: Us
     assert client.get(address).status_code == 200
     assert client.post(address, {"name": "mine"}).status_code == 403
     assert client.get("/admin/tasks_app/application/add/").status_code == 403
+
+
+def test_reports_that_were_dropped_are_told(shop: Shop, api: ApiClient, person: Client) -> None:
+    keys = application_keys("shop").dropped
+    redis_client().hset(keys, mapping={"one:1": "12", "two:1": "30", "odd": "many", "long": "9" * 40})
+    assert api("read").get("/api/v1/applications/shop").json()["reports_dropped"] == 42
+    assert "Reports dropped" in person.get("/applications/shop/").content.decode()
+    redis_client().delete(keys)
+    redis_client().set(keys, "something else")
+    assert api("read").get("/api/v1/applications/shop").json()["reports_dropped"] == 0
+    assert "Reports dropped" not in person.get("/applications/shop/").content.decode()

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import celery
 
 from zenith_worker.wire.client import client, load, script, text
-from zenith_worker.wire.keys import APPLICATIONS
+from zenith_worker.wire.keys import APPLICATIONS, application_keys
 
 #: An application's name, as a regular expression.
 NAME: Final = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
@@ -22,6 +22,8 @@ ANNOUNCED_AT_MOST: Final = 100
 #: Characters of a value in an announcement.
 _VALUE_KEPT: Final = 50
 _MAIN_KEPT: Final = 255
+#: Digits of a count.
+_COUNT_KEPT: Final = 16
 
 _ANNOUNCE: Final = load("application_announce")
 
@@ -57,6 +59,15 @@ def announced() -> list[Announcement]:
     names = sorted((text(name), about) for name, about in rows.items())
     read = (_announcement(name, about) for name, about in names[:ANNOUNCED_AT_MOST])
     return [announcement for announcement in read if announcement is not None]
+
+
+def dropped_reports(name: str) -> int:
+    """Return how many reports an application's processes dropped because they could not send them. Raises redis.RedisError.
+
+    Values that are no counts are left out: whoever writes there may write anything.
+    """
+    counts: Any = client().hvals(application_keys(name).dropped)
+    return sum(int(count) for count in counts if count.isdigit() and len(count) < _COUNT_KEPT)
 
 
 def _announcement(name: str, about: Any) -> Announcement | None:
