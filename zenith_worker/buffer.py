@@ -148,8 +148,6 @@ class Buffer:
             return
         try:
             applications.announce(self._application, self._main)
-        except redis.exceptions.NoPermissionError:
-            pass  # its user may write only its own keys; then whoever made the user also made the application known
         except applications.TooManyApplicationsError as error:
             logger.error("Zenith does not take in %s: %s.", self._application, error)
         self._announced_at = time.monotonic()

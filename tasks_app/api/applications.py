@@ -23,6 +23,7 @@ class ApplicationAnswer(BaseModel):
     main: str = Field(description="The main name of the Celery app; empty if it has none.")
     celery_version: str = Field(description="As its newest process announced it.")
     python_version: str = Field(description="As its newest process announced it.")
+    isolated: bool = Field(description="Whether it has a Redis user of its own, which may write nothing else.")
     first_heard_at: datetime | None
     last_heard_at: datetime | None
     workers_online: int = Field(ge=0, description="Workers with a recent heartbeat.")
@@ -40,9 +41,9 @@ class ApplicationAnswer(BaseModel):
         row = view.application
         return cls.model_construct(
             name=row.name, kind=Kind(row.kind), main=row.main, celery_version=row.celery_version,
-            python_version=row.python_version, first_heard_at=row.first_heard_at, last_heard_at=row.last_heard_at,
-            workers_online=view.online, tasks_by_status=None if view.by_status is None else dict(view.by_status),
-            reports_dropped=view.dropped,
+            python_version=row.python_version, isolated=row.isolated, first_heard_at=row.first_heard_at,
+            last_heard_at=row.last_heard_at, workers_online=view.online,
+            tasks_by_status=None if view.by_status is None else dict(view.by_status), reports_dropped=view.dropped,
         )  # fmt: skip
 
 

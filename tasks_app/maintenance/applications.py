@@ -10,6 +10,9 @@ from typing import Final
 import redis
 from django.db import connection, transaction
 
+from tasks_app.maintenance import application_users
+from tasks_app.models import Application
+from zenith_site.common.faults import isolate_faults
 from zenith_site.common.sql import statements
 from zenith_worker.wire import stream
 from zenith_worker.wire.applications import ANNOUNCED_AT_MOST, Announcement, announced
@@ -25,7 +28,10 @@ _INSERT: Final = _SQL["insert_applications"]
 
 def take_in() -> None:
     """Insert and update the rows of announced applications. Raises redis.RedisError or django.db.Error."""
-    announcements = announced()
+    isolated = list(Application.objects.filter(isolated=True).values_list("name", flat=True))
+    with isolate_faults("reconciler", "Redis users of applications"):
+        application_users.grant_missing(isolated)
+    announcements = announced(isolated)
     if not announcements:
         return
     rows = [(*announcement, last_heard(announcement.name)) for announcement in announcements]

@@ -1,6 +1,7 @@
 -- update_applications --
 -- Updates the applications that announced themselves, where something has changed; Zenith's own is never among them.
 UPDATE tasks_app_application AS kept SET main = row.main, celery_version = row.celery, python_version = row.python,
+    first_heard_at = coalesce(kept.first_heard_at, now()),
     last_heard_at = greatest(kept.last_heard_at, to_timestamp(row.heard_at))
 FROM unnest(%(name)s::text[], %(main)s::text[], %(celery)s::text[], %(python)s::text[], %(heard_at)s::float8[])
     AS row (name, main, celery, python, heard_at)

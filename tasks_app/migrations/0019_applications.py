@@ -42,6 +42,10 @@ class Migration(migrations.Migration):
                 ),
                 ("python_version", models.CharField(blank=True, default="", max_length=50)),
                 (
+                    "isolated",
+                    models.BooleanField(default=False, help_text="It has a Redis user of its own, which may write nothing else."),
+                ),
+                (
                     "first_heard_at",
                     models.DateTimeField(blank=True, help_text="When a process of it first announced itself.", null=True),
                 ),

@@ -39,6 +39,9 @@ class Application(models.Model):
     main = models.CharField(max_length=255, blank=True, default="", help_text="The main name of the Celery app.")
     celery_version = models.CharField(max_length=50, blank=True, default="", help_text="As its newest process announced it.")
     python_version = models.CharField(max_length=50, blank=True, default="")
+    isolated = models.BooleanField(
+        default=False, db_default=False, help_text="It has a Redis user of its own, which may write nothing else."
+    )
     first_heard_at = models.DateTimeField(null=True, blank=True, help_text="When a process of it first announced itself.")
     last_heard_at = models.DateTimeField(null=True, blank=True)
 

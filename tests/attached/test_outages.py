@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks_app.models import Task
+from tasks_app.control.applications import add
+from tasks_app.models import Application, Task
 from tests.attached.conftest import Shop, zenith_url
 from tests.attached.recording import record
 from tests.processes import REPOSITORY, exec_with_parent
@@ -112,3 +113,17 @@ def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop],
     assert eventually(lambda: worker.poll() is not None)
     assert reason in here.log
     assert "Traceback" not in here.log
+
+
+def test_an_application_with_a_redis_user_of_its_own_reports_all_that_it_did(shop: Callable[[str], Shop]) -> None:
+    url = add("shop")
+    here = shop("5.7")
+    worker = here.worker("shop@one", "-c", "2", ZENITH_URL=url)
+    ids = here.run("burst.py", "20", ZENITH_URL=url)
+    eventually(lambda: recorded(ids) == 20, but=lambda: here.log[-4000:])
+    row = Application.objects.get(name="shop")
+    assert (row.isolated, row.main) == (True, "shop")
+    assert [beat.name for beat in heartbeat.read_all("shop")] == ["shop@one"]
+    worker.terminate()
+    eventually(lambda: not heartbeat.read_all("shop"), within=40)
+    assert "NoPermission" not in here.log

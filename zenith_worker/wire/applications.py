@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import platform
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import celery
+import redis
 
-from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.client import client, command, load, script, text
 from zenith_worker.wire.keys import APPLICATIONS, application_keys
 
 #: An application's name, as a regular expression.
@@ -47,17 +49,28 @@ def is_name(name: str) -> bool:
 
 
 def announce(name: str, main: str) -> None:
-    """Announce an application, which costs one round trip. Raises redis.RedisError or TooManyApplicationsError."""
+    """Announce an application; one with a Redis user of its own does so below its own keys.
+
+    Raises redis.RedisError or TooManyApplicationsError.
+    """
     about = json.dumps({"main": main[:_MAIN_KEPT], "celery": celery.__version__, "python": platform.python_version()})
-    if not script(_ANNOUNCE, APPLICATIONS, name, about, ANNOUNCED_AT_MOST):
+    try:
+        is_taken_in = script(_ANNOUNCE, APPLICATIONS, name, about, ANNOUNCED_AT_MOST)
+    except redis.exceptions.NoPermissionError:
+        is_taken_in = command("SET", application_keys(name).about, about)
+    if not is_taken_in:
         raise TooManyApplicationsError(f"Zenith takes in at most {ANNOUNCED_AT_MOST} applications")
 
 
-def announced() -> list[Announcement]:
-    """Return the applications that announced themselves, by name, without invalid ones. Raises redis.RedisError."""
+def announced(isolated: Iterable[str] = ()) -> list[Announcement]:
+    """Return the applications that announced themselves, by name, without invalid ones. Raises redis.RedisError.
+
+    `isolated` are those with a Redis user of their own: what others say in their name does not count.
+    """
     rows: Any = client().hscan(APPLICATIONS, count=ANNOUNCED_AT_MOST * 2)[1] if client().hlen(APPLICATIONS) else {}
-    names = sorted((text(name), about) for name, about in rows.items())
-    read = (_announcement(name, about) for name, about in names[:ANNOUNCED_AT_MOST])
+    said = {text(name): about for name, about in sorted(rows.items())[:ANNOUNCED_AT_MOST]}
+    said |= {name: _about(name) for name in isolated}
+    read = (_announcement(name, about) for name, about in sorted(said.items()))
     return [announcement for announcement in read if announcement is not None]
 
 
@@ -68,6 +81,13 @@ def dropped_reports(name: str) -> int:
     """
     counts: Any = client().hvals(application_keys(name).dropped)
     return sum(int(count) for count in counts if count.isdigit() and len(count) < _COUNT_KEPT)
+
+
+def _about(name: str) -> Any:
+    try:
+        return client().get(application_keys(name).about)
+    except redis.ResponseError:
+        return None  # it holds something else
 
 
 def _announcement(name: str, about: Any) -> Announcement | None:

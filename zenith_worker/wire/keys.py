@@ -39,6 +39,8 @@ CLEARED: Final = "zenith:cleared:"
 TAKEN: Final = "zenith:taken"
 #: A hash of process → how many reports it dropped because it could not send them (buffer.py). Native workers drop none.
 DROPPED: Final = "zenith:dropped"
+#: What an application that may write only its own keys says of itself (applications.py); Zenith's own says nothing.
+ABOUT: Final = "zenith:about"
 #: The set of paused queues.
 PAUSED: Final = "zenith:paused"
 
@@ -70,18 +72,26 @@ NATIVE: Final = ""
 
 
 class ApplicationKeys(NamedTuple):
-    """The keys that an application's processes write: its stream of events, its workers, and how many reports it dropped."""
+    """The keys that an application's processes write: its stream of events, its workers, and what it says of itself."""
 
     events: str
     workers: str
     worker: str
     alive: str
     dropped: str
+    about: str
+
+
+def application_prefix(application: str) -> str:
+    """Return the prefix of the keys of an application other than Zenith's own."""
+    return f"{PREFIX}app:{application}:"
 
 
 def application_keys(application: str) -> ApplicationKeys:
     """Return the keys of an application by its name; NATIVE is Zenith's own."""
     if application == NATIVE:
-        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED)
-    prefix = f"{PREFIX}app:{application}:"
-    return ApplicationKeys(f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:", f"{prefix}dropped")
+        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT)
+    prefix = application_prefix(application)
+    return ApplicationKeys(
+        f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:", f"{prefix}dropped", f"{prefix}about"
+    )

@@ -1,4 +1,4 @@
-"""`manage.py applications`: list Zenith's own application and those whose workers report to it."""
+"""`manage.py applications`: list Zenith's own application and those whose workers report to it, or add one."""
 
 import json
 from argparse import ArgumentParser
@@ -9,22 +9,35 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from tasks_app.api.applications import ApplicationAnswer
+from tasks_app.control.applications import add
 from tasks_app.queries import applications
 from tasks_app.queries.applications import ApplicationView
+from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.humanize import whole_duration
 
 
 class Command(BaseCommand):
-    """Print applications."""
+    """Print applications, or add one."""
 
-    help = "List applications: Zenith's own, and those whose workers report to it. Fails if Redis is unreachable."
+    help = (
+        "List applications: Zenith's own, and those whose workers report to it. `add NAME` gives an application a user in"
+        " Zenith's Redis, which can write nothing else, and prints the line to set in its environment. Fails if Redis is"
+        " unreachable."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the output's form."""
+        """Declare what to do and the output's form."""
+        parser.add_argument("action", nargs="?", choices=("list", "add"), default="list", help="default: list")
+        parser.add_argument("name", nargs="?", help="with add: lower-case letters, digits, and hyphens between them")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the applications. Raises CommandError if Redis is unreachable, so that workers are not known."""
+        """Print the applications or add one. Raises CommandError for a wrong name, and if Redis is unreachable."""
+        if options["action"] == "add":
+            self._add(options["name"] or "", as_json=options["json"])
+            return
+        if options["name"]:
+            raise CommandError("A name goes with add.")
         try:
             views = applications.applications()
         except redis.RedisError as error:
@@ -36,6 +49,22 @@ class Command(BaseCommand):
             self.stdout.write(_line(view))
         if all(view.application.is_native for view in views):
             self.stdout.write("No application is attached. docs/attach.md has the five commands that attach one.")
+
+    def _add(self, name: str, *, as_json: bool) -> None:
+        try:
+            url = add(name)
+        except InvalidInputError as error:
+            raise CommandError("; ".join(problem.detail for problem in error.problems)) from None
+        except redis.RedisError as error:
+            raise CommandError(f"Redis is unreachable: {error}") from None
+        if as_json:
+            self.stdout.write(json.dumps({"name": name, "url": url}))
+            return
+        self.stderr.write(
+            f"{name} has a user in Zenith's Redis. Set this line, which has its password, in the environment of its workers; host"
+            " and port are those that Zenith itself uses:"
+        )
+        self.stdout.write(f"export ZENITH_URL='{url}' ZENITH_APPLICATION={name}")
 
 
 def _line(view: ApplicationView) -> str:

@@ -1,0 +1,54 @@
+"""Redis users of applications: each may write its own keys, and neither read nor write anything else.
+
+A user's password is derived from Zenith's secret key, so it is stored nowhere and is the same whenever the user is made again: a
+Redis that starts anew has forgotten it. A new secret key gives new passwords; `manage.py applications add` prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from zenith_worker.wire.client import client
+from zenith_worker.wire.keys import application_prefix
+
+_SALT: Final = "zenith.redis-users.applications"
+#: What an application's processes run: they append to a stream, and write heartbeats, counts and what they are.
+_COMMANDS: Final = (
+    "+@connection", "-@admin", "-@dangerous", "+multi", "+exec", "+discard", "+xadd", "+hset", "+sadd", "+srem", "+set", "+del",
+)  # fmt: skip
+
+
+def username(name: str) -> str:
+    """Return the name of an application's Redis user."""
+    return f"zenith-app-{name}"
+
+
+def password(name: str) -> str:
+    """Return the password of an application's Redis user."""
+    return salted_hmac(_SALT, name, algorithm="sha256").hexdigest()
+
+
+def url(name: str) -> str:
+    """Return the URL of Zenith's Redis with an application's user; it contains the password."""
+    parts = urlsplit(settings.ZENITH_REDIS_URL)
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{username(name)}:{password(name)}@{address}"))
+
+
+def grant(name: str) -> None:
+    """Make an application's Redis user, or set its rights and password again. Raises redis.RedisError."""
+    rights = ("reset", "on", f">{password(name)}", f"~{application_prefix(name)}*", *_COMMANDS)
+    client().execute_command("ACL", "SETUSER", username(name), *rights)
+
+
+def grant_missing(names: Iterable[str]) -> None:
+    """Make the users of these applications that Redis does not know, such as after its restart. Raises redis.RedisError."""
+    for name in names:
+        known: Any = client().execute_command("ACL", "GETUSER", username(name))
+        if known is None:
+            grant(name)
