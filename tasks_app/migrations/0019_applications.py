@@ -43,7 +43,9 @@ class Migration(migrations.Migration):
                 ("python_version", models.CharField(blank=True, default="", max_length=50)),
                 (
                     "isolated",
-                    models.BooleanField(default=False, help_text="It has a Redis user of its own, which may write nothing else."),
+                    models.BooleanField(
+                        db_default=False, default=False, help_text="It has a Redis user of its own, which may write nothing else."
+                    ),
                 ),
                 (
                     "first_heard_at",
