@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from django.db.models import Max, Min, QuerySet
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from tasks_app.models import TaskEvent
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
@@ -16,7 +16,13 @@ MAX_SCANNED: Final = 20_000
 #: PostgreSQL's greatest bigint.
 MAX_ID: Final = 2**63 - 1 - MAX_SCANNED
 
-_Id = Annotated[int | None, Field(ge=0, le=MAX_ID), BeforeValidator(lambda value: None if value == "" else value)]
+#: An id or, as forms send it, nothing.
+_Id = Annotated[
+    int | None,
+    Field(ge=0, le=MAX_ID),
+    BeforeValidator(lambda value: None if value == "" else value),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_ID}, {"type": "string", "enum": [""]}]}),
+]
 
 
 @dataclass(frozen=True, slots=True)
