@@ -16,7 +16,7 @@ from tests.processes import REPOSITORY, exec_with_parent
 from tests.servers import SEED
 from tests.waiting import PATIENCE
 from tests.witness import without
-from tests.witness.expectations import NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
+from tests.witness.expectations import MAY_PASS, NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
 from tests.witness.source import suite_of
 from zenith_site.embedded.servers import EmbeddedServers
 
@@ -69,7 +69,8 @@ def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> No
     failed, passed = _read(report, part.directory)
     expected = {name for name in failed | passed if any(without.is_named(name, listed) for listed in NOT_EXPECTED)}
     assert not failed - expected, f"{sorted(failed - expected)}\n{done.stdout[-12_000:]}"
-    assert not passed & expected, "these pass, and are listed as if they did not"
+    surprises = (passed & expected) - MAY_PASS
+    assert not surprises, f"these pass, and are listed as if they did not: {sorted(surprises)}"
     assert len(passed) >= part.at_least, f"only {len(passed)} ran:\n{done.stdout[-4000:]}"
 
 
