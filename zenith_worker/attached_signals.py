@@ -1,7 +1,8 @@
 """What Celery's signals tell of an attached application's tasks: sent, received, started, retried, ended without an outcome.
 
-The handlers read, and change nothing that Celery or the application uses but two headers of a received message, which carry the
-time of receipt to the pool's child. A signal's handler cannot fail a task: Celery logs what it raises.
+The handlers read, and change nothing that Celery or the application uses. Two headers are added to a received message, which
+carry the time of receipt to the pool's child, and removed before the body runs. A signal's handler cannot fail a task: Celery
+logs what it raises.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from zenith_worker.carried import carried, due_at, stamp
 from zenith_worker.origin import sent
 from zenith_worker.outcomes import Outcome
 from zenith_worker.wire.events import Event
+from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.states import Status
 
 #: What Celery's `Task.replace` raises `Ignore` with.
@@ -63,6 +65,7 @@ class SignalReports:
     def _started(self, task: Task[..., Any], **_: Any) -> None:
         if not task.request.is_eager:
             carried(task.request).start()
+            _hide_stamp(task.request)
             with_reports(task.backend, self._reports)
 
     def _retried(self, sender: Any, request: Any, reason: Any, einfo: Any, **_: Any) -> None:
@@ -90,6 +93,14 @@ class SignalReports:
 
     def _process_ends(self, **_: Any) -> None:
         self._reports.flush()
+
+
+def _hide_stamp(request: Any) -> None:
+    """Remove what came from the main process: the body, and the messages that it sends, must not see it."""
+    for name in (RECEIVED_HEADER, DELIVERY_HEADER):
+        vars(request).pop(name, None)
+        if isinstance(request.headers, dict):
+            request.headers.pop(name, None)
 
 
 def _failed(task: Any, request: Any, error: BaseException, state: str, traceback: str | None = None) -> Event:

@@ -78,10 +78,10 @@ def quiet(fails: bool = False) -> str:
 
 
 @app.task(base=Noted, name="shop.flaky", bind=True, autoretry_for=(ValueError,), max_retries=2, default_retry_delay=0.1)
-def flaky(self: Task, times: int) -> int:
+def flaky(self: Task, times: int) -> list[Any]:
     if self.request.retries < times:
         raise ValueError(f"attempt {self.request.retries}")
-    return int(self.request.retries)
+    return [self.request.retries, sorted(self.request.headers or {})]
 
 
 @app.task(base=Noted, name="shop.again", bind=True, ignore_result=True)
@@ -144,7 +144,7 @@ def parent(self: Task) -> str:
 
 @app.task(base=Noted, name="shop.headers", bind=True)
 def headers(self: Task) -> Any:
-    return (self.request.headers or {}).get("shop")
+    return self.request.headers
 
 
 @app.task(base=Noted, name="shop.progress", bind=True)
