@@ -10,7 +10,9 @@ from bench.isolated import exit_on_signal, run_isolated
 from bench.processes import BenchError
 from bench.report import print_json, print_reports, progress
 
-BENCHMARKS = ("tracking", "bulk", "latency", "results", "footprint", "lists", "pages", "reconcile", "prune", "nodes", "soak")
+BENCHMARKS = (
+    "tracking", "attached", "bulk", "latency", "results", "footprint", "lists", "pages", "reconcile", "prune", "nodes", "soak",
+)  # fmt: skip
 
 
 def main() -> int:

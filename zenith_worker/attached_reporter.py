@@ -23,8 +23,10 @@ from zenith_worker.wire import heartbeat
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two checks of the held requests.
-LOOK_EVERY: Final = 0.05
+#: Seconds between two checks of the held requests, and for which one is held before it is reported: each report of a task has its
+#: arguments, and most tasks are over by then.
+LOOK_EVERY: Final = 0.1
+HELD_FOR: Final = 0.5
 
 
 def reporter_of(application: str, reports: Buffer) -> type[bootsteps.StartStopStep]:
@@ -54,7 +56,7 @@ class AttachedReporter(bootsteps.StartStopStep):
             self._timer.cancel()
 
     def _look(self) -> None:
-        requests = held.unreported()
+        requests = held.unreported(HELD_FOR)
         if requests:
             self.reports.add(*held.steps(requests))
             held.note_reported(requests)

@@ -14,9 +14,14 @@ from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 
-def unreported() -> list[Request]:
-    """Return the held requests whose current step is not reported yet."""
-    return [request for request in list(worker_state.reserved_requests) if _has_news(request)]
+def unreported(held_for: float = 0.0) -> list[Request]:
+    """Return the requests that are held for so many seconds and whose current step is not reported yet."""
+    latest = time.time() - held_for
+    return [
+        request
+        for request in list(worker_state.reserved_requests)
+        if _has_news(request) and (carried(request).received_at or 0.0) <= latest
+    ]
 
 
 def steps(requests: Iterable[Request]) -> list[Event]:

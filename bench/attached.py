@@ -1,0 +1,111 @@
+"""The cost of attaching: a worker's throughput with `zenith_worker.auto`, without guards, compared with the same worker without.
+
+Both run the same application, which knows nothing of Zenith, from the same Redis in turns, as in tracking.py. The engine, which
+in practice runs elsewhere, is stopped meanwhile, and records afterwards what was reported; the time of that is told.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import ExitStack
+
+from bench.lab import Lab
+from bench.processes import REPOSITORY, Processes, wait_until
+from bench.report import Figure, Report, Target, at_least, progress, say
+from bench.sides import NOOP, TEXT, Bare, Work
+from bench.tracking import Trial
+
+ROUND_SECONDS = 4.0
+ROUNDS = 7
+APPLICATION = "bare"
+
+
+class Attached(Bare):
+    """The same worker, attached; with an engine that records."""
+
+    name = "attached Celery"
+
+    def __init__(self, lab: Lab, number: int) -> None:
+        super().__init__(lab, number, {"ZENITH_URL": lab.redis_url(0), "ZENITH_APPLICATION": APPLICATION})
+        self.engine = Processes(lab.logs, {"BENCH_NAME": "attached"})
+        self._recorded = 0
+
+    def start(self) -> None:
+        """Start the worker and the engine, which is stopped until `record`."""
+        from zenith_site.launch import programs
+
+        self._start_worker("bench.peers.bare", "--include", "zenith_worker.auto")
+        program = programs.engine(REPOSITORY / "manage.py")
+        self.engine.start(program.name, program.command, program.environment)
+
+    def record(self) -> float:
+        """Let the engine record everything; return the tasks per second."""
+        from tasks_app.models import Task
+        from zenith_worker.wire import stream
+
+        self.processes.resume()
+        self.engine.resume()
+        began = time.perf_counter()
+        wait_until(lambda: not stream.length(APPLICATION), self.engine, what="recording", seconds=300)
+        seconds = time.perf_counter() - began
+        self.engine.pause()
+        self.processes.pause()
+        before, self._recorded = self._recorded, Task.objects.count()
+        return (self._recorded - before) / seconds
+
+    def stop(self) -> None:
+        """Stop all processes."""
+        self.engine.stop()
+        super().stop()
+
+
+def run(*, rounds: int | None, quick: bool) -> Report:
+    """Run the benchmark."""
+    with Lab() as lab, ExitStack() as stack:
+        lab.load_zenith()
+        bare, attached = Bare(lab, 1), Attached(lab, 2)
+        for side in (bare, attached):
+            stack.callback(side.stop)
+            side.start()
+        # Freeze only now: a side that is still starting would be frozen half-started.
+        time.sleep(6)
+        attached.engine.check()
+        attached.engine.pause()
+        for side in (bare, attached):
+            side.processes.check()
+            side.processes.pause()
+        trials = [Trial(side, work) for work in (NOOP, TEXT) for side in (bare, attached)]
+        for trial in trials:
+            progress(f"attached: warming up {trial.side.name}, {trial.work.label}")
+            trial.calibrate(1.5 if quick else ROUND_SECONDS)
+        attached.record()
+        recording = [_round(trials, attached, number) for number in range(rounds or (3 if quick else ROUNDS))]
+    return _report(trials, recording)
+
+
+def _round(trials: list[Trial], attached: Attached, number: int) -> float:
+    start = number % len(trials)
+    for trial in [*trials[start:], *trials[:start]]:
+        progress(f"attached: round {number + 1}: {trial.side.name}, {trial.work.label}")
+        trial.run()
+    recorded = attached.record()
+    progress("")
+    say(f"attached: round {number + 1}: " + ", ".join(f"{trial.rates[-1]:,.0f}/s" for trial in trials))
+    return recorded
+
+
+def _report(trials: list[Trial], recording: list[float]) -> Report:
+    find = {(type(trial.side), trial.work): trial for trial in trials}
+    report = Report("attached: tasks per second with 4 pool processes, attached without guards and not attached")
+    report.notes = [f"  Recorded afterwards: {statistics.median(recording):,.0f} tasks per second."]
+
+    def ratio(work: Work, target: Target) -> None:
+        pairs = zip(find[Attached, work].rates, find[Bare, work].rates, strict=True)
+        values = [rate / other for rate, other in pairs]
+        report.figures.append(Figure(f"{work.label}: {Attached.name} / {Bare.name}", values, target=target))
+
+    ratio(NOOP, at_least(0.90))
+    ratio(TEXT, at_least(0.95))
+    report.details["trials"] = [trial.as_json() for trial in trials]
+    return report
