@@ -117,8 +117,12 @@ def _hides(representation: Any, value: Any) -> bool:
     return isinstance(representation, str) and _essence(representation) != _essence(saferepr(value, _REPR_MAXSIZE))
 
 
+#: Characters by which two representations of the same arguments may differ.
+_DROPPED: Final = dict.fromkeys(map(ord, "()[]{},'\" "))
+
+
 def _essence(representation: str) -> str:
-    return "".join(character for character in representation[:_COMPARED] if character not in "()[]{},'\" ")[: _COMPARED // 2]
+    return representation[:_COMPARED].translate(_DROPPED)[: _COMPARED // 2]
 
 
 def _id(value: Any) -> str | None:
