@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Final
 
 from celery import states
@@ -140,12 +141,20 @@ class ReportingMixin:
 
 
 def with_reports(backend: Any, reports: Buffer) -> Any:
-    """Return a result backend, whatever its class, that reports outcomes; the same object, or a new class of its kind."""
+    """Return the same result backend, whose class now reports outcomes; one whose class cannot be replaced stays as it is."""
     if not isinstance(backend, ReportingMixin):
         kind = type(backend)
         names = {"reports": reports, "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-        backend.__class__ = type(kind.__name__, (ReportingMixin, kind), names)
+        try:
+            backend.__class__ = type(kind.__name__, (ReportingMixin, kind), names)
+        except TypeError as error:
+            _warn_once(kind.__qualname__, str(error))
     return backend
+
+
+@cache
+def _warn_once(kind: str, reason: str) -> None:
+    logger.warning("The outcomes of tasks with the result backend %s cannot be reported to Zenith: %s", kind, reason)
 
 
 def quietly(report: Callable[[], object]) -> None:

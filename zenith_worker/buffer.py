@@ -59,7 +59,8 @@ class Buffer:
         # Nobody can guess the name of a run, so nobody else can have made this directory.
         self._left = Path(tempfile.gettempdir()) / f"zenith-reports-{instance()}"
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        if hasattr(os, "register_at_fork"):  # Windows has none, and no forks
+            os.register_at_fork(after_in_child=self._begin)
         atexit.register(self.flush)
 
     def _begin(self) -> None:
