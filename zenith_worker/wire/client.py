@@ -51,7 +51,7 @@ class _Packer(HiredisRespSerializer):
 
 @cache
 def client() -> redis.Redis:
-    """Return this process's connection pool to Redis (redis-py renews it after a fork).
+    """Return this process's connection pool to Redis.
 
     It retries once, immediately: a pooled connection may have died while idle.
     """
@@ -64,6 +64,25 @@ def client() -> redis.Redis:
         retry=Retry(NoBackoff(), retries=1),
         **_packing(),
     )
+
+
+#: The clients of the processes that this one was forked from: to close one, Python would wait for the lock below.
+_inherited: Final[list[redis.Redis]] = []
+
+
+def _begin_anew() -> None:
+    """Give a forked child a client of its own.
+
+    redis-py means to renew a client after a fork, but waits for its pool's lock first. Another thread of the parent, such as that
+    of the heartbeats, may have held the lock at that moment, and nobody would ever release it in the child.
+    """
+    if client.cache_info().currsize:
+        _inherited.append(client())
+    client.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none, and no forks
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _packing() -> dict[str, Any]:
