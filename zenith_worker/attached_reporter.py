@@ -82,20 +82,22 @@ class Heartbeats:
         start_native_thread(cls._running._run)
 
     def _run(self) -> None:
-        is_failing = False
+        failures = 0
         for number in count():
             try:
                 self._reports.adopt()
                 self._reports.announce()
                 beats.write(self._consumer, number, application=self._application)
-                is_failing = False
+                failures = 0
             except redis.RedisError as error:
-                if not is_failing:
+                failures += 1
+                if failures == 1:
                     logger.warning("Zenith's Redis does not answer (%s); tasks go on.", error)
-                is_failing = True
             except Exception:
-                # Such as sets that the worker's loop changes meanwhile.
-                logger.debug("A heartbeat failed.", exc_info=True)
+                failures += 1
+                # Once is nothing: the worker's loop may have changed a set meanwhile.
+                if failures == 2:
+                    logger.warning("Heartbeats fail, so Zenith takes this worker for dead; tasks go on.", exc_info=True)
             time.sleep(heartbeat.EVERY)
             if self._stopped:
                 return

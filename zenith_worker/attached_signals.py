@@ -92,7 +92,7 @@ class SignalReports:
             self._reports.add(_bare(task.request, Status.IGNORED, str(retval)))
 
     def _process_ends(self, **_: Any) -> None:
-        self._reports.flush()
+        self._reports.flush(in_pool=True)
 
 
 def _hide_stamp(request: Any) -> None:

@@ -21,7 +21,6 @@ URL, NAME, GUARD = "ZENITH_URL", "ZENITH_APPLICATION", "ZENITH_GUARD"
 #: Seconds that a command to Zenith's Redis may take. Only threads of our own wait for it.
 TIMEOUT: Final = 5.0
 _SCHEMES: Final = ("redis", "rediss")
-_RESERVED: Final = "zenith"
 
 
 class _Process:
@@ -63,10 +62,10 @@ def _name(app: Celery, name: str) -> str:
     if not name:
         # A script's main name is `__main__`.
         name = re.sub("[^a-z0-9]+", "-", (app.main or "").lower()).strip("-")[:50].strip("-") or "celery"
+    if name == applications.NATIVE_NAME:
+        raise ValueError(f"{NAME}={name!r} is the name of Zenith's own application; choose another")
     if not applications.is_name(name):
         raise ValueError(f"{NAME}={name!r}: a name has at most 50 lower-case letters, digits, and hyphens between them")
-    if name == _RESERVED:
-        raise ValueError(f"{NAME}={name!r} is the name of Zenith's own application; choose another")
     return name
 
 

@@ -97,10 +97,11 @@ class Buffer:
         self._start()
         self._news.set()
 
-    def flush(self, within: float = FLUSHED_WITHIN) -> None:
+    def flush(self, within: float = FLUSHED_WITHIN, *, in_pool: bool = False) -> None:
         """Send what is left, for at most `within` seconds; at a process's end.
 
-        What a child of a pool cannot send, it leaves to the worker's main process. What that cannot send is lost with it.
+        What a child of a pool (`in_pool`) cannot send, it leaves to the worker's main process, which adopts it. What any other
+        process cannot send is lost with it.
         """
         deadline = time.monotonic() + within
         error: Exception | None = None
@@ -111,7 +112,7 @@ class Buffer:
             error = reason
         if not self._rows:
             return
-        if os.getpid() != self._owner and self._leave():
+        if in_pool and os.getpid() != self._owner and self._leave():
             return
         logger.warning("%s reports to Zenith are lost with this process: %s", len(self._rows), error or "Redis does not answer")
 

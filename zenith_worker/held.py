@@ -15,12 +15,15 @@ from zenith_worker.wire.states import Status
 
 
 def unreported(held_for: float = 0.0) -> list[Request]:
-    """Return the requests that are held for so many seconds and whose current step is not reported yet."""
-    latest = time.time() - held_for
+    """Return the requests that are held for so many seconds and whose current step is not reported yet.
+
+    One that seems to be received in the future counts as well: the clock was set back.
+    """
+    now = time.time()
     return [
         request
         for request in list(worker_state.reserved_requests)
-        if _has_news(request) and (carried(request).received_at or 0.0) <= latest
+        if _has_news(request) and abs(now - (carried(request).received_at or 0.0)) >= held_for
     ]
 
 

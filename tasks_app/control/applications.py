@@ -9,7 +9,7 @@ from tasks_app.maintenance import application_users
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
 from zenith_site.common.errors import InvalidInputError, Problem
-from zenith_worker.wire.applications import is_name
+from zenith_worker.wire.applications import NATIVE_NAME, is_name
 
 
 def add(name: str) -> str:
@@ -17,8 +17,8 @@ def add(name: str) -> str:
 
     Raises InvalidInputError for a name that cannot be, or if Zenith's own Redis user may not make others, and redis.RedisError.
     """
-    if not is_name(name) or name == "zenith":
-        reason = "a name has at most 50 lower-case letters, digits, and hyphens between them, and is not zenith"
+    if not is_name(name):
+        reason = f"a name has at most 50 lower-case letters, digits, and hyphens between them, and is not {NATIVE_NAME}"
         raise InvalidInputError(Problem("name", reason))
     with transaction.atomic():
         row, _ = Application.objects.select_for_update().get_or_create(name=name, defaults={"kind": Kind.ATTACHED})

@@ -1,15 +1,12 @@
 """The names of applications, for lists of tasks."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from django.db.models import Exists
 
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID
-
-#: The name of Zenith's own application.
-NATIVE_NAME: Final = "zenith"
+from zenith_worker.wire.applications import NATIVE_NAME
 
 
 def names_of(tasks: Iterable[Task]) -> Mapping[int | None, str]:

@@ -19,7 +19,7 @@ from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
 from tasks_app.models.task_keys import tasks_meant
-from tasks_app.queries.application_names import NATIVE_NAME, has_attached, names_of
+from tasks_app.queries.application_names import has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
 from tasks_app.search.masked import refuse_secrets
@@ -30,6 +30,7 @@ from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import SHOWN, head_length, read_head, shorten, shorten_text
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 SEARCH_HELP: Final = (

@@ -21,7 +21,7 @@ from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import Selection
-from tasks_app.queries.application_names import NATIVE_NAME, attached_names
+from tasks_app.queries.application_names import attached_names
 from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
@@ -30,6 +30,7 @@ from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, aut
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL, Status
 

@@ -126,7 +126,7 @@ def test_what_a_child_cannot_send_its_parent_sends(reports: Buffer, monkeypatch:
             monkeypatch.setattr(buffer, "command", away)
             for number in range(3):
                 reports.add(event(f"{number}\n"))
-            reports.flush()
+            reports.flush(in_pool=True)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -136,6 +136,19 @@ def test_what_a_child_cannot_send_its_parent_sends(reports: Buffer, monkeypatch:
     assert sent() == ["0\n", "1\n", "2\n"]
     reports.adopt()
     reports.close()
+    assert not reports._left.exists()
+
+
+def test_a_forked_process_outside_of_a_pool_leaves_nothing_behind(reports: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(buffer, "command", away)
+            reports.add(event("nobody adopts it"))
+            reports.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
     assert not reports._left.exists()
 
 

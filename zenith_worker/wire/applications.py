@@ -19,6 +19,8 @@ from zenith_worker.wire.keys import APPLICATIONS, application_keys
 
 #: An application's name, as a regular expression.
 NAME: Final = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
+#: The name of Zenith's own application, which no other may have.
+NATIVE_NAME: Final = "zenith"
 #: The most applications that may announce themselves: each costs its own stream and the recorders' time.
 ANNOUNCED_AT_MOST: Final = 100
 #: Characters of a value in an announcement.
@@ -44,8 +46,8 @@ class TooManyApplicationsError(RuntimeError):
 
 
 def is_name(name: str) -> bool:
-    """Whether a text can be an application's name."""
-    return re.fullmatch(NAME, name) is not None
+    """Whether a text can be the name of an application other than Zenith's own."""
+    return re.fullmatch(NAME, name) is not None and name != NATIVE_NAME
 
 
 def announce(name: str, main: str) -> None:
@@ -96,7 +98,7 @@ def _announcement(name: str, about: Any) -> Announcement | None:
         kept = {member: _value(values.get(member, ""), _MAIN_KEPT if member == "main" else _VALUE_KEPT) for member in _MEMBERS}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return Announcement(name, **kept) if is_name(name) and name != "zenith" else None
+    return Announcement(name, **kept) if is_name(name) else None
 
 
 _MEMBERS: Final = ("main", "celery", "python")
