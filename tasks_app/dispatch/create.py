@@ -33,6 +33,7 @@ from zenith_site.common.callers import Caller
 from zenith_site.common.errors import Problem
 from zenith_site.common.idempotency import request_digest, scoped_key
 from zenith_worker.wire import correlation, extras, spans
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.queue_names import why_malformed, why_reserved
 from zenith_worker.wire.states import Status, position
@@ -65,6 +66,8 @@ class Dispatch:
     time_limit: int | None = None
     soft_time_limit: int | None = None
     expires_at: datetime | None = None
+    #: The name of the application that runs the task.
+    application: str = NATIVE_NAME
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 1000
 
 # The paused queues are few, and are read once per query. Zenith sends only tasks of its own application (NATIVE_ID).
-# Others are never in one of these statuses (recording/entries.py), nor held, which keeps them out of `pending_queues` as well.
 _LOCK: Final = """
     SELECT {columns} FROM tasks_app_task
     WHERE ({where}) AND application_id = 1 AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause))

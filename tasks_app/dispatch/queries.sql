@@ -1,9 +1,10 @@
 -- pending_queues --
--- Queues with PENDING tasks that are not paused. Skips along the index, so a million tasks of a paused queue cost one step.
+-- Queues with PENDING tasks of Zenith's own application that are not paused. Skips along the index, so a million tasks of a
+-- paused queue cost one step.
 WITH RECURSIVE pending (queue) AS (
-    SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING'
+    SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND application_id = 1
     UNION ALL
-    SELECT (SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND queue > pending.queue)
+    SELECT (SELECT min(queue) FROM tasks_app_task WHERE status = 'PENDING' AND application_id = 1 AND queue > pending.queue)
     FROM pending WHERE pending.queue IS NOT NULL
 )
 SELECT queue FROM pending
@@ -20,13 +21,13 @@ WHERE id = ANY(%s)
 SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FROM (
     SELECT created_at AS since FROM ({pending_queues}) AS waiting CROSS JOIN LATERAL (
         SELECT created_at FROM tasks_app_task
-        WHERE status = 'PENDING' AND queue = waiting.queue ORDER BY id LIMIT %(most)s) AS left_behind
+        WHERE status = 'PENDING' AND application_id = 1 AND queue = waiting.queue ORDER BY id LIMIT %(most)s) AS left_behind
     UNION ALL
     (SELECT not_before FROM tasks_app_task
-        WHERE status = 'SCHEDULED' AND not_before <= now()
+        WHERE status = 'SCHEDULED' AND application_id = 1 AND not_before <= now()
             AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause)) LIMIT %(most)s)
     UNION ALL
     (SELECT not_before FROM tasks_app_task
-        WHERE status = 'RETRY' AND held AND not_before <= now()
+        WHERE status = 'RETRY' AND application_id = 1 AND held AND not_before <= now()
             AND queue <> ALL(ARRAY(SELECT queue FROM tasks_app_queuepause)) LIMIT %(most)s)
 ) AS due

@@ -17,9 +17,11 @@ from zenith_worker.wire.client import client
 from zenith_worker.wire.keys import application_prefix
 
 _SALT: Final = "zenith.redis-users.applications"
-#: What an application's processes run: they append to a stream, and write heartbeats, counts and what they are.
+#: What an application's processes run: they append to a stream, write heartbeats, counts and what they are, and read, take over
+#: and confirm Zenith's commands.
 _COMMANDS: Final = (
     "+@connection", "-@admin", "-@dangerous", "+multi", "+exec", "+discard", "+xadd", "+hset", "+sadd", "+srem", "+set", "+del",
+    "+xreadgroup", "+xpending", "+xclaim", "+xack", "+xdel", "+zadd", "+zrange", "+exists", "+time",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from tasks_app.models.application import Application
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
+from tasks_app.models.catalogue import Catalogue
 from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.idempotency_key import IdempotencyKey
@@ -17,6 +18,7 @@ __all__ = [
     "Application",
     "Attempt",
     "Batch",
+    "Catalogue",
     "DeadLetter",
     "IdempotencyKey",
     "LatePeriod",

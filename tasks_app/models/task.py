@@ -64,6 +64,7 @@ class Task(models.Model):
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="When a scheduled task is due, or a failed one runs again."
     )
+    handed_at = models.DateTimeField(null=True, blank=True, help_text="When another application's workers were asked to send it.")
     queued_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -118,11 +119,19 @@ class Task(models.Model):
             # dispatch/publish.py: what is due, oldest first. Small: few are held.
             models.Index(
                 fields=("status", "not_before", "id"),
-                name="task_due",
-                condition=Q(status=Status.SCHEDULED) | Q(held=True),
+                name="task_due_own",
+                condition=(Q(status=Status.SCHEDULED) | Q(held=True)) & Q(application=NATIVE_ID),
             ),
             # dispatch/publish.py: what was left behind, by queue: a paused one may hold very many, and is passed over.
-            models.Index(fields=("queue", "id"), name="task_pending", condition=Q(status=Status.PENDING)),
+            models.Index(
+                fields=("queue", "id"), name="task_pending_own", condition=Q(status=Status.PENDING, application=NATIVE_ID)
+            ),
+            # dispatch/hand_over.py: what other applications' workers are to be asked to send, and what of it is not confirmed.
+            models.Index(
+                fields=("application", "status", "not_before", "id"),
+                name="task_to_hand_over",
+                condition=Q(status__in=(Status.SCHEDULED, Status.PENDING)) & ~Q(application=NATIVE_ID),
+            ),
             # queries/lineage.py: what was sent in place of a dead task; also the foreign key's own checks.
             models.Index(fields=("replay_of",), name="task_replay_of", condition=Q(replay_of__isnull=False)),
             # queries/lineage.py, search/conditions.py: what a task sent, newest first. Small: few tasks send others.

@@ -52,6 +52,7 @@ class WorkerBeat:
         clock: Unix time in seconds of the heartbeat, by the worker's clock.
         prefetch: how many messages it prefetches, including running ones; 0 for no limit.
         limited, not_yet: tasks that it holds until a rate limit or an ETA allows them; the names with the most tasks.
+        catalogue: the digest of the tasks that it can run (catalogues.py); a worker with one carries out commands (commands.py).
     """
 
     name: str
@@ -75,6 +76,7 @@ class WorkerBeat:
     prefetch: int | None = None
     limited: tuple[Waiting, ...] = ()
     not_yet: tuple[Waiting, ...] = ()
+    catalogue: str = ""
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -112,6 +114,7 @@ class About:
     prefetch: int | None = None
     limited: Sequence[Waiting] = ()
     not_yet: Sequence[Waiting] = ()
+    catalogue: str = ""
 
 
 def write(
@@ -129,7 +132,7 @@ def write(
         "tags": list(tags), "pool": about.pool, "python": platform.python_version(),
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
-        "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet,
+        "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -246,7 +249,7 @@ def _waiting(value: Any) -> tuple[Waiting, ...]:
 #: Greater than every valid count and time; also excludes NaN and infinities.
 _BEYOND: Final = 2**53
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("version", "instance", "pool", "python"), _text),
+    **dict.fromkeys(("version", "instance", "pool", "python", "catalogue"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
     **dict.fromkeys(("started_at", "clock"), _moment),
     **dict.fromkeys(("queues", "held", "tags", "withheld"), _texts),

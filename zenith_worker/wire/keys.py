@@ -41,6 +41,8 @@ TAKEN: Final = "zenith:taken"
 DROPPED: Final = "zenith:dropped"
 #: What an application that may write only its own keys says of itself (applications.py); Zenith's own says nothing.
 ABOUT: Final = "zenith:about"
+#: A hash of digest → the tasks that an application's workers can run, as JSON (catalogues.py).
+CATALOGUE: Final = "zenith:catalogue"
 #: The set of paused queues.
 PAUSED: Final = "zenith:paused"
 
@@ -72,7 +74,8 @@ NATIVE: Final = ""
 
 
 class ApplicationKeys(NamedTuple):
-    """The keys that an application's processes write: its stream of events, its workers, and what it says of itself."""
+    """The keys that an application's processes use: its stream of events, its workers, what it says of itself, and what Zenith
+    asks of it. Zenith's own application is asked through its broker, so it has none of the last three."""
 
     events: str
     workers: str
@@ -80,6 +83,11 @@ class ApplicationKeys(NamedTuple):
     alive: str
     dropped: str
     about: str
+    catalogue: str
+    #: commands.py: the stream of commands, the sorted set of tasks that were handed over, and that of cancelled ones.
+    commands: str = ""
+    handed: str = ""
+    cancelled: str = ""
 
 
 def application_prefix(application: str) -> str:
@@ -90,8 +98,7 @@ def application_prefix(application: str) -> str:
 def application_keys(application: str) -> ApplicationKeys:
     """Return the keys of an application by its name; NATIVE is Zenith's own."""
     if application == NATIVE:
-        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT)
+        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE)
     prefix = application_prefix(application)
-    return ApplicationKeys(
-        f"{prefix}events", f"{prefix}workers", f"{prefix}worker:", f"{prefix}alive:", f"{prefix}dropped", f"{prefix}about"
-    )
+    names = ("events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "commands", "handed", "cancelled")
+    return ApplicationKeys(*(prefix + name for name in names))

@@ -71,7 +71,7 @@ def read(consumer: str, *, count: int, block: float, applications: Sequence[str]
     """
     by_key = {_key(application).encode(): application for application in applications}
     answer = client().xreadgroup(GROUP, consumer, dict.fromkeys(by_key, ">"), count=count, block=max(1, int(block * 1000)))
-    return [entry for key, rows in _streams(answer or ()) for entry in _entries(rows, by_key[key])]
+    return [entry for key, rows in streams_of(answer or ()) for entry in _entries(rows, by_key[key])]
 
 
 def claim(consumer: str, *, idle: float, count: int, application: str = NATIVE) -> list[Entry]:
@@ -183,8 +183,8 @@ def _key(application: str) -> str:
     return application_keys(application).events
 
 
-def _streams(answer: Any) -> list[tuple[bytes, Any]]:
-    """Return the keys and entries of an XREADGROUP answer, which is a list or (RESP3) a map."""
+def streams_of(answer: Any) -> list[tuple[bytes, Any]]:
+    """Return the keys and entries of an XREADGROUP answer, which is a list or (RESP3) a map. Also for commands.py."""
     if isinstance(answer, dict):
         return [(key, entries[0] if len(entries) == 1 else entries) for key, entries in answer.items()]
     return [(key, entries) for key, entries in answer]
