@@ -11,6 +11,7 @@ from django.conf import settings
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
+from tasks_app.models import Application, Catalogue
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import import_tasks
 from zenith_site.common.errors import Problem
@@ -30,6 +31,8 @@ class CatalogEntry:
     signature: inspect.Signature
     drill: bool
     max_retries: int | None
+    #: Where its messages go by the routes of its application; only for other applications' tasks.
+    queue: str | None = None
 
     @property
     def arguments_schema(self) -> dict[str, Any]:
@@ -111,14 +114,41 @@ def refuse_drill(name: str) -> None:
         raise DrillsOffError(name)
 
 
-def get(name: str) -> CatalogEntry:
-    """Return one entry. Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off."""
+def get(name: str, application: Application | None = None) -> CatalogEntry:
+    """Return one entry; without an `application`, of Zenith's own.
+
+    Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off.
+    """
+    if application is not None and not application.is_native:
+        return _attached_entry(name, application)
     refuse_drill(name)
     try:
         return entries()[name]
     except KeyError:
         names = ", ".join(offered())
         raise InvalidDispatchError(Problem("/task", f"there is no task {name[:100]!r}; tasks are: {names}")) from None
+
+
+def _attached_entry(name: str, application: Application) -> CatalogEntry:
+    known = Catalogue.objects.filter(application=application, tasks__has_key=name).first()
+    if known is None:
+        raise InvalidDispatchError(Problem("/task", f"{application.name} has no task {name[:100]!r}"))
+    told = known.tasks[name]
+    parameters = [
+        inspect.Parameter(
+            item["name"], getattr(inspect.Parameter, item["kind"].upper()),
+            default=inspect.Parameter.empty if item["required"] or item["kind"].startswith("var_") else None,
+        )
+        for item in told.get("parameters", [])
+    ]  # fmt: skip
+    return CatalogEntry(
+        name,
+        told.get("doc", ""),
+        inspect.Signature(parameters),
+        bool(told.get("drill")),
+        told.get("max_retries"),
+        told.get("queue"),
+    )
 
 
 def _entry(name: str, task: Any) -> CatalogEntry:

@@ -65,6 +65,14 @@ def hand_over(application: str, sends: Sequence[Mapping[str, Any]]) -> int:
     return int(script(_HAND_OVER, keys.commands, GROUP, keys.handed, HANDED_KEPT, *pairs))
 
 
+def handed_over(application: str, ids: Sequence[str]) -> set[str]:
+    """Return which of these tasks were handed over. Raises redis.RedisError."""
+    if not ids:
+        return set()
+    scores: Any = client().zmscore(application_keys(application).handed, list(ids))
+    return {id_ for id_, score in zip(ids, scores) if score is not None}
+
+
 def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
     """Ask one of an application's workers for something else. Raises redis.RedisError."""
     client().xadd(application_keys(application).commands, {"c": _encoded(kind, body)})
