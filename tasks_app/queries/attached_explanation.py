@@ -1,4 +1,4 @@
-"""Explain why a task of another application is in its status: its workers send and run it, and Zenith does not know its broker."""
+"""Explain why a task of another application is in its status: its own workers send and run it, with a broker of its own."""
 
 from collections.abc import Sequence
 from datetime import datetime
