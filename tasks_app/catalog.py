@@ -130,10 +130,11 @@ def get(name: str, application: Application | None = None) -> CatalogEntry:
 
 
 def _attached_entry(name: str, application: Application) -> CatalogEntry:
-    known = Catalogue.objects.filter(application=application, tasks__has_key=name).first()
-    if known is None:
+    told = next(
+        (known.tasks[name] for known in Catalogue.objects.filter(application=application)[:10] if name in known.tasks), None
+    )
+    if told is None:
         raise InvalidDispatchError(Problem("/task", f"{application.name} has no task {name[:100]!r}"))
-    told = known.tasks[name]
     parameters = [
         inspect.Parameter(
             item["name"], getattr(inspect.Parameter, item["kind"].upper()),

@@ -2,7 +2,7 @@
 
 from tasks_app import catalog
 from tasks_app.errors import InvalidDispatchError
-from tasks_app.models import Application
+from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Kind
 from zenith_site.common.errors import Problem
 from zenith_worker.wire.applications import NATIVE_NAME, is_name
@@ -25,6 +25,11 @@ def named(name: str) -> Application:
 def native() -> Application:
     """Return Zenith's own application, without a query."""
     return Application(id=NATIVE_ID, name=NATIVE_NAME, kind=Kind.NATIVE)
+
+
+def of_task(task: Task) -> Application:
+    """Return a task's application; one query unless it is Zenith's own."""
+    return native() if task.application_id in (None, NATIVE_ID) else Application.objects.get(id=task.application_id)
 
 
 def entry_of(task_name: str, application: Application) -> catalog.CatalogEntry | None:

@@ -23,11 +23,12 @@ from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.applications import entry_of
+from tasks_app.dispatch.applications import entry_of, of_task
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, DeadLetter, ReplayRun, Task, TaskMessage
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
@@ -120,7 +121,7 @@ def replay_letters(letters: QuerySet[DeadLetter], request: Replay, origin: Origi
     )
     of_kind: dict[tuple[int, str], list[DeadLetter]] = defaultdict(list)
     for letter in locked:
-        of_kind[letter.task.application_id, letter.task_name].append(letter)
+        of_kind[letter.task.application_id or NATIVE_ID, letter.task_name].append(letter)
     applications = Application.objects.in_bulk({application_id for application_id, _ in of_kind})
     replacements = []
     for (application_id, name), same_letters in sorted(of_kind.items()):
@@ -244,11 +245,11 @@ def _check_edits(letters: QuerySet[DeadLetter], request: Replay, total: int) -> 
     if request.args is not None and total > 1:
         raise InvalidDispatchError(Problem("/args", "can be edited for a single dead letter only; use `kwargs` for several"))
     problems: dict[Problem, None] = {}
-    known: dict[tuple[str, Application], CatalogEntry | None] = {}
-    for letter in letters.select_related("task__application").iterator(chunk_size=AT_ONCE):
-        kind = letter.task_name, letter.task.application
+    known: dict[tuple[str, int | None], CatalogEntry | None] = {}
+    for letter in letters.select_related("task").iterator(chunk_size=AT_ONCE):
+        kind = letter.task_name, letter.task.application_id
         if kind not in known:
-            known[kind] = entry_of(*kind)
+            known[kind] = entry_of(letter.task_name, of_task(letter.task))
         if (entry := known[kind]) is not None:
             problems |= dict.fromkeys(entry.problems(*_edited(entry, letter.task.args, letter.task.kwargs, request)))
         if len(problems) >= jsonsafe.MAX_NAMED:

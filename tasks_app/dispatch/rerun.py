@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import catalog
+from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
@@ -34,7 +35,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
             raise StateConflictError(
                 "Another program sent this task and Zenith never saw its message, so there is nothing to run again."
             )
-        application = Application.objects.get(id=task.application_id)
+        application = of_task(task)
         if application.is_native:
             _refuse_native(task)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():
@@ -58,7 +59,7 @@ def _refuse_native(task: Task) -> None:
 def _queue_of(task: Task, application: Application) -> str:
     if task.queue or not application.is_native:
         return task.queue
-    return queue_of(task.name) if task.name in catalog.entries() else celery_app().conf.task_default_queue
+    return queue_of(task.name) if task.name in catalog.entries() else str(celery_app().conf.task_default_queue)
 
 
 def _copy(task: Task, application: Application, origin: Origin) -> UUID:

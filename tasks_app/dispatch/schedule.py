@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app.dispatch.applications import entry_of
+from tasks_app.dispatch.applications import entry_of, of_task
 from tasks_app.dispatch.create import queue_problems
 from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.models import Application, Task, TaskEvent, TaskMessage
@@ -51,7 +51,7 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
         task = Task.objects.select_for_update().filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).first()
         if task is None:
             return None
-        application = Application.objects.get(id=task.application_id)
+        application = of_task(task)
         if problems := list(_problems(task, application, changes)):
             raise InvalidInputError(*problems)
         changed = {name: value for name, value in changes.new_values().items() if getattr(task, name) != value}

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_app import worker_nodes
-from tasks_app.dispatch.applications import entry_of, native
+from tasks_app.dispatch.applications import entry_of, of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
@@ -231,10 +231,10 @@ def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
 
     It is empty for a task of another application if the names of its arguments are not known.
     """
-    application = native() if row.application_id == NATIVE_ID else row.application
+    application = of_task(row)
     entry = entry_of(row.name, application)
     names = entry.positional_names if entry is not None else []
-    if not application.is_native and len(names) < len(arguments.args):
+    if not application.is_native and (entry is None or len(names) < len(arguments.args)):
         return ""
     kwargs = {**dict(zip(names, arguments.args, strict=False)), **arguments.kwargs}
     where = {"queue": row.queue} if application.is_native else {"application": application.name}

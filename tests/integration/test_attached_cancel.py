@@ -15,8 +15,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch import cancel_attached
-from tasks_app.dispatch.cancel import Cancelled, cancel, revoke_requested
+from tasks_app.dispatch.cancel import cancel, revoke_requested
 from tasks_app.dispatch.cancel_attached import LOOK_EVERY, RequestedCancellations
+from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.hand_over import HandOver
 from tasks_app.models import Application, Task, TaskEvent

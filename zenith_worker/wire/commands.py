@@ -15,6 +15,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import redis
+
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.compat import StrEnum
 from zenith_worker.wire.events import Event, encode
@@ -75,7 +77,13 @@ def handed_over(application: str, ids: Sequence[str]) -> set[str]:
 
 def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
     """Ask one of an application's workers for something else. Raises redis.RedisError."""
-    client().xadd(application_keys(application).commands, {"c": _encoded(kind, body)})
+    key = application_keys(application).commands
+    try:
+        client().xgroup_create(key, GROUP, id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+    client().xadd(key, {"c": _encoded(kind, body)})
 
 
 def waiting(application: str) -> int:

@@ -54,7 +54,7 @@ def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
     The extras may be those that another application reported, and hold anything.
     """
     carried, follows = _object(extras.get("headers")), _object(extras.get("embed"))
-    headers = {name: carried[name] for name in ("ignore_result", "shadow", "timelimit") if name in carried}
+    headers: dict[str, Any] = {name: carried[name] for name in ("ignore_result", "shadow", "timelimit") if name in carried}
     headers |= {name: value for name, value in carried.items() if name not in HEADERS}
     embed = {name: _thawed(value) for name, value in follows.items() if name != "chord"}
     # Hidden arguments. A replacement's arguments are not the original ones.
