@@ -70,9 +70,9 @@ def send(name: str, queue: str = "payments") -> list[str]:
     return [command.body["id"] for command in read]
 
 
-def report(name: str, task_id: str, status: Status, **more: Any) -> None:
+def report(application: str, task_id: str, status: Status, /, **more: Any) -> None:
     """Report a step of a task."""
-    stream.append([Event(task_id=task_id, status=status, at=more.pop("at", None) or time.time(), **more)], name)
+    stream.append([Event(task_id=task_id, status=status, at=more.pop("at", None) or time.time(), **more)], application)
 
 
 def record() -> None:

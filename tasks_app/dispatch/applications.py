@@ -1,5 +1,7 @@
 """The application that a task is dispatched to, and its tasks."""
 
+from typing import Final
+
 from tasks_app import catalog
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Task
@@ -8,7 +10,7 @@ from zenith_site.common.errors import Problem
 from zenith_worker.wire.applications import NATIVE_NAME, is_name
 
 #: Applications that a problem lists.
-_MOST_LISTED = 20
+_MOST_LISTED: Final = 20
 
 
 def named(name: str) -> Application:
@@ -29,7 +31,8 @@ def native() -> Application:
 
 def of_task(task: Task) -> Application:
     """Return a task's application; one query unless it is Zenith's own."""
-    return native() if task.application_id in (None, NATIVE_ID) else Application.objects.get(id=task.application_id)
+    id_ = task.application_id or NATIVE_ID
+    return native() if id_ == NATIVE_ID else Application.objects.get(id=id_)
 
 
 def entry_of(task_name: str, application: Application) -> catalog.CatalogEntry | None:

@@ -128,11 +128,12 @@ def _portions(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
     portion: list[TaskRow] = []
     size = 0
     for row in rows:
-        size += len(row.args) + len(row.kwargs) + len(row.extras or "")
-        if portion and size > PORTION:
+        length = len(row.args) + len(row.kwargs) + len(row.extras or "")
+        if portion and size + length > PORTION:
             yield portion
             portion, size = [], 0
         portion.append(row)
+        size += length
     yield portion
 
 
