@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from tasks_app.models import Application, Catalogue
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import import_tasks
 from zenith_site.common.errors import Problem
@@ -61,6 +62,12 @@ class CatalogEntry:
     def positional_names(self) -> list[str]:
         """The names of the positional arguments, in order."""
         return [item.name for item in self.signature.parameters.values() if item.kind in _POSITIONAL]
+
+    @property
+    def named_positions(self) -> Mapping[str, int]:
+        """The positions, from 0, of the arguments that may be given by position or by name."""
+        parameters = enumerate(self.signature.parameters.values())
+        return {item.name: index for index, item in parameters if item.kind == item.POSITIONAL_OR_KEYWORD}
 
     def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
         """Return the problems of these arguments for this task; pointers start with /args or /kwargs."""
@@ -112,6 +119,16 @@ def refuse_drill(name: str) -> None:
     """Raise DrillsOffError if the task is a drill and drills are off."""
     if name in entries() and name not in offered():
         raise DrillsOffError(name)
+
+
+def known_entry(name: str, application_id: int | None) -> CatalogEntry | None:
+    """Return what is known of a task by the key of its application, or None."""
+    if application_id is None or application_id == NATIVE_ID:
+        return entries().get(name)
+    try:
+        return _attached_entry(name, Application.objects.get(id=application_id))
+    except InvalidDispatchError:
+        return None
 
 
 def get(name: str, application: Application | None = None) -> CatalogEntry:

@@ -1,8 +1,7 @@
-"""The application that a task is dispatched to, and its tasks."""
+"""The application that a task is dispatched to, or belongs to."""
 
 from typing import Final
 
-from tasks_app import catalog
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Kind
@@ -33,13 +32,3 @@ def of_task(task: Task) -> Application:
     """Return a task's application; one query unless it is Zenith's own."""
     id_ = task.application_id or NATIVE_ID
     return native() if id_ == NATIVE_ID else Application.objects.get(id=id_)
-
-
-def entry_of(task_name: str, application: Application) -> catalog.CatalogEntry | None:
-    """Return what is known of a task of an application, or None: other code may send tasks that no catalogue has."""
-    if application.is_native:
-        return catalog.entries().get(task_name)
-    try:
-        return catalog.get(task_name, application)
-    except InvalidDispatchError:
-        return None

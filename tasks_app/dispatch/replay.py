@@ -13,7 +13,7 @@ carry out (replay_runner.py).
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -22,8 +22,8 @@ from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
+from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.applications import entry_of, of_task
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.errors import InvalidDispatchError
@@ -127,7 +127,7 @@ def replay_letters(letters: QuerySet[DeadLetter], request: Replay, origin: Origi
     for (application_id, name), same_letters in sorted(of_kind.items()):
         application = applications[application_id]
         extras_of = inherited([letter.task_id for letter in same_letters])
-        entry = entry_of(name, application) if request.kwargs else None
+        entry = catalog.known_entry(name, application_id) if request.kwargs else None
         tasks = [_successor(letter.task, application, entry, request, extras_of.get(letter.task_id)) for letter in same_letters]
         write_tasks(new_batch(name, len(tasks), origin, application), tasks, application)
         replacements += [Replacement(old.id, old.task_id, new.id) for old, new in zip(same_letters, tasks, strict=True)]
@@ -203,7 +203,7 @@ def _edited(
     """
     args = list(args) if request.args is None else list(request.args)
     kwargs = dict(kwargs)
-    index_of = _argument_indexes(entry)
+    index_of = {} if entry is None else entry.named_positions
     for name, value in request.kwargs.items():
         index = index_of.get(name, len(args))
         if index < len(args):
@@ -211,17 +211,6 @@ def _edited(
         else:
             kwargs[name] = value
     return args, kwargs
-
-
-def _argument_indexes(entry: CatalogEntry | None) -> Mapping[str, int]:
-    if entry is None:
-        return {}
-    named = (
-        (index, parameter)
-        for index, parameter in enumerate(entry.signature.parameters.values())
-        if parameter.kind == parameter.POSITIONAL_OR_KEYWORD
-    )
-    return {parameter.name: index for index, parameter in named}
 
 
 def _field_problems(request: Replay) -> Iterator[Problem]:
@@ -249,7 +238,7 @@ def _check_edits(letters: QuerySet[DeadLetter], request: Replay, total: int) -> 
     for letter in letters.select_related("task").iterator(chunk_size=AT_ONCE):
         kind = letter.task_name, letter.task.application_id
         if kind not in known:
-            known[kind] = entry_of(letter.task_name, of_task(letter.task))
+            known[kind] = catalog.known_entry(*kind)
         if (entry := known[kind]) is not None:
             problems |= dict.fromkeys(entry.problems(*_edited(entry, letter.task.args, letter.task.kwargs, request)))
         if len(problems) >= jsonsafe.MAX_NAMED:

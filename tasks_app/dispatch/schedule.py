@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app.dispatch.applications import entry_of, of_task
+from tasks_app import catalog
+from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import queue_problems
 from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.models import Application, Task, TaskEvent, TaskMessage
@@ -119,5 +120,5 @@ def _problems(task: Task, application: Application, changes: Changes) -> Iterato
     yield from mask_problems(changes.args, "/args")
     yield from mask_problems(changes.kwargs, "/kwargs")
     if not unstorable and (changes.args is not None or changes.kwargs is not None):
-        entry = entry_of(task.name, application)
+        entry = catalog.known_entry(task.name, task.application_id)
         yield from entry.problems(args, kwargs) if entry is not None else ()

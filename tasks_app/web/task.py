@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import worker_nodes
-from tasks_app.dispatch.applications import entry_of, of_task
+from tasks_app import catalog, worker_nodes
+from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
@@ -232,7 +232,7 @@ def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
     It is empty for a task of another application if the names of its arguments are not known.
     """
     application = of_task(row)
-    entry = entry_of(row.name, application)
+    entry = catalog.known_entry(row.name, row.application_id)
     names = entry.positional_names if entry is not None else []
     if not application.is_native and (entry is None or len(names) < len(arguments.args)):
         return ""

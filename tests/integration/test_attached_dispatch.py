@@ -6,7 +6,8 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -425,6 +426,19 @@ def test_a_task_runs_again_in_its_application_with_all_that_its_message_carried(
             "link": [thawed], "link_error": [thawed], "chain": [thawed],
         },
     }  # fmt: skip
+
+
+def test_dates_and_decimals_are_what_they_were(shop: Application) -> None:
+    beat(SHOP)
+    at = datetime(2030, 1, 31, tzinfo=UTC)
+    old = ended("a", args=[at, Decimal("1.50")], kwargs={"who": {"__type__": "decimal", "__value__": "none"}})
+    assert run_again(old.id, API)
+    (command,) = asked(SHOP)
+    assert command.body["kwargs"] == {"who": {"__type__": "decimal", "__value__": "none"}}
+    old = ended("b", args=[at, Decimal("1.50")])
+    assert run_again(old.id, API)
+    (command,) = asked(SHOP)
+    assert command.body["args"] == [at, Decimal("1.50")]
 
 
 @pytest.mark.parametrize(

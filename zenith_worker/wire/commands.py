@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
+from kombu.utils import json as kombu_json
 
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.compat import StrEnum
@@ -159,9 +160,16 @@ def _encoded(kind: Kind, body: Mapping[str, Any]) -> str:
 
 
 def _command(entry_id: Any, members: Any) -> Command:
-    try:
-        body = json.loads((members or {}).get(b"c") or "null")
-    except ValueError:
-        body = None
+    body = _decoded((members or {}).get(b"c") or b"null")
     body = body if isinstance(body, dict) else {}
     return Command(text(entry_id), str(body.pop("kind", "")), body)
+
+
+def _decoded(raw: bytes) -> Any:
+    """Return what a command's JSON holds, or None. Dates, decimals and so on are what they were when a worker reported them."""
+    for loads in (kombu_json.loads, json.loads):
+        try:
+            return loads(raw)
+        except Exception:  # noqa: S112 -- whatever a value raises that only looks like one of kombu's
+            continue
+    return None
