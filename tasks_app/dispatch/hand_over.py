@@ -99,8 +99,10 @@ class HandOver:
 
 def _all_of(name: str, query: str, parameters: Sequence[Any]) -> int:
     """Hand over all tasks of an application that a query locks, a chunk at a time, as long as there is room for commands."""
-    handed = 0
-    while _has_room(name) and (count := _chunk(name, query, parameters)):
+    handed, count = 0, CHUNK
+    # A chunk that is not full was the last one.
+    while count == CHUNK and _has_room(name):
+        count = _chunk(name, query, parameters)
         handed += count
     return handed
 

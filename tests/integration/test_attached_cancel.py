@@ -255,7 +255,7 @@ def test_a_tasks_page_offers_what_can_be_done(shop: Application, client: Client)
     assert "&quot;application&quot;: &quot;shop&quot;" in page(ended), "no curl command"
     form = client.get(f"/tasks/{later.id}/edit/").content.decode()
     assert "Leave empty" in form
-    client.post(f"/tasks/{later.id}/send-now/")
+    client.post(f"/tasks/{later.id}/now/")
     later.refresh_from_db()
     assert later.not_before is not None
     assert later.not_before <= timezone.now()
