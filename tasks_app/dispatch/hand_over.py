@@ -14,7 +14,7 @@ Nothing is handed over while no worker of the application takes commands, so tha
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import redis
@@ -61,7 +61,12 @@ def hand_over_batch(application: Application, batch_id: UUID) -> int:
     If Redis or PostgreSQL cannot be used, this raises nothing: the relay hands over what stays behind.
     """
     try:
-        return _all_of(application.name, _OF_BATCH, [batch_id])
+        handed, count = 0, CHUNK
+        # A chunk that is not full was the last one.
+        while count == CHUNK:
+            count = _chunk(application.name, _OF_BATCH, batch_id)
+            handed += count
+        return handed
     except (redis.RedisError, DatabaseError) as error:
         logger.warning("Batch %s waits for the relay: %s", batch_id, error)
         return 0
@@ -75,11 +80,14 @@ class HandOver:
         self._resting: dict[str, float] = {}
 
     def run_once(self) -> int:
-        """Hand over all tasks that are due; return how many. Raises django.db.Error, or redis.RedisError if it is unreachable."""
+        """Hand over tasks that are due, of each application a chunk or two; return how many.
+
+        Raises django.db.Error, or redis.RedisError if it is unreachable.
+        """
         handed = 0
         for id_, name in self._waiting():
             try:
-                handed += sum(_all_of(name, query, [id_]) for query in (_UNHANDED, _DUE))
+                handed += sum(_chunk(name, query, id_) for query in (_UNHANDED, _DUE))
             except Exception as error:
                 if is_unreachable(error):
                     raise
@@ -97,23 +105,12 @@ class HandOver:
         yield from ((id_, name) for id_, name in rows if name not in self._resting)
 
 
-def _all_of(name: str, query: str, parameters: Sequence[Any]) -> int:
-    """Hand over all tasks of an application that a query locks, a chunk at a time, as long as there is room for commands."""
-    handed, count = 0, CHUNK
-    # A chunk that is not full was the last one.
-    while count == CHUNK and _has_room(name):
-        count = _chunk(name, query, parameters)
-        handed += count
-    return handed
-
-
-def _has_room(name: str) -> bool:
-    return commands.waiting(name) <= commands.WAITING_AT_MOST - CHUNK and takes_commands(name)
-
-
-def _chunk(name: str, query: str, parameters: Sequence[Any]) -> int:
+def _chunk(name: str, query: str, parameter: object) -> int:
+    """Hand over a chunk of the tasks that a query locks, if the application's workers take more commands; return how many."""
+    if commands.waiting(name) > commands.WAITING_AT_MOST - CHUNK or not takes_commands(name):
+        return 0
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(query, [*parameters, CHUNK])
+        cursor.execute(query, [parameter, CHUNK])
         # Celery's ids, unlike the rows' keys, are in the order of creation.
         rows = sorted((TaskRow(*values) for values in cursor.fetchall()), key=lambda row: row.task_id)
         if not rows:
