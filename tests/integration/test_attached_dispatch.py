@@ -19,6 +19,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch import hand_over as handing
+from tasks_app.dispatch import relay as relaying
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch, dispatch_many
 from tasks_app.dispatch.hand_over import REST, HandOver
 from tasks_app.dispatch.publish import publish_due
@@ -30,8 +31,9 @@ from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.detail import detail
 from tests.attached_worker import asked, attach, beat, record, report, send, task_of
 from tests.integration.conftest import ApiClient
+from tests.waiting import eventually
 from zenith_site.common import faults
-from zenith_site.common.errors import InvalidInputError
+from zenith_site.common.errors import BrokerUnavailableError, InvalidInputError
 from zenith_worker.wire import commands, keys, stream
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
@@ -243,13 +245,13 @@ def test_one_broken_application_stops_no_other(shop: Application) -> None:
         beat(name)
     stream.client().set(keys.application_keys(BANK).commands, "x")
     clock = Clock()
-    relaying = HandOver(clock)
-    assert relaying.run_once() == 2
+    one = HandOver(clock)
+    assert one.run_once() == 2
     assert [fault.item for fault in faults.recent()] == ["the application bank"]
     stream.client().delete(keys.application_keys(BANK).commands)
-    assert relaying.run_once() == 0, "it is left alone for a while"
+    assert one.run_once() == 0, "it is left alone for a while"
     clock.now += REST
-    assert relaying.run_once() == 1
+    assert one.run_once() == 1
     assert {name: send(name) for name in names} == {name: [task.celery_id] for name, task in tasks.items()}
     # Nor does it make a dispatch fail.
     stream.client().set(keys.application_keys(BANK).commands, "x")
@@ -269,6 +271,30 @@ def test_no_dispatch_fails_because_redis_is_away(shop: Application, monkeypatch:
         relay()
     monkeypatch.undo()
     assert (task.handed_at, relay()) == (None, 1)
+
+
+def test_the_relay_hands_over_also_while_zeniths_own_broker_is_away(shop: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = charge()
+    beat(SHOP)
+
+    def unreachable() -> int:
+        raise BrokerUnavailableError("away")
+
+    monkeypatch.setattr("tasks_app.dispatch.relay.publish_due", unreachable)
+    stop = threading.Event()
+
+    def run() -> None:
+        relaying.run(stop)
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        eventually(lambda: commands.waiting(SHOP) == 1)
+    finally:
+        stop.set()
+        thread.join()
+    assert send(SHOP) == [task.celery_id]
 
 
 def test_looking_for_what_is_to_be_handed_over_reads_one_index(shop: Application) -> None:
