@@ -375,6 +375,7 @@ def test_nothing_is_promised_for_a_task_whose_worker_is_gone(shop: Shop) -> None
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
+        (Status.PENDING, "It waits to be sent by a worker of shop. Redis is unreachable"),
         (Status.QUEUED, "Waiting in the queue default of shop. Redis is unreachable"),
         (Status.RECEIVED, "A worker has reserved it"),
         (Status.RETRY, "Attempt 1 failed; shop retries it."),
