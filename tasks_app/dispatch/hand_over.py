@@ -105,7 +105,7 @@ class HandOver:
         yield from ((id_, name) for id_, name in rows if name not in self._resting)
 
 
-def _chunk(name: str, query: str, parameter: object) -> int:
+def _chunk(name: str, query: str, parameter: int | UUID) -> int:
     """Hand over a chunk of the tasks that a query locks, if the application's workers take more commands; return how many."""
     if commands.waiting(name) > commands.WAITING_AT_MOST - CHUNK or not takes_commands(name):
         return 0
