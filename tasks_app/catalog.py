@@ -11,6 +11,8 @@ from django.conf import settings
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
+from tasks_app.models import Application, Catalogue
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import import_tasks
 from zenith_site.common.errors import Problem
@@ -30,6 +32,8 @@ class CatalogEntry:
     signature: inspect.Signature
     drill: bool
     max_retries: int | None
+    #: Where its messages go by the routes of its application; only for other applications' tasks.
+    queue: str | None = None
 
     @property
     def arguments_schema(self) -> dict[str, Any]:
@@ -58,6 +62,12 @@ class CatalogEntry:
     def positional_names(self) -> list[str]:
         """The names of the positional arguments, in order."""
         return [item.name for item in self.signature.parameters.values() if item.kind in _POSITIONAL]
+
+    @property
+    def named_positions(self) -> Mapping[str, int]:
+        """The positions, from 0, of the arguments that may be given by position or by name."""
+        parameters = enumerate(self.signature.parameters.values())
+        return {item.name: index for index, item in parameters if item.kind == item.POSITIONAL_OR_KEYWORD}
 
     def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
         """Return the problems of these arguments for this task; pointers start with /args or /kwargs."""
@@ -111,14 +121,52 @@ def refuse_drill(name: str) -> None:
         raise DrillsOffError(name)
 
 
-def get(name: str) -> CatalogEntry:
-    """Return one entry. Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off."""
+def known_entry(name: str, application_id: int | None) -> CatalogEntry | None:
+    """Return what is known of a task by the key of its application, or None."""
+    if application_id is None or application_id == NATIVE_ID:
+        return entries().get(name)
+    try:
+        return _attached_entry(name, Application.objects.get(id=application_id))
+    except InvalidDispatchError:
+        return None
+
+
+def get(name: str, application: Application | None = None) -> CatalogEntry:
+    """Return one entry; without an `application`, of Zenith's own.
+
+    Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off.
+    """
+    if application is not None and not application.is_native:
+        return _attached_entry(name, application)
     refuse_drill(name)
     try:
         return entries()[name]
     except KeyError:
         names = ", ".join(offered())
         raise InvalidDispatchError(Problem("/task", f"there is no task {name[:100]!r}; tasks are: {names}")) from None
+
+
+def _attached_entry(name: str, application: Application) -> CatalogEntry:
+    told = next(
+        (known.tasks[name] for known in Catalogue.objects.filter(application=application)[:10] if name in known.tasks), None
+    )
+    if told is None:
+        raise InvalidDispatchError(Problem("/task", f"{application.name} has no task {name[:100]!r}"))
+    parameters = [
+        inspect.Parameter(
+            item["name"], getattr(inspect.Parameter, item["kind"].upper()),
+            default=inspect.Parameter.empty if item["required"] or item["kind"].startswith("var_") else None,
+        )
+        for item in told.get("parameters", [])
+    ]  # fmt: skip
+    return CatalogEntry(
+        name,
+        told.get("doc", ""),
+        inspect.Signature(parameters),
+        bool(told.get("drill")),
+        told.get("max_retries"),
+        told.get("queue"),
+    )
 
 
 def _entry(name: str, task: Any) -> CatalogEntry:

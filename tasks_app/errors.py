@@ -18,13 +18,6 @@ class DrillsOffError(StateConflictError):
         )
 
 
-class AttachedTaskError(StateConflictError):
-    """Something was to be done with a task of another application, which only that application can do."""
-
-    def __init__(self, verb: str) -> None:
-        super().__init__(f"The task belongs to an attached application, which only reports to Zenith: Zenith cannot {verb} it.")
-
-
 class IdempotencyConflictError(ZenithError):
     """The Idempotency-Key was used before with another request."""
 

@@ -94,7 +94,7 @@ def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = N
     batch = _batch(batch_id).progress.batch
     ids = batches.open_ids(batch.id)
     result = cancel(ids, by=caller.name, force=bool(body and body.force))
-    audit_details(request, revoked=result.revoked, running=result.running)
+    audit_details(request, revoked=result.revoked, running=result.running, requested=result.requested)
     return CancelAnswer.of(result, matched=len(ids))
 
 

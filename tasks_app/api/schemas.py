@@ -13,6 +13,7 @@ from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.tasks import TaskWithResult
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.ids import key_meant
 from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
@@ -57,6 +58,9 @@ class TriggerRequest(BaseModel):
     )
 
     task: str = Field(default="analyze_text", description="The task's name.")
+    application: str = Field(
+        default=NATIVE_NAME, description="The name of the application that runs the task; `zenith` is Zenith's own."
+    )
     # dispatch() checks the bounds, for every caller alike; here they are documentation.
     count: int | None = Field(
         default=None,
@@ -66,13 +70,13 @@ class TriggerRequest(BaseModel):
     data: Any = Field(default=None, description="The task's first argument; a list gives each task its own.")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="The task's keyword arguments.")
     queue: str | None = Field(
-        default=None, description="The queue to send to; defaults to Celery's routing.", json_schema_extra=QUEUE
+        default=None, description="The queue to send to; defaults to the application's own routing.", json_schema_extra=QUEUE
     )
     priority: int | None = Field(default=None, json_schema_extra={"minimum": 0, "maximum": MAX_PRIORITY})
     not_before: Moment = Field(default=None, description="Hold the tasks back until this time.")
     max_retries: int | None = Field(
         default=None,
-        description="The maximum number of retries; defaults to the task's own.",
+        description="The maximum number of retries; defaults to the task's own. Other applications decide it themselves.",
         json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES},
     )
 

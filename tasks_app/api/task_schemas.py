@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks_app.api.schemas import QUEUE, Cut, Moment, TaskAnswer, TriggerRequest, cut_of, read_id, task_members
-from tasks_app.dispatch.cancel import Cancelled
+from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, Dispatched
 from tasks_app.dispatch.schedule import Changes
 from tasks_app.models import Task, TaskEvent
@@ -246,6 +246,10 @@ class CancelAnswer(BaseModel):
     revoked: int = Field(description="Tasks that will not run, or not run again.")
     running: int = Field(description="Tasks that are still running and will finish; with `force` they are being killed.")
     finished: int = Field(description="Tasks that had already ended.")
+    requested: int = Field(
+        default=0,
+        description="Tasks of other applications whose workers are asked to refuse them, and with `force` to kill them.",
+    )
     more: bool = Field(
         default=False, description=f"Whether more tasks match than the {MAX_CANCELLED:,} that one request cancels."
     )
@@ -254,7 +258,10 @@ class CancelAnswer(BaseModel):
     @classmethod
     def of(cls, result: Cancelled, *, matched: int, more: bool = False) -> Self:
         """Return the response for a cancellation."""
-        return cls(matched=matched, revoked=result.revoked, running=result.running, finished=result.finished, more=more)
+        return cls(
+            matched=matched, revoked=result.revoked, running=result.running, finished=result.finished, requested=result.requested,
+            more=more,
+        )  # fmt: skip
 
 
 class RetryRequest(BaseModel):

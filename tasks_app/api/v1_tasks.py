@@ -22,7 +22,8 @@ from tasks_app.api.task_schemas import (
     TaskDetailAnswer,
     TaskSummary,
 )
-from tasks_app.dispatch.cancel import Cancelled, cancel
+from tasks_app.dispatch.cancel import cancel
+from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import Origin, dispatch_many
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
@@ -96,8 +97,8 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
         return CancelAnswer(matched=open_count, revoked=0, running=0, finished=0, more=more, dry_run=True)
     known_ids = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
     result = cancel(sorted(known_ids), by=caller.name, force=body.force)
-    audit_details(request, revoked=result.revoked, running=result.running)
-    return CancelAnswer.of(result, matched=result.revoked + result.running, more=more)
+    audit_details(request, revoked=result.revoked, running=result.running, requested=result.requested)
+    return CancelAnswer.of(result, matched=result.revoked + result.running + result.requested, more=more)
 
 
 @router.post(
@@ -105,7 +106,10 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
-    """Cancel a task for good. A running task finishes, but is not retried; `force` kills it."""
+    """Cancel a task for good. A running task finishes, but is not retried; `force` kills it.
+
+    The workers of another application are asked to refuse its task; they report when they have.
+    """
     caller = known_caller(request)
     task = _task(task_id)
     result = cancel([task.id], by=caller.name, force=bool(body and body.force))

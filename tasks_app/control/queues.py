@@ -16,7 +16,8 @@ from typing import Final
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app.dispatch.cancel import CHUNK, Cancelled, cancel
+from tasks_app.dispatch.cancel import CHUNK, cancel
+from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.maintenance import pauses
 from tasks_app.models import QueuePause, Task
 from tasks_app.models.application import NATIVE_ID

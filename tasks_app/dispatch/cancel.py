@@ -11,13 +11,11 @@
 
 If a crash comes between these steps, the engine completes them (`revoke_requested`).
 
-Tasks of other applications are never touched.
+Tasks of other applications are cancelled in another way (cancel_attached.py).
 """
 
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -26,7 +24,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app.errors import AttachedTaskError
+from tasks_app.dispatch.cancel_attached import attached_tasks, cancel_attached
+from tasks_app.dispatch.cancelled import Cancelled, reason_of, revoked
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording import live
@@ -34,8 +33,7 @@ from tasks_app.recording.apply import apply
 from zenith_site.common.application import celery_app
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
-from zenith_worker.wire.events import Event
-from zenith_worker.wire.states import OPEN, Status, delivery_of, nesting_of
+from zenith_worker.wire.states import OPEN, Status
 
 logger = logging.getLogger(__name__)
 
@@ -46,51 +44,39 @@ _WITHOUT_MESSAGE: Final = Q(status__in=(Status.SCHEDULED, Status.PENDING)) | Q(s
 _ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY, Status.REPLACED)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The result of a cancellation: how many tasks were revoked, are running, or had already ended."""
-
-    revoked: int
-    running: int
-    finished: int
-
-    def __add__(self, other: "Cancelled") -> "Cancelled":
-        return Cancelled(self.revoked + other.revoked, self.running + other.running, self.finished + other.finished)
-
-
 def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
-    """Cancel tasks, a chunk at a time. Raises AttachedTaskError, django.db.Error or redis.RedisError.
+    """Cancel tasks, a chunk at a time. Raises django.db.Error or redis.RedisError.
 
-    Tasks of other applications are passed over and not counted, unless there are no others to cancel.
     The request is stored before Redis is asked: if Redis is unreachable, the engine carries it out later.
     `by` names the caller on the timeline. With `force`, running tasks are killed.
     """
-    foreign = set(Task.objects.filter(id__in=ids).exclude(application=NATIVE_ID).values_list("id", flat=True))
-    ids = [id_ for id_ in ids if id_ not in foreign]
-    if foreign and not ids:
-        raise AttachedTaskError("cancel")
+    by_application = attached_tasks(ids)
+    attached = {id_ for of_one in by_application.values() for id_ in of_one}
+    ids = [id_ for id_ in ids if id_ not in attached]
     total = Cancelled(0, 0, 0)
     for start in range(0, len(ids), CHUNK):
         total += _cancel_chunk(ids[start : start + CHUNK], by, force)
+    for application, its_ids in by_application.items():
+        total += cancel_attached(application, its_ids, by=by, force=force)
     return total
 
 
 def revoke_requested() -> int:
     """Carry out cancellations that a crash interrupted; return how many tasks were revoked."""
     requested = Task.objects.filter(cancel_requested_at__isnull=False, status__in=_ON_BROKER, application=NATIVE_ID)
-    revoked, _ = _revoke_on_broker(list(requested.order_by("id")[:CHUNK]), "cancelled")
-    return revoked
+    number, _ = _revoke_on_broker(list(requested.order_by("id")[:CHUNK]), "cancelled")
+    return number
 
 
 def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
-    reason = f"cancelled by {by}" if by else "cancelled"
+    reason = reason_of(by)
     with transaction.atomic():
         Task.objects.filter(id__in=ids, status__in=OPEN, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
         # Waits for a relay that is sending one of these tasks, and then sees the new status.
         unsent = list(Task.objects.select_for_update().filter(_WITHOUT_MESSAGE, id__in=ids).order_by("id"))
         running = _refuse_messages(unsent)
         revocable = [task for task in unsent if task.id not in running]
-        newest = apply([_revoked(task, reason) for task in revocable])
+        newest = apply([revoked(task, reason) for task in revocable])
     live.poke(newest)
     revoked_on_broker, claimed = _revoke_on_broker(
         list(Task.objects.filter(id__in=ids, status__in=_ON_BROKER, held=False).order_by("id")), reason
@@ -100,8 +86,8 @@ def _cancel_chunk(ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
     if force and running:
         texts = [task.celery_id for task in Task.objects.filter(id__in=running).only("id", "text_id")]
         celery_app().control.revoke(texts, terminate=True, signal="SIGKILL")
-    revoked = len(revocable) + revoked_on_broker
-    return Cancelled(revoked, len(running), len(ids) - revoked - len(running))
+    number = len(revocable) + revoked_on_broker
+    return Cancelled(number, len(running), len(ids) - number - len(running))
 
 
 def _refuse_messages(unsent: Sequence[Task]) -> set[UUID]:
@@ -124,13 +110,5 @@ def _revoke_on_broker(tasks: Sequence[Task], reason: str) -> tuple[int, set[UUID
     verdicts = {task.id: claims.cancel(task.celery_id) for task in tasks}
     cancelled = [task for task in tasks if verdicts[task.id] == Verdict.CANCELLED]
     if cancelled:
-        live.poke(apply([_revoked(task, reason) for task in cancelled]))
+        live.poke(apply([revoked(task, reason) for task in cancelled]))
     return len(cancelled), {id_ for id_, verdict in verdicts.items() if verdict == Verdict.TAKEN}
-
-
-def _revoked(task: Task, reason: str) -> Event:
-    """Return the event that revokes a task, for the delivery that its row shows."""
-    return Event(
-        task_id=task.celery_id, status=Status.REVOKED, at=time.time(), nesting=nesting_of(task.position),
-        attempt=task.attempt - 1, delivery=delivery_of(task.position), message=reason,
-    )  # fmt: skip

@@ -2,31 +2,33 @@
 
 1. The whole request is validated first. If anything is wrong, every problem is named and nothing is written.
 2. One transaction inserts the batch, its tasks and their first events (`write_tasks`).
-3. After the commit the messages are published (publish.py), in transactions of their own.
+3. After the commit the messages are published (publish.py), in transactions of their own; those of other applications' tasks
+   by workers of theirs (hand_over.py).
 4. If a crash comes between 2 and 3, or a task is not due yet, the relay (relay.py) publishes later.
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch import idempotency
+from tasks_app.dispatch.applications import named
+from tasks_app.dispatch.hand_over import hand_over_batch
 from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER, queue_of
 from tasks_app.dispatch.publish import publish_batch
+from tasks_app.dispatch.rows import NewTask, insert
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
+from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.errors import InvalidDispatchError
-from tasks_app.models import Batch, TaskMessage
+from tasks_app.models import Application, Batch, TaskMessage
 from tasks_app.recording import live
-from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app
 from zenith_site.common.callers import Caller
@@ -34,9 +36,8 @@ from zenith_site.common.errors import Problem
 from zenith_site.common.idempotency import request_digest, scoped_key
 from zenith_worker.wire import correlation, extras, spans
 from zenith_worker.wire.applications import NATIVE_NAME
-from zenith_worker.wire.ids import key_of, new_id
+from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.queue_names import why_malformed, why_reserved
-from zenith_worker.wire.states import Status, position
 
 MAX_COUNT: Final = 10_000
 MAX_RETRIES: Final = 100
@@ -133,9 +134,10 @@ def dispatch_many(requests: Sequence[Dispatch], origin: Origin) -> list[Dispatch
 
 
 class _Prepared(NamedTuple):
-    """A valid request, with its task and the positional arguments of each task to write."""
+    """A valid request, with its application, its task, and the positional arguments of each task to write."""
 
     request: Dispatch
+    application: Application
     entry: catalog.CatalogEntry
     arguments: list[list[Any]]
 
@@ -153,28 +155,34 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
 
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
-    request, entry, arguments = prepared
-    queue = request.queue or queue_of(entry.name)
+    request, application, entry, arguments = prepared
+    queue = request.queue or (queue_of(entry.name) if application.is_native else entry.queue or "")
+    asked = asking_for(request.queue) if request.queue and not application.is_native else None
     max_retries = entry.max_retries if request.max_retries is None else request.max_retries
     kwargs = json.dumps(request.kwargs)
     with transaction.atomic():
-        batch = new_batch(entry.name, len(arguments), origin)
+        batch = new_batch(entry.name, len(arguments), origin, application)
         tasks = [
-            NewTask(
-                new_id(), queue, json.dumps(args), kwargs, request.priority, max_retries, request.not_before,
-                time_limit=request.time_limit, soft_time_limit=request.soft_time_limit, expires_at=request.expires_at,
+            NewTask.of(
+                application, queue=queue, args=json.dumps(args), kwargs=kwargs, priority=request.priority,
+                max_retries=max_retries, not_before=request.not_before, time_limit=request.time_limit,
+                soft_time_limit=request.soft_time_limit, expires_at=request.expires_at, extras=asked,
             )
             for args in arguments
         ]  # fmt: skip
-        write_tasks(batch, tasks)
+        write_tasks(batch, tasks, application)
     return Dispatched(batch.id, [task.id for task in tasks])
 
 
-def new_batch(task_name: str, size: int, origin: Origin) -> Batch:
-    """Insert a batch inside the open transaction; write_tasks() adds its tasks."""
+def new_batch(task_name: str, size: int, origin: Origin, application: Application) -> Batch:
+    """Insert a batch inside the open transaction; write_tasks() adds its tasks.
+
+    Another application's tasks see only the headers that its own code would give them.
+    """
+    headers = {**_lineage_headers(), **correlation.carried()} if application.is_native else {}
     return Batch.objects.create(
         task_name=task_name, size=size, source=origin.source, sent_by=origin.sent_by[:200],
-        user_id=origin.user_id, created_at=timezone.now(), headers={**_lineage_headers(), **correlation.carried()},
+        user_id=origin.user_id, created_at=timezone.now(), headers=headers,
     )  # fmt: skip
 
 
@@ -193,30 +201,16 @@ def _parent_key() -> str | None:
     return str(key_of(running.request.id)) if running and running.request.id else None
 
 
-class NewTask(NamedTuple):
-    """A task to insert; `args` and `kwargs` are JSON text."""
-
-    id: UUID
-    queue: str
-    args: str
-    kwargs: str
-    priority: int | None
-    max_retries: int | None
-    not_before: datetime | None = None
-    replay_of: UUID | None = None
-    time_limit: int | None = None
-    soft_time_limit: int | None = None
-    expires_at: datetime | None = None
-    extras: dict[str, Any] | None = None
-
-
-def write_tasks(batch: Batch, tasks: Sequence[NewTask]) -> None:
+def write_tasks(batch: Batch, tasks: Sequence[NewTask], application: Application) -> None:
     """Insert a batch's tasks inside the open transaction, and publish them once it is committed."""
     with connection.cursor() as cursor:
-        newest = _insert(cursor, batch, tasks)
+        newest = insert(cursor, batch, tasks, application.pk, _parent_key() if application.is_native else None)
     TaskMessage.objects.bulk_create(TaskMessage(task_id=task.id, extras=task.extras) for task in tasks if task.extras)
     transaction.on_commit(lambda: live.poke(newest))
-    transaction.on_commit(lambda: publish_batch(batch.id))
+    if application.is_native:
+        transaction.on_commit(lambda: publish_batch(batch.id))
+    else:
+        transaction.on_commit(lambda: hand_over_batch(application, batch.id))
 
 
 def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
@@ -225,10 +219,11 @@ def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {task_id: new for task_id, old in rows if (new := extras.for_another(old)) is not None}
 
 
-def _validate(request: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]:
-    """Return the catalogue entry and each task's positional arguments. Raises InvalidDispatchError."""
-    entry = catalog.get(request.task)
-    problems = list(_field_problems(request))
+def _validate(request: Dispatch) -> tuple[Application, catalog.CatalogEntry, list[list[Any]]]:
+    """Return the application, the catalogue entry and each task's positional arguments. Raises InvalidDispatchError."""
+    application = named(request.application)
+    entry = catalog.get(request.task, application)
+    problems = list(_field_problems(request, application))
     count = _count(request)
     if not 1 <= count <= MAX_COUNT:
         problems.append(Problem("/count", f"must be between 1 and {MAX_COUNT:,}"))
@@ -240,7 +235,7 @@ def _validate(request: Dispatch) -> tuple[catalog.CatalogEntry, list[list[Any]]]
     problems += _argument_problems(entry, request, arguments)
     if problems:
         raise InvalidDispatchError(*problems[:20])
-    return entry, arguments
+    return application, entry, arguments
 
 
 def _count(request: Dispatch) -> int:
@@ -252,7 +247,8 @@ def _count(request: Dispatch) -> int:
 
 
 def _uses_samples(request: Dispatch) -> bool:
-    return request.task == DEFAULT_TASK and request.data is None and not request.kwargs
+    is_default = (request.application, request.task) == (NATIVE_NAME, DEFAULT_TASK)
+    return is_default and request.data is None and not request.kwargs
 
 
 def _arguments(request: Dispatch, count: int) -> list[list[Any]]:
@@ -263,9 +259,11 @@ def _arguments(request: Dispatch, count: int) -> list[list[Any]]:
     return [[] if request.data is None else [request.data]] * count
 
 
-def _field_problems(request: Dispatch) -> Iterator[Problem]:
-    yield from queue_problems(request.queue, request.priority)
-    if request.max_retries is not None and not 0 <= request.max_retries <= MAX_RETRIES:
+def _field_problems(request: Dispatch, application: Application) -> Iterator[Problem]:
+    yield from queue_problems(request.queue, request.priority, application)
+    if request.max_retries is not None and not application.is_native:
+        yield Problem("/max_retries", f"cannot be set: {application.name} decides itself how often its tasks are retried")
+    elif request.max_retries is not None and not 0 <= request.max_retries <= MAX_RETRIES:
         yield Problem("/max_retries", f"must be between 0 and {MAX_RETRIES}")
     if request.not_before is not None and request.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
@@ -274,9 +272,12 @@ def _field_problems(request: Dispatch) -> Iterator[Problem]:
     yield from jsonsafe.problems(request.data, "/data")
 
 
-def queue_problems(queue: str | None, priority: int | None) -> Iterator[Problem]:
-    """Yield what is wrong with where a task is to go; None is always right."""
-    if queue is not None and (reason := why_malformed(queue) or why_reserved(queue)):
+def queue_problems(queue: str | None, priority: int | None, application: Application) -> Iterator[Problem]:
+    """Yield what is wrong with where a task is to go; None is always right.
+
+    Only queues of Zenith's own application are keys in Zenith's Redis, so that some names are reserved.
+    """
+    if queue is not None and (reason := why_malformed(queue) or (application.is_native and why_reserved(queue))):
         yield Problem("/queue", reason)
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
         yield Problem("/priority", f"must be between 0 and {MAX_PRIORITY}")
@@ -311,33 +312,3 @@ def _argument_problems(entry: catalog.CatalogEntry, request: Dispatch, arguments
         if len(problems) >= 20:
             break
     return problems
-
-
-_COPY: Final = """
-    COPY tasks_app_task (id, name, queue, status, position, args, kwargs, priority, max_retries,
-        batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id,
-        time_limit, soft_time_limit, expires_at, parent_id) FROM STDIN
-"""
-
-
-def _insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask]) -> int | None:
-    """Insert the tasks and their first events; return the id of the newest event."""
-    now = datetime.now(UTC)
-    seconds = time.time()
-    events = []
-    parent = _parent_key()
-    # Django wraps only execute()'s errors: without this, a full disk would look like a bug and not like an unavailable database.
-    with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
-        for task in tasks:
-            is_scheduled = task.not_before is not None and task.not_before > now
-            status = Status.SCHEDULED if is_scheduled else Status.PENDING
-            first_position = position(0, 0, status)
-            events.append(EventRow(task.id, status, first_position, seconds))
-            copy.write_row((
-                task.id, batch.task_name, task.queue, status.value, first_position, task.args, task.kwargs,
-                task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
-                task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
-                parent,
-            ))  # fmt: skip
-    written = write_events(cursor, events)
-    return max((row[0] for row in written), default=None)

@@ -4,6 +4,7 @@ import threading
 from typing import Final
 
 from tasks_app.dispatch import cancel
+from tasks_app.dispatch.cancel_attached import RequestedCancellations
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance import applications
 from tasks_app.maintenance.reconciler import HeldMessageRecovery, LostTaskSearch
@@ -19,13 +20,15 @@ CHUNK: Final = 500
 
 def run(stop: threading.Event) -> None:
     """Reconcile until `stop` is set."""
-    recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
+    recoverer, searcher, requested = HeldMessageRecovery(), LostTaskSearch(), RequestedCancellations()
 
     def once() -> None:
         with try_advisory_lock(AdvisoryLock.RECONCILER) as acquired:
             if acquired:
                 with isolate_faults("reconciler", "announced applications"):
                     applications.take_in()
+                with isolate_faults("reconciler", "cancellations of other applications' tasks"):
+                    requested.run_once()
                 reconcile(recoverer, searcher)
 
     repeat(stop, "reconciler", once, every=PASS_EVERY)

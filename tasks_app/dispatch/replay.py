@@ -13,7 +13,7 @@ carry out (replay_runner.py).
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -24,15 +24,16 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
-from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
+from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
+from tasks_app.dispatch.rows import NewTask
 from tasks_app.errors import InvalidDispatchError
-from tasks_app.models import DeadLetter, ReplayRun, Task, TaskMessage
+from tasks_app.models import Application, DeadLetter, ReplayRun, Task, TaskMessage
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.masking import mask_problems
-from zenith_worker.wire.ids import new_id
 
 #: Letters replayed in one transaction; a larger replay becomes a run.
 AT_ONCE: Final = 1000
@@ -118,15 +119,18 @@ def replay_letters(letters: QuerySet[DeadLetter], request: Replay, origin: Origi
     DeadLetter.objects.filter(id__in=[letter.id for letter in locked]).update(
         state=LetterState.REPLAYED, resolved_at=timezone.now(), resolved_by=origin.sent_by[:200]
     )
-    by_name: dict[str, list[DeadLetter]] = defaultdict(list)
+    of_kind: dict[tuple[int, str], list[DeadLetter]] = defaultdict(list)
     for letter in locked:
-        by_name[letter.task_name].append(letter)
+        of_kind[letter.task.application_id or NATIVE_ID, letter.task_name].append(letter)
+    applications = Application.objects.in_bulk({application_id for application_id, _ in of_kind})
     replacements = []
-    for name, named_letters in sorted(by_name.items()):
-        extras_of = inherited([letter.task_id for letter in named_letters])
-        tasks = [_successor(letter.task, request, extras_of.get(letter.task_id)) for letter in named_letters]
-        write_tasks(new_batch(name, len(tasks), origin), tasks)
-        replacements += [Replacement(old.id, old.task_id, new.id) for old, new in zip(named_letters, tasks, strict=True)]
+    for (application_id, name), same_letters in sorted(of_kind.items()):
+        application = applications[application_id]
+        extras_of = inherited([letter.task_id for letter in same_letters])
+        entry = catalog.known_entry(name, application_id) if request.kwargs else None
+        tasks = [_successor(letter.task, application, entry, request, extras_of.get(letter.task_id)) for letter in same_letters]
+        write_tasks(new_batch(name, len(tasks), origin, application), tasks, application)
+        replacements += [Replacement(old.id, old.task_id, new.id) for old, new in zip(same_letters, tasks, strict=True)]
     return replacements
 
 
@@ -172,31 +176,34 @@ def _start_run(request: Replay, origin: Origin, total: int) -> ReplayRun:
     )  # fmt: skip
 
 
-def _successor(dead: Task, request: Replay, extras: dict[str, Any] | None) -> NewTask:
+def _successor(
+    dead: Task, application: Application, entry: CatalogEntry | None, request: Replay, extras: dict[str, Any] | None
+) -> NewTask:
     args, kwargs = dead.args, dead.kwargs
-    if extras and "args" in extras:
+    if extras and isinstance(extras.get("args"), list) and isinstance(extras.get("kwargs"), dict):
         # The message has its own arguments, which pages do not show; edit those.
-        real_args, real_kwargs = _edited(dead.name, extras["args"], extras["kwargs"], request)
+        real_args, real_kwargs = _edited(entry, extras["args"], extras["kwargs"], request)
         extras = {**extras, "args": real_args, "kwargs": real_kwargs}
     else:
-        args, kwargs = _edited(dead.name, args, kwargs, request)
-    return NewTask(
-        id=new_id(), queue=dead.queue, args=json.dumps(args), kwargs=json.dumps(kwargs),
+        args, kwargs = _edited(entry, args, kwargs, request)
+    return NewTask.of(
+        application, queue=dead.queue, args=json.dumps(args), kwargs=json.dumps(kwargs),
         priority=dead.priority, max_retries=dead.max_retries, replay_of=dead.id,
         # Without `expires_at`: whoever replays the task wants it to run now.
         time_limit=dead.time_limit, soft_time_limit=dead.soft_time_limit, extras=extras,
     )  # fmt: skip
 
 
-def _edited(name: str, args: list[Any], kwargs: dict[str, Any], request: Replay) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of the new task.
+def _edited(
+    entry: CatalogEntry | None, args: list[Any], kwargs: dict[str, Any], request: Replay
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of the new task; `entry` is what the catalogue knows of the task.
 
     An edited argument that was sent by position stays positional; otherwise it would be given twice.
     """
     args = list(args) if request.args is None else list(request.args)
     kwargs = dict(kwargs)
-    entry = catalog.entries().get(name) if request.kwargs else None
-    index_of = _argument_indexes(entry)
+    index_of = {} if entry is None else entry.named_positions
     for name, value in request.kwargs.items():
         index = index_of.get(name, len(args))
         if index < len(args):
@@ -204,17 +211,6 @@ def _edited(name: str, args: list[Any], kwargs: dict[str, Any], request: Replay)
         else:
             kwargs[name] = value
     return args, kwargs
-
-
-def _argument_indexes(entry: CatalogEntry | None) -> Mapping[str, int]:
-    if entry is None:
-        return {}
-    named = (
-        (index, parameter)
-        for index, parameter in enumerate(entry.signature.parameters.values())
-        if parameter.kind == parameter.POSITIONAL_OR_KEYWORD
-    )
-    return {parameter.name: index for index, parameter in named}
 
 
 def _field_problems(request: Replay) -> Iterator[Problem]:
@@ -238,10 +234,13 @@ def _check_edits(letters: QuerySet[DeadLetter], request: Replay, total: int) -> 
     if request.args is not None and total > 1:
         raise InvalidDispatchError(Problem("/args", "can be edited for a single dead letter only; use `kwargs` for several"))
     problems: dict[Problem, None] = {}
+    known: dict[tuple[str, int | None], CatalogEntry | None] = {}
     for letter in letters.select_related("task").iterator(chunk_size=AT_ONCE):
-        entry = catalog.entries().get(letter.task_name)
-        if entry is not None:
-            problems |= dict.fromkeys(entry.problems(*_edited(letter.task_name, letter.task.args, letter.task.kwargs, request)))
+        kind = letter.task_name, letter.task.application_id
+        if kind not in known:
+            known[kind] = catalog.known_entry(*kind)
+        if (entry := known[kind]) is not None:
+            problems |= dict.fromkeys(entry.problems(*_edited(entry, letter.task.args, letter.task.kwargs, request)))
         if len(problems) >= jsonsafe.MAX_NAMED:
             break
     if problems:

@@ -11,8 +11,10 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from tasks_app import catalog
+from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import queue_problems
-from tasks_app.models import Task, TaskEvent
+from tasks_app.dispatch.send_commands import asking_for
+from tasks_app.models import Application, Task, TaskEvent, TaskMessage
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
@@ -23,7 +25,10 @@ from zenith_worker.wire.states import Status, note_position
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """The new values; None leaves a value unchanged. A `not_before` in the past makes the task due at once."""
+    """The new values; None leaves a value unchanged. A `not_before` in the past makes the task due at once.
+
+    An empty `queue` leaves it to the routes of the task's application, if that is not Zenith's own.
+    """
 
     not_before: datetime | None = None
     queue: str | None = None
@@ -47,7 +52,8 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
         task = Task.objects.select_for_update().filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).first()
         if task is None:
             return None
-        if problems := list(_problems(task, changes)):
+        application = of_task(task)
+        if problems := list(_problems(task, application, changes)):
             raise InvalidInputError(*problems)
         changed = {name: value for name, value in changes.new_values().items() if getattr(task, name) != value}
         if changed:
@@ -55,6 +61,8 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
             for name, value in changed.items():
                 setattr(task, name, value)
             task.save(update_fields=[*changed])
+            if "queue" in changed and not application.is_native:
+                _ask_for(task, changed["queue"])
             transaction.on_commit(lambda: live.poke(newest))
     return task
 
@@ -62,6 +70,13 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
 def reschedule(task_id: UUID, not_before: datetime, *, by: str = "") -> bool:
     """Move a SCHEDULED task to another time; return False if it is not scheduled (any more)."""
     return edit(task_id, Changes(not_before=not_before), by=by) is not None
+
+
+def _ask_for(task: Task, queue: str) -> None:
+    """Have a task of another application sent to this queue, or if it is empty, wherever its routes send it."""
+    message = TaskMessage.objects.filter(task=task).first() or TaskMessage(task=task, extras=asking_for(queue))
+    message.extras["queue"] = queue
+    message.save()
 
 
 def _note(task: Task, text: str) -> int | None:
@@ -91,8 +106,9 @@ def _format(value: Any) -> str:
     return "none" if value is None else json.dumps(value)
 
 
-def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
-    yield from queue_problems(changes.queue, changes.priority)
+def _problems(task: Task, application: Application, changes: Changes) -> Iterator[Problem]:
+    left_to_routes = changes.queue == "" and not application.is_native
+    yield from queue_problems(None if left_to_routes else changes.queue, changes.priority, application)
     if changes.not_before is not None and changes.not_before.tzinfo is None:
         yield Problem("/not_before", "needs a time zone, such as a final Z")
     elif changes.not_before and task.expires_at and changes.not_before >= task.expires_at:
@@ -103,6 +119,6 @@ def _problems(task: Task, changes: Changes) -> Iterator[Problem]:
     yield from unstorable
     yield from mask_problems(changes.args, "/args")
     yield from mask_problems(changes.kwargs, "/kwargs")
-    entry = catalog.entries().get(task.name)
-    if entry is not None and not unstorable and (changes.args is not None or changes.kwargs is not None):
-        yield from entry.problems(args, kwargs)
+    if not unstorable and (changes.args is not None or changes.kwargs is not None):
+        entry = catalog.known_entry(task.name, task.application_id)
+        yield from entry.problems(args, kwargs) if entry is not None else ()

@@ -1,4 +1,4 @@
-"""Explain why a task of another application is in its status: Zenith only hears of it, and knows nothing of its broker."""
+"""Explain why a task of another application is in its status: its own workers send and run it, with a broker of its own."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,18 +33,42 @@ def explain_attached_status(task: Task) -> str:
 
 def explain_attached(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:
     """Return why a task of the application `name` is in its status; `workers` are None if Redis is unreachable."""
+    if task.cancel_requested_at and not task.is_finished:
+        return _cancelled(task, name, workers, now)
     match Status(task.status):
-        case Status.PENDING | Status.QUEUED:
+        case Status.PENDING:
+            return _unsent(task, name, workers, now)
+        case Status.SCHEDULED if task.not_before is not None and task.not_before <= now:
+            return _unsent(task, name, workers, now)
+        case Status.QUEUED:
             return _waiting(task, name, workers)
         case Status.RECEIVED:
             return _at_worker(task, name, workers, now, "has reserved it and is running other tasks first")
         case Status.STARTED:
-            seconds = max(0.0, (now - task.started_at).total_seconds()) if task.started_at else 0.0
-            return _at_worker(task, name, workers, now, f"has been running it for {rough_duration(seconds)}")
+            return _at_worker(task, name, workers, now, f"has been running it for {_running_for(task, now)}")
         case Status.RETRY:
             return _retrying(task, name, now)
         case _:
             return explain(task, TaskContext(now=now))
+
+
+def _cancelled(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:
+    if task.status == Status.STARTED:
+        runs = _at_worker(task, name, workers, now, f"has been running it for {_running_for(task, now)}")
+        return f"{runs} It was cancelled meanwhile: this run may finish, and the workers of {name} refuse another one."
+    return f"Cancelled; the workers of {name} refuse it when they receive it."
+
+
+def _unsent(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:
+    """Say why no worker has sent a task that Zenith dispatched."""
+    if task.handed_at is not None:
+        since = rough_duration(max(0.0, (now - task.handed_at).total_seconds()))
+        return f"The workers of {name} were asked {since} ago to send it; none has confirmed yet."
+    if workers is None:
+        return f"It waits to be sent by a worker of {name}. Redis is unreachable, so its workers are not known."
+    if not any(worker.online and worker.catalogue for worker in workers):
+        return f"No worker of {name} that takes commands is online; it is sent once one is."
+    return f"A worker of {name} is about to be asked to send it."
 
 
 def _waiting(task: Task, name: str, workers: Sequence[WorkerBeat] | None) -> str:
@@ -72,6 +96,10 @@ def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
         f"{task.worker or 'Its worker'} has stopped sending heartbeats. If it died, it depends on {name} and its"
         " broker whether the task runs again: Zenith does not send it."
     )
+
+
+def _running_for(task: Task, now: datetime) -> str:
+    return rough_duration(max(0.0, (now - task.started_at).total_seconds()) if task.started_at else 0.0)
 
 
 def _settled(task: Task, now: datetime) -> bool:

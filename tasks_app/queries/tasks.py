@@ -15,7 +15,6 @@ from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tasks_app.models import Task
-from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
 from tasks_app.models.task_keys import tasks_meant
@@ -166,8 +165,7 @@ class TaskFilter(BaseModel):
         return self._ids(OPEN, most)
 
     def _ids(self, among: frozenset[Status], most: int) -> list[UUID]:
-        # What can be done with many tasks can be done with those of Zenith's own application only.
-        search = replace(self.search(unmasked=True), only_native=True)
+        search = self.search(unmasked=True)
         search = replace(search, statuses=among if search.statuses is None else among & search.statuses)
         ids: list[UUID] = []
         before: Place | None = None
@@ -271,8 +269,8 @@ def status_counts() -> dict[Status, int]:
 
 
 def open_among(ids: Sequence[UUID]) -> set[UUID]:
-    """Return which of these tasks have not ended, without those of other people's applications, which cannot be cancelled."""
-    return set(Task.objects.filter(id__in=ids, status__in=OPEN, application=NATIVE_ID).values_list("id", flat=True))
+    """Return which of these tasks have not ended."""
+    return set(Task.objects.filter(id__in=ids, status__in=OPEN).values_list("id", flat=True))
 
 
 def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWithResult]:

@@ -55,6 +55,8 @@ _MESSAGES: Final = _SQL["keep_messages"]
 
 _UPDATE_ORIGIN: Final = _SQL["update_origins"]
 
+_FILL_QUEUES: Final = _SQL["fill_queues"]
+
 #: The statements name the members of TaskState that they write.
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _UPDATED: Final = _PARAMETER.findall(_UPDATE)
@@ -82,8 +84,10 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
         by_task[event.task_id].append(event)
     with transaction.atomic(), connection.cursor() as cursor:
         states = _lock(cursor, by_task, applications)
+        unrouted = [state for state in states.values() if not state.queue and state.source != EXTERNAL]
         ended, corrected = _fold(states, by_task)
         _write_rows(cursor, states.values())
+        _fill_queues(cursor, [state for state in unrouted if state.queue])
         _hold(cursor, [event for event in events if event.held and event.application == NATIVE])
         _mark_acks_early(cursor, [event.task_id for event in events if event.early])
         _keep_messages(cursor, [event for event in events if event.extras])
@@ -147,6 +151,12 @@ def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
                 "kwargs": [storable(state.kwargs) if state.kwargs else None for state in external],
             },
         )
+
+
+def _fill_queues(cursor: CursorWrapper, states: Sequence[TaskState]) -> None:
+    """Store where other applications' routes sent tasks that Zenith dispatched."""
+    if states:
+        cursor.execute(_FILL_QUEUES, [column(state.id for state in states), column(state.queue for state in states)])
 
 
 def _hold(cursor: CursorWrapper, events: Sequence[Event]) -> None:

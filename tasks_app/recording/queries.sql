@@ -41,6 +41,11 @@ FROM unnest(%(id)s::uuid[], %(name)s::text[], %(queue)s::text[], %(priority)s::s
     AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
+-- fill_queues --
+-- Writes the queues of tasks that Zenith dispatched without knowing where their application's routes send them.
+UPDATE tasks_app_task SET queue = row.queue FROM unnest(%s::uuid[], %s::text[]) AS row (id, queue)
+WHERE tasks_app_task.id = row.id AND tasks_app_task.queue = ''
+
 -- keep_messages --
 -- Stores what messages carry; a replacement's message overwrites its predecessor's.
 INSERT INTO tasks_app_taskmessage AS kept (task_id, nesting, extras)

@@ -111,6 +111,8 @@ def _apply_origin(state: TaskState, event: Event) -> None:
     if event.not_before is not None:
         state.not_before = max(state.not_before or event.not_before, event.not_before)
     if state.source != EXTERNAL:
+        # Zenith may not know where another application's routes send a task that it dispatches.
+        state.queue = state.queue or event.queue
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)

@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from tasks_app import catalog
-from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.task_keys import keys_meant
 from tasks_app.search import masked
 from tasks_app.search.index_scan import IndexCondition
@@ -25,8 +24,6 @@ def conditions(search: Search, but: Iterable[str] = ()) -> Iterator[IndexConditi
     for column, choices in (("name", search.names), ("queue", search.queues), ("worker", search.workers)):
         if column not in but:
             yield from _choice_conditions(column, choices)
-    if search.only_native:
-        yield IndexCondition(f"task.application_id = {NATIVE_ID}")
     if "application" not in but:
         yield from _application_conditions(search)
     for number, argument in enumerate(search.arguments):

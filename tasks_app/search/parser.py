@@ -52,7 +52,7 @@ class Search:
     case. `name` and `application` are exact, in addition to `names` and `applications`. `since` and `until` are about the time
     of creation, `ended_since` and `ended_until` (exclusive) about the end. `ids` and `parents` are tasks' ids as a person gives
     them (models/task_keys.py). `unmasked`: stored text is searched and not the masked one, for users who may operate
-    (masked.py). `only_native`: without the tasks of other people's applications, which cannot be cancelled or run again.
+    (masked.py).
     """
 
     name: str = ""
@@ -73,7 +73,6 @@ class Search:
     ended_since: datetime | None = None
     ended_until: datetime | None = None
     unmasked: bool = False
-    only_native: bool = False
 
 
 def quoted(value: str) -> str:

@@ -15,12 +15,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import worker_nodes
+from tasks_app import catalog, worker_nodes
+from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.arguments import Arguments, positional_names, preview
+from tasks_app.queries.arguments import Arguments, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import named
@@ -56,10 +57,10 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
     arguments = by_name(row.name, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
-    native = row.application_id == NATIVE_ID
+    is_native = row.application_id == NATIVE_ID
     context = {
         "task": row,
-        "native": native,
+        "native": is_native,
         "application": item.application if item.among_several else "",
         "why": task_detail.why,
         "events": task_detail.events,
@@ -76,8 +77,8 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "arguments_json": _pretty(arguments) if arguments else "",
         "opaque": hasattr(row, "message") and bool(row.message.extras.get("opaque")),
         "result_json": _pretty(item.result) if row.status == Status.SUCCESS and item.result is not None else "",
-        "curl": "" if arguments_cut or not native else _curl(request, row, item.arguments),
-        "nodes": _nodes(row, task_detail.attempts) if native else [],
+        "curl": "" if arguments_cut else _curl(request, row, item.arguments),
+        "nodes": _nodes(row, task_detail.attempts) if is_native else [],
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
@@ -117,6 +118,9 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     form = EditForm(request.POST or None, initial=_initial(row, arguments))
     for name in arguments.cut:  # too large to edit here
         del form.fields[name]
+    if row.application_id != NATIVE_ID:
+        form.fields["queue"].required = False
+        form.fields["queue"].help_text = "Leave empty for the queue that its application's routes choose."
     if request.method == "POST" and form.is_valid():
         try:
             edited = edit(task_id, Changes(**{name: form.cleaned_data[name] for name in form.changed_data}), by=caller.name)
@@ -153,7 +157,7 @@ def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
         messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
     return confirm(
-        request, title="Send this task now?", sentence="It goes to its queue within a second.",
+        request, title="Send this task now?", sentence="It is sent within a second.",
         action=reverse("tasks:send_now", args=[task_id]), button="Send now", back=page, danger=False,
     )  # fmt: skip
 
@@ -163,8 +167,7 @@ def _scheduled(task_id: UUID) -> Task | None:
     row = Task.objects.filter(id=task_id).first()
     if row is None:
         raise Http404("There is no such task.")
-    can_change = row.status == Status.SCHEDULED and row.cancel_requested_at is None and row.application_id == NATIVE_ID
-    return row if can_change else None
+    return row if row.status == Status.SCHEDULED and row.cancel_requested_at is None else None
 
 
 def _initial(row: Task, arguments: Arguments) -> dict[str, Any]:
@@ -224,9 +227,18 @@ def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
 
 
 def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
-    """Return a curl command that dispatches the same task, with secrets masked."""
-    kwargs = {**dict(zip(positional_names(row.name), arguments.args, strict=False)), **arguments.kwargs}
-    body = json.dumps({"task": row.name, "kwargs": kwargs, "queue": row.queue}, ensure_ascii=False)
+    """Return a curl command that dispatches the same task, with secrets masked.
+
+    It is empty for a task of another application if the names of its arguments are not known.
+    """
+    application = of_task(row)
+    entry = catalog.known_entry(row.name, row.application_id)
+    names = entry.positional_names if entry is not None else []
+    if not application.is_native and (entry is None or len(names) < len(arguments.args)):
+        return ""
+    kwargs = {**dict(zip(names, arguments.args, strict=False)), **arguments.kwargs}
+    where = {"queue": row.queue} if application.is_native else {"application": application.name}
+    body = json.dumps({"task": row.name, "kwargs": kwargs, **where}, ensure_ascii=False)
     url = request.build_absolute_uri(reverse("api:trigger"))
     return (
         f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $ZENITH_API_KEY" \\\n'

@@ -17,9 +17,7 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
-from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
-from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.application_names import attached_names
 from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
@@ -129,11 +127,8 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         messages.warning(request, "None of these tasks has a status that allows this.")
         return answer(request, "tasks:list")
     if request.method == "POST":
-        try:
-            messages.success(request, action.act(ids, caller))
-            audit_details(request, tasks=len(ids))
-        except AttachedTaskError as error:
-            messages.warning(request, str(error))
+        messages.success(request, action.act(ids, caller))
+        audit_details(request, tasks=len(ids))
         return answer(request, "tasks:list")
     several = "1 task" if len(ids) == 1 else f"{len(ids):,} tasks"
     more = f" More may match: one action takes at most {action.most:,}." if len(ids) >= action.most else ""
@@ -243,7 +238,7 @@ def _selected_ids(parameters: Any, action: Verb) -> list[UUID]:
 
 
 def _ended_among(ids: Sequence[UUID]) -> set[UUID]:
-    return set(Task.objects.filter(id__in=ids, status__in=TERMINAL, application=NATIVE_ID).values_list("id", flat=True))
+    return set(Task.objects.filter(id__in=ids, status__in=TERMINAL).values_list("id", flat=True))
 
 
 def _dead_among(ids: Sequence[UUID]) -> set[UUID]:
@@ -259,7 +254,8 @@ def _dead_ids(task_filter: TaskFilter, most: int) -> list[UUID]:
 def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
     result = cancel(sorted(ids), by=caller.name, force=force)
     running = f" {result.running:,} {'being stopped' if force else 'still running'}." if result.running else ""
-    return f"{result.revoked:,} cancelled.{running}"
+    passed_on = f" {result.requested:,} passed on to their applications." if result.requested else ""
+    return f"{result.revoked:,} cancelled.{running}{passed_on}"
 
 
 def _run_again(ids: Sequence[UUID], caller: Caller) -> str:

@@ -159,7 +159,15 @@ def test_an_unknown_task_is_404(client: Client, path: str, task_id: str) -> None
 def test_a_task_is_cancelled_once(client: Client) -> None:
     task = scheduled()
     first, second = (client.post(f"{PATH}/{task.id}/cancel", content_type=JSON) for _ in range(2))
-    assert first.json() == {"matched": 1, "revoked": 1, "running": 0, "finished": 0, "more": False, "dry_run": False}
+    assert first.json() == {
+        "matched": 1,
+        "revoked": 1,
+        "running": 0,
+        "finished": 0,
+        "requested": 0,
+        "more": False,
+        "dry_run": False,
+    }
     assert second.status_code == 409
     assert "REVOKED" in second.json()["detail"]
     assert "cancelled by token test" in TaskEvent.objects.get(task=task, status="REVOKED").message

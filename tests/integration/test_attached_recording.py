@@ -11,18 +11,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.control import queues
-from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_due
-from tasks_app.dispatch.rerun import run_again
-from tasks_app.errors import AttachedTaskError
 from tasks_app.maintenance import applications
 from tasks_app.maintenance.reconciler import SETTLED_AFTER, LostTaskSearch
 from tasks_app.models import Application, Attempt, DeadLetter, MinuteRollup, Task, TaskEvent, TaskMessage
@@ -372,37 +368,6 @@ def test_the_tasks_of_others_are_not_purged_with_a_queue_of_the_same_name(shop: 
     assert queues.count_waiting("default") == 1
     assert queues.purge("default", by="ann").revoked == 1
     assert task_of(SHOP, "a").status == "QUEUED"
-
-
-def test_it_is_not_cancelled(shop: Application, client: Client) -> None:
-    report(SHOP, sent("a"))
-    id_ = own_task()
-    record()
-    key = key_of("a", SHOP)
-    with pytest.raises(AttachedTaskError, match="attached application"):
-        cancel([key], by="ann")
-    answer = client.post("/api/v1/tasks/a/cancel", content_type="application/json")
-    assert (answer.status_code, "attached application" in answer.json()["detail"]) == (409, True)
-    body = {"ids": [str(key)]}
-    assert client.post("/api/v1/tasks/cancel", body, content_type="application/json").status_code == 409
-    with pytest.raises(CommandError, match="attached application"):
-        call_command("cancel", str(key), "--yes")
-    client.post("/tasks/act/cancel/", {"id": str(key)})
-    task = task_of(SHOP, "a")
-    assert (task.status, task.cancel_requested_at) == ("QUEUED", None)
-    # Among others it is passed over.
-    assert cancel([key, UUID(id_)], by="ann").revoked == 1
-    assert (task_of(SHOP, "a").status, Task.objects.get(id=id_).status) == ("QUEUED", "REVOKED")
-
-
-def test_it_is_not_run_again(shop: Application, client: Client) -> None:
-    report(SHOP, sent("a"), step("a", Status.SUCCESS, START + 1, result="1"))
-    record()
-    with pytest.raises(AttachedTaskError):
-        run_again(key_of("a", SHOP), Origin(source="api"))
-    answer = client.post("/api/v1/tasks/a/retry", content_type="application/json")
-    assert (answer.status_code, "attached application" in answer.json()["detail"]) == (409, True)
-    assert Task.objects.count() == 1
 
 
 # --- Finding it ---

@@ -20,7 +20,8 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch import cancel as cancelling
-from tasks_app.dispatch.cancel import Cancelled, cancel, revoke_requested
+from tasks_app.dispatch.cancel import cancel, revoke_requested
+from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.publish import publish_batch, publish_due
 from tasks_app.models import MinuteRollup, Task, TaskEvent

@@ -53,7 +53,9 @@ def is_unreachable(error: Exception) -> bool:
     """Whether an error only says that PostgreSQL, Redis or the broker cannot be used at the moment."""
     if isinstance(error, redis.ResponseError):
         # Redis may run out of memory for a while; a command of the wrong type for its key fails every time.
-        return not str(error).startswith(("WRONGTYPE", "ERR"))
+        # redis-py puts the command in front of the answer if it was one of several.
+        answer = str(error).rpartition("of pipeline caused error: ")[2]
+        return not answer.startswith(("WRONGTYPE", "ERR"))
     if isinstance(error, ProgrammingError):
         # The processes may start a moment before the migrations that they need.
         return isinstance(error.__cause__, UndefinedTable | UndefinedColumn)

@@ -15,6 +15,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import redis
+from kombu.utils import json as kombu_json
+
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.compat import StrEnum
 from zenith_worker.wire.events import Event, encode
@@ -65,9 +68,23 @@ def hand_over(application: str, sends: Sequence[Mapping[str, Any]]) -> int:
     return int(script(_HAND_OVER, keys.commands, GROUP, keys.handed, HANDED_KEPT, *pairs))
 
 
+def handed_over(application: str, ids: Sequence[str]) -> set[str]:
+    """Return which of these tasks were handed over. Raises redis.RedisError."""
+    if not ids:
+        return set()
+    scores: Any = client().zmscore(application_keys(application).handed, list(ids))
+    return {id_ for id_, score in zip(ids, scores) if score is not None}
+
+
 def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
     """Ask one of an application's workers for something else. Raises redis.RedisError."""
-    client().xadd(application_keys(application).commands, {"c": _encoded(kind, body)})
+    key = application_keys(application).commands
+    try:
+        client().xgroup_create(key, GROUP, id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+    client().xadd(key, {"c": _encoded(kind, body)})
 
 
 def waiting(application: str) -> int:
@@ -143,9 +160,16 @@ def _encoded(kind: Kind, body: Mapping[str, Any]) -> str:
 
 
 def _command(entry_id: Any, members: Any) -> Command:
-    try:
-        body = json.loads((members or {}).get(b"c") or "null")
-    except ValueError:
-        body = None
+    body = _decoded((members or {}).get(b"c") or b"null")
     body = body if isinstance(body, dict) else {}
     return Command(text(entry_id), str(body.pop("kind", "")), body)
+
+
+def _decoded(raw: bytes) -> Any:
+    """Return what a command's JSON holds, or None. Dates, decimals and so on are what they were when a worker reported them."""
+    for loads in (kombu_json.loads, json.loads):
+        try:
+            return loads(raw)
+        except Exception:  # noqa: S112 -- whatever a value raises that only looks like one of kombu's
+            continue
+    return None

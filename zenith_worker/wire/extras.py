@@ -49,12 +49,18 @@ def of_request(request: Any) -> dict[str, Any] | None:
 
 
 def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a new task in place of another one carries: new tasks follow it, and it is not part of a chord."""
-    headers = {name: extras["headers"][name] for name in ("ignore_result", "shadow", "timelimit") if name in extras["headers"]}
-    headers |= {name: value for name, value in extras["headers"].items() if name not in HEADERS}
-    embed = {name: _thawed(value) for name, value in extras["embed"].items() if name != "chord"}
+    """Return what a new task in place of another one carries: new tasks follow it, and it is not part of a chord.
+
+    The extras may be those that another application reported, and hold anything.
+    """
+    carried, follows = _object(extras.get("headers")), _object(extras.get("embed"))
+    headers: dict[str, Any] = {name: carried[name] for name in ("ignore_result", "shadow", "timelimit") if name in carried}
+    headers |= {name: value for name, value in carried.items() if name not in HEADERS}
+    embed = {name: _thawed(value) for name, value in follows.items() if name != "chord"}
     # Hidden arguments. A replacement's arguments are not the original ones.
     call = {} if "task" in extras else {name: extras[name] for name in ("args", "kwargs") if name in extras}
+    # The queue that the dispatch of another application's task asked for.
+    call |= {"queue": extras["queue"]} if "queue" in extras else {}
     return {"headers": headers, "embed": embed, **call} if headers or embed or call else None
 
 
@@ -65,6 +71,10 @@ def _tells(name: str, value: Any, id_: Any) -> bool:
         return bool(value) and any(value)
     # The first of a group has index 0.
     return bool(value) or (name == "group_index" and value is not None)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _thawed(value: Any) -> Any:

@@ -9,10 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
 from tasks_app.dispatch.cancel import cancel
-from tasks_app.errors import AttachedTaskError
 from tasks_app.models import Task
-from tasks_app.models.application import NATIVE_ID
-from zenith_worker.wire.ids import key_meant
+from tasks_app.models.task_keys import tasks_meant
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN
 
 
@@ -23,7 +22,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare ids and filters."""
-        parser.add_argument("ids", nargs="*", type=key_meant, metavar="ID", help="ids of the tasks to cancel")
+        parser.add_argument("ids", nargs="*", metavar="ID", help="ids of the tasks to cancel")
+        parser.add_argument("--application", default=NATIVE_NAME, help="tasks of this application (default: Zenith's own)")
         parser.add_argument("--task", help="all open tasks with this name")
         parser.add_argument("--queue", help="all open tasks on this queue")
         parser.add_argument("--status", type=str.upper, choices=sorted(OPEN), help="all tasks in this status")
@@ -41,12 +41,12 @@ class Command(BaseCommand):
             return
         if ids and not options["yes"] and input(f"Cancel {len(ids)} tasks? [y/N] ").strip().lower() != "y":
             raise CommandError("nothing was cancelled", returncode=1)
-        try:
-            result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
-        except AttachedTaskError as error:
-            raise CommandError(str(error), returncode=1) from error
+        result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
         counts = {"revoked": result.revoked, "running": result.running, "finished": result.finished}
         words = ", ".join(f"{count} {name}" for name, count in counts.items())
+        if result.requested:
+            counts["requested"] = result.requested
+            words += f", {result.requested} passed on to their applications"
         self._print(counts, words, as_json=options["json"])
 
     def _print(self, counts: dict[str, int], words: str, *, as_json: bool) -> None:
@@ -54,14 +54,12 @@ class Command(BaseCommand):
 
 
 def _selected_tasks(options: dict[str, Any]) -> QuerySet[Task]:
-    # Those of other applications are refused if they are named, and otherwise not meant.
-    tasks = (
-        Task.objects.filter(status__in=OPEN) if options["ids"] else Task.objects.filter(status__in=OPEN, application=NATIVE_ID)
-    )
     filters = {"name": options["task"], "queue": options["queue"], "status": options["status"]}
     conditions = {name: value for name, value in filters.items() if value}
-    if options["ids"]:
-        conditions["id__in"] = options["ids"]
-    if not conditions and not options["all"]:
+    if not conditions and not options["ids"] and not options["all"]:
         raise CommandError("give task ids, a filter, or --all", returncode=2)
-    return tasks.filter(**conditions)
+    tasks = Task.objects.filter(status__in=OPEN, **conditions)
+    if options["ids"]:
+        # A task that is named is meant, whatever its application.
+        return tasks.filter(id__in=[task.id for text in options["ids"] if (task := tasks_meant(text).only("id").first())])
+    return tasks.filter(application__name=options["application"])

@@ -15,6 +15,7 @@ from django.db.models import Count
 from tasks_app.dispatch.create import MAX_COUNT, Dispatch, Dispatched, Origin, dispatch
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from tasks_app.models import Task
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import TERMINAL, Status
 
 BAR: Final = 30
@@ -28,6 +29,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare what the API's trigger accepts."""
         parser.add_argument("task", help="name of the task, such as analyze_text")
+        parser.add_argument("--application", default=NATIVE_NAME, help="the application that runs it (default: Zenith's own)")
         parser.add_argument(
             "--count", type=int, help=f"number of tasks (1 to {MAX_COUNT:,}; default 1, or one per line with --lines)"
         )
@@ -51,7 +53,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Dispatch the tasks, print the batch, and wait for it with --wait. Raises CommandError."""
         request = Dispatch(
-            task=options["task"], count=options["count"], data=_data(options), kwargs=options["kwargs"],
+            task=options["task"], application=options["application"], count=options["count"], data=_data(options),
+            kwargs=options["kwargs"],
             queue=options["queue"], priority=options["priority"], not_before=options["at"],
             max_retries=options["max_retries"], time_limit=options["time_limit"],
             soft_time_limit=options["soft_time_limit"], expires_at=options["expires"],

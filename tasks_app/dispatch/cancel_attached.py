@@ -1,0 +1,162 @@
+"""Cancel tasks of other applications.
+
+1. The request is stored in PostgreSQL (`cancel_requested_at`).
+2. A task that was not handed over to its application yet (hand_over.py) is REVOKED in the same transaction.
+3. The ids of all others are remembered in Redis, where every worker of the application reads them, also one that starts later,
+   and one worker is asked to revoke them on all workers at once. A running task goes on, unless `force` is given.
+4. Such a task is REVOKED once a worker reports that it has refused or killed it.
+
+If a crash or an outage comes between 1 and 3, the engine passes the request on (`RequestedCancellations`).
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import redis
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from tasks_app.dispatch.cancelled import Cancelled, reason_of, revoked
+from tasks_app.models import Application, Task
+from tasks_app.models.application import NATIVE_ID
+from tasks_app.recording import live
+from tasks_app.recording.apply import apply
+from zenith_site.common.faults import is_unreachable, record_fault
+from zenith_worker.wire import commands
+from zenith_worker.wire.commands import Kind
+from zenith_worker.wire.states import OPEN, Status
+
+logger = logging.getLogger(__name__)
+
+#: Tasks cancelled in one transaction, and named in one command.
+CHUNK: Final = 500
+#: Seconds between two looks for requests that were not passed on.
+LOOK_EVERY: Final = 60.0
+#: The newest requests of an application that are looked at: fewer than its workers remember, so that none pushes another out.
+LOOKED_AT: Final = commands.CANCELLED_AT_MOST // 2
+_NOT_HANDED: Final = Q(status=Status.SCHEDULED) | Q(status=Status.PENDING, handed_at=None)
+
+
+def attached_tasks(ids: Sequence[UUID]) -> dict[Application, list[UUID]]:
+    """Return those of these tasks that belong to other applications, by application. Two queries at most."""
+    rows = Task.objects.filter(id__in=ids).exclude(application=NATIVE_ID).order_by("id").values_list("application_id", "id")
+    by_id: dict[int, list[UUID]] = defaultdict(list)
+    for application_id, id_ in rows:
+        by_id[application_id].append(id_)
+    return {application: by_id[application.pk] for application in Application.objects.filter(id__in=by_id)} if by_id else {}
+
+
+def cancel_attached(application: Application, ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
+    """Cancel tasks of another application. Raises django.db.Error or redis.RedisError; then the engine passes the request on.
+
+    If only this application's keys in Redis cannot be used, nothing is raised.
+    """
+    total = Cancelled(0, 0, 0)
+    for start in range(0, len(ids), CHUNK):
+        total += _cancel_chunk(application, ids[start : start + CHUNK], by, force)
+    return total
+
+
+class RequestedCancellations:
+    """Passes on requests that a crash or an outage interrupted: those of open tasks that the application does not remember."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_look = float("-inf")
+
+    def run_once(self) -> int:
+        """Every minute, pass such requests on; return how many. Raises django.db.Error or redis.RedisError."""
+        if self._clock() < self._next_look:
+            return 0
+        self._next_look = self._clock() + LOOK_EVERY
+        requested = Task.objects.filter(cancel_requested_at__isnull=False, status__in=OPEN).exclude(application=NATIVE_ID)
+        applications = Application.objects.filter(id__in=set(requested.order_by().values_list("application_id", flat=True)))
+        return sum(_pass_on_unknown(application) for application in applications)
+
+
+def _cancel_chunk(application: Application, ids: Sequence[UUID], by: str, force: bool) -> Cancelled:
+    with transaction.atomic():
+        # Waits for a relay that is handing one of these tasks over, and then sees that it was.
+        open_tasks = list(
+            Task.objects.select_for_update().filter(id__in=ids, status__in=OPEN).defer("args", "kwargs").order_by("id")
+        )
+        requested_before = [task.id for task in open_tasks if task.cancel_requested_at is None]
+        Task.objects.filter(id__in=requested_before).update(cancel_requested_at=timezone.now())
+        unsent = _unsent(application, open_tasks)
+        events = [revoked(task, reason_of(by), application.key_name) for task in unsent]
+        newest = apply(events, {application.key_name: application.pk})
+    live.poke(newest)
+    refused = {task.id for task in unsent}
+    sent = [task.celery_id for task in open_tasks if task.id not in refused]
+    _pass_on(application, sent, force)
+    return Cancelled(len(unsent), 0, len(ids) - len(open_tasks), len(sent))
+
+
+def _unsent(application: Application, locked: Sequence[Task]) -> list[Task]:
+    """Return the tasks that were not handed over, inside the open transaction.
+
+    If a relay died right after it had handed a task over, only Redis knows that. If Redis is unreachable, that is not waited for.
+    """
+    unsent = [
+        task for task in locked if task.status == Status.SCHEDULED or (task.status == Status.PENDING and task.handed_at is None)
+    ]
+    try:
+        handed = commands.handed_over(application.key_name, [task.celery_id for task in unsent])
+    except redis.RedisError as error:
+        logger.warning("Redis could not be asked about %s cancelled tasks: %s", len(unsent), error)
+        return unsent
+    if handed:
+        lost = [task.id for task in unsent if task.celery_id in handed]
+        Task.objects.filter(id__in=lost, status=Status.PENDING).update(handed_at=timezone.now())
+    return [task for task in unsent if task.celery_id not in handed]
+
+
+def _pass_on(application: Application, celery_ids: Sequence[str], force: bool = False) -> bool:
+    """Pass cancellations on to an application; return whether its keys could be used. Raises redis.RedisError."""
+    if not celery_ids:
+        return True
+    name = application.key_name
+    body = {"ids": list(celery_ids), **({"signal": "SIGKILL"} if force else {})}
+    try:
+        commands.remember_cancelled(name, celery_ids)
+        # If so many commands wait, no worker reads them: one that starts reads the remembered ids.
+        if commands.waiting(name) < commands.WAITING_AT_MOST:
+            commands.ask(name, Kind.REVOKE, body)
+    except redis.ResponseError as error:
+        if is_unreachable(error):
+            raise
+        record_fault("cancel", error, f"the application {name}")
+        return False
+    return True
+
+
+def _pass_on_unknown(application: Application) -> int:
+    """Pass on the requests that an application does not remember; return how many. Raises redis.RedisError."""
+    tasks = (
+        Task.objects.filter(application=application, cancel_requested_at__isnull=False, status__in=OPEN)
+        .exclude(_NOT_HANDED)
+        .only("id", "text_id")
+        .order_by("-cancel_requested_at")[:LOOKED_AT]
+    )
+    try:
+        known = set(commands.cancelled(application.key_name))
+    except redis.ResponseError as error:
+        if is_unreachable(error):
+            raise
+        record_fault("reconciler", error, f"the application {application}")
+        return 0
+    unknown = [id_ for id_ in _ids(tasks) if id_ not in known]
+    for start in range(0, len(unknown), CHUNK):
+        _pass_on(application, unknown[start : start + CHUNK])
+    if unknown:
+        logger.warning("%s cancellations were passed on to %s once more.", len(unknown), application)
+    return len(unknown)
+
+
+def _ids(tasks: Iterable[Task]) -> list[str]:
+    return [task.celery_id for task in tasks]
