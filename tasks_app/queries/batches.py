@@ -7,11 +7,12 @@ from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.models import Batch, Task
+from tasks_app.models.application import of_application
 from tasks_app.models.places import Place
 from tasks_app.queries.tasks import Cursor
 from tasks_app.search.parameters import FilterText
@@ -67,12 +68,16 @@ class BatchFilter(BaseModel):
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
     cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     task: FilterText = Field(default="", description="Only batches of tasks of this name.")
+    application: FilterText = Field(default="", description="Only batches of tasks of the application with this name.")
 
     def page(self) -> BatchPage:
         """Return the batches and their progress, in two queries."""
         query = Batch.objects.order_by("-id")
         if self.task:
             query = query.filter(task_name=self.task)
+        if self.application:
+            # One batch's tasks all belong to one application.
+            query = query.filter(Exists(Task.objects.filter(of_application(self.application), batch=OuterRef("id"))))
         if self.cursor:
             query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
         rows = list(query[: self.limit + 1])
