@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from tasks_app.models import Attempt, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
-from tasks_app.models.task_keys import keys_meant, tasks_meant
+from tasks_app.models.task_keys import keys_meant
 from tasks_app.queries.application_names import names_by_id
 from tasks_app.queries.lineage import Relative, replays_of
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
@@ -188,13 +188,14 @@ def _group(row: Mapping[str, Any], names: Mapping[int | None, str]) -> Group:
 
 
 def find(task_id: str) -> Letter | None:
-    """Return the dead letter of the task that an id names, in a few queries, or None if it has none."""
-    letters = {letter.task_id: letter for letter in DeadLetter.objects.filter(task_id__in=keys_meant(task_id))}
-    task = tasks_meant(task_id).filter(id__in=letters).first() if letters else None
-    if task is None:
+    """Return the dead letter of the task that an id names, in two or three queries, or None if it has none."""
+    letters = {
+        letter.task_id: letter for letter in DeadLetter.objects.select_related("task").filter(task_id__in=keys_meant(task_id))
+    }
+    if not letters:
         return None
-    letters[task.id].task = task
-    return _with_replays([letters[task.id]])[0]
+    best = _best(task_id, {*letters}, {key: letter.application_id for key, letter in letters.items()})
+    return _with_replays([letters[best]])[0]
 
 
 def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
@@ -213,7 +214,7 @@ def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
 
 
 def _best(id_: str, keys: set[UUID], owners: Mapping[UUID, int | None]) -> UUID:
-    """Return the key that tasks_meant() puts first; without any, one that no letter has."""
+    """Return the key of the task that an id names before all others, as in tasks_meant(); without any, one of no letter."""
     exact = key_of(id_), as_uuid(id_)
     return min(keys, key=lambda key: (exact.index(key) if key in exact else len(exact), owners[key] or 0), default=key_meant(id_))
 
