@@ -34,7 +34,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ids: list[Annotated[str, BeforeValidator(_require_id)]] | None = Field(
+    ids: list[Annotated[str, Field(min_length=1), BeforeValidator(_require_id)]] | None = Field(
         default=None, min_length=1, max_length=MAX_IDS, description="The dead letters of the tasks with these ids."
     )
     group: Annotated[FilterText, Field(min_length=1)] | None = Field(
