@@ -30,8 +30,8 @@ from tests.failures import TRACEBACK, fail, queued
 from tests.integration.conftest import ApiClient
 from tests.integration.test_applications import attach, task_of
 from tests.integration.test_notify_watch import look
-from zenith_site.models import Notification
 from zenith_site.notify.kinds import NotificationKind
+from zenith_site.notify.models import Notification
 from zenith_worker.wire.client import client as redis_client
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of, new_id
