@@ -1,4 +1,4 @@
-"""Figures and dead letters by application; those so far are of Zenith's own.
+"""Figures, dead letters and batches by application; those so far are of Zenith's own.
 
 Nothing is locked for long: a constant default writes no row, and each unique index is built beside running processes before it
 takes the place of the old one. Engines of the version before cannot count outcomes until they are replaced; they try again.
@@ -60,6 +60,14 @@ class Migration(migrations.Migration):
             "deadletter",
             models.Index(
                 condition=models.Q(("application", 1), _negated=True), fields=["application", "id"], name="letter_attached"
+            ),
+        ),
+        AddIndexConcurrently(
+            "task",
+            models.Index(
+                condition=models.Q(("batch__isnull", False)) & ~models.Q(("application", 1)),
+                fields=["application", "batch"],
+                name="task_batch_attached",
             ),
         ),
     ]

@@ -16,6 +16,7 @@ from tasks_app.models.application import of_application
 from tasks_app.models.places import Place
 from tasks_app.queries.tasks import Cursor
 from tasks_app.search.parameters import FilterText
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 DEFAULT_LIMIT: Final = 20
@@ -75,16 +76,26 @@ class BatchFilter(BaseModel):
         query = Batch.objects.order_by("-id")
         if self.task:
             query = query.filter(task_name=self.task)
-        if self.application:
-            # One batch's tasks all belong to one application.
-            query = query.filter(Exists(Task.objects.filter(of_application(self.application), batch=OuterRef("id"))))
         if self.cursor:
             query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
+        if self.application:
+            query = query.filter(self._has_application())
         rows = list(query[: self.limit + 1])
         batches = rows[: self.limit]
         has_more = len(rows) > self.limit
         following = self.model_copy(update={"cursor": Place(batches[-1].created_at, batches[-1].id).cursor}) if has_more else None
         return BatchPage(_with_progress(batches), following)
+
+    def _has_application(self) -> Q:
+        """Return the condition that a batch's tasks, which all belong to one application, belong to the requested one."""
+        tasks = Task.objects.filter(of_application(self.application))
+        if self.application == NATIVE_NAME or self.task:
+            return Q(Exists(tasks.filter(batch=OuterRef("id"))))
+        # Few of all batches may be of another application, so its tasks are read and not the batches.
+        tasks = tasks.filter(batch__isnull=False)
+        if self.cursor:
+            tasks = tasks.filter(batch_id__lt=Place.of_cursor(self.cursor).id)
+        return Q(id__in=tasks.order_by("-batch_id").values("batch_id").distinct()[: self.limit + 1])
 
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""

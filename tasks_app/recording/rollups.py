@@ -48,6 +48,11 @@ PERIOD: Final = 900
 LATE_AFTER: Final = 600.0
 #: Seconds by which the clocks of other people's machines may be ahead. What they report for later counts in no figures.
 AHEAD: Final = 86_400.0
+#: Pairs of task and queue of one attached application that a recorder tells apart, and the name of all further ones. The names are
+#: a stranger's, and daily figures are kept forever.
+MAX_PAIRS: Final = 1_000
+OTHER: Final = "(other)"
+_pairs: Final[dict[int, set[tuple[str, str]]]] = {}
 
 
 def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
@@ -98,7 +103,19 @@ def _mark_late(cursor: CursorWrapper, tallies: Iterable[Key]) -> None:
 
 
 def _key(state: TaskState, at: float) -> Key:
-    return int(at // 60) * 60, state.name, state.queue, state.application_id
+    return int(at // 60) * 60, *_pair(state), state.application_id
+
+
+def _pair(state: TaskState) -> tuple[str, str]:
+    """Return the names under which a task is counted."""
+    pair = state.name, state.queue
+    if state.is_native:
+        return pair
+    known = _pairs.setdefault(state.application_id, set())
+    if pair not in known and len(known) >= MAX_PAIRS:
+        return OTHER, OTHER
+    known.add(pair)
+    return pair
 
 
 def _is_credible(state: TaskState, at: float, now: float) -> bool:

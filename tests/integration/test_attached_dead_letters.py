@@ -272,9 +272,28 @@ def test_events_are_listed_by_application(shop: Application, writer: Client, per
 
 
 def test_batches_are_listed_by_application(shop: Application, writer: Client) -> None:
-    own, other = (Batch.objects.create(task_name="t", size=1, source="api", created_at=timezone.now()) for _ in range(2))
+    batches = [Batch.objects.create(task_name="t", size=2, source="api", created_at=timezone.now()) for _ in range(4)]
+    own, *others = batches
     queued(id=new_id(), batch=own)
-    task_of(shop, "a", batch=other)
-    assert [item.batch for item in BatchFilter(application="shop").page().batches] == [other]
+    for number, batch in enumerate(others):
+        task_of(shop, f"{number}a", batch=batch)
+        task_of(shop, f"{number}b", batch=batch)
+    assert [item.batch for item in BatchFilter(application="shop").page().batches] == others[::-1]
+    assert [item.batch for item in BatchFilter(application="shop", task="t").page().batches] == others[::-1]
+    first = BatchFilter(application="shop", limit=2).page()
+    assert first.following is not None
+    assert [item.batch for page in (first, first.following.page()) for item in page.batches] == others[::-1]
     assert [item["batch_id"] for item in writer.get("/api/v1/batches", {"application": "zenith"}).json()] == [str(own.id)]
     assert writer.get("/api/v1/batches", {"application": "unknown"}).json() == []
+
+
+def test_batches_of_an_application_are_read_along_its_index(shop: Application) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        BatchFilter(application="shop").page()
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")  # a table of a few rows is read whole otherwise
+        try:
+            cursor.execute(f"EXPLAIN {queries[0]['sql']}")
+            assert "task_batch_attached" in " ".join(row[0] for row in cursor.fetchall())
+        finally:
+            cursor.execute("RESET enable_seqscan")

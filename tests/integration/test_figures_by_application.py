@@ -25,6 +25,7 @@ from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.estimate import work_before
 from tasks_app.queries.queues import RATE_MINUTES, _rates
+from tasks_app.recording import rollups as counting
 from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
 from tests.integration.test_applications import attach
@@ -104,6 +105,21 @@ def test_a_time_that_cannot_be_is_not_counted_and_does_not_reach_into_every_figu
     report("shop", Status.SUCCESS, id_="b")
     assert MinuteRollup.objects.get().succeeded == 1
     assert not LatePeriod.objects.exists()
+
+
+def test_names_without_end_count_as_one(shop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MAX_PAIRS", 2)
+    monkeypatch.setattr(counting, "_pairs", {})
+    for number in range(5):
+        report("shop", Status.SUCCESS, name=f"t{number}", id_=f"id{number}")
+        report(NATIVE, Status.SUCCESS, name=f"t{number}", id_=f"own{number}")
+    names = MinuteRollup.objects.filter(application=shop).values_list("name", flat=True).distinct()
+    assert sorted(names) == ["(other)", "t0", "t1"]
+    assert sorted(MinuteRollup.objects.filter(application=NATIVE_ID).values_list("name", flat=True).distinct()) == [
+        f"t{number}" for number in range(5)
+    ]  # fmt: skip
+    now = int(time.time())
+    assert finished(TimeWindow(now - 3600, now + 60, DAY), "shop") == 5
 
 
 def test_longer_periods_tell_applications_apart(shop: int) -> None:
