@@ -48,8 +48,8 @@ PERIOD: Final = 900
 LATE_AFTER: Final = 600.0
 #: Seconds by which the clocks of other people's machines may be ahead. What they report for later counts in no figures.
 AHEAD: Final = 86_400.0
-#: Pairs of task and queue of one attached application that a recorder tells apart, and the name of all further ones. The names are
-#: a stranger's, and daily figures are kept forever.
+#: Pairs of task and queue of an attached application that a recorder tells apart, and the name of all further ones. The names
+#: are a stranger's, and daily figures are kept forever.
 MAX_PAIRS: Final = 1_000
 OTHER: Final = "(other)"
 _pairs: Final[dict[int, set[tuple[str, str]]]] = {}
