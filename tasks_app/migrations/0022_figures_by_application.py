@@ -1,7 +1,8 @@
 """Figures, dead letters and batches by application; those so far are of Zenith's own.
 
 Nothing is locked for long: a constant default writes no row, and each unique index is built beside running processes before it
-takes the place of the old one. Engines of the version before cannot count outcomes until they are replaced; they try again.
+takes the place of the old one. Engines of the version before must be stopped: they cannot count outcomes by the new keys, and
+would set the reports aside. Engines of this version that started too early wait.
 """
 
 import django.db.models.deletion

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
@@ -30,6 +30,7 @@ from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
 from tests.integration.test_applications import attach
 from tests.rollups import ended
+from zenith_site.common.faults import is_unreachable
 from zenith_worker.wire.client import client as redis_client
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.keys import NATIVE
@@ -246,6 +247,18 @@ def test_the_overview_counts_all(person: Client) -> None:
 
 
 # --- An installation from before ---
+
+
+def test_a_recorder_that_started_before_the_migration_waits_for_it_and_sets_nothing_aside() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tasks_app_minuterollup DROP CONSTRAINT rollup_key")
+        with pytest.raises(ProgrammingError) as refused, transaction.atomic():
+            report(NATIVE, Status.SUCCESS)
+        transaction.set_rollback(True)
+    assert is_unreachable(refused.value)
+    assert not MinuteRollup.objects.exists()
+    report(NATIVE, Status.SUCCESS)
+    assert MinuteRollup.objects.get().succeeded == 1
 
 
 def test_rows_from_before_are_of_zeniths_own() -> None:
