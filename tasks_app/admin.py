@@ -67,7 +67,7 @@ class BatchAdmin(ReadOnlyAdmin):
 class MinuteRollupAdmin(ReadOnlyAdmin):
     """Outcomes per minute, newest first."""
 
-    list_display = ("minute", "name", "queue", "succeeded", "failed", "revoked", "retried")
+    list_display = ("minute", "name", "queue", "application", "succeeded", "failed", "revoked", "retried")
     search_fields = ("=name", "=queue")
 
 
@@ -92,7 +92,7 @@ class AttemptAdmin(ReadOnlyAdmin):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Dead letters, newest first."""
 
-    list_display = ("task_id", "task_name", "error_type", "shown_message", "state", "created_at", "resolved_by")
+    list_display = ("task_id", "task_name", "error_type", "shown_message", "state", "application", "created_at", "resolved_by")
     list_filter = ("state",)
     search_fields = ("=task__id", "=task_name", "=error_type", "=fingerprint")
     actions = ("replay_chosen", "discard_chosen")

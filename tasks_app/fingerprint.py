@@ -69,10 +69,11 @@ def own_frame(traceback: str) -> str:
     return f"{tail} {function}"[:FRAME_KEPT]
 
 
-def fingerprint(task_name: str, error_type: str, message: str, frame: str) -> str:
+def fingerprint(task_name: str, error_type: str, message: str, frame: str, application: str = "") -> str:
     """Return 32 hexadecimal digits that are equal for failures with the same cause.
 
-    `message` and `frame` come from `normalise` and `own_frame`.
+    `message` and `frame` come from `normalise` and `own_frame`. `application` is a key of the task's application, and empty for
+    Zenith's own: two applications may have a task of the same name, each with a fault of its own.
     """
-    culprit = json.dumps([task_name, error_type, message, frame])
+    culprit = json.dumps([task_name, error_type, message, frame, *([application] if application else [])])
     return hashlib.sha256(culprit.encode()).digest()[:16].hex()

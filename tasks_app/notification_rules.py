@@ -8,7 +8,9 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.queries.application_names import names_by_id
 from tasks_app.web.links import tasks_with
 from zenith_site.common.humanize import duration
 from zenith_site.common.masking import mask_text
@@ -34,11 +36,12 @@ def _dead_letters(open_keys: frozenset[str]) -> Evaluation:
         .values("fingerprint")
         .annotate(
             task_name=Max("task_name"), error_type=Max("error_type"), message=Max("message"),
-            letters=Count("id"), newest_at=Max("created_at"),
+            letters=Count("id"), newest_at=Max("created_at"), application=Max("application_id"),
         )
         .order_by("-newest_at")
     )  # fmt: skip
-    recent = [Failures(**{**row, "message": mask_text(row["message"])}) for row in rows]
+    names = {**names_by_id(row["application"] for row in rows), NATIVE_ID: ""}
+    recent = [Failures(**{**row, "message": mask_text(row["message"]), "application": names[row["application"]]}) for row in rows]
     # Causes with an open notification are always reported, however many are newer.
     reported = [cause for number, cause in enumerate(recent) if number < MAX_CAUSES or cause.fingerprint in open_keys]
     remaining = dict(undecided.filter(fingerprint__in=open_keys).values_list("fingerprint").annotate(Count("id")))

@@ -14,7 +14,9 @@ from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import Preset, TimeWindow, span_of
 from tasks_app.maintenance.compaction import Watermarks, utc_datetime
 from tasks_app.models import Task
+from tasks_app.models.application import of_application
 from zenith_site.common.sql import statements
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, Status
 
 WEEKDAYS: Final = tuple(range(1, 8))
@@ -44,11 +46,12 @@ class Stats:
         return self.totals.finished / self.span.minutes
 
 
-def stats(window: Preset) -> Stats:
-    """Return the figures of a preset, in three queries (four for `all`)."""
+def stats(window: Preset, application: str = "") -> Stats:
+    """Return the figures of a preset, of all applications or of the one with a name, in three queries (four for `all`)."""
     span = span_of(window)
-    opened = Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
-    return Stats(rollups.total(span, RollupFilter()), span, dict(opened))
+    tasks = Task.objects.filter(of_application(application)) if application else Task.objects.all()
+    opened = tasks.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
+    return Stats(rollups.total(span, RollupFilter(application=application)), span, dict(opened))
 
 
 def series(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
@@ -154,7 +157,10 @@ def heat_map(
 
 @dataclass(frozen=True, slots=True)
 class LoadPoint:
-    """One step of the efficiency and load chart; None if no task finished or there is no sample."""
+    """One step of the efficiency and load chart; None if no task finished or there is no sample.
+
+    Samples are of the workers of Zenith's own application.
+    """
 
     at: datetime
     success_rate: float | None
@@ -171,15 +177,14 @@ class LoadPoint:
 _LOAD: Final = statements(__file__)["load"]
 
 
-def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
+def load(span: TimeWindow, application: str = "", outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
     """Return the success rate and the load of the workers, step by step. Three queries.
 
-    Only one if the caller passes the outcomes by the start of their step.
+    Only one if the caller passes the outcomes by the start of their step. An attached application has no samples.
     """
-    outcomes = rollups.by_step(span, RollupFilter(), histograms=False) if outcomes is None else outcomes
-    with connection.cursor() as cursor:
-        cursor.execute(_LOAD, {"starts": list(span.starts()), "step": span.step, "since": span.since, "until": span.until})
-        samples = {row[0]: row[1:] for row in cursor.fetchall()}
+    if outcomes is None:
+        outcomes = rollups.by_step(span, RollupFilter(application=application), histograms=False)
+    samples = _samples(span) if application in ("", NATIVE_NAME) else {}
     return [
         LoadPoint(
             utc_datetime(start),
@@ -188,3 +193,10 @@ def load(span: TimeWindow, outcomes: Mapping[int, Totals] | None = None) -> list
         )
         for start in span.starts()
     ]
+
+
+def _samples(span: TimeWindow) -> dict[int, tuple[float | None, ...]]:
+    """Return the means of workers, slots and busy slots by the start of their step."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, {"starts": list(span.starts()), "step": span.step, "since": span.since, "until": span.until})
+        return {row[0]: row[1:] for row in cursor.fetchall()}

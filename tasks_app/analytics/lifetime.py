@@ -1,4 +1,4 @@
-"""Totals of all time by task and queue: counters that only increase, whatever retention removes.
+"""Totals of all time by task and queue of Zenith's own application: counters that only increase, whatever retention removes.
 
 1. They sum up days, quarters and minutes (rollups.py). Retention removes minutes and quarters only once their day is summed
    up, and days are kept forever, so removing rows does not change the sums.
@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tasks_app.analytics import rollups
-from tasks_app.analytics.rollups import Totals
+from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import TimeWindow
 from tasks_app.maintenance.compaction import DAY, watermarks
+from zenith_worker.wire.applications import NATIVE_NAME
 
 Pair = tuple[str, str]
 
 OTHER: Final = ("(other)", "(other)")
+#: Tasks of other applications may have the same names, and the metrics' labels do not tell applications apart.
+_OWN: Final = RollupFilter(application=NATIVE_NAME)
 #: Seconds after which the settled part is added up again.
 SETTLED_FOR: Final = 300.0
 
@@ -51,7 +54,7 @@ class Lifetime:
         # A task may have finished "tomorrow", by its worker's clock.
         fresh = TimeWindow(settled.until, int(time.time()) + DAY, DAY)
         totals_of = dict(settled.totals)
-        for pair, totals in rollups.by_pair(fresh).items():
+        for pair, totals in rollups.by_pair(fresh, _OWN).items():
             totals_of[pair] = totals_of[pair] + totals if pair in totals_of else totals
         return totals_of if len(totals_of) <= most else _bounded(totals_of, _first_days(settled, fresh), most)
 
@@ -59,11 +62,11 @@ class Lifetime:
 def _settle() -> _Settled:
     until = watermarks().quarters
     span = TimeWindow(0, until, DAY)
-    return _Settled(until, rollups.by_pair(span), rollups.first_days(span), time.monotonic())
+    return _Settled(until, rollups.by_pair(span, _OWN), rollups.first_days(span, _OWN), time.monotonic())
 
 
 def _first_days(settled: _Settled, fresh: TimeWindow) -> dict[Pair, int]:
-    return {**rollups.first_days(fresh), **settled.days}
+    return {**rollups.first_days(fresh, _OWN), **settled.days}
 
 
 def _bounded(totals_of: dict[Pair, Totals], days: dict[Pair, int], most: int) -> dict[Pair, Totals]:

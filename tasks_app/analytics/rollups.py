@@ -7,7 +7,7 @@ caller that reads several figures passes them on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.db import connection
 
@@ -25,9 +25,11 @@ from tasks_app.maintenance.compaction import (
     watermarks,
 )
 from tasks_app.models import PeriodRollup
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.rollup import COUNT_COLUMNS
 from tasks_app.recording.rollups import Tally, percentile
 from tasks_app.search.parser import quoted
+from zenith_worker.wire.applications import NATIVE_NAME
 
 
 @dataclass(slots=True)
@@ -74,15 +76,17 @@ class Totals(Tally):
 
 @dataclass(frozen=True, slots=True)
 class RollupFilter:
-    """What to count: everything, or one task's or one queue's."""
+    """What to count: everything, or one task's, one queue's or one application's; all three are names."""
 
     task: str = ""
     queue: str = ""
+    application: str = ""
 
     @property
     def terms(self) -> list[str]:
         """The filter as terms of the search language."""
-        return [f"{key}:{quoted(value)}" for key, value in (("name", self.task), ("queue", self.queue)) if value]
+        pairs = (("name", self.task), ("queue", self.queue), ("application", self.application))
+        return [f"{key}:{quoted(value)}" for key, value in pairs if value]
 
     def scope(self, by: Sequence[str]) -> PeriodRollup.Scope:
         """Return the coarsest scope of rows that still tells the columns `by` apart."""
@@ -136,14 +140,14 @@ def by_pair(
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
-def first_days(span: TimeWindow) -> dict[tuple[str, str], int]:
+def first_days(span: TimeWindow, selection: RollupFilter) -> dict[tuple[str, str], int]:
     """Return the day (since the epoch) on which each task name was first counted on each queue. Two queries."""
-    parts = _parts(span, RollupFilter(), PeriodRollup.Scope.TASK, DAY)
+    parts = _parts(span, selection, PeriodRollup.Scope.TASK, DAY)
     if not parts:
         return {}
     query = f"SELECT name, queue, extract(epoch FROM min(at))::bigint / {DAY} FROM ({parts}) AS counted GROUP BY 1, 2"  # noqa: S608
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(query, _parameters(selection))
         return {(name, queue): day for name, queue, day in cursor.fetchall()}
 
 
@@ -192,9 +196,18 @@ def _read(
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:
-        cursor.execute(query, {**parameters, "task": selection.task, "queue": selection.queue, "names": list(names or ())})
+        cursor.execute(query, {**parameters, **_parameters(selection), "names": list(names or ())})
         rows = cursor.fetchall()
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
+
+
+def _parameters(selection: RollupFilter) -> dict[str, str]:
+    return {"task": selection.task, "queue": selection.queue, "application": selection.application}
+
+
+#: The conditions for Zenith's own application, and for another, whose key is read once for a query.
+_OWN: Final = f"application_id = {NATIVE_ID}"
+_OTHER: Final = "application_id = (SELECT id FROM tasks_app_application WHERE tasks_app_application.name = %(application)s)"
 
 
 def _parts(
@@ -214,7 +227,12 @@ def _part(seconds: int, since: int, until: int, selection: RollupFilter, scope: 
     """Return the SELECT of one piece; numbers are computed here, and names are parameters."""
     conditions = [
         name
-        for name, value in (("name = %(task)s", selection.task), ("queue = %(queue)s", selection.queue), (only, only))
+        for name, value in (
+            ("name = %(task)s", selection.task),
+            ("queue = %(queue)s", selection.queue),
+            (_OWN if selection.application == NATIVE_NAME else _OTHER, selection.application),
+            (only, only),
+        )
         if value
     ]
     if seconds == MINUTE:

@@ -146,11 +146,16 @@ class SteppedWindow(Window):
         return span
 
 
+#: What a parameter `application` does.
+OF_APPLICATION: Final = "Only tasks of the application with this name; `zenith` is Zenith's own. By default those of all."
+
+
 class Filtered(BaseModel):
     """The tasks to count."""
 
     task: FilterText = Field(default="", description="Only tasks of this name.")
     queue: FilterText = Field(default="", description="Only tasks of this queue.")
+    application: FilterText = Field(default="", description=OF_APPLICATION)
 
 
 class FilteredWindow(Window, Filtered):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import Order
 from tasks_app.analytics.rollups import RollupFilter
-from tasks_app.analytics.window import Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
+from tasks_app.analytics.window import OF_APPLICATION, Filtered, FilteredSteps, FilteredWindow, Preset, SteppedWindow
 from tasks_app.api.analytics_schemas import (
     HeatMapAnswer,
     HeatRowAnswer,
@@ -25,6 +25,7 @@ from tasks_app.api.analytics_schemas import (
     StatsAnswer,
     SummaryAnswer,
 )
+from tasks_app.search.parameters import FilterText
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.paging import refuse_unknown
 
@@ -40,6 +41,15 @@ class StatsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     window: Preset = Field(default=Preset.H24, description="A period that ends now; `all` covers everything that is retained.")
+    application: FilterText = Field(default="", description=OF_APPLICATION)
+
+
+class LoadQuery(SteppedWindow):
+    """A time range in steps, and whose tasks to count in it."""
+
+    application: FilterText = Field(
+        default="", description=f"{OF_APPLICATION} Workers are those of Zenith's own application only."
+    )
 
 
 class SummaryQuery(FilteredWindow):
@@ -85,7 +95,7 @@ def stats(request: HttpRequest, query: Query[StatsQuery]) -> StatsAnswer:
     """Return the number of tasks, their success rate and their processing times."""
     authorize(request, VIEW)
     refuse_unknown(request, StatsQuery)
-    return StatsAnswer.of(figures.stats(query.window), query.window)
+    return StatsAnswer.of(figures.stats(query.window, query.application), query.window)
 
 
 @router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
@@ -122,12 +132,12 @@ def heat_map(request: HttpRequest, query: Query[HeatQuery]) -> HeatMapAnswer:
 
 
 @router.get("/load", response=LoadAnswer, summary="Show efficiency and load step by step", operation_id="analytics_load")
-def load(request: HttpRequest, query: Query[SteppedWindow]) -> LoadAnswer:
+def load(request: HttpRequest, query: Query[LoadQuery]) -> LoadAnswer:
     """Return the success rate and the share of busy worker slots for each step of a window."""
     authorize(request, VIEW)
-    refuse_unknown(request, SteppedWindow)
+    refuse_unknown(request, LoadQuery)
     span = query.span()
-    points = [LoadPointAnswer.of(point) for point in figures.load(span)]
+    points = [LoadPointAnswer.of(point) for point in figures.load(span, query.application)]
     return LoadAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
@@ -141,4 +151,4 @@ def _summary(request: HttpRequest, query: SummaryQuery, by: str) -> SummaryAnswe
 
 
 def _rollup_filter(query: Filtered) -> RollupFilter:
-    return RollupFilter(task=query.task, queue=query.queue)
+    return RollupFilter(task=query.task, queue=query.queue, application=query.application)

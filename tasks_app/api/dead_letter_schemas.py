@@ -12,7 +12,7 @@ from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
 from tasks_app.queries.arguments import preview
-from tasks_app.queries.dead_letters import Group, Letter, traceback_of
+from tasks_app.queries.dead_letters import Group, Letter, keys_named, traceback_of
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.jsonsafe import require_storable
 from zenith_site.common.previews import SHOWN, SHOWN_ALONE, shorten_text
@@ -24,20 +24,28 @@ _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState
 _RUN_STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in RunState)
 
 
+def _require_id(value: Any) -> Any:
+    read_id(value)
+    return value
+
+
 class Choice(BaseModel):
     """The dead letters to act on: exactly one of `ids`, `group` and `all`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ids: list[Annotated[UUID, BeforeValidator(read_id)]] | None = Field(
+    ids: list[Annotated[str, Field(min_length=1), BeforeValidator(_require_id)]] | None = Field(
         default=None, min_length=1, max_length=MAX_IDS, description="The dead letters of the tasks with these ids."
     )
     group: Annotated[FilterText, Field(min_length=1)] | None = Field(
         default=None, description="The open dead letters of this group."
     )
-    all: bool = Field(default=False, description="All open dead letters, narrowed by `task` and `error`.")
+    all: bool = Field(default=False, description="All open dead letters, narrowed by `task`, `error` and `application`.")
     task: FilterText = Field(default="", description="Only dead letters of tasks with this name.")
     error: FilterText = Field(default="", description="Only dead letters with this exception.")
+    application: FilterText = Field(
+        default="", description="Only dead letters of the application with this name, to which `ids` then belong."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "Choice":
@@ -46,9 +54,16 @@ class Choice(BaseModel):
         return self
 
     def selection(self) -> Selection:
-        """Return this as the selection that dispatch/replay.py takes."""
-        ids = None if self.ids is None else tuple(dict.fromkeys(self.ids))
-        return Selection(task_ids=ids, fingerprint=self.group or "", task_name=self.task, error_type=self.error)
+        """Return this as the selection that dispatch/replay.py takes; one query for `ids`."""
+        ids = None if self.ids is None else tuple(dict.fromkeys(self.keys()))
+        return Selection(
+            task_ids=ids, fingerprint=self.group or "", task_name=self.task, error_type=self.error,
+            application=self.application,
+        )  # fmt: skip
+
+    def keys(self) -> list[UUID]:
+        """Return the key of the task that each of the `ids` names; one query."""
+        return keys_named(self.ids or (), self.application)
 
 
 class ReplayRequest(Choice):
@@ -75,7 +90,7 @@ class ReplayRequest(Choice):
     def to_replay(self) -> Replay:
         """Return this as the request that replay() takes."""
         return Replay(
-            selection=self.selection(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
+            selection=self.selection().exact(), args=self.args, kwargs=self.kwargs, first=self.first, rate=self.rate,
             forced=self.forced,
         )  # fmt: skip
 
@@ -149,6 +164,7 @@ class GroupAnswer(BaseModel):
     """Failures with the same cause: they differ at most in numbers, names and places."""
 
     group: str
+    application: str = Field(description="The name of the tasks' application; `zenith` is Zenith's own.")
     task_type: str
     error_type: str
     message: str = Field(description="The part that their messages have in common.")
@@ -162,8 +178,9 @@ class GroupAnswer(BaseModel):
     def of(cls, group: Group) -> "GroupAnswer":
         """Return the response for a group."""
         return cls.model_construct(
-            group=group.fingerprint, task_type=group.task_name, error_type=group.error_type, message=group.message,
-            frame=group.frame, count=group.count, open=group.open, first_at=group.first_at, last_at=group.last_at,
+            group=group.fingerprint, application=group.application, task_type=group.task_name, error_type=group.error_type,
+            message=group.message, frame=group.frame, count=group.count, open=group.open, first_at=group.first_at,
+            last_at=group.last_at,
         )  # fmt: skip
 
 
@@ -171,6 +188,7 @@ class DeadLetterAnswer(BaseModel):
     """One dead letter."""
 
     task_id: TaskId
+    application: str = Field(description="The name of the task's application; `zenith` is Zenith's own.")
     task_type: str
     queue: str
     group: str
@@ -217,7 +235,8 @@ def _members(item: Letter, limit: int = SHOWN) -> dict[str, Any]:
     letter, task = item.letter, item.letter.task
     cut = {"error_message": "error"} if len(task.error_message) > limit else {}
     return {
-        "task_id": task.celery_id, "task_type": letter.task_name, "queue": letter.queue, "group": letter.fingerprint,
+        "task_id": task.celery_id, "application": item.application, "task_type": letter.task_name, "queue": letter.queue,
+        "group": letter.fingerprint,
         "error_type": letter.error_type, "error_message": shorten_text(task.error_message, limit), "frame": letter.frame,
         "attempts": task.attempt, "created_at": letter.created_at, "state": LetterState(letter.state),
         "resolved_at": letter.resolved_at, "resolved_by": letter.resolved_by or None, "note": letter.note,

@@ -132,8 +132,8 @@ def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
 
 def _refuse_unknown_ids(body: Choice) -> None:
     """Raise InvalidInputError with each id that has no dead letter: a typo must not look like a letter that was replayed."""
-    known_ids = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
-    unknown = [index for index, id_ in enumerate(body.ids or ()) if id_ not in known_ids]
+    known_keys = {*body.selection().query().values_list("task_id", flat=True)} if body.ids else set()
+    unknown = [index for index, key in enumerate(body.keys()) if key not in known_keys]
     if unknown:
         raise InvalidInputError(*(Problem(f"/ids/{index}", "no task with this id has a dead letter") for index in unknown))
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from tasks_app.api.schemas import TaskId
 from tasks_app.models import TaskEvent
+from tasks_app.queries.application_names import names_of
 from tasks_app.queries.events import EventFilter, EventPage
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.masking import mask_text
@@ -22,6 +23,7 @@ class EventAnswer(BaseModel):
 
     id: int = Field(description="Ids ascend in the order in which Zenith recorded the steps; there may be gaps.")
     task_id: TaskId
+    application: str = Field(description="The name of the task's application; `zenith` is Zenith's own.")
     task_type: str
     queue: str
     status: Status
@@ -31,10 +33,10 @@ class EventAnswer(BaseModel):
     message: str = Field(description="The reason, if there is more to say than the status does.")
 
     @classmethod
-    def of(cls, event: TaskEvent) -> "EventAnswer":
-        """Return the response for an event."""
+    def of(cls, event: TaskEvent, application: str) -> "EventAnswer":
+        """Return the response for an event of a task of this application."""
         return cls.model_construct(
-            id=event.id, task_id=event.task.celery_id, task_type=event.task.name, queue=event.task.queue,
+            id=event.id, task_id=event.task.celery_id, application=application, task_type=event.task.name, queue=event.task.queue,
             status=Status(event.status), attempt=event.attempt, worker=event.worker or None, at=event.at,
             message=mask_text(event.message),
         )  # fmt: skip
@@ -51,7 +53,8 @@ class EventsAnswer(BaseModel):
     @classmethod
     def of(cls, page: EventPage) -> "EventsAnswer":
         """Return the response for a page."""
-        events = [EventAnswer.of(event) for event in page.events]
+        names = names_of(event.task for event in page.events)
+        events = [EventAnswer.of(event, names[event.task.application_id]) for event in page.events]
         return cls.model_construct(events=events, after=page.after, before=page.before, more=page.more)
 
 

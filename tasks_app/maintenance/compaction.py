@@ -1,5 +1,6 @@
 """Compaction of rollups: from minutes to quarters of an hour, three hours and days, so that charts over a month read hundreds
-of rows and not a million. Also to five minutes, the steps of charts over hours, without telling tasks apart.
+of rows and not a million. Also to five minutes, the steps of charts over hours, without telling tasks apart. Each application
+has its own.
 
 1. A quarter is summed up twenty minutes after its end, in order, from the oldest minute on. Three hours and days follow once
    their quarters are complete, and five minutes once their quarter is. This is idempotent.
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.rollup import COUNT_COLUMNS, HISTOGRAM_COLUMNS
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
 from zenith_site.common.advisory_locks import AdvisoryLock
@@ -54,13 +56,14 @@ _FILLED_IN: Final = {
     "sums": f"{COUNT_SUMS}, {HISTOGRAM_SUMS}",
     "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*COUNT_COLUMNS, *HISTOGRAM_COLUMNS)),
     "quarter": QUARTER,
+    "native": NATIVE_ID,
 }
 _OF_MINUTES: Final = {
     seconds: _SQL["sum_minutes"].format(seconds=seconds, finest=finest, **_FILLED_IN)
     for seconds, finest in ((FIVE_MINUTES, 1), (QUARTER, 0))
 }
 _OF_QUARTERS: Final = {seconds: _SQL["sum_quarters"].format(seconds=seconds, **_FILLED_IN) for seconds in (THREE_HOURS, DAY)}
-# Scope 2 is all tasks and queues: a row for each period.
+# Scope 2 is all tasks and queues of an application: at least one row for each period.
 _NEWEST: Final = "SELECT extract(epoch FROM max(start))::bigint FROM tasks_app_periodrollup WHERE seconds = %s AND scope = 2"
 _OLDEST_MINUTE: Final = "SELECT extract(epoch FROM min(minute))::bigint FROM tasks_app_minuterollup"
 _OLDEST_QUARTER: Final = f"""

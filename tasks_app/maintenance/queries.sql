@@ -39,21 +39,22 @@ ON CONFLICT (queue, minute) DO UPDATE SET depth = excluded.depth, unacknowledged
     oldest_seconds = excluded.oldest_seconds
 
 -- sum_minutes --
--- Sums up periods of {seconds} seconds from their minutes. GROUPING SETS also give rows for a queue (scope 1) and for all tasks
--- (2) beside those for a task (0); there is always a row of scope 2, even if no task ended.
-INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
-SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(name, ''), coalesce(queue, ''), {sums}
+-- Sums up periods of {seconds} seconds from their minutes, for each application. GROUPING SETS also give rows for a queue (scope 1)
+-- and for all its tasks (2) beside those for a task (0). If no task ended, there is a row of scope 2 of Zenith's own application.
+INSERT INTO tasks_app_periodrollup (seconds, scope, start, application_id, name, queue, {columns})
+SELECT {seconds}, grouping(name) + grouping(queue), period, coalesce(application_id, {native}), coalesce(name, ''),
+    coalesce(queue, ''), {sums}
 FROM unnest(%s::timestamptz[]) AS period
 LEFT JOIN tasks_app_minuterollup ON minute >= period AND minute < period + interval '{seconds} seconds'
-GROUP BY GROUPING SETS ((period, name, queue), (period, queue), (period))
+GROUP BY GROUPING SETS ((period, application_id, name, queue), (period, application_id, queue), (period, application_id))
 HAVING (count(queue) > 0 OR grouping(name) + grouping(queue) = 2) AND grouping(name) + grouping(queue) >= {finest}
-ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {excluded}
+ON CONFLICT (seconds, scope, name, queue, start, application_id) DO UPDATE SET {excluded}
 
 -- sum_quarters --
 -- Sums up periods of {seconds} seconds from those of {quarter} seconds.
-INSERT INTO tasks_app_periodrollup (seconds, scope, start, name, queue, {columns})
-SELECT {seconds}, scope, period, name, queue, {sums}
+INSERT INTO tasks_app_periodrollup (seconds, scope, start, application_id, name, queue, {columns})
+SELECT {seconds}, scope, period, application_id, name, queue, {sums}
 FROM unnest(%s::timestamptz[]) AS period
 JOIN tasks_app_periodrollup ON seconds = {quarter} AND start >= period AND start < period + interval '{seconds} seconds'
-GROUP BY scope, period, name, queue
-ON CONFLICT (seconds, scope, name, queue, start) DO UPDATE SET {excluded}
+GROUP BY scope, period, application_id, name, queue
+ON CONFLICT (seconds, scope, name, queue, start, application_id) DO UPDATE SET {excluded}

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Count
 from django.utils import timezone
 
 from tasks_app.maintenance import compaction, expired
@@ -37,7 +38,7 @@ _DELETE: Final = """
 """
 _OLD: Final = _DELETE.format(where="created_at < now() - %s", order="id")
 # Resolved letters are removed before open ones.
-_EXCESS: Final = _DELETE.format(where="true", order="(state = 'OPEN'), id")
+_EXCESS: Final = _DELETE.format(where="application_id = %s", order="(state = 'OPEN'), id")
 
 # The same time as in dispatch/idempotency.py (KEPT): older keys have no effect any more.
 _IS_FORGOTTEN: Final = "created_at < now() - interval '24 hours'"
@@ -130,23 +131,31 @@ def _oldest(table: str) -> datetime | None:
 
 
 def prune_dead_letters(*, max_age: timedelta, max_count: int, chunk: int = CHUNK) -> int:
-    """Remove letters older than `max_age`, and the oldest beyond `max_count`; return how many."""
+    """Remove letters older than `max_age`, and the oldest beyond `max_count` of each application; return how many."""
     return sum(_dead_letters(max_age, max_count, chunk))
 
 
 def _dead_letters(max_age: timedelta, max_count: int, chunk: int = CHUNK) -> Iterator[int]:
-    """Do that, a chunk at a time. Their tasks stay until their own retention ends."""
+    """Do that, a chunk at a time. Their tasks stay until their own retention ends.
+
+    Each application has the whole bound, so that one whose tasks all fail does not push out the letters of others.
+    """
     while count := _execute(_OLD, [max_age, chunk]):
         yield count
-    excess = DeadLetter.objects.count() - max_count
-    while excess > 0 and (count := _execute(_EXCESS, [min(chunk, excess)])):
-        yield count
-        excess -= count
+    for application, letters in _letters_by_application():
+        excess = letters - max_count
+        while excess > 0 and (count := _execute(_EXCESS, [application, min(chunk, excess)])):
+            yield count
+            excess -= count
 
 
 def _count_dead_letters(max_age: timedelta, max_count: int) -> int:
-    old = DeadLetter.objects.filter(created_at__lt=timezone.now() - max_age).count()
-    return max(old, DeadLetter.objects.count() - max_count)
+    old = dict(_letters_by_application(created_at__lt=timezone.now() - max_age))
+    return sum(max(old.get(application, 0), letters - max_count) for application, letters in _letters_by_application())
+
+
+def _letters_by_application(**only: datetime) -> list[tuple[int | None, int]]:
+    return list(DeadLetter.objects.filter(**only).order_by().values_list("application_id").annotate(Count("id")))
 
 
 def prune_idempotency_keys(chunk: int = CHUNK) -> int:
@@ -176,7 +185,7 @@ def _letter_bounds() -> tuple[timedelta, int]:
 
 _OWN: Final = (
     Rule(
-        "dead letters", "older than ZENITH_DEAD_LETTER_DAYS, or the oldest beyond ZENITH_DEAD_LETTER_MAX",
+        "dead letters", "older than ZENITH_DEAD_LETTER_DAYS, or the oldest beyond ZENITH_DEAD_LETTER_MAX of an application",
         lambda: _dead_letters(*_letter_bounds()), lambda: _count_dead_letters(*_letter_bounds()),
     ),
     Rule(

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 from django.core.validators import RegexValidator
 from django.db import models
 
-from zenith_worker.wire.applications import NAME
+from zenith_worker.wire.applications import NAME, NATIVE_NAME
 from zenith_worker.wire.keys import NATIVE
 
 #: The key of the row of Zenith's own application, which its migration inserts.
@@ -61,3 +61,15 @@ class Application(models.Model):
     def key_name(self) -> str:
         """Its name in Redis keys and for task keys (zenith_worker/wire/keys.py)."""
         return NATIVE if self.is_native else self.name
+
+
+def of_application(name: str, field: str = "application") -> models.Q:
+    """Return the condition that rows belong to the application with this name; `field` is the relation that leads to it.
+
+    An attached application's key is read once for the whole query. The indexes for those leave out Zenith's own rows, and the
+    planner does not know that the key is another one, so the condition says so.
+    """
+    if name == NATIVE_NAME:
+        return models.Q(**{field: NATIVE_ID})
+    ids = Application.objects.filter(name=name).order_by().values("id")
+    return models.Q(**{field: models.Subquery(ids)}) & ~models.Q(**{field: NATIVE_ID})

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
+from tasks_app.models.application import NATIVE_ID, Application, of_application
 from tasks_app.models.task import Task
 
 
@@ -39,6 +40,10 @@ class DeadLetter(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     task = models.OneToOneField(Task, on_delete=models.CASCADE, related_name="dead_letter")
+    # The task's, which never changes. No constraint: an application with tasks is never removed.
+    application = models.ForeignKey(
+        Application, on_delete=models.PROTECT, default=NATIVE_ID, db_default=NATIVE_ID, db_constraint=False, db_index=False
+    )
     fingerprint = models.CharField(max_length=32)
     task_name = models.CharField(max_length=255)
     queue = models.CharField(max_length=255)
@@ -66,6 +71,8 @@ class DeadLetter(models.Model):
             models.Index(fields=("fingerprint", "created_at"), name="letter_group"),
             # queries/dead_letters.py: what is open, newest first; dispatch/replay.py: oldest first.
             models.Index(fields=("id",), name="letter_open", condition=Q(state=LetterState.OPEN)),
+            # queries/dead_letters.py: those of another application, newest first.
+            models.Index(fields=("application", "id"), name="letter_attached", condition=~Q(application=NATIVE_ID)),
         )
 
     def __str__(self) -> str:
@@ -76,13 +83,14 @@ class DeadLetter(models.Model):
 class Selection:
     """A selection of dead letters: those that match every given value, or all of them if none is given.
 
-    `task_ids` of None does not restrict the selection; an empty list selects no letter.
+    `task_ids` of None does not restrict the selection; an empty list selects no letter. `application` is a name.
     """
 
     task_ids: Sequence[UUID] | None = None
     fingerprint: str = ""
     task_name: str = ""
     error_type: str = ""
+    application: str = ""
 
     def query(self) -> "models.QuerySet[DeadLetter]":
         """Return the selected letters, in any state."""
@@ -92,4 +100,13 @@ class Selection:
         for name in ("fingerprint", "task_name", "error_type"):
             if value := getattr(self, name):
                 query = query.filter(**{name: value})
-        return query
+        return query.filter(of_application(self.application)) if self.application else query
+
+    def exact(self) -> "Selection":
+        """Return a selection of exactly the letters that this one selects now, in any state; one query if it has an application.
+
+        A replay run stores ids, and the other members, but not the application.
+        """
+        if not self.application:
+            return self
+        return Selection(task_ids=list(self.query().order_by("id").values_list("task_id", flat=True)))

@@ -5,18 +5,24 @@ from typing import Final
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from tasks_app.models.application import NATIVE_ID, Application
+
 #: The columns that are added up, and the histograms, which are added up bucket by bucket.
 COUNT_COLUMNS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
 HISTOGRAM_COLUMNS: Final = ("runtime_histogram", "waiting_histogram")
 
 
 class Rollup(models.Model):
-    """How many tasks ended in a period, how long they ran, and how long they had waited.
+    """How many tasks of an application ended in a period, how long they ran, and how long they had waited.
 
     The histograms count runs by bucket; recording/rollups.py has the bounds. An empty histogram counts as zeros.
     """
 
     id = models.BigAutoField(primary_key=True)
+    # As in a task: no constraint, and an application with figures is never removed.
+    application = models.ForeignKey(
+        Application, on_delete=models.PROTECT, default=NATIVE_ID, db_default=NATIVE_ID, db_constraint=False, db_index=False
+    )
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=255)
     succeeded = models.PositiveIntegerField(default=0)
@@ -41,7 +47,7 @@ class MinuteRollup(Rollup):
         ordering = ("-minute",)
         constraints = (
             # recording/rollups.py adds to a row by this key; analytics/figures.py reads a window by it.
-            models.UniqueConstraint(fields=("minute", "name", "queue"), name="rollup_key"),
+            models.UniqueConstraint(fields=("minute", "name", "queue", "application"), name="rollup_key"),
         )
 
     def __str__(self) -> str:
@@ -51,12 +57,13 @@ class MinuteRollup(Rollup):
 class PeriodRollup(Rollup):
     """A longer period, summed up from its minutes after its end, so that a month is read as fast as an hour.
 
-    Besides a row for each task and queue there is one for each queue (without a name) and one for all (without either). The
-    last exists for every period up to the newest, even if no task ended in it.
+    Besides a row for each task and queue of an application there is one for each of its queues (without a name) and one for all
+    of its tasks (without either). For every period up to the newest there is at least one of the last: if no task ended in it,
+    that of Zenith's own application.
     """
 
     class Scope(models.IntegerChoices):
-        """The tasks that a row sums up."""
+        """The tasks of an application that a row sums up."""
 
         TASK = 0
         QUEUE = 1
@@ -69,8 +76,9 @@ class PeriodRollup(Rollup):
     class Meta:
         ordering = ("-start",)
         constraints = (
-            # analytics/figures.py: one task, one queue or all, over a window.
-            models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start"), name="period_key"),
+            # analytics/figures.py: one task, one queue or all, over a window. The application is last, since they are few and
+            # most figures are of all of them.
+            models.UniqueConstraint(fields=("seconds", "scope", "name", "queue", "start", "application"), name="period_key"),
         )
         indexes = (
             # analytics/figures.py: every task in a window; maintenance/compaction.py: up to where it is done.

@@ -146,6 +146,12 @@ class Task(models.Model):
             ),
             # queries/batches.py: progress of some batches, by status.
             models.Index(fields=("batch", "status"), name="task_batch", condition=Q(batch__isnull=False)),
+            # queries/batches.py: batches of another application, newest first. Small: most of its tasks are sent by itself.
+            models.Index(
+                fields=("application", "batch"),
+                name="task_batch_attached",
+                condition=Q(batch__isnull=False) & ~Q(application=NATIVE_ID),
+            ),
         )
 
     def __str__(self) -> str:

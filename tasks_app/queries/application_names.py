@@ -11,10 +11,7 @@ from zenith_worker.wire.applications import NATIVE_NAME
 
 def names_of(tasks: Iterable[Task]) -> Mapping[int | None, str]:
     """Return the names of these tasks' applications by key; one query if there are others than Zenith's own."""
-    names: dict[int | None, str] = {NATIVE_ID: NATIVE_NAME}
-    if others := {task.application_id for task in tasks if task.application_id} - names.keys():
-        names |= Application.objects.filter(id__in=others).order_by().values_list("id", "name")
-    return names
+    return names_by_id(task.application_id for task in tasks)
 
 
 def has_attached() -> Exists:
@@ -25,3 +22,17 @@ def has_attached() -> Exists:
 def attached_names() -> list[str]:
     """Return the names of the applications besides Zenith's own, in order; one query."""
     return list(Application.objects.exclude(id=NATIVE_ID).order_by("name").values_list("name", flat=True))
+
+
+def several_names() -> list[str]:
+    """Return the names of all applications, Zenith's own first, to choose one; none if there is no other. One query."""
+    attached = attached_names()
+    return [NATIVE_NAME, *attached] if attached else []
+
+
+def names_by_id(ids: Iterable[int | None]) -> Mapping[int | None, str]:
+    """Return the names of applications by key; one query if there are others than Zenith's own."""
+    names: dict[int | None, str] = {NATIVE_ID: NATIVE_NAME}
+    if others := {id_ for id_ in ids if id_} - names.keys():
+        names |= Application.objects.filter(id__in=others).order_by().values_list("id", "name")
+    return names

@@ -7,14 +7,16 @@ from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.models import Batch, Task
+from tasks_app.models.application import of_application
 from tasks_app.models.places import Place
 from tasks_app.queries.tasks import Cursor
 from tasks_app.search.parameters import FilterText
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
 
 DEFAULT_LIMIT: Final = 20
@@ -67,6 +69,7 @@ class BatchFilter(BaseModel):
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
     cursor: Cursor = Field(default="", description="Where to continue: taken from the `Link` of a page.")
     task: FilterText = Field(default="", description="Only batches of tasks of this name.")
+    application: FilterText = Field(default="", description="Only batches of tasks of the application with this name.")
 
     def page(self) -> BatchPage:
         """Return the batches and their progress, in two queries."""
@@ -75,11 +78,24 @@ class BatchFilter(BaseModel):
             query = query.filter(task_name=self.task)
         if self.cursor:
             query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
+        if self.application:
+            query = query.filter(self._has_application())
         rows = list(query[: self.limit + 1])
         batches = rows[: self.limit]
         has_more = len(rows) > self.limit
         following = self.model_copy(update={"cursor": Place(batches[-1].created_at, batches[-1].id).cursor}) if has_more else None
         return BatchPage(_with_progress(batches), following)
+
+    def _has_application(self) -> Q:
+        """Return the condition that a batch's tasks, which all belong to one application, belong to the requested one."""
+        tasks = Task.objects.filter(of_application(self.application))
+        if self.application == NATIVE_NAME or self.task:
+            return Q(Exists(tasks.filter(batch=OuterRef("id"))))
+        # Few of all batches may be of another application, so its tasks are read and not the batches.
+        tasks = tasks.filter(batch__isnull=False)
+        if self.cursor:
+            tasks = tasks.filter(batch_id__lt=Place.of_cursor(self.cursor).id)
+        return Q(id__in=tasks.order_by("-batch_id").values("batch_id").distinct()[: self.limit + 1])
 
     def query_string(self) -> str:
         """Return the URL's query for this filter; defaults are left out."""

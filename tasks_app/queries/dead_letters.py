@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
@@ -12,10 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from tasks_app.models import Attempt, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
+from tasks_app.models.task_keys import keys_meant
+from tasks_app.queries.application_names import names_by_id
 from tasks_app.queries.lineage import Relative, replays_of
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.masking import mask_text
-from zenith_worker.wire.ids import keys_of
+from zenith_worker.wire.applications import NATIVE_NAME
+from zenith_worker.wire.ids import as_uuid, key_meant, key_of
 
 _MOST: Final = 2**63 - 1
 #: Hours that a group's sparkline covers.
@@ -34,7 +38,7 @@ _State = Annotated[LetterState | None, BeforeValidator(lambda value: value or No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Failures with the same cause.
+    """Failures with the same cause, all of one application (`application` is its name).
 
     `newest` is the id of its newest letter, by which groups are ordered; `hours` is how many letters were written in each of
     the last HOURS, oldest first and the current hour last.
@@ -51,14 +55,16 @@ class Group:
     last_at: datetime
     newest: int
     hours: list[int]
+    application: str
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter with its task, and the tasks that replaced it, oldest first."""
+    """A dead letter with its task, the tasks that replaced it, oldest first, and the name of its application."""
 
     letter: DeadLetter
     replayed_by: list[Relative]
+    application: str = NATIVE_NAME
 
 
 @dataclass(frozen=True)
@@ -95,12 +101,13 @@ class DeadLetterFilter(BaseModel):
     group: FilterText = Field(default="", description="Only letters of this group.")
     task: FilterText = Field(default="", description="Only letters of tasks of this name.")
     error: FilterText = Field(default="", description="Only letters of this exception, such as `ValueError`.")
+    application: FilterText = Field(default="", description="Only letters of tasks of the application with this name.")
     age: _Age = Field(
         default=None, description="Only letters of this age: less than an hour, up to a day, up to a week, or older."
     )
 
     def page(self) -> LetterPage:
-        """Return the letters of this page and their replays, in two queries."""
+        """Return the letters of this page and their replays, in two queries, or three if some are of another application."""
         query = self._query().select_related("task").defer("task__args", "task__kwargs").order_by("-id")
         if self.cursor:
             query = query.filter(id__lt=self.cursor)
@@ -110,7 +117,10 @@ class DeadLetterFilter(BaseModel):
         return LetterPage(_with_replays(letters), following)
 
     def groups(self) -> GroupPage:
-        """Return the groups of this page, in one query; letters are few, since they are pruned."""
+        """Return the groups of this page, in one query, or two if some are of another application.
+
+        Letters are few, since they are pruned.
+        """
         query = (
             self._query()
             .order_by()
@@ -118,14 +128,16 @@ class DeadLetterFilter(BaseModel):
             .annotate(
                 task_name=Max("task_name"), error_type=Max("error_type"), message=Max("message"), frame=Max("frame"),
                 count=Count("id"), open=Count("id", filter=Q(state=LetterState.OPEN)),
-                first_at=Min("created_at"), last_at=Max("created_at"), newest=Max("id"), **_by_hour(),
+                first_at=Min("created_at"), last_at=Max("created_at"), newest=Max("id"), application=Max("application_id"),
+                **_by_hour(),
             )
             .order_by("-newest")
         )  # fmt: skip
         if self.cursor:
             query = query.filter(newest__lt=self.cursor)
-        rows = [_group(row) for row in query[: self.limit + 1]]
-        groups = rows[: self.limit]
+        rows = list(query[: self.limit + 1])
+        names = names_by_id(row["application"] for row in rows)
+        groups = [_group(row, names) for row in rows[: self.limit]]
         following = self._after(groups[-1].newest) if len(rows) > self.limit else None
         return GroupPage(groups, following)
 
@@ -137,7 +149,7 @@ class DeadLetterFilter(BaseModel):
         """Return the letters of this filter as a Selection, in any state; with an age, exactly those that have it now."""
         if self.age:
             return Selection(task_ids=list(self._query().order_by("id").values_list("task_id", flat=True)))
-        return Selection(fingerprint=self.group, task_name=self.task, error_type=self.error)
+        return self._selection()
 
     def state_counts(self) -> dict[str, int]:
         """Return how many letters are in each state, in one query; letters are few, since they are pruned."""
@@ -148,10 +160,15 @@ class DeadLetterFilter(BaseModel):
         return self.model_copy(update={"cursor": id_})
 
     def _query(self) -> QuerySet[DeadLetter]:
-        query = Selection(fingerprint=self.group, task_name=self.task, error_type=self.error).query()
+        query = self._selection().query()
         if self.age:
             query = query.filter(_of_age(self.age, timezone.now()))
         return query.filter(state=self.state) if self.state else query
+
+    def _selection(self) -> Selection:
+        return Selection(
+            fingerprint=self.group, task_name=self.task, error_type=self.error, application=self.application
+        )  # fmt: skip
 
 
 def _by_hour() -> dict[str, Count]:
@@ -163,21 +180,49 @@ def _by_hour() -> dict[str, Count]:
     }
 
 
-def _group(row: Mapping[str, Any]) -> Group:
+def _group(row: Mapping[str, Any], names: Mapping[int | None, str]) -> Group:
     values = {field.name: row[field.name] for field in fields(Group) if field.name != "hours"}
     hours = [row[f"hour{number}"] for number in range(HOURS)]
-    return Group(**{**values, "message": mask_text(values["message"])}, hours=hours)
+    shown = {"message": mask_text(values["message"]), "application": names[values["application"]]}
+    return Group(**{**values, **shown}, hours=hours)
 
 
 def find(task_id: str) -> Letter | None:
-    """Return the dead letter of one task, in two queries, or None if it has none."""
-    letter = DeadLetter.objects.select_related("task").filter(task_id__in=keys_of(task_id)).order_by("-task__text_id").first()
-    return None if letter is None else _with_replays([letter])[0]
+    """Return the dead letter of the task that an id names, in two or three queries, or None if it has none."""
+    letters = {
+        letter.task_id: letter for letter in DeadLetter.objects.select_related("task").filter(task_id__in=keys_meant(task_id))
+    }
+    if not letters:
+        return None
+    best = _best(task_id, {*letters}, {key: letter.application_id for key, letter in letters.items()})
+    return _with_replays([letters[best]])[0]
+
+
+def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
+    """Return for each id the key of the task that it names, of those with a dead letter; one query.
+
+    Args:
+        ids: Celery's ids or keys of rows.
+        application: the name of the application to which the tasks belong. Without it, Zenith's own comes first, as everywhere.
+    """
+    candidates = [keys_meant(id_) for id_ in ids]
+    letters = (
+        Selection(task_ids=list(set().union(*candidates)), application=application).query() if ids else DeadLetter.objects.none()
+    )
+    owners = dict(letters.order_by().values_list("task_id", "application_id"))
+    return [_best(id_, keys & owners.keys(), owners) for id_, keys in zip(ids, candidates, strict=True)]
+
+
+def _best(id_: str, keys: set[UUID], owners: Mapping[UUID, int | None]) -> UUID:
+    """Return the key of the task that an id names before all others, as in tasks_meant(); without any, one of no letter."""
+    exact = key_of(id_), as_uuid(id_)
+    return min(keys, key=lambda key: (exact.index(key) if key in exact else len(exact), owners[key] or 0), default=key_meant(id_))
 
 
 def _with_replays(letters: Sequence[DeadLetter]) -> list[Letter]:
     replays = replays_of(letter.task_id for letter in letters)
-    return [Letter(letter, replays.get(letter.task_id, [])) for letter in letters]
+    names = names_by_id(letter.application_id for letter in letters)
+    return [Letter(letter, replays.get(letter.task_id, []), names[letter.application_id]) for letter in letters]
 
 
 def traceback_of(letter: DeadLetter) -> str:
@@ -211,11 +256,11 @@ class Aged:
     counts: list[int]
 
 
-def by_age(task: str) -> list[Aged]:
-    """Return the exceptions with the most open letters, by age, in one query; only those of `task` if it is given."""
+def by_age(task: str, application: str = "") -> list[Aged]:
+    """Return the exceptions with the most open letters, by age, in one query; only those of a task or application if given."""
     now = timezone.now()
     rows = (
-        DeadLetterFilter(task=task, state=LetterState.OPEN)
+        DeadLetterFilter(task=task, application=application, state=LetterState.OPEN)
         ._query()
         .order_by()
         .values_list("error_type")

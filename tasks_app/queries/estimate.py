@@ -95,7 +95,7 @@ def work_before(waiting: Mapping[str, int], consumers: Sequence[WorkerBeat], now
 
 
 def _mean_runtimes(names: set[str], now: datetime) -> dict[str, float]:
-    recent = MinuteRollup.objects.filter(name__in=names, minute__gt=now - WINDOW).order_by().values_list("name")
+    recent = MinuteRollup.objects.filter(name__in=names, minute__gt=now - WINDOW, application=NATIVE_ID)
     runs = Sum(F("succeeded") + F("failed"))
-    sums = recent.annotate(seconds=Sum("runtime_seconds"), runs=runs)
+    sums = recent.order_by().values_list("name").annotate(seconds=Sum("runtime_seconds"), runs=runs)
     return {name: seconds / count for name, seconds, count in sums if count}

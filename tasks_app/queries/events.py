@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from django.db.models import Max, Min, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from tasks_app.models import TaskEvent
+from tasks_app.models.application import of_application
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
@@ -53,6 +54,7 @@ class EventFilter(BaseModel):
     status: FilterStatus = Field(default=None, description="Only events with this status.")
     queue: FilterText = Field(default="", description="Only events of tasks in this queue.")
     worker: FilterText = Field(default="", description="Only events at this worker.")
+    application: FilterText = Field(default="", description="Only events of tasks of the application with this name.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "EventFilter":
@@ -95,15 +97,28 @@ class EventFilter(BaseModel):
         return EventPage(events, end - 1, reached if more else None, more)
 
     def _filters(self) -> bool:
-        return bool(self.task or self.status or self.queue or self.worker)
+        return bool(self.task or self.status or self.queue or self.worker or self.application)
 
     def _query(self, **bounds: int) -> QuerySet[TaskEvent]:
         columns = {"task__name": self.task, "status": self.status, "task__queue": self.queue, "worker": self.worker}
         filters = {name: value for name, value in columns.items() if value}
+        owned = of_application(self.application, "task__application") if self.application else Q()
         return (
-            TaskEvent.objects.filter(**bounds, **filters)
+            TaskEvent.objects.filter(owned, **bounds, **filters)
             .select_related("task")
-            .only("id", "task_id", "status", "position", "at", "worker", "message", "task__name", "task__queue", "task__text_id")
+            .only(
+                "id",
+                "task_id",
+                "status",
+                "position",
+                "at",
+                "worker",
+                "message",
+                "task__name",
+                "task__queue",
+                "task__text_id",
+                "task__application_id",
+            )
         )
 
 

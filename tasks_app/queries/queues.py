@@ -24,6 +24,7 @@ from tasks_app.analytics.window import TimeWindow
 from tasks_app.maintenance.compaction import utc_datetime
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
 from tasks_app.models import MinuteRollup, QueuePause, QueueSample
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
@@ -200,7 +201,9 @@ def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
     """Return the rates out and in of these queues, per minute. Two queries."""
     last = int(time.time() // 60 - 1) * 60
     first = last - RATE_MINUTES * 60
-    minutes = MinuteRollup.objects.filter(minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=names)
+    minutes = MinuteRollup.objects.filter(
+        minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=names, application=NATIVE_ID
+    )
     ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
     ended_in = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
     samples = QueueSample.objects.filter(queue__in=names, minute__in=(utc_datetime(first), utc_datetime(last)))

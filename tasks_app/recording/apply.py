@@ -8,8 +8,7 @@
 This is idempotent: folding an event again changes nothing, results and events are inserted once, and a task is counted in the
 rollups only by the transaction that saw it end.
 
-Tasks of other applications have the same rows, but no dead letters, no rollups and no retries that Zenith sends. A step never
-changes another application's task.
+Tasks of other applications have the same rows, but no retries that Zenith sends. A step never changes another application's task.
 """
 
 import re
@@ -93,7 +92,7 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
         _keep_messages(cursor, [event for event in events if event.extras])
         write_results(cursor, ended)
         write_attempts(cursor, events)
-        write_dead_letters(cursor, [end for end in ended if end[0].is_native])
+        write_dead_letters(cursor, ended)
         newest = _write_history(cursor, states, events, [state for state, _ in ended])
         correct_events(cursor, list(chain.from_iterable(map(_event_rows, corrected))))
         return newest
@@ -196,8 +195,7 @@ def _write_history(
     retried = [
         (states[key[0]], retry_times[key]) for _, task_id, position in written if (key := (str(task_id), position)) in retry_times
     ]
-    own_retries = [(state, at) for state, at in retried if state.is_native]
-    write_rollups(cursor, [state for state in ended if state.is_native], own_retries)
+    write_rollups(cursor, ended, retried)
     return max((event_id for event_id, _, _ in written), default=None)
 
 

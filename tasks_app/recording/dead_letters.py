@@ -23,9 +23,10 @@ def write_dead_letters(cursor: CursorWrapper, ended: Sequence[tuple[TaskState, E
         cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
 
 
-def _row(state: TaskState, event: Event) -> tuple[str, ...]:
+def _row(state: TaskState, event: Event) -> tuple[str | int, ...]:
     # The fingerprint is public: if it were made from unmasked text, guesses could be tested against it.
     message = normalise(mask_text(state.error_message))
     frame = own_frame(event.traceback or "")
-    key = fingerprint(state.name, state.error_type, message, frame)
-    return state.id, key, state.name, state.queue, state.error_type, message, frame
+    application = "" if state.is_native else str(state.application_id)
+    key = fingerprint(state.name, state.error_type, message, frame, application)
+    return state.id, state.application_id, key, state.name, state.queue, state.error_type, message, frame

@@ -68,11 +68,11 @@ ON CONFLICT (task_id, nesting, attempt, delivery) DO NOTHING
 -- insert_dead_letters --
 -- Inserts dead letters. A task ends once, and the transaction that sees it end locks its row. A conflict is with a letter that
 -- was written for the same end by other means.
-INSERT INTO tasks_app_deadletter (task_id, fingerprint, task_name, queue, error_type, message,
+INSERT INTO tasks_app_deadletter (task_id, application_id, fingerprint, task_name, queue, error_type, message,
     frame, created_at, state, resolved_by, note)
-SELECT task_id, fingerprint, task_name, queue, error_type, message, frame, now(), 'OPEN', '', ''
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-    WITH ORDINALITY AS row (task_id, fingerprint, task_name, queue, error_type, message, frame, number)
+SELECT task_id, application_id, fingerprint, task_name, queue, error_type, message, frame, now(), 'OPEN', '', ''
+FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+    WITH ORDINALITY AS row (task_id, application_id, fingerprint, task_name, queue, error_type, message, frame, number)
 ORDER BY number
 ON CONFLICT (task_id) DO NOTHING
 
@@ -112,12 +112,12 @@ ON CONFLICT (task_id) DO UPDATE SET
     date_started = excluded.date_started, date_done = excluded.date_done
 
 -- add_to_minute --
--- Adds a batch's counts to a minute of one task on one queue; histograms bucket by bucket.
+-- Adds a batch's counts to a minute of one task of an application on one queue; histograms bucket by bucket.
 INSERT INTO tasks_app_minuterollup AS kept
-    (minute, name, queue, succeeded, failed, revoked, retried, runtime_seconds,
+    (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
      runtime_histogram, waiting_seconds, waiting_histogram)
-VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (minute, name, queue) DO UPDATE SET
+VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
     succeeded = kept.succeeded + excluded.succeeded,
     failed = kept.failed + excluded.failed,
     revoked = kept.revoked + excluded.revoked,

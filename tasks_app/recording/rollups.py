@@ -1,4 +1,4 @@
-"""Count outcomes by minute, task name and queue, with histograms of runtimes and waiting times.
+"""Count outcomes by minute, task name, queue and application, with histograms of runtimes and waiting times.
 
 The histograms' bounds grow by the square root of two from 0.1 ms to over an hour, so a percentile read from them is off by at
 most a fifth. The idea is that of Prometheus' exponential histograms.
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.recording.reducer import TaskState
@@ -35,7 +36,8 @@ class Tally:
     waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
 
 
-Key = tuple[int, str, str]
+#: A minute (Unix time), a task name, a queue, and an application.
+Key = tuple[int, str, str, int]
 
 _SQL: Final = statements(__file__)
 _ADD: Final = _SQL["add_to_minute"]
@@ -44,24 +46,35 @@ _MARK_LATE: Final = _SQL["mark_late"]
 #: Seconds of a period that is summed up after its end (compaction.py), and after which further counts for it are late.
 PERIOD: Final = 900
 LATE_AFTER: Final = 600.0
+#: Seconds by which the clocks of other people's machines may be ahead. What they report for later counts in no figures.
+AHEAD: Final = 86_400.0
+#: Pairs of task and queue of an attached application that a recorder tells apart, and the name of all further ones. The names
+#: are a stranger's, and daily figures are kept forever.
+MAX_PAIRS: Final = 1_000
+OTHER: Final = "(other)"
+_pairs: Final[dict[int, set[tuple[str, str]]]] = {}
 
 
 def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: Iterable[tuple[TaskState, float]]) -> None:
     """Count tasks that ended, and attempts that failed and will run again (with their time), inside the open transaction.
 
-    Tasks that raised `Ignore` have no outcome and are not counted.
+    Tasks that raised `Ignore` have no outcome and are not counted. Nor is what another application reports with an impossible
+    time: figures begin with their oldest minute, and its clock may say 1970.
     """
     tallies: dict[Key, Tally] = {}
+    now = time.time()
     for state in (state for state in ended if state.status != Status.IGNORED):
-        _count_end(tallies.setdefault(_key(state, state.finished_at or 0.0), Tally()), state)
+        if _is_credible(state, at := state.finished_at or 0.0, now):
+            _count_end(tallies.setdefault(_key(state, at), Tally()), state)
     for state, at in retried:
-        tallies.setdefault(_key(state, at), Tally()).retried += 1
+        if _is_credible(state, at, now):
+            tallies.setdefault(_key(state, at), Tally()).retried += 1
     # Always in the same order, so that two recorders never deadlock.
-    for (minute, name, queue), tally in sorted(tallies.items()):
+    for (minute, name, queue, application), tally in sorted(tallies.items()):
         cursor.execute(
             _ADD,
             [
-                minute, name, queue, tally.succeeded, tally.failed, tally.revoked, tally.retried,
+                minute, name, queue, application, tally.succeeded, tally.failed, tally.revoked, tally.retried,
                 tally.runtime_seconds, tally.runtimes, tally.waiting_seconds, tally.waits,
             ],
         )  # fmt: skip
@@ -84,13 +97,29 @@ def percentile(histogram: list[int], share: float) -> float | None:
 def _mark_late(cursor: CursorWrapper, tallies: Iterable[Key]) -> None:
     """Mark periods that may already be summed up, so that they are summed up again."""
     now = time.time()
-    starts = {minute // PERIOD * PERIOD for minute, _, _ in tallies}
+    starts = {minute // PERIOD * PERIOD for minute, *_ in tallies}
     for start in sorted(start for start in starts if start + PERIOD + LATE_AFTER < now):
         cursor.execute(_MARK_LATE, [start])
 
 
 def _key(state: TaskState, at: float) -> Key:
-    return int(at // 60) * 60, state.name, state.queue
+    return int(at // 60) * 60, *_pair(state), state.application_id
+
+
+def _pair(state: TaskState) -> tuple[str, str]:
+    """Return the names under which a task is counted."""
+    pair = state.name, state.queue
+    if state.is_native:
+        return pair
+    known = _pairs.setdefault(state.application_id, set())
+    if pair not in known and len(known) >= MAX_PAIRS:
+        return OTHER, OTHER
+    known.add(pair)
+    return pair
+
+
+def _is_credible(state: TaskState, at: float, now: float) -> bool:
+    return state.is_native or now - settings.ZENITH_RETENTION_DAYS * 86_400 < at < now + AHEAD
 
 
 def _count_end(tally: Tally, state: TaskState) -> None:

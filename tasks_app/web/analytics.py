@@ -1,6 +1,7 @@
 """The Analytics page: charts, tables and a heat map of throughput, success and times over any period, all from rollups."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from tasks_app.analytics.figures import Order
 from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
 from tasks_app.maintenance.compaction import Watermarks, watermarks
+from tasks_app.queries.application_names import several_names
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heatmap import heatmap
@@ -29,9 +31,11 @@ ROWS: Final = 15
 #: Lines of a comparison at most.
 COMPARED: Final = 6
 #: Parameters of the address besides the period.
-KEPT: Final = ("task", "queue", "sort", "series", "group")
+KEPT: Final = ("task", "queue", "application", "sort", "series", "group")
+#: Those that select tasks.
+SELECTED: Final = ("task", "queue", "application")
 #: Parameters for which the page's forms have fields of their own, by form.
-HIDDEN: Final = {"filter": ("task", "queue"), "comparison": ("series", "group", "bucket")}
+HIDDEN: Final = {"filter": ("task", "queue", "application"), "comparison": ("series", "group", "bucket")}
 GROUPS: Final = {"task": "Each task", "queue": "Each queue", "all": "All together"}
 ORDERS: Final = {
     Order.BUSIEST: "Busiest",
@@ -85,7 +89,7 @@ class TableRow(NamedTuple):
 def analytics_page(request: HttpRequest) -> HttpResponseBase:
     """Show throughput, success, runtimes and waiting times, in total or for one task or queue."""
     authorize(request, VIEW)
-    selection = RollupFilter(*(request.GET.get(name, "")[:200].replace("\0", "") for name in ("task", "queue")))
+    selection = RollupFilter(**{name: request.GET.get(name, "")[:200].replace("\0", "") for name in SELECTED})
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     period = requested_range(request, list(LABELS), Preset.H24, kept)
@@ -98,14 +102,15 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     context = {
         "total": TableRow("", total, "", *_links(period, selection)),
         "minutes": period.span.minutes,
-        "charts": _charts(period, points),
+        "charts": _charts(period, selection, points),
         "tasks": [_row(name, totals, "task", period, selection) for name, totals in tasks],
         "queues": [_row(name, totals, "queue", period, selection) for name, totals in queues],
         "heat": heatmap(period, selection, marks),
         "selection": selection,
         "order": order.value,
         "range": period,
-        "all_query": period.query_with(task="", queue=""),
+        "applications": several_names(),
+        "all_query": period.query_with(**dict.fromkeys(SELECTED, "")),
         "orders": [_tab(period, "sort", item.value, label, order.value) for item, label in ORDERS.items()],
         "names": [name for name, _ in tasks] + sorted(set(catalog.entries()) - {name for name, _ in tasks}),
         "queue_names": [name for name, _ in queues],
@@ -122,8 +127,8 @@ def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: 
     return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(period.span, selection))
 
 
-def _charts(period: Range, points: list[_Point]) -> list[Chart]:
-    load = figures.load(period.span, {int(at.timestamp()): total for at, total in points})
+def _charts(period: Range, selection: RollupFilter, points: list[_Point]) -> list[Chart]:
+    load = figures.load(period.span, selection.application, {int(at.timestamp()): total for at, total in points})
     return [
         outcome_charts.throughput(period.span, points),
         outcome_charts.efficiency(period.span, load),
@@ -162,14 +167,14 @@ def _comparison(
 
 
 def _row(name: str, totals: Totals, by: str, period: Range, selection: RollupFilter) -> TableRow:
-    only = RollupFilter(name, selection.queue) if by == "task" else RollupFilter(selection.task, name)
+    only = replace(selection, **{by: name})
     return TableRow(name, totals, period.query_with(**{by: name}), *(_links(period, only) if name else [""] * 5))
 
 
 def _links(period: Range, selection: RollupFilter) -> list[str]:
     """Return the queries of a TableRow: tasks that finished, failed, succeeded, the slowest, and events of retries."""
     finished = period.ended(*selection.terms, "status:SUCCESS", "status:FAILURE")
-    retries = {"status": "RETRY", "task": selection.task, "queue": selection.queue}
+    retries = {"status": "RETRY", "task": selection.task, "queue": selection.queue, "application": selection.application}
     return [
         finished,
         period.ended(*selection.terms, "status:FAILURE"),

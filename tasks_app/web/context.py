@@ -15,6 +15,7 @@ from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import requested_range
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 
 STREAM_LENGTH: Final = 25
@@ -40,7 +41,7 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     """Return the outcomes of the period that the address names, and the newest groups of dead letters."""
     period = requested_range(request, PRESETS, Preset.H1, {})
     points = figures.series(period.span, RollupFilter())
-    load = figures.load(period.span, {int(at.timestamp()): totals for at, totals in points})
+    load = figures.load(period.span, outcomes={int(at.timestamp()): totals for at, totals in points})
     total = figures.summed(points)
     return {
         "range": period,
@@ -55,5 +56,6 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
         "succeeded_query": period.ended("status:SUCCESS"),
         "failed_query": period.ended("status:FAILURE"),
         "finished_query": period.ended("status:SUCCESS", "status:FAILURE"),
+        "native": NATIVE_NAME,
         "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
     }

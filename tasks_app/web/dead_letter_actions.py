@@ -39,7 +39,7 @@ NONE: Final = {
     "Discard": "none of these dead letters is open.",
 }
 #: The fields that a confirmation passes on, so that its answer selects the same letters.
-SELECTION_FIELDS: Final = ("id", "group", "task", "error", "age", "all")
+SELECTION_FIELDS: Final = ("id", "group", "task", "error", "application", "age", "all")
 
 
 class ReplayForm(forms.Form):
@@ -162,7 +162,7 @@ def _selections(request: HttpRequest) -> list[Selection]:
     if groups or parameters.get("all"):
         base = filter_of(parameters, "")
         fingerprints = dict.fromkeys(group[:200].replace("\0", "") for group in groups or [""])
-        return [base.model_copy(update={"group": fingerprint}).selection() for fingerprint in fingerprints]
+        return [base.model_copy(update={"group": fingerprint}).selection().exact() for fingerprint in fingerprints]
     try:
         return [Selection(task_ids=[UUID(text) for text in parameters.getlist("id")])]
     except ValueError:

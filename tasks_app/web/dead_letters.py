@@ -11,20 +11,24 @@ from django.views.decorators.http import require_safe
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
+from tasks_app.queries.application_names import several_names
 from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.traceback_view import parse_traceback
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 
 PAGE: Final = 50
 RUNS_SHOWN: Final = 5
 AGE_WORDS: Final = ("up to 1 h", "up to 1 day", "up to 7 days", "older")
 GROUP_COLUMNS: Final[list[tuple[str, Callable[[Group], Any]]]] = [
     (name, lambda group, name=name: getattr(group, name))  # type: ignore[misc]
-    for name in ("fingerprint", "task_name", "error_type", "message", "frame", "count", "open", "first_at", "last_at")
-]
+    for name in (
+        "fingerprint", "task_name", "error_type", "message", "frame", "count", "open", "first_at", "last_at", "application",
+    )
+]  # fmt: skip
 LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
     ("task_id", lambda item: item.letter.task.celery_id),
     ("task_name", lambda item: item.letter.task_name),
@@ -36,6 +40,7 @@ LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
     ("resolved_by", lambda item: item.letter.resolved_by),
     ("note", lambda item: item.letter.note),
     ("replayed_by", lambda item: [str(relative.id) for relative in item.replayed_by]),
+    ("application", lambda item: item.application),
 ]
 
 
@@ -58,9 +63,8 @@ def groups(request: HttpRequest) -> HttpResponseBase:
         "ages": _ages(letter_filter),
         "tabs": _tabs(letter_filter, counts),
         "filters": letter_filter,
-        "filtered": bool(
-            letter_filter.task or letter_filter.error or letter_filter.age or page.groups or dead_letters.any_at_all()
-        ),
+        "filtered": bool(any(_kept(letter_filter).values()) or page.groups or dead_letters.any_at_all()),
+        "applications": several_names(),
         "open_matching": counts.get(LetterState.OPEN, 0),
         "query": urlencode(_kept(letter_filter)),
         "kept": list(_kept(letter_filter).items()),
@@ -84,6 +88,7 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     page = letter_filter.page()
     context = {
         "group": matches[0],
+        "application": "" if matches[0].application == NATIVE_NAME else matches[0].application,
         "letters": page.letters,
         "traceback": parse_traceback(dead_letters.newest_traceback(fingerprint)),
         "outcomes": dead_letters.outcomes([fingerprint])[fingerprint],
@@ -105,6 +110,7 @@ def filter_of(parameters: Any, default_state: str) -> DeadLetterFilter:
         state=LetterState(state) if state in LetterState.values else None,
         task=parameters.get("task", "")[:200].replace("\0", ""),
         error=parameters.get("error", "")[:200].replace("\0", ""),
+        application=parameters.get("application", "")[:200].replace("\0", ""),
         age=age if age in dead_letters.AGES else None,
         cursor=int(cursor) if cursor.isdecimal() and len(cursor) < 19 else 0,
     )
@@ -112,14 +118,14 @@ def filter_of(parameters: Any, default_state: str) -> DeadLetterFilter:
 
 def _kept(letter_filter: DeadLetterFilter) -> dict[str, str]:
     """Return the parameters that every link of the page keeps, whatever its state."""
-    return {name: value for name in ("task", "error", "age") if (value := getattr(letter_filter, name))}
+    return {name: value for name in ("task", "error", "application", "age") if (value := getattr(letter_filter, name))}
 
 
 def _ages(letter_filter: DeadLetterFilter) -> dict[str, Any]:
     """Return the table of open letters by exception and age; each number links to the groups that it counts."""
 
     def url(error: str, age: str = "") -> str:
-        words = {"task": letter_filter.task, "error": error, "age": age}
+        words = {"task": letter_filter.task, "application": letter_filter.application, "error": error, "age": age}
         return "?" + urlencode({"state": "OPEN", **{name: value for name, value in words.items() if value}})
 
     rows = [
@@ -127,7 +133,7 @@ def _ages(letter_filter: DeadLetterFilter) -> dict[str, Any]:
             "error": aged.error_type, "url": url(aged.error_type), "total": sum(aged.counts),
             "cells": [(count, url(aged.error_type, age)) for age, count in zip(dead_letters.AGES, aged.counts, strict=True)],
         }
-        for aged in dead_letters.by_age(letter_filter.task)
+        for aged in dead_letters.by_age(letter_filter.task, letter_filter.application)
         if aged.error_type
     ]  # fmt: skip
     return {"head": AGE_WORDS, "rows": rows}

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from pydantic import ValidationError
 
 from tasks_app.models import TaskEvent
+from tasks_app.queries.application_names import several_names
 from tasks_app.queries.events import EventFilter
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import VIEW, authorize
@@ -20,7 +21,7 @@ from zenith_site.common.pages import render_page
 from zenith_worker.wire.states import Status
 
 PAGE: Final = 100
-FILTERS: Final = ("task", "status", "queue", "worker")
+FILTERS: Final = ("task", "status", "queue", "worker", "application")
 COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
     ("id", lambda event: event.id),
     ("at", lambda event: event.at),
@@ -50,6 +51,7 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
         "problem": problem,
         "filters": filters,
         "statuses": list(Status),
+        "applications": several_names(),
         "filtered": bool(filters),
         "paused": paused,
         "searched_on": not page.events and page.before is not None,

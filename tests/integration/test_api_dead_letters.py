@@ -17,8 +17,8 @@ PATH = "/api/v1/dead-letters"
 #: The id of no task.
 UNKNOWN = "0192f000-0000-7000-8000-000000000000"
 FIELDS = [
-    "task_id", "task_type", "queue", "group", "error_type", "error_message", "frame", "attempts", "created_at", "state",
-    "resolved_at", "resolved_by", "note", "replayed_by",
+    "task_id", "application", "task_type", "queue", "group", "error_type", "error_message", "frame", "attempts", "created_at",
+    "state", "resolved_at", "resolved_by", "note", "replayed_by",
 ]  # fmt: skip
 
 
@@ -57,7 +57,8 @@ def test_the_list_shows_each_letter_newest_first(reader: Client) -> None:
     assert [list(item) for item in answer] == [FIELDS] * 2
     letter = DeadLetter.objects.get(task=first)
     assert answer[1] == {
-        "task_id": str(first.id), "task_type": "analyze_text", "queue": "default", "group": letter.fingerprint,
+        "task_id": str(first.id), "application": "zenith", "task_type": "analyze_text", "queue": "default",
+        "group": letter.fingerprint,
         "error_type": "CardError", "error_message": "order 7 is gone", "frame": "billing/tasks.py charge", "attempts": 1,
         "created_at": answer[1]["created_at"], "state": "OPEN", "resolved_at": None, "resolved_by": None, "note": "",
         "replayed_by": [str(replayed.id)],
@@ -99,7 +100,7 @@ def test_groups_say_what_their_failures_have_in_common(reader: Client) -> None:
     letters = list(DeadLetter.objects.order_by("id"))
     assert group.pop("first_at") <= group.pop("last_at")
     assert group == {
-        "group": letters[0].fingerprint, "task_type": "analyze_text", "error_type": "CardError",
+        "group": letters[0].fingerprint, "application": "zenith", "task_type": "analyze_text", "error_type": "CardError",
         "message": "order <n> is gone", "frame": "billing/tasks.py charge", "count": 2, "open": 2,
     }  # fmt: skip
 

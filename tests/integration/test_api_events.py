@@ -58,7 +58,8 @@ def test_an_event_says_what_happened_to_which_task(reader: Client) -> None:
     assert [item["status"] for item in answer["events"]] == ["RECEIVED", "STARTED", "SUCCESS"]
     task_id = TaskEvent.objects.values_list("task_id", flat=True)[0]
     assert {name: value for name, value in answer["events"][2].items() if name not in ("id", "at")} == {
-        "task_id": str(task_id), "task_type": "a", "queue": "q", "status": "SUCCESS", "attempt": 1, "worker": "w@h",
+        "task_id": str(task_id), "application": "zenith", "task_type": "a", "queue": "q", "status": "SUCCESS",
+        "attempt": 1, "worker": "w@h",
         "message": "",
     }  # fmt: skip
 

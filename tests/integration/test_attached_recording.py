@@ -126,16 +126,17 @@ def test_a_task_is_recorded_with_its_arguments_its_attempts_and_its_result(shop:
     assert stream.length(SHOP) == 0
 
 
-def test_a_failure_leaves_neither_a_dead_letter_nor_figures_but_one_of_zeniths_own_does(shop: Application) -> None:
+def test_a_failure_leaves_a_dead_letter_and_is_counted_apart_from_zeniths_own(shop: Application) -> None:
     failure = {"error_type": "ValueError", "error_message": "no", "name": "t", "queue": "default"}
-    report(SHOP, step("a", Status.FAILURE, **failure), step("b", Status.RETRY, **failure))
+    now = time.time()
+    report(SHOP, step("a", Status.FAILURE, now, **failure), step("b", Status.RETRY, now, **failure))
     record()
     assert task_of(SHOP, "a").status == "FAILURE"
-    assert (DeadLetter.objects.count(), MinuteRollup.objects.count()) == (0, 0)
-    report(keys.NATIVE, step("a", Status.FAILURE, **failure))
+    assert DeadLetter.objects.get().task_id == key_of("a", SHOP)
+    report(keys.NATIVE, step("a", Status.FAILURE, now, **failure))
     record()
-    assert DeadLetter.objects.get().task_id == key_of("a")
-    assert MinuteRollup.objects.get().failed == 1
+    assert DeadLetter.objects.get(application=NATIVE_ID).task_id == key_of("a")
+    assert sorted(MinuteRollup.objects.values_list("application", "failed", "retried")) == [(NATIVE_ID, 1, 0), (shop.pk, 1, 1)]
 
 
 @pytest.mark.parametrize("id_", ["6f0d0c0e-8f6b-4e3b-9d55-0c1f6c3f5b11", "nightly", "x" * 300])

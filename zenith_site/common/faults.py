@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import redis
 from django.db import InterfaceError, OperationalError, ProgrammingError
-from psycopg.errors import ProgramLimitExceeded, UndefinedColumn, UndefinedTable
+from psycopg.errors import InvalidColumnReference, ProgramLimitExceeded, UndefinedColumn, UndefinedTable
 
 from zenith_site.common.errors import BrokerUnavailableError
 from zenith_site.common.masking import mask_text
@@ -57,8 +57,8 @@ def is_unreachable(error: Exception) -> bool:
         answer = str(error).rpartition("of pipeline caused error: ")[2]
         return not answer.startswith(("WRONGTYPE", "ERR"))
     if isinstance(error, ProgrammingError):
-        # The processes may start a moment before the migrations that they need.
-        return isinstance(error.__cause__, UndefinedTable | UndefinedColumn)
+        # The processes may start a moment before the migrations that they need, also those of the key of an ON CONFLICT.
+        return isinstance(error.__cause__, UndefinedTable | UndefinedColumn | InvalidColumnReference)
     if isinstance(error.__cause__, ProgramLimitExceeded):
         # A value is too large or nested too deeply for PostgreSQL, and will be next time.
         return False

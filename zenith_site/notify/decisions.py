@@ -46,7 +46,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Open dead letters of one fingerprint; `letters` of them are recent."""
+    """Open dead letters of one fingerprint; `letters` of them are recent. `application` is empty for Zenith's own."""
 
     fingerprint: str
     task_name: str
@@ -54,6 +54,13 @@ class Failures:
     message: str
     letters: int
     newest_at: datetime
+    application: str = ""
+
+    @property
+    def title(self) -> str:
+        """What failed, in a line."""
+        title = f"{self.error_type or 'A failure'} in {self.task_name or 'an unknown task'}"
+        return f"{title} of {self.application}" if self.application else title
 
 
 def dead_letters(
@@ -67,13 +74,7 @@ def dead_letters(
         link: returns the page about a key's cause.
         quiet: how long a cause must be quiet to be over, in words.
     """
-    holding = [
-        Alert(
-            cause.fingerprint, f"{cause.error_type or 'A failure'} in {cause.task_name or 'an unknown task'}", cause.message,
-            link(cause.fingerprint), cause.letters,
-        )
-        for cause in recent
-    ]  # fmt: skip
+    holding = [Alert(cause.fingerprint, cause.title, cause.message, link(cause.fingerprint), cause.letters) for cause in recent]
     keys = {condition.key for condition in holding}
     return Evaluation(holding, {key: _end_of_failures(open_letters.get(key, 0), quiet) for key in open_keys - keys})
 

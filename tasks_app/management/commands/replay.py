@@ -13,7 +13,7 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import MAX_FIRST, Replay, Replayed, replay, replayable_letters
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models.dead_letter import Selection
-from zenith_worker.wire.ids import key_meant
+from tasks_app.queries.dead_letters import keys_named
 
 #: Exit statuses: nothing to replay, and input that cannot be accepted.
 NOTHING: Final = 1
@@ -27,11 +27,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare which letters to replay, and how."""
-        parser.add_argument("ids", nargs="*", metavar="ID", type=key_meant, help="ids of dead tasks")
+        parser.add_argument("ids", nargs="*", metavar="ID", help="ids of dead tasks")
         parser.add_argument("--group", default="", metavar="FP", help="the open dead letters of one group, by its fingerprint")
         parser.add_argument("--all", action="store_true", help="all open dead letters")
         parser.add_argument("--task", default="", help="only dead letters of tasks with this name")
         parser.add_argument("--error", default="", help="only dead letters with this exception, such as ValueError")
+        parser.add_argument(
+            "--application", default="", metavar="NAME", help="only dead letters of the application with this name"
+        )
         parser.add_argument(
             "--first", type=int, default=0, metavar="N",
             help=f"replay N first (up to {MAX_FIRST:,}), and the rest only if all of these succeed",
@@ -93,9 +96,9 @@ def _selection(options: dict[str, Any]) -> Selection:
     if bool(options["ids"]) + bool(options["group"]) + options["all"] != 1:
         raise CommandError("say which dead letters: ids, --group or --all", returncode=WRONG)
     return Selection(
-        task_ids=tuple(options["ids"]) or None, fingerprint=options["group"], task_name=options["task"],
-        error_type=options["error"],
-    )  # fmt: skip
+        task_ids=keys_named(options["ids"], options["application"]) or None, fingerprint=options["group"],
+        task_name=options["task"], error_type=options["error"], application=options["application"],
+    ).exact()  # fmt: skip
 
 
 def _object(text: str) -> dict[str, Any]:
