@@ -69,7 +69,10 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     from django.test import TransactionTestCase
 
     from tests.database import Emptying
+    from zenith_site.common.application import import_tasks
 
+    # For the first import of the task modules, Celery sets Django up once more, which takes pytest's own handlers from the log.
+    import_tasks()
     with django_db_blocker.unblock():
         emptying = Emptying()
     with pytest.MonkeyPatch.context() as patch:
