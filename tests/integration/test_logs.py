@@ -14,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.dispatch.publish import publish_due
+from tasks_app.models import Task
 from tests import stack as stacks
 from tests.waiting import eventually
 from zenith_site.logs import JsonFormatter, TextFormatter

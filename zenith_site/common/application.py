@@ -1,5 +1,7 @@
 """Zenith's own Celery application. `celery.current_app` is whichever was created last, and a task module may create one."""
 
+from functools import cache
+
 from celery import Celery, signals
 
 _apps: list[Celery] = []
@@ -24,9 +26,15 @@ def celery_app() -> Celery:
 def import_tasks() -> Celery:
     """Import the task modules; return the application, which is still the current one afterwards."""
     app = celery_app()
-    app.loader.import_default_modules()
+    _import_modules(app)
     stay_current()
     return app
+
+
+@cache
+def _import_modules(app: Celery) -> None:
+    """Import an application's task modules once: each time, Celery also sets Django up anew, and with it the log."""
+    app.loader.import_default_modules()
 
 
 def stay_current(**_: object) -> None:
