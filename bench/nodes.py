@@ -38,9 +38,8 @@ def run(*, rounds: int | None, quick: bool) -> Report:
     for engine in set(engines):
         _build(engine)
     with Lab() as lab:
-        # Nothing listens there; the stand-in for a worker needs neither.
+        # Nothing listens there; the stand-in for a worker does not need it.
         os.environ["ZENITH_NODE_REDIS_URL"] = "redis://192.0.2.1:6379/0"
-        os.environ["ZENITH_NODE_DATABASE_URL"] = "postgres://zenith@192.0.2.1:5432/zenith"
         lab.load_zenith()
         agents = Processes(lab.logs, {})
         stop = threading.Event()

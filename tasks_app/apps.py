@@ -11,12 +11,19 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         """Configure Redis, register the store of idempotency keys, and connect the handlers of Celery's signals."""
+        from celery.signals import celeryd_init
         from django.conf import settings
 
         from tasks_app.dispatch import idempotency  # it needs the models
-        from tasks_app.worker_bridge import signals  # noqa: F401
+        from tasks_app.maintenance import answers
         from zenith_site.common.idempotency import register_key_store
-        from zenith_worker.wire import client
+
+        # What Celery's signals add travels with the messages that any process sends.
+        from zenith_worker import signals  # noqa: F401
+        from zenith_worker.wire import client, questions
 
         client.configure(settings.ZENITH_REDIS_URL)
         register_key_store(idempotency.run_once)
+        questions.answer_here(answers.answer)
+        # A worker has no database.
+        celeryd_init.connect(lambda **_: questions.answer_here(None), weak=False)

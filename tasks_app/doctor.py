@@ -22,7 +22,7 @@ REQUIRED_SETTINGS: Final[dict[str, tuple[Any, str]]] = {
     "task_reject_on_worker_lost": (True, "if a task's process dies, the task is lost"),
     "worker_prefetch_multiplier": (1, "tasks wait at busy workers while other workers are idle"),
     "task_track_started": (True, "running tasks are not shown"),
-    "result_backend": ("tasks_app.worker_bridge.backend:LastingBackend", "outcomes are not reported"),
+    "result_backend": ("zenith_worker.lasting_backend:LastingBackend", "outcomes are not reported"),
     "broker_transport": ("zenith_worker.wire.transport:Transport", "tasks that a dead worker held come back only after hours"),
     "task_serializer": ("json", "other programs cannot read the messages"),
 }

@@ -1,7 +1,7 @@
 """The engine's loops for tasks."""
 
 from tasks_app.dispatch import reconciler_loop, relay, replay_runner
-from tasks_app.maintenance import retention, samples
+from tasks_app.maintenance import answers, retention, samples
 from tasks_app.recording import recorder
 from zenith_site.common import engine
 
@@ -11,3 +11,4 @@ engine.register("reconciler", reconciler_loop.run)
 engine.register("replays", replay_runner.run)
 engine.register("retention", retention.run)
 engine.register("samples", samples.run)
+engine.register(answers.PART, answers.run)

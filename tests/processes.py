@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import ClassVar
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: What workers are given in place of a database.
+NOWHERE = "postgres://nobody:nothing@127.0.0.1:1/nowhere"
 #: How much of an output is shown, in characters.
 TAIL = 6000
 

@@ -16,7 +16,7 @@ from celery import current_app
 from django.db import connection
 
 from tasks_app.models import Task
-from tests.processes import REPOSITORY, TAIL, Process
+from tests.processes import NOWHERE, REPOSITORY, TAIL, Process
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
 from zenith_site.embedded.state import addresses
@@ -60,8 +60,9 @@ class Stack:
         return process
 
     def worker(self, name: str, *options: str, concurrency: int = 2, **changes: str) -> Process:
-        """Start a worker, as the user of Redis that workers are, and wait until it beats and listens to remote control."""
+        """Start a worker, as the user of Redis that workers are and without a database; wait until it beats and listens."""
         changes.setdefault("REDIS_URL", addresses(Path(os.environ["ZENITH_DATA_DIR"])).worker_redis_url)
+        changes.setdefault("DATABASE_URL", NOWHERE)
         command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
         process = self.start(name, *command, **changes)
         pid = process.popen.pid

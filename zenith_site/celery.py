@@ -12,9 +12,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
 # Django's system checks import the URLs, and with them all pages and the API: a third of a worker's start-up time.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-app = Celery("zenith", task_cls="tasks_app.worker_bridge.task:DatabaseTask")
+app = Celery("zenith", task_cls="zenith_worker.task:ZenithTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(celery_config.load(settings.ZENITH_CELERY_CONFIG))
-app.conf.update(zenith_max_deliveries=settings.ZENITH_MAX_DELIVERIES, zenith_drills=settings.ZENITH_DRILLS)
+app.conf.update(
+    zenith_max_deliveries=settings.ZENITH_MAX_DELIVERIES, zenith_drills=settings.ZENITH_DRILLS,
+    zenith_result_max_bytes=settings.ZENITH_RESULT_MAX_BYTES,
+)  # fmt: skip
 app.steps["consumer"].add("zenith_worker.state_reporter:StateReporter")
 application.use(app)

@@ -275,7 +275,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A full Redis refuses commands on a working connection. Without this, Celery would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
-CELERY_RESULT_BACKEND = "tasks_app.worker_bridge.backend:LastingBackend"
+CELERY_RESULT_BACKEND = "zenith_worker.lasting_backend:LastingBackend"
 CELERY_REDIS_BACKEND_USE_SSL = CELERY_BROKER_USE_SSL
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
@@ -342,9 +342,6 @@ ZENITH_CPU_OVERCOMMIT = env.integer("ZENITH_CPU_OVERCOMMIT", 4, minimum=1, maxim
 ZENITH_VERSION = VERSION
 # The addresses for nodes. The embedded servers listen for nodes if a Docker Engine answered when they were started. If an address
 # is empty, nodes cannot reach the server, and starting one fails with that reason.
-ZENITH_NODE_DATABASE_URL = env.url(
-    "ZENITH_NODE_DATABASE_URL", schemes=("postgres", "postgresql"), example="postgres://user:password@10.0.0.5:5432/zenith"
-) or (_DATABASE_URL or _embedded.node_database_url)
 ZENITH_NODE_REDIS_URL = env.url(
     "ZENITH_NODE_REDIS_URL", schemes=("redis", "rediss"), example="redis://:password@10.0.0.5:6379/0"
 ) or (_REDIS_URL or _embedded.node_redis_url)

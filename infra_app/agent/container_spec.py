@@ -21,7 +21,7 @@ _LOOPBACK: Final = ("localhost", "::1")
 
 
 class NotReachableError(Exception):
-    """A node could not reach the broker or the database at its configured address; the message says what to set."""
+    """A node could not reach Redis at its configured address; the message says what to set."""
 
 
 def container_spec(node: Node, host: UUID) -> ContainerSpec:
@@ -53,7 +53,6 @@ def command(group: NodeGroup) -> tuple[str, ...]:
 def secret_files(group: NodeGroup) -> dict[str, str]:
     """Return a worker's secrets by the name of the variable that carries each. Raises NotReachableError."""
     own = {
-        "DATABASE_URL": _reachable("ZENITH_NODE_DATABASE_URL", "DATABASE_URL"),
         "REDIS_URL": _reachable("ZENITH_NODE_REDIS_URL", "REDIS_URL"),
         "ZENITH_SECRET_KEY": settings.ZENITH_WORKER_SECRET_KEY,
     }

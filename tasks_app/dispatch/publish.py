@@ -6,7 +6,7 @@ the same id.
 A task's row is locked while its message is published and its status changes, so the dispatch's fast path and any number of
 relays share the work without sending anything twice. If a crash comes between the two, the message was sent but the row is
 unchanged, and the message is sent once more. A relay cannot recognise that case, so it marks its messages `perhaps_sent`,
-and the worker asks PostgreSQL before it runs the task.
+and the worker asks an engine before it runs the task.
 
 Nothing is sent to a paused queue: its tasks stay as they are until it is resumed.
 """

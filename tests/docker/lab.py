@@ -170,14 +170,13 @@ class Lab:
         self._engines.clear()
 
     def _relayed(self) -> dict[str, str]:
-        """Make the test's servers reachable through the bridge, and return the addresses for nodes."""
+        """Make the test's Redis reachable through the bridge, and return the address for nodes."""
         bridge = default_bridge(self.engine().connection)
         assert bridge is not None, "the engine has no bridge on this machine"
         given = environment()
-        urls = {name: given[name] for name in ("DATABASE_URL", "REDIS_URL")}
-        ports = [str(urlsplit(url).port) for url in urls.values()]
-        self.stack.start("relay", "-m", "tests.docker.relay", bridge.address, *ports)
-        return {f"ZENITH_NODE_{name}": url.replace("127.0.0.1", bridge.address) for name, url in urls.items()}
+        url = given["REDIS_URL"]
+        self.stack.start("relay", "-m", "tests.docker.relay", bridge.address, str(urlsplit(url).port))
+        return {"ZENITH_NODE_REDIS_URL": url.replace("127.0.0.1", bridge.address)}
 
 
 def kill(process: Process) -> None:

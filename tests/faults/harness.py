@@ -32,7 +32,7 @@ import redis
 from tests.database import GIVE_WAY, empty
 from tests.faults.accounting import Account, problems
 from tests.faults.tasks import CREATE_TABLE
-from tests.processes import REPOSITORY, Process, free_port
+from tests.processes import NOWHERE, REPOSITORY, Process, free_port
 from tests.waiting import eventually
 from zenith_site.embedded import EmbeddedServers
 
@@ -243,7 +243,7 @@ class World:
 
     def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
         if among is self.workers:
-            changes = {"REDIS_URL": self.servers.addresses.worker_redis_url, **changes}
+            changes = {"REDIS_URL": self.servers.addresses.worker_redis_url, "DATABASE_URL": NOWHERE, **changes}
         changes = {"PGAPPNAME": name, **changes}
         process = Process(name, list(command), self.logs / f"{name}.log", self._environment(**changes))
         among.append(process)
@@ -254,6 +254,8 @@ class World:
         return {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "DATABASE_URL": addresses.database_url,
+            # Workers have no database: the bodies' notes go to one that they know by another name.
+            "NOTES_URL": addresses.database_url,
             "REDIS_URL": addresses.redis_url,
             "ZENITH_DATA_DIR": str(self.directory / "data"),
             "ZENITH_ENV_FILE": os.devnull,

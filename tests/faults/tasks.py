@@ -52,7 +52,7 @@ class _Notes:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._pid != os.getpid():
-            self._connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=5)
+            self._connection = psycopg.connect(os.environ["NOTES_URL"], autocommit=True, connect_timeout=5)
             self._pid = os.getpid()
         return self._connection
 

@@ -28,7 +28,7 @@ from zenith_site.embedded.lock import create_data_dir
 from zenith_site.embedded.postgres import Postgres
 from zenith_site.embedded.privileges import Runner, hand_over
 from zenith_site.embedded.processes import exec_with_parent, leftovers
-from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, read_port, read_secret
+from zenith_site.embedded.state import DATABASE, DATABASE_USER, LOOPBACK, Bridge, ensure_secret, read_port
 from zenith_site.launch import roles
 
 pytestmark = pytest.mark.processes
@@ -327,26 +327,24 @@ def test_an_ordinary_user_can_run_both(data_dir: Path) -> None:
     assert (data_dir / "postgres").stat().st_uid == user.pw_uid
 
 
-def test_with_a_bridge_they_answer_there_too_and_nowhere_else(data_dir: Path) -> None:
+def test_with_a_bridge_redis_answers_there_too_and_nothing_anywhere_else(data_dir: Path) -> None:
     with EmbeddedServers(data_dir, bridge=Bridge("127.0.0.2", "127.0.0.0/8")) as servers:
         where = servers.addresses
-        with psycopg.connect(where.node_database_url) as connection:
-            assert connection.info.host == "127.0.0.2"
         with redis.Redis.from_url(where.node_redis_url) as client:
             assert client.ping()
         for url in (where.database_url, where.redis_url):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.3", urlsplit(url).port or 0), timeout=5)
         with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(where.node_database_url.replace(read_secret(data_dir, "postgres_password"), "guess"))
+            psycopg.connect(where.database_url.replace(LOOPBACK, "127.0.0.2"))
         with pytest.raises(redis.AuthenticationError), redis.Redis(host="127.0.0.2", port=read_port(data_dir, "redis")) as client:
             client.ping()
 
 
 def test_a_start_without_a_bridge_forgets_the_one_before(data_dir: Path) -> None:
-    with EmbeddedServers(data_dir, redis=False, bridge=Bridge("127.0.0.2", "127.0.0.0/8")) as servers:
-        assert servers.addresses.node_database_url
-    with EmbeddedServers(data_dir, redis=False) as servers:
-        assert servers.addresses.node_database_url == servers.addresses.node_redis_url == ""
-        with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(servers.addresses.database_url.replace(LOOPBACK, "127.0.0.2"))
+    with EmbeddedServers(data_dir, postgres=False, bridge=Bridge("127.0.0.2", "127.0.0.0/8")) as servers:
+        assert servers.addresses.node_redis_url
+    with EmbeddedServers(data_dir, postgres=False) as servers:
+        assert servers.addresses.node_redis_url == ""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", read_port(data_dir, "redis")), timeout=5)

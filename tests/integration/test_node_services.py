@@ -115,7 +115,6 @@ def heard() -> Heard:
 
 @pytest.fixture
 def services(swarm: FakeSwarm, host: Host, heard: Heard, settings: Any) -> SwarmServices:
-    settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@10.0.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@10.0.0.1:6379/0"
     info = EngineInfo("20", "Linux", "x86_64", 2, 1 << 30, "s", "n1", swarm_manager=True)
     return SwarmServices(swarm, host.pk, host.key, heard, lambda: info)  # type: ignore[arg-type]
@@ -129,7 +128,7 @@ def test_a_group_becomes_a_service_with_the_swarms_secrets(services: SwarmServic
     assert spec.environment["APP_KEY_FILE"] == "/run/secrets/APP_KEY"
     assert spec.environment["APP_ODD"] == '{{"{{"}}not a template}}'
     assert spec.environment["ZENITH_WORKER_NAME"].startswith("flock.{{.Task.Slot}}@")
-    assert sorted(file for _, file in spec.secrets.values()) == ["APP_KEY", "DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY"]
+    assert sorted(file for _, file in spec.secrets.values()) == ["APP_KEY", "REDIS_URL", "ZENITH_SECRET_KEY"]
     assert {content for content, _ in swarm.kept.values()} >= {"secret"}
     assert not [value for value in spec.environment.values() if "password" in value or value == "secret"]
     services._look()
@@ -143,7 +142,7 @@ def test_variables_from_before_are_left_out_and_the_log_says_so(
     services._look()
     spec = swarm.specs[f"zenith-{group.pk}"]
     assert not {"PGHOST", "SSL_CERT_FILE"} & spec.environment.keys()
-    assert sorted(file for _, file in spec.secrets.values()) == ["DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY"]
+    assert sorted(file for _, file in spec.secrets.values()) == ["REDIS_URL", "ZENITH_SECRET_KEY"]
     assert [line.split(",")[0] for line in caplog.messages] == [
         "Service flock: PGHOST may not be set",
         "Service flock: SSL_CERT may not be set",

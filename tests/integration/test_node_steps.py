@@ -62,7 +62,6 @@ def host() -> Host:
 
 @pytest.fixture
 def reconciler(engine: FakeEngine, host: Host, work: FakeWork, settings: Any) -> NodeReconciler:
-    settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:dbpassword@172.17.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:redispassword@172.17.0.1:6379/0"
     heartbeats = HeartbeatCache()
     heartbeats.of = lambda worker: work.heartbeats().get(worker)  # type: ignore[method-assign]
@@ -114,7 +113,7 @@ def test_a_new_node_is_created_given_its_secrets_and_started(
     assert spec.environment["ZENITH_WORKER_NAME"] == f"one@{node.pk}"
     assert spec.environment["APP_SHOP"] == "x"
     assert spec.environment["REDIS_URL_FILE"] == "/run/zenith/REDIS_URL"
-    assert set(engine.files["c1"]) == {"DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "APP_KEY"}
+    assert set(engine.files["c1"]) == {"REDIS_URL", "ZENITH_SECRET_KEY", "APP_KEY"}
     assert not [value for value in spec.environment.values() if "password" in value or value == "secret"]
     assert "password" not in repr(spec)
     assert kinds(node) == ["created", "started"]

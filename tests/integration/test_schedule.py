@@ -90,7 +90,7 @@ def test_a_task_that_is_due_is_sent_once_with_both_steps_on_its_timeline(alone: 
 
 
 def test_a_message_that_a_relay_sent_says_that_it_may_be_a_copy(alone: None) -> None:
-    """A relay may have died after sending it: its worker asks PostgreSQL before it runs."""
+    """A relay may have died after sending it: its worker asks an engine before it runs."""
     later(timezone.now() + timedelta(hours=1))
     becomes_due()
     publish_due()

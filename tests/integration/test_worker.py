@@ -37,7 +37,8 @@ WORKER = "first@tests"
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for stack in stacks.running(tmp_path_factory.mktemp("worker"), ZENITH_TASK_MODULES="tests.sample_tasks"):
         stack.engine()
-        stack.worker(WORKER, concurrency=2)
+        # With a database, unlike others: some bodies dispatch as code of the same project may.
+        stack.worker(WORKER, concurrency=2, DATABASE_URL=stacks.environment()["DATABASE_URL"])
         yield stack
 
 

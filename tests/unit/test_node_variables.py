@@ -37,7 +37,6 @@ def group(**values: Any) -> NodeGroup:
 
 @pytest.fixture(autouse=True)
 def reachable(settings: Any) -> None:
-    settings.ZENITH_NODE_DATABASE_URL = "postgres://zenith:password@10.0.0.1:5432/zenith"
     settings.ZENITH_NODE_REDIS_URL = "redis://:password@10.0.0.1:6379/0"
     settings.ZENITH_TASK_MODULES = ["shop.tasks"]
 
@@ -87,7 +86,7 @@ def test_what_is_stored_from_before_does_not_reach_a_container() -> None:
     )
     files = secret_files(stored)
     made = environment(stored, files, "/run/zenith")
-    assert files.keys() == {"DATABASE_URL", "REDIS_URL", "ZENITH_SECRET_KEY", "APP_KEY"}
+    assert files.keys() == {"REDIS_URL", "ZENITH_SECRET_KEY", "APP_KEY"}
     assert made["ZENITH_TASK_MODULES"] == "shop.tasks"
     assert made["APP_SHOP"] == "eu"
     assert not {"LD_PRELOAD", "SHOP", "SSL_CERT_FILE", "KEY_FILE"} & made.keys()
@@ -102,9 +101,9 @@ def test_a_node_has_a_secret_key_of_its_own(settings: Any) -> None:
 
 
 def test_zeniths_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = environment(group(), {"DATABASE_URL": ""}, "/run/zenith")
+    own = environment(group(), {"REDIS_URL": ""}, "/run/zenith")
     monkeypatch.setattr("infra_app.agent.container_spec.accepted", dict)
-    assert environment(group(environment=dict.fromkeys(own, "theirs")), {"DATABASE_URL": ""}, "/run/zenith") == own
+    assert environment(group(environment=dict.fromkeys(own, "theirs")), {"REDIS_URL": ""}, "/run/zenith") == own
 
 
 def test_a_group_can_be_changed_though_it_has_variables_from_before() -> None:

@@ -11,7 +11,7 @@ from celery import Celery
 from django.conf import settings
 
 from tasks_app.recording.apply import apply
-from tasks_app.worker_bridge.backend import LastingBackend
+from zenith_worker.lasting_backend import LastingBackend
 from zenith_worker.wire import stream
 from zenith_worker.wire.events import decode
 

@@ -18,7 +18,6 @@ from zenith_site.embedded.state import (
     DATABASE_ADMIN,
     DATABASE_USER,
     LOOPBACK,
-    Bridge,
     addresses,
     ensure_secret,
     write_private,
@@ -56,15 +55,13 @@ class Postgres:
     Arguments:
         data_dir: Zenith's data directory; the cluster is in its `postgres`.
         fast: no fsync, for tests.
-        bridge: the Docker network that it also listens on.
     """
 
-    def __init__(self, data_dir: Path, *, fast: bool = False, bridge: Bridge | None = None) -> None:
+    def __init__(self, data_dir: Path, *, fast: bool = False) -> None:
         self.data_dir = data_dir
         self.directory = data_dir / "postgres"
         self.log = data_dir / "logs" / "postgres.log"
         self.fast = fast
-        self.bridge = bridge
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,15 +88,12 @@ class Postgres:
         self.process = spawn(self._command(command, runner, signal.SIGINT), cwd=self.data_dir, log=self.log)
 
     def _listening(self, runner: Runner) -> dict[str, str]:
-        """Return the settings of addresses and access, written anew at every start because the bridge may have changed."""
+        """Return the settings of addresses and access: loopback alone, since nodes have no database."""
         access = self.directory / "access.conf"
-        subnets = [f"{LOOPBACK}/32", *([self.bridge.subnet] if self.bridge else [])]
-        write_private(access, "".join(f"host all all {subnet} scram-sha-256\n" for subnet in subnets))
+        write_private(access, f"host all all {LOOPBACK}/32 scram-sha-256\n")
         hand_over(access, runner)
-        # An address that does not exist does not prevent the start.
-        hosts = f"{LOOPBACK},{self.bridge.address}" if self.bridge else LOOPBACK
-        port = claim_port(self.data_dir, "postgres", self.bridge)
-        return {"listen_addresses": hosts, "port": str(port), "hba_file": str(access)}
+        port = claim_port(self.data_dir, "postgres")
+        return {"listen_addresses": LOOPBACK, "port": str(port), "hba_file": str(access)}
 
     def wait(self) -> None:
         """Wait until the launched server takes connections.

@@ -22,7 +22,7 @@ class EmbeddedServers:
         postgres: run PostgreSQL.
         redis: run Redis.
         fast: for tests: nothing is forced to disk.
-        bridge: the Docker network that they also listen on, besides loopback.
+        bridge: the Docker network that Redis also listens on, besides loopback.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class EmbeddedServers:
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.bridge = bridge
-        self.postgres = Postgres(self.data_dir, fast=fast, bridge=bridge) if postgres else None
+        self.postgres = Postgres(self.data_dir, fast=fast) if postgres else None
         self.redis = Redis(self.data_dir, fast=fast, bridge=bridge) if redis else None
 
     @property

@@ -46,13 +46,12 @@ class Addresses:
 
     Attributes:
         worker_redis_url: for the workers' user, who cannot administer the server (redis_users.py).
-        node_database_url, node_redis_url: for nodes, from inside a container of the local Docker Engine; empty without one.
+        node_redis_url: for nodes, from inside a container of the local Docker Engine; empty without one.
     """
 
     database_url: str
     redis_url: str
     worker_redis_url: str
-    node_database_url: str = ""
     node_redis_url: str = ""
 
 
@@ -61,9 +60,7 @@ def addresses(data_dir: Path) -> Addresses:
     postgres_password = quote(read_secret(data_dir, "postgres_password"), safe="")
     redis_password = quote(read_secret(data_dir, "redis_password"), safe="")
     worker_password = quote(read_secret(data_dir, "redis_worker_password"), safe="")
-
-    def database_url(host: str) -> str:
-        return f"postgres://{DATABASE_USER}:{postgres_password}@{host}:{read_port(data_dir, 'postgres')}/{DATABASE}"
+    database_url = f"postgres://{DATABASE_USER}:{postgres_password}@{LOOPBACK}:{read_port(data_dir, 'postgres')}/{DATABASE}"
 
     def redis_url(host: str, user: str = "", password: str = redis_password) -> str:
         return f"redis://{user}:{password}@{host}:{read_port(data_dir, 'redis')}/0"
@@ -72,8 +69,8 @@ def addresses(data_dir: Path) -> Addresses:
         return redis_url(host, WORKER, worker_password)
 
     gateway = read_bridge(data_dir)
-    nodes = (database_url(gateway.address), worker_redis_url(gateway.address)) if gateway else ("", "")
-    return Addresses(database_url(LOOPBACK), redis_url(LOOPBACK), worker_redis_url(LOOPBACK), *nodes)
+    node_redis_url = worker_redis_url(gateway.address) if gateway else ""
+    return Addresses(database_url, redis_url(LOOPBACK), worker_redis_url(LOOPBACK), node_redis_url)
 
 
 def admin_address(data_dir: Path, database: str = DATABASE) -> str:

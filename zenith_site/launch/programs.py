@@ -16,8 +16,8 @@ from zenith_site.embedded.state import addresses
 #: Secrets that a worker does not need, but that its tasks could read; docs/deploy.md has the table.
 NOT_FOR_WORKERS = (
     "ZENITH_ADMIN_PASSWORD", "ZENITH_API_KEY", "ZENITH_METRICS_TOKEN", "ZENITH_NOTIFY_SLACK_URL", "ZENITH_NOTIFY_WEBHOOK_URL",
-    "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_DATABASE_URL", "ZENITH_NODE_REDIS_URL",
-    "ZENITH_FLOWER_PASSWORD", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
+    "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_REDIS_URL", "ZENITH_FLOWER_PASSWORD",
+    "DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
 )  # fmt: skip
 # The exit status of `manage.py prepare` if it has already explained the error in one line on stderr.
 EXPLAINED = 3

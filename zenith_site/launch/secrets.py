@@ -37,7 +37,7 @@ PLACES: Final = {
 #: others, which sign nothing for the site, have another.
 GIVEN: Final[dict[str, dict[str, str]]] = {
     "web": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "secret_key"},
-    "worker": {"database_url": "database_url", "redis_url": "node_redis_url", "secret_key": "other_secret_key"},
+    "worker": {"redis_url": "node_redis_url", "secret_key": "other_secret_key"},
     "engine": {"database_url": "database_url", "redis_url": "redis_url", "secret_key": "other_secret_key"},
     "agent": {
         "database_url": "database_url",

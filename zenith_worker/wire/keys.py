@@ -46,6 +46,10 @@ CATALOGUE: Final = "zenith:catalogue"
 #: The set of paused queues.
 PAUSED: Final = "zenith:paused"
 
+#: The list of questions to the engines, and + token: the answer to one (questions.py).
+QUESTIONS: Final = "zenith:questions"
+ANSWER: Final = "zenith:answer:"
+
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"
 FAULT_COUNTS: Final = "zenith:fault-counts"
