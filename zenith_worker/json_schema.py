@@ -95,7 +95,7 @@ def _of_class(kind: Any) -> Schema:
         return _enum([member.value for member in kind])
     if kind in _OBJECTS or _is_typed_dict(kind) or is_dataclass(kind) or _is_model(kind):
         return {"type": "object"}
-    if kind in _ARRAYS or kind is tuple:
+    if kind in _ARRAYS or issubclass(kind, tuple):
         return {"type": "array"}
     return _ANYTHING
 
@@ -105,8 +105,8 @@ def _is_typed_dict(kind: type) -> bool:
 
 
 def _is_model(kind: type) -> bool:
-    """Whether a class is a model of pydantic (1 or 2), which need not be installed."""
-    return isinstance(getattr(kind, "model_fields", getattr(kind, "__fields__", None)), dict)
+    """Whether a class is a model of pydantic, which need not be installed."""
+    return any(base.__module__.partition(".")[0] == "pydantic" for base in kind.__mro__)
 
 
 def _any_of(schemas: list[Schema]) -> Schema:
