@@ -124,13 +124,15 @@ def _moment(text: str) -> datetime:
 
 def _apply_async(app: Celery, call: _Call) -> None:
     task: Task[..., Any] | None = app.tasks.get(call.name)
+    # A tuple, as from `delay`.
+    args = tuple(call.args)
     if task is not None and not app.conf.task_always_eager:
-        task.apply_async(call.args, call.kwargs, task_id=call.task_id, **call.options)
+        task.apply_async(args, call.kwargs, task_id=call.task_id, **call.options)
         return
     own = {name: value for name, value in task._get_exec_options().items() if value is not None} if task is not None else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AlwaysEagerIgnored)
-        app.send_task(call.name, call.args, call.kwargs, task_id=call.task_id, task_type=task, **{**own, **call.options})
+        app.send_task(call.name, args, call.kwargs, task_id=call.task_id, task_type=task, **{**own, **call.options})
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def reported() -> dict[str, dict[str, Event]]:
 @pytest.mark.parametrize(("version", "pool"), [("5.3", "prefork"), ("5.7", "prefork"), ("5.7", "threads"), ("5.3", "gevent")])
 def test_an_attached_application_does_what_zenith_asks(version: str, pool: str, shop: Callable[[str], Shop], url: str) -> None:
     here = shop(version)
-    here.worker("shop@one", "-c", "1", "--pool", pool, ZENITH_URL=url)
+    # It holds one message besides the task that it runs.
+    one = ("-c", "1", "--prefetch-multiplier", "1", "--pool", pool)
+    here.worker("shop@one", *one, ZENITH_URL=url)
 
     def seen(id_: str, status: str) -> Event:
         return eventually(lambda: reported()[id_].get(status), but=lambda: f"{dict(reported()[id_])}\n{here.log[-4000:]}")
@@ -62,16 +64,17 @@ def test_an_attached_application_does_what_zenith_asks(version: str, pool: str, 
     order, wrong = send("shop.order", 7), send("shop.add", 1)
     assert seen(order, "QUEUED").queue == "slow"
     assert seen(order, "SUCCESS")
-    assert json.loads(here.read("GET", f"celery-task-meta-{order}"))["result"] == [7, "slow", True, None]
+    assert json.loads(here.read("GET", f"celery-task-meta-{order}"))["result"] == [7, "slow", True, {}]
     assert here.read("LRANGE", "shop:sent", "0", "-1") == [order.encode()], "its own apply_async was used"
     assert seen(wrong, "FAILURE").error_type == "TypeError"
     assert "QUEUED" not in reported()[wrong]
 
-    running, waiting = send("shop.slow", 2), send("shop.add", 1, 2)
+    running = send("shop.slow", 2)
     seen(running, "STARTED")
+    held, waiting = send("shop.add", 1, 2), send("shop.add", 1, 2)
     seen(waiting, "QUEUED")
     commands.ask("shop", Kind.REVOKE, {"ids": [waiting]})
-    seen(running, "SUCCESS")
+    seen(held, "SUCCESS")
     seen(waiting, "REVOKED")
 
     unheard = send("shop.add", 3, 4, queue="later")
@@ -79,11 +82,11 @@ def test_an_attached_application_does_what_zenith_asks(version: str, pool: str, 
     here.stop()
     commands.remember_cancelled("shop", [unheard])
     missed = send("shop.order", 8)
-    here.worker("shop@two", "-c", "1", "--pool", pool, "-Q", "celery,slow,later", ZENITH_URL=url)
+    here.worker("shop@two", *one, "-Q", "celery,slow,later", ZENITH_URL=url)
     seen(unheard, "REVOKED")
     seen(missed, "SUCCESS")
     runs = here.read("LRANGE", "shop:runs", "0", "-1")
-    assert sorted(runs) == sorted(id_.encode() for id_ in (order, running, missed)), "each once"
+    assert sorted(runs) == sorted(id_.encode() for id_ in (order, running, held, missed)), "each once"
     eventually(lambda: commands.waiting("shop") == 0)
     assert "NoPermission" not in here.log
     assert "Traceback" not in here.log

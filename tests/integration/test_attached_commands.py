@@ -61,8 +61,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     Noted.sent, Noted.fails_with = [], []
     shop = Celery("shop", broker=BROKER, set_as_current=False)
     shop.conf.task_routes = {"shop.slow": {"queue": "slow"}}
-    shop.task(name="shop.add", base=Noted)(add)
-    shop.task(name="shop.slow")(slow)
+    shop.task(name="shop.add", base=Noted, shared=False)(add)
+    shop.task(name="shop.slow", shared=False)(slow)
     # This process is Zenith's, with Zenith's database.
     monkeypatch.setattr(attached_commands, "_close_old_database_connections", lambda: None)
     yield shop
@@ -71,8 +71,9 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def worker(app: Celery) -> Commands:
+def worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """The commands to a worker, which is stepped by hand."""
+    monkeypatch.setattr(attached_commands, "BLOCK", 0.01)
     return Commands(app, "shop")
 
 
@@ -310,7 +311,7 @@ def test_a_catalogue_that_redis_lost_is_written_again_and_a_new_task_makes_a_new
     worker.catalogue._look_at = 0.0
     worker.catalogue.refresh()
     assert set(json.loads(catalogues.read("shop", [first])[first])) == {"shop.add", "shop.slow"}
-    app.task(name="shop.later")(slow)
+    app.task(name="shop.later", shared=False)(slow)
     worker.catalogue.refresh()
     second = worker.catalogue.digest
     assert set(json.loads(catalogues.read("shop", [second])[second])) == {"shop.add", "shop.slow", "shop.later"}

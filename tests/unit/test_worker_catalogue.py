@@ -39,7 +39,7 @@ def parameters(app: Celery) -> dict[str, Any]:
 
 
 def test_a_task_is_told_with_all_that_a_form_needs(app: Celery) -> None:
-    @app.task(name="shop.pack", bind=True, max_retries=5, queue="parcels", autoretry_for=(ValueError,))
+    @app.task(name="shop.pack", shared=False, bind=True, max_retries=5, queue="parcels", autoretry_for=(ValueError,))
     def pack(self: Task, order: int, /, box: str = "small", *more: int, odd: Something = ODD, **rest: Any) -> None:
         """Pack an order.
 
@@ -62,7 +62,7 @@ def test_a_task_is_told_with_all_that_a_form_needs(app: Celery) -> None:
 
 
 def test_only_defaults_that_are_json_and_small_are_told(app: Celery) -> None:
-    @app.task
+    @app.task(shared=False)
     def defaults(none=None, text="x" * 600, nan=float("nan"), pair=(1, 2), items=[1]) -> None:  # type: ignore[no-untyped-def] # noqa: B006
         pass
 
@@ -77,7 +77,7 @@ def test_routes_decide_the_queue_and_may_need_arguments(app: Celery) -> None:
 
     app.conf.task_routes = [by_arguments, {"shop.slow": {"queue": "slow"}}]
     for name in ("shop.by_customer", "shop.slow", "shop.plain"):
-        app.task(name=name)(nothing)
+        app.task(name=name, shared=False)(nothing)
     queues = {name: task["queue"] for name, task in tasks_of(app).items()}
     assert queues == {"shop.by_customer": None, "shop.slow": "slow", "shop.plain": "celery"}
 
@@ -108,7 +108,7 @@ def test_too_large_a_catalogue_loses_its_descriptions_first(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(10):
-        app.task(name=f"shop.{number}")(nothing)
+        app.task(name=f"shop.{number}", shared=False)(nothing)
     tasks = {name: {**task, "doc": "x" * 1000} for name, task in tasks_of(app).items()}
     monkeypatch.setattr(catalogues, "JSON_AT_MOST", 5000)
     digest, written = catalogue._written(tasks)
