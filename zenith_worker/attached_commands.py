@@ -164,7 +164,9 @@ class Commands:
             # Such as a key that holds something else, which concerns nothing but this.
             logger.warning("The tasks that Zenith cancelled cannot be read: %s", error)
         else:
-            self._cancelled.extend(id_ for id_ in cancelled if id_ not in worker_state.revoked)
+            # A loop that is held up by a task (solo) has not taken the last ones yet.
+            if not self._cancelled:
+                self._cancelled.extend(id_ for id_ in cancelled if id_ not in worker_state.revoked)
         self._look_up_at = time.monotonic() + CANCELLED_EVERY
         self._looked_up.set()
 

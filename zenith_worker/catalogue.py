@@ -130,10 +130,10 @@ def _parameters(task: Any) -> list[dict[str, Any]]:
 def _signature(body: Any) -> inspect.Signature:
     """Return the signature of a task's body, which is bound to the task: `self` is no parameter of it."""
     if sys.version_info >= (3, 14):
-        import annotationlib
+        import annotationlib  # novm
 
         # Annotations that only a type checker can evaluate would raise.
-        return inspect.signature(body, annotation_format=annotationlib.Format.FORWARDREF)
+        return inspect.signature(body, annotation_format=annotationlib.Format.FORWARDREF)  # novm
     return inspect.signature(body)
 
 
