@@ -1,4 +1,6 @@
-"""Reports what an attached worker holds and runs, and that it lives. Nothing here assumes Zenith's transport.
+"""Reports what an attached worker holds and runs, and that it lives, and starts what carries out Zenith's commands.
+
+Nothing here assumes Zenith's transport.
 
 As in native workers, a step in the worker's own loop reports tasks that are held for longer than a moment; an outcome carries the
 times of the others. The heartbeat is a thread of the operating system also if greenlets have taken the place of threads: a busy
@@ -10,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -18,8 +21,10 @@ from celery import bootsteps, signals
 
 from zenith_worker import beats, held
 from zenith_worker.attached_backend import quietly
+from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
 from zenith_worker.wire import heartbeat
+from zenith_worker.wire.client import keep_own_client
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +45,17 @@ class AttachedReporter(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     application: str
     reports: Buffer
+    _commands: Commands
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Start the checks in the worker's loop, and the heartbeats once."""
+        """Start the checks in the worker's loop, and once the heartbeats and the commands."""
+        self._commands = Commands.start(consumer.app, self.application)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
-        Heartbeats.start(consumer, self.application, self.reports)
+        Heartbeats.start(consumer, self.application, self.reports, lambda: self._commands.digest)
 
     def stop(self, consumer: Any) -> None:
         """Stop the checks, but not the heartbeats: a worker that lost its connection still runs its tasks."""
@@ -56,6 +63,7 @@ class AttachedReporter(bootsteps.StartStopStep):
             self._timer.cancel()
 
     def _look(self) -> None:
+        self._commands.refuse_cancelled()
         requests = held.unreported(HELD_FOR)
         if requests:
             self.reports.add(*held.steps(requests))
@@ -67,17 +75,17 @@ class Heartbeats:
 
     _running: Heartbeats | None = None
 
-    def __init__(self, consumer: Any, application: str, reports: Buffer) -> None:
-        self._consumer, self._application, self._reports = consumer, application, reports
+    def __init__(self, consumer: Any, application: str, reports: Buffer, catalogue: Callable[[], str]) -> None:
+        self._consumer, self._application, self._reports, self._catalogue = consumer, application, reports, catalogue
         self._stopped = False
 
     @classmethod
-    def start(cls, consumer: Any, application: str, reports: Buffer) -> None:
-        """Start the heartbeats, or go on with those of a consumer that was made anew."""
+    def start(cls, consumer: Any, application: str, reports: Buffer, catalogue: Callable[[], str]) -> None:
+        """Start the heartbeats, or go on with those of a consumer that was made anew; `catalogue` tells its digest."""
         if cls._running is not None:
             cls._running._consumer = consumer
             return
-        cls._running = cls(consumer, application, reports)
+        cls._running = cls(consumer, application, reports, catalogue)
         signals.worker_shutdown.connect(cls._running._end, weak=False)
         start_native_thread(cls._running._run)
 
@@ -87,7 +95,7 @@ class Heartbeats:
             try:
                 self._reports.adopt()
                 self._reports.announce()
-                beats.write(self._consumer, number, application=self._application)
+                beats.write(self._consumer, number, application=self._application, catalogue=self._catalogue())
                 failures = 0
             except redis.RedisError as error:
                 failures += 1
@@ -123,6 +131,11 @@ def start_native_thread(target: Any) -> None:
     else:
         patched = is_module_patched("threading")
     if patched:
-        get_original("_thread", "start_new_thread")(target, ())
+        get_original("_thread", "start_new_thread")(_with_own_client, (target,))
     else:
         threading.Thread(target=target, name="zenith-beat", daemon=True).start()
+
+
+def _with_own_client(target: Callable[[], None]) -> None:
+    keep_own_client()
+    target()

@@ -23,8 +23,12 @@ class _Memory:
     bytes_: int | None = None
 
 
-def write(consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE) -> None:
-    """Write heartbeat number `number` of this process's worker; `tags` are the delivery tags that it will still acknowledge.
+def write(
+    consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE, catalogue: str = ""
+) -> None:  # fmt: skip
+    """Write heartbeat number `number` of this process's worker.
+
+    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of the tasks that it can send.
 
     Raises redis.RedisError.
     """
@@ -35,12 +39,12 @@ def write(consumer: Any, number: int, *, tags: Sequence[str] = (), application: 
         queues=consumers.queues_of(consumer),
         held=[request.id for request in list(worker_state.reserved_requests)],
         tags=tags,
-        about=_about(consumer, number),
+        about=_about(consumer, number, catalogue),
         application=application,
     )
 
 
-def _about(consumer: Any, number: int) -> heartbeat.About:
+def _about(consumer: Any, number: int, catalogue: str) -> heartbeat.About:
     if number % MEASURE_EVERY == 0:
         _Memory.bytes_ = memory.resident_bytes(consumer.pool)
     scaler = getattr(consumer.controller, "autoscaler", None)
@@ -54,4 +58,5 @@ def _about(consumer: Any, number: int) -> heartbeat.About:
         prefetch=prefetch.prefetch_limit(consumer),
         limited=prefetch.waiting_for_rate_limit(consumer),
         not_yet=prefetch.waiting_for_eta(consumer),
+        catalogue=catalogue,
     )

@@ -13,10 +13,12 @@ from celery.worker.request import Request
 
 app = Celery("shop", broker=os.environ["SHOP_BROKER"], backend=os.environ["SHOP_RESULTS"])
 app.conf.update(
-    task_routes={"shop.slow": {"queue": "slow"}}, result_extended=True, accept_content=["json", "pickle"],
+    task_routes={name: {"queue": "slow"} for name in ("shop.slow", "shop.order")},
+    result_extended=True, accept_content=["json", "pickle"],
     broker_connection_retry_on_startup=True, worker_max_tasks_per_child=20,
 )  # fmt: skip
 RUNS = "shop:runs"
+SENT = "shop:sent"
 store = redis.Redis.from_url(os.environ["SHOP_RESULTS"])
 
 
@@ -28,6 +30,16 @@ class Noted(Task):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         store.rpush(RUNS, self.request.id)
         return super().__call__(*args, **kwargs)
+
+
+class Ordered(Noted):
+    """A base class with its own way of sending."""
+
+    abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        store.rpush(SENT, options.get("task_id") or "")
+        return super().apply_async(args, kwargs, **options)
 
 
 class OwnRequest(Request):
@@ -63,6 +75,12 @@ def total(numbers: list[Any]) -> Any:
 def slow(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@app.task(base=Ordered, name="shop.order", bind=True)
+def order(self: Task, number: int) -> list[Any]:
+    """Order something."""
+    return [number, self.request.delivery_info["routing_key"], self.request.root_id == self.request.id, self.request.headers]
 
 
 @app.task(base=Noted, name="shop.fail")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from io import StringIO
 
 import pytest
@@ -13,8 +14,12 @@ from django.core.management import CommandError, call_command
 from tasks_app.maintenance import application_users
 from tasks_app.maintenance.applications import take_in
 from tasks_app.models import Application
+from zenith_worker.wire import client as wire_client
+from zenith_worker.wire import commands
 from zenith_worker.wire.client import client
+from zenith_worker.wire.events import Event
 from zenith_worker.wire.keys import APPLICATIONS, EVENTS, application_keys
+from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db
 KEYS = application_keys("shop")
@@ -56,6 +61,8 @@ def test_its_user_writes_its_own_keys() -> None:
         pipe.execute()
     own.hset(KEYS.dropped, "p", 1)
     own.set(KEYS.about, "{}")
+    assert own.hexists(KEYS.catalogue, "digest") is False
+    own.hset(KEYS.catalogue, "digest", "{}")
     own.srem(KEYS.workers, "w")
     own.delete(f"{KEYS.worker}w")
 
@@ -65,7 +72,12 @@ def test_its_user_writes_its_own_keys() -> None:
     [
         ("XADD", EVENTS, "*", "e", "[]"), ("XADD", application_keys("clinic").events, "*", "e", "[]"),
         ("HSET", APPLICATIONS, "clinic", "{}"), ("SET", "zenith:claim:x", "1"), ("DEL", EVENTS), ("SADD", "zenith:workers", "w"),
-        # Not even its own keys can be read, and nothing can be administered.
+        ("XREADGROUP", "GROUP", "workers", "w", "STREAMS", application_keys("clinic").commands, ">"),
+        ("XREADGROUP", "GROUP", "recorder", "w", "STREAMS", EVENTS, ">"),
+        ("XPENDING", application_keys("clinic").commands, "workers"),
+        ("ZRANGE", application_keys("clinic").cancelled, "0", "-1"), ("HEXISTS", application_keys("clinic").catalogue, "x"),
+        ("EXISTS", application_keys("clinic").about), ("XGROUP", "CREATE", KEYS.commands, "other", "0", "MKSTREAM"),
+        # Of its own keys, it reads what Zenith asks of it; and nothing can be administered.
         ("XRANGE", KEYS.events, "-", "+"), ("GET", KEYS.about), ("KEYS", "*"), ("FLUSHDB",), ("CONFIG", "GET", "*"),
         ("ACL", "LIST"), ("EVAL", "return 1", "0"), ("SUBSCRIBE", "zenith"), ("PUBLISH", "zenith", "x"),
         ("RENAME", KEYS.about, "x"),
@@ -76,6 +88,45 @@ def test_its_user_can_do_nothing_else(command: tuple[str, ...]) -> None:
     own = redis.Redis.from_url(add("shop"))
     with pytest.raises(redis.exceptions.NoPermissionError):
         own.execute_command(*command)
+
+
+@pytest.fixture
+def as_shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Lets this process be one of shop's from now on."""
+
+    def become() -> None:
+        monkeypatch.setattr(wire_client, "_url", application_users.url("shop"))
+        wire_client.keep_own_client()
+
+    yield become
+    monkeypatch.undo()
+    del wire_client._own.client
+
+
+def test_its_user_reads_and_confirms_what_zenith_asks_of_it(as_shop: Callable[[], None]) -> None:
+    add("shop")
+    commands.hand_over("shop", [{"id": "1", "task": "shop.add"}])
+    commands.remember_cancelled("shop", ["2"])
+    as_shop()
+    (command,) = commands.read("shop", count=10)
+    assert (command.kind, command.body["id"]) == ("send", "1")
+    assert commands.read("shop", count=10, again=True) == [command]
+    assert commands.take_over("shop", count=10) == []
+    assert commands.cancelled("shop") == ["2"]
+    commands.confirm("shop", [command], [Event(task_id="1", status=Status.QUEUED, at=time.time())])
+    assert commands.read("shop", count=10, again=True) == []
+
+
+def test_the_user_of_an_earlier_release_gets_the_rights_of_this_one_and_keeps_its_password() -> None:
+    url = add("shop")
+    commands.hand_over("shop", [])
+    client().execute_command("ACL", "SETUSER", "zenith-app-shop", "resetpass", ">older", "-xreadgroup", "+get")
+    own = redis.Redis.from_url(url.replace(application_users.password("shop"), "older"))
+    application_users._renewed.clear()
+    take_in()
+    assert own.xreadgroup("workers", "w", {KEYS.commands: ">"}) in ([], {})
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        own.get(KEYS.about)
 
 
 def test_what_others_say_in_its_name_does_not_count() -> None:

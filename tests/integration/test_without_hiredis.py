@@ -16,9 +16,9 @@ def without_hiredis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Clients that are made during the test write their commands without hiredis."""
     for module in (redis.utils, redis.connection):
         monkeypatch.setattr(module, "HIREDIS_AVAILABLE", False)
-    client.client.cache_clear()
+    client.shared_client.cache_clear()
     yield
-    client.client.cache_clear()
+    client.shared_client.cache_clear()
 
 
 @pytest.mark.parametrize("id_", ["nightly", "Größe €", "half a pair: \ud800"], ids=ascii)

@@ -33,8 +33,10 @@ def encode(tasks: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def publish(application: str, digest: str, written: str) -> None:
-    """Write a catalogue for the servers. Raises redis.RedisError."""
-    command("HSET", application_keys(application).catalogue, digest, written)
+    """Write a catalogue for the servers, unless it is there. Raises redis.RedisError."""
+    key = application_keys(application).catalogue
+    if not command("HEXISTS", key, digest):
+        command("HSET", key, digest, written)
 
 
 def read(application: str, digests: Iterable[str]) -> dict[str, bytes]:

@@ -49,12 +49,29 @@ class _Packer(HiredisRespSerializer):
             return super().pack(*encoded)
 
 
-@cache
+_own: Final = threading.local()
+
+
 def client() -> redis.Redis:
-    """Return this process's connection pool to Redis.
+    """Return this process's connection pool to Redis, or this thread's own (`keep_own_client`).
 
     It retries once, immediately: a pooled connection may have died while idle.
     """
+    return getattr(_own, "client", None) or shared_client()
+
+
+def keep_own_client() -> None:
+    """Give the calling thread a pool of its own: gevent's sockets work only in the thread that opened them."""
+    _own.client = _new_client()
+
+
+@cache
+def shared_client() -> redis.Redis:
+    """Return the pool of all threads that keep none of their own."""
+    return _new_client()
+
+
+def _new_client() -> redis.Redis:
     if _url is None:
         raise RuntimeError("The URL of Zenith's Redis is not set: call zenith_worker.wire.client.configure() first.")
     return redis.Redis.from_url(
@@ -76,9 +93,9 @@ def _begin_anew() -> None:
     redis-py means to renew a client after a fork, but waits for its pool's lock first. Another thread of the parent, such as that
     of the heartbeats, may have held the lock at that moment, and nobody would ever release it in the child.
     """
-    if client.cache_info().currsize:
-        _inherited.append(client())
-    client.cache_clear()
+    if shared_client.cache_info().currsize:
+        _inherited.append(shared_client())
+    shared_client.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has none, and no forks

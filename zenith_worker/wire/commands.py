@@ -114,7 +114,9 @@ def take_over(application: str, *, count: int) -> list[Command]:
         pending: Any = client().xpending_range(keys.commands, GROUP, "-", "+", count, consumername=name)
         ids = [row["message_id"] for row in pending]
         if ids:
-            taken += [_command(*row) for row in client().xclaim(keys.commands, GROUP, instance(), 0, ids)]
+            claimed: Any = client().xclaim(keys.commands, GROUP, instance(), 0, ids)
+            # Before Redis 7, an entry that was removed meanwhile is empty.
+            taken += [_command(*row) for row in claimed if row and row[0] is not None]
     return taken
 
 
