@@ -15,9 +15,9 @@ from celery.app.amqp import task_message
 from django.conf import settings
 from kombu.messaging import Producer
 
+from tasks_app.catalog import native
 from tasks_app.models.task import DISPATCHED
 from zenith_site.common.application import celery_app
-from zenith_worker.wire import routing
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -73,9 +73,7 @@ class TaskRow(NamedTuple):
 
 def queue_of(task_name: str) -> str:
     """Return the queue that Celery's routing chooses for a task."""
-    task = celery_app().tasks[task_name]
-    options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-    return routing.queue_of(celery_app(), task_name, options)
+    return native.queue_of(task_name)
 
 
 def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False, again: bool = False) -> None:

@@ -13,7 +13,7 @@ carry out (replay_runner.py).
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -23,7 +23,6 @@ from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
 from tasks_app import catalog
-from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import NewTask, Origin, inherited, new_batch, write_tasks
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import DeadLetter, ReplayRun, Task, TaskMessage
@@ -196,7 +195,7 @@ def _edited(name: str, args: list[Any], kwargs: dict[str, Any], request: Replay)
     args = list(args) if request.args is None else list(request.args)
     kwargs = dict(kwargs)
     entry = catalog.entries().get(name) if request.kwargs else None
-    index_of = _argument_indexes(entry)
+    index_of = {} if entry is None else entry.named_positions
     for name, value in request.kwargs.items():
         index = index_of.get(name, len(args))
         if index < len(args):
@@ -204,17 +203,6 @@ def _edited(name: str, args: list[Any], kwargs: dict[str, Any], request: Replay)
         else:
             kwargs[name] = value
     return args, kwargs
-
-
-def _argument_indexes(entry: CatalogEntry | None) -> Mapping[str, int]:
-    if entry is None:
-        return {}
-    named = (
-        (index, parameter)
-        for index, parameter in enumerate(entry.signature.parameters.values())
-        if parameter.kind == parameter.POSITIONAL_OR_KEYWORD
-    )
-    return {parameter.name: index for index, parameter in named}
 
 
 def _field_problems(request: Replay) -> Iterator[Problem]:

@@ -1,12 +1,12 @@
-"""The names of applications, for lists of tasks."""
+"""Applications by name, and their names for lists of tasks."""
 
 from collections.abc import Iterable, Mapping
 
 from django.db.models import Exists
 
 from tasks_app.models import Application, Task
-from tasks_app.models.application import NATIVE_ID
-from zenith_worker.wire.applications import NATIVE_NAME
+from tasks_app.models.application import NATIVE_ID, Kind
+from zenith_worker.wire.applications import NATIVE_NAME, is_name
 
 
 def names_of(tasks: Iterable[Task]) -> Mapping[int | None, str]:
@@ -25,3 +25,10 @@ def has_attached() -> Exists:
 def attached_names() -> list[str]:
     """Return the names of the applications besides Zenith's own, in order; one query."""
     return list(Application.objects.exclude(id=NATIVE_ID).order_by("name").values_list("name", flat=True))
+
+
+def named_application(name: str) -> Application | None:
+    """Return the application with a name, or None; one query, and none for Zenith's own."""
+    if name == NATIVE_NAME:
+        return Application(id=NATIVE_ID, name=NATIVE_NAME, kind=Kind.NATIVE)
+    return Application.objects.filter(name=name).first() if is_name(name) else None

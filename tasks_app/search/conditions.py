@@ -118,9 +118,8 @@ def _argument_indexes(name: str) -> dict[int, list[str]]:
     """Return the positions at which catalogue tasks take an argument of this name, each with those tasks' names."""
     indexes: dict[int, list[str]] = {}
     for entry in catalog.entries().values():
-        parameters = [item.name for item in entry.signature.parameters.values() if item.kind == item.POSITIONAL_OR_KEYWORD]
-        if name in parameters:
-            indexes.setdefault(parameters.index(name), []).append(entry.name)
+        if (index := entry.named_positions.get(name)) is not None:
+            indexes.setdefault(index, []).append(entry.name)
     return indexes
 
 

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from tasks_app import catalog
 from tasks_app.queries import applications as queries
 from tasks_app.queries.applications import COUNTED_TO, ApplicationView
 from tasks_app.queries.tasks import TaskFilter
@@ -49,6 +50,8 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "application": view.application,
         "figures": _figures(view, view.by_status or ()),
         "workers": workers_of(view.application),
+        "offered": list(catalog.offered(view.application).values()),
+        "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
         "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=unmasked).tasks,
     }
     return render_page(request, "applications/application.html", context, fragments=["applications/_application.html"])

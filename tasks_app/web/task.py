@@ -26,7 +26,7 @@ from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import named
 from tasks_app.queries.values import by_name, sizes
 from tasks_app.web.cursor import with_event_cursor
-from tasks_app.web.dispatch import MomentField
+from tasks_app.web.dispatch_forms import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
