@@ -4,19 +4,23 @@ Zenith's own tasks are in this process's Celery registry (native.py). Those of a
 which an engine took in (maintenance/catalogues.py): one query every few seconds reads them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from django.conf import settings
 
 from tasks_app.catalog import native
 from tasks_app.catalog.attached import listed
 from tasks_app.catalog.entry import CatalogEntry
-from tasks_app.catalog.live import LiveCatalogues, catalogues_of, forget
+from tasks_app.catalog.live import LiveCatalogues, all_catalogues, catalogues_of, forget
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from tasks_app.models import Application
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.errors import Problem
 
-__all__ = ["CatalogEntry", "LiveCatalogues", "catalogues_of", "entries", "forget", "get", "offered", "refuse_drill"]
+__all__ = [
+    "CatalogEntry", "LiveCatalogues", "catalogues_of", "entries", "every_entry", "forget", "get", "known_entry", "offered",
+    "refuse_drill",
+]  # fmt: skip
 
 
 def entries(application: Application | None = None) -> Mapping[str, CatalogEntry]:
@@ -24,6 +28,22 @@ def entries(application: Application | None = None) -> Mapping[str, CatalogEntry
     if application is None or application.is_native:
         return native.entries()
     return catalogues_of(application.pk).entries
+
+
+def known_entry(name: str, application_id: int | None) -> CatalogEntry | None:
+    """Return what is known of a task by the key of its application, or None. Raises django.db.Error."""
+    if application_id is None or application_id == NATIVE_ID:
+        return native.entries().get(name)
+    return catalogues_of(application_id).entry(name)
+
+
+def every_entry() -> Iterator[tuple[int, CatalogEntry]]:
+    """Yield the tasks of all applications, each with its application's key. Raises django.db.Error."""
+    for entry in native.entries().values():
+        yield NATIVE_ID, entry
+    for application_id, live in all_catalogues().items():
+        for entry in live.entries.values():
+            yield application_id, entry
 
 
 def offered(application: Application | None = None) -> Mapping[str, CatalogEntry]:

@@ -54,7 +54,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         raise Http404("There is no such task.")
     item = task_detail.task_with_result
     row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
-    arguments = by_name(row.name, *item.arguments[:2])
+    arguments = by_name(row, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     native = row.application_id == NATIVE_ID
     context = {
@@ -225,7 +225,7 @@ def _nodes(row: Task, runs: list[AttemptView]) -> list[NodeOfTask]:
 
 def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
     """Return a curl command that dispatches the same task, with secrets masked."""
-    kwargs = {**dict(zip(positional_names(row.name), arguments.args, strict=False)), **arguments.kwargs}
+    kwargs = {**dict(zip(positional_names(row), arguments.args, strict=False)), **arguments.kwargs}
     body = json.dumps({"task": row.name, "kwargs": kwargs, "queue": row.queue}, ensure_ascii=False)
     url = request.build_absolute_uri(reverse("api:trigger"))
     return (
