@@ -9,9 +9,6 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
 from tasks_app.catalog.entry import DIALECT
 from zenith_site.common.errors import Problem
 from zenith_site.common.jsonsafe import MAX_NAMED, escape
@@ -39,6 +36,9 @@ class Parameter:
 
     @cached_property
     def _validator(self) -> Any:
+        # Its import takes a tenth of a second, and few processes check arguments of other applications' tasks.
+        from jsonschema import Draft202012Validator
+
         return Draft202012Validator(self.schema)
 
     def problems(self, value: Any, pointer: str) -> Iterator[Problem]:
@@ -178,8 +178,8 @@ def _told(problem: Problem, versions: int, of: int) -> Problem:
     return Problem(problem.pointer, f"{problem.detail} (in {versions} of the {of} versions of this task that are running)")
 
 
-def _detail(error: ValidationError) -> str:
-    """Return what is wrong with a value, without the value: it may be long, or a secret."""
+def _detail(error: Any) -> str:
+    """Return what an error of jsonschema says of a value, without the value: it may be long, or a secret."""
     wanted = error.validator_value
     match error.validator:
         case "type":

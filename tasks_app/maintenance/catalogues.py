@@ -6,7 +6,7 @@ and stored when the digest is first seen (catalog/advertised.py). One applicatio
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -44,33 +44,27 @@ def take_in() -> None:
     seen: list[tuple[int, str]] = []
     for id_, name in applications.items():
         with isolate_faults("reconciler", f"the catalogue of the application {name}"):
-            seen += _take_in(id_, name, {digest for application, digest in known if application == id_})
+            live = list(_live(name))
+            seen += [(id_, digest) for digest in live]
+            _take_in(id_, name, [digest for digest in live if (id_, digest) not in known])
+            catalogues.keep_only(name, live, unless_fewer_than=WRITTEN_AT_MOST + 1)
     _renew(seen)
     with connection.cursor() as cursor:
         cursor.execute(_SQL["remove_catalogues"], {"kept": KEPT, "most": KEPT_AT_MOST})
 
 
-def _take_in(id_: int, name: str, known: set[str]) -> Iterable[tuple[int, str]]:
-    """Store an application's new catalogues; return those that its workers online have."""
-    live = list(_live(name))
-    unknown = [digest for digest in live if digest not in known]
+def _take_in(application_id: int, name: str, unknown: Sequence[str]) -> None:
     for digest, written in catalogues.read(name, unknown[:READ_AT_ONCE]).items():
-        _store(id_, digest, written)
-    catalogues.keep_only(name, live, unless_fewer_than=WRITTEN_AT_MOST + 1)
-    return [(id_, digest) for digest in live]
+        tasks, left_out = advertised.read(written)
+        row: dict[str, Any] = {"application": application_id, "digest": digest, "tasks": json.dumps(tasks), "left_out": left_out}
+        with connection.cursor() as cursor:
+            cursor.execute(_SQL["insert_catalogue"], row)
 
 
 def _live(name: str) -> Iterator[str]:
     """Yield the digests that an application's workers online name; those that most of them have come first."""
     named = [beat.catalogue for beat in read_all(name) if beat.online and _DIGEST.fullmatch(beat.catalogue)]
     yield from sorted(set(named), key=lambda digest: (-named.count(digest), digest))[:LIVE_AT_MOST]
-
-
-def _store(application_id: int, digest: str, written: bytes) -> None:
-    tasks, left_out = advertised.read(written)
-    row: dict[str, Any] = {"application": application_id, "digest": digest, "tasks": json.dumps(tasks), "left_out": left_out}
-    with connection.cursor() as cursor:
-        cursor.execute(_SQL["insert_catalogue"], row)
 
 
 def _renew(seen: list[tuple[int, str]]) -> None:
