@@ -194,7 +194,9 @@ def _detail(error: Any) -> str:
         case "additionalProperties":
             unknown = error.instance.keys() - error.schema.get("properties", {}).keys()
             return f"has unknown members: {listed(sorted(name[:100] for name in unknown))}"
-        case "items" | "prefixItems":
+        case "items" | "maxItems":
             return "has too many items"
+        case "minItems":
+            return f"needs {wanted} items"
         case _:
             return "is of none of the accepted types"

@@ -1,7 +1,8 @@
 """JSON Schema that strangers wrote, rebuilt from a small part of the language.
 
 A rebuilt schema has only the keywords of _KEYWORDS, so checking values by it follows no reference, runs no regular expression,
-and ends soon. Every keyword narrows what fits: a schema without one that is not known here accepts more, never less.
+and ends soon. Every keyword narrows what fits: a schema without one that is not known here, or is too large, accepts more, never
+less.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +10,9 @@ from typing import Any, Final
 
 from zenith_site.common import jsonsafe
 
-#: Bounds of one parameter's schema: levels, schemas inside it, members of one list or object, and characters of a text.
-DEPTH_AT_MOST: Final = 8
+#: Bounds of one parameter's schema: levels and schemas inside it, beyond which anything is accepted; members of one list or
+#: object; and characters of a text.
+DEPTH_AT_MOST: Final = 10
 SCHEMAS_AT_MOST: Final = 200
 MEMBERS_AT_MOST: Final = 100
 TEXT_KEPT: Final = 1000
@@ -25,7 +27,7 @@ _TYPES: Final = frozenset(("string", "integer", "number", "boolean", "array", "o
 
 
 def rebuilt(schema: Any) -> dict[str, Any]:
-    """Return a schema without all that is not known here. Raises ValueError if what is known is invalid or too large."""
+    """Return a schema without all that is not known here. Raises ValueError if what is known is invalid."""
     return _Rebuilding().schema(schema, DEPTH_AT_MOST)
 
 
@@ -59,9 +61,9 @@ class _Rebuilding:
             return {}
         if type(schema) is not dict:
             raise ValueError("a schema is an object")
+        if not levels or not self._left:
+            return {}
         self._left -= 1
-        if not levels or self._left < 0:
-            raise ValueError(f"a schema has at most {DEPTH_AT_MOST} levels and {SCHEMAS_AT_MOST} schemas")
         values = {name: rebuild(self, schema[name], levels - 1) for name, rebuild in _KEYWORDS.items() if name in schema}
         if "patternProperties" in schema:
             values["additionalProperties"] = _DROPPED  # without the former it would refuse what they allow
@@ -71,7 +73,7 @@ class _Rebuilding:
         return schema if type(schema) is bool else self.schema(schema, levels)
 
     def listed(self, schemas: Any, levels: int) -> Any:
-        return [self.schema(item, levels) for item in _members(schemas, list)]
+        return [self.schema(item, levels) for item in _members(schemas, list, 0)] or _DROPPED
 
     def properties(self, schemas: Any, levels: int) -> Any:
         return {checked_name(name): self.schema(item, levels) for name, item in _members(schemas, dict, 0).items()}
@@ -85,16 +87,18 @@ class _Rebuilding:
     def names(self, names: Any, _: int) -> Any:
         return list(dict.fromkeys(checked_name(name) for name in _members(names, list, 0)))
 
-    def choices(self, values: Any, levels: int) -> Any:
-        return self.constant(_members(values, list), levels)
+    def choices(self, values: Any, _: int) -> Any:
+        if type(values) is not list or not values:
+            raise ValueError("no choices")
+        return values if is_storable(values) else _DROPPED
 
-    def constant(self, value: Any, _: int) -> Any:
-        if not is_storable(value):
-            raise ValueError("no JSON that can be stored, or too long")
-        return value
-
-    def default(self, value: Any, _: int) -> Any:
+    def value(self, value: Any, _: int) -> Any:
         return value if is_storable(value) else _DROPPED
+
+    def count(self, value: Any, _: int) -> Any:
+        if type(value) is not int or value < 0:
+            raise ValueError("no count")
+        return min(value, jsonsafe.SAFE_INTEGER)
 
     def text(self, text: Any, _: int) -> Any:
         return cut_text(text)
@@ -102,24 +106,22 @@ class _Rebuilding:
     def named(self, name: Any, _: int) -> Any:
         return checked_name(name)
 
-    def flag(self, value: Any, _: int) -> Any:
-        # A schema of the other members accepts some of them; without it, all are.
-        return value if type(value) is bool else _DROPPED
-
 
 _KEYWORDS: Final[Mapping[str, Callable[[_Rebuilding, Any, int], Any]]] = {
     "type": _Rebuilding.types,
     "properties": _Rebuilding.properties,
     "required": _Rebuilding.names,
-    "additionalProperties": _Rebuilding.flag,
+    "additionalProperties": _Rebuilding.nested,
     "items": _Rebuilding.nested,
     "prefixItems": _Rebuilding.listed,
+    "minItems": _Rebuilding.count,
+    "maxItems": _Rebuilding.count,
     "anyOf": _Rebuilding.listed,
     "enum": _Rebuilding.choices,
-    "const": _Rebuilding.constant,
+    "const": _Rebuilding.value,
     "format": _Rebuilding.named,
     "description": _Rebuilding.text,
-    "default": _Rebuilding.default,
+    "default": _Rebuilding.value,
 }
 
 

@@ -58,9 +58,9 @@ def test_an_invalid_task_is_left_out_and_counted(bad: Any) -> None:
 BAD_SCHEMAS = [
     None, 7, "string", [], False, {"type": "text"}, {"type": []}, {"type": ["string", "string"]}, {"type": [["string"]]},
     {"properties": []}, {"properties": {"a": 7}}, {"properties": {"": {}}}, {"required": "a"}, {"required": [7]},
-    {"items": []}, {"items": 7}, {"prefixItems": []}, {"anyOf": {}}, {"anyOf": [{"type": "?"}]}, {"enum": []}, {"enum": "ab"},
-    {"const": "\x00"}, {"const": 2**60}, {"enum": ["\ud800"]}, {"enum": ["x" * 6000]}, {"format": 7}, {"format": ""},
-    {"description": {}}, {"enum": list(range(101))}, {"properties": {f"p{number}": {} for number in range(101)}},
+    {"items": []}, {"items": 7}, {"prefixItems": {}}, {"anyOf": {}}, {"anyOf": [{"type": "?"}]}, {"enum": []}, {"enum": "ab"},
+    {"format": 7}, {"format": ""}, {"description": {}}, {"minItems": -1}, {"maxItems": "1"}, {"additionalProperties": 7},
+    {"properties": {f"p{number}": {} for number in range(101)}}, {"anyOf": [{}] * 101},
 ]  # fmt: skip
 
 
@@ -79,20 +79,25 @@ def test_keywords_that_are_not_known_are_dropped() -> None:
     assert schema_of(nested) == whole
     assert schema_of({"$dynamicRef": "#", "$id": "file:///etc/passwd"}) == {}
     assert schema_of({"type": "object", "patternProperties": {"^a": {}}, "additionalProperties": False}) == {"type": "object"}
-    assert schema_of({"type": "object", "additionalProperties": {"type": "integer"}}) == {"type": "object"}
-    lists = {"type": "array", "prefixItems": [{"type": "integer"}, {}], "items": False}
-    assert schema_of(lists) == lists
-    assert schema_of({"default": "x" * 6000, "description": "a\x00" * 2000}) == {"description": "a\ufffd" * 500}
+    for whole in (
+        {"type": "array", "prefixItems": [{"type": "integer"}, {}], "items": False, "minItems": 2, "maxItems": 2},
+        {"type": "object", "additionalProperties": {"type": "integer"}}, {"enum": [1, None, "x"], "const": 1},
+    ):  # fmt: skip
+        assert schema_of(whole) == whole
+    assert schema_of({"type": "array", "prefixItems": [], "anyOf": []}) == {"type": "array"}
+    for value in ("\x00", 2**60, "\ud800", "x" * 6000, float("nan")):
+        assert schema_of({"const": value, "default": value, "enum": [value]}) == {}, "what cannot be stored is not asked for"
+    assert schema_of({"description": "a\x00" * 2000}) == {"description": "a\ufffd" * 500}
 
 
-def test_depth_and_number_are_bounded() -> None:
-    def nested(levels: int) -> dict[str, Any]:
-        return {"items": nested(levels - 1)} if levels > 1 else {"type": "string"}
+def test_depth_and_number_are_bounded_beyond_which_anything_is_accepted() -> None:
+    def nested(levels: int, innermost: Any) -> dict[str, Any]:
+        return {"items": nested(levels - 1, innermost)} if levels else innermost
 
-    assert schema_of(nested(DEPTH_AT_MOST)) == nested(DEPTH_AT_MOST)
-    assert schema_of(nested(DEPTH_AT_MOST + 1)) is None
-    wide = {"anyOf": [{"anyOf": [{}] * 50}] * (SCHEMAS_AT_MOST // 50 + 1)}
-    assert schema_of(wide) is None
+    assert schema_of(nested(DEPTH_AT_MOST - 1, {"type": "string"})) == nested(DEPTH_AT_MOST - 1, {"type": "string"})
+    assert schema_of(nested(DEPTH_AT_MOST, {"type": "string"})) == nested(DEPTH_AT_MOST, {})
+    wide = schema_of({"anyOf": [{"anyOf": [{"type": "string"}] * 60}] * 5})
+    assert json.dumps(wide).count("string") <= SCHEMAS_AT_MOST
 
 
 def test_what_is_no_json_at_all_is_one_task_that_was_left_out() -> None:

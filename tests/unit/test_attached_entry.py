@@ -73,6 +73,14 @@ def test_values_inside_are_told_by_their_place_and_never_shown() -> None:
     }  # fmt: skip
 
 
+def test_numbers_of_items_and_other_members_are_checked() -> None:
+    pair = {"type": "array", "prefixItems": [TEXT, TEXT], "minItems": 2, "maxItems": 2}
+    described = task(parameter("pair", schema=pair), parameter("map", schema={"additionalProperties": {"type": "integer"}}))
+    assert found(["a", "b"], {"x": 1}, of=described) == {}
+    assert found(["a"], {"x": "1"}, of=described) == {"/args/0": "needs 2 items", "/args/1/x": "must be of the type integer"}
+    assert found(["a"] * 3, {}, of=described) == {"/args/0": "has too many items"}
+
+
 def test_a_form_has_what_it_needs() -> None:
     pay = entry(PAY)
     assert (pay.description, pay.queue, pay.max_retries, pay.drill, pay.versions) == ("Pay.", "tills", 3, False, 1)
