@@ -120,7 +120,7 @@ class _Known:
         newest = Window(Max("last_seen_at"), partition_by="application_id")
         unread = Case(When(Q(pk__in=known), then=Value(None, JSONField())), default=F("tasks"), output_field=JSONField())
         seen = catalogues.annotate(newest=newest).filter(last_seen_at__gt=F("newest") - timedelta(seconds=SEEN_WITHIN))
-        rows = list(seen.defer("tasks").annotate(unread=unread))
+        rows: list[Catalogue] = [*seen.defer("tasks").annotate(unread=unread)]
         for row in rows:
             row.tasks = known[row.pk] if row.pk in known else getattr(row, "unread", None)
         return rows

@@ -107,7 +107,8 @@ def _application(name: str) -> Application:
 
 
 def _application_of(task: Task) -> Application:
-    return _application(NATIVE_NAME) if task.application_id == NATIVE_ID else task.application
+    is_native = task.application_id == NATIVE_ID
+    return _application(NATIVE_NAME) if is_native else Application.objects.get(pk=task.application_id)
 
 
 def _catalogue(application: Application) -> dict[str, Any]:

@@ -353,6 +353,7 @@ def test_a_copy_fills_the_form_in(shop: Application, person: Client) -> None:
     row = Task.objects.create(
         id=key_of("x-1", "shop"), text_id="x-1", application=shop, name="shop.charge", queue="tills", status=Status.SUCCESS,
         args=[4711], kwargs={"password": "hunter2", "who": "ann"}, source="external", created_at=timezone.now(),
+        finished_at=timezone.now(),
     )  # fmt: skip
     page = text(person, f"{PAGE}?like={row.id}")
     assert "4711" in page
