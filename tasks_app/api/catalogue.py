@@ -1,5 +1,6 @@
 """The catalogue API: which tasks can be dispatched, and which arguments each takes."""
 
+from http import HTTPStatus
 from typing import Any
 
 from django.http import Http404, HttpRequest
@@ -12,6 +13,7 @@ from tasks_app.errors import DrillsOffError
 from tasks_app.models import Application
 from tasks_app.queries.application_names import named_application
 from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.applications import NATIVE_NAME
 
@@ -53,7 +55,10 @@ class TaskKindAnswer(BaseModel):
         )  # fmt: skip
 
 
-@router.get("", response=list[TaskKindAnswer], summary="List the tasks that can be dispatched", operation_id="list_catalogue")
+@router.get(
+    "", response=list[TaskKindAnswer], summary="List the tasks that can be dispatched", operation_id="list_catalogue",
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
 def list_catalogue(request: HttpRequest, query: Query[CatalogueQuery]) -> list[TaskKindAnswer]:
     """Return every task of an application that can be dispatched, by name. Drills only if `ZENITH_DRILLS` is on.
 

@@ -107,8 +107,9 @@ def _application(name: str) -> Application:
 
 
 def _application_of(task: Task) -> Application:
-    is_native = task.application_id == NATIVE_ID
-    return _application(NATIVE_NAME) if is_native else Application.objects.get(pk=task.application_id)
+    if task.application_id is None or task.application_id == NATIVE_ID:
+        return _application(NATIVE_NAME)
+    return Application.objects.get(pk=task.application_id)
 
 
 def _catalogue(application: Application) -> dict[str, Any]:
