@@ -19,7 +19,7 @@ TEXT_KEPT: Final = 1000
 #: Characters of a name: of a property, a format or a queue.
 NAME_AT_MOST: Final = 255
 #: Characters of the JSON of a default, a constant, or a list of choices.
-VALUE_AT_MOST: Final = 5000
+VALUE_AT_MOST: Final = 10_000
 
 #: In the place of a keyword's value: the schema does without it.
 _DROPPED: Final = object()

@@ -96,7 +96,7 @@ def arguments_form(entry: CatalogEntry, data: Any = None, files: Any = None, ini
 def initial_arguments(entry: CatalogEntry, values: dict[str, Any]) -> dict[str, Any]:
     """Return the initial data of a task's form for these arguments by name."""
     known = entry.arguments_schema["properties"]
-    fields = {ARGUMENT + name: _text(value) for name, value in values.items() if name in known}
+    fields = {ARGUMENT + name: _initial(known[name], value) for name, value in values.items() if name in known}
     others = {name: value for name, value in values.items() if name not in known}
     return {**fields, OTHERS: others} if others else fields
 
@@ -134,8 +134,11 @@ def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Fiel
         "label": name,
         "required": required,
         "help_text": argument.get("description") or _type_help(argument) + ("" if required else ", optional"),
-        "initial": default,
+        "initial": None if default is None else _initial(argument, default),
     }
+    if "enum" in argument:
+        choices = [("", "—"), *((json.dumps(value), str(value)) for value in argument["enum"])]
+        return forms.TypedChoiceField(choices=choices, coerce=json.loads, empty_value=None, **common)
     if kind == "integer":
         return forms.IntegerField(**common)
     if kind == "number":
@@ -149,9 +152,10 @@ def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Fiel
 
 
 def _type_help(argument: dict[str, Any]) -> str:
-    kind = argument.get("type") or "any JSON value"
+    kind = argument.get("type") or ("one of these" if "enum" in argument else "any JSON value")
     return kind if isinstance(kind, str) else " or ".join(kind)
 
 
-def _text(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) else json.dumps(value)
+def _initial(argument: dict[str, Any], value: Any) -> Any:
+    """Return a value as its field shows it."""
+    return value if isinstance(value, str | int | float) and "enum" not in argument else json.dumps(value)

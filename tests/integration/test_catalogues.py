@@ -376,6 +376,20 @@ def test_arguments_of_any_name_are_given_as_json(shop: Application, person: Clie
     assert person.post(PAGE, {**body, "others": "[]"}).status_code == 422
 
 
+def test_a_choice_of_values_is_a_choice_in_the_form(shop: Application, person: Client) -> None:
+    told(
+        "shop", {"shop.mode": task(parameter("mode", {"enum": ["fast", 1, None]}), parameter("n", {"type": ["integer", "null"]}))}
+    )
+    take_in()
+    page = text(person, f"{PAGE}?application=shop&task=shop.mode")
+    assert '<option value="&quot;fast&quot;">fast</option>' in page
+    assert "integer or null" in page
+    body = {"application": "shop", "task": "shop.mode", "preview": "1", "arg-n": "3"}
+    assert "&quot;mode&quot;: 1" in person.post(PAGE, {**body, "arg-mode": "1"}).content.decode()
+    assert "&quot;mode&quot;: &quot;fast&quot;" in person.post(PAGE, {**body, "arg-mode": '"fast"'}).content.decode()
+    assert person.post(PAGE, {**body, "arg-mode": "2"}).status_code == 422
+
+
 def test_an_applications_page_lists_its_tasks(shop: Application, person: Client) -> None:
     told("shop", TASKS)
     take_in()
