@@ -158,4 +158,5 @@ def _type_help(argument: dict[str, Any]) -> str:
 
 def _initial(argument: dict[str, Any], value: Any) -> Any:
     """Return a value as its field shows it."""
-    return value if isinstance(value, str | int | float) and "enum" not in argument else json.dumps(value)
+    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return value if is_plain and "enum" not in argument else json.dumps(value)
