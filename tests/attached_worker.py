@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from tasks_app import catalog
 from tasks_app.models import Application, Catalogue, Task
 from tasks_app.models.task_keys import forget_applications
 from tasks_app.recording.recorder import Recorder
@@ -41,6 +42,7 @@ def attach(name: str, tasks: dict[str, Any] | None = None) -> Application:
         application=application, digest="d", tasks=TASKS if tasks is None else tasks, first_seen_at=now, last_seen_at=now
     )
     forget_applications()
+    catalog.forget()
     return application
 
 

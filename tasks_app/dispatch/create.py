@@ -21,7 +21,7 @@ from tasks_app import catalog
 from tasks_app.dispatch import idempotency
 from tasks_app.dispatch.applications import named
 from tasks_app.dispatch.hand_over import hand_over_batch
-from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER, queue_of
+from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.rows import NewTask, insert
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
@@ -156,7 +156,7 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     request, application, entry, arguments = prepared
-    queue = request.queue or (queue_of(entry.name) if application.is_native else entry.queue or "")
+    queue = request.queue or entry.queue or ""
     asked = asking_for(request.queue) if request.queue and not application.is_native else None
     max_retries = entry.max_retries if request.max_retries is None else request.max_retries
     kwargs = json.dumps(request.kwargs)

@@ -17,7 +17,6 @@ from kombu.messaging import Producer
 
 from tasks_app.models.task import DISPATCHED
 from zenith_site.common.application import celery_app
-from zenith_worker.wire import routing
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -69,13 +68,6 @@ class TaskRow(NamedTuple):
         """The run that a message sent now starts: after a failed run, the next one."""
         recorded = RunNumber.at(self.position)
         return recorded._replace(attempt=recorded.attempt + (self.status == Status.RETRY))
-
-
-def queue_of(task_name: str) -> str:
-    """Return the queue that Celery's routing chooses for a task."""
-    task = celery_app().tasks[task_name]
-    options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-    return routing.queue_of(celery_app(), task_name, options)
 
 
 def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False, again: bool = False) -> None:

@@ -1,4 +1,7 @@
-"""The engine's reconciler loop, which takes in applications and recovers what died or got lost; one engine at a time runs it."""
+"""The engine's reconciler loop: takes in applications and their tasks, and recovers what died or got lost.
+
+One engine at a time runs it.
+"""
 
 import threading
 from typing import Final
@@ -6,7 +9,7 @@ from typing import Final
 from tasks_app.dispatch import cancel
 from tasks_app.dispatch.cancel_attached import RequestedCancellations
 from tasks_app.dispatch.resend import resend
-from tasks_app.maintenance import applications
+from tasks_app.maintenance import applications, catalogues
 from tasks_app.maintenance.reconciler import HeldMessageRecovery, LostTaskSearch
 from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
 from zenith_site.common.faults import isolate_faults
@@ -29,6 +32,8 @@ def run(stop: threading.Event) -> None:
                     applications.take_in()
                 with isolate_faults("reconciler", "cancellations of other applications' tasks"):
                     requested.run_once()
+                with isolate_faults("reconciler", "catalogues"):
+                    catalogues.take_in()
                 reconcile(recoverer, searcher)
 
     repeat(stop, "reconciler", once, every=PASS_EVERY)

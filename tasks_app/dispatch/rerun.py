@@ -8,7 +8,6 @@ from django.db import transaction
 from tasks_app import catalog
 from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
-from tasks_app.dispatch.message import queue_of
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.models import Application, DeadLetter, Task, TaskMessage
@@ -59,7 +58,8 @@ def _refuse_native(task: Task) -> None:
 def _queue_of(task: Task, application: Application) -> str:
     if task.queue or not application.is_native:
         return task.queue
-    return queue_of(task.name) if task.name in catalog.entries() else str(celery_app().conf.task_default_queue)
+    entry = catalog.entries().get(task.name)
+    return (entry and entry.queue) or str(celery_app().conf.task_default_queue)
 
 
 def _copy(task: Task, application: Application, origin: Origin) -> UUID:

@@ -20,6 +20,32 @@ ORDER BY name
 LIMIT greatest(0, %(most)s - (SELECT count(*) FROM tasks_app_application WHERE kind = 'attached'))
 ON CONFLICT (name) DO NOTHING
 
+-- insert_catalogue --
+-- Stores a catalogue, unless another engine has just done so.
+INSERT INTO tasks_app_catalogue (application_id, digest, tasks, left_out, first_seen_at, last_seen_at)
+VALUES (%(application)s, %(digest)s, %(tasks)s::jsonb, %(left_out)s, now(), now())
+ON CONFLICT (application_id, digest) DO NOTHING
+
+-- renew_catalogues --
+-- Writes when these catalogues were last seen, unless that is known nearly. Rows that another engine writes are skipped.
+UPDATE tasks_app_catalogue AS kept SET last_seen_at = now()
+FROM (
+    SELECT id FROM tasks_app_catalogue
+    JOIN unnest(%(applications)s::smallint[], %(digests)s::text[]) AS row (seen_application, seen_digest)
+        ON application_id = seen_application AND digest = seen_digest
+    WHERE last_seen_at < now() - %(seen_every)s * interval '1 second'
+    FOR UPDATE OF tasks_app_catalogue SKIP LOCKED
+) AS seen
+WHERE kept.id = seen.id
+
+-- remove_catalogues --
+-- Removes catalogues that no worker has had for long, and those beyond a number; the newest of each application always stays.
+DELETE FROM tasks_app_catalogue WHERE id IN (
+    SELECT id FROM (
+        SELECT id, last_seen_at, row_number() OVER (PARTITION BY application_id ORDER BY last_seen_at DESC, id DESC) AS place
+        FROM tasks_app_catalogue) AS placed
+    WHERE place > 1 AND (place > %(most)s OR last_seen_at < now() - %(kept)s * interval '1 second'))
+
 -- sample_load --
 -- Stores a sample of the load, unless another engine is sampling or has just done so.
 INSERT INTO tasks_app_loadsample AS kept (minute, sampled_at, looks, workers, slots, busy)

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 from django.core.validators import RegexValidator
 from django.db import models
 
-from zenith_worker.wire.applications import NAME, NATIVE_NAME
+from zenith_worker.wire.applications import NAME, NATIVE_NAME, is_name
 from zenith_worker.wire.keys import NATIVE
 
 #: The key of the row of Zenith's own application, which its migration inserts.
@@ -51,6 +51,18 @@ class Application(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def native(cls) -> Application:
+        """Return Zenith's own application, without a query."""
+        return cls(id=NATIVE_ID, name=NATIVE_NAME, kind=Kind.NATIVE)
+
+    @classmethod
+    def named(cls, name: str) -> Application | None:
+        """Return the application with a name, or None; one query, and none for Zenith's own."""
+        if name == NATIVE_NAME:
+            return cls.native()
+        return cls.objects.filter(name=name).first() if is_name(name) else None
 
     @property
     def is_native(self) -> bool:

@@ -1,4 +1,4 @@
-"""The names of applications, for lists of tasks."""
+"""Applications by name, and their names for lists of tasks."""
 
 from collections.abc import Iterable, Mapping
 

@@ -25,7 +25,7 @@ NO_ARGUMENTS: Final = Arguments([], {})
 
 def shown_arguments(task: Task) -> Arguments:
     """Return a task's arguments with secrets masked, including positional ones whose parameter has a secret's name."""
-    return Arguments(mask_positional(task.args, positional_names(task.name)), mask(task.kwargs))
+    return Arguments(mask_positional(task.args, positional_names(task)), mask(task.kwargs))
 
 
 def with_heads(tasks: QuerySet[Task], limit: int = SHOWN) -> QuerySet[Task]:
@@ -39,7 +39,7 @@ def preview(task: Task, limit: int = SHOWN) -> Arguments:
     args, args_cut = _head(task, "args", limit)
     kwargs, kwargs_cut = _head(task, "kwargs", limit)
     cut = frozenset(name for name, is_cut in (("args", args_cut), ("kwargs", kwargs_cut)) if is_cut)
-    return Arguments(mask_positional(args, positional_names(task.name)), mask(kwargs), cut)
+    return Arguments(mask_positional(args, positional_names(task)), mask(kwargs), cut)
 
 
 def _head(task: Task, name: str, limit: int) -> tuple[Any, bool]:
@@ -49,7 +49,7 @@ def _head(task: Task, name: str, limit: int) -> tuple[Any, bool]:
     return shown, is_head or is_cut
 
 
-def positional_names(task_name: str) -> Sequence[str]:
-    """Return the names of a task's positional parameters, or none if the task is not in the catalogue."""
-    entry = catalog.entries().get(task_name)
+def positional_names(task: Task) -> Sequence[str]:
+    """Return the names of a task's positional parameters, or none if its application's catalogue does not have it."""
+    entry = catalog.known_entry(task.name, task.application_id)
     return [] if entry is None else entry.positional_names

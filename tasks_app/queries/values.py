@@ -27,7 +27,7 @@ def whole(task: Task, name: str) -> Any:
     if name in ("args", "kwargs"):
         return getattr(shown_arguments(task), name)
     if name == "arguments":
-        return by_name(task.name, *shown_arguments(task)[:2])
+        return by_name(task, *shown_arguments(task)[:2])
     if name == "error" and task.error_type:
         return f"{task.error_type}: {mask_text(task.error_message)}"
     if name == "result" and task.status == Status.SUCCESS:
@@ -48,9 +48,9 @@ def _traceback(task: Task, name: str) -> str | None:
     return rows.values_list("traceback", flat=True).first()
 
 
-def by_name(task_name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+def by_name(task: Task, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Return arguments by name if all names are known, else as args and kwargs; an empty object if there are none."""
-    named = {**dict(zip(positional_names(task_name), args, strict=False)), **kwargs}
+    named = {**dict(zip(positional_names(task), args, strict=False)), **kwargs}
     return named if len(named) == len(args) + len(kwargs) else {"args": args, "kwargs": kwargs}
 
 

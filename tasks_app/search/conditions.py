@@ -104,20 +104,23 @@ def _argument(argument: Argument, number: int, unmasked: bool) -> IndexCondition
             values[f"hiding{number}"] = hiding
             by_position += f" AND task.name <> ALL(%(hiding{number})s)"
         alternatives.append(by_position)
-    for index, names in _argument_indexes(first).items():
-        values[f"names{number}_{index}"] = names
+    for index, tasks in _argument_indexes(first).items():
+        known = f"known{number}_{index}"
+        values |= {f"{known}_in": [application_id for application_id, _ in tasks], known: [name for _, name in tasks]}
         equal = equals(f"path{number}_{index}", "args", [str(index), *more])
-        alternatives.append(f"task.name = ANY(%(names{number}_{index})s) AND {equal}")
+        alternatives.append(f"{_ONE_OF.format(known)} AND {equal}")
     return IndexCondition(f"({' OR '.join(f'({alternative})' for alternative in alternatives)})", values)
 
 
-def _argument_indexes(name: str) -> dict[int, list[str]]:
-    """Return the positions at which catalogue tasks take an argument of this name, each with those tasks' names."""
-    indexes: dict[int, list[str]] = {}
-    for entry in catalog.entries().values():
-        parameters = [item.name for item in entry.signature.parameters.values() if item.kind == item.POSITIONAL_OR_KEYWORD]
-        if name in parameters:
-            indexes.setdefault(parameters.index(name), []).append(entry.name)
+_ONE_OF: Final = "(task.application_id, task.name) IN (SELECT * FROM unnest(%({0}_in)s::smallint[], %({0})s::text[]))"
+
+
+def _argument_indexes(name: str) -> dict[int, list[tuple[int, str]]]:
+    """Return the positions at which tasks take an argument of this name, each with those tasks' applications and names."""
+    indexes: dict[int, list[tuple[int, str]]] = {}
+    for application_id, entry in catalog.every_entry():
+        if (index := entry.named_positions.get(name)) is not None:
+            indexes.setdefault(index, []).append((application_id, entry.name))
     return indexes
 
 

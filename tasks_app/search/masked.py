@@ -51,12 +51,16 @@ def _holds_secret(argument: Argument) -> bool:
 
 
 def tasks_that_hide(place: int | None = None) -> list[str]:
-    """Return the names of tasks whose argument at a position (from 0; or at any) is masked because of its parameter's name."""
-    return [
+    """Return the names of tasks whose argument at a position (from 0; or at any) is masked because of its parameter's name.
+
+    A task of that name in another application is hidden as well.
+    """
+    hiding = (
         entry.name
-        for entry in catalog.entries().values()
+        for _, entry in catalog.every_entry()
         if any(is_secret(name) for at, name in enumerate(entry.positional_names) if place in (None, at))
-    ]
+    )
+    return sorted(set(hiding))
 
 
 def no_option_before(column: str, path: list[str], name: str, values: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from tasks_app import catalog
 from tasks_app.queries import applications as queries
 from tasks_app.queries.applications import COUNTED_TO, ApplicationView
 from tasks_app.queries.tasks import TaskFilter
@@ -18,6 +19,8 @@ from zenith_worker.wire.states import Status
 
 #: The newest tasks that an application's page shows.
 NEWEST: Final = 10
+#: The tasks of its catalogue that an application's page lists; the Dispatch page has all.
+OFFERED: Final = 50
 #: The statuses in the list, in which an operator looks for trouble and for load.
 LISTED: Final = (Status.STARTED, Status.FAILURE, Status.SUCCESS)
 
@@ -44,11 +47,15 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
     view = queries.find(name)
     if view is None:
         raise Http404(f"There is no application {name[:50]!r}.")
+    offered = list(catalog.offered(view.application).values())
     context = {
         "view": view,
         "application": view.application,
         "figures": _figures(view, view.by_status or ()),
         "workers": workers_of(view.application),
+        "offered": offered[:OFFERED],
+        "offered_total": len(offered),
+        "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
         "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=unmasked).tasks,
     }
     return render_page(request, "applications/application.html", context, fragments=["applications/_application.html"])

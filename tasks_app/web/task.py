@@ -15,19 +15,19 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import catalog, worker_nodes
+from tasks_app import worker_nodes
 from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.arguments import Arguments, preview
+from tasks_app.queries.arguments import Arguments, positional_names, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import named
 from tasks_app.queries.values import by_name, sizes
 from tasks_app.web.cursor import with_event_cursor
-from tasks_app.web.dispatch import MomentField
+from tasks_app.web.dispatch_forms import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
@@ -55,7 +55,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         raise Http404("There is no such task.")
     item = task_detail.task_with_result
     row, runs, cut = item.task, _runs(task_detail.attempts), item.cut
-    arguments = by_name(row.name, *item.arguments[:2])
+    arguments = by_name(row, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     is_native = row.application_id == NATIVE_ID
     context = {
@@ -232,9 +232,8 @@ def _curl(request: HttpRequest, row: Task, arguments: Arguments) -> str:
     It is empty for a task of another application if the names of its arguments are not known.
     """
     application = of_task(row)
-    entry = catalog.known_entry(row.name, row.application_id)
-    names = entry.positional_names if entry is not None else []
-    if not application.is_native and (entry is None or len(names) < len(arguments.args)):
+    names = positional_names(row)
+    if not application.is_native and len(names) < len(arguments.args):
         return ""
     kwargs = {**dict(zip(names, arguments.args, strict=False)), **arguments.kwargs}
     where = {"queue": row.queue} if application.is_native else {"application": application.name}

@@ -22,6 +22,14 @@ def empty_redis() -> None:
     stream.client().flushdb()
 
 
+@pytest.fixture(autouse=True)
+def forgotten_catalogues() -> None:
+    """Begin each test without what this process knows of applications' tasks: their keys come again."""
+    from tasks_app import catalog
+
+    catalog.forget()
+
+
 @pytest.fixture
 def admin(db: None) -> User:
     """A superuser."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from django.test import Client
 
-from tasks_app.catalog import CatalogEntry, _signature
+from tasks_app.catalog.native import NativeEntry, _signature
 from tests.integration.conftest import ApiClient
 
 PATH = "/api/v1/catalogue"
@@ -20,7 +20,7 @@ def reader(api: ApiClient) -> Client:
 
 
 def schema_of(body: Any) -> dict[str, Any]:
-    return CatalogEntry("t", "", _signature(body), False, None).arguments_schema
+    return NativeEntry("t", "", _signature(body), False, None).arguments_schema
 
 
 def test_the_built_in_tasks_are_listed_with_their_arguments(reader: Client) -> None:

@@ -10,10 +10,9 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from tasks_app.dispatch.applications import native
 from tasks_app.dispatch.create import write_tasks
 from tasks_app.dispatch.rows import NewTask
-from tasks_app.models import Attempt, Batch, Task, TaskEvent
+from tasks_app.models import Application, Attempt, Batch, Task, TaskEvent
 from tasks_app.recording.apply import apply
 from tests import stack as stacks
 from tests.failures import failure, queued
@@ -45,7 +44,7 @@ def dispatch_patient() -> Task:
     new = NewTask(new_id(), "default", "[]", "{}", None, 3)
     with transaction.atomic():
         batch = Batch.objects.create(task_name="sample.patient", size=1, source="api", created_at=timezone.now())
-        write_tasks(batch, [new], native())
+        write_tasks(batch, [new], Application.native())
     return Task.objects.get(id=new.id)
 
 

@@ -10,7 +10,8 @@ import pytest
 from typing_extensions import TypedDict
 
 from tasks_app import catalog
-from tasks_app.catalog import CatalogEntry
+from tasks_app.catalog import native
+from tasks_app.catalog.native import NativeEntry
 from tasks_app.errors import InvalidDispatchError
 
 
@@ -20,8 +21,8 @@ class Shape(TypedDict):
     x: int
 
 
-def entry_of(function: Any) -> CatalogEntry:
-    return CatalogEntry(
+def entry_of(function: Any) -> NativeEntry:
+    return NativeEntry(
         name="t",
         description="",
         signature=inspect.signature(function, eval_str=True),
@@ -129,7 +130,7 @@ def untyped(value: some_type_that_is_nowhere, times: int = 1) -> None:  # type: 
 
 
 def test_an_annotation_that_cannot_be_resolved_checks_nothing() -> None:
-    entry = catalog._entry("t", SimpleNamespace(run=untyped, max_retries=3))
+    entry = native._entry("t", SimpleNamespace(run=untyped, max_retries=3))
     assert entry.problems([object(), 1], {}) == []
     assert entry.problems([], {}) != []
 

@@ -40,17 +40,24 @@ def publish(application: str, digest: str, written: str) -> None:
 
 
 def read(application: str, digests: Iterable[str]) -> dict[str, bytes]:
-    """Return the JSON of these catalogues by digest, as it was written, without unknown ones. Raises redis.RedisError."""
-    wanted = list(digests)
-    if not wanted:
-        return {}
-    found: Any = client().hmget(application_keys(application).catalogue, wanted)
-    return {digest: value for digest, value in zip(wanted, found) if value is not None}
+    """Return the JSON of these catalogues by digest, as it was written, without unknown ones. Raises redis.RedisError.
+
+    One that is too large is read as empty: whoever writes there may write anything.
+    """
+    key, found = application_keys(application).catalogue, {}
+    for digest in digests:
+        if length := int(client().hstrlen(key, digest)):
+            value: Any = client().hget(key, digest) if length <= JSON_AT_MOST else b""
+            if value is not None:
+                found[digest] = value
+    return found
 
 
-def keep_only(application: str, digests: Iterable[str]) -> None:
-    """Forget all catalogues but these. Raises redis.RedisError."""
+def keep_only(application: str, digests: Iterable[str], *, unless_fewer_than: int = 0) -> None:
+    """Forget all catalogues but these, if there are not few of them. Raises redis.RedisError."""
     key, kept = application_keys(application).catalogue, set(digests)
+    if int(client().hlen(key)) < unless_fewer_than:
+        return
     known: Any = client().hkeys(key)
     if gone := [name for name in known if (name if isinstance(name, str) else name.decode(errors="replace")) not in kept]:
         client().hdel(key, *gone)

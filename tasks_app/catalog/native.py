@@ -1,4 +1,4 @@
-"""The catalogue of tasks that can be dispatched, with their arguments, read from the Celery registry."""
+"""Zenith's own tasks with their arguments, read from the Celery registry."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from django.conf import settings
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from tasks_app.errors import DrillsOffError, InvalidDispatchError
-from tasks_app.models import Application, Catalogue
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.catalog.entry import DIALECT, CatalogEntry
 from zenith_site.common import jsonsafe
-from zenith_site.common.application import import_tasks
+from zenith_site.common.application import celery_app, import_tasks
 from zenith_site.common.errors import Problem
 from zenith_site.common.jsonsafe import escape
+from zenith_worker.wire import routing
 
 _STRICT = ConfigDict(strict=True)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -24,20 +22,28 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 @dataclass(frozen=True)
-class CatalogEntry:
-    """A task that can be dispatched."""
+class NativeEntry:
+    """A task of Zenith's own application."""
 
     name: str
     description: str
     signature: inspect.Signature
     drill: bool
     max_retries: int | None
-    #: Where its messages go by the routes of its application; only for other applications' tasks.
-    queue: str | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue that Celery's routing chooses."""
+        return queue_of(self.name)
+
+    @property
+    def versions(self) -> int:
+        """One: all processes have the same tasks."""
+        return 1
 
     @property
     def arguments_schema(self) -> dict[str, Any]:
-        """The JSON Schema (2020-12) of the arguments by name: what `kwargs` of a dispatch may hold.
+        """The JSON Schema (2020-12) of the arguments by name.
 
         Arguments without an annotation, or with one that JSON Schema cannot express, accept anything.
         """
@@ -45,7 +51,7 @@ class CatalogEntry:
         named = [item for item in parameters if item.kind not in _VARIADIC]
         schemas, definitions = _json_schemas(named)
         schema: dict[str, Any] = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$schema": DIALECT,
             "type": "object",
             "properties": {item.name: _described(schemas[item.name], item) for item in named},
             "required": [item.name for item in named if item.default is item.empty],
@@ -65,7 +71,7 @@ class CatalogEntry:
 
     @property
     def named_positions(self) -> Mapping[str, int]:
-        """The positions, from 0, of the arguments that may be given by position or by name."""
+        """The positions of the arguments that may be given by position or by name."""
         parameters = enumerate(self.signature.parameters.values())
         return {item.name: index for index, item in parameters if item.kind == item.POSITIONAL_OR_KEYWORD}
 
@@ -105,72 +111,20 @@ class CatalogEntry:
 
 @cache
 def entries() -> dict[str, CatalogEntry]:
-    """Return every task in this process's registry by name, sorted; `offered` returns those that may be dispatched."""
+    """Return every task in this process's registry by name, sorted, without Celery's own."""
     tasks = {name: task for name, task in import_tasks().tasks.items() if not name.startswith("celery.")}
     return {name: _entry(name, tasks[name]) for name in sorted(tasks)}
 
 
-def offered() -> dict[str, CatalogEntry]:
-    """Return the tasks that may be dispatched: all entries, but drills only if ZENITH_DRILLS is on."""
-    return {name: entry for name, entry in entries().items() if settings.ZENITH_DRILLS or not entry.drill}
+def queue_of(task_name: str) -> str:
+    """Return the queue that Celery's routing chooses for a task of the registry."""
+    task = celery_app().tasks[task_name]
+    options = {"queue": task.queue} if getattr(task, "queue", None) else {}
+    return routing.queue_of(celery_app(), task_name, options)
 
 
-def refuse_drill(name: str) -> None:
-    """Raise DrillsOffError if the task is a drill and drills are off."""
-    if name in entries() and name not in offered():
-        raise DrillsOffError(name)
-
-
-def known_entry(name: str, application_id: int | None) -> CatalogEntry | None:
-    """Return what is known of a task by the key of its application, or None."""
-    if application_id is None or application_id == NATIVE_ID:
-        return entries().get(name)
-    try:
-        return _attached_entry(name, Application.objects.get(id=application_id))
-    except InvalidDispatchError:
-        return None
-
-
-def get(name: str, application: Application | None = None) -> CatalogEntry:
-    """Return one entry; without an `application`, of Zenith's own.
-
-    Raises InvalidDispatchError for an unknown task, and DrillsOffError for a drill if drills are off.
-    """
-    if application is not None and not application.is_native:
-        return _attached_entry(name, application)
-    refuse_drill(name)
-    try:
-        return entries()[name]
-    except KeyError:
-        names = ", ".join(offered())
-        raise InvalidDispatchError(Problem("/task", f"there is no task {name[:100]!r}; tasks are: {names}")) from None
-
-
-def _attached_entry(name: str, application: Application) -> CatalogEntry:
-    told = next(
-        (known.tasks[name] for known in Catalogue.objects.filter(application=application)[:10] if name in known.tasks), None
-    )
-    if told is None:
-        raise InvalidDispatchError(Problem("/task", f"{application.name} has no task {name[:100]!r}"))
-    parameters = [
-        inspect.Parameter(
-            item["name"], getattr(inspect.Parameter, item["kind"].upper()),
-            default=inspect.Parameter.empty if item["required"] or item["kind"].startswith("var_") else None,
-        )
-        for item in told.get("parameters", [])
-    ]  # fmt: skip
-    return CatalogEntry(
-        name,
-        told.get("doc", ""),
-        inspect.Signature(parameters),
-        bool(told.get("drill")),
-        told.get("max_retries"),
-        told.get("queue"),
-    )
-
-
-def _entry(name: str, task: Any) -> CatalogEntry:
-    return CatalogEntry(
+def _entry(name: str, task: Any) -> NativeEntry:
+    return NativeEntry(
         name=name,
         description=inspect.getdoc(task.run) or "",
         signature=_signature(task.run),
