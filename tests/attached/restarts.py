@@ -9,10 +9,16 @@ import shop
 
 NUMBER = 3
 
-results = [shop.process.delay() for _ in range(NUMBER)]
-processes = [result.get(timeout=60) for result in results]
+
+def run() -> list[int]:
+    """Run some tasks, and return the processes that they ran in."""
+    results = [shop.process.delay() for _ in range(NUMBER)]
+    ids.extend(result.id for result in results)
+    return [result.get(timeout=60) for result in results]
+
+
+ids: list[str] = []
+before = run()
 answers = shop.app.control.pool_restart(reply=True, timeout=30)
 assert all("ok" in answer for reply in answers for answer in reply.values()), answers
-results += [shop.process.delay() for _ in range(NUMBER)]
-processes += [result.get(timeout=60) for result in results[NUMBER:]]
-json.dump({"ids": [result.id for result in results], "processes": processes}, sys.stdout)
+json.dump({"before": before, "after": run(), "ids": ids}, sys.stdout)

@@ -22,6 +22,8 @@ app.conf.update(
 )  # fmt: skip
 app.conf.update(json.loads(os.environ.get("SHOP_SETTINGS", "{}")))
 RUNS = "shop:runs"
+#: Seconds after which a process kills itself: what it reported of its tasks before must have been sent.
+DIES_AFTER = 0.5
 store = redis.Redis.from_url(os.environ["SHOP_RESULTS"])
 
 
@@ -224,12 +226,14 @@ def requeued(self: Task) -> str:
 
 @app.task(base=Noted, name="shop.dies")
 def dies() -> None:
+    time.sleep(DIES_AFTER)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(base=Noted, name="shop.dies_once", bind=True, acks_late=True, reject_on_worker_lost=True)
 def dies_once(self: Task) -> str:
     if store.incr(f"shop:died:{self.request.id}") < 2:
+        time.sleep(DIES_AFTER)
         os.kill(os.getpid(), signal.SIGKILL)
     return "lives"
 

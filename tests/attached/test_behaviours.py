@@ -54,7 +54,8 @@ CASES = [
 def test_an_attached_application_behaves_as_one_that_is_not(version: str, pool: str, shop: Callable[[str], Shop]) -> None:
     arguments = () if pool in {"prefork", "spawn"} else PROCESSES_ONLY
     settings = SPAWNS if pool == "spawn" else {}
-    assert_same_and_recorded(*both((shop(version), shop(version)), POOLS[pool], arguments, SHOP_SETTINGS=json.dumps(settings)))
+    shops = (shop(version), shop(version))
+    assert_same_and_recorded(*both(shops, POOLS[pool], arguments, SHOP_SETTINGS=json.dumps(settings)), shops[0])
 
 
 def both(
@@ -72,8 +73,8 @@ def both(
     return attached, without
 
 
-def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any]) -> None:
-    """Check that both saw the same, and that each task has its row."""
+def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any], here: Shop) -> None:
+    """Check that both saw the same, and that each task of the attached one (`here`) has its row."""
     assert attached["seen"] == without["seen"]
     assert attached["total"] == without["total"]
     application = eventually(lambda: record() and Application.objects.filter(name="shop").first())
@@ -86,7 +87,7 @@ def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any]) 
         keys = {key_of(id_, "shop"): name for name, id_ in attached["ids"].items()}
         return {keys[key]: status for key, status in Task.objects.filter(id__in=keys).values_list("id", "status")}
 
-    eventually(lambda: statuses() == wanted, but=lambda: differences(statuses(), wanted))
+    eventually(lambda: statuses() == wanted, but=lambda: f"{differences(statuses(), wanted)}\n{here.log[-20_000:]}")
     assert not Task.objects.exclude(application=application).exists()
     # What a task calls itself has no message, and no row.
     assert not Task.objects.filter(name="shop.add", args=[20, 20]).exists()

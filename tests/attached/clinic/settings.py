@@ -7,7 +7,12 @@ INSTALLED_APPS = [
     "django.contrib.auth", "django.contrib.contenttypes", "django_celery_results", "django_yubin",
 ]  # fmt: skip
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["CLINIC_DATABASE"], "OPTIONS": {"timeout": 60}}
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ["CLINIC_DATABASE"],
+        # Several processes write, and wait for each other.
+        "OPTIONS": {"timeout": 60, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
+    }
 }
 USE_TZ = True
 
