@@ -14,6 +14,7 @@ from tests.attached.conftest import Shop
 from tests.attached.recording import record
 from tests.attached.test_behaviours import assert_same_and_recorded, both
 from tests.rabbitmq import RabbitMQ, running
+from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import delivery_of
@@ -38,7 +39,7 @@ def test_an_attached_application_on_rabbitmq_behaves_as_one_that_is_not(rabbitmq
     assert_same_and_recorded(*both(shops, ("-c", "4"), DROPPED), shops[0])
 
 
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("kind", ["classic", "quorum"] if IS_LONG else ["quorum"])
 def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
     kind: str, rabbitmq: RabbitMQ, shop: Callable[[str], Shop]
 ) -> None:
