@@ -112,9 +112,9 @@ class Shop(Company):
         for url in (self.broker, self.results):
             redis.Redis.from_url(url).flushdb()
 
-    def store(self) -> redis.Redis:
-        """Return where the application notes its runs, beside its results."""
-        return redis.Redis.from_url(self.results)
+    def read(self, command: str, *words: str) -> Any:
+        """Return what the Redis says that holds the application's results and notes."""
+        return redis.Redis.from_url(self.results).execute_command(command, *words)
 
     def worker(self, name: str = "shop@one", *options: str, attached: bool = True, **changes: str) -> subprocess.Popen[bytes]:
         """Start a worker."""

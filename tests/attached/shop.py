@@ -18,13 +18,14 @@ from celery.worker.request import Request
 app = Celery("shop", broker=os.environ["SHOP_BROKER"], backend=os.environ["SHOP_RESULTS"])
 app.conf.update(
     task_routes={"shop.slow": {"queue": "slow"}}, result_extended=True, accept_content=["json", "pickle"],
-    broker_connection_retry_on_startup=True, worker_max_tasks_per_child=20, worker_lost_wait=1,
+    broker_connection_retry_on_startup=True, worker_max_tasks_per_child=20,
 )  # fmt: skip
-app.conf.update(json.loads(os.environ.get("SHOP_SETTINGS", "{}")))
 RUNS = "shop:runs"
+store = redis.Redis.from_url(os.environ["SHOP_RESULTS"])
 #: Seconds after which a process kills itself: what it reported of its tasks before must have been sent.
 DIES_AFTER = 0.5
-store = redis.Redis.from_url(os.environ["SHOP_RESULTS"])
+app.conf.update(worker_lost_wait=1)
+app.conf.update(json.loads(os.environ.get("SHOP_SETTINGS", "{}")))
 
 
 def hears(name: str) -> Callable[..., None]:

@@ -88,7 +88,7 @@ def test_tasks_run_while_zeniths_redis_is_away_and_their_reports_arrive_afterwar
 
 
 def runs(here: Shop) -> int:
-    return int(here.store().llen("shop:runs"))
+    return int(here.read("LLEN", "shop:runs"))
 
 
 def test_a_worker_that_starts_while_zeniths_redis_is_away_is_attached_once_it_is_back(

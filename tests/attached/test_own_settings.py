@@ -34,7 +34,7 @@ CHOSEN = (
 def test_one_task_for_each_process_and_a_key_prefix(shop: Callable[[str], Shop]) -> None:
     shops, changes = (shop("5.7"), shop("5.7")), {"SHOP_SETTINGS": json.dumps(SETTINGS)}
     assert_same_and_recorded(*both(shops, ("-c", "2"), ("--only", *CHOSEN), **changes), shops[0])
-    assert all(here.store().keys("north:celery-task-meta-*") for here in shops)
+    assert all(here.read("KEYS", "north:celery-task-meta-*") for here in shops)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="only in `make test-long`: Celery takes half a minute for it")
@@ -60,7 +60,6 @@ def test_beat_in_the_worker_attached_or_neither_sends_as_ever(shop: Callable[[st
     here.worker("shop@one", "-c", "2", "-B", "-s", str(tmp_path / "embedded"), **schedule("embedded"))
     beat("attached_shop", "attached", attached=True)
     beat("shop", "alone", attached=False)
-    store = here.store()
 
     def recorded() -> dict[str, int]:
         record()
@@ -69,10 +68,10 @@ def test_beat_in_the_worker_attached_or_neither_sends_as_ever(shop: Callable[[st
 
     eventually(lambda: len(recorded()) == 3 and min(recorded().values()) >= 2, but=lambda: here.log[-4000:])
     here.stop()
-    runs = Counter(id_.decode() for id_ in store.lrange("shop:runs", 0, -1))
+    runs = Counter(id_.decode() for id_ in here.read("LRANGE", "shop:runs", "0", "-1"))
     assert set(runs.values()) == {1}
     eventually(lambda: succeeded(list(runs)) == len(runs))
-    assert len(store.keys("celery-task-meta-*")) == len(runs)
+    assert len(here.read("KEYS", "celery-task-meta-*")) == len(runs)
     # A row begins with the message only if its sender is attached.
     told = Task.objects.filter(status="SUCCESS").values_list("args__0", "queued_at")
     assert {name: at is not None for name, at in told} == {"embedded": True, "attached": True, "alone": False}

@@ -56,4 +56,4 @@ def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
     eventually(lambda: record() and Task.objects.filter(pk=key, status="SUCCESS").exists(), but=lambda: here.log[-4000:])
     row = Task.objects.get(pk=key)
     assert (row.worker, row.attempt, delivery_of(row.position), row.queue) == ("shop@two", 1, 1, kind)
-    assert here.store().lrange("shop:runs", 0, -1) == [sent.encode()] * 2
+    assert here.read("LRANGE", "shop:runs", "0", "-1") == [sent.encode()] * 2
