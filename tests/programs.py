@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-NAMES = frozenset({"nginx", "pgbouncer"})
-#: Debian keeps servers where only root looks.
-PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+NAMES = frozenset({"nginx", "pgbouncer", "rabbitmq-server"})
+#: Debian keeps servers where only root looks, and has a `rabbitmq-server` of its own before RabbitMQ's, which changes the user.
+PATH = f"/usr/lib/rabbitmq/bin:{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
 def program(name: str) -> str:

@@ -89,7 +89,7 @@ def _tests(given: Sequence[str], *, quick: bool, long: bool) -> list[Stage]:
     if quick:
         return [stage("tests", "-m", QUICK, *QUICK_PATHS, processes=CORES)]
     if long:
-        examples = (("ZENITH_SCHEMA_EXAMPLES", str(EXAMPLES)), ("ZENITH_WITNESS", "long"))
+        examples = (("ZENITH_SCHEMA_EXAMPLES", str(EXAMPLES)), ("ZENITH_TESTS", "long"))
         again = [stage(f"faults, run {number} of {SEEDS}", "tests/faults", "tests/hostile") for number in range(2, SEEDS + 1)]
         return [stage("tests", environment=examples), *again]
     return [stage("tests")]

@@ -31,8 +31,10 @@ from zenith_site.embedded.state import DATABASE, DATABASE_USER, PORTS_FILE, ensu
 # Of whatever the shell has set, only these reach the tests.
 KEPT = {
     "ZENITH_REQUIRE", "ZENITH_SCREENSHOTS", "ZENITH_FAULTS_SEED", "ZENITH_FAULTS_REPORT", "ZENITH_SCHEMA_EXAMPLES",
-    "ZENITH_WITNESS",
+    "ZENITH_TESTS",
 }  # fmt: skip
+#: Whether everything runs, also what takes minutes: `make test-long`.
+IS_LONG = os.environ.get("ZENITH_TESTS") == "long"
 OURS = ("ZENITH_", "DATABASE_URL", "REDIS_URL", "PORT", "OTEL_")
 #: Where the first process under pytest-xdist left the cluster that the workers copy.
 SEED = "TESTS_SEED"

@@ -1,4 +1,4 @@
-"""Virtual environments without Django, one for each version of Celery that is tried, as a company has them."""
+"""Virtual environments as a company has them: without Django for each version of Celery that is tried, and one with Django."""
 
 from __future__ import annotations
 
@@ -14,20 +14,31 @@ from tests.servers import RUN, once_a_run
 HERE = Path(__file__).parent
 #: Seconds for making one.
 PATIENCE = 240
+#: What a failure has to tell of its environment.
+_TOLD = ("celery", "kombu", "billiard", "amqp", "redis", "gevent", "django", "django_celery_results", "django_yubin")
 
 
-def python_of(version: str) -> Path:
-    """Return the interpreter of the environment with this version of Celery; it is kept until its pins change.
+def python_of(name: str) -> Path:
+    """Return the interpreter of the environment with the pins of `NAME.txt`; it is kept until they change.
 
     The first process of a run that asks for it makes it, aside first, since another run may do so at the same time.
     """
-    pins = HERE / f"celery-{version}.txt"
+    pins = HERE / f"{name}.txt"
     digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    directory = REPOSITORY / ".venv" / "attached" / f"{version}-{digest}"
-    with once_a_run(f"attached-{version}") as first:
+    directory = REPOSITORY / ".venv" / "attached" / f"{name.removeprefix('celery-')}-{digest}"
+    with once_a_run(f"attached-{name}") as first:
         if first and not (directory / "complete").exists():
             _make(directory, pins)
     return directory / "bin" / "python"
+
+
+def versions_of(python: Path) -> str:
+    """Return what is installed in an environment, as far as a failure has to tell it."""
+    installed = {}
+    for path in python.parent.parent.glob("lib/*/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        installed[name.lower()] = version
+    return ", ".join(f"{name} {installed[name]}" for name in _TOLD if name in installed)
 
 
 def _make(directory: Path, pins: Path) -> None:

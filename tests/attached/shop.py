@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
-from celery import Celery, Task
+from celery import Celery, Task, signals
+from celery.backends.redis import RedisBackend
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.worker.request import Request
 
@@ -20,6 +24,23 @@ app.conf.update(
 RUNS = "shop:runs"
 SENT = "shop:sent"
 store = redis.Redis.from_url(os.environ["SHOP_RESULTS"])
+#: Seconds after which a process kills itself: what it reported of its tasks before must have been sent.
+DIES_AFTER = 0.5
+app.conf.update(worker_lost_wait=1)
+app.conf.update(json.loads(os.environ.get("SHOP_SETTINGS", "{}")))
+
+
+def hears(name: str) -> Callable[..., None]:
+    """Return the application's own handler of a signal of Celery's, which notes that it was called."""
+
+    def note(sender: Any = None, task_id: str | None = None, request: Any = None, **_: Any) -> None:
+        store.rpush(f"shop:heard:{task_id or (request or sender.request).id}", name)
+
+    return note
+
+
+for heard in ("task_prerun", "task_postrun", "task_success", "task_failure", "task_retry", "task_revoked"):
+    getattr(signals, heard).connect(hears(heard), weak=False)
 
 
 class Noted(Task):
@@ -28,8 +49,28 @@ class Noted(Task):
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        store.rpush(RUNS, self.request.id)
+        store.rpush(RUNS, self.request.id or "without a message of its own")
         return super().__call__(*args, **kwargs)
+
+    def before_start(self, task_id: str, *_: Any) -> None:
+        """Note Celery's own call."""
+        store.rpush(f"shop:heard:{task_id}", "before_start")
+
+    def on_success(self, retval: Any, task_id: str, *_: Any) -> None:
+        """Note Celery's own call."""
+        store.rpush(f"shop:heard:{task_id}", "on_success")
+
+    def on_failure(self, exc: Exception, task_id: str, *_: Any) -> None:
+        """Note Celery's own call."""
+        store.rpush(f"shop:heard:{task_id}", "on_failure")
+
+    def on_retry(self, exc: Exception, task_id: str, *_: Any) -> None:
+        """Note Celery's own call."""
+        store.rpush(f"shop:heard:{task_id}", "on_retry")
+
+    def after_return(self, status: str, retval: Any, task_id: str, *_: Any) -> None:
+        """Note Celery's own call."""
+        store.rpush(f"shop:heard:{task_id}", f"after_return {status}")
 
 
 class Ordered(Noted):
@@ -169,3 +210,85 @@ def headers(self: Task) -> Any:
 def progress(self: Task) -> str:
     self.update_state(state="PROGRESS", meta={"current": 1, "total": 2})
     return "done"
+
+
+class OutOfStockError(Exception):
+    """An error of the application's own, which pickle cannot make again."""
+
+    def __init__(self, item: str, *, left: int) -> None:
+        super().__init__(f"{left} of {item} are left")
+
+
+@app.task(base=Noted, name="shop.out_of_stock")
+def out_of_stock() -> None:
+    raise OutOfStockError("tea", left=0)
+
+
+@app.task(base=Noted, name="shop.expected", throws=(KeyError,))
+def expected() -> None:
+    raise KeyError("nobody is surprised")
+
+
+@app.task(base=Noted, name="shop.otherwise", bind=True, max_retries=3)
+def otherwise(self: Task, number: int) -> list[Any]:
+    if self.request.retries < 2:
+        raise self.retry(args=(number + 1,), countdown=0.1, queue="slow")
+    return [number, self.request.delivery_info["routing_key"]]
+
+
+@app.task(base=Noted, name="shop.requeued", bind=True, acks_late=True)
+def requeued(self: Task) -> str:
+    if store.incr(f"shop:requeued:{self.request.id}") < 2:
+        raise Reject("not now", requeue=True)
+    return "now"
+
+
+@app.task(base=Noted, name="shop.dies")
+def dies() -> None:
+    time.sleep(DIES_AFTER)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(base=Noted, name="shop.dies_once", bind=True, acks_late=True, reject_on_worker_lost=True)
+def dies_once(self: Task) -> str:
+    if store.incr(f"shop:died:{self.request.id}") < 2:
+        time.sleep(DIES_AFTER)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "lives"
+
+
+@app.task(base=Noted, name="shop.stays_once", bind=True, acks_late=True)
+def stays_once(self: Task) -> str:
+    if store.incr(f"shop:stays:{self.request.id}") < 2:
+        time.sleep(300)
+    return "delivered again"
+
+
+@app.task(base=Noted, name="shop.endless")
+def endless() -> None:
+    time.sleep(300)
+
+
+@app.task(base=Noted, name="shop.eager")
+def eager() -> Any:
+    return add.apply((20, 20)).get(disable_sync_subtasks=False)
+
+
+@app.task(base=Noted, name="shop.elsewhere", backend=RedisBackend(app=app, url=os.environ["SHOP_RESULTS"]))
+def elsewhere() -> str:
+    return "stored by a backend of its own"
+
+
+@app.task(base=Noted, name="shop.stamped", bind=True)
+def stamped(self: Task) -> Any:
+    return self.request.stamps
+
+
+@app.task(base=Noted, name="shop.limited", rate_limit="10/s")
+def limited() -> str:
+    return "in time"
+
+
+@app.task(base=Noted, name="shop.process")
+def process() -> int:
+    return os.getpid()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from tasks_app.models import Application, Task
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
+from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.ids import key_of
@@ -17,30 +21,62 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 
 #: The status of each behaviour's task, where it is not that of its result.
 STATUSES = {
-    "ignored result": "SUCCESS", "ignored failure": "FAILURE", "retried, ignored result": "SUCCESS", "Ignore": "IGNORED",
-    "Reject": "FAILURE", "sends another": "SUCCESS", "expired": "REVOKED", "revoked": "REVOKED",
+    "ignored result": "SUCCESS", "pickled set": "SUCCESS", "ignored failure": "FAILURE", "retried, ignored result": "SUCCESS",
+    "Ignore": "IGNORED", "Reject": "FAILURE", "sends another": "SUCCESS", "expired": "REVOKED", "revoked": "REVOKED",
     # The sender's result is that of the chain's end, which never ran.
     "chain that fails": "REVOKED",
 }  # fmt: skip
+#: Only processes can be stopped, and be lost.
+PROCESSES_ONLY = (
+    "hard time limit", "soft time limit", "hard time limit of the message", "lost process", "lost process, acknowledged late",
+    "revoked while it runs",
+)  # fmt: skip
+POOLS: dict[str, tuple[str, ...]] = {
+    "prefork": ("-c", "4"), "threads": ("-c", "4", "--pool", "threads"), "gevent": ("-c", "4", "--pool", "gevent"),
+    "solo": ("--pool", "solo"), "spawn": ("-c", "2"),
+}  # fmt: skip
+#: Celery 5.7 is the first that can start a pool's processes anew instead of forking them. Each takes a second, so few end.
+SPAWNS = {"worker_pool_start_method": "spawn", "worker_max_tasks_per_child": 100}
+#: All in `make test-long`.
+ALWAYS = [
+    ("5.3", "prefork"), ("5.3", "gevent"), ("5.7", "prefork"), ("5.7", "threads"), ("5.7", "solo"), ("5.7", "spawn"),
+]  # fmt: skip
+VERSIONS = ("5.3", "5.4", "5.5", "5.6", "5.7")
+CASES = [
+    (version, pool)
+    for version in VERSIONS
+    for pool in POOLS
+    if (version, pool) in ALWAYS or (IS_LONG and (pool != "spawn" or version == "5.7"))
+]
 
 
-#: Only processes can be stopped at a limit.
-LIMITS = ("hard time limit", "soft time limit")
-
-
-@pytest.mark.parametrize(("version", "pool"), [("5.3", "prefork"), ("5.7", "prefork"), ("5.7", "threads"), ("5.3", "gevent")])
+@pytest.mark.parametrize(("version", "pool"), CASES)
 def test_an_attached_application_behaves_as_one_that_is_not(version: str, pool: str, shop: Callable[[str], Shop]) -> None:
-    here = shop(version)
-    left_out = () if pool == "prefork" else LIMITS
-    here.worker("shop@one", "-c", "4", "--pool", pool, attached=False)
-    without = here.run("behaviours.py", *left_out, attached=False)
-    here.stop()
-    here.empty()
-    here.worker("shop@one", "-c", "4", "--pool", pool)
-    attached = here.run("behaviours.py", *left_out)
+    arguments = () if pool in {"prefork", "spawn"} else PROCESSES_ONLY
+    settings = SPAWNS if pool == "spawn" else {}
+    shops = (shop(version), shop(version))
+    assert_same_and_recorded(*both(shops, POOLS[pool], arguments, SHOP_SETTINGS=json.dumps(settings)), shops[0])
+
+
+def both(
+    shops: tuple[Shop, Shop], options: tuple[str, ...], arguments: tuple[str, ...], **changes: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what senders see of an attached application and of one that is not, which run at the same time."""
+
+    def behave(here: Shop, attached: bool) -> dict[str, Any]:
+        here.worker("shop@one", *options, attached=attached, **changes)
+        seen: dict[str, Any] = here.run("behaviours.py", *arguments, attached=attached, **changes)
+        return seen
+
+    with ThreadPoolExecutor(2) as threads:
+        attached, without = threads.map(behave, shops, (True, False))
+    return attached, without
+
+
+def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any], here: Shop) -> None:
+    """Check that both saw the same, and that each task of the attached one (`here`) has its row."""
     assert attached["seen"] == without["seen"]
     assert attached["total"] == without["total"]
-
     application = eventually(lambda: record() and Application.objects.filter(name="shop").first())
     assert (application.kind, application.main) == ("attached", "shop")
     assert [beat.name for beat in heartbeat.read_all("shop")] == ["shop@one"]
@@ -51,8 +87,10 @@ def test_an_attached_application_behaves_as_one_that_is_not(version: str, pool: 
         keys = {key_of(id_, "shop"): name for name, id_ in attached["ids"].items()}
         return {keys[key]: status for key, status in Task.objects.filter(id__in=keys).values_list("id", "status")}
 
-    eventually(lambda: statuses() == wanted, but=lambda: differences(statuses(), wanted))
+    eventually(lambda: statuses() == wanted, but=lambda: f"{differences(statuses(), wanted)}\n{here.log[-20_000:]}")
     assert not Task.objects.exclude(application=application).exists()
+    # What a task calls itself has no message, and no row.
+    assert not Task.objects.filter(name="shop.add", args=[20, 20]).exists()
 
 
 def differences(seen: dict[str, str], wanted: dict[str, str]) -> dict[str, tuple[str | None, str]]:

@@ -24,7 +24,7 @@ from zenith_worker.wire import client
 
 assert signals
 #: Seconds for one test; in `make test-long` more, for those that run only there.
-LIMIT = 300 if os.environ.get("ZENITH_WITNESS") == "long" else 90
+LIMIT = 300 if os.environ.get("ZENITH_TESTS") == "long" else 90
 
 client.configure(os.environ["TEST_BACKEND"])
 kombu.transport.TRANSPORT_ALIASES["redis"] = "zenith_worker.wire.transport:Transport"

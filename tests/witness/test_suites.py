@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from tests.processes import REPOSITORY, exec_with_parent
-from tests.servers import SEED
+from tests.servers import IS_LONG, SEED
 from tests.waiting import PATIENCE
 from tests.witness import without
 from tests.witness.expectations import MAY_PASS, NOT_EXPECTED, ONLY_WHEN_LONG, PARTS, Part
@@ -24,9 +24,7 @@ pytestmark = pytest.mark.witness
 
 #: Seconds for one part.
 WITHIN = 600
-#: Whether everything runs, also what waits for minutes by its own time-outs: `make test-long`.
-LONG = os.environ.get("ZENITH_WITNESS") == "long"
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_WITNESS", SEED)
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_TESTS", SEED)
 OPTIONS = (
     "-q", "-c", "pytest.ini", "--rootdir", ".", "--tb", "short", "-W", "ignore", "-p", "no:randomly", "-p", "no:xdist",
     "-p", "no:cacheprovider", "-p", "tests.witness.without",
@@ -46,11 +44,11 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield url.rpartition(":")[2].partition("/")[0]
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if LONG or not part.only_when_long], ids=lambda part: part.name)
+@pytest.mark.parametrize("part", [part for part in PARTS if IS_LONG or not part.only_when_long], ids=lambda part: part.name)
 def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> None:
     suite, report = suite_of(part.package), tmp_path / "report.xml"
     chosen = [f"{part.directory}/{name}" for name in part.tests]
-    passed_over = [] if LONG else [name for name in (*ONLY_WHEN_LONG, *NOT_EXPECTED) if name.partition("::")[0] in part.files]
+    passed_over = [] if IS_LONG else [name for name in (*ONLY_WHEN_LONG, *NOT_EXPECTED) if name.partition("::")[0] in part.files]
     address = f"redis://127.0.0.1:{server}/0"
     inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
     environment = {
@@ -63,7 +61,7 @@ def test_a_suite_ends_as_expected(part: Part, server: str, tmp_path: Path) -> No
     command = ("-m", "pytest", *chosen, *OPTIONS, *PLUGINS[part.plugin], f"--junitxml={report}")
     done = subprocess.run(
         exec_with_parent(sys.executable, *command), cwd=suite, env=environment, capture_output=True, text=True, check=False,
-        timeout=WITHIN * PATIENCE * (5 if LONG else 1),
+        timeout=WITHIN * PATIENCE * (5 if IS_LONG else 1),
     )  # fmt: skip
     assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
     failed, passed = _read(report, part.directory)

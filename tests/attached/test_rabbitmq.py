@@ -1,0 +1,59 @@
+"""An application whose broker is RabbitMQ behaves the same with Zenith and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tasks_app.models import Task
+from tests.attached.conftest import Shop
+from tests.attached.recording import record
+from tests.attached.test_behaviours import assert_same_and_recorded, both
+from tests.rabbitmq import RabbitMQ, running
+from tests.servers import IS_LONG
+from tests.waiting import eventually
+from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.states import delivery_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
+
+
+#: What expires before its worker takes it is dropped by RabbitMQ itself, so that nobody hears of it.
+DROPPED = ("expired",)
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with running(tmp_path_factory.mktemp("rabbitmq") / "node") as server:
+        yield server
+
+
+def test_an_attached_application_on_rabbitmq_behaves_as_one_that_is_not(rabbitmq: RabbitMQ, shop: Callable[[str], Shop]) -> None:
+    shops = (shop("5.7"), shop("5.7"))
+    for here, host in zip(shops, rabbitmq.hosts, strict=True):
+        here.broker = rabbitmq.url(host)
+    assert_same_and_recorded(*both(shops, ("-c", "4"), DROPPED), shops[0])
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"] if IS_LONG else ["quorum"])
+def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
+    kind: str, rabbitmq: RabbitMQ, shop: Callable[[str], Shop]
+) -> None:
+    here = shop("5.7")
+    here.broker = rabbitmq.url(rabbitmq.hosts[0])
+    changes = {"SHOP_SETTINGS": json.dumps({"task_default_queue": kind, "task_default_queue_type": kind})}
+    options = ("-c", "1", "-Q", kind)
+    first = here.worker("shop@one", *options, **changes)
+    sent = here.run("sends.py", "shop.stays_once", **changes)
+    key = key_of(sent, "shop")
+    eventually(lambda: record() and Task.objects.filter(pk=key, status="STARTED").exists(), but=lambda: here.log[-4000:])
+    os.killpg(first.pid, signal.SIGKILL)
+    here.worker("shop@two", *options, **changes)
+    eventually(lambda: record() and Task.objects.filter(pk=key, status="SUCCESS").exists(), but=lambda: here.log[-4000:])
+    row = Task.objects.get(pk=key)
+    assert (row.worker, row.attempt, delivery_of(row.position), row.queue) == ("shop@two", 1, 1, kind)
+    assert here.read("LRANGE", "shop:runs", "0", "-1") == [sent.encode()] * 2
