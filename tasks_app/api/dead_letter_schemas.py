@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.api.schemas import Cut, TaskId, cut_of, read_id
+from tasks_app.api.schemas import Cut, GivenId, TaskId, cut_of
 from tasks_app.dispatch.replay import MAX_FIRST, MAX_NOTE, MAX_RATE, Replay, Replayed
 from tasks_app.models import ReplayRun
 from tasks_app.models.dead_letter import LetterState, Selection
@@ -24,17 +24,12 @@ _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState
 _RUN_STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in RunState)
 
 
-def _require_id(value: Any) -> Any:
-    read_id(value)
-    return value
-
-
 class Choice(BaseModel):
     """The dead letters to act on: exactly one of `ids`, `group` and `all`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ids: list[Annotated[str, Field(min_length=1), BeforeValidator(_require_id)]] | None = Field(
+    ids: list[GivenId] | None = Field(
         default=None, min_length=1, max_length=MAX_IDS, description="The dead letters of the tasks with these ids."
     )
     group: Annotated[FilterText, Field(min_length=1)] | None = Field(

@@ -26,6 +26,15 @@ def read_id(value: Any) -> Any:
     return key_meant(value)
 
 
+def _require_id(value: Any) -> Any:
+    read_id(value)
+    return value
+
+
+#: A task's id in a body: Celery's, which may be any text, or the row's key.
+GivenId = Annotated[str, Field(min_length=1), BeforeValidator(_require_id)]
+
+
 def _moment(value: Any) -> Any:
     """Return a time with its zone, in UTC: PostgreSQL stores years that Python cannot read back."""
     if value is None:
@@ -104,7 +113,7 @@ class TriggerAnswer(BaseModel):
     @classmethod
     def of(cls, batch: Dispatched) -> "TriggerAnswer":
         """Return the response for a dispatch."""
-        return cls(triggered=len(batch.ids), ids=batch.ids, batch_id=batch.batch_id)
+        return cls(triggered=len(batch.ids), ids=batch.celery_ids, batch_id=batch.batch_id)
 
 
 #: A task's id as the schema documents it.

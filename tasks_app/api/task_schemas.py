@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.api.schemas import QUEUE, Cut, Moment, TaskAnswer, TriggerRequest, cut_of, read_id, task_members
+from tasks_app.api.schemas import QUEUE, Cut, GivenId, Moment, TaskAnswer, TriggerRequest, cut_of, task_members
 from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, Dispatched
 from tasks_app.dispatch.schedule import Changes
@@ -63,7 +63,7 @@ class DispatchAnswer(BaseModel):
     @classmethod
     def of(cls, dispatched: Sequence[Dispatched]) -> Self:
         """Return the response for some dispatches."""
-        batches = [BatchMade(batch_id=batch.batch_id, triggered=len(batch.ids), ids=batch.ids) for batch in dispatched]
+        batches = [BatchMade(batch_id=batch.batch_id, triggered=len(batch.ids), ids=batch.celery_ids) for batch in dispatched]
         return cls(triggered=sum(batch.triggered for batch in batches), batches=batches)
 
 
@@ -225,8 +225,8 @@ class CancelMany(BaseModel):
         extra="forbid", strict=True, json_schema_extra={"examples": [{"filter": {"q": "queue:reports"}, "dry_run": True}]}
     )
 
-    ids: list[Annotated[UUID, BeforeValidator(read_id)]] | None = Field(
-        default=None, min_length=1, max_length=1000, description="The ids of the tasks."
+    ids: list[GivenId] | None = Field(
+        default=None, min_length=1, max_length=1000, description="The ids of the tasks, of whatever application."
     )
     filter: Chosen | None = Field(default=None, description="Cancel the open tasks that match.")
     force: bool = Field(default=False, description="Kill tasks that are running. Otherwise running tasks finish.")

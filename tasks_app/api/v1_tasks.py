@@ -28,6 +28,7 @@ from tasks_app.dispatch.create import Origin, dispatch_many
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
 from tasks_app.models import Task
+from tasks_app.models.task_keys import first_meant
 from tasks_app.queries.detail import detail
 from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
@@ -91,12 +92,11 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
     caller = known_caller(request)
-    ids, more = (list(dict.fromkeys(body.ids)), False) if body.ids else _matching(body)
+    ids, more = (first_meant(body.ids), False) if body.ids else _matching(body)
     if body.dry_run:
         open_count = len(open_among(ids))
         return CancelAnswer(matched=open_count, revoked=0, running=0, finished=0, more=more, dry_run=True)
-    known_ids = list(Task.objects.filter(id__in=ids).values_list("id", flat=True)) if body.ids else ids
-    result = cancel(sorted(known_ids), by=caller.name, force=body.force)
+    result = cancel(sorted(ids), by=caller.name, force=body.force)
     audit_details(request, revoked=result.revoked, running=result.running, requested=result.requested)
     return CancelAnswer.of(result, matched=result.revoked + result.running + result.requested, more=more)
 

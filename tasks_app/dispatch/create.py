@@ -8,7 +8,7 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -88,15 +88,27 @@ class Origin:
 
 @dataclass(frozen=True)
 class Dispatched:
-    """The tasks that were written. `repeated`: an earlier request with the same Idempotency-Key wrote them."""
+    """The tasks that were written, by their rows' keys and by Celery's ids, which are the same for Zenith's own application.
+
+    `repeated`: an earlier request with the same Idempotency-Key wrote them.
+    """
 
     batch_id: UUID
     ids: list[UUID]
+    celery_ids: list[UUID]
     repeated: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer that is stored for a repeated request."""
-        return {"batch_id": str(self.batch_id), "ids": [str(id_) for id_ in self.ids]}
+        kinds = {"ids": self.ids, "celery_ids": self.celery_ids}
+        return {"batch_id": str(self.batch_id), **{kind: [str(id_) for id_ in ids] for kind, ids in kinds.items()}}
+
+    @classmethod
+    def of_json(cls, answer: Mapping[str, Any], *, repeated: bool) -> "Dispatched":
+        """Return what `as_json` returned, now or for an earlier request."""
+        ids = [UUID(id_) for id_ in answer["ids"]]
+        celery_ids = [UUID(id_) for id_ in answer.get("celery_ids", answer["ids"])]
+        return cls(UUID(answer["batch_id"]), ids, celery_ids, repeated)
 
 
 def dispatch(request: Dispatch, origin: Origin) -> Dispatched:
@@ -151,7 +163,7 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
         return _write(prepared, origin)
     key = scoped_key(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
     done = idempotency.run_once(key, request_digest(asdict(prepared.request)), lambda: _write(prepared, origin).as_json())
-    return Dispatched(UUID(done.answer["batch_id"]), [UUID(id_) for id_ in done.answer["ids"]], done.repeated)
+    return Dispatched.of_json(done.answer, repeated=done.repeated)
 
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
@@ -171,7 +183,7 @@ def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
             for args in arguments
         ]  # fmt: skip
         write_tasks(batch, tasks, application)
-    return Dispatched(batch.id, [task.id for task in tasks])
+    return Dispatched(batch.id, [task.id for task in tasks], [task.celery_id for task in tasks])
 
 
 def new_batch(task_name: str, size: int, origin: Origin, application: Application) -> Batch:

@@ -40,6 +40,11 @@ class NewTask(NamedTuple):
             return cls(id=id_, **values)
         return cls(id=key_of(str(id_), application.key_name), text_id=str(id_), **values)
 
+    @property
+    def celery_id(self) -> UUID:
+        """The task's id in Celery."""
+        return UUID(self.text_id) if self.text_id else self.id
+
 
 _COPY: Final = """
     COPY tasks_app_task (id, text_id, application_id, name, queue, status, position, args, kwargs, priority, max_retries,

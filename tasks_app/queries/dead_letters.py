@@ -13,13 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from tasks_app.models import Attempt, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState, Selection
-from tasks_app.models.task_keys import keys_meant
+from tasks_app.models.task_keys import best_of, keys_meant
 from tasks_app.queries.application_names import names_by_id
 from tasks_app.queries.lineage import Relative, replays_of
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire.applications import NATIVE_NAME
-from zenith_worker.wire.ids import as_uuid, key_meant, key_of
+from zenith_worker.wire.ids import key_meant
 
 _MOST: Final = 2**63 - 1
 #: Hours that a group's sparkline covers.
@@ -194,8 +194,8 @@ def find(task_id: str) -> Letter | None:
     }
     if not letters:
         return None
-    best = _best(task_id, {*letters}, {key: letter.application_id for key, letter in letters.items()})
-    return _with_replays([letters[best]])[0]
+    best = best_of(task_id, {*letters}, {key: letter.application_id for key, letter in letters.items()})
+    return _with_replays([letters[best]])[0] if best else None
 
 
 def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
@@ -210,13 +210,8 @@ def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
         Selection(task_ids=list(set().union(*candidates)), application=application).query() if ids else DeadLetter.objects.none()
     )
     owners = dict(letters.order_by().values_list("task_id", "application_id"))
-    return [_best(id_, keys & owners.keys(), owners) for id_, keys in zip(ids, candidates, strict=True)]
-
-
-def _best(id_: str, keys: set[UUID], owners: Mapping[UUID, int | None]) -> UUID:
-    """Return the key of the task that an id names before all others, as in tasks_meant(); without any, one of no letter."""
-    exact = key_of(id_), as_uuid(id_)
-    return min(keys, key=lambda key: (exact.index(key) if key in exact else len(exact), owners[key] or 0), default=key_meant(id_))
+    # For an id that names none, a key without a letter.
+    return [best_of(id_, keys & owners.keys(), owners) or key_meant(id_) for id_, keys in zip(ids, candidates, strict=True)]
 
 
 def _with_replays(letters: Sequence[DeadLetter]) -> list[Letter]:

@@ -75,10 +75,6 @@ class Company:
         assert done.returncode == 0, f"{done.stderr[-TAIL:]}\n--- workers:\n{self.log[-TAIL:]}"
         return json.loads(done.stdout)
 
-    def read(self, command: str, *words: str) -> Any:
-        """Return what the Redis says that holds the application's results and notes."""
-        return redis.Redis.from_url(f"{self._base}/10").execute_command(command, *words)
-
     @property
     def log(self) -> str:
         """What its workers wrote."""

@@ -268,3 +268,16 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_list_of_ids_may_name_tasks_of_any_application(shop: Application, client: Client) -> None:
+    bank = attach(BANK)
+    own = Task.objects.get(id=dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0}), API).ids[0])
+    shops, banks = reported("a"), reported("b", application=BANK)
+    body = {"ids": [str(own.id), "a", str(banks.id), "unknown", "a"]}
+    answer = client.post("/api/v1/tasks/cancel", {**body, "dry_run": True}, content_type="application/json")
+    assert (answer.status_code, answer.json()["matched"]) == (200, 3)
+    answer = client.post("/api/v1/tasks/cancel", body, content_type="application/json").json()
+    assert (answer["revoked"], answer["requested"]) == (1, 2)
+    assert set(Task.objects.exclude(cancel_requested_at=None).values_list("application", flat=True)) == {1, shop.pk, bank.pk}
+    assert shops.celery_id == "a"

@@ -407,7 +407,7 @@ def test_the_api_and_the_command_dispatch_to_an_application(shop: Application, a
     assert answers[0].json() == answers[1].json()
     (id_,) = answers[0].json()["ids"]
     shown = client.get(f"/api/v1/tasks/{id_}").json()
-    assert (shown["application"], shown["task_id"]) == (SHOP, Task.objects.get().celery_id)
+    assert (shown["application"], shown["task_id"], id_) == (SHOP, id_, Task.objects.get().celery_id), "as Celery knows it"
     assert client.get(f"/task-status/{id_}").status_code == 200
     answer = client.post("/api/v1/tasks", {"dispatches": [body, {"data": "x"}]}, content_type="application/json")
     assert (answer.status_code, answer.json()["triggered"]) == (201, 2)

@@ -73,7 +73,7 @@ class Command(BaseCommand):
 
     def _report(self, batch: Dispatched, counts: dict[str, int], *, as_json: bool) -> None:
         if as_json:
-            body = {"batch_id": str(batch.batch_id), "ids": [str(id_) for id_ in batch.ids], "by_status": counts}
+            body = {"batch_id": str(batch.batch_id), "ids": [str(id_) for id_ in batch.celery_ids], "by_status": counts}
             self.stdout.write(json.dumps(body))
             return
         self.stdout.write(f"{len(batch.ids)} dispatched as batch {batch.batch_id}")
