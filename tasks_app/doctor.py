@@ -13,7 +13,7 @@ from tasks_app.models import LoadSample
 from tasks_app.queries import queues
 from zenith_site.common.application import celery_app
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
-from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire import heartbeat, keys, questions, stream
 from zenith_worker.wire.queue_names import why_reserved
 
 #: The value that each Celery setting must have, and what happens otherwise.
@@ -92,6 +92,16 @@ def recorders() -> Iterator[Finding]:
         yield warning(
             f"{unreadable:,} reports could not be recorded and were set aside",
             f"redis-cli XREVRANGE {keys.UNREADABLE} + - COUNT 5 shows why; to discard them, DEL {keys.UNREADABLE}",
+        )
+
+
+@check("answers to workers", REDIS)
+def answers() -> Iterator[Finding]:
+    """Check that an engine tells workers, which have no database, what only PostgreSQL knows."""
+    if not questions.does_an_engine_answer():
+        yield error(
+            "No engine answers the workers: a message that may be a copy waits until one does",
+            f"{START_ENGINE}; if one runs with --only, add --only answers",
         )
 
 

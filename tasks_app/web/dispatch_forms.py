@@ -128,6 +128,8 @@ def add_errors(arguments: forms.Form, options: OptionsForm, error: InvalidInputE
 
 
 def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Field:
+    if not required:
+        argument = _unless_null(argument)
     kind = argument.get("type")
     default = argument.get("default")
     common: dict[str, Any] = {
@@ -149,6 +151,14 @@ def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Fiel
     if kind == "string":
         return forms.CharField(strip=False, widget=forms.Textarea(attrs={"rows": 4}), **common)
     return ValueField(**common)
+
+
+def _unless_null(argument: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an optional argument's values besides null, if that is one type: null is what an empty field means."""
+    others = [choice for choice in argument.get("anyOf", []) if choice.get("type") != "null"]
+    if len(others) != 1 or argument.get("default") is not None:
+        return argument
+    return {**others[0], **{name: value for name, value in argument.items() if name != "anyOf"}}
 
 
 def _type_help(argument: dict[str, Any]) -> str:

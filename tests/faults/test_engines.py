@@ -32,7 +32,7 @@ def test_a_recorder_is_killed_between_commit_and_acknowledgement(world: World) -
 
 def test_a_relay_is_killed_between_publication_and_marking(world: World) -> None:
     world.begin("relay killed", engines=0)
-    engine = world.launch_engine("--only", "recorder", "--only", "reconciler")
+    engine = world.launch_engine("--only", "recorder", "--only", "reconciler", "--only", "answers")
     world.await_ready(engine)
     victim = world.launch_saboteur("relay")
     with world.load(canvas=True):

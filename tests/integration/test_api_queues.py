@@ -37,7 +37,7 @@ WORKER = "one@queues"
 @pytest.fixture(scope="module")
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for stack in stacks.running(tmp_path_factory.mktemp("queues")):
-        stack.engine("engine", "--only", "recorder", "--only", "relay")
+        stack.engine("engine", "--only", "recorder", "--only", "relay", "--only", "answers")
         stack.worker(WORKER, "-Q", "default,second", concurrency=2)
         yield stack
 

@@ -34,7 +34,7 @@ SOLO = "solo@control"
 @pytest.fixture(scope="module")
 def module_stack(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for stack in stacks.running(tmp_path_factory.mktemp("control"), ZENITH_TASK_MODULES="tests.sample_tasks"):
-        stack.engine("engine", "--only", "recorder")
+        stack.engine("engine", "--only", "recorder", "--only", "answers")
         stack.worker(FIRST, concurrency=2)
         stack.worker(SCALING, "-Q", "elsewhere", "--autoscale", "3,1")
         stack.worker(SOLO, "-Q", "alone", "-P", "solo", concurrency=1)

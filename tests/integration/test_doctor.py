@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from django.utils import timezone
 
 from infra_app.models import Host, NodeGroup
 from tasks_app import doctor as work
-from tasks_app.maintenance import samples
+from tasks_app.maintenance import answers, samples
 from tasks_app.models import Task
 from tests.servers import ADMIN_URL
 from tests.waiting import eventually
 from zenith_site.doctor import machine, servers
 from zenith_site.doctor.registry import CHECKS, Level, run
 from zenith_site.tracing import environment
-from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire import heartbeat, keys, questions, stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
@@ -239,6 +240,16 @@ def test_a_visibility_timeout_below_the_time_limits() -> None:
 
 def test_this_projects_own_settings_are_right() -> None:
     assert found("Celery's settings") == []
+
+
+def test_workers_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(1) as engine:
+        answering = engine.submit(answers.answer_waiting)
+        assert found("answers to workers") == []
+        assert answering.result(timeout=10)
+    monkeypatch.setattr(questions, "PATIENCE", 0.05)
+    level, what, fix = only("answers to workers")
+    assert (level, "No engine answers" in what, "--only answers" in fix) == (Level.ERROR, True, True)
 
 
 def test_recorders_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:

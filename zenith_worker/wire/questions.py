@@ -63,8 +63,19 @@ def answer_here(answer: Callable[[Question], dict[str, Any]] | None) -> None:
 def ask(kind: Kind, ids: Sequence[str]) -> dict[str, Any]:
     """Return the answer, by id. Raises NobodyAnswersError, redis.RedisError, or what this process' own answering raises."""
     question = Question(kind, list(ids)[:IDS_AT_MOST], uuid4().hex)
-    if _Here.answer is not None:
-        return _Here.answer(question)
+    return _ask_engine(question) if _Here.answer is None else _Here.answer(question)
+
+
+def does_an_engine_answer() -> bool:
+    """Return whether an engine answers in time, whoever asks. Raises redis.RedisError."""
+    try:
+        _ask_engine(Question(Kind.ENDED, [], uuid4().hex))
+    except NobodyAnswersError:
+        return False
+    return True
+
+
+def _ask_engine(question: Question) -> dict[str, Any]:
     with client().pipeline(transaction=True) as pipe:
         pipe.rpush(QUESTIONS, json.dumps(question))
         pipe.ltrim(QUESTIONS, -WAITING_AT_MOST, -1)
