@@ -16,6 +16,7 @@ from celery import Celery, Task
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
+from tests.celery_apps import app_alone
 from tests.waiting import eventually
 from zenith_worker import attached_commands, sending
 from zenith_worker.attached_commands import Commands
@@ -59,7 +60,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     client().flushdb()
     redis.Redis.from_url(BROKER).flushdb()
     Noted.sent, Noted.fails_with = [], []
-    shop = Celery("shop", broker=BROKER, set_as_current=False)
+    shop = app_alone(monkeypatch, "shop", broker=BROKER)
     shop.conf.task_routes = {"shop.slow": {"queue": "slow"}}
     shop.task(name="shop.add", base=Noted, shared=False)(add)
     shop.task(name="shop.slow", shared=False)(slow)

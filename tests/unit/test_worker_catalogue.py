@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery, Task
 
+from tests.celery_apps import app_alone
 from zenith_worker import catalogue
 from zenith_worker.catalogue import tasks_of
 from zenith_worker.wire import catalogues
@@ -24,9 +25,9 @@ ANYTHING = [
 
 
 @pytest.fixture
-def app() -> Celery:
+def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     """An application that connects to nothing."""
-    return Celery("shop", broker="memory://", set_as_current=False)
+    return app_alone(monkeypatch, "shop", broker="memory://")
 
 
 def nothing() -> None:
