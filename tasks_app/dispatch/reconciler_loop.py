@@ -23,7 +23,8 @@ CHUNK: Final = 500
 
 def run(stop: threading.Event) -> None:
     """Reconcile until `stop` is set."""
-    recoverer, searcher, requested = HeldMessageRecovery(), LostTaskSearch(), RequestedCancellations()
+    recoverer, searcher = HeldMessageRecovery(), LostTaskSearch()
+    requested, gone = RequestedCancellations(), applications.GoneWorkers()
 
     def once() -> None:
         with try_advisory_lock(AdvisoryLock.RECONCILER) as acquired:
@@ -34,6 +35,7 @@ def run(stop: threading.Event) -> None:
                     requested.run_once()
                 with isolate_faults("reconciler", "catalogues"):
                     catalogues.take_in()
+                gone.run_once()
                 reconcile(recoverer, searcher)
 
     repeat(stop, "reconciler", once, every=PASS_EVERY)

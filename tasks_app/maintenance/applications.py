@@ -5,6 +5,7 @@ first entry on.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import redis
@@ -12,12 +13,15 @@ from django.db import connection, transaction
 
 from tasks_app.maintenance import application_users
 from tasks_app.models import Application
+from tasks_app.models.application import Kind
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.sql import statements
-from zenith_worker.wire import stream
+from zenith_worker.wire import commands, stream
 from zenith_worker.wire.applications import ANNOUNCED_AT_MOST, Announcement, announced
 from zenith_worker.wire.heartbeat import read_all
 
+#: Seconds between two looks for runs of workers that are over.
+FORGET_EVERY: Final = 600.0
 #: Seconds by which `last_heard_at` may be behind, so that it is not written at every look.
 HEARD_EVERY: Final = 10.0
 
@@ -39,6 +43,23 @@ def take_in() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_UPDATE, {**columns, "heard_every": HEARD_EVERY})
         cursor.execute(_INSERT, {**columns, "most": ANNOUNCED_AT_MOST})
+
+
+class GoneWorkers:
+    """Forgets, now and then, which runs of workers once read commands: each start of a worker adds one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = clock() + FORGET_EVERY
+
+    def run_once(self) -> None:
+        """Forget those of each attached application. Raises redis.RedisError if Redis is unreachable, or django.db.Error."""
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + FORGET_EVERY
+        for name in Application.objects.filter(kind=Kind.ATTACHED).order_by("name").values_list("name", flat=True):
+            with isolate_faults("reconciler", f"the application {name}"):
+                commands.forget_gone_workers(name)
 
 
 def last_heard(application: str) -> float | None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from zenith_worker.wire import catalogues, commands
-from zenith_worker.wire.client import client
+from zenith_worker.wire.client import client, text
 from zenith_worker.wire.commands import Kind
 from zenith_worker.wire.events import Event, decode
 from zenith_worker.wire.keys import application_keys
@@ -90,6 +90,20 @@ def test_only_a_dead_workers_commands_are_taken_over(worker: Callable[..., None]
     assert ids(commands.take_over("shop", count=10)) == ["2"]
     assert ids(commands.read("shop", count=10, again=True)) == ["1", "2", "3"]
     assert commands.take_over("shop", count=10) == []
+
+
+def test_runs_of_workers_that_are_over_are_forgotten_unless_they_left_something(worker: Callable[..., None]) -> None:
+    assert commands.forget_gone_workers("shop") == 0, "nothing was ever asked for"
+    commands.hand_over("shop", [body(id_) for id_ in "abc"])
+    for name, alive, confirms in (("left", False, False), ("gone", False, True), ("there", True, True)):
+        worker(name)
+        found = commands.read("shop", count=1)
+        if confirms:
+            commands.confirm("shop", found, [])
+        worker(name, alive=alive)
+    assert commands.forget_gone_workers("shop") == 1
+    names = {consumer["name"] for consumer in client().xinfo_consumers(KEYS.commands, commands.GROUP)}
+    assert {text(name) for name in names} == {"left", "there"}
 
 
 def test_what_was_removed_meanwhile_is_not_taken_over(worker: Callable[..., None]) -> None:

@@ -35,6 +35,7 @@ CANCELLED_AT_MOST: Final = 10_000
 CANCELLED_KEPT: Final = 7 * 86_400
 
 _HAND_OVER: Final = load("commands_hand_over")
+_FORGET: Final = load("commands_forget")
 
 
 class Kind(StrEnum):
@@ -90,6 +91,12 @@ def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
 def waiting(application: str) -> int:
     """Return how many commands were not confirmed yet. Raises redis.RedisError."""
     return int(client().xlen(application_keys(application).commands))
+
+
+def forget_gone_workers(application: str) -> int:
+    """Forget the runs of workers that are over and left no command behind; return how many. Raises redis.RedisError."""
+    keys = application_keys(application)
+    return int(script(_FORGET, keys.commands, GROUP, keys.alive)) if client().exists(keys.commands) else 0
 
 
 def read(application: str, *, count: int, block: float = 0.0, again: bool = False) -> list[Command]:
