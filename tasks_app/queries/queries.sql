@@ -5,7 +5,7 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status IN ('PENDING', 'QUEUED', 'RECEIVED') LIMIT %(most)s)
         AS counted),
     (SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS counted),
-    (SELECT count(*) FROM tasks_app_application WHERE kind <> 'native')
+    (SELECT array_agg(name ORDER BY name) FROM tasks_app_application WHERE kind <> 'native')
 
 -- count_by_status --
 SELECT wanted.status, (SELECT count(*) FROM (

@@ -16,6 +16,7 @@ from tasks_app.control import queues as control
 from tasks_app.queries import queues as queries
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
+from tasks_app.web.application_switch import narrowed
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
@@ -42,6 +43,7 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 
 
 @require_safe
+@narrowed()
 def queue_list(request: HttpRequest) -> HttpResponseBase:
     """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match."""
     authorize(request, VIEW)
