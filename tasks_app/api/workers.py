@@ -85,7 +85,8 @@ class WorkerAnswer(BaseModel):
         """Return the response for a worker."""
         beat = view.beat
         return cls.model_construct(
-            name=beat.name, application=view.application, state=view.state, heartbeat_at=beat.heartbeat_at, heartbeat_age_seconds=beat.heartbeat_age,
+            name=beat.name, application=view.application, state=view.state,
+            heartbeat_at=beat.heartbeat_at, heartbeat_age_seconds=beat.heartbeat_age,
             pool=beat.pool, slots=beat.slots, busy=beat.busy, reserved=max(0, len(beat.held) - beat.busy),
             autoscale=Bounds(minimum=beat.autoscale[0], maximum=beat.autoscale[1]) if beat.autoscale else None,
             queues=list(beat.queues), withheld_queues=list(beat.withheld), processed=beat.processed, pid=beat.pid,

@@ -32,3 +32,11 @@ GROUP BY 1
 SELECT wanted.queue, (SELECT count(*) FROM (
     SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
 FROM unnest(%s::text[]) AS wanted (queue)
+
+-- open_by_queue --
+-- How many tasks of another application are in each of some statuses, by queue, along its own index, up to a limit for each status.
+SELECT counted.queue, wanted.status, count(*)
+FROM unnest(%(statuses)s::text[]) AS wanted (status),
+    LATERAL (SELECT queue FROM tasks_app_task
+        WHERE application_id = %(application)s AND application_id <> 1 AND status = wanted.status LIMIT %(most)s) AS counted
+GROUP BY 1, 2

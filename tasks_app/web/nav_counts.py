@@ -1,6 +1,7 @@
 """The counts beside the navigation's entries, sent with every page and refreshed every few seconds; and the applications."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
@@ -27,10 +28,10 @@ def context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    counts = SimpleLazyObject(read_nav_counts)
+    counts = cache(read_nav_counts)
     return {
-        "nav_counts": SimpleLazyObject(lambda: _counts(counts)),
-        "application_switch": SimpleLazyObject(lambda: switch_of(request, _with_native(counts.attached))),
+        "nav_counts": SimpleLazyObject(lambda: _counts(counts())),
+        "application_switch": SimpleLazyObject(lambda: switch_of(request, _with_native(counts().attached))),
     }
 
 
