@@ -46,12 +46,12 @@ def _counts(counts: NavCounts) -> dict[str, Count]:
     """Return a count for each entry that has one, by URL name, of all applications; 0 is not drawn."""
     open_tasks = counts.running + counts.waiting
     capped = max(counts.running, counts.waiting) >= COUNTED_TO
-    of_all = " in all applications" if counts.attached else ""
+    of_all, of_own = (" in all applications", " in Zenith's own application") if counts.attached else ("", "")
     return {
         "tasks:list": Count(open_tasks, f"{counts.running:,} running, {counts.waiting:,} waiting{of_all}", capped),
         "tasks:dead_letters": Count(counts.dead, f"open{of_all}", counts.dead >= COUNTED_TO),
-        "tasks:workers": Count(counts.workers or 0, "online"),
-        "tasks:queues": Count(counts.queues or 0, "consumed"),
+        "tasks:workers": Count(counts.workers or 0, f"online{of_own}"),
+        "tasks:queues": Count(counts.queues or 0, f"consumed{of_own}"),
         "tasks:applications": Count(len(counts.attached), "attached"),
     }
 

@@ -28,6 +28,8 @@ from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.queue_names import MAX_NAME
 
+#: Workers on the page at most, Zenith's own first; other applications may tell of any number.
+ROWS: Final = 500
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),
     ("application", lambda view: view.application),
@@ -55,7 +57,8 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
     context = {
-        "workers": views,
+        "workers": views[:ROWS],
+        "left_out": max(0, len(views) - ROWS),
         "online": len(online),
         "slots": sum(view.beat.slots for view in online),
         "busy": sum(view.beat.busy for view in online),

@@ -62,11 +62,11 @@ def attach_shop() -> None:
             **seconds, **(failed if status in (Status.FAILURE, Status.RETRY) else {}),
         )  # fmt: skip
         apply([event], {"shop": shop.pk})
-    for application, name in (("shop", "celery@till-1"), ("shop", "celery@till-2")):
-        heartbeat.write(
-            name, slots=4, busy=1, queues=["parcels", "tills"], application=application, about=heartbeat.About(pool="prefork")
-        )
-        stream.client().pexpire(f"zenith:app:{application}:worker:{name}", int(heartbeat.KEPT * 1000))
+    for name in ("celery@till-1", "celery@till-2"):
+        about = heartbeat.About(pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42)
+        heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
+        # They beat for an hour.
+        stream.client().pexpire(f"zenith:app:shop:worker:{name}", 3_600_000)
 
 
 def pictured(page: Page, name: str) -> None:
