@@ -98,6 +98,7 @@ def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
         "view": view,
+        "application": NATIVE_NAME if several_names() else "",
         "depths": [point.depth or 0 for point in points],
         "waiting": queries.peek(name, PEEKED),
         "unacknowledged": queries.peek_unacknowledged(name, PEEKED),

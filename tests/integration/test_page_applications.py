@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app.models import Application, Task
 from tasks_app.queries import applications, attached_queues
@@ -264,6 +266,16 @@ def test_an_application_with_very_many_queues_shows_some(person: Client, shop: S
     page = text(person, "/queues/?application=shop")
     assert "Only the 2 queues with the most open tasks are listed" in page
     assert "Of each status, at most" in page
+
+
+def test_an_applications_queues_are_read_along_its_own_index(shop: Shop) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        queues_of(shop.application)
+    [read] = [query["sql"] for query in queries if "LATERAL" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # a table of a few rows is read whole otherwise
+        cursor.execute(f"EXPLAIN {read}")
+        assert "task_application_newest" in " ".join(row[0] for row in cursor.fetchall())
 
 
 # --- An application's own overview ---
