@@ -94,6 +94,10 @@ def test_one_application_is_chosen_for_all_pages(visitor: Visitor, site: Site) -
     page.get_by_role("button", name="All applications").click()
     page.wait_for_url(site.url)
     assert page.locator("h1").inner_text() == "Overview"
+    page.keyboard.press("Control+k")
+    page.keyboard.type("only shop")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/applications/shop/")
 
 
 def test_without_script_it_is_chosen_as_well(visitor: Visitor, site: Site) -> None:
