@@ -1,20 +1,26 @@
 """`/api/v1/workers`: list workers, and command them through Celery's remote control."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
-from django.http import HttpRequest
-from ninja import Router
+from django.http import Http404, HttpRequest
+from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.api.schemas import QUEUE, TaskId
 from tasks_app.control import workers as control
 from tasks_app.control.workers import MAX_LIMIT, MAX_SLOTS, MAX_STEP, CommandReply
 from tasks_app.errors import WorkerUnknownError
+from tasks_app.models import Application
 from tasks_app.queries import workers
 from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
+from tasks_app.search.parameters import FilterText
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, authorize, known_caller
+from zenith_site.common.openapi import problem_responses
+from zenith_site.common.paging import refuse_unknown
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import Status
 
 router = Router(tags=["workers"])
@@ -52,6 +58,7 @@ class WorkerAnswer(BaseModel):
     """A worker, according to its newest heartbeat and the tasks in PostgreSQL."""
 
     name: str
+    application: str = Field(description="The name of its application; `zenith` is Zenith's own.")
     state: WorkerState = Field(description=_STATES)
     heartbeat_at: datetime
     heartbeat_age_seconds: float = Field(ge=0)
@@ -78,7 +85,8 @@ class WorkerAnswer(BaseModel):
         """Return the response for a worker."""
         beat = view.beat
         return cls.model_construct(
-            name=beat.name, state=view.state, heartbeat_at=beat.heartbeat_at, heartbeat_age_seconds=beat.heartbeat_age,
+            name=beat.name, application=view.application, state=view.state,
+            heartbeat_at=beat.heartbeat_at, heartbeat_age_seconds=beat.heartbeat_age,
             pool=beat.pool, slots=beat.slots, busy=beat.busy, reserved=max(0, len(beat.held) - beat.busy),
             autoscale=Bounds(minimum=beat.autoscale[0], maximum=beat.autoscale[1]) if beat.autoscale else None,
             queues=list(beat.queues), withheld_queues=list(beat.withheld), processed=beat.processed, pid=beat.pid,
@@ -86,6 +94,14 @@ class WorkerAnswer(BaseModel):
             started_at=view.started_at, uptime_seconds=view.uptime_seconds,
             tasks=[CurrentTaskAnswer.of(task) for task in view.tasks],
         )  # fmt: skip
+
+
+class WorkerQuery(BaseModel):
+    """Whose workers to show."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    application: FilterText = Field(default=NATIVE_NAME, description="Workers of the application with this name.")
 
 
 class ControlAnswer(BaseModel):
@@ -171,11 +187,21 @@ class ShutdownAnswer(BaseModel):
     status: str = "stopping"
 
 
-@router.get("", response=list[WorkerAnswer], summary="List workers", operation_id="list_workers")
-def list_workers(request: HttpRequest) -> list[WorkerAnswer]:
-    """Return every worker that sent a heartbeat within the last five minutes, by name, with its current tasks."""
+@router.get(
+    "", response=list[WorkerAnswer], summary="List workers", operation_id="list_workers",
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def list_workers(request: HttpRequest, query: Query[WorkerQuery]) -> list[WorkerAnswer]:
+    """Return every worker that sent a heartbeat within the last five minutes, by name, with its current tasks.
+
+    These are Zenith's own, or those of another application that you name. Zenith controls only its own.
+    """
     authorize(request, VIEW)
-    return [WorkerAnswer.of(view) for view in workers.workers()]
+    refuse_unknown(request, WorkerQuery)
+    application = Application.named(query.application)
+    if application is None:
+        raise Http404(f"There is no application {query.application[:50]!r}.")
+    return [WorkerAnswer.of(view) for view in workers.workers_of(application)]
 
 
 @router.delete("", response=ClearedAnswer, summary="Clear lost workers", operation_id="clear_workers", auth=requires(OPERATE))
@@ -315,10 +341,11 @@ def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
 
 
 @router.get("/{name:name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
-def show_worker(request: HttpRequest, name: str) -> WorkerAnswer:
-    """Return the worker with this name, such as `celery@host`."""
+def show_worker(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> WorkerAnswer:
+    """Return the worker with this name, such as `celery@host`: Zenith's own, or that of another application that you name."""
     authorize(request, VIEW)
-    view = workers.find(name)
+    refuse_unknown(request, WorkerQuery)
+    view = workers.find(name, query.application)
     if view is None:
         raise WorkerUnknownError(name)
     return WorkerAnswer.of(view)

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import redis
+from django.db.models import Count
 
-from tasks_app.models import Application
+from tasks_app.models import Application, Task
+from tasks_app.models.application import of_application
+from tasks_app.queries.tasks import status_counts
 from tasks_app.search.planner import status_counts_of
-from zenith_worker.wire.applications import dropped_reports
-from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.applications import NATIVE_NAME, dropped_reports
+from zenith_worker.wire.heartbeat import WorkerBeat, read_several
 from zenith_worker.wire.states import Status
 
-#: Where counting the tasks in a status stops.
+#: Where counting the tasks in a status stops, as in `status_counts`.
 COUNTED_TO: Final = 10_000
 
 
@@ -59,13 +62,38 @@ def find(name: str) -> ApplicationView | None:
     return next(iter(_views(Application.objects.filter(name=name))), None)
 
 
+def status_counts_in(name: str) -> Mapping[Status, int | None]:
+    """Return how many tasks of an application are in each status, up to COUNTED_TO; of all applications without a name.
+
+    None for Zenith's own application where all have too many to count only its. Two queries at most.
+    """
+    if not name:
+        return status_counts()
+    application = Application.named(name)
+    if application is None:
+        return dict.fromkeys(Status, 0)
+    if not application.is_native:
+        counted = status_counts_of([application.pk], COUNTED_TO).get(application.pk, {})
+        return {status: counted.get(status, 0) for status in Status}
+    return _own_counts(status_counts())
+
+
+def _own_counts(of_all: Mapping[Status, int]) -> dict[Status, int | None]:
+    """Return the counts of Zenith's own tasks, which have no index: those that all applications have few of are read."""
+    few = [status for status, number in of_all.items() if number < COUNTED_TO]
+    tasks = Task.objects.filter(of_application(NATIVE_NAME), status__in=few).order_by()
+    counted = dict(tasks.values_list("status").annotate(number=Count("*")))
+    return {status: counted.get(status, 0) if status in few else None for status in Status}
+
+
 def _views(rows: Iterable[Application]) -> list[ApplicationView]:
     rows = list(rows)
     counted = status_counts_of((row.pk for row in rows if not row.is_native), COUNTED_TO)
+    beats = read_several(row.key_name for row in rows)
     return [
-        ApplicationView(row, read_all(row.key_name))
+        ApplicationView(row, beats[row.key_name])
         if row.is_native
-        else ApplicationView(row, read_all(row.name), _present(counted.get(row.pk, {})), _dropped(row.name))
+        else ApplicationView(row, beats[row.key_name], _present(counted.get(row.pk, {})), _dropped(row.name))
         for row in rows
     ]
 

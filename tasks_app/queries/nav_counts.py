@@ -21,7 +21,7 @@ class NavCounts:
         running: running tasks, up to COUNTED_TO.
         waiting: tasks that wait for a worker, on the broker or about to be sent there, up to COUNTED_TO.
         dead: open dead letters, up to COUNTED_TO.
-        attached: applications besides Zenith's own.
+        attached: the names of the applications besides Zenith's own, in order.
         workers: online workers.
         queues: queues that online workers consume.
     """
@@ -29,7 +29,7 @@ class NavCounts:
     running: int
     waiting: int
     dead: int
-    attached: int
+    attached: tuple[str, ...]
     workers: int | None
     queues: int | None
 
@@ -41,7 +41,8 @@ def read_nav_counts() -> NavCounts:
     """Return the counts, in one query. Raises django.db.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"most": COUNTED_TO})
-        running, waiting, dead, attached = cursor.fetchone()
+        running, waiting, dead, names = cursor.fetchone()
+    attached = tuple(names or ())
     try:
         online = [beat for beat in heartbeat.read_all() if beat.online]
     except redis.RedisError:

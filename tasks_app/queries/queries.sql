@@ -5,7 +5,7 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM tasks_app_task WHERE status IN ('PENDING', 'QUEUED', 'RECEIVED') LIMIT %(most)s)
         AS counted),
     (SELECT count(*) FROM (SELECT FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS counted),
-    (SELECT count(*) FROM tasks_app_application WHERE kind <> 'native')
+    (SELECT array_agg(name ORDER BY name) FROM tasks_app_application WHERE kind <> 'native')
 
 -- count_by_status --
 SELECT wanted.status, (SELECT count(*) FROM (
@@ -32,3 +32,11 @@ GROUP BY 1
 SELECT wanted.queue, (SELECT count(*) FROM (
     SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
 FROM unnest(%s::text[]) AS wanted (queue)
+
+-- open_by_queue --
+-- How many tasks of another application are in each of some statuses, by queue, along its own index, up to a limit for each status.
+SELECT counted.queue, wanted.status, count(*)
+FROM unnest(%(statuses)s::text[]) AS wanted (status),
+    LATERAL (SELECT queue FROM tasks_app_task
+        WHERE application_id = %(application)s AND application_id <> 1 AND status = wanted.status LIMIT %(most)s) AS counted
+GROUP BY 1, 2

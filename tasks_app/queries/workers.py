@@ -1,7 +1,7 @@
 """Workers for pages and the API: their newest heartbeat, their tasks, and their state."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,9 @@ from uuid import UUID
 
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID
-from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.applications import NATIVE_NAME
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all, read_several
+from zenith_worker.wire.keys import NATIVE
 from zenith_worker.wire.states import Status
 
 #: The most tasks shown of all workers together.
@@ -54,10 +56,11 @@ class CurrentTask:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker."""
+    """One worker of an application, which is named."""
 
     beat: WorkerBeat
     tasks: list[CurrentTask]
+    application: str = NATIVE_NAME
 
     @property
     def state(self) -> WorkerState:
@@ -81,19 +84,34 @@ class WorkerView:
         return max(0.0, self.beat.heartbeat_at.timestamp() - self.beat.started_at)
 
 
-def workers() -> list[WorkerView]:
-    """Return every worker with a recent heartbeat, by name; one query. Raises redis.RedisError."""
-    return _views(read_all())
+def workers(application: str = NATIVE_NAME) -> list[WorkerView]:
+    """Return every worker of the application with this name that has a recent heartbeat, by name.
+
+    One query, and one for an application besides Zenith's own; none of an unknown one. Raises redis.RedisError.
+    """
+    row = Application.named(application)
+    return workers_of(row) if row else []
+
+
+def all_workers() -> list[WorkerView]:
+    """Return the workers of all applications, Zenith's own first; three queries at most. Raises redis.RedisError."""
+    attached = list(Application.objects.exclude(id=NATIVE_ID).order_by("name"))
+    beats = read_several([NATIVE, *(row.key_name for row in attached)])
+    own = [(Application.native(), beat) for beat in beats[NATIVE]]
+    # Zenith's own tasks are read apart, so that the tasks of a busy application leave none of them out.
+    return _views(own) + _views([(row, beat) for row in attached for beat in beats[row.key_name]])
 
 
 def workers_of(application: Application) -> list[WorkerView]:
     """Return the workers of an application with a recent heartbeat, by name; one query. Raises redis.RedisError."""
-    return _views(read_all(application.key_name), application.pk)
+    return _views([(application, beat) for beat in read_all(application.key_name)])
 
 
-def find(name: str) -> WorkerView | None:
-    """Return one worker, or None if it has no recent heartbeat. Raises redis.RedisError."""
-    return next(iter(_views(beat for beat in read_all() if beat.name == name)), None)
+def find(name: str, application: str = NATIVE_NAME) -> WorkerView | None:
+    """Return one worker of an application, or None if it has no recent heartbeat. Raises redis.RedisError."""
+    row = Application.named(application)
+    beats = [beat for beat in read_all(row.key_name) if beat.name == name] if row else []
+    return next(iter(_views([(row, beat) for beat in beats if row])), None)
 
 
 def tasks_of(name: str, limit: int) -> list[Task]:
@@ -104,17 +122,22 @@ def tasks_of(name: str, limit: int) -> list[Task]:
     return [*held, *ended]
 
 
-def _views(beats: Iterable[WorkerBeat], application: int = NATIVE_ID) -> list[WorkerView]:
-    beats = list(beats)
-    if not beats:
+def _views(found: Sequence[tuple[Application, WorkerBeat]]) -> list[WorkerView]:
+    if not found:
         return []
-    tasks: dict[str, list[CurrentTask]] = defaultdict(list)
+    tasks = _held({row.pk for row, _ in found}, [beat.name for _, beat in found])
+    return [WorkerView(beat, tasks[row.pk, beat.name], row.name) for row, beat in found]
+
+
+def _held(applications: Iterable[int], workers: Sequence[str]) -> dict[tuple[int, str], list[CurrentTask]]:
+    """Return the tasks that workers have reserved or run, by application and worker. One query."""
     # Few tasks are in these two statuses: at most one for each slot, and those that workers have reserved.
     held = Task.objects.filter(
-        status__in=(Status.STARTED, Status.RECEIVED), worker__in=[beat.name for beat in beats], application=application
+        status__in=(Status.STARTED, Status.RECEIVED), worker__in=workers, application__in=sorted(applications)
     )
-    fields = ("id", "text_id", "name", "queue", "status", "position", "started_at", "worker")
+    fields = ("id", "text_id", "name", "queue", "status", "position", "started_at", "worker", "application")
+    tasks: dict[tuple[int, str], list[CurrentTask]] = defaultdict(list)
     for task in held.only(*fields).order_by("id")[:MAX_TASKS]:
         values = (task.id, task.name, task.queue, Status(task.status), task.attempt, task.started_at, task.celery_id)
-        tasks[task.worker].append(CurrentTask(*values))
-    return [WorkerView(beat, tasks[beat.name]) for beat in beats]
+        tasks[task.application_id or NATIVE_ID, task.worker].append(CurrentTask(*values))
+    return tasks

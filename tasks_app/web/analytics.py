@@ -18,6 +18,7 @@ from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
 from tasks_app.maintenance.compaction import Watermarks, watermarks
 from tasks_app.queries.application_names import several_names
 from tasks_app.web import outcome_charts
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heatmap import heatmap
 from tasks_app.web.outcome_charts import MEASURES
@@ -86,6 +87,7 @@ class TableRow(NamedTuple):
 
 
 @require_safe
+@narrowed()
 def analytics_page(request: HttpRequest) -> HttpResponseBase:
     """Show throughput, success, runtimes and waiting times, in total or for one task or queue."""
     authorize(request, VIEW)

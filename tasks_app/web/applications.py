@@ -1,7 +1,8 @@
 """The applications: what each is, its workers, and its newest tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -12,6 +13,7 @@ from tasks_app.queries import applications as queries
 from tasks_app.queries.applications import COUNTED_TO, ApplicationView
 from tasks_app.queries.tasks import TaskFilter
 from tasks_app.queries.workers import workers_of
+from tasks_app.web.context import application_context
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import OPERATE, VIEW, authorize
 from zenith_site.common.pages import render_page
@@ -21,6 +23,18 @@ from zenith_worker.wire.states import Status
 NEWEST: Final = 10
 #: The tasks of its catalogue that an application's page lists; the Dispatch page has all.
 OFFERED: Final = 50
+#: The counters of an application's page: tasks that have not ended.
+COUNTERS_OF: Final = {
+    "Running": (Status.STARTED,),
+    "Waiting": (Status.PENDING, Status.RECEIVED, Status.QUEUED),
+    "Scheduled": (Status.SCHEDULED,),
+    "Retrying": (Status.RETRY,),
+}
+COUNTERS: Final = frozenset(status for statuses in COUNTERS_OF.values() for status in statuses)
+FRAGMENTS: Final = [
+    "applications/_counters.html", "overview/_head.html", "overview/_succeeded.html", "overview/_outcomes.html",
+    "overview/_letters.html", "applications/_application.html",
+]  # fmt: skip
 #: The statuses in the list, in which an operator looks for trouble and for load.
 LISTED: Final = (Status.STARTED, Status.FAILURE, Status.SUCCESS)
 
@@ -42,23 +56,43 @@ def application_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @with_event_cursor
 def application(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Show one application."""
+    """Show one application: its overview."""
     unmasked = authorize(request, VIEW).may(OPERATE)
     view = queries.find(name)
     if view is None:
         raise Http404(f"There is no application {name[:50]!r}.")
+    counts = queries.status_counts_in(name) if view.by_status is None else view.by_status
     offered = list(catalog.offered(view.application).values())
     context = {
         "view": view,
         "application": view.application,
-        "figures": _figures(view, view.by_status or ()),
+        "counters": _counters(counts, name),
+        "figures": _figures(view, [status for status in view.by_status or () if status not in COUNTERS]),
         "workers": workers_of(view.application),
         "offered": offered[:OFFERED],
         "offered_total": len(offered),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
         "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=unmasked).tasks,
     }
-    return render_page(request, "applications/application.html", context, fragments=["applications/_application.html"])
+    context |= application_context(request, name)
+    return render_page(request, "applications/application.html", context, fragments=FRAGMENTS)
+
+
+def _counters(counts: Mapping[Status, int | None], name: str) -> list[dict[str, Any]]:
+    """Return the counters of open tasks; without a number where Zenith's own application has too many to count."""
+    counters = []
+    for label, statuses in COUNTERS_OF.items():
+        numbers = [counts.get(status, 0) for status in statuses]
+        known = [number for number in numbers if number is not None]
+        terms = [*(f"status:{status.value}" for status in statuses), f"application:{name}"]
+        counters.append(
+            {
+                "label": label, "status": statuses[-1], "query": urlencode({"q": " ".join(terms)}, safe=":"),
+                "number": sum(known) if len(known) == len(numbers) else None,
+                "capped": any(number >= COUNTED_TO for number in known),
+            }
+        )  # fmt: skip
+    return counters
 
 
 def _figures(view: ApplicationView, statuses: Iterable[Status]) -> list[dict[str, Any]]:

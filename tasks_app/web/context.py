@@ -1,11 +1,13 @@
 """The contexts of the Overview: the current state, which its socket pushes, and the outcomes of the period that a page shows."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.http import HttpRequest
 
 from tasks_app.analytics import figures, sparks
-from tasks_app.analytics.rollups import RollupFilter
+from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.sparks import Sparks
 from tasks_app.analytics.window import Preset
 from tasks_app.models import Task
@@ -14,7 +16,7 @@ from tasks_app.queries.counters import counts
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
-from tasks_app.web.ranges import requested_range
+from tasks_app.web.ranges import Range, requested_range
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 
@@ -42,7 +44,31 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     period = requested_range(request, PRESETS, Preset.H1, {})
     points = figures.series(period.span, RollupFilter())
     load = figures.load(period.span, outcomes={int(at.timestamp()): totals for at, totals in points})
+    return {
+        **_outcomes(period, points, RollupFilter()),
+        "efficiency": outcome_charts.efficiency(period.span, load),
+        "native": NATIVE_NAME,
+        "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
+    }
+
+
+def application_context(request: HttpRequest, name: str) -> dict[str, Any]:
+    """Return the same for the overview of one application, and its open dead letters; of the last day if none is named."""
+    period = requested_range(request, PRESETS, Preset.H24, {})
+    selection = RollupFilter(application=name)
+    letters = DeadLetterFilter(application=name, state=LetterState.OPEN, limit=GROUPS_SHOWN)
+    return {
+        **_outcomes(period, figures.series(period.span, selection), selection),
+        # The groups do not say that they are of the page's own application.
+        "native": name,
+        "groups": letters.groups().groups,
+        "dead": letters.state_counts().get(LetterState.OPEN, 0),
+    }
+
+
+def _outcomes(period: Range, points: Sequence[tuple[datetime, Totals]], selection: RollupFilter) -> dict[str, Any]:
     total = figures.summed(points)
+    terms = selection.terms
     return {
         "range": period,
         "total": total,
@@ -51,11 +77,8 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
         "p95": total.runtime(0.95),
         "waiting_p95": total.waiting(0.95),
         "throughput": outcome_charts.throughput(period.span, points),
-        "efficiency": outcome_charts.efficiency(period.span, load),
         "succeeded_spark": sparks.condensed([totals.succeeded for _, totals in points]),
-        "succeeded_query": period.ended("status:SUCCESS"),
-        "failed_query": period.ended("status:FAILURE"),
-        "finished_query": period.ended("status:SUCCESS", "status:FAILURE"),
-        "native": NATIVE_NAME,
-        "groups": DeadLetterFilter(state=LetterState.OPEN, limit=GROUPS_SHOWN).groups().groups,
+        "succeeded_query": period.ended(*terms, "status:SUCCESS"),
+        "failed_query": period.ended(*terms, "status:FAILURE"),
+        "finished_query": period.ended(*terms, "status:SUCCESS", "status:FAILURE"),
     }

@@ -13,6 +13,7 @@ from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.traceback_view import parse_traceback
 from zenith_site.common.callers import VIEW, authorize
@@ -45,6 +46,7 @@ LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
 
 
 @require_safe
+@narrowed()
 @with_event_cursor
 def groups(request: HttpRequest) -> HttpResponseBase:
     """List groups of dead letters; the group with the newest failure comes first."""

@@ -23,6 +23,7 @@ from tasks_app.models import Application, Task, TaskMessage
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.application_names import attached_names
 from tasks_app.queries.tasks import named
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.dispatch_forms import (
     OptionsForm,
     add_errors,
@@ -46,6 +47,7 @@ MAX_FILE: Final = 1_000_000
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@narrowed()
 def dispatch_page(request: HttpRequest) -> HttpResponse:
     """Show the form (GET), preview a dispatch (POST with `preview`), or dispatch (POST)."""
     caller = authorize(request, DISPATCH)

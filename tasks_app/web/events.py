@@ -10,8 +10,9 @@ from django.views.decorators.http import require_safe
 from pydantic import ValidationError
 
 from tasks_app.models import TaskEvent
-from tasks_app.queries.application_names import several_names
+from tasks_app.queries.application_names import names_of, several_names
 from tasks_app.queries.events import EventFilter
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
@@ -36,6 +37,7 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
 
 
 @require_safe
+@narrowed()
 @with_event_cursor
 def event_list(request: HttpRequest) -> HttpResponseBase:
     """List events, newest first; `paused` turns live updates off."""
@@ -52,12 +54,14 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
         "filters": filters,
         "statuses": list(Status),
         "applications": several_names(),
+        "application_names": names_of(event.task for event in page.events),
         "filtered": bool(filters),
         "paused": paused,
         "searched_on": not page.events and page.before is not None,
         "toggle_url": "?" + urlencode(filters if paused else {**filters, "paused": "1"}),
         "file_query": urlencode(filters),
-        "first_url": "?" + urlencode(filters) if event_filter.before is not None else "",
+        # Without any filter it would be the application that is chosen in the sidebar.
+        "first_url": "?" + urlencode(filters or {"application": ""}) if event_filter.before is not None else "",
         "next_url": "?" + urlencode({**filters, "before": page.before}) if page.before is not None and page.more else "",
     }
     return render_page(request, "events/events.html", context, fragments=["events/_events.html"])

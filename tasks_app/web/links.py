@@ -5,9 +5,20 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from tasks_app.search.parser import quoted
+from zenith_worker.wire.applications import NATIVE_NAME
 
 
-def tasks_with(key: str, name: str) -> str:
-    """Return the URL of the tasks whose `key`, a term of the search language, is this name; of all tasks if the name is blank."""
-    query = urlencode({"q": f"{key}:{quoted(name)}"}) if name.strip() else ""
+def tasks_with(key: str, name: str, application: str = "") -> str:
+    """Return the URL of the tasks whose `key`, a term of the search language, is this name; of all tasks if the name is blank.
+
+    With `application`, only of the tasks of the application with this name.
+    """
+    values = {"q": f"{key}:{quoted(name)}" if name.strip() else "", "application": application}
+    query = urlencode({parameter: value for parameter, value in values.items() if value})
     return f"{reverse('tasks:list')}?{query}".removesuffix("?")
+
+
+def worker_url(name: str, application: str) -> str:
+    """Return the URL of the page of an application's worker."""
+    url = reverse("tasks:worker", args=[name])
+    return url if application == NATIVE_NAME else f"{url}?{urlencode({'application': application})}"

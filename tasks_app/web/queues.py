@@ -13,9 +13,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from tasks_app.analytics.window import Preset, SteppedWindow
 from tasks_app.control import queues as control
+from tasks_app.models import Application
+from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
+from tasks_app.queries.application_names import several_names
+from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
+from tasks_app.web.application_switch import narrowed
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
@@ -23,6 +28,7 @@ from zenith_site.common.forms import add_problems
 from zenith_site.common.jsonsafe import storable_text
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 
 PEEKED: Final = 20
 #: Queues per page; an open page is refreshed every three seconds.
@@ -40,22 +46,48 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
     ("paused", lambda view: view.pause is not None),
 ]
 
+ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
+    ("name", lambda queue: queue.name),
+    ("consumers", lambda queue: queue.consumers),
+    *((status.value.lower(), lambda queue, status=status: queue.by_status.get(status, 0)) for status in attached_queues.COUNTED),
+]
+
 
 @require_safe
+@narrowed()
 def queue_list(request: HttpRequest) -> HttpResponseBase:
     """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match."""
     authorize(request, VIEW)
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
+    if (application := request.GET.get("application", NATIVE_NAME)) not in ("", NATIVE_NAME):
+        return _attached_queues(request, application, q)
     queue_filter = QueueFilter(limit=PAGE, q=q)
     if kind := requested_format(request):
         return download(kind, "queues", COLUMNS, queue_filter.all())
     page = queue_filter.longest(number)
     context = {
         "queues": page.queues, "matching": page.matching, "q": q,
+        "applications": several_names(), "application": NATIVE_NAME,
         "first_url": _list_url(q, 1) if number > 1 else "",
         "next_url": _list_url(q, number + 1) if page.following else "",
     }  # fmt: skip
     return render_page(request, "queues/queues.html", context, fragments=["queues/_queues.html"])
+
+
+def _attached_queues(request: HttpRequest, name: str, q: str) -> HttpResponseBase:
+    """List the queues of an attached application, of which only its workers and its tasks tell. Raises Http404."""
+    application = Application.named(name)
+    if application is None:
+        raise Http404(f"There is no application {name[:50]!r}.")
+    found = attached_queues.queues_of(application, q)
+    if kind := requested_format(request):
+        return download(kind, "queues", ATTACHED_COLUMNS, found.queues)
+    context = {
+        "found": found, "q": q, "statuses": attached_queues.COUNTED,
+        "applications": several_names(), "application": application.name,
+        "file_query": urlencode({"application": application.name, **({"q": q} if q else {})}),
+    }  # fmt: skip
+    return render_page(request, "queues/attached.html", context, fragments=["queues/_attached.html"])
 
 
 @require_safe
@@ -66,6 +98,7 @@ def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
         "view": view,
+        "application": NATIVE_NAME if several_names() else "",
         "depths": [point.depth or 0 for point in points],
         "waiting": queries.peek(name, PEEKED),
         "unacknowledged": queries.peek_unacknowledged(name, PEEKED),
@@ -147,7 +180,9 @@ def _page_number(request: HttpRequest) -> int:
 
 
 def _list_url(q: str, number: int) -> str:
-    return "?" + urlencode({name: value for name, value in (("q", q), ("page", number if number > 1 else "")) if value})
+    values = {name: value for name, value in (("q", q), ("page", number if number > 1 else "")) if value}
+    # An address without any filter would show the application that is chosen in the sidebar.
+    return "?" + urlencode(values or {"application": NATIVE_NAME})
 
 
 def _url(name: str) -> str:

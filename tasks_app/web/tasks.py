@@ -19,22 +19,25 @@ from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import Selection
-from tasks_app.queries.application_names import attached_names
-from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, status_counts
+from tasks_app.queries.application_names import several_names
+from tasks_app.queries.applications import status_counts_in
+from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
-from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL, Status
 
 PAGE: Final = 50
 #: Queues, and workers, that the search box suggests.
 MOST_SUGGESTED: Final = 50
+#: The parameters of the address that select tasks, for the list and for an action on all that match.
+SELECTED: Final = ("status", "task", "application", "q")
 #: Tasks that one action takes at most; its confirmation says whether more may match.
 MOST_CANCELLED: Final = 10_000
 MOST_RUN_AGAIN: Final = 1000
@@ -71,6 +74,7 @@ class ParsedQuery(NamedTuple):
 
 
 @require_safe
+@narrowed()
 @with_event_cursor
 def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """List tasks, newest first."""
@@ -80,7 +84,7 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         # In the default order, the only one that reaches every match.
         return download(kind, "tasks", COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
     page = None if problem else task_filter.page(bare=True, unmasked=unmasked)
-    applications = attached_names()
+    applications = several_names()
     context = {
         "problem": problem,
         "tasks": page.tasks if page else [],
@@ -88,6 +92,8 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         "status": task_filter.status or "",
         "sort": task_filter.sort,
         "order": _order(task_filter.sort, more=bool(page and page.more_unsorted)),
+        "task": task_filter.task,
+        "application": task_filter.application,
         "tabs": _tabs(task_filter),
         "filtered": bool(task_filter.status or task_filter.q or task_filter.task or task_filter.application or problem),
         "next_url": f"?{page.following.query_string()}" if page and page.following else "",
@@ -134,7 +140,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     more = f" More may match: one action takes at most {action.most:,}." if len(ids) >= action.most else ""
     fields: list[tuple[str, object]] = [("id", id_) for id_ in parameters.getlist("id")]
     if parameters.get("all"):
-        fields = [("all", "1"), ("q", parameters.get("q", "")), ("status", parameters.get("status", ""))]
+        fields = [("all", "1"), *((name, parameters.get(name, "")) for name in SELECTED)]
     if parameters.get("force"):
         fields.append(("force", "1"))
     return confirm(
@@ -144,9 +150,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
 
 
 def _parse_query(request: HttpRequest, unmasked: bool) -> ParsedQuery:
-    values = {
-        name: request.GET[name] for name in ("status", "task", "application", "q", "cursor", "sort") if request.GET.get(name)
-    }
+    values = {name: request.GET[name] for name in (*SELECTED, "cursor", "sort") if request.GET.get(name)}
     try:
         task_filter = TaskFilter(limit=PAGE, **values)  # type: ignore[arg-type]
         task_filter.search(unmasked=unmasked)
@@ -169,8 +173,6 @@ def _order(sort: str, *, more: bool) -> str:
 
 def _suggestions(applications: Sequence[str]) -> list[str]:
     """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
-    if applications:
-        applications = [NATIVE_NAME, *applications[:MOST_SUGGESTED]]
     try:
         workers = read_all()
     except redis.RedisError:
@@ -181,7 +183,7 @@ def _suggestions(applications: Sequence[str]) -> list[str]:
         *(f"name:{quoted(name)}" for name in sorted(catalog.entries())),
         *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
-        *(f"application:{name}" for name in applications),
+        *(f"application:{name}" for name in applications[:MOST_SUGGESTED]),
         *(f"since:{span}" for span in ("15m", "1h", "1d", "7d")),
         *("error:", "args.", "batch:", "parent:", "id:", "until:", "ended_since:", "-status:SUCCESS"),
     ]
@@ -198,20 +200,21 @@ def _rows(task_filter: TaskFilter, unmasked: bool) -> Any:
 
 
 def _tabs(task_filter: TaskFilter) -> list[dict[str, Any]]:
-    counts = status_counts()
+    counts = status_counts_in(task_filter.application)
     base = {"q": task_filter.q, "task": task_filter.task, "application": task_filter.application, "sort": task_filter.sort}
 
     def url(**more: str) -> str:
-        return "?" + urlencode({name: value for name, value in {**base, **more}.items() if value})
+        # An address without any filter would show the application that is chosen in the sidebar.
+        return "?" + (urlencode({name: value for name, value in {**base, **more}.items() if value}) or "application=")
 
     tabs = [{"label": "All", "url": url(), "count": None, "current": task_filter.status is None, "status": ""}]
     return tabs + [
         {
-            "label": status.label, "url": url(status=status.value), "count": counts[status], "status": status.value,
-            "capped": counts[status] >= COUNTED_TO, "current": task_filter.status == status,
+            "label": status.label, "url": url(status=status.value), "count": count, "status": status.value,
+            "capped": count is not None and count >= COUNTED_TO, "current": task_filter.status == status,
         }
         for status in TABS
-        if counts[status] or task_filter.status == status
+        if (count := counts[status]) != 0 or task_filter.status == status
     ]  # fmt: skip
 
 
@@ -223,7 +226,7 @@ def _selected_ids(parameters: Any, action: Verb) -> list[UUID]:
     """Return the ids of the selected tasks whose status allows the action."""
     if parameters.get("all"):
         try:
-            task_filter = TaskFilter(q=parameters.get("q", ""), status=parameters.get("status", ""))
+            task_filter = TaskFilter(**{name: parameters.get(name, "") for name in SELECTED})
         except ValidationError:
             raise Http404("This filter is invalid.") from None
         return action.ids(task_filter, action.most)

@@ -4,6 +4,7 @@ from django.urls import path
 
 from tasks_app.web import (
     analytics,
+    application_switch,
     applications,
     dead_letter_actions,
     dead_letters,
@@ -38,6 +39,7 @@ urlpatterns = [
     path("dead-letters/runs/<uuid:run_id>/stop/", dead_letter_actions.stop, name="stop_run"),
     path("dead-letters/<name:fingerprint>/", dead_letters.group, name="dead_letter_group"),
     path("analytics/", analytics.analytics_page, name="analytics"),
+    path("choose-application/", application_switch.choose, name="choose_application"),
     path("applications/", applications.application_list, name="applications"),
     path("applications/<name:name>/", applications.application, name="application"),
     path("events/", events.event_list, name="events"),

@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.context import outcomes_context, overview_context
 from zenith_site.common import limits
 from zenith_site.common.callers import DISPATCH, VIEW, audit_details, authorize, refuse
@@ -20,6 +21,7 @@ FRAGMENTS: Final = [f"overview/_{name}.html" for name in ("head", "succeeded", "
 
 
 @require_safe
+@narrowed(leads_to="tasks:application")
 def overview(request: HttpRequest) -> HttpResponse:
     """Show the current state, live."""
     authorize(request, VIEW)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -15,17 +16,23 @@ from tasks_app import worker_nodes
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
 from tasks_app.queries import workers as queries
+from tasks_app.queries.application_names import several_names
 from tasks_app.queries.workers import WorkerView
+from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.queue_names import MAX_NAME
 
+#: Workers on the page at most, Zenith's own first; other applications may tell of any number.
+ROWS: Final = 500
 COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
     ("name", lambda view: view.beat.name),
+    ("application", lambda view: view.application),
     ("state", lambda view: view.state),
     ("heartbeat_age_seconds", lambda view: round(view.beat.heartbeat_age, 1)),
     ("pool", lambda view: view.beat.pool),
@@ -39,20 +46,27 @@ COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
 
 
 @require_safe
+@narrowed()
 @with_event_cursor
 def worker_list(request: HttpRequest) -> HttpResponseBase:
-    """List every worker that sent a heartbeat lately."""
+    """List every worker that sent a heartbeat lately, of all applications or of one."""
     authorize(request, VIEW)
-    views = queries.workers()
+    application = _application(request)
+    views = queries.workers(application) if application else queries.all_workers()
     if kind := requested_format(request):
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
     context = {
-        "workers": views,
+        "workers": views[:ROWS],
+        "left_out": max(0, len(views) - ROWS),
         "online": len(online),
         "slots": sum(view.beat.slots for view in online),
         "busy": sum(view.beat.busy for view in online),
-        "gone": sum(view.beat.dead for view in views),
+        # Only Zenith's own are cleared; others leave by themselves.
+        "gone": sum(view.beat.dead for view in views if view.application == NATIVE_NAME),
+        "applications": several_names(),
+        "application": application,
+        "file_query": urlencode({"application": application} if application else {}),
     }
     return render_page(request, "workers/workers.html", context, fragments=["workers/_workers.html"])
 
@@ -60,12 +74,18 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @with_event_cursor
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Show one worker, its current tasks, and its commands."""
+    """Show one worker, its current tasks, and its commands if it is one of Zenith's own."""
     authorize(request, VIEW)
-    view = queries.find(name)
+    application = _application(request) or NATIVE_NAME
+    view = queries.find(name, application)
     if view is None:
         raise Http404(f"There is no worker {name[:100]!r}. A lost worker leaves the list after five minutes.")
-    context = {"view": view, "beat": view.beat, "commands": COMMANDS, "node": worker_nodes.of_workers([name]).get(name)}
+    is_native = application == NATIVE_NAME
+    context = {
+        "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
+        "worker_application": application if several_names() else "",
+        "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
+    }  # fmt: skip
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 
 
@@ -213,6 +233,10 @@ def clear_all(request: HttpRequest) -> HttpResponse:
         sentence=f"{count} will be removed from the list. A new heartbeat would bring one back.",
         action=reverse("tasks:clear_workers"), button=f"Clear {count}", back="tasks:workers",
     )  # fmt: skip
+
+
+def _application(request: HttpRequest) -> str:
+    return request.GET.get("application", "")[:200].replace("\0", "")
 
 
 def _workers(count: int) -> str:

@@ -310,9 +310,10 @@ def test_an_applications_page_shows_its_workers_and_tasks_and_what_is_not_there(
     assert "/tasks/?q=application%3Ashop" in page
     assert "does not control its workers, and repairs nothing" in page
     assert "Not isolated: any program that reaches this Redis can write under" in page
-    assert "/workers/celery@till-1/" not in page
+    assert 'href="/workers/celery@till-1/?application=shop"' in page
     fragment = person.get("/applications/shop/", headers={"HX-Request": "true"})
-    assert fragment.content.strip().startswith(b'<div id="application"')
+    assert fragment.content.strip().startswith(b'<ul id="counters"')
+    assert b'<div id="application"' in fragment.content
     own = text(person, "/applications/zenith/")
     assert "repairs nothing" not in own
     assert f"/tasks/{shop.own.id}/" in own

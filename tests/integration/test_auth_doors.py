@@ -99,6 +99,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "clear-workers/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "workers/<name:name>/clear/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
     "workers/<name:name>/<slug:command>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "choose-application/": {"post": PAGE},
     "applications/": {"get": PAGE},
     "applications/<name:name>/": {"get": PAGE},
     "queues/": {"get": PAGE},

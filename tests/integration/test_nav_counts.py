@@ -46,7 +46,7 @@ def busy() -> None:
 
 def test_what_is_counted() -> None:
     busy()
-    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=0, workers=1, queues=2)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=(), workers=1, queues=2)
 
 
 def test_every_page_has_the_counts(person: Client) -> None:
@@ -85,4 +85,4 @@ def test_without_redis_the_other_counts_stay(monkeypatch: pytest.MonkeyPatch) ->
 
     busy()
     monkeypatch.setattr(heartbeat, "read_all", away)
-    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=0, workers=None, queues=None)
+    assert read_nav_counts() == NavCounts(running=1, waiting=2, dead=1, attached=(), workers=None, queues=None)

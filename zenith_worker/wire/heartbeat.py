@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +28,8 @@ EVERY: Final = 2.0
 OFFLINE_AFTER: Final = 8.0
 DEAD_AFTER: Final = 12.0
 KEPT: Final = 300.0
+#: The most workers that are read of an application besides Zenith's own, which may write any number of names.
+READ_AT_MOST: Final = 1000
 
 
 class Waiting(NamedTuple):
@@ -156,29 +158,58 @@ _DROP: Final = load("worker_drop")
 
 def read_all(application: str = NATIVE) -> list[WorkerBeat]:
     """Return an application's workers with a recent heartbeat, by name, without unreadable ones. Raises redis.RedisError."""
-    return [beat for beat in _read(application) if isinstance(beat, WorkerBeat)]
+    return read_several([application])[application]
+
+
+def read_several(applications: Iterable[str]) -> dict[str, list[WorkerBeat]]:
+    """Return what `read_all` does for each of these applications, in two round trips. Raises redis.RedisError."""
+    return {name: [beat for beat in beats if isinstance(beat, WorkerBeat)] for name, beats in _read(list(applications)).items()}
 
 
 def unreadable() -> list[Unreadable]:
     """Return the heartbeats of Zenith's own workers that cannot be read, by name. Raises redis.RedisError."""
-    return [beat for beat in _read(NATIVE) if isinstance(beat, Unreadable)]
+    return [beat for beat in _read([NATIVE])[NATIVE] if isinstance(beat, Unreadable)]
 
 
-def _read(application: str) -> list[WorkerBeat | Unreadable]:
-    keys = application_keys(application)
-    # Bytes or text, depending on the protocol.
-    names = sorted(name if isinstance(name, bytes) else name.encode() for name in client().smembers(keys.workers))
-    if not names:
-        return []
+def _read(applications: Sequence[str]) -> dict[str, list[WorkerBeat | Unreadable]]:
+    beats: dict[str, list[WorkerBeat | Unreadable]] = {application: [] for application in applications}
+    entries = _names(applications)
+    if not entries:
+        return beats
     with client().pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.get(keys.worker.encode() + name)
-            pipe.pttl(keys.worker.encode() + name)
+        for application, name in entries:
+            key = application_keys(application).worker.encode() + name
+            pipe.get(key)
+            pipe.pttl(key)
         answers = pipe.execute(raise_on_error=False)
-    heartbeats = list(zip(names, answers[::2], answers[1::2]))
-    for name in (name for name, body, _ in heartbeats if body is None):
-        script(_DROP, keys.workers, name, keys.worker.encode() + name)
-    return [_beat(name, body, left) for name, body, left in heartbeats if body is not None]
+    for (application, name), body, left in zip(entries, answers[::2], answers[1::2]):
+        if body is None:
+            keys = application_keys(application)
+            script(_DROP, keys.workers, name, keys.worker.encode() + name)
+        else:
+            beats[application].append(_beat(name, body, left))
+    return beats
+
+
+def _names(applications: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return the workers' names with their application, by name. An application that keeps something else there has none."""
+    with client().pipeline(transaction=False) as pipe:
+        for application in applications:
+            workers = application_keys(application).workers
+            if application == NATIVE:
+                pipe.smembers(workers)
+            else:
+                pipe.srandmember(workers, READ_AT_MOST)
+        answers = pipe.execute(raise_on_error=False)
+    names: list[tuple[str, bytes]] = []
+    for application, answer in zip(applications, answers):
+        if isinstance(answer, redis.ResponseError):
+            if application == NATIVE:
+                raise answer
+            continue
+        # Bytes or text, depending on the protocol.
+        names += sorted((application, name if isinstance(name, bytes) else name.encode()) for name in answer)
+    return names
 
 
 def _beat(name: bytes, body: Any, left_ms: Any) -> WorkerBeat | Unreadable:

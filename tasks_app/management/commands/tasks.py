@@ -22,13 +22,14 @@ class Command(BaseCommand):
         """Declare the list's filters."""
         parser.add_argument("--status", type=str.upper, choices=STATUSES, help="only tasks in this status")
         parser.add_argument("--task", default="", help="only tasks with this name")
+        parser.add_argument("--application", default="", metavar="NAME", help="only tasks of the application with this name")
         parser.add_argument("--q", default="", help="only tasks that match this search, such as queue:reports since:1h")
         parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"number of tasks (default {DEFAULT_LIMIT})")
         parser.add_argument("--json", action="store_true", help="print a JSON list")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the tasks. Raises CommandError if a filter is invalid."""
-        names = ("status", "task", "q", "limit")
+        names = ("status", "task", "application", "q", "limit")
         try:
             page = TaskFilter(**{name: options[name] for name in names if options[name]}).page(unmasked=True)
         except ValidationError as error:

@@ -24,6 +24,7 @@ register = template.Library()
 register.filter(duration)
 register.filter(size)
 register.simple_tag(links.tasks_with)
+register.simple_tag(links.worker_url)
 
 #: Length up to which an id is not shortened.
 _SHORT: Final = 20

@@ -1,0 +1,126 @@
+"""The choice of an application in the sidebar, with and without script; and the pages that show one or several."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.utils import timezone
+
+from tasks_app.models import Application
+from tasks_app.models.application import NATIVE_ID, Kind
+from tasks_app.recording.apply import apply
+from tests.browser.axe import grave_violations
+from tests.browser.conftest import Site, Visitor
+from tests.browser.sample import TRACEBACK
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.applications import announce
+from zenith_worker.wire.events import Event
+from zenith_worker.wire.states import Status
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+ENDED = [*[Status.SUCCESS] * 30, *[Status.FAILURE] * 4]
+OPEN = [Status.QUEUED, Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.RETRY]
+#: A phone in the light and a screen in the dark; pictures are of all four.
+SIZES = [(390, "light"), (1440, "dark"), *([(390, "dark"), (1440, "light")] if "ZENITH_SCREENSHOTS" in os.environ else [])]
+PATHS = {
+    "overview": "applications/shop/",
+    "tasks": "tasks/?application=shop",
+    "dead-letters": "dead-letters/",
+    "events": "events/",
+    "workers": "workers/",
+    "worker": "workers/celery@till-1/?application=shop",
+    "queues": "queues/?application=shop",
+}
+
+
+def attach_shop() -> None:
+    """Attach an application at work, as its workers and the engine would."""
+    now = timezone.now()
+    Application.objects.get_or_create(id=NATIVE_ID, defaults={"name": "zenith", "kind": Kind.NATIVE})
+    shop = Application.objects.create(
+        name="shop", kind=Kind.ATTACHED, main="shop", celery_version="5.5.3", python_version="3.12.1",
+        first_heard_at=now, last_heard_at=now,
+    )  # fmt: skip
+    announce("shop", "shop")
+    for number, status in enumerate([*ENDED, *OPEN]):
+        at = time.time() - 60 * number
+        seconds: dict[str, Any] = {"started_at": at - 0.4, "runtime": 0.2 + number / 100} if status in ENDED else {}
+        failed = {
+            "error_type": "TillError",
+            "error_message": "the till is closed",
+            "traceback": TRACEBACK.format(error="TillError"),
+        }
+        event = Event(
+            task_id=f"order-{number}", application="shop", status=status, at=at, name=["shop.pay", "shop.ship"][number % 2],
+            queue=["tills", "parcels"][number % 2], worker="" if status == Status.QUEUED else "celery@till-1", result="1",
+            **seconds, **(failed if status in (Status.FAILURE, Status.RETRY) else {}),
+        )  # fmt: skip
+        apply([event], {"shop": shop.pk})
+    for name in ("celery@till-1", "celery@till-2"):
+        about = heartbeat.About(pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42)
+        heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
+        # They beat for an hour.
+        stream.client().pexpire(f"zenith:app:shop:worker:{name}", 3_600_000)
+
+
+def pictured(page: Page, name: str) -> None:
+    """Take a picture, if ZENITH_SCREENSHOTS names a folder."""
+    if folder := os.environ.get("ZENITH_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"applications-{name}.png", full_page=True)
+
+
+def test_one_application_is_chosen_for_all_pages(visitor: Visitor, site: Site) -> None:
+    attach_shop()
+    page = visitor.logged_in("tasks/")
+    page.locator("#application-switch summary").click()
+    pictured(page, "switch")
+    page.get_by_role("button", name="shop", exact=True).click()
+    page.wait_for_url("**/tasks/?application=shop")
+    assert page.locator("#list-application").input_value() == "shop"
+    page.locator(".nav").get_by_role("link", name="Workers").click()
+    page.wait_for_url("**/workers/?application=shop")
+    assert page.locator("#workers tbody tr").count() == 2
+    page.locator(".nav").get_by_role("link", name="Overview").click()
+    page.wait_for_url("**/applications/shop/")
+    page.locator("#application-switch summary").click()
+    page.get_by_role("button", name="All applications").click()
+    page.wait_for_url(site.url)
+    assert page.locator("h1").inner_text() == "Overview"
+    page.keyboard.press("Control+k")
+    page.keyboard.type("only shop")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/applications/shop/")
+
+
+def test_without_script_it_is_chosen_as_well(visitor: Visitor, site: Site) -> None:
+    attach_shop()
+    page = visitor.logged_in("events/", scripts=False)
+    page.locator("#application-switch summary").click()
+    page.get_by_role("button", name="shop", exact=True).click()
+    assert page.url == f"{site.url}events/?application=shop"
+    assert page.locator("#event-application").input_value() == "shop"
+
+
+def test_pages_of_several_applications_are_in_order(visitor: Visitor, site: Site) -> None:
+    attach_shop()
+    page = visitor.logged_in("tasks/")
+    found: dict[str, object] = {}
+    for name, path in PATHS.items():
+        page.goto(site.url + path)
+        for width, theme in SIZES:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            found[f"{name} {width} {theme} scrolls"] = page.evaluate("document.documentElement.scrollWidth") > width
+            found[f"{name} {width} {theme} keeps out"] = grave_violations(page, only_colours=theme == "dark")
+            pictured(page, f"{name}-{theme}-{width}")
+    assert {what: seen for what, seen in found.items() if seen} == {}
+    assert page.evaluate("window.violations") == []
