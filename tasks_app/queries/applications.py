@@ -7,6 +7,7 @@ from typing import Final
 import redis
 
 from tasks_app.models import Application
+from tasks_app.models.application import Visible
 from tasks_app.search.planner import status_counts_of
 from zenith_worker.wire.applications import dropped_reports
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
@@ -48,9 +49,9 @@ class ApplicationView:
         return any(number >= COUNTED_TO for number in (self.by_status or {}).values())
 
 
-def applications() -> list[ApplicationView]:
-    """Return all applications, Zenith's own first, then by name. Two queries. Raises redis.RedisError."""
-    rows = list(Application.objects.order_by("name"))
+def applications(visible: Visible = None) -> list[ApplicationView]:
+    """Return the applications that a caller may see, Zenith's own first, then by name. Two queries. Raises redis.RedisError."""
+    rows = [row for row in Application.objects.order_by("name") if visible is None or row.name in visible]
     return _views(sorted(rows, key=lambda row: not row.is_native))
 
 

@@ -6,8 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_safe
 
+from tasks_app.models.application import Visible
 from tasks_app.queries.nav_counts import COUNTED_TO, read_nav_counts
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, applications_of, authorize
 from zenith_site.common.pages import render_page
 
 
@@ -24,19 +25,19 @@ def context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    return {"nav_counts": SimpleLazyObject(_counts)}
+    return {"nav_counts": SimpleLazyObject(lambda: _counts(applications_of(user)))}
 
 
 @require_safe
 def nav_counts(request: HttpRequest) -> HttpResponse:
     """Return the counts alone."""
-    authorize(request, VIEW)
-    return render_page(request, "_nav_counts.html", {"nav_counts": _counts()}, fragments=["_nav_counts.html"])
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    return render_page(request, "_nav_counts.html", {"nav_counts": _counts(caller.applications)}, fragments=["_nav_counts.html"])
 
 
-def _counts() -> dict[str, Count]:
+def _counts(visible: Visible) -> dict[str, Count]:
     """Return a count for each entry that has one, by URL name; 0 is not drawn."""
-    counts = read_nav_counts()
+    counts = read_nav_counts(visible)
     open_tasks = counts.running + counts.waiting
     capped = max(counts.running, counts.waiting) >= COUNTED_TO
     return {
