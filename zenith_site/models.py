@@ -104,6 +104,11 @@ class ApiToken(models.Model):
         return frozenset.intersection(*given) if given else None
 
     @property
+    def seen_names(self) -> list[str] | None:
+        """The same, in order, to be shown."""
+        return None if self.effective_applications is None else sorted(self.effective_applications)
+
+    @property
     def ends_at(self) -> datetime | None:
         """When the token, or the first of its parents, expires."""
         ends = [token.expires_at for token in (self, *self.makers) if token is not None and token.expires_at is not None]

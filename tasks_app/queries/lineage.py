@@ -56,8 +56,7 @@ def lineage(task: Task, visible: Visible = None) -> Lineage:
     relatives: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
     for kind, *relative in _parts(task, visible):
         relatives[kind].append(Relative(*relative))
-    # For those with a limit, it may be a task that they may not see.
-    unknown_parent = Relative(task.parent_id) if task.parent_id and visible is None else None
+    unknown_parent = Relative(task.parent_id) if task.parent_id else None
     children = sorted(relatives["child"], key=lambda child: (child.created_at, child.id), reverse=True)
     counts = {Status(row.status): int(row.name) for row in relatives["batch"]}
     return Lineage(

@@ -131,7 +131,7 @@ class Rows:
             "error_type": f"{self.mark.title()}Error", "error_message": f"{self.mark}-message",
             "traceback": f"{self.mark}-line",
         }  # fmt: skip
-        self.ids = {what: f"{self.mark}-{what}" for what in ("failed", "running", "scheduled", "parent")}
+        self.ids = {what: f"{self.mark}-{what}" for what in ("failed", "running", "scheduled")}
         apply(
             [
                 Event(task_id=self.ids["failed"], status=Status.FAILURE, name=f"{self.mark}.fails", **failure, **common),
@@ -183,6 +183,9 @@ class World:
             Application.objects.create(name=name, kind="attached", main=f"{name}-main")
         forget_applications()
         self.rows = {name: Rows(name) for name in APPLICATIONS}
+        # Whatever a task says of its relatives, they are of its own application.
+        relative = self.rows["florist"].keys["failed"]
+        Task.objects.filter(id=self.rows["clinic"].keys["running"]).update(parent_id=relative, replay_of_id=relative)
         now = timezone.now()
         Notification.objects.create(
             kind=NotificationKind.DEAD_LETTER, severity="warning", title="clinic ownmark florist", link="/", opened_at=now,
@@ -473,7 +476,9 @@ def test_people_limit_their_tokens_on_the_settings_page(world: World) -> None:
     assert client.post("/settings/tokens/", form).status_code == 302
     assert ApiToken.objects.get(name="till").applications == ["florist"]
     assert client.post("/settings/tokens/", {**form, "applications": ["clinic"]}).status_code == 422
-    assert "only florist" in client.get("/settings/").content.decode()
+    page = client.get("/settings/").content.decode()
+    assert "only florist" in page
+    assert "You see florist, zenith." in page
 
 
 def test_an_administrator_limits_a_user_on_their_page(world: World) -> None:

@@ -215,7 +215,7 @@ def _fields(token: ApiToken) -> dict[str, Any]:
         "rate_limit": token.rate_limit or None,
         "made_by": token.maker_ids[-1] if token.maker_ids else None,
         "expires_at": token.ends_at,
-        "applications": None if token.effective_applications is None else sorted(token.effective_applications),
+        "applications": token.seen_names,
     }
 
 
