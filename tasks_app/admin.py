@@ -17,7 +17,7 @@ from tasks_app.models import Application, Attempt, Batch, DeadLetter, MinuteRoll
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
-from zenith_site.common.callers import OPERATE, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, Shows, audit_details, authorize, known_caller
 from zenith_site.common.masking import mask, mask_text
 from zenith_site.common.previews import shorten
 
@@ -109,7 +109,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay the selected dead letters", permissions=["operate"])
     def replay_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         """Dispatch a new task in place of each; letters already replayed or discarded stay as they are."""
-        result = replay(Replay(selection=_selection(letters)), Origin.of(authorize(request, OPERATE), "page"))
+        result = replay(Replay(selection=_selection(letters)), Origin.of(authorize(request, OPERATE, Shows.EVERYTHING), "page"))
         total = result.run.total if result.run else len(result.done)
         audit_details(request, replayed=total)
         self.message_user(request, f"{total} dead letters replayed, {result.passed_over} skipped.", messages.SUCCESS)
@@ -117,7 +117,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Discard the selected dead letters", permissions=["operate"])
     def discard_chosen(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         """Discard the open ones; their tasks stay as they are."""
-        count = discard(_selection(letters), "", Origin.of(authorize(request, OPERATE), "page"))
+        count = discard(_selection(letters), "", Origin.of(authorize(request, OPERATE, Shows.EVERYTHING), "page"))
         audit_details(request, discarded=count)
         self.message_user(request, f"{count} dead letters discarded.", messages.SUCCESS)
 

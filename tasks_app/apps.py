@@ -16,6 +16,8 @@ class TasksConfig(AppConfig):
 
         from tasks_app.dispatch import idempotency  # it needs the models
         from tasks_app.maintenance import answers
+        from tasks_app.queries import application_names
+        from zenith_site.common.application_names import register_names
         from zenith_site.common.idempotency import register_key_store
 
         # What Celery's signals add travels with the messages that any process sends.
@@ -24,6 +26,7 @@ class TasksConfig(AppConfig):
 
         client.configure(settings.ZENITH_REDIS_URL)
         register_key_store(idempotency.run_once)
+        register_names(application_names.all_names)
         questions.answer_here(answers.answer)
         # A worker has no database.
         celeryd_init.connect(lambda **_: questions.answer_here(None), weak=False)

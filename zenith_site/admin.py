@@ -1,5 +1,6 @@
 """The admin for people, API tokens and the audit log, and the way into the admin."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -18,19 +19,24 @@ from django.urls import reverse
 from zenith_site.auth import audit_list
 from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
+from zenith_site.common.application_names import application_names
 from zenith_site.common.callers import audit_details
 from zenith_site.common.downloads import MOST, download, requested_format
-from zenith_site.models import ApiToken, AuditEntry, Scope, load_makers
+from zenith_site.models import ApiToken, ApplicationLimit, AuditEntry, Scope, load_makers
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
     TokenModelForm = forms.ModelForm[ApiToken]
     TokenModelAdmin = admin.ModelAdmin[ApiToken]
     PeopleModelAdmin = UserAdmin[User]
+    LimitModelForm = forms.ModelForm[ApplicationLimit]
+    LimitInline = admin.StackedInline[ApplicationLimit, User]
 else:
     TokenModelForm = forms.ModelForm
     TokenModelAdmin = admin.ModelAdmin
     PeopleModelAdmin = UserAdmin
+    LimitModelForm = forms.ModelForm
+    LimitInline = admin.StackedInline
 
 
 @login_not_required
@@ -53,7 +59,11 @@ class ApiTokenForm(TokenModelForm):
 
     class Meta:
         model = ApiToken
-        fields = ("name", "user", "scopes", "expires_at", "rate_limit")
+        fields = ("name", "user", "scopes", "applications", "expires_at", "rate_limit")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["applications"] = applications_field(self.instance.applications, "Choose none for all that its user sees.")
 
     def clean(self) -> dict[str, Any]:
         """Refuse scopes and an expiry beyond those of the parent token: they would have no effect."""
@@ -130,12 +140,56 @@ class ApiTokenAdmin(ClosedLookups, TokenModelAdmin):
         self.message_user(request, f"The token is {raw} — copy it now, it will not be shown again.", messages.WARNING)
 
 
+def applications_field(chosen: Iterable[str], help_text: str) -> forms.MultipleChoiceField:
+    """Return the field with the applications to choose from; names that were chosen stay offered."""
+    names = dict.fromkeys([*application_names(), *chosen])
+    return forms.MultipleChoiceField(
+        choices=[(name, name) for name in names], required=False, widget=forms.CheckboxSelectMultiple, help_text=help_text,
+        initial=[*chosen],
+    )  # fmt: skip
+
+
+class ApplicationLimitForm(LimitModelForm):
+    """The applications that a user may see."""
+
+    class Meta:
+        model = ApplicationLimit
+        fields = ("applications",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["applications"] = applications_field(
+            self.instance.applications, "What the user sees, on pages and through the API. Choose none for all applications."
+        )
+
+
+class ApplicationLimitInline(LimitInline):
+    """A user's limit, on the user's page. Whoever may change a user may change it."""
+
+    model = ApplicationLimit
+    form = ApplicationLimitForm
+    can_delete = False
+    verbose_name_plural = "Limited to applications (superusers never are)"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the caller may change the user."""
+        return request.user.has_perm("auth.change_user") and _may_touch(request, obj)
+
+    has_change_permission = has_view_permission = has_add_permission
+
+
 admin.site.unregister(User)
 
 
 @admin.register(User)
 class PeopleAdmin(PeopleModelAdmin):
     """Django's user admin, in which only superusers can create or change superusers."""
+
+    inlines = (ApplicationLimitInline,)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        """Leave out the limit of a user who is only being created: Django asks for the name and the password first."""
+        return super().get_inlines(request, obj) if obj is not None else ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Reserve for superusers the fields that would make somebody one; others assign groups."""

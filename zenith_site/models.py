@@ -12,6 +12,7 @@ from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.functional import cached_property
 
+from zenith_site.common.callers import applications_of
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 
 
@@ -55,6 +56,11 @@ class ApiToken(models.Model):
         db_default=Value([], output_field=ArrayField(models.BigIntegerField())),
         help_text="The token that it was made with comes last, and before each the one that made that.",
     )  # fmt: skip
+    applications = ArrayField(
+        models.CharField(max_length=50), default=list, blank=True,
+        db_default=Value([], output_field=ArrayField(models.CharField(max_length=50))),
+        help_text="The names of the applications that it sees, as far as its user does. Empty: those of its user.",
+    )  # fmt: skip
 
     class Meta:
         verbose_name = "API token"
@@ -88,6 +94,19 @@ class ApiToken(models.Model):
     def effective_scopes(self) -> list[str]:
         """The scopes that all parent tokens have, too."""
         return [scope for scope in self.scopes if all(maker is None or scope in maker.scopes for maker in self.makers)]
+
+    @property
+    def effective_applications(self) -> frozenset[str] | None:
+        """The applications that the token, all its parents and its user may see; None for all."""
+        known_tokens = [token for token in (self, *self.makers) if token is not None]
+        limits = [applications_of(self.user), *(frozenset(token.applications) or None for token in known_tokens)]
+        given = [limit for limit in limits if limit is not None]
+        return frozenset.intersection(*given) if given else None
+
+    @property
+    def seen_names(self) -> list[str] | None:
+        """The same, in order, to be shown."""
+        return None if self.effective_applications is None else sorted(self.effective_applications)
 
     @property
     def ends_at(self) -> datetime | None:
@@ -128,6 +147,24 @@ def load_makers(tokens: Sequence[ApiToken]) -> "list[list[ApiToken | None]]":
     for token in tokens:
         token.makers = [makers.get(number) for number in token.maker_ids]
     return [token.makers for token in tokens]
+
+
+class ApplicationLimit(models.Model):
+    """The applications that a user may see, by name. Without a row, or with an empty one, a user sees all.
+
+    Names, not keys: the site knows no table of applications, and a name is never given to another application.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="application_limit"
+    )
+    applications = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return ", ".join(self.applications) or "all applications"
 
 
 class AuditEntry(models.Model):

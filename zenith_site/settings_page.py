@@ -17,7 +17,8 @@ from zenith_site.auth.passwords import ThrottledPasswordChangeForm
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.token_api import TokenRequest, make_token, own_token, revoke_token
 from zenith_site.auth.tokens import made_with
-from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, authorize
+from zenith_site.common.application_names import application_names
+from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, Shows, authorize
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import is_secret
@@ -61,6 +62,9 @@ class TokenForm(forms.Form):
 
     name = forms.CharField(max_length=60, label="Name", help_text="What uses the token.")
     scopes = forms.MultipleChoiceField(label="Scopes", choices=[(scope, scope) for scope in SCOPES], initial=["read"])
+    applications = forms.MultipleChoiceField(
+        label="Applications", required=False, help_text="What the token sees. Choose none for all that you see."
+    )
     expires_at = forms.DateField(
         label="Expires on", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: never."
     )
@@ -69,12 +73,13 @@ class TokenForm(forms.Form):
 @require_safe
 def settings_page(request: HttpRequest) -> HttpResponse:
     """Show the user's settings, and the installation's configuration."""
-    caller = authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     context = {
         "form": ProfileForm(instance=cast(User, request.user)),
         "theme": request.COOKIES.get("theme", "system"),
         "themes": THEMES.items(),
         "tokens": _tokens(caller),
+        "limited_to": None if caller.applications is None else sorted(caller.applications),
         "configuration": _configuration() if caller.may(ADMINISTER) else [],
         "version": VERSION,
     }
@@ -84,7 +89,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def save_profile(request: HttpRequest) -> HttpResponse:
     """Save name and e-mail address."""
-    authorize(request, VIEW)
+    authorize(request, VIEW, Shows.FILTERED)
     form = ProfileForm(request.POST, instance=cast(User, request.user))
     if form.is_valid():
         form.save()
@@ -97,7 +102,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 @require_POST
 def save_theme(request: HttpRequest) -> HttpResponse:
     """Store the theme in a cookie, as static/js/theme.js does."""
-    authorize(request, VIEW)
+    authorize(request, VIEW, Shows.FILTERED)
     theme = request.POST.get("theme", "")
     response = answer(request, "settings")
     if theme in ("dark", "light"):
@@ -110,7 +115,7 @@ def save_theme(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def change_password(request: HttpRequest) -> HttpResponse:
     """Change the user's own password, and end their other sessions."""
-    authorize(request, VIEW)
+    authorize(request, VIEW, Shows.FILTERED)
     form = ThrottledPasswordChangeForm(request, cast(User, request.user), request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         update_session_auth_hash(request, form.save())
@@ -129,10 +134,11 @@ def change_password(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def make(request: HttpRequest) -> HttpResponse:
     """Ask for a token's name and scopes (GET), and create it (POST). It is shown only once."""
-    caller = authorize(request, OWN_TOKENS)
+    caller = authorize(request, OWN_TOKENS, Shows.FILTERED)
     form = TokenForm(request.POST if request.method == "POST" else None)
     own_scopes = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
     cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = own_scopes
+    _offer_applications(form, caller)
     if request.method == "POST" and form.is_valid():
         try:
             token, raw = make_token(request, caller, _token_request(form.cleaned_data))
@@ -154,7 +160,7 @@ def make(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     """Ask before a token is revoked (GET), and revoke it (POST)."""
-    caller = authorize(request, OWN_TOKENS)
+    caller = authorize(request, OWN_TOKENS, Shows.FILTERED)
     if request.method == "POST":
         messages.success(request, f"{revoke_token(request, caller, str(token_id)).name} was revoked.")
         return answer(request, "settings")
@@ -169,8 +175,17 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     )  # fmt: skip
 
 
+def _offer_applications(form: forms.Form, caller: Caller) -> None:
+    """Offer the applications that the caller may see, if there are several."""
+    names = [name for name in application_names() if caller.sees(name)]
+    if len(names) > 1:
+        cast(forms.MultipleChoiceField, form.fields["applications"]).choices = [(name, name) for name in names]
+    else:
+        del form.fields["applications"]
+
+
 def _tokens(caller: Caller) -> list[ApiToken]:
-    tokens = list(ApiToken.objects.select_related("user").filter(user=caller.user).order_by("-id")[:100])
+    tokens = list(ApiToken.objects.select_related("user__application_limit").filter(user=caller.user).order_by("-id")[:100])
     load_makers(tokens)
     return tokens
 
@@ -180,6 +195,7 @@ def _token_request(cleaned: dict[str, Any]) -> TokenRequest:
     return TokenRequest.model_validate(
         {
             "name": cleaned["name"], "scopes": cleaned["scopes"],
+            "applications": cleaned.get("applications", []),
             "expires_at": f"{ends.isoformat()}T23:59:59+00:00" if ends else None,
         }
     )  # fmt: skip

@@ -14,7 +14,7 @@ from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.window import Preset, TimeWindow, span_of
 from tasks_app.maintenance.compaction import Watermarks, utc_datetime
 from tasks_app.models import Task
-from tasks_app.models.application import of_application
+from tasks_app.models.application import Visible, of_application, of_visible
 from zenith_site.common.sql import statements
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, Status
@@ -46,12 +46,16 @@ class Stats:
         return self.totals.finished / self.span.minutes
 
 
-def stats(window: Preset, application: str = "") -> Stats:
-    """Return the figures of a preset, of all applications or of the one with a name, in three queries (four for `all`)."""
+def stats(window: Preset, application: str = "", visible: Visible = None) -> Stats:
+    """Return the figures of a preset, of all applications or of the one with a name, in three queries (four for `all`).
+
+    `visible`: the names of the applications that the caller may see, which alone are counted.
+    """
     span = span_of(window)
-    tasks = Task.objects.filter(of_application(application)) if application else Task.objects.all()
+    tasks = Task.objects.filter(of_visible(visible))
+    tasks = tasks.filter(of_application(application)) if application else tasks
     opened = tasks.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("id"))
-    return Stats(rollups.total(span, RollupFilter(application=application)), span, dict(opened))
+    return Stats(rollups.total(span, RollupFilter(application=application, visible=visible)), span, dict(opened))
 
 
 def series(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> list[tuple[datetime, Totals]]:
@@ -177,14 +181,18 @@ class LoadPoint:
 _LOAD: Final = statements(__file__)["load"]
 
 
-def load(span: TimeWindow, application: str = "", outcomes: Mapping[int, Totals] | None = None) -> list[LoadPoint]:
+def load(
+    span: TimeWindow, selection: RollupFilter | None = None, outcomes: Mapping[int, Totals] | None = None
+) -> list[LoadPoint]:
     """Return the success rate and the load of the workers, step by step. Three queries.
 
     Only one if the caller passes the outcomes by the start of their step. An attached application has no samples.
     """
+    selection = selection or RollupFilter()
     if outcomes is None:
-        outcomes = rollups.by_step(span, RollupFilter(application=application), histograms=False)
-    samples = _samples(span) if application in ("", NATIVE_NAME) else {}
+        outcomes = rollups.by_step(span, selection, histograms=False)
+    sees_native = selection.visible is None or NATIVE_NAME in selection.visible
+    samples = _samples(span) if sees_native and selection.application in ("", NATIVE_NAME) else {}
     return [
         LoadPoint(
             utc_datetime(start),

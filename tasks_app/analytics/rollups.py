@@ -25,7 +25,7 @@ from tasks_app.maintenance.compaction import (
     watermarks,
 )
 from tasks_app.models import PeriodRollup
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Visible
 from tasks_app.models.rollup import COUNT_COLUMNS
 from tasks_app.recording.rollups import Tally, percentile
 from tasks_app.search.parser import quoted
@@ -76,11 +76,15 @@ class Totals(Tally):
 
 @dataclass(frozen=True, slots=True)
 class RollupFilter:
-    """What to count: everything, or one task's, one queue's or one application's; all three are names."""
+    """What to count: everything, or one task's, one queue's or one application's; all three are names.
+
+    `visible`: the names of the applications that the caller may see, which alone are counted.
+    """
 
     task: str = ""
     queue: str = ""
     application: str = ""
+    visible: Visible = None
 
     @property
     def terms(self) -> list[str]:
@@ -201,13 +205,18 @@ def _read(
     return {tuple(row[: len(groups)]): Totals(*row[len(groups) :]) for row in rows}
 
 
-def _parameters(selection: RollupFilter) -> dict[str, str]:
-    return {"task": selection.task, "queue": selection.queue, "application": selection.application}
+def _parameters(selection: RollupFilter) -> dict[str, Any]:
+    return {
+        "task": selection.task, "queue": selection.queue, "application": selection.application,
+        "visible": sorted(selection.visible or ()),
+    }  # fmt: skip
 
 
 #: The conditions for Zenith's own application, and for another, whose key is read once for a query.
 _OWN: Final = f"application_id = {NATIVE_ID}"
 _OTHER: Final = "application_id = (SELECT id FROM tasks_app_application WHERE tasks_app_application.name = %(application)s)"
+
+_VISIBLE: Final = "application_id = ANY(ARRAY(SELECT id FROM tasks_app_application WHERE name = ANY(%(visible)s)))"
 
 
 def _parts(
@@ -231,6 +240,7 @@ def _part(seconds: int, since: int, until: int, selection: RollupFilter, scope: 
             ("name = %(task)s", selection.task),
             ("queue = %(queue)s", selection.queue),
             (_OWN if selection.application == NATIVE_NAME else _OTHER, selection.application),
+            (_VISIBLE, selection.visible is not None),
             (only, only),
         )
         if value

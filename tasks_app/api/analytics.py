@@ -26,7 +26,7 @@ from tasks_app.api.analytics_schemas import (
     SummaryAnswer,
 )
 from tasks_app.search.parameters import FilterText
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Caller, Shows, authorize
 from zenith_site.common.paging import refuse_unknown
 
 stats_router = Router(tags=["analytics"])
@@ -93,18 +93,18 @@ class HeatQuery(FilteredWindow):
 )
 def stats(request: HttpRequest, query: Query[StatsQuery]) -> StatsAnswer:
     """Return the number of tasks, their success rate and their processing times."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, StatsQuery)
-    return StatsAnswer.of(figures.stats(query.window, query.application), query.window)
+    return StatsAnswer.of(figures.stats(query.window, query.application, caller.applications), query.window)
 
 
 @router.get("/series", response=SeriesAnswer, summary="Show outcomes and times step by step", operation_id="analytics_series")
 def series(request: HttpRequest, query: Query[FilteredSteps]) -> SeriesAnswer:
     """Return throughput, runtime percentiles and waiting times for each step of a window."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, FilteredSteps)
     span = query.span()
-    points = [Point.of(at, totals) for at, totals in figures.series(span, _rollup_filter(query))]
+    points = [Point.of(at, totals) for at, totals in figures.series(span, _rollup_filter(query, caller))]
     return SeriesAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
@@ -123,10 +123,10 @@ def by_queue(request: HttpRequest, query: Query[SummaryQuery]) -> SummaryAnswer:
 @router.get("/heatmap", response=HeatMapAnswer, summary="Show activity by hour and day", operation_id="analytics_heatmap")
 def heat_map(request: HttpRequest, query: Query[HeatQuery]) -> HeatMapAnswer:
     """Return how many tasks finished and failed in each hour, by weekday or by date."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, HeatQuery)
     span = query.span()
-    rows = figures.heat_map(span, _rollup_filter(query), by_date=query.by == Days.DATE, zone=query.timezone)
+    rows = figures.heat_map(span, _rollup_filter(query, caller), by_date=query.by == Days.DATE, zone=query.timezone)
     answers = [HeatRowAnswer.of(row) for row in rows]
     return HeatMapAnswer.model_construct(**SpanAnswer.ends(span), timezone=query.timezone, rows=answers)
 
@@ -134,21 +134,22 @@ def heat_map(request: HttpRequest, query: Query[HeatQuery]) -> HeatMapAnswer:
 @router.get("/load", response=LoadAnswer, summary="Show efficiency and load step by step", operation_id="analytics_load")
 def load(request: HttpRequest, query: Query[LoadQuery]) -> LoadAnswer:
     """Return the success rate and the share of busy worker slots for each step of a window."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, LoadQuery)
     span = query.span()
-    points = [LoadPointAnswer.of(point) for point in figures.load(span, query.application)]
+    selection = RollupFilter(application=query.application, visible=caller.applications)
+    points = [LoadPointAnswer.of(point) for point in figures.load(span, selection)]
     return LoadAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
 def _summary(request: HttpRequest, query: SummaryQuery, by: str) -> SummaryAnswer:
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, SummaryQuery)
     span = query.span()
-    summary = figures.summary(span, _rollup_filter(query), by=by, order=query.sort, limit=query.limit)
+    summary = figures.summary(span, _rollup_filter(query, caller), by=by, order=query.sort, limit=query.limit)
     rows = [Row.of(name, totals) for name, totals in summary]
     return SummaryAnswer.model_construct(**SpanAnswer.ends(span), rows=rows)
 
 
-def _rollup_filter(query: Filtered) -> RollupFilter:
-    return RollupFilter(task=query.task, queue=query.queue, application=query.application)
+def _rollup_filter(query: Filtered, caller: Caller) -> RollupFilter:
+    return RollupFilter(task=query.task, queue=query.queue, application=query.application, visible=caller.applications)

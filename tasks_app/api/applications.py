@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tasks_app.models.application import Kind
 from tasks_app.queries import applications
 from tasks_app.queries.applications import COUNTED_TO, ApplicationView
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_worker.wire.states import Status
 
 router = Router(tags=["applications"])
@@ -50,15 +50,15 @@ class ApplicationAnswer(BaseModel):
 @router.get("", response=list[ApplicationAnswer], summary="List applications", operation_id="list_applications")
 def list_applications(request: HttpRequest) -> list[ApplicationAnswer]:
     """Return Zenith's own application, then those that report to it, by name."""
-    authorize(request, VIEW)
-    return [ApplicationAnswer.of(view) for view in applications.applications()]
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    return [ApplicationAnswer.of(view) for view in applications.applications(caller.applications)]
 
 
 @router.get("/{name:name}", response=ApplicationAnswer, summary="Show one application", operation_id="show_application")
 def show_application(request: HttpRequest, name: str) -> ApplicationAnswer:
     """Return the application with this name."""
-    authorize(request, VIEW)
-    view = applications.find(name)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    view = applications.find(name) if caller.sees(name) else None
     if view is None:
         raise Http404(f"There is no application {name[:50]!r}.")
     return ApplicationAnswer.of(view)

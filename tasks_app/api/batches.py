@@ -14,7 +14,7 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.queries import batches
 from tasks_app.queries.batches import BatchDetail, BatchFilter, Progress
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize, known_caller
 from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.states import Status
@@ -67,9 +67,9 @@ def _members(progress: Progress) -> dict[str, Any]:
 )
 def list_batches(request: HttpRequest, response: HttpResponse, query: Query[BatchFilter]) -> list[BatchAnswer]:
     """Return one page of batches with their progress. The header `Link: <…>; rel="next"` points to the next page, if any."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, BatchFilter)
-    page = query.page()
+    page = query.limited_to(caller.applications).page()
     link_next(request, response, page.following)
     return [BatchAnswer.of(progress) for progress in page.batches]
 
@@ -80,27 +80,26 @@ def list_batches(request: HttpRequest, response: HttpResponse, query: Query[Batc
 )  # fmt: skip
 def show_batch(request: HttpRequest, batch_id: str) -> BatchDetailAnswer:
     """Return the batch's progress, and an estimate of when it will finish."""
-    authorize(request, VIEW)
-    return BatchDetailAnswer.of_detail(_batch(batch_id))
+    return BatchDetailAnswer.of_detail(_batch(batch_id, authorize(request, VIEW, Shows.FILTERED)))
 
 
 @router.post(
     "/{batch_id}/cancel", response=CancelAnswer, summary="Cancel the open tasks of a batch", operation_id="cancel_batch",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND), auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def cancel_batch(request: HttpRequest, batch_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel every open task of the batch. Running tasks finish, unless `force` kills them."""
     caller = known_caller(request)
-    batch = _batch(batch_id).progress.batch
+    batch = _batch(batch_id, caller).progress.batch
     ids = batches.open_ids(batch.id)
     result = cancel(ids, by=caller.name, force=bool(body and body.force))
     audit_details(request, revoked=result.revoked, running=result.running, requested=result.requested)
     return CancelAnswer.of(result, matched=len(ids))
 
 
-def _batch(batch_id: str) -> BatchDetail:
+def _batch(batch_id: str, caller: Caller) -> BatchDetail:
     try:
-        batch = batches.find(UUID(batch_id))
+        batch = batches.find(UUID(batch_id), caller.applications)
     except ValueError:
         batch = None
     if batch is None:

@@ -11,7 +11,7 @@ from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Application
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Caller, Shows, authorize
 from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -63,18 +63,18 @@ def list_catalogue(request: HttpRequest, query: Query[CatalogueQuery]) -> list[T
 
     Other applications' workers tell their tasks. With no worker online, these are the tasks of the newest one.
     """
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, CatalogueQuery)
-    application = _application(query.application)
+    application = _application(query.application, caller)
     return [TaskKindAnswer.of(entry, application) for entry in catalog.offered(application).values()]
 
 
 @router.get("/{name:name}", response=TaskKindAnswer, summary="Show a catalogue entry", operation_id="show_catalogue_entry")
 def show_entry(request: HttpRequest, name: str, query: Query[CatalogueQuery]) -> TaskKindAnswer:
     """Return the catalogue entry with this name."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, CatalogueQuery)
-    application = _application(query.application)
+    application = _application(query.application, caller)
     entry = catalog.offered(application).get(name)
     if entry is None and name in catalog.entries(application):
         raise Http404(str(DrillsOffError(name)))
@@ -83,8 +83,8 @@ def show_entry(request: HttpRequest, name: str, query: Query[CatalogueQuery]) ->
     return TaskKindAnswer.of(entry, application)
 
 
-def _application(name: str) -> Application:
-    application = Application.named(name)
+def _application(name: str, caller: Caller) -> Application:
+    application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")
     return application

@@ -13,6 +13,7 @@ from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import RunState
 from tasks_app.queries.arguments import preview
 from tasks_app.queries.dead_letters import Group, Letter, keys_named, traceback_of
+from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.jsonsafe import require_storable
 from zenith_site.common.previews import SHOWN, SHOWN_ALONE, shorten_text
@@ -24,7 +25,7 @@ _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in LetterState
 _RUN_STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in RunState)
 
 
-class Choice(BaseModel):
+class Choice(LimitedFilter):
     """The dead letters to act on: exactly one of `ids`, `group` and `all`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -53,12 +54,12 @@ class Choice(BaseModel):
         ids = None if self.ids is None else tuple(dict.fromkeys(self.keys()))
         return Selection(
             task_ids=ids, fingerprint=self.group or "", task_name=self.task, error_type=self.error,
-            application=self.application,
+            application=self.application, visible=self._visible,
         )  # fmt: skip
 
     def keys(self) -> list[UUID]:
         """Return the key of the task that each of the `ids` names; one query."""
-        return keys_named(self.ids or (), self.application)
+        return keys_named(self.ids or (), self.application, self._visible)
 
 
 class ReplayRequest(Choice):

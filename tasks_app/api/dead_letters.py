@@ -25,7 +25,7 @@ from tasks_app.models import ReplayRun
 from tasks_app.queries import dead_letters
 from tasks_app.queries.dead_letters import DeadLetterFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.paging import link_next, refuse_unknown
@@ -36,9 +36,9 @@ router = Router(tags=["dead letters"])
 @router.get("", response=list[DeadLetterAnswer], summary="List dead letters, newest first", operation_id="list_dead_letters")
 def list_letters(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[DeadLetterAnswer]:
     """Return one page. The header `Link: <…>; rel="next"` points to the next page, if any."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, DeadLetterFilter)
-    page = query.page()
+    page = query.limited_to(caller.applications).page()
     link_next(request, response, page.following)
     return [DeadLetterAnswer.of(item) for item in page.letters]
 
@@ -46,15 +46,19 @@ def list_letters(request: HttpRequest, response: HttpResponse, query: Query[Dead
 @router.get("/groups", response=list[GroupAnswer], summary="List groups of dead letters", operation_id="list_dead_letter_groups")
 def list_groups(request: HttpRequest, response: HttpResponse, query: Query[DeadLetterFilter]) -> list[GroupAnswer]:
     """Return one page of groups with the number of dead letters that match; the group with the newest failure comes first."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, DeadLetterFilter)
-    page = query.groups()
+    page = query.limited_to(caller.applications).groups()
     link_next(request, response, page.following)
     return [GroupAnswer.of(group) for group in page.groups]
 
 
 @router.post(
-    "/replay", response=ReplayAnswer, summary="Replay dead letters", operation_id="replay_dead_letters", auth=requires(OPERATE)
+    "/replay",
+    response=ReplayAnswer,
+    summary="Replay dead letters",
+    operation_id="replay_dead_letters",
+    auth=requires(OPERATE, Shows.FILTERED),
 )
 def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, idempotency_key: IdempotencyKey = None) -> Any:
     """Dispatch a new task in place of each dead one.
@@ -64,6 +68,7 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
     A `forced` request can be repeated without limit, so it counts as a trigger.
     """
     caller = known_caller(request)
+    body = body.limited_to(caller.applications)
     _refuse_unknown_ids(body)
     if body.forced:
         admit_trigger(request, caller)
@@ -83,11 +88,12 @@ def replay(request: HttpRequest, response: HttpResponse, body: ReplayRequest, id
     response=DiscardAnswer,
     summary="Discard dead letters",
     operation_id="discard_dead_letters",
-    auth=requires(OPERATE),
+    auth=requires(OPERATE, Shows.FILTERED),
 )
 def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
     """Discard open dead letters, with an optional note. Their tasks and errors stay."""
     caller = known_caller(request)
+    body = body.limited_to(caller.applications)
     _refuse_unknown_ids(body)
     discarded = replaying.discard(body.selection(), body.note, Origin.of(caller, "api"))
     audit_details(request, discarded=discarded)
@@ -99,7 +105,7 @@ def discard(request: HttpRequest, body: DiscardRequest) -> DiscardAnswer:
 @router.get("/runs/{run_id}", response=RunAnswer, summary="Show a replay run", operation_id="show_replay_run")
 def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """Return the run's progress."""
-    authorize(request, VIEW)
+    authorize(request, VIEW, Shows.EVERYTHING)
     return RunAnswer.of(_run(run_id))
 
 
@@ -108,7 +114,7 @@ def show_run(request: HttpRequest, run_id: str) -> RunAnswer:
     response=RunAnswer,
     summary="Stop a replay run",
     operation_id="stop_replay_run",
-    auth=requires(OPERATE),
+    auth=requires(OPERATE, Shows.EVERYTHING),
 )
 def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
     """Stop the run early. Tasks that it has already dispatched continue."""
@@ -123,8 +129,8 @@ def stop_run(request: HttpRequest, run_id: str) -> RunAnswer:
 @router.get("/{name:task_id}", response=DeadLetterDetail, summary="Show one dead letter", operation_id="show_dead_letter")
 def show_letter(request: HttpRequest, task_id: str) -> DeadLetterDetail:
     """Return the dead letter of the task with this id, including its arguments and traceback."""
-    authorize(request, VIEW)
-    letter = dead_letters.find(task_id)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    letter = dead_letters.find(task_id, caller.applications)
     if letter is None:
         raise Http404(f"Task {task_id[:100]!r} has no dead letter.")
     return DeadLetterDetail.of(letter)

@@ -10,7 +10,7 @@ from tasks_app.api.schemas import TaskId
 from tasks_app.models import TaskEvent
 from tasks_app.queries.application_names import names_of
 from tasks_app.queries.events import EventFilter, EventPage
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.masking import mask_text
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.states import Status
@@ -64,6 +64,6 @@ def list_events(request: HttpRequest, query: Query[EventFilter]) -> EventsAnswer
 
     With filters a page searches at most 20,000 events, so it may be short: continue while `more` is true.
     """
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, EventFilter)
-    return EventsAnswer.of(query.page())
+    return EventsAnswer.of(query.limited_to(caller.applications).page())

@@ -9,7 +9,7 @@ from tasks_app.dispatch.create import Origin, dispatch
 from tasks_app.queries import tasks
 from tasks_app.queries.tasks import TaskFilter
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Shows, audit_details, authorize, known_caller
 from zenith_site.common.idempotency import REPLAYED, IdempotencyKey
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.common.previews import SHOWN_ALONE
@@ -22,7 +22,7 @@ router = Router(tags=["tasks"])
     response=TriggerAnswer,
     summary="Dispatch tasks",
     operation_id="trigger",
-    auth=requires(DISPATCH),
+    auth=requires(DISPATCH, Shows.FILTERED),
 )
 def trigger(
     request: HttpRequest,
@@ -59,9 +59,9 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
 
     Long values are cut to their beginning; `cut` names them.
     """
-    caller = authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, TaskFilter)
-    page = query.page(unmasked=caller.may(OPERATE))
+    page = query.limited_to(caller.applications).page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskAnswer.of(item) for item in page.tasks]
 
@@ -74,8 +74,8 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
 )
 def task_status(request: HttpRequest, task_id: str) -> TaskAnswer:
     """Return the task with this id. Values of more than a million characters are cut to their beginning; `cut` names them."""
-    authorize(request, VIEW)
-    item = tasks.find(task_id, SHOWN_ALONE)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    item = tasks.find(task_id, SHOWN_ALONE, caller.applications)
     if item is None:
         raise Http404(f"There is no task {task_id[:100]!r}.")
     return TaskAnswer.of(item)

@@ -28,12 +28,13 @@ from tasks_app.dispatch.create import Origin, dispatch_many
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.dispatch.schedule import edit
 from tasks_app.models import Task
+from tasks_app.models.application import Visible
 from tasks_app.models.task_keys import first_meant
 from tasks_app.queries.detail import detail
-from tasks_app.queries.tasks import TaskFilter, named, open_among
+from tasks_app.queries.tasks import TaskFilter, named, open_among, seen_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, Shows, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.openapi import link_header, problem_responses
@@ -45,7 +46,7 @@ router = Router(tags=["tasks"])
 
 @router.post(
     "", response={201: DispatchAnswer}, summary="Dispatch tasks", operation_id="dispatch_tasks",
-    openapi_extra=problem_responses(HTTPStatus.TOO_MANY_REQUESTS), auth=requires(DISPATCH),
+    openapi_extra=problem_responses(HTTPStatus.TOO_MANY_REQUESTS), auth=requires(DISPATCH, Shows.FILTERED),
 )  # fmt: skip
 def dispatch_tasks(
     request: HttpRequest, response: HttpResponse, body: DispatchRequest, idempotency_key: IdempotencyKey = None
@@ -81,18 +82,21 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
     empty and still have a `Link`: follow it to continue with older tasks.
     Long values are cut to their beginning; `cut` names them.
     """
-    caller = authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, TaskFilter)
-    page = query.page(unmasked=caller.may(OPERATE))
+    page = query.limited_to(caller.applications).page(unmasked=caller.may(OPERATE))
     link_next(request, response, page.following)
     return [TaskSummary.of(item) for item in page.tasks]
 
 
-@router.post("/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks", auth=requires(OPERATE))
+@router.post(
+    "/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks", auth=requires(OPERATE, Shows.FILTERED)
+)
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
     caller = known_caller(request)
-    ids, more = (first_meant(body.ids), False) if body.ids else _matching(body)
+    visible = caller.applications
+    ids, more = (seen_among(first_meant(body.ids), visible), False) if body.ids else _matching(body, visible)
     if body.dry_run:
         open_count = len(open_among(ids))
         return CancelAnswer(matched=open_count, revoked=0, running=0, finished=0, more=more, dry_run=True)
@@ -103,7 +107,7 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
 
 @router.post(
     "/{name:task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel a task for good. A running task finishes, but is not retried; `force` kills it.
@@ -111,7 +115,7 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
     The workers of another application are asked to refuse its task; they report when they have.
     """
     caller = known_caller(request)
-    task = _task(task_id)
+    task = _task(task_id, caller)
     result = cancel([task.id], by=caller.name, force=bool(body and body.force))
     if result == Cancelled(0, 0, 1):
         raise StateConflictError(f"This task has already ended: it is {_status(task)}.")
@@ -120,7 +124,7 @@ def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = Non
 
 @router.post(
     "/{name:task_id}/retry", response={201: RetryAnswer}, summary="Run a task again", operation_id="retry_task",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def retry_task(
     request: HttpRequest,
@@ -138,7 +142,7 @@ def retry_task(
     options = body or RetryRequest()
     if options.forced:
         admit_trigger(request, caller)
-    key = _task(task_id).id
+    key = _task(task_id, caller).id
 
     def act() -> RetryAnswer:
         new_id = run_again(key, Origin.of(caller, "api"), forced=options.forced)
@@ -156,8 +160,8 @@ def retry_task(
 )  # fmt: skip
 def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
     """Return `args`, `kwargs`, `result`, `error` or `traceback` in full, as JSON; secrets are masked. `cut` points here."""
-    authorize(request, VIEW)
-    task = named(task_id).first()
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    task = named(task_id, caller.applications).first()
     if task is None:
         raise _unknown(task_id)
     try:
@@ -174,40 +178,39 @@ def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
 )  # fmt: skip
 def show_task(request: HttpRequest, task_id: str) -> TaskDetailAnswer:
     """Return the task with its timeline, its runs, its relatives, and an explanation of its status."""
-    authorize(request, VIEW)
-    return _detail(task_id)
+    return _detail(task_id, authorize(request, VIEW, Shows.FILTERED))
 
 
 @router.patch(
     "/{name:task_id}", response=TaskDetailAnswer, summary="Change a scheduled task", operation_id="edit_task",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def edit_task(request: HttpRequest, task_id: str, body: EditRequest) -> TaskDetailAnswer:
     """Change a SCHEDULED task's time, queue, priority or arguments. The timeline records who changed it."""
     caller = known_caller(request)
-    task = _task(task_id)
+    task = _task(task_id, caller)
     if edit(task.id, body.to_changes(), by=caller.name) is None:
         raise StateConflictError(f"Only a scheduled task that is not cancelled can be changed; this one is {_status(task)}.")
-    return _detail(task_id)
+    return _detail(task_id, caller)
 
 
-def _matching(body: CancelMany) -> tuple[list[UUID], bool]:
+def _matching(body: CancelMany, visible: Visible) -> tuple[list[UUID], bool]:
     """Return the ids of the open tasks that match the filter, and whether there are more."""
     if body.filter is None:
         return [], False
-    ids = body.filter.to_filter().open_ids(MAX_CANCELLED + 1)
+    ids = body.filter.to_filter().limited_to(visible).open_ids(MAX_CANCELLED + 1)
     return ids[:MAX_CANCELLED], len(ids) > MAX_CANCELLED
 
 
-def _detail(task_id: str) -> TaskDetailAnswer:
-    task_detail = detail(task_id, SHOWN_ALONE)
+def _detail(task_id: str, caller: Caller) -> TaskDetailAnswer:
+    task_detail = detail(task_id, SHOWN_ALONE, caller.applications)
     if task_detail is None:
         raise _unknown(task_id)
     return TaskDetailAnswer.of_detail(task_detail)
 
 
-def _task(task_id: str) -> Task:
-    task = named(task_id).defer("args", "kwargs").first()
+def _task(task_id: str, caller: Caller) -> Task:
+    task = named(task_id, caller.applications).defer("args", "kwargs").first()
     if task is None:
         raise _unknown(task_id)
     return task

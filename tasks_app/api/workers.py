@@ -17,7 +17,7 @@ from tasks_app.queries import workers
 from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
 from tasks_app.search.parameters import FilterText
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Shows, authorize, known_caller
 from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -196,9 +196,9 @@ def list_workers(request: HttpRequest, query: Query[WorkerQuery]) -> list[Worker
 
     These are Zenith's own, or those of another application that you name. Zenith controls only its own.
     """
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.of(query.application))
     refuse_unknown(request, WorkerQuery)
-    application = Application.named(query.application)
+    application = Application.named(query.application) if caller.sees(query.application) else None
     if application is None:
         raise Http404(f"There is no application {query.application[:50]!r}.")
     return [WorkerAnswer.of(view) for view in workers.workers_of(application)]
@@ -343,9 +343,9 @@ def clear_worker(request: HttpRequest, name: str) -> ClearedAnswer:
 @router.get("/{name:name}", response=WorkerAnswer, summary="Show one worker", operation_id="show_worker")
 def show_worker(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> WorkerAnswer:
     """Return the worker with this name, such as `celery@host`: Zenith's own, or that of another application that you name."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.of(query.application))
     refuse_unknown(request, WorkerQuery)
-    view = workers.find(name, query.application)
+    view = workers.find(name, query.application) if caller.sees(query.application) else None
     if view is None:
         raise WorkerUnknownError(name)
     return WorkerAnswer.of(view)

@@ -4,18 +4,22 @@ from typing import Final
 
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Task
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Visible
 from zenith_site.common.errors import Problem
 
 #: Applications that a problem lists.
 _MOST_LISTED: Final = 20
 
 
-def named(name: str) -> Application:
-    """Return an application by name; one query unless it is Zenith's own. Raises InvalidDispatchError for an unknown name."""
-    application = Application.named(name)
+def named(name: str, visible: Visible = None) -> Application:
+    """Return an application by name; one query unless it is Zenith's own.
+
+    Raises InvalidDispatchError for an unknown name, and for one that is not among those that the caller may see.
+    """
+    application = Application.named(name) if visible is None or name in visible else None
     if application is None:
-        known = ", ".join(Application.objects.values_list("name", flat=True)[:_MOST_LISTED])
+        seen = Application.objects.all() if visible is None else Application.objects.filter(name__in=visible)
+        known = ", ".join(seen.values_list("name", flat=True)[:_MOST_LISTED])
         raise InvalidDispatchError(Problem("/application", f"there is no application {name[:100]!r}; applications are: {known}"))
     return application
 

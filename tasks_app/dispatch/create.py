@@ -28,6 +28,7 @@ from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Batch, TaskMessage
+from tasks_app.models.application import Visible
 from tasks_app.recording import live
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app
@@ -73,17 +74,24 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Who dispatches: `source` is page, api, command or engine; `sent_by` is for people to read."""
+    """Who dispatches: `source` is page, api, command or engine; `sent_by` is for people to read.
+
+    `visible`: the names of the applications whose tasks they may dispatch, replay and discard; None for all.
+    """
 
     source: str
     sent_by: str = ""
     user_id: int | None = None
     idempotency_key: str | None = None
+    visible: Visible = None
 
     @classmethod
     def of(cls, caller: Caller, source: str, *, idempotency_key: str | None = None) -> "Origin":
         """Return the origin of what a caller dispatches through `source`."""
-        return cls(source=source, sent_by=caller.name, user_id=caller.user.pk, idempotency_key=idempotency_key)
+        return cls(
+            source=source, sent_by=caller.name, user_id=caller.user.pk, idempotency_key=idempotency_key,
+            visible=caller.applications,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def dispatch(request: Dispatch, origin: Origin) -> Dispatched:
     Raises InvalidDispatchError naming every problem, IdempotencyConflictError, or django.db.Error; then nothing was written.
     An unreachable broker raises nothing: the relay publishes later.
     """
-    prepared = _prepare(request)
+    prepared = _prepare(request, origin)
     with spans.span(f"dispatch {request.task}", "producer", zenith__task=request.task, zenith__count=len(prepared.arguments)):
         return _write_once(prepared, origin)
 
@@ -131,7 +139,7 @@ def dispatch_many(requests: Sequence[Dispatch], origin: Origin) -> list[Dispatch
     prepared_requests = []
     for number, request in enumerate(requests):
         try:
-            prepared_requests.append(_prepare(request))
+            prepared_requests.append(_prepare(request, origin))
         except InvalidDispatchError as error:
             problems += [Problem(f"/dispatches/{number}{item.pointer}", item.detail) for item in error.problems]
         if len(problems) >= jsonsafe.MAX_NAMED:
@@ -154,8 +162,8 @@ class _Prepared(NamedTuple):
     arguments: list[list[Any]]
 
 
-def _prepare(request: Dispatch) -> _Prepared:
-    return _Prepared(request, *_validate(request))
+def _prepare(request: Dispatch, origin: Origin) -> _Prepared:
+    return _Prepared(request, *_validate(request, origin.visible))
 
 
 def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
@@ -231,9 +239,9 @@ def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {task_id: new for task_id, old in rows if (new := extras.for_another(old)) is not None}
 
 
-def _validate(request: Dispatch) -> tuple[Application, catalog.CatalogEntry, list[list[Any]]]:
+def _validate(request: Dispatch, visible: Visible) -> tuple[Application, catalog.CatalogEntry, list[list[Any]]]:
     """Return the application, the catalogue entry and each task's positional arguments. Raises InvalidDispatchError."""
-    application = named(request.application)
+    application = named(request.application, visible)
     entry = catalog.get(request.task, application)
     problems = list(_field_problems(request, application))
     count = _count(request)

@@ -14,7 +14,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -86,6 +86,7 @@ def replay(request: Replay, origin: Origin) -> Replayed:
     problems = [*_field_problems(request)]
     if problems:
         raise InvalidDispatchError(*problems)
+    request = _limited(request, origin)
     letters = replayable_letters(request.selection, forced=request.forced)
     with transaction.atomic():
         total = letters.count()
@@ -96,6 +97,13 @@ def replay(request: Replay, origin: Origin) -> Replayed:
             return Replayed([], run=_start_run(request, origin, total))
         replacements = replay_letters(letters, request, origin)
         return Replayed(replacements, passed_over=request.selection.query().count() - len(replacements))
+
+
+def _limited(request: Replay, origin: Origin) -> Replay:
+    """Return the request for the letters that whoever makes it may see; a run stores exactly those."""
+    if origin.visible is None:
+        return request
+    return replace(request, selection=replace(request.selection, visible=origin.visible).exact())
 
 
 def replayable_letters(selection: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
@@ -148,6 +156,7 @@ def discard(selection: Selection, note: str, origin: Origin) -> int:
         raise InvalidInputError(*problems)
     with transaction.atomic():
         # Locked in the same order as by a replay, so the two never deadlock.
+        selection = replace(selection, visible=origin.visible)
         ids = open_letters(selection).select_for_update().order_by("id").values_list("id", flat=True)
         return DeadLetter.objects.filter(id__in=list(ids)).update(
             state=LetterState.DISCARDED, resolved_at=timezone.now(), note=note,

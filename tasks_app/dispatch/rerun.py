@@ -11,6 +11,7 @@ from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.models import Application, DeadLetter, Task, TaskMessage
+from tasks_app.models.application import of_visible
 from tasks_app.models.dead_letter import LetterState, Selection
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
@@ -25,7 +26,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
     """
     with transaction.atomic():
         # A concurrent replay holds the dead letter and inserts a reference to this row; `no_key` keeps it from waiting for us.
-        task = Task.objects.select_for_update(no_key=True).filter(id=task_id).first()
+        task = Task.objects.select_for_update(no_key=True, of=("self",)).filter(of_visible(origin.visible), id=task_id).first()
         if task is None:
             return None
         if not task.is_finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import ClassVar, Final
 
 from django.core.validators import RegexValidator
@@ -12,6 +13,10 @@ from zenith_worker.wire.keys import NATIVE
 
 #: The key of the row of Zenith's own application, which its migration inserts.
 NATIVE_ID: Final = 1
+
+
+#: The names of the applications that a caller may see (`Caller.applications`); None for all.
+Visible = Set[str] | None
 
 
 class Kind(models.TextChoices):
@@ -85,3 +90,12 @@ def of_application(name: str, field: str = "application") -> models.Q:
         return models.Q(**{field: NATIVE_ID})
     ids = Application.objects.filter(name=name).order_by().values("id")
     return models.Q(**{field: models.Subquery(ids)}) & ~models.Q(**{field: NATIVE_ID})
+
+
+def of_visible(visible: Visible, field: str = "application") -> models.Q:
+    """Return the condition that rows belong to an application that a caller may see; as `of_application`."""
+    if visible is None:
+        return models.Q()
+    ids = Application.objects.filter(name__in=sorted(visible)).order_by().values("id")
+    condition = models.Q(**{f"{field}__in": models.Subquery(ids)})
+    return condition if NATIVE_NAME in visible else condition & ~models.Q(**{field: NATIVE_ID})

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
-from tasks_app.models.application import NATIVE_ID, Application, of_application
+from tasks_app.models.application import NATIVE_ID, Application, Visible, of_application, of_visible
 from tasks_app.models.task import Task
 
 
@@ -83,7 +83,8 @@ class DeadLetter(models.Model):
 class Selection:
     """A selection of dead letters: those that match every given value, or all of them if none is given.
 
-    `task_ids` of None does not restrict the selection; an empty list selects no letter. `application` is a name.
+    `task_ids` of None does not restrict the selection; an empty list selects no letter. `application` is a name. `visible`
+    are the names of the applications that the caller may see.
     """
 
     task_ids: Sequence[UUID] | None = None
@@ -91,10 +92,11 @@ class Selection:
     task_name: str = ""
     error_type: str = ""
     application: str = ""
+    visible: Visible = None
 
     def query(self) -> "models.QuerySet[DeadLetter]":
         """Return the selected letters, in any state."""
-        query = DeadLetter.objects.all()
+        query = DeadLetter.objects.filter(of_visible(self.visible))
         if self.task_ids is not None:
             query = query.filter(task_id__in=self.task_ids)
         for name in ("fingerprint", "task_name", "error_type"):
@@ -103,10 +105,10 @@ class Selection:
         return query.filter(of_application(self.application)) if self.application else query
 
     def exact(self) -> "Selection":
-        """Return a selection of exactly the letters that this one selects now, in any state; one query if it has an application.
+        """Return a selection of exactly the letters that this one selects now, in any state; one query if it is of applications.
 
-        A replay run stores ids, and the other members, but not the application.
+        A replay run stores ids, and the other members, but no application.
         """
-        if not self.application:
+        if not self.application and self.visible is None:
             return self
         return Selection(task_ids=list(self.query().order_by("id").values_list("task_id", flat=True)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from django.db.models import Exists
 
 from tasks_app.models import Application, Task
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Visible
 from zenith_worker.wire.applications import NATIVE_NAME
 
 
@@ -24,10 +24,28 @@ def attached_names() -> list[str]:
     return list(Application.objects.exclude(id=NATIVE_ID).order_by("name").values_list("name", flat=True))
 
 
-def several_names() -> list[str]:
-    """Return the names of all applications, Zenith's own first, to choose one; none if there is no other. One query."""
-    attached = attached_names()
-    return [NATIVE_NAME, *attached] if attached else []
+def all_names() -> list[str]:
+    """Return the names of all applications, Zenith's own first. One query."""
+    return [NATIVE_NAME, *attached_names()]
+
+
+def several_names(visible: Visible = None) -> list[str]:
+    """Return the names of the applications that a caller may see, Zenith's own first, to choose one; none if it is only one.
+
+    One query.
+    """
+    names = seen_among(all_names(), visible)
+    return names if len(names) > 1 else []
+
+
+def seen_among(names: Iterable[str], visible: Visible) -> list[str]:
+    """Return those of these names that a caller may see."""
+    return [name for name in names if visible is None or name in visible]
+
+
+def ids_of(visible: Visible) -> frozenset[int] | None:
+    """Return the keys of the applications that a caller may see; None for all. One query, and none for all."""
+    return None if visible is None else frozenset(Application.objects.filter(name__in=visible).values_list("id", flat=True))
 
 
 def names_by_id(ids: Iterable[int | None]) -> Mapping[int | None, str]:

@@ -8,7 +8,7 @@ import redis
 from django.db.models import Count
 
 from tasks_app.models import Application, Task
-from tasks_app.models.application import of_application
+from tasks_app.models.application import Visible, of_application
 from tasks_app.queries.tasks import status_counts
 from tasks_app.search.planner import status_counts_of
 from zenith_worker.wire.applications import NATIVE_NAME, dropped_reports
@@ -51,9 +51,9 @@ class ApplicationView:
         return any(number >= COUNTED_TO for number in (self.by_status or {}).values())
 
 
-def applications() -> list[ApplicationView]:
-    """Return all applications, Zenith's own first, then by name. Two queries. Raises redis.RedisError."""
-    rows = list(Application.objects.order_by("name"))
+def applications(visible: Visible = None) -> list[ApplicationView]:
+    """Return the applications that a caller may see, Zenith's own first, then by name. Two queries. Raises redis.RedisError."""
+    rows = [row for row in Application.objects.order_by("name") if visible is None or row.name in visible]
     return _views(sorted(rows, key=lambda row: not row.is_native))
 
 
@@ -62,14 +62,14 @@ def find(name: str) -> ApplicationView | None:
     return next(iter(_views(Application.objects.filter(name=name))), None)
 
 
-def status_counts_in(name: str) -> Mapping[Status, int | None]:
-    """Return how many tasks of an application are in each status, up to COUNTED_TO; of all applications without a name.
+def status_counts_in(name: str, visible: Visible = None) -> Mapping[Status, int | None]:
+    """Return how many tasks of an application are in each status, up to COUNTED_TO; without a name, of all that one may see.
 
     None for Zenith's own application where all have too many to count only its. Two queries at most.
     """
     if not name:
-        return status_counts()
-    application = Application.named(name)
+        return status_counts(visible)
+    application = Application.named(name) if visible is None or name in visible else None
     if application is None:
         return dict.fromkeys(Status, 0)
     if not application.is_native:

@@ -9,12 +9,13 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.utils import timezone
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tasks_app.models import Batch, Task
-from tasks_app.models.application import of_application
+from tasks_app.models.application import Visible, of_application, of_visible
 from tasks_app.models.places import Place
 from tasks_app.queries.tasks import Cursor
+from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.parameters import FilterText
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN, TERMINAL, Status
@@ -61,7 +62,7 @@ class BatchPage:
     following: "BatchFilter | None"
 
 
-class BatchFilter(BaseModel):
+class BatchFilter(LimitedFilter):
     """Which batches to list. Owns the query and the links, for the page and the API alike."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +79,7 @@ class BatchFilter(BaseModel):
             query = query.filter(task_name=self.task)
         if self.cursor:
             query = query.filter(id__lt=Place.of_cursor(self.cursor).id)
-        if self.application:
+        if self.application or self._visible is not None:
             query = query.filter(self._has_application())
         rows = list(query[: self.limit + 1])
         batches = rows[: self.limit]
@@ -87,9 +88,12 @@ class BatchFilter(BaseModel):
         return BatchPage(_with_progress(batches), following)
 
     def _has_application(self) -> Q:
-        """Return the condition that a batch's tasks, which all belong to one application, belong to the requested one."""
-        tasks = Task.objects.filter(of_application(self.application))
-        if self.application == NATIVE_NAME or self.task:
+        """Return the condition that the application of a batch's tasks, which is the same for all, is requested and visible."""
+        tasks = Task.objects.filter(of_visible(self._visible))
+        if self.application:
+            tasks = tasks.filter(of_application(self.application))
+        has_native = self.application in ("", NATIVE_NAME) and (self._visible is None or NATIVE_NAME in self._visible)
+        if has_native or self.task:
             return Q(Exists(tasks.filter(batch=OuterRef("id"))))
         # Few of all batches may be of another application, so its tasks are read and not the batches.
         tasks = tasks.filter(batch__isnull=False)
@@ -102,9 +106,12 @@ class BatchFilter(BaseModel):
         return urlencode(self.model_dump(exclude_defaults=True, mode="json"))
 
 
-def find(batch_id: UUID) -> BatchDetail | None:
-    """Return one batch, in three queries, or None for an unknown id."""
-    batch = Batch.objects.filter(id=batch_id).first()
+def find(batch_id: UUID, visible: Visible = None) -> BatchDetail | None:
+    """Return one batch, in three queries, or None for an unknown id, or one of tasks that the caller may not see."""
+    batches = Batch.objects.filter(id=batch_id)
+    if visible is not None:
+        batches = batches.filter(Exists(Task.objects.filter(of_visible(visible), batch=OuterRef("id"))))
+    batch = batches.first()
     if batch is None:
         return None
     (progress,) = _with_progress([batch])

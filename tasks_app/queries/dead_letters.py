@@ -9,13 +9,15 @@ from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from tasks_app.models import Attempt, DeadLetter, Task
+from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.task_keys import best_of, keys_meant
 from tasks_app.queries.application_names import names_by_id
 from tasks_app.queries.lineage import Relative, replays_of
+from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.masking import mask_text
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -83,7 +85,7 @@ class GroupPage:
     following: "DeadLetterFilter | None"
 
 
-class DeadLetterFilter(BaseModel):
+class DeadLetterFilter(LimitedFilter):
     """Which dead letters to list. Owns the queries and the links, for the pages and the API alike.
 
     Pages go by key. The key of a group is its newest letter, so a group that fails again while somebody reads moves to the
@@ -148,7 +150,7 @@ class DeadLetterFilter(BaseModel):
     def selection(self) -> Selection:
         """Return the letters of this filter as a Selection, in any state; with an age, exactly those that have it now."""
         if self.age:
-            return Selection(task_ids=list(self._query().order_by("id").values_list("task_id", flat=True)))
+            return Selection(visible=self._visible, task_ids=list(self._query().order_by("id").values_list("task_id", flat=True)))
         return self._selection()
 
     def state_counts(self) -> dict[str, int]:
@@ -167,7 +169,8 @@ class DeadLetterFilter(BaseModel):
 
     def _selection(self) -> Selection:
         return Selection(
-            fingerprint=self.group, task_name=self.task, error_type=self.error, application=self.application
+            fingerprint=self.group, task_name=self.task, error_type=self.error, application=self.application,
+            visible=self._visible,
         )  # fmt: skip
 
 
@@ -187,28 +190,27 @@ def _group(row: Mapping[str, Any], names: Mapping[int | None, str]) -> Group:
     return Group(**{**values, **shown}, hours=hours)
 
 
-def find(task_id: str) -> Letter | None:
-    """Return the dead letter of the task that an id names, in two or three queries, or None if it has none."""
-    letters = {
-        letter.task_id: letter for letter in DeadLetter.objects.select_related("task").filter(task_id__in=keys_meant(task_id))
-    }
+def find(task_id: str, visible: Visible = None) -> Letter | None:
+    """Return the dead letter of the task that an id names, in two or three queries, or None if the caller may see none."""
+    meant = Selection(task_ids=list(keys_meant(task_id)), visible=visible).query()
+    letters = {letter.task_id: letter for letter in meant.select_related("task")}
     if not letters:
         return None
     best = best_of(task_id, {*letters}, {key: letter.application_id for key, letter in letters.items()})
     return _with_replays([letters[best]])[0] if best else None
 
 
-def keys_named(ids: Sequence[str], application: str = "") -> list[UUID]:
+def keys_named(ids: Sequence[str], application: str = "", visible: Visible = None) -> list[UUID]:
     """Return for each id the key of the task that it names, of those with a dead letter; one query.
 
     Args:
         ids: Celery's ids or keys of rows.
         application: the name of the application to which the tasks belong. Without it, Zenith's own comes first, as everywhere.
+        visible: the names of the applications that the caller may see.
     """
     candidates = [keys_meant(id_) for id_ in ids]
-    letters = (
-        Selection(task_ids=list(set().union(*candidates)), application=application).query() if ids else DeadLetter.objects.none()
-    )
+    meant = Selection(task_ids=list(set().union(*candidates)), application=application, visible=visible)
+    letters = meant.query() if ids else DeadLetter.objects.none()
     owners = dict(letters.order_by().values_list("task_id", "application_id"))
     # For an id that names none, a key without a letter.
     return [best_of(id_, keys & owners.keys(), owners) or key_meant(id_) for id_, keys in zip(ids, candidates, strict=True)]
@@ -251,11 +253,12 @@ class Aged:
     counts: list[int]
 
 
-def by_age(task: str, application: str = "") -> list[Aged]:
+def by_age(task: str, application: str = "", visible: Visible = None) -> list[Aged]:
     """Return the exceptions with the most open letters, by age, in one query; only those of a task or application if given."""
     now = timezone.now()
     rows = (
         DeadLetterFilter(task=task, application=application, state=LetterState.OPEN)
+        .limited_to(visible)
         ._query()
         .order_by()
         .values_list("error_type")
@@ -271,6 +274,6 @@ def _of_age(age: str, now: datetime) -> Q:
     return older if age == names[0] else older & Q(created_at__lte=now - AGES[names[names.index(age) - 1]])
 
 
-def any_at_all() -> bool:
-    """Return whether there are any dead letters."""
-    return DeadLetter.objects.exists()
+def any_at_all(visible: Visible = None) -> bool:
+    """Return whether there are any dead letters that the caller may see."""
+    return Selection(visible=visible).query().exists()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from tasks_app.models import TaskEvent
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Visible
 from tasks_app.queries import tasks
 from tasks_app.queries.attached_explanation import explain_attached_status
 from tasks_app.queries.attempts import AttemptView, attempts_of
@@ -29,16 +29,18 @@ class TaskDetail:
     why: str
 
 
-def detail(task_id: str, limit: int = SHOWN) -> TaskDetail | None:
+def detail(task_id: str, limit: int = SHOWN, visible: Visible = None) -> TaskDetail | None:
     """Return one task, in ten queries at most, or None for an unknown id.
 
-    `limit`: how many characters of its arguments, its result and its error are shown.
+    `limit`: how many characters of its arguments, its result and its error are shown. `visible`: the applications that the
+    caller may see.
     """
-    task_with_result = tasks.find(task_id, limit)
+    task_with_result = tasks.find(task_id, limit, visible)
     if task_with_result is None:
         return None
     task = task_with_result.task
     why = explain_status(task) if task.application_id == NATIVE_ID else explain_attached_status(task)
     events = list(timeline(task))
     runs = attempts_of(task, events)
-    return TaskDetail(task_with_result, events, runs, task_spans(task, events, runs, timezone.now()), lineage(task), why)
+    spans = task_spans(task, events, runs, timezone.now())
+    return TaskDetail(task_with_result, events, runs, spans, lineage(task, visible), why)

@@ -5,10 +5,11 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from django.db.models import Max, Min, Q, QuerySet
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from tasks_app.models import TaskEvent
-from tasks_app.models.application import of_application
+from tasks_app.models.application import of_application, of_visible
+from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
@@ -42,7 +43,7 @@ class EventPage:
     more: bool
 
 
-class EventFilter(BaseModel):
+class EventFilter(LimitedFilter):
     """Which events to list. Ids follow the commits, so "after N" never misses one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,14 +98,15 @@ class EventFilter(BaseModel):
         return EventPage(events, end - 1, reached if more else None, more)
 
     def _filters(self) -> bool:
-        return bool(self.task or self.status or self.queue or self.worker or self.application)
+        return bool(self.task or self.status or self.queue or self.worker or self.application or self._visible is not None)
 
     def _query(self, **bounds: int) -> QuerySet[TaskEvent]:
         columns = {"task__name": self.task, "status": self.status, "task__queue": self.queue, "worker": self.worker}
         filters = {name: value for name, value in columns.items() if value}
         owned = of_application(self.application, "task__application") if self.application else Q()
+        seen = of_visible(self._visible, "task__application")
         return (
-            TaskEvent.objects.filter(owned, **bounds, **filters)
+            TaskEvent.objects.filter(owned, seen, **bounds, **filters)
             .select_related("task")
             .only(
                 "id",

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db.models import Max, Min
 
 from tasks_app.models import TaskEvent
+from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.errors import InvalidQueryError, Problem
 from zenith_site.common.jsonsafe import MAX_NAMED
 from zenith_worker.wire.states import Status, attempt_of
@@ -35,6 +36,7 @@ class FeedEvent:
     parent_id: UUID | None = None
     replay_of_id: UUID | None = None
     text_id: str = ""
+    application_id: int | None = NATIVE_ID
 
     def concerns(self, ids: Collection[str]) -> bool:
         """Return whether this is an event of one of these tasks, of one that they sent, or of one that replaced them."""
@@ -107,7 +109,7 @@ def since(after: int) -> list[FeedEvent] | None:
     """Return the events after `after`, oldest first, or None if there are more than MAX_BEHIND."""
     columns = (
         "id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at",
-        "task__parent_id", "task__replay_of_id", "task__text_id",
+        "task__parent_id", "task__replay_of_id", "task__text_id", "task__application_id",
     )  # fmt: skip
     rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
     events = [FeedEvent(*row) for row in rows]

@@ -10,6 +10,7 @@ from django.db.models import CharField, Count, DateTimeField, QuerySet, Value
 from django.db.models.functions import Cast
 
 from tasks_app.models import Task
+from tasks_app.models.application import Visible, of_visible
 from tasks_app.queries.batches import Progress
 from zenith_worker.wire.states import Status
 
@@ -50,10 +51,10 @@ class Lineage:
     more_children: bool = False
 
 
-def lineage(task: Task) -> Lineage:
-    """Return a task's relatives and its batch's progress, in one query."""
+def lineage(task: Task, visible: Visible = None) -> Lineage:
+    """Return a task's relatives, of applications that the caller may see, and its batch's progress, in one query."""
     relatives: dict[str, list[Relative]] = {"parent": [], "before": [], "after": [], "child": [], "batch": []}
-    for kind, *relative in _parts(task):
+    for kind, *relative in _parts(task, visible):
         relatives[kind].append(Relative(*relative))
     unknown_parent = Relative(task.parent_id) if task.parent_id else None
     children = sorted(relatives["child"], key=lambda child: (child.created_at, child.id), reverse=True)
@@ -68,15 +69,16 @@ def lineage(task: Task) -> Lineage:
     )
 
 
-def _parts(task: Task) -> QuerySet[Task, Any]:
+def _parts(task: Task, visible: Visible) -> QuerySet[Task, Any]:
     """Return the kind and the fields of each Relative; for the batch, a row for each status with the count as the name."""
+    seen = Task.objects.filter(of_visible(visible))
     parts = [
-        _part("after", Task.objects.filter(replay_of=task).order_by("id")[:SHOWN]),
-        _part("child", Task.objects.filter(parent_id=task.id).order_by("-created_at", "-id")[: SHOWN + 1]),
-        _part("before", Task.objects.filter(replays=task).order_by()),
+        _part("after", seen.filter(replay_of=task).order_by("id")[:SHOWN]),
+        _part("child", seen.filter(parent_id=task.id).order_by("-created_at", "-id")[: SHOWN + 1]),
+        _part("before", seen.filter(replays=task).order_by()),
     ]
     if task.parent_id:
-        parts.append(_part("parent", Task.objects.filter(id=task.parent_id).order_by()))
+        parts.append(_part("parent", seen.filter(id=task.parent_id).order_by()))
     if task.batch_id:
         rows = (
             Task.objects.filter(batch=task.batch_id).order_by().annotate(kind=Value("batch")).values("kind", "batch_id", "status")

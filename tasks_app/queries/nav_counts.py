@@ -1,13 +1,20 @@
 """The counts in the navigation of every page: one query, and the workers' heartbeats."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
 import redis
 from django.db import connection
 
+from tasks_app.models.application import Visible
+from tasks_app.models.dead_letter import LetterState, Selection
+from tasks_app.queries.application_names import attached_names, seen_among
+from tasks_app.queries.tasks import status_counts
 from zenith_site.common.sql import statements
 from zenith_worker.wire import heartbeat
+from zenith_worker.wire.applications import NATIVE_NAME
+from zenith_worker.wire.states import Status
 
 #: Where counting stops; the navigation then shows that there are more.
 COUNTED_TO: Final = 10_000
@@ -34,17 +41,32 @@ class NavCounts:
     queues: int | None
 
 
-_COUNT: Final = statements(__file__)["nav_counts"]
+def _limited(visible: Set[str]) -> NavCounts:
+    counts = status_counts(visible)
+    letters = Selection(visible=visible).query().filter(state=LetterState.OPEN).order_by()[:COUNTED_TO].count()
+    attached = tuple(seen_among(attached_names(), visible))
+    waiting = min(COUNTED_TO, sum(counts[status] for status in (Status.PENDING, Status.QUEUED, Status.RECEIVED)))
+    running = counts[Status.STARTED]
+    return NavCounts(running, waiting, letters, attached, *(_machines() if NATIVE_NAME in visible else (None, None)))
 
 
-def read_nav_counts() -> NavCounts:
-    """Return the counts, in one query. Raises django.db.Error."""
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"most": COUNTED_TO})
-        running, waiting, dead, names = cursor.fetchone()
-    attached = tuple(names or ())
+def _machines() -> tuple[int | None, int | None]:
+    """Return how many of Zenith's own workers are online and how many queues they consume; None if Redis cannot be reached."""
     try:
         online = [beat for beat in heartbeat.read_all() if beat.online]
     except redis.RedisError:
-        return NavCounts(running, waiting, dead, attached, None, None)
-    return NavCounts(running, waiting, dead, attached, len(online), len({queue for beat in online for queue in beat.queues}))
+        return None, None
+    return len(online), len({queue for beat in online for queue in beat.queues})
+
+
+_COUNT: Final = statements(__file__)["nav_counts"]
+
+
+def read_nav_counts(visible: Visible = None) -> NavCounts:
+    """Return the counts, in one query, or of the applications that a caller may see, in a few. Raises django.db.Error."""
+    if visible is not None:
+        return _limited(visible)
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"most": COUNTED_TO})
+        running, waiting, dead, names = cursor.fetchone()
+    return NavCounts(running, waiting, dead, tuple(names or ()), *_machines())

@@ -1,7 +1,7 @@
 """The list of tasks, and one task, with their results."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -12,15 +12,17 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.utils import timezone
 from django_celery_results.models import TaskResult
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.models import Task
+from tasks_app.models import Application, Task
+from tasks_app.models.application import Visible, of_visible
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
 from tasks_app.models.task_keys import tasks_meant
 from tasks_app.queries.application_names import has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
+from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.masked import refuse_secrets
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
 from tasks_app.search.parser import Search, parse
@@ -79,7 +81,7 @@ class TaskPage:
     more_unsorted: bool = False
 
 
-class TaskFilter(BaseModel):
+class TaskFilter(LimitedFilter):
     """Which tasks to list. Owns the query and the links, for the page and the API alike.
 
     Pages go by key, never by offset: the tenth page costs as much as the first, and no task is shown twice or skipped while
@@ -143,7 +145,7 @@ class TaskFilter(BaseModel):
 
     def search(self, *, unmasked: bool = False) -> Search:
         """Return the search that all filters together make; see `page`."""
-        search = replace(parse(self.q, timezone.now()), unmasked=unmasked)
+        search = replace(parse(self.q, timezone.now()), unmasked=unmasked, visible=self._visible)
         try:
             refuse_secrets(search)
         except ValueError as error:
@@ -244,28 +246,50 @@ class TaskWithResult:
         return self.task.attempt if has_started else self.task.attempt - 1
 
 
-def find(task_id: str, limit: int = SHOWN) -> TaskWithResult | None:
-    """Return one task with its result, by Celery's id or the row's key, or None if there is no such task.
+def find(task_id: str, limit: int = SHOWN, visible: Visible = None) -> TaskWithResult | None:
+    """Return one task with its result, by Celery's id or the row's key, or None if the caller may see no such task.
 
     `limit`: how many characters of each value are read.
     """
-    query = with_heads(named(task_id).select_related("batch", "message"), limit).annotate(among_several=has_attached())
+    query = with_heads(named(task_id, visible).select_related("batch", "message"), limit).annotate(among_several=has_attached())
     for task in query[:1]:
         return replace(next(with_results([task], limit)), among_several=task.among_several)
     return None
 
 
-def named(task_id: str) -> QuerySet[Task]:
-    """Return the tasks that an id may name, by Celery's id or the row's key; the first is meant."""
-    return tasks_meant(task_id)
+def named(task_id: str, visible: Visible = None) -> QuerySet[Task]:
+    """Return the tasks that an id may name, of those that the caller may see; the first is meant."""
+    return tasks_meant(task_id).filter(of_visible(visible))
 
 
-def status_counts() -> dict[Status, int]:
-    """Return how many tasks are in each status, up to COUNTED_TO each; one query along the index."""
+def seen_among(ids: Sequence[UUID], visible: Visible) -> list[UUID]:
+    """Return those of these ids, in their order, that name tasks which the caller may see; no query without a limit."""
+    if visible is None:
+        return list(ids)
+    seen = set(Task.objects.filter(of_visible(visible), id__in=ids).values_list("id", flat=True))
+    return [id_ for id_ in ids if id_ in seen]
+
+
+def status_counts(visible: Visible = None) -> dict[Status, int]:
+    """Return how many tasks are in each status, up to COUNTED_TO each; one query along the index.
+
+    For callers who do not see all applications: along another index, unless they see Zenith's own, which has none.
+    """
+    if visible is not None:
+        return _limited_counts(visible)
     count_one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join([count_one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
         return {Status(status): count for status, count in cursor.fetchall()}
+
+
+def _limited_counts(visible: Set[str]) -> dict[Status, int]:
+    if NATIVE_NAME not in visible:
+        ids = Application.objects.filter(name__in=visible).order_by().values_list("id", flat=True)
+        counted = planner.status_counts_of(ids, COUNTED_TO).values()
+        return {status: min(COUNTED_TO, sum(of_one.get(status, 0) for of_one in counted)) for status in Status}
+    tasks = Task.objects.filter(of_visible(visible)).order_by()
+    return {status: tasks.filter(status=status)[:COUNTED_TO].count() for status in Status}
 
 
 def open_among(ids: Sequence[UUID]) -> set[UUID]:

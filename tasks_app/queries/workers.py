@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from tasks_app.models import Application, Task
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Visible, of_visible
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all, read_several
 from zenith_worker.wire.keys import NATIVE
@@ -93,11 +93,15 @@ def workers(application: str = NATIVE_NAME) -> list[WorkerView]:
     return workers_of(row) if row else []
 
 
-def all_workers() -> list[WorkerView]:
-    """Return the workers of all applications, Zenith's own first; three queries at most. Raises redis.RedisError."""
-    attached = list(Application.objects.exclude(id=NATIVE_ID).order_by("name"))
-    beats = read_several([NATIVE, *(row.key_name for row in attached)])
-    own = [(Application.native(), beat) for beat in beats[NATIVE]]
+def all_workers(visible: Visible = None) -> list[WorkerView]:
+    """Return the workers of the applications that a caller may see, Zenith's own first; three queries at most.
+
+    Raises redis.RedisError.
+    """
+    attached = list(Application.objects.filter(of_visible(visible, "id")).exclude(id=NATIVE_ID).order_by("name"))
+    has_own = visible is None or NATIVE_NAME in visible
+    beats = read_several([*([NATIVE] if has_own else []), *(row.key_name for row in attached)])
+    own = [(Application.native(), beat) for beat in beats.get(NATIVE, ())]
     # Zenith's own tasks are read apart, so that the tasks of a busy application leave none of them out.
     return _views(own) + _views([(row, beat) for row in attached for beat in beats[row.key_name]])
 

@@ -67,6 +67,8 @@ def _choice_conditions(column: str, choices: Sequence[FilterValue]) -> Iterator[
 
 
 def _application_conditions(search: Search) -> Iterator[IndexCondition]:
+    if search.visible is not None:
+        yield IndexCondition(_APPLICATION.format("= ANY(%(visible)s)"), {"visible": sorted(search.visible)})
     if search.application:
         yield IndexCondition(_APPLICATION.format("= %(application)s"), {"application": search.application})
     for unwanted in (False, True):

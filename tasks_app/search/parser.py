@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_date, parse_datetime
 
+from tasks_app.models.application import Visible
 from zenith_worker.wire.ids import as_uuid
 from zenith_worker.wire.states import STATUSES, Status
 
@@ -52,7 +53,7 @@ class Search:
     case. `name` and `application` are exact, in addition to `names` and `applications`. `since` and `until` are about the time
     of creation, `ended_since` and `ended_until` (exclusive) about the end. `ids` and `parents` are tasks' ids as a person gives
     them (models/task_keys.py). `unmasked`: stored text is searched and not the masked one, for users who may operate
-    (masked.py).
+    (masked.py). `visible`: the names of the applications that the caller may see.
     """
 
     name: str = ""
@@ -73,6 +74,7 @@ class Search:
     ended_since: datetime | None = None
     ended_until: datetime | None = None
     unmasked: bool = False
+    visible: Visible = None
 
 
 def quoted(value: str) -> str:

@@ -61,7 +61,8 @@ _WORKERS: Final = Index(("worker",), MAX_WORKERS, _WORKER)
 class _Values:
     """The pairs of name and queue, and the workers, that exist; None if there are too many, or they are not needed.
 
-    `applications`: the keys of those that a search names; None if it names none, or Zenith's own, whose tasks have no index.
+    `applications`: the keys of those that a search names or is limited to; None if it is about all, or about Zenith's own, whose
+    tasks have no index.
     """
 
     pairs: list[tuple[str, ...]] | None
@@ -130,12 +131,19 @@ def _read_values(search: Search) -> _Values:
 
 
 def _read_applications(search: Search) -> list[str] | None:
-    """Return the keys of the applications that a search names, in one query if it names some; see _Values."""
-    if not search.application and not search.applications:
+    """Return the keys of the applications that a search names or is limited to, in one query if there are such; see _Values."""
+    if not search.application and not search.applications and search.visible is None:
         return None
     names = dict(Application.objects.order_by().values_list("id", "name"))
-    keys = [key for key, name in names.items() if search.application in ("", name) and _fits(name, search.applications)]
+    keys = [key for key, name in names.items() if _is_of(search, name)]
     return None if NATIVE_ID in keys else [str(key) for key in keys]
+
+
+def _is_of(search: Search, application: str) -> bool:
+    """Whether tasks of an application can match a search."""
+    if search.visible is not None and application not in search.visible:
+        return False
+    return search.application in ("", application) and _fits(application, search.applications)
 
 
 def _walk(search: Search, streams_and_rest: _Streams, before: Place, limit: int, reach: int) -> Walked:

@@ -23,9 +23,10 @@ from tasks_app.web.charts import Chart, Unit
 from tasks_app.web.heatmap import heatmap
 from tasks_app.web.outcome_charts import MEASURES
 from tasks_app.web.ranges import LABELS, Range, requested_range
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Caller, Shows, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 
 #: Rows of a table at most; downloads have all.
 ROWS: Final = 15
@@ -90,8 +91,9 @@ class TableRow(NamedTuple):
 @narrowed()
 def analytics_page(request: HttpRequest) -> HttpResponseBase:
     """Show throughput, success, runtimes and waiting times, in total or for one task or queue."""
-    authorize(request, VIEW)
-    selection = RollupFilter(**{name: request.GET.get(name, "")[:200].replace("\0", "") for name in SELECTED})
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    words = {name: request.GET.get(name, "")[:200].replace("\0", "") for name in SELECTED}
+    selection = RollupFilter(**words, visible=caller.applications)
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     period = requested_range(request, list(LABELS), Preset.H24, kept)
@@ -111,14 +113,19 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
         "selection": selection,
         "order": order.value,
         "range": period,
-        "applications": several_names(),
+        "applications": several_names(caller.applications),
         "all_query": period.query_with(**dict.fromkeys(SELECTED, "")),
         "orders": [_tab(period, "sort", item.value, label, order.value) for item, label in ORDERS.items()],
-        "names": [name for name, _ in tasks] + sorted(set(catalog.entries()) - {name for name, _ in tasks}),
+        "names": [name for name, _ in tasks] + sorted(_own_names(caller) - {name for name, _ in tasks}),
         "queue_names": [name for name, _ in queues],
         **_comparison(request, period, selection, {"task": tasks, "queue": queues, "all": [("All", total)]}, points, marks),
     }
     return render_page(request, "analytics/analytics.html", context, fragments=["analytics/_analytics.html"])
+
+
+def _own_names(caller: Caller) -> set[str]:
+    """Return the names of the tasks of Zenith's own application, if the caller may see that."""
+    return set(catalog.entries()) if caller.sees(NATIVE_NAME) else set()
 
 
 def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: Order) -> StreamingHttpResponse:
@@ -130,7 +137,7 @@ def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: 
 
 
 def _charts(period: Range, selection: RollupFilter, points: list[_Point]) -> list[Chart]:
-    load = figures.load(period.span, selection.application, {int(at.timestamp()): total for at, total in points})
+    load = figures.load(period.span, selection, {int(at.timestamp()): total for at, total in points})
     return [
         outcome_charts.throughput(period.span, points),
         outcome_charts.efficiency(period.span, load),
@@ -169,7 +176,7 @@ def _comparison(
 
 
 def _row(name: str, totals: Totals, by: str, period: Range, selection: RollupFilter) -> TableRow:
-    only = replace(selection, **{by: name})
+    only = replace(selection, task=name) if by == "task" else replace(selection, queue=name)
     return TableRow(name, totals, period.query_with(**{by: name}), *(_links(period, only) if name else [""] * 5))
 
 

@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from tasks_app.queries.application_names import several_names
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, applications_of, authorize
 from zenith_site.common.pages import answer, wants_fragments
 
 #: Where the session keeps the name; without it, all applications are shown.
@@ -72,9 +72,9 @@ def narrowed(leads_to: str = "") -> Callable[[_View], _View]:
 @require_POST
 def choose(request: HttpRequest) -> HttpResponseBase:
     """Store the choice, and show the same page for the chosen application."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     name = request.POST.get("application", "")
-    if name and name not in several_names():
+    if name and name not in several_names(caller.applications):
         raise Http404(f"There is no application {name[:50]!r}.")
     if name:
         request.session[KEY] = name
@@ -88,7 +88,7 @@ def _chosen(request: HttpRequest) -> str:
     if request.method not in ("GET", "HEAD") or request.GET or not request.user.is_authenticated or _is_refetch(request):
         return ""
     chosen = request.session.get(KEY, "")
-    return chosen if chosen and chosen in several_names() else ""
+    return chosen if chosen and chosen in several_names(applications_of(request.user)) else ""
 
 
 def _is_refetch(request: HttpRequest) -> bool:

@@ -15,7 +15,7 @@ from tasks_app.queries.tasks import TaskFilter
 from tasks_app.queries.workers import workers_of
 from tasks_app.web.context import application_context
 from tasks_app.web.cursor import with_event_cursor
-from zenith_site.common.callers import OPERATE, VIEW, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Shows, authorize
 from zenith_site.common.pages import render_page
 from zenith_worker.wire.states import Status
 
@@ -43,8 +43,7 @@ LISTED: Final = (Status.STARTED, Status.FAILURE, Status.SUCCESS)
 @with_event_cursor
 def application_list(request: HttpRequest) -> HttpResponseBase:
     """List Zenith's own application and those that report to it, or say how to attach the first."""
-    authorize(request, VIEW)
-    views = queries.applications()
+    views = queries.applications(authorize(request, VIEW, Shows.FILTERED).applications)
     context = {
         "applications": [(view, _figures(view, LISTED)) for view in views],
         "attached": sum(not view.application.is_native for view in views),
@@ -57,8 +56,8 @@ def application_list(request: HttpRequest) -> HttpResponseBase:
 @with_event_cursor
 def application(request: HttpRequest, name: str) -> HttpResponseBase:
     """Show one application: its overview."""
-    unmasked = authorize(request, VIEW).may(OPERATE)
-    view = queries.find(name)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    view = queries.find(name) if caller.sees(name) else None
     if view is None:
         raise Http404(f"There is no application {name[:50]!r}.")
     counts = queries.status_counts_in(name) if view.by_status is None else view.by_status
@@ -72,7 +71,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "offered": offered[:OFFERED],
         "offered_total": len(offered),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
-        "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=unmasked).tasks,
+        "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks,
     }
     context |= application_context(request, name)
     return render_page(request, "applications/application.html", context, fragments=FRAGMENTS)

@@ -17,14 +17,17 @@ from urllib.parse import parse_qs
 import redis
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import feed
-from tasks_app.queries.feed import FeedFilter
+from tasks_app.queries.application_names import ids_of
+from tasks_app.queries.feed import FeedEvent, FeedFilter
 from tasks_app.recording.live import GROUP
 from tasks_app.web.fan_out_cache import fan_out_cache
 from tasks_app.web.throttle import Throttle
-from zenith_site.common.callers import VIEW, Caller
+from zenith_site.common.callers import VIEW, Caller, Shows
 from zenith_site.common.errors import InvalidQueryError, Problem
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,10 @@ class PumpingConsumer(AsyncWebsocketConsumer):
 
     groups: tuple[str, ...] = (GROUP,)
     rate, burst = RATE, BURST
+    #: As in `authorize()`: a socket that does not filter is only for those who may see Zenith's own application.
+    shows = Shows.OWN
+    #: The keys of the applications whose events the caller may see; None for all.
+    seen: frozenset[int] | None = None
 
     async def connect(self) -> None:
         """Accept callers that may view tasks; close others with 4400, 4401 or 4403, after accepting, or browsers see no code."""
@@ -64,7 +71,7 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         caller: Caller | None = self.scope["caller"]
         if caller is None:
             await self.close(NOT_AUTHENTICATED)
-        elif not await database_sync_to_async(caller.may)(VIEW):
+        elif not await database_sync_to_async(self._admits)(caller):
             await self.close(FORBIDDEN)
         else:
             self._poked = asyncio.Event()
@@ -77,6 +84,19 @@ class PumpingConsumer(AsyncWebsocketConsumer):
                 return
             self._pump = asyncio.create_task(self._run())
             self._guard = asyncio.create_task(self._close_when_access_ends())
+
+    def _admits(self, caller: Caller) -> bool:
+        """Return whether the caller may use this socket, and read which applications they may see."""
+        try:
+            caller.require(VIEW, self.shows)
+        except PermissionDenied:
+            return False
+        self.seen = ids_of(caller.applications)
+        return True
+
+    def sees(self, event: FeedEvent) -> bool:
+        """Whether the caller may see an event. All sockets read the same events, so each has to ask."""
+        return self.seen is None or (event.application_id or NATIVE_ID) in self.seen
 
     async def disconnect(self, code: int) -> None:
         """Cancel the socket's background tasks."""
@@ -151,6 +171,7 @@ class PumpingConsumer(AsyncWebsocketConsumer):
 class TaskStreamConsumer(PumpingConsumer):
     """`/ws/tasks`: TASK_UPDATE frames, and RESUME after an interruption."""
 
+    shows = Shows.FILTERED
     _filter = FeedFilter()
 
     async def begin(self) -> None:
@@ -179,7 +200,8 @@ class TaskStreamConsumer(PumpingConsumer):
             await self._refresh()
         elif events:
             self._after = events[-1].id
-            tasks = [event.as_json() for event in feed.newest_per_task(filter(self._filter.accepts, events))]
+            accepted = (event for event in events if self.sees(event) and self._filter.accepts(event))
+            tasks = [event.as_json() for event in feed.newest_per_task(accepted)]
             # Now and then send a frame without tasks, so that a client with a narrow filter does not resume far behind.
             if tasks or self._after - self._reported >= TELL_EVERY:
                 previous, self._reported = self._reported, self._after
@@ -222,6 +244,7 @@ class OverviewConsumer(PumpingConsumer):
     Frames leave out what depends on the period that a page shows; the page is told now and then to reload that.
     """
 
+    shows = Shows.EVERYTHING
     _outcomes_changed = False
     _notified_at = float("-inf")
 

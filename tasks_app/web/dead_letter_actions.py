@@ -24,9 +24,10 @@ from tasks_app.dispatch.replay import (
     stop_run,
 )
 from tasks_app.models import DeadLetter, ReplayRun
+from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import Selection
 from tasks_app.web.dead_letters import filter_of
-from zenith_site.common.callers import OPERATE, audit_details, authorize
+from zenith_site.common.callers import OPERATE, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ObjectField, add_problems
 from zenith_site.common.pages import answer, ask
@@ -70,8 +71,8 @@ class DiscardForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def replay_letters(request: HttpRequest) -> HttpResponse:
     """Ask how to replay (GET), and replay (POST)."""
-    caller = authorize(request, OPERATE)
-    selections = _selections(request)
+    caller = authorize(request, OPERATE, Shows.FILTERED)
+    selections = _selections(request, caller.applications)
     form = ReplayForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
@@ -95,8 +96,8 @@ def replay_letters(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def discard_letters(request: HttpRequest) -> HttpResponse:
     """Ask for a reason (GET), and discard (POST)."""
-    caller = authorize(request, OPERATE)
-    selections = _selections(request)
+    caller = authorize(request, OPERATE, Shows.FILTERED)
+    selections = _selections(request, caller.applications)
     form = DiscardForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
@@ -111,7 +112,7 @@ def discard_letters(request: HttpRequest) -> HttpResponse:
 @require_POST
 def stop(request: HttpRequest, run_id: UUID) -> HttpResponse:
     """Stop a replay run."""
-    caller = authorize(request, OPERATE)
+    caller = authorize(request, OPERATE, Shows.EVERYTHING)
     if stop_run(run_id, Origin.of(caller, "page")):
         messages.success(request, "The replay stops. Tasks that it has dispatched continue.")
     else:
@@ -155,15 +156,18 @@ def _parameters(request: HttpRequest) -> Any:
     return request.POST if request.method == "POST" else request.GET
 
 
-def _selections(request: HttpRequest) -> list[Selection]:
-    """Return what the request selects: letters by id, groups, or all that match. Without any of these it selects no letter."""
+def _selections(request: HttpRequest, visible: Visible) -> list[Selection]:
+    """Return what the request selects, of the applications that the caller may see: letters by id, groups, or all that match.
+
+    Without any of these it selects no letter.
+    """
     parameters = _parameters(request)
     groups = parameters.getlist("group")[:MOST_GROUPS]
     if groups or parameters.get("all"):
-        base = filter_of(parameters, "")
+        base = filter_of(parameters, "", visible)
         fingerprints = dict.fromkeys(group[:200].replace("\0", "") for group in groups or [""])
         return [base.model_copy(update={"group": fingerprint}).selection().exact() for fingerprint in fingerprints]
     try:
-        return [Selection(task_ids=[UUID(text) for text in parameters.getlist("id")])]
+        return [Selection(task_ids=[UUID(text) for text in parameters.getlist("id")], visible=visible)]
     except ValueError:
         raise Http404("That is not a task id.") from None

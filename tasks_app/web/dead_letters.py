@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from tasks_app.models import ReplayRun
+from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries import dead_letters
 from tasks_app.queries.application_names import several_names
@@ -16,7 +17,7 @@ from tasks_app.queries.dead_letters import DeadLetterFilter, Group, Letter
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.traceback_view import parse_traceback
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import render_page
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -50,8 +51,8 @@ LETTER_COLUMNS: Final[list[tuple[str, Callable[[Letter], Any]]]] = [
 @with_event_cursor
 def groups(request: HttpRequest) -> HttpResponseBase:
     """List groups of dead letters; the group with the newest failure comes first."""
-    authorize(request, VIEW)
-    letter_filter = filter_of(request.GET, "OPEN")
+    visible = authorize(request, VIEW, Shows.FILTERED).applications
+    letter_filter = filter_of(request.GET, "OPEN", visible)
     if kind := requested_format(request):
         return download(
             kind, "dead-letter-groups", GROUP_COLUMNS, letter_filter.model_copy(update={"limit": 1000}).groups().groups
@@ -62,15 +63,16 @@ def groups(request: HttpRequest) -> HttpResponseBase:
     context = {
         "groups": page.groups,
         "outcomes": dead_letters.outcomes(fingerprints),
-        "ages": _ages(letter_filter),
+        "ages": _ages(letter_filter, visible),
         "tabs": _tabs(letter_filter, counts),
         "filters": letter_filter,
-        "filtered": bool(any(_kept(letter_filter).values()) or page.groups or dead_letters.any_at_all()),
-        "applications": several_names(),
+        "filtered": bool(any(_kept(letter_filter).values()) or page.groups or dead_letters.any_at_all(visible)),
+        "applications": several_names(visible),
         "open_matching": counts.get(LetterState.OPEN, 0),
         "query": urlencode(_kept(letter_filter)),
         "kept": list(_kept(letter_filter).items()),
-        "runs": ReplayRun.objects.order_by("-id")[:RUNS_SHOWN],
+        # A run may be of several applications.
+        "runs": ReplayRun.objects.order_by("-id")[:RUNS_SHOWN] if visible is None else (),
         **_links(page.following, letter_filter),
     }
     return render_page(request, "dead_letters/groups.html", context, fragments=["dead_letters/_groups.html"])
@@ -80,11 +82,11 @@ def groups(request: HttpRequest) -> HttpResponseBase:
 @with_event_cursor
 def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     """Show one group: its letters, newest first, and the newest traceback."""
-    authorize(request, VIEW)
-    letter_filter = filter_of(request.GET, "").model_copy(update={"group": fingerprint})
+    visible = authorize(request, VIEW, Shows.FILTERED).applications
+    letter_filter = filter_of(request.GET, "", visible).model_copy(update={"group": fingerprint})
     if kind := requested_format(request):
         return download(kind, "dead-letters", LETTER_COLUMNS, _letters(letter_filter))
-    matches = DeadLetterFilter(group=fingerprint, limit=1).groups().groups
+    matches = DeadLetterFilter(group=fingerprint, limit=1).limited_to(visible).groups().groups
     if not matches:
         raise Http404("There is no such group of dead letters; it may have been pruned.")
     page = letter_filter.page()
@@ -102,8 +104,11 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
     return render_page(request, "dead_letters/group.html", context, fragments=["dead_letters/_group.html"])
 
 
-def filter_of(parameters: Any, default_state: str) -> DeadLetterFilter:
-    """Return the filter that a query or a form describes; without a state it has `default_state`."""
+def filter_of(parameters: Any, default_state: str, visible: Visible) -> DeadLetterFilter:
+    """Return the filter that a query or a form describes; without a state it has `default_state`.
+
+    `visible`: the names of the applications that the caller may see.
+    """
     state = parameters.get("state", default_state)
     cursor = parameters.get("cursor", "")
     age = parameters.get("age", "")
@@ -115,7 +120,7 @@ def filter_of(parameters: Any, default_state: str) -> DeadLetterFilter:
         application=parameters.get("application", "")[:200].replace("\0", ""),
         age=age if age in dead_letters.AGES else None,
         cursor=int(cursor) if cursor.isdecimal() and len(cursor) < 19 else 0,
-    )
+    ).limited_to(visible)
 
 
 def _kept(letter_filter: DeadLetterFilter) -> dict[str, str]:
@@ -123,7 +128,7 @@ def _kept(letter_filter: DeadLetterFilter) -> dict[str, str]:
     return {name: value for name in ("task", "error", "application", "age") if (value := getattr(letter_filter, name))}
 
 
-def _ages(letter_filter: DeadLetterFilter) -> dict[str, Any]:
+def _ages(letter_filter: DeadLetterFilter, visible: Visible) -> dict[str, Any]:
     """Return the table of open letters by exception and age; each number links to the groups that it counts."""
 
     def url(error: str, age: str = "") -> str:
@@ -135,7 +140,7 @@ def _ages(letter_filter: DeadLetterFilter) -> dict[str, Any]:
             "error": aged.error_type, "url": url(aged.error_type), "total": sum(aged.counts),
             "cells": [(count, url(aged.error_type, age)) for age, count in zip(dead_letters.AGES, aged.counts, strict=True)],
         }
-        for aged in dead_letters.by_age(letter_filter.task, letter_filter.application)
+        for aged in dead_letters.by_age(letter_filter.task, letter_filter.application, visible)
         if aged.error_type
     ]  # fmt: skip
     return {"head": AGE_WORDS, "rows": rows}

@@ -21,7 +21,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Application, Task, TaskMessage
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.application_names import attached_names
+from tasks_app.queries.application_names import all_names, seen_among, several_names
 from tasks_app.queries.tasks import named
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.dispatch_forms import (
@@ -35,7 +35,7 @@ from tasks_app.web.dispatch_forms import (
 )
 from tasks_app.web.views import rate_limit_message
 from zenith_site.common import limits
-from zenith_site.common.callers import DISPATCH, Caller, audit_details, authorize, refuse
+from zenith_site.common.callers import DISPATCH, Caller, Shows, audit_details, authorize, refuse
 from zenith_site.common.errors import InvalidInputError, RateLimitedError
 from zenith_site.common.masking import mask, mask_problems
 from zenith_site.common.pages import answer, render_page
@@ -50,14 +50,14 @@ MAX_FILE: Final = 1_000_000
 @narrowed()
 def dispatch_page(request: HttpRequest) -> HttpResponse:
     """Show the form (GET), preview a dispatch (POST with `preview`), or dispatch (POST)."""
-    caller = authorize(request, DISPATCH)
+    caller = authorize(request, DISPATCH, Shows.FILTERED)
     posted = request.method == "POST"
     parameters = request.POST if posted else request.GET
-    like = _like(request)
-    application = _application_of(like) if like else _application(parameters.get("application", ""))
+    like = _like(request, caller)
+    application = _application_of(like) if like else _application(parameters.get("application", ""), caller)
     name = parameters.get("task") or (like.name if like else "")
     entry = catalog.offered(application).get(name)
-    context = {**_catalogue(application), "entry": entry, "name": name, "like": like}
+    context = {**_catalogue(application, caller), "entry": entry, "name": name, "like": like}
     if entry is None:
         context["problem"] = str(DrillsOffError(name)) if name in catalog.entries(application) else ""
         return _page(request, context, HTTPStatus.CONFLICT if context["problem"] and posted else HTTPStatus.OK)
@@ -100,9 +100,15 @@ def _send(request: HttpRequest, caller: Caller, new_dispatch: Dispatch) -> HttpR
     return answer(request, target, leave=True)
 
 
-def _application(name: str) -> Application:
-    """Return the application with a name; Zenith's own without one. Raises Http404 for an unknown name."""
-    application = Application.named(name or NATIVE_NAME)
+def _application(name: str, caller: Caller) -> Application:
+    """Return the application with a name; without one Zenith's own, or else the first that the caller may see.
+
+    Raises Http404 for an unknown name, and for one of an application that the caller may not see.
+    """
+    if not name and not caller.sees(NATIVE_NAME):
+        name = next(iter(seen_among(all_names(), caller.applications)), "")
+    name = name or NATIVE_NAME
+    application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")
     return application
@@ -110,16 +116,15 @@ def _application(name: str) -> Application:
 
 def _application_of(task: Task) -> Application:
     if task.application_id is None or task.application_id == NATIVE_ID:
-        return _application(NATIVE_NAME)
+        return Application.native()
     return Application.objects.get(pk=task.application_id)
 
 
-def _catalogue(application: Application) -> dict[str, Any]:
+def _catalogue(application: Application, caller: Caller) -> dict[str, Any]:
     """Return what can be chosen: applications, if there are several, and tasks of one of them."""
-    others = attached_names()
     return {
         "application": application,
-        "applications": [NATIVE_NAME, *others] if others else [],
+        "applications": several_names(caller.applications),
         "entries": list(catalog.offered(application).values()),
         "drills": settings.ZENITH_DRILLS,
         "live": None if application.is_native else catalog.catalogues_of(application.pk),
@@ -162,11 +167,11 @@ def _body(new_dispatch: Dispatch) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else mask(value) for name, value in fields.items()}
 
 
-def _like(request: HttpRequest) -> Task | None:
+def _like(request: HttpRequest, caller: Caller) -> Task | None:
     """Return the task that the form starts as a copy of. Raises Http404 if there is none."""
     if not (task_id := request.GET.get("like")):
         return None
-    like = named(task_id).first()
+    like = named(task_id, caller.applications).first()
     if like is None:
         raise Http404("There is no such task to copy.")
     return like

@@ -14,7 +14,7 @@ from tasks_app.queries.application_names import names_of, several_names
 from tasks_app.queries.events import EventFilter
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError
 from zenith_site.common.masking import mask_text
@@ -41,8 +41,9 @@ COLUMNS: Final[list[tuple[str, Callable[[TaskEvent], Any]]]] = [
 @with_event_cursor
 def event_list(request: HttpRequest) -> HttpResponseBase:
     """List events, newest first; `paused` turns live updates off."""
-    authorize(request, VIEW)
+    visible = authorize(request, VIEW, Shows.FILTERED).applications
     event_filter, problem = _parse_query(request)
+    event_filter = event_filter.limited_to(visible)
     if (kind := requested_format(request)) and not problem:
         return download(kind, "events", COLUMNS, _rows(event_filter))
     page = event_filter.page()
@@ -53,7 +54,7 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
         "problem": problem,
         "filters": filters,
         "statuses": list(Status),
-        "applications": several_names(),
+        "applications": several_names(visible),
         "application_names": names_of(event.task for event in page.events),
         "filtered": bool(filters),
         "paused": paused,

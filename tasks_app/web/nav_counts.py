@@ -8,9 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_safe
 
+from tasks_app.models.application import Visible
+from tasks_app.queries.application_names import seen_among
 from tasks_app.queries.nav_counts import COUNTED_TO, NavCounts, read_nav_counts
 from tasks_app.web.application_switch import switch_of
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, applications_of, authorize
 from zenith_site.common.pages import render_page
 from zenith_worker.wire.applications import NATIVE_NAME
 
@@ -28,22 +30,24 @@ def context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    counts = cache(read_nav_counts)
+    visible = applications_of(user)
+    counts = cache(lambda: read_nav_counts(visible))
     return {
         "nav_counts": SimpleLazyObject(lambda: _counts(counts())),
-        "application_switch": SimpleLazyObject(lambda: switch_of(request, _with_native(counts().attached))),
+        "application_switch": SimpleLazyObject(lambda: switch_of(request, _to_choose(counts().attached, visible))),
     }
 
 
 @require_safe
 def nav_counts(request: HttpRequest) -> HttpResponse:
     """Return the counts alone."""
-    authorize(request, VIEW)
-    return render_page(request, "_nav_counts.html", {"nav_counts": _counts(read_nav_counts())}, fragments=["_nav_counts.html"])
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    counts = _counts(read_nav_counts(caller.applications))
+    return render_page(request, "_nav_counts.html", {"nav_counts": counts}, fragments=["_nav_counts.html"])
 
 
 def _counts(counts: NavCounts) -> dict[str, Count]:
-    """Return a count for each entry that has one, by URL name, of all applications; 0 is not drawn."""
+    """Return a count for each entry that has one, by URL name, of all applications that one may see; 0 is not drawn."""
     open_tasks = counts.running + counts.waiting
     capped = max(counts.running, counts.waiting) >= COUNTED_TO
     of_all, of_own = (" in all applications", " in Zenith's own application") if counts.attached else ("", "")
@@ -56,5 +60,7 @@ def _counts(counts: NavCounts) -> dict[str, Count]:
     }
 
 
-def _with_native(attached: Sequence[str]) -> list[str]:
-    return [NATIVE_NAME, *attached] if attached else []
+def _to_choose(attached: Sequence[str], visible: Visible) -> list[str]:
+    """Return the applications to choose from, as `several_names`, of which the attached ones are known."""
+    names = seen_among([NATIVE_NAME, *attached], visible)
+    return names if len(names) > 1 else []

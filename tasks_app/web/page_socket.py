@@ -22,10 +22,13 @@ from tasks_app.queries.feed import FeedEvent
 from tasks_app.recording.live import GROUP
 from tasks_app.web.consumers import PumpingConsumer
 from tasks_app.web.fan_out_cache import fan_out_cache
+from zenith_site.common.callers import Shows
 from zenith_site.common.live_updates import PAGES
 
 TASKS: Final = "tasks"
 NOTIFICATIONS: Final = "notifications"
+#: The topics of pages that limited callers may open.
+FILTERED_TOPICS: Final = frozenset({TASKS, "dead-letters"})
 _MOST: Final = 2**63 - 1
 
 
@@ -33,12 +36,16 @@ class PageConsumer(PumpingConsumer):
     """One open page."""
 
     groups = (GROUP, PAGES)
+    shows = Shows.FILTERED
     rate, burst = 2.0, 2
 
     async def begin(self) -> None:
         """Read what the page shows; the first pump reports what changed since `after`."""
         query = parse_qs(self.scope["query_string"].decode("latin1"))
         self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
+        if self.seen is not None:
+            # All other topics are of Zenith's own application, or of all; their pages refuse the caller.
+            self._topics &= FILTERED_TOPICS
         self._tasks = frozenset(query.get("task", []))
         self._families = frozenset(query.get("family", []))
         self._names = frozenset(query.get("name", []))
@@ -87,7 +94,7 @@ class PageConsumer(PumpingConsumer):
                 self._changed.add(TASKS)
 
     def _shows(self, event: FeedEvent) -> bool:
-        if self._names and event.name not in self._names:
+        if not self.sees(event) or (self._names and event.name not in self._names):
             return False
         if not self._tasks and not self._families:
             return True

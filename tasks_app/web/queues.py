@@ -21,7 +21,7 @@ from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
 from tasks_app.web.application_switch import narrowed
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
@@ -57,26 +57,27 @@ ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
 @narrowed()
 def queue_list(request: HttpRequest) -> HttpResponseBase:
     """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match."""
-    authorize(request, VIEW)
+    application = request.GET.get("application") or NATIVE_NAME
+    caller = authorize(request, VIEW, Shows.of(application))
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
-    if (application := request.GET.get("application", NATIVE_NAME)) not in ("", NATIVE_NAME):
-        return _attached_queues(request, application, q)
+    if application != NATIVE_NAME:
+        return _attached_queues(request, caller, application, q)
     queue_filter = QueueFilter(limit=PAGE, q=q)
     if kind := requested_format(request):
         return download(kind, "queues", COLUMNS, queue_filter.all())
     page = queue_filter.longest(number)
     context = {
         "queues": page.queues, "matching": page.matching, "q": q,
-        "applications": several_names(), "application": NATIVE_NAME,
+        "applications": several_names(caller.applications), "application": NATIVE_NAME,
         "first_url": _list_url(q, 1) if number > 1 else "",
         "next_url": _list_url(q, number + 1) if page.following else "",
     }  # fmt: skip
     return render_page(request, "queues/queues.html", context, fragments=["queues/_queues.html"])
 
 
-def _attached_queues(request: HttpRequest, name: str, q: str) -> HttpResponseBase:
+def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) -> HttpResponseBase:
     """List the queues of an attached application, of which only its workers and its tasks tell. Raises Http404."""
-    application = Application.named(name)
+    application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")
     found = attached_queues.queues_of(application, q)
@@ -84,7 +85,7 @@ def _attached_queues(request: HttpRequest, name: str, q: str) -> HttpResponseBas
         return download(kind, "queues", ATTACHED_COLUMNS, found.queues)
     context = {
         "found": found, "q": q, "statuses": attached_queues.COUNTED,
-        "applications": several_names(), "application": application.name,
+        "applications": several_names(caller.applications), "application": application.name,
         "file_query": urlencode({"application": application.name, **({"q": q} if q else {})}),
     }  # fmt: skip
     return render_page(request, "queues/attached.html", context, fragments=["queues/_attached.html"])
@@ -93,12 +94,12 @@ def _attached_queues(request: HttpRequest, name: str, q: str) -> HttpResponseBas
 @require_safe
 def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     """Show one queue, its last six hours, and its next messages."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW)
     view = _get_queue(name)
     points = queries.history(name, SteppedWindow(window=Preset.H6).span())
     context = {
         "view": view,
-        "application": NATIVE_NAME if several_names() else "",
+        "application": NATIVE_NAME if several_names(caller.applications) else "",
         "depths": [point.depth or 0 for point in points],
         "waiting": queries.peek(name, PEEKED),
         "unacknowledged": queries.peek_unacknowledged(name, PEEKED),

@@ -20,7 +20,7 @@ from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.models import Task
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, of_visible
 from tasks_app.queries.arguments import Arguments, positional_names, preview
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import detail
@@ -32,7 +32,7 @@ from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
@@ -49,8 +49,8 @@ NOT_SCHEDULED = "This task is no longer scheduled, so nothing was changed."
 @with_event_cursor
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """Show one task: its arguments, its status and the reason for it, its timeline, and its result."""
-    authorize(request, VIEW)
-    task_detail = detail(str(task_id))
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    task_detail = detail(str(task_id), visible=caller.applications)
     if task_detail is None:
         raise Http404("There is no such task.")
     item = task_detail.task_with_result
@@ -98,8 +98,8 @@ class EditForm(forms.Form):
 @require_safe
 def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
     """Redirect from a Celery id, which may be any text, to the task's page."""
-    authorize(request, VIEW)
-    key = named(celery_id).values_list("id", flat=True).first()
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    key = named(celery_id, caller.applications).values_list("id", flat=True).first()
     if key is None:
         raise Http404("There is no such task.")
     return redirect("tasks:task", key)
@@ -108,8 +108,8 @@ def by_id(request: HttpRequest, celery_id: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """Ask for changes to a scheduled task (GET), and make them (POST)."""
-    caller = authorize(request, OPERATE)
-    row = _scheduled(task_id)
+    caller = authorize(request, OPERATE, Shows.FILTERED)
+    row = _scheduled(task_id, caller)
     page = reverse("tasks:task", args=[task_id])
     if row is None:
         messages.warning(request, NOT_SCHEDULED)
@@ -144,8 +144,9 @@ def edit_task(request: HttpRequest, task_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """Confirm that a scheduled task is sent now (GET), and send it (POST)."""
-    caller = authorize(request, OPERATE)
+    caller = authorize(request, OPERATE, Shows.FILTERED)
     page = reverse("tasks:task", args=[task_id])
+    row = _scheduled(task_id, caller)
     if request.method == "POST":
         if reschedule(task_id, timezone.now(), by=caller.name):
             audit_details(request, task=str(task_id))
@@ -153,7 +154,7 @@ def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
         else:
             messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
-    if _scheduled(task_id) is None:
+    if row is None:
         messages.warning(request, NOT_SCHEDULED)
         return answer(request, page)
     return confirm(
@@ -162,9 +163,9 @@ def send_now(request: HttpRequest, task_id: UUID) -> HttpResponse:
     )  # fmt: skip
 
 
-def _scheduled(task_id: UUID) -> Task | None:
-    """Return the task, or None if it can no longer be changed. Raises Http404 if there is no such task."""
-    row = Task.objects.filter(id=task_id).first()
+def _scheduled(task_id: UUID, caller: Caller) -> Task | None:
+    """Return the task, or None if it can no longer be changed. Raises Http404 if the caller may see no such task."""
+    row = Task.objects.filter(of_visible(caller.applications), id=task_id).first()
     if row is None:
         raise Http404("There is no such task.")
     return row if row.status == Status.SCHEDULED and row.cancel_requested_at is None else None

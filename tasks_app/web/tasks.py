@@ -18,18 +18,20 @@ from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import Task
+from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.applications import status_counts_in
-from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among
+from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, seen_among
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
-from zenith_site.common.callers import OPERATE, VIEW, Caller, audit_details, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL, Status
 
@@ -78,13 +80,15 @@ class ParsedQuery(NamedTuple):
 @with_event_cursor
 def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """List tasks, newest first."""
-    unmasked = authorize(request, VIEW).may(OPERATE)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    unmasked, visible = caller.may(OPERATE), caller.applications
     task_filter, problem = _parse_query(request, unmasked)
+    task_filter = task_filter.limited_to(visible)
     if (kind := requested_format(request)) and not problem:
         # In the default order, the only one that reaches every match.
         return download(kind, "tasks", COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
     page = None if problem else task_filter.page(bare=True, unmasked=unmasked)
-    applications = several_names()
+    applications = several_names(visible)
     context = {
         "problem": problem,
         "tasks": page.tasks if page else [],
@@ -94,14 +98,14 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         "order": _order(task_filter.sort, more=bool(page and page.more_unsorted)),
         "task": task_filter.task,
         "application": task_filter.application,
-        "tabs": _tabs(task_filter),
+        "tabs": _tabs(task_filter, visible),
         "filtered": bool(task_filter.status or task_filter.q or task_filter.task or task_filter.application or problem),
         "next_url": f"?{page.following.query_string()}" if page and page.following else "",
         "first_url": f"?{_first_page(task_filter)}" if task_filter.cursor else "",
         "searched_to": page.searched_to if page else None,
         "matching": len(page.tasks) + 1 if page and page.following else 0,
         "file_query": _first_page(task_filter),
-        "suggestions": _suggestions(applications),
+        "suggestions": _suggestions(applications, caller),
         "applications": applications,
     }
     return render_page(request, "tasks/list.html", context, fragments=["tasks/_list.html"])
@@ -123,12 +127,12 @@ class Verb(NamedTuple):
 @require_http_methods(["GET", "HEAD", "POST"])
 def act(request: HttpRequest, verb: str) -> HttpResponse:
     """Confirm an action (GET), and perform it (POST), on the given tasks or on all that match a filter."""
-    caller = authorize(request, OPERATE)
+    caller = authorize(request, OPERATE, Shows.FILTERED)
     action = VERBS.get(verb)
     if action is None:
         raise Http404(f"There is no action {verb!r}.")
     parameters = request.POST if request.method == "POST" else request.GET
-    ids = _selected_ids(parameters, action)
+    ids = _selected_ids(parameters, action, caller.applications)
     if not ids:
         messages.warning(request, "None of these tasks has a status that allows this.")
         return answer(request, "tasks:list")
@@ -171,16 +175,17 @@ def _order(sort: str, *, more: bool) -> str:
     return f"{word.capitalize()}, of the newest {SORTED_AMONG:,} that match" if more else word.capitalize()
 
 
-def _suggestions(applications: Sequence[str]) -> list[str]:
+def _suggestions(applications: Sequence[str], caller: Caller) -> list[str]:
     """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
+    sees_native = caller.sees(NATIVE_NAME)
     try:
-        workers = read_all()
+        workers = read_all() if sees_native else []
     except redis.RedisError:
         workers = []
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return [
         *(f"status:{status.value}" for status in TABS),
-        *(f"name:{quoted(name)}" for name in sorted(catalog.entries())),
+        *(f"name:{quoted(name)}" for name in sorted(catalog.entries() if sees_native else ())),
         *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
         *(f"application:{name}" for name in applications[:MOST_SUGGESTED]),
@@ -199,8 +204,8 @@ def _rows(task_filter: TaskFilter, unmasked: bool) -> Any:
         following = page.following
 
 
-def _tabs(task_filter: TaskFilter) -> list[dict[str, Any]]:
-    counts = status_counts_in(task_filter.application)
+def _tabs(task_filter: TaskFilter, visible: Visible) -> list[dict[str, Any]]:
+    counts = status_counts_in(task_filter.application, visible)
     base = {"q": task_filter.q, "task": task_filter.task, "application": task_filter.application, "sort": task_filter.sort}
 
     def url(**more: str) -> str:
@@ -222,20 +227,21 @@ def _first_page(task_filter: TaskFilter) -> str:
     return task_filter.model_copy(update={"cursor": "", "limit": TaskFilter().limit}).query_string()
 
 
-def _selected_ids(parameters: Any, action: Verb) -> list[UUID]:
-    """Return the ids of the selected tasks whose status allows the action."""
+def _selected_ids(parameters: Any, action: Verb, visible: Visible) -> list[UUID]:
+    """Return the ids of the selected tasks that the caller may see and whose status allows the action."""
     if parameters.get("all"):
         try:
             task_filter = TaskFilter(**{name: parameters.get(name, "") for name in SELECTED})
         except ValidationError:
             raise Http404("This filter is invalid.") from None
-        return action.ids(task_filter, action.most)
+        return action.ids(task_filter.limited_to(visible), action.most)
     ids = []
     for text in parameters.getlist("id")[: action.most]:
         try:
             ids.append(UUID(text))
         except ValueError:
             raise Http404(f"{text[:100]!r} is not a task id.") from None
+    ids = seen_among(ids, visible)
     eligible = action.among(ids)
     return [id_ for id_ in dict.fromkeys(ids) if id_ in eligible]
 

@@ -9,8 +9,9 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from tasks_app.models import Task
+from tasks_app.models.application import of_visible
 from tasks_app.queries.values import TEXTS, whole
-from zenith_site.common.callers import VIEW, authorize
+from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.downloads import text_file
 from zenith_site.common.pages import render_page
 from zenith_site.common.previews import SHOWN_ALONE
@@ -19,8 +20,8 @@ from zenith_site.common.previews import SHOWN_ALONE
 @require_safe
 def task_value(request: HttpRequest, task_id: UUID, value: str) -> HttpResponseBase:
     """Show arguments, a result, an error or a traceback as a page, or with `?download` as a file; secrets are masked."""
-    authorize(request, VIEW)
-    task = get_object_or_404(Task, id=task_id)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    task = get_object_or_404(Task, of_visible(caller.applications), id=task_id)
     try:
         whole_value = whole(task, value)
     except LookupError:

@@ -5,6 +5,7 @@ from typing import Final
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 
@@ -12,7 +13,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.context import outcomes_context, overview_context
 from zenith_site.common import limits
-from zenith_site.common.callers import DISPATCH, VIEW, audit_details, authorize, refuse
+from zenith_site.common.callers import DISPATCH, VIEW, Shows, audit_details, authorize, refuse
 from zenith_site.common.errors import RateLimitedError
 from zenith_site.common.pages import answer, render_page, wants_fragments
 
@@ -24,7 +25,9 @@ FRAGMENTS: Final = [f"overview/_{name}.html" for name in ("head", "succeeded", "
 @narrowed(leads_to="tasks:application")
 def overview(request: HttpRequest) -> HttpResponse:
     """Show the current state, live."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    if caller.applications is not None:  # its figures are of all applications
+        return redirect("tasks:list")
     # The socket pushes what is the same for everybody, so an open page requests only the rest.
     context = outcomes_context(request) if wants_fragments(request) else {**overview_context(), **outcomes_context(request)}
     return render_page(request, "overview/overview.html", context, fragments=FRAGMENTS)

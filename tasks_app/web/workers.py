@@ -20,7 +20,7 @@ from tasks_app.queries.application_names import several_names
 from tasks_app.queries.workers import WorkerView
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
@@ -50,9 +50,10 @@ COLUMNS: Final[list[tuple[str, Callable[[WorkerView], Any]]]] = [
 @with_event_cursor
 def worker_list(request: HttpRequest) -> HttpResponseBase:
     """List every worker that sent a heartbeat lately, of all applications or of one."""
-    authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.FILTERED)
     application = _application(request)
-    views = queries.workers(application) if application else queries.all_workers()
+    seen = {application} if caller.sees(application) else set()
+    views = queries.all_workers(seen if application else caller.applications)
     if kind := requested_format(request):
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
@@ -64,7 +65,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
         "busy": sum(view.beat.busy for view in online),
         # Only Zenith's own are cleared; others leave by themselves.
         "gone": sum(view.beat.dead for view in views if view.application == NATIVE_NAME),
-        "applications": several_names(),
+        "applications": several_names(caller.applications),
         "application": application,
         "file_query": urlencode({"application": application} if application else {}),
     }
@@ -75,15 +76,15 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 @with_event_cursor
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     """Show one worker, its current tasks, and its commands if it is one of Zenith's own."""
-    authorize(request, VIEW)
     application = _application(request) or NATIVE_NAME
-    view = queries.find(name, application)
+    caller = authorize(request, VIEW, Shows.of(application))
+    view = queries.find(name, application) if caller.sees(application) else None
     if view is None:
         raise Http404(f"There is no worker {name[:100]!r}. A lost worker leaves the list after five minutes.")
     is_native = application == NATIVE_NAME
     context = {
         "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
-        "worker_application": application if several_names() else "",
+        "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
     }  # fmt: skip
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])

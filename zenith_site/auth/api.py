@@ -16,7 +16,7 @@ from ninja.security import APIKeyHeader, HttpBearer, SessionAuth
 
 from zenith_site import problems
 from zenith_site.auth.tokens import caller_for, find_token
-from zenith_site.common.callers import Caller, refuse
+from zenith_site.common.callers import Caller, Shows, refuse
 
 
 class ApiKey(APIKeyHeader):
@@ -24,33 +24,33 @@ class ApiKey(APIKeyHeader):
 
     param_name = "X-API-Key"
 
-    def __init__(self, permission: str | None = None) -> None:
+    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
         super().__init__()
-        self.permission = permission
+        self.permission, self.shows = permission, shows
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
         """Return the token's caller; None without the field."""
-        return None if key is None else _admit(request, _caller(request, key), self.permission)
+        return None if key is None else _admit(request, _caller(request, key), self.permission, self.shows)
 
 
 class Bearer(HttpBearer):
     """The field `Authorization: Bearer TOKEN`."""
 
-    def __init__(self, permission: str | None = None) -> None:
+    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
         super().__init__()
-        self.permission = permission
+        self.permission, self.shows = permission, shows
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
         """Return the token's caller."""
-        return _admit(request, _caller(request, token), self.permission)
+        return _admit(request, _caller(request, token), self.permission, self.shows)
 
 
 class Session(SessionAuth):
     """A person's session, with Django's CSRF check on unsafe methods."""
 
-    def __init__(self, permission: str | None = None) -> None:
+    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
         super().__init__()
-        self.permission = permission
+        self.permission, self.shows = permission, shows
 
     def __call__(self, request: HttpRequest) -> Caller | None:
         """Return the person. Authentication is checked before the CSRF token."""
@@ -61,15 +61,15 @@ class Session(SessionAuth):
         except HttpError as error:
             # django-ninja called the view that explains the failure (zenith_site/auth/csrf.py), but its own message says less.
             raise HttpError(error.status_code, getattr(request, "csrf_failure", error.message)) from error
-        return _admit(request, Caller.person(request.user), self.permission)
+        return _admit(request, Caller.person(request.user), self.permission, self.shows)
 
 
-def requires(permission: str | None) -> tuple[ApiKey, Bearer, Session]:
-    """Return an operation's `auth`: it admits callers who have a permission (None: any caller).
+def requires(permission: str | None, shows: Shows = Shows.OWN) -> tuple[ApiKey, Bearer, Session]:
+    """Return an operation's `auth`: it admits callers who have a permission (None: any caller) and may see what it shows.
 
     The order matters: if there is a token, it decides, even if there is a session too.
     """
-    return ApiKey(permission), Bearer(permission), Session(permission)
+    return ApiKey(permission, shows), Bearer(permission, shows), Session(permission, shows)
 
 
 ANY_OF: Final = requires(None)
@@ -93,11 +93,11 @@ def require_caller(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespo
     return guarded
 
 
-def _admit(request: HttpRequest, caller: Caller, permission: str | None) -> Caller:
-    """Return the caller. Raises PermissionDenied if they lack the permission; the request then knows who it was."""
+def _admit(request: HttpRequest, caller: Caller, permission: str | None, shows: Shows) -> Caller:
+    """Return the caller. Raises PermissionDenied as `Caller.require` does; the request then knows who it was."""
     request.auth = caller  # type: ignore[attr-defined]
     if permission is not None:
-        caller.require(permission)
+        caller.require(permission, shows)
     return caller
 
 

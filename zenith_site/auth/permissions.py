@@ -7,6 +7,7 @@ that an installation adds counts too.
 
 from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
@@ -43,6 +44,11 @@ class EverybodyMayLook(ModelBackend):
 
     They are checked first: a second backend beside Django's would cost two queries for each check.
     """
+
+    def get_user(self, user_id: Any) -> Any:
+        """Return an active user with the applications that they are limited to, in one query, or None."""
+        user = get_user_model().objects.select_related("application_limit").filter(pk=user_id).first()
+        return user if user is not None and self.user_can_authenticate(user) else None
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         """Whether this backend grants the permission."""

@@ -29,7 +29,7 @@ NOT_AUTHENTICATED: Final = 4401
 #: Close codes of refused sockets, each with the reason if no better one is known.
 REFUSED: Final = {
     NOT_AUTHENTICATED: "Neither a token nor a session was sent.",
-    4403: "The caller may not view tasks.",
+    4403: "The caller may not view this.",
     4429: "Too many sockets are open.",
 }
 _NO_TOKEN: Final = "No token was sent, and a session counts only on a page of this site."  # noqa: S105 -- a sentence
@@ -54,12 +54,14 @@ class SocketAuth:
             await self.with_session(scope, receive, send)
             return
         token, why = await database_sync_to_async(find_token)(raw) if raw is not None else (None, _NO_TOKEN)
-        caller, credential = (caller_for(token), Credential("token", str(token.pk))) if token and not why else (None, None)
+        caller = caller_for(token) if token and not why else None
+        credential = Credential("token", str(token.pk), caller.applications) if token and caller else None
         await self._pass_on(scope, receive, send, caller, credential, token=token, why=why)
 
     async def _for_a_person(self, scope: Scoped, receive: Any, send: Any) -> None:
         user, key = scope["user"], scope["session"].session_key
-        caller, credential = (Caller.person(user), Credential("session", key)) if user.is_authenticated else (None, None)
+        caller = Caller.person(user) if user.is_authenticated else None
+        credential = Credential("session", key, caller.applications) if caller else None
         await self._pass_on(scope, receive, send, caller, credential)
 
     async def _pass_on(

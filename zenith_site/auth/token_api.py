@@ -21,7 +21,8 @@ from zenith_site.auth import tokens
 from zenith_site.auth.api import requires
 from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.tokens import create_token
-from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, audit_details, authorize, known_caller
+from zenith_site.common.application_names import application_names
+from zenith_site.common.callers import ADMINISTER, SCOPES, Caller, Shows, audit_details, authorize, known_caller
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_site.common.idempotency import IdempotencyKey, answer_once
 from zenith_site.common.jsonsafe import storable_text
@@ -81,6 +82,11 @@ class TokenRequest(BaseModel):
         default=None,
         description="The token's own rate limit for triggers, such as `100/60s`. Requires the permission to administer.",
     )
+    applications: list[Annotated[str, Field(max_length=50)]] = Field(
+        default_factory=list,
+        max_length=200,
+        description="The names of the applications that the token sees. Empty: all that you see.",
+    )
 
 
 class TokenAnswer(BaseModel):
@@ -91,6 +97,9 @@ class TokenAnswer(BaseModel):
     prefix: str = Field(description="The token's first characters, to recognize it by.")
     scopes: list[ScopeName]
     rate_limit: str | None = Field(description="The token's own rate limit for triggers; `null`: the default.")
+    applications: list[str] | None = Field(
+        default=None, description="The names of the applications that the token sees; `null`: all."
+    )
     made_by: int | None = Field(default=None, description="The id of the parent token, with which this one ends; `null`: none.")
     created_at: datetime
     expires_at: datetime | None = Field(description="When it expires, by itself or with a parent token.")
@@ -114,8 +123,10 @@ class NewTokenAnswer(TokenAnswer):
 @router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
 def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     """Return up to 200 tokens, including revoked and expired ones."""
-    caller = authorize(request, OWN_TOKENS)
-    own_tokens = list(ApiToken.objects.filter(user=caller.user).order_by("-id")[:_LISTED])
+    caller = authorize(request, OWN_TOKENS, Shows.FILTERED)
+    own_tokens = list(
+        ApiToken.objects.select_related("user__application_limit").filter(user=caller.user).order_by("-id")[:_LISTED]
+    )
     load_makers(own_tokens)
     return [TokenAnswer.of(token) for token in own_tokens]
 
@@ -126,7 +137,7 @@ def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
     openapi_extra=documented(HTTPStatus.CONFLICT),
     summary="Create a token",
     operation_id="create_token",
-    auth=requires(OWN_TOKENS),
+    auth=requires(OWN_TOKENS, Shows.FILTERED),
 )
 def create(
     request: HttpRequest, response: HttpResponse, body: TokenRequest, idempotency_key: IdempotencyKey = None
@@ -156,15 +167,18 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
     """
     _refuse_more_than_held(caller, body)
     _refuse_time(request, body.expires_at)
+    _refuse_unseen(caller, body.applications)
     with transaction.atomic():
         # Two concurrent requests must not both take the last place.
         get_user_model().objects.select_for_update().get(pk=caller.user.pk)
         if _usable(caller) >= MAX_TOKENS:
             raise StateConflictError(f"You have {MAX_TOKENS} tokens. Revoke one that is no longer used.")
         token, raw = create_token(
-            caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "", getattr(request, "api_token", None)
-        )
-    audit_details(request, created=str(token), scopes=token.scopes)
+            caller.user, body.name, body.scopes, body.expires_at, body.rate_limit or "", getattr(request, "api_token", None),
+            body.applications,
+        )  # fmt: skip
+    limited = {"applications": token.applications} if token.applications else {}
+    audit_details(request, created=str(token), scopes=token.scopes, **limited)
     return token, raw
 
 
@@ -174,7 +188,7 @@ def make_token(request: HttpRequest, caller: Caller, body: TokenRequest) -> tupl
     openapi_extra=documented(HTTPStatus.NOT_FOUND),
     summary="Revoke a token",
     operation_id="revoke_token",
-    auth=requires(OWN_TOKENS),
+    auth=requires(OWN_TOKENS, Shows.FILTERED),
 )
 def revoke(request: HttpRequest, token_id: str) -> Status[None]:
     """Revoke a token and all tokens made with it, and close the sockets that they opened.
@@ -201,7 +215,16 @@ def _fields(token: ApiToken) -> dict[str, Any]:
         "rate_limit": token.rate_limit or None,
         "made_by": token.maker_ids[-1] if token.maker_ids else None,
         "expires_at": token.ends_at,
+        "applications": token.seen_names,
     }
+
+
+def _refuse_unseen(caller: Caller, names: list[str]) -> None:
+    """Raise InvalidInputError for applications that do not exist, or that the caller may not see: the answer is the same."""
+    seen = {name for name in application_names() if caller.sees(name)} if names else set()
+    unseen = [index for index, name in enumerate(names) if name not in seen]
+    if unseen:
+        raise InvalidInputError(*(Problem(f"/applications/{index}", "there is no application of this name") for index in unseen))
 
 
 def _refuse_more_than_held(caller: Caller, body: TokenRequest) -> None:

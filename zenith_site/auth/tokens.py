@@ -34,14 +34,17 @@ def create_token(
     expires_at: datetime | None = None,
     rate_limit: str = "",
     maker: ApiToken | None = None,
+    applications: Iterable[str] = (),
 ) -> tuple[ApiToken, str]:
     """Create a token that acts for `user`; return it and its raw form, which is not stored.
 
-    A token made with another one, its `maker`, has no more rights than that, and ends with it.
+    A token made with another one, its `maker`, has no more rights than that, and ends with it. `applications` limits it to
+    those; without any it sees those that its user and its maker see.
     Raises ValueError for an unknown scope or none.
     """
     raw = new_raw()
     fields = {"user": user, "name": name, "scopes": _known(scopes), "expires_at": expires_at, "rate_limit": rate_limit}
+    fields["applications"] = sorted(set(applications))
     if maker is not None:
         fields["maker_ids"] = [*maker.maker_ids, maker.pk]
     return ApiToken.objects.create(**fields, **identity(raw)), raw
@@ -66,7 +69,7 @@ def find_token(raw: str) -> tuple[ApiToken | None, str]:
     One query, and one more if it was made with another token.
     """
     digest = _hash(raw)
-    token = ApiToken.objects.select_related("user").filter(hash=digest).first()
+    token = ApiToken.objects.select_related("user__application_limit").filter(hash=digest).first()
     if token is None or not constant_time_compare(token.hash, digest):
         return None, "The token is unknown."
     now = timezone.now()
@@ -98,6 +101,7 @@ def caller_for(token: ApiToken) -> Caller:
         user=token.user,
         scopes=frozenset(token.effective_scopes),
         rate_limit=parse_rate(token.rate_limit),
+        applications=token.effective_applications,
     )
 
 

@@ -1,4 +1,5 @@
-"""Closes the sockets of callers who lost access: the token was revoked or expired, or the session ended.
+"""Closes the sockets of callers who lost access: the token was revoked or expired, the session ended, or they are now limited to
+other applications.
 
 A socket is authenticated once, by its handshake. One task per web process checks every few seconds, for all its sockets in at
 most four queries, which tokens and sessions are still valid.
@@ -17,6 +18,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from zenith_site.common.callers import applications_of
 from zenith_site.models import ApiToken, Scope, load_makers
 
 logger = logging.getLogger(__name__)
@@ -26,14 +28,15 @@ CHECK_EVERY: Final = 3.0
 
 
 class Credential(NamedTuple):
-    """What authenticated a socket: `token` and its id, or `session` and its key."""
+    """What authenticated a socket: `token` and its id, or `session` and its key; and the applications that it let see."""
 
     kind: str
     key: str
+    applications: frozenset[str] | None = None
 
 
 def valid_credentials(credentials: Collection[Credential]) -> set[Credential]:
-    """Return the credentials that may still read; at most three queries."""
+    """Return the credentials that may still read, and the same applications; at most three queries."""
     tokens = {credential.key for credential in credentials if credential.kind == "token"}
     sessions = {credential.key for credential in credentials if credential.kind == "session"}
     return _valid_tokens(tokens) | _valid_sessions(sessions)
@@ -43,10 +46,12 @@ def _valid_tokens(ids: set[str]) -> set[Credential]:
     if not ids:
         return set()
     now = timezone.now()
-    tokens = list(ApiToken.objects.select_related("user").filter(pk__in=map(int, ids)))
+    tokens = list(ApiToken.objects.select_related("user__application_limit").filter(pk__in=map(int, ids)))
     load_makers(tokens)
     return {
-        Credential("token", str(token.pk)) for token in tokens if token.is_valid(now) and Scope.READ in token.effective_scopes
+        Credential("token", str(token.pk), token.effective_applications)
+        for token in tokens
+        if token.is_valid(now) and Scope.READ in token.effective_scopes
     }
 
 
@@ -55,10 +60,11 @@ def _valid_sessions(keys: set[str]) -> set[Credential]:
         return set()
     sessions = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     session_data = {session.session_key: session.get_decoded() for session in sessions}
-    users = get_user_model().objects.in_bulk({data[SESSION_KEY] for data in session_data.values() if SESSION_KEY in data})
+    user_ids = {data[SESSION_KEY] for data in session_data.values() if SESSION_KEY in data}
+    users = get_user_model().objects.select_related("application_limit").in_bulk(user_ids)
     by_name = {str(pk): user for pk, user in users.items() if user.is_active}
     return {
-        Credential("session", key)
+        Credential("session", key, applications_of(user))
         for key, data in session_data.items()
         if (user := by_name.get(data.get(SESSION_KEY, ""))) is not None
         # A new password ends the sessions from before.

@@ -8,6 +8,8 @@ from typing import Final
 
 from django.utils.module_loading import autodiscover_modules
 
+from zenith_site.common.callers import Applications, Shows, are_shown
+
 
 class Section(IntEnum):
     """The sections of the navigation, from top to bottom."""
@@ -26,6 +28,7 @@ class Entry:
         key: the unique letter that opens the page after `g`.
         place: the position in its section, from top to bottom.
         staff: whether only staff see it.
+        shows: as the page's view says; an entry whose page would refuse the caller is not shown.
         counted: whether it is shown only if there is something to count (see `nav_counts` of the context).
     """
 
@@ -36,6 +39,7 @@ class Entry:
     section: Section
     place: int
     staff: bool = False
+    shows: Shows = Shows.FILTERED
     counted: bool = False
 
 
@@ -45,6 +49,11 @@ _ENTRIES: Final[list[Entry]] = []
 def register(*entries: Entry) -> None:
     """Add these pages to the navigation."""
     _ENTRIES.extend(entries)
+
+
+def sections_for(applications: Applications) -> list[list[Entry]]:
+    """Return the entries of each section for callers who may see these applications; None for all."""
+    return [[entry for entry in entries if are_shown(entry.shows, applications)] for entries in sections()]
 
 
 @cache

@@ -8,7 +8,7 @@ from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import VIEW, Shows, audit_details, authorize, known_caller
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.notify import inbox
 from zenith_site.notify.inbox import MAX_LIMIT, NotificationFilter
@@ -92,7 +92,7 @@ def list_notifications(
     request: HttpRequest, response: HttpResponse, query: Query[NotificationFilter]
 ) -> list[NotificationAnswer]:
     """Return one page. If there is a next page, the header `Link: <…>; rel="next"` leads to it."""
-    caller = authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.EVERYTHING)
     refuse_unknown(request, NotificationFilter)
     page = query.page(caller.user)
     link_next(request, response, page.following)
@@ -100,7 +100,11 @@ def list_notifications(
 
 
 @router.post(
-    "/read", response=ReadAnswer, summary="Mark notifications as read", operation_id="read_notifications", auth=requires(VIEW)
+    "/read",
+    response=ReadAnswer,
+    summary="Mark notifications as read",
+    operation_id="read_notifications",
+    auth=requires(VIEW, Shows.EVERYTHING),
 )
 def read_notifications(request: HttpRequest, body: ReadRequest) -> ReadAnswer:
     """Mark notifications as read by the token's user. Idempotent; unknown ids are ignored."""
@@ -113,7 +117,7 @@ def read_notifications(request: HttpRequest, body: ReadRequest) -> ReadAnswer:
 @router.get("/{id}", response=NotificationAnswer, summary="Show one notification", operation_id="show_notification")
 def show_notification(request: HttpRequest, id: str) -> NotificationAnswer:
     """Return one notification with its deliveries."""
-    caller = authorize(request, VIEW)
+    caller = authorize(request, VIEW, Shows.EVERYTHING)
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
     matches = NotificationFilter(limit=1, cursor=number + 1).page(caller.user).notifications
     if not number or not matches or matches[0].id != number:

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_POST, require_safe
 from pydantic import ValidationError
 
-from zenith_site.common.callers import VIEW, audit_details, authorize
+from zenith_site.common.callers import VIEW, Shows, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.pages import answer, render_page
 from zenith_site.notify import channels, inbox
@@ -38,7 +38,7 @@ COLUMNS: Final[list[tuple[str, Callable[[Notification], Any]]]] = [
 @require_safe
 def notifications(request: HttpRequest) -> HttpResponseBase:
     """Show the notifications, newest first; `?bell` returns only the bell's panel."""
-    user = authorize(request, VIEW).user
+    user = authorize(request, VIEW, Shows.EVERYTHING).user
     if "bell" in request.GET:
         return render_page(request, "_bell.html", {}, fragments=["_bell.html"])
     filter_, problem = _parse_filter(request)
@@ -65,7 +65,7 @@ def notifications(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 def read(request: HttpRequest) -> HttpResponse:
     """Mark notifications as read: those with the posted ids, or with `all` every one (of a `kind`)."""
-    user = authorize(request, VIEW).user
+    user = authorize(request, VIEW, Shows.EVERYTHING).user
     ids = [int(text) for text in request.POST.getlist("id")[: inbox.MAX_LIMIT] if text.isdecimal() and len(text) < 19]
     kind = request.POST.get("kind", "")
     if request.POST.get("all"):
@@ -89,7 +89,7 @@ def _parse_filter(request: HttpRequest) -> tuple[NotificationFilter, str]:
 
 
 def _rows(filter_: NotificationFilter, request: HttpRequest) -> Iterator[Notification]:
-    user = authorize(request, VIEW).user
+    user = authorize(request, VIEW, Shows.EVERYTHING).user
     remaining, following = MOST, filter_.model_copy(update={"limit": inbox.MAX_LIMIT})
     while remaining > 0:
         page = following.page(user)

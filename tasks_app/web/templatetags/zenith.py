@@ -14,10 +14,11 @@ from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.web import links
 from zenith_site.common import site_paths
+from zenith_site.common.callers import applications_of
 from zenith_site.common.humanize import NOTHING, duration, size, whole_duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
-from zenith_site.common.navigation import sections
+from zenith_site.common.navigation import Entry, sections_for
 from zenith_worker.wire.states import Status
 
 register = template.Library()
@@ -44,7 +45,11 @@ def icon(name: str) -> SafeString:
     )  # fmt: skip
 
 
-register.simple_tag(sections, name="navigation")
+@register.simple_tag(takes_context=True)
+def navigation(context: dict[str, Any]) -> list[list[Entry]]:
+    """Return the navigation's sections for whoever requests the page."""
+    user = getattr(context.get("request"), "user", None)
+    return sections_for(None if user is None else applications_of(user))
 
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)

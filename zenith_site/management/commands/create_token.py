@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from zenith_site.auth import audit
 from zenith_site.auth.tokens import create_token
+from zenith_site.common.application_names import application_names
 from zenith_site.env import ACCEPTED_RATE, parse_rate
 from zenith_site.models import ApiToken, Scope
 
@@ -32,6 +33,13 @@ class Command(BaseCommand):
         parser.add_argument("--name", type=_name, default="command line", help="what uses the token")
         parser.add_argument("--expires-days", type=_days, metavar="N", help="days until it expires (default: never)")
         parser.add_argument("--rate-limit", type=_rate, metavar="RATE", help="its own rate limit for triggers, such as 100/60s")
+        parser.add_argument(
+            "--application",
+            action="append",
+            metavar="NAME",
+            default=[],
+            help="an application that the token sees; may be repeated (default: all that USER sees)",
+        )
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,8 +50,14 @@ class Command(BaseCommand):
         days = options["expires_days"]
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         scopes = options["scope"] or [Scope.READ.value]
-        token, raw = create_token(user, options["name"], scopes, expires_at, options["rate_limit"] or "")
-        audit.write("create_token", detail={"token": str(token), "user": user.get_username(), "scopes": token.scopes})
+        known_names = application_names()
+        if unknown := [name for name in options["application"] if name not in known_names]:
+            raise CommandError(f"There is no application {unknown[0]!r}; applications are: {', '.join(known_names)}.")
+        token, raw = create_token(
+            user, options["name"], scopes, expires_at, options["rate_limit"] or "", applications=options["application"]
+        )
+        detail = {"token": str(token), "user": user.get_username(), "scopes": token.scopes}
+        audit.write("create_token", detail={**detail, **({"applications": token.applications} if token.applications else {})})
         if options["json"]:
             self.stdout.write(json.dumps(_described(token, raw)))
         else:
@@ -56,6 +70,7 @@ def _described(token: ApiToken, raw: str) -> dict[str, Any]:
         "name": token.name,
         "user": token.user.get_username(),
         "scopes": token.scopes,
+        "applications": token.applications or None,
         "rate_limit": token.rate_limit or None,
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
     }
