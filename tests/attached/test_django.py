@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from django.contrib.auth.models import User
+from django.test import Client
 from django_celery_results.models import TaskResult
 
-from tasks_app.models import Task
+from tasks_app import catalog
+from tasks_app.maintenance import catalogues
+from tasks_app.models import Application, Task
 from tasks_app.models.task import result_id
+from tasks_app.web.dispatch_forms import ARGUMENT
 from tests.attached.conftest import Company, redis_server
 from tests.attached.environments import HERE
 from tests.attached.recording import record
@@ -77,3 +82,27 @@ def test_a_django_project_is_attached_and_works_on_its_own_database(clinic: Clin
     ]  # fmt: skip
     # The task that sent a letter again is known as its parent.
     assert Task.objects.filter(parent_id__isnull=False).values_list("kwargs__message_pk", flat=True).get() == 4
+    delete_letters_from_zeniths_form(clinic)
+
+
+def delete_letters_from_zeniths_form(clinic: Clinic) -> None:
+    """Fill in the form that Zenith made of what the worker told: the project deletes its letters from its own database."""
+    task = "django_yubin.tasks.delete_old_emails"
+    eventually(lambda: told(task))
+    client = Client()
+    client.force_login(User.objects.create_superuser("ann", password="a long enough one"))
+    assert f'name="{ARGUMENT}days"' in client.get(f"/dispatch/?application=clinic&task={task}").content.decode()
+    form = {"application": "clinic", "task": task, f"{ARGUMENT}days": "0"}
+    answer = client.post("/dispatch/?application=clinic", form)
+    row = Task.objects.get(source="page")
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"/tasks/{row.pk}/")
+    eventually(lambda: record() and Task.objects.get(pk=row.pk).status == "SUCCESS", but=lambda: clinic.log[-4000:])
+    result = json.loads(TaskResult.objects.get(task_id=result_id(row.pk, row.text_id)).result)
+    assert result[0][1]["django_yubin.Message"] == 4
+
+
+def told(task: str) -> bool:
+    """Whether Zenith knows the project's task."""
+    catalogues.take_in()
+    catalog.forget()
+    return task in catalog.entries(Application.objects.get(name="clinic"))
