@@ -112,7 +112,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
         "applications": several_names(),
         "all_query": period.query_with(**dict.fromkeys(SELECTED, "")),
         "orders": [_tab(period, "sort", item.value, label, order.value) for item, label in ORDERS.items()],
-        "names": [name for name, _ in tasks] + sorted(set(catalog.entries()) - {name for name, _ in tasks}),
+        "names": [name for name, _ in tasks] + sorted(set(catalog.suggested()) - {name for name, _ in tasks}),
         "queue_names": [name for name, _ in queues],
         **_comparison(request, period, selection, {"task": tasks, "queue": queues, "all": [("All", total)]}, points, marks),
     }

@@ -168,7 +168,7 @@ def _order(sort: str, *, more: bool) -> str:
 
 
 def _suggestions(applications: Sequence[str]) -> list[str]:
-    """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
+    """Return suggestions for the search box: words of the language, and current names. Runs a query every few seconds at most."""
     if applications:
         applications = [NATIVE_NAME, *applications[:MOST_SUGGESTED]]
     try:
@@ -178,7 +178,7 @@ def _suggestions(applications: Sequence[str]) -> list[str]:
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return [
         *(f"status:{status.value}" for status in TABS),
-        *(f"name:{quoted(name)}" for name in sorted(catalog.entries())),
+        *(f"name:{quoted(name)}" for name in catalog.suggested()),
         *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
         *(f"application:{name}" for name in applications),
