@@ -80,7 +80,9 @@ def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False
     """
     extras = json.loads(row.extras) if row.extras else {}
     name = extras.get("task", row.name)
-    template = _template(name, catalog.message_options(name), row.max_retries, row.time_limit, row.soft_time_limit)
+    # What another program put into the message is in the extras, as far as it is set.
+    defined = catalog.message_options(name) if row.source in DISPATCHED else MessageOptions()
+    template = _template(name, defined, row.max_retries, row.time_limit, row.soft_time_limit)
     id_ = row.task_id
     args = extras["args"] if "args" in extras else json.loads(row.args)
     kwargs = extras["kwargs"] if "kwargs" in extras else json.loads(row.kwargs)

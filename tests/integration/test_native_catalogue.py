@@ -17,6 +17,7 @@ from django_celery_results.models import TaskResult
 
 from tasks_app import catalog, doctor
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.dispatch.publish import publish_due
 from tasks_app.dispatch.replay import Replay, replay
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
@@ -102,6 +103,17 @@ def test_a_message_is_what_it_would_be_with_the_tasks_code() -> None:
     told("b", pack={**PACK, "time_limit": 30})
     dispatch(Dispatch(task="depot.pack", data=4), API)
     assert messages("parcels")[-1].headers["timelimit"][0] == 30, "the newest counts, also for what was sent before"
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_repeated_message_of_another_program_gets_nothing_that_it_did_not_have() -> None:
+    told(pack=PACK)
+    (id_,) = dispatch(Dispatch(task="depot.pack", data=1), API).ids
+    redis_client().delete("parcels")
+    Task.objects.filter(id=id_).update(source="external", status=Status.PENDING)
+    publish_due()
+    (message,) = messages("parcels")
+    assert (message.headers["ignore_result"], message.headers["timelimit"]) == (False, [None, None])
 
 
 @pytest.mark.usefixtures("empty")
