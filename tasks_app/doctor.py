@@ -6,10 +6,12 @@ from typing import Any, Final
 import celery
 from django.utils import timezone
 
+from tasks_app.catalog import catalogues_of
 from tasks_app.control.workers import configurations
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.models import LoadSample
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import queues
 from zenith_site.common.application import celery_app
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
@@ -77,6 +79,15 @@ def worker_settings() -> Iterator[Finding]:
             continue
         yield from settings_problems(f"Worker {name}", configuration_of[name])
         yield from timeout_problems(f"Worker {name}", configuration_of[name])
+
+
+@check("the tasks that workers have", POSTGRESQL)
+def told_tasks() -> Iterator[Finding]:
+    """Check the time limits that workers told of their tasks, which this process need not have imported."""
+    told = catalogues_of(NATIVE_ID).entries.values()
+    limits = [entry.options.time_limit for entry in told if entry.options.time_limit]
+    if limits and max(limits) >= _visibility_timeout(celery_app().conf):
+        yield _redelivery("This process", celery_app().conf, max(limits))
 
 
 @check("recorders", REDIS)
@@ -155,13 +166,21 @@ def timeout_problems(whose: str, conf: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong with the time limits: a message must not be redelivered while its task may still run."""
     limits = [conf.get("task_time_limit"), *(getattr(task, "time_limit", None) for task in celery_app().tasks.values())]
     longest = max([float(MAX_TIME_LIMIT), *(float(limit) for limit in limits if limit)])
-    visibility = (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
     if not conf.get("task_time_limit"):
         yield warning(
             f"{whose} sets no time limit for tasks: a task that hangs keeps its slot forever", "set CELERY_TASK_TIME_LIMIT"
         )
-    if visibility <= longest:
-        yield error(
-            f"{whose} redelivers a message after {visibility:,.0f} s: tasks of up to {longest:,.0f} s may run twice",
-            f"set CELERY_BROKER_TRANSPORT_OPTIONS = {{'visibility_timeout': {int(2 * longest)}}} for every process, and restart",
-        )
+    if _visibility_timeout(conf) <= longest:
+        yield _redelivery(whose, conf, longest)
+
+
+def _visibility_timeout(conf: Mapping[str, Any]) -> float:
+    """Return the seconds after which the broker redelivers a message that nobody has acknowledged."""
+    return float((conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600))
+
+
+def _redelivery(whose: str, conf: Mapping[str, Any], longest: float) -> Finding:
+    return error(
+        f"{whose} redelivers a message after {_visibility_timeout(conf):,.0f} s: tasks of up to {longest:,.0f} s may run twice",
+        f"set CELERY_BROKER_TRANSPORT_OPTIONS = {{'visibility_timeout': {int(2 * longest)}}} for every process, and restart",
+    )

@@ -28,7 +28,7 @@ def write(
 ) -> None:  # fmt: skip
     """Write heartbeat number `number` of this process's worker.
 
-    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of the tasks that it can send.
+    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of its tasks.
 
     Raises redis.RedisError.
     """

@@ -56,7 +56,8 @@ class PublishedCatalogue:
         """Write the catalogue if it is new, or if Redis lost it. Raises redis.RedisError."""
         names = frozenset(tuple(self._app.tasks))
         if names != self._names:
-            self._wanted, self._names, self._look_at = _written(tasks_of(self._app)), names, float("-inf")
+            tasks = tasks_of(self._app, with_message_options=self._application == NATIVE)
+            self._wanted, self._names, self._look_at = _written(tasks), names, float("-inf")
         if time.monotonic() < self._look_at:
             return
         digest, written = self._wanted
@@ -78,12 +79,24 @@ def _written(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
         return "", ""
 
 
-def tasks_of(app: Celery) -> dict[str, dict[str, Any]]:
-    """Return an app's tasks by name, except Celery's own. It changes nothing: routing adds queues to a copy."""
+def tasks_of(app: Celery, *, with_message_options: bool = False) -> dict[str, dict[str, Any]]:
+    """Return an app's tasks by name, except Celery's own. It changes nothing: routing adds queues to a copy.
+
+    `with_message_options` adds what whoever publishes their messages has to know.
+    """
     router = copy.copy(app.amqp.router)
     router.queues = copy.copy(app.amqp.queues)
     tasks = dict(app.tasks)
-    return {name: _described(tasks[name], router) for name in sorted(tasks) if not name.startswith("celery.")}
+    names = [name for name in sorted(tasks) if not name.startswith("celery.")]
+    options = {name: _message_options(tasks[name]) if with_message_options else {} for name in names}
+    return {name: {**_described(tasks[name], router), **options[name]} for name in names}
+
+
+def _message_options(task: Any) -> dict[str, Any]:
+    """Return the options of a task that are in its messages (wire/catalogues.py)."""
+    limits: dict[str, Any] = {name: getattr(task, name, None) for name in ("time_limit", "soft_time_limit")}
+    told = {name: limit for name, limit in limits.items() if type(limit) in (int, float) and limit > 0}
+    return {**told, "ignore_result": True} if getattr(task, "ignore_result", False) else told
 
 
 def _described(task: Any, router: Any) -> dict[str, Any]:

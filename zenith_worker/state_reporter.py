@@ -1,4 +1,4 @@
-"""Reports a worker's state: its reserved tasks, its running tasks, and its heartbeat.
+"""Reports a worker's state: its reserved tasks, its running tasks, its heartbeat, and which tasks it has.
 
 A step in the worker's own event loop checks its requests a few times a second and reports those that it still holds. A task that
 is over by then needs no message of its own: its outcome carries the times (outcomes.py). So tracking costs nothing for a short
@@ -17,6 +17,7 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
 from zenith_worker import beats, consumers, held
+from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.crashes import hand_back
 from zenith_worker.wire import claims, heartbeat, pauses, stream
 from zenith_worker.wire.runs import RunNumber
@@ -97,10 +98,11 @@ def report_held() -> None:
 
 
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
+    tasks = _ToldTasks(consumer.app)
     for number in count():
         try:
             _read_pauses()
-            beats.write(consumer, number, tags=_tags(consumer))
+            beats.write(consumer, number, tags=_tags(consumer), catalogue=tasks.digest)
             if number % RENEW_EVERY == 0:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
@@ -108,8 +110,39 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
         except Exception:
             # Such as sets that the event loop changes meanwhile. Without heartbeats the worker would be taken for dead.
             logger.exception("A heartbeat failed.")
-        if stopped.wait(heartbeat.EVERY):
+        # After the heartbeat, which must not be late; the next one names new tasks at once.
+        if stopped.wait(0 if tasks.tell() else heartbeat.EVERY):
             return
+
+
+class _ToldTasks:
+    """What this worker tells the servers of its tasks, so that those need not import them."""
+
+    def __init__(self, app: Any) -> None:
+        self._catalogue = PublishedCatalogue(app)
+        self._trouble = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest for the heartbeat."""
+        return self._catalogue.digest
+
+    def tell(self) -> bool:
+        """Tell which tasks there are, if that is not known; return whether the digest is another one now.
+
+        A failure is logged once until it is over: the next heartbeat tries again.
+        """
+        before = self.digest
+        try:
+            self._catalogue.refresh()
+            self._trouble = ""
+        except Exception as error:
+            if str(error) != self._trouble:
+                logger.warning(
+                    "Could not tell Zenith which tasks there are: %s", error, exc_info=not isinstance(error, redis.RedisError)
+                )
+            self._trouble = str(error)
+        return self.digest != before
 
 
 def _tags(consumer: Any) -> list[str]:

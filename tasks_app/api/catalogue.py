@@ -40,8 +40,8 @@ class TaskKindAnswer(BaseModel):
     arguments: dict[str, Any] = Field(description="JSON Schema (2020-12) of the task's arguments by name, with their defaults.")
     versions: int = Field(
         ge=0,
-        description="How many different versions of the task run: several during a deploy of another application, whose arguments"
-        " must fit all of them, and then `arguments` are the newest one's; 0 if no worker online has it.",
+        description="How many different versions of the task run: several during a deploy, when arguments must fit all of them"
+        " and `arguments` are those of the newest; 0 if no worker online has it; 1 if the web process has its code.",
     )
 
     @classmethod
@@ -61,7 +61,7 @@ class TaskKindAnswer(BaseModel):
 def list_catalogue(request: HttpRequest, query: Query[CatalogueQuery]) -> list[TaskKindAnswer]:
     """Return every task of an application that can be dispatched, by name. Drills only if `ZENITH_DRILLS` is on.
 
-    Other applications' workers tell their tasks. With no worker online, these are the tasks of the newest one.
+    Workers tell their tasks. With no worker online, these are the tasks of the newest one.
     """
     caller = authorize(request, VIEW, Shows.FILTERED)
     refuse_unknown(request, CatalogueQuery)

@@ -17,6 +17,8 @@ PARAMETERS_AT_MOST: Final = 100
 DESCRIPTION_KEPT: Final = 4000
 #: The most retries that are believed; PostgreSQL's smallest integers hold as many.
 RETRIES_AT_MOST: Final = 2**15 - 1
+#: The longest time limit that is believed, in seconds.
+LIMIT_AT_MOST: Final = 2**31
 #: Celery's own tasks, which its canvas uses.
 _CELERYS: Final = "celery."
 #: Characters of an integer that can be exact in JSON.
@@ -73,7 +75,16 @@ def _task(said: Any) -> Described:
         "max_retries": None if max_retries is None else min(max_retries, RETRIES_AT_MOST),
         "drill": said.get("drill") is True,
         "parameters": _parameters(said["parameters"]),
+        **_message_options(said),
     }
+
+
+def _message_options(said: Described) -> Described:
+    """Return what a task's definition puts into its messages (entry.py: MessageOptions), without what is as ever."""
+    limits = {name: said[name] for name in ("time_limit", "soft_time_limit") if said.get(name) is not None}
+    if not all(type(limit) in (int, float) and 0 < limit <= LIMIT_AT_MOST for limit in limits.values()):
+        raise ValueError("a time limit is a number of seconds")
+    return {**limits, "ignore_result": True} if said.get("ignore_result") is True else limits
 
 
 def _parameters(said: Any) -> list[Described]:

@@ -1,12 +1,20 @@
-"""What every entry of the catalogue has, whether the task is in this process's registry or another application told of it."""
+"""What every entry of the catalogue has, whether the task is in this process's registry or workers told of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from zenith_site.common.errors import Problem
 
 #: The dialect of the schemas of arguments.
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+class MessageOptions(NamedTuple):
+    """What a task's definition puts into its messages; limits in seconds."""
+
+    ignore_result: bool = False
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
 
 
 class CatalogEntry(Protocol):

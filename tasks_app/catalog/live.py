@@ -1,4 +1,4 @@
-"""The catalogues of other applications that count now, as this process knows them: it reads them again after a few seconds.
+"""The catalogues of workers that count now, as this process knows them: it reads them again after a few seconds.
 
 The tasks of a catalogue's row never change, so they are read once.
 """
@@ -13,8 +13,7 @@ from typing import Any, Final
 from django.db.models import Case, F, JSONField, Max, Q, QuerySet, Value, When, Window
 from django.utils import timezone
 
-from tasks_app.catalog.attached import AttachedEntry
-from tasks_app.catalog.entry import CatalogEntry
+from tasks_app.catalog.advertised_entry import AdvertisedEntry
 from tasks_app.models import Catalogue
 
 #: Seconds for which a process believes to know an application's catalogues.
@@ -36,7 +35,7 @@ class LiveCatalogues:
         newest = max((row.last_seen_at for row in by_age), default=None)
         self.is_online = newest is not None and newest > timezone.now() - timedelta(seconds=SEEN_WITHIN)
         self.rows = by_age if self.is_online else [row for row in by_age if row.last_seen_at == newest][:1]
-        self._entries: dict[str, CatalogEntry] = {}
+        self._entries: dict[str, AdvertisedEntry] = {}
 
     @property
     def tasks(self) -> list[Mapping[str, Any]]:
@@ -61,14 +60,14 @@ class LiveCatalogues:
         """Return how many of them have a task."""
         return sum(name in tasks for tasks in self.tasks)
 
-    def entry(self, name: str) -> CatalogEntry | None:
+    def entry(self, name: str) -> AdvertisedEntry | None:
         """Return a task, or None if none of them has it."""
         if name not in self._entries and (described := list(self._described(name))):
-            self._entries[name] = AttachedEntry.of(name, described, is_online=self.is_online)
+            self._entries[name] = AdvertisedEntry.of(name, described, is_online=self.is_online)
         return self._entries.get(name)
 
     @cached_property
-    def entries(self) -> dict[str, CatalogEntry]:
+    def entries(self) -> dict[str, AdvertisedEntry]:
         """The tasks of all of them by name, sorted."""
         names = sorted({name for tasks in self.tasks for name in tasks})
         return {name: entry for name in names if (entry := self.entry(name))}
@@ -82,6 +81,9 @@ class LiveCatalogues:
                 yield tasks[name]
 
 
+_NONE: Final = LiveCatalogues(())
+
+
 class _Known:
     """The catalogues of applications by the application's key, each with until when (`time.monotonic`) they count."""
 
@@ -90,8 +92,9 @@ class _Known:
         self._all_until = 0.0
 
     def read(self, application_id: int) -> LiveCatalogues:
-        until, known = self._known.get(application_id, (0.0, None))
-        if known is None or time.monotonic() >= until:
+        # One that is not among all others has none.
+        until, known = self._known.get(application_id, (self._all_until, _NONE))
+        if time.monotonic() >= until:
             known = self._newer(application_id, self._rows(Catalogue.objects.filter(application=application_id)))
             self._known[application_id] = (time.monotonic() + KNOWN_FOR, known)
         return known

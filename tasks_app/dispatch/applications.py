@@ -1,10 +1,12 @@
-"""The application that a task is dispatched to, or belongs to."""
+"""The application that a task is dispatched to, or belongs to, and where its tasks go."""
 
 from typing import Final
 
+from tasks_app.catalog import CatalogEntry
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Visible
+from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
 
 #: Applications that a problem lists.
@@ -28,3 +30,12 @@ def of_task(task: Task) -> Application:
     """Return a task's application; one query unless it is Zenith's own."""
     id_ = task.application_id or NATIVE_ID
     return Application.native() if id_ == NATIVE_ID else Application.objects.get(id=id_)
+
+
+def default_queue(entry: CatalogEntry | None, application: Application) -> str:
+    """Return the queue that a task goes to if none is asked for; empty if its application did not tell.
+
+    Zenith publishes its own tasks itself, so each of them needs one.
+    """
+    queue = entry.queue if entry is not None else None
+    return queue or (str(celery_app().conf.task_default_queue) if application.is_native else "")

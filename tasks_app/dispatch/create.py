@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch import idempotency
-from tasks_app.dispatch.applications import named
+from tasks_app.dispatch.applications import default_queue, named
 from tasks_app.dispatch.hand_over import hand_over_batch
 from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER
 from tasks_app.dispatch.publish import publish_batch
@@ -176,7 +176,7 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     request, application, entry, arguments = prepared
-    queue = request.queue or entry.queue or ""
+    queue = request.queue or default_queue(entry, application)
     asked = asking_for(request.queue) if request.queue and not application.is_native else None
     max_retries = entry.max_retries if request.max_retries is None else request.max_retries
     kwargs = json.dumps(request.kwargs)
@@ -244,6 +244,8 @@ def _validate(request: Dispatch, visible: Visible) -> tuple[Application, catalog
     application = named(request.application, visible)
     entry = catalog.get(request.task, application)
     problems = list(_field_problems(request, application))
+    if application.is_native and request.queue is None and (reason := why_reserved(default_queue(entry, application))):
+        problems.append(Problem("/queue", reason))
     count = _count(request)
     if not 1 <= count <= MAX_COUNT:
         problems.append(Problem("/count", f"must be between 1 and {MAX_COUNT:,}"))

@@ -15,6 +15,8 @@ from celery.app.amqp import task_message
 from django.conf import settings
 from kombu.messaging import Producer
 
+from tasks_app import catalog
+from tasks_app.catalog import MessageOptions
 from tasks_app.models.task import DISPATCHED
 from zenith_site.common.application import celery_app
 from zenith_worker.wire.headers import DISPATCHED_HEADER, MAX_RETRIES_HEADER, PERHAPS_SENT
@@ -78,7 +80,9 @@ def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False
     """
     extras = json.loads(row.extras) if row.extras else {}
     name = extras.get("task", row.name)
-    template = _template(name, row.max_retries, row.time_limit, row.soft_time_limit)
+    # What another program put into the message is in the extras, as far as it is set.
+    defined = catalog.message_options(name) if row.source in DISPATCHED else MessageOptions()
+    template = _template(name, defined, row.max_retries, row.time_limit, row.soft_time_limit)
     id_ = row.task_id
     args = extras["args"] if "args" in extras else json.loads(row.args)
     kwargs = extras["kwargs"] if "kwargs" in extras else json.loads(row.kwargs)
@@ -107,15 +111,16 @@ def send_message(producer: Producer, row: TaskRow, *, perhaps_sent: bool = False
 
 
 @lru_cache(maxsize=1024)
-def _template(name: str, max_retries: int | None, time_limit: int | None, soft_time_limit: int | None) -> Any:
-    """Return Celery's message for this task and these options, without ids and arguments."""
-    task = celery_app().tasks.get(name)
-    hard = time_limit or getattr(task, "time_limit", None)
-    soft = soft_time_limit or getattr(task, "soft_time_limit", None)
+def _template(
+    name: str, defined: MessageOptions, max_retries: int | None, time_limit: int | None, soft_time_limit: int | None
+) -> Any:
+    """Return Celery's message for this task, as it is defined, and these options, without ids and arguments."""
+    hard = time_limit or defined.time_limit
+    soft = soft_time_limit or defined.soft_time_limit
     message = celery_app().amqp.create_task_message(
         "",
         name,
-        ignore_result=bool(task and task.ignore_result),
+        ignore_result=defined.ignore_result,
         time_limit=hard,
         soft_time_limit=soft_limit(hard, soft, settings.CELERY_TASK_SOFT_TIME_LIMIT),
     )

@@ -6,14 +6,13 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import catalog
-from tasks_app.dispatch.applications import of_task
+from tasks_app.dispatch.applications import default_queue, of_task
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.models import Application, DeadLetter, Task, TaskMessage
 from tasks_app.models.application import of_visible
 from tasks_app.models.dead_letter import LetterState, Selection
-from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire.queue_names import why_reserved
 
@@ -59,8 +58,7 @@ def _refuse_native(task: Task) -> None:
 def _queue_of(task: Task, application: Application) -> str:
     if task.queue or not application.is_native:
         return task.queue
-    entry = catalog.entries().get(task.name)
-    return (entry and entry.queue) or str(celery_app().conf.task_default_queue)
+    return default_queue(catalog.known_entry(task.name, application.pk), application)
 
 
 def _copy(task: Task, application: Application, origin: Origin) -> UUID:

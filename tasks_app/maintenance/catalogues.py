@@ -13,7 +13,6 @@ from django.db import connection, transaction
 
 from tasks_app.catalog import advertised
 from tasks_app.models import Application, Catalogue
-from tasks_app.models.application import Kind
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.sql import statements
 from zenith_worker.wire import catalogues
@@ -37,33 +36,30 @@ _SQL: Final = statements(__file__)
 
 def take_in() -> None:
     """Store the catalogues of all applications' workers, and forget old ones. Raises redis.RedisError or django.db.Error."""
-    applications = dict(Application.objects.filter(kind=Kind.ATTACHED).order_by("name").values_list("id", "name"))
-    if not applications:
-        return
     known = set(Catalogue.objects.values_list("application_id", "digest"))
     seen: list[tuple[int, str]] = []
-    for id_, name in applications.items():
-        with isolate_faults("reconciler", f"the catalogue of the application {name}"):
-            live = list(_live(name))
-            seen += [(id_, digest) for digest in live]
-            _take_in(id_, name, [digest for digest in live if (id_, digest) not in known])
-            catalogues.keep_only(name, live, unless_fewer_than=WRITTEN_AT_MOST + 1)
+    for application in Application.objects.order_by("name"):
+        with isolate_faults("reconciler", f"the catalogue of the application {application.name}"):
+            live = list(_live(application.key_name))
+            seen += [(application.pk, digest) for digest in live]
+            _take_in(application, [digest for digest in live if (application.pk, digest) not in known])
+            catalogues.keep_only(application.key_name, live, unless_fewer_than=WRITTEN_AT_MOST + 1)
     _renew(seen)
     with connection.cursor() as cursor:
         cursor.execute(_SQL["remove_catalogues"], {"kept": KEPT, "most": KEPT_AT_MOST})
 
 
-def _take_in(application_id: int, name: str, unknown: Sequence[str]) -> None:
-    for digest, written in catalogues.read(name, unknown[:READ_AT_ONCE]).items():
+def _take_in(application: Application, unknown: Sequence[str]) -> None:
+    for digest, written in catalogues.read(application.key_name, unknown[:READ_AT_ONCE]).items():
         tasks, left_out = advertised.read(written)
-        row: dict[str, Any] = {"application": application_id, "digest": digest, "tasks": json.dumps(tasks), "left_out": left_out}
+        row: dict[str, Any] = {"application": application.pk, "digest": digest, "tasks": json.dumps(tasks), "left_out": left_out}
         with connection.cursor() as cursor:
             cursor.execute(_SQL["insert_catalogue"], row)
 
 
-def _live(name: str) -> Iterator[str]:
+def _live(key_name: str) -> Iterator[str]:
     """Yield the digests that an application's workers online name; those that most of them have come first."""
-    named = [beat.catalogue for beat in read_all(name) if beat.online and _DIGEST.fullmatch(beat.catalogue)]
+    named = [beat.catalogue for beat in read_all(key_name) if beat.online and _DIGEST.fullmatch(beat.catalogue)]
     yield from sorted(set(named), key=lambda digest: (-named.count(digest), digest))[:LIVE_AT_MOST]
 
 

@@ -125,7 +125,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
 
 def _own_names(caller: Caller) -> set[str]:
     """Return the names of the tasks of Zenith's own application, if the caller may see that."""
-    return set(catalog.entries()) if caller.sees(NATIVE_NAME) else set()
+    return set(catalog.suggested()) if caller.sees(NATIVE_NAME) else set()
 
 
 def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: Order) -> StreamingHttpResponse:

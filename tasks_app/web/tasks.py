@@ -176,7 +176,7 @@ def _order(sort: str, *, more: bool) -> str:
 
 
 def _suggestions(applications: Sequence[str], caller: Caller) -> list[str]:
-    """Return suggestions for the search box: words of the language, and current names. Runs no SQL query."""
+    """Return suggestions for the search box: words of the language, and current names. Runs a query every few seconds at most."""
     sees_native = caller.sees(NATIVE_NAME)
     try:
         workers = read_all() if sees_native else []
@@ -185,7 +185,7 @@ def _suggestions(applications: Sequence[str], caller: Caller) -> list[str]:
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return [
         *(f"status:{status.value}" for status in TABS),
-        *(f"name:{quoted(name)}" for name in sorted(catalog.entries() if sees_native else ())),
+        *(f"name:{quoted(name)}" for name in (catalog.suggested() if sees_native else ())),
         *(f"queue:{quoted(queue)}" for queue in queues[:MOST_SUGGESTED]),
         *(f"worker:{quoted(worker.name)}" for worker in workers[:MOST_SUGGESTED]),
         *(f"application:{name}" for name in applications[:MOST_SUGGESTED]),

@@ -311,8 +311,13 @@ def test_a_catalogue_that_redis_lost_is_written_again_and_a_new_task_makes_a_new
     client().delete(KEYS.catalogue)
     worker.catalogue._look_at = 0.0
     worker.catalogue.refresh()
-    assert set(json.loads(catalogues.read("shop", [first])[first])) == {"shop.add", "shop.slow"}
+    assert told_under(first) == {"shop.add", "shop.slow"}
     app.task(name="shop.later", shared=False)(slow)
     worker.catalogue.refresh()
     second = worker.catalogue.digest
-    assert set(json.loads(catalogues.read("shop", [second])[second])) == {"shop.add", "shop.slow", "shop.later"}
+    assert told_under(second) == {"shop.add", "shop.slow", "shop.later"}
+
+
+def told_under(digest: str) -> set[str]:
+    """The tasks of a catalogue, without those that other tests' modules share with every application."""
+    return {name for name in json.loads(catalogues.read("shop", [digest])[digest]) if name.startswith("shop.")}

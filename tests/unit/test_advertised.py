@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.catalog.advertised import read
-from tasks_app.catalog.attached import AttachedEntry
+from tasks_app.catalog.advertised_entry import AdvertisedEntry
+from tasks_app.catalog.entry import MessageOptions
 from tasks_app.catalog.schemas import DEPTH_AT_MOST, SCHEMAS_AT_MOST, rebuilt
 from zenith_site.common import jsonsafe
 
@@ -41,12 +42,22 @@ def test_celerys_own_tasks_are_no_tasks_of_the_application() -> None:
     assert read(json.dumps({"celery.chord": task(), "pay": task()}).encode()) == ({"pay": task()}, 0)
 
 
+def test_what_is_put_into_messages_is_kept_if_it_is_set() -> None:
+    set_ = task(ignore_result=True, time_limit=9.5, soft_time_limit=7)
+    unset = task(ignore_result=False, time_limit=None)
+    assert taken(a=set_, b=unset) == ({"a": set_, "b": task()}, 0)
+    entry = AdvertisedEntry.of("a", [set_], is_online=True)
+    assert entry.options == MessageOptions(True, 9.5, 7)
+    assert AdvertisedEntry.of("b", [task()], is_online=True).options == MessageOptions()
+
+
 BAD_TASKS = [
     None, 7, "x", [], {}, task(doc=7), task(max_retries=-1), task(max_retries="3"), task(max_retries=True), task(parameters={}),
     task(7), task({}), task(parameter(""), parameter("b")), task(parameter("a b")), task(parameter("x" * 256)),
     task(parameter(), parameter()), task(parameter(kind="other")), task(parameter(kind=[])), task(parameter(kind=None)),
     task(parameter(kind="keyword_only"), parameter("b")), task(parameter(kind="var_keyword"), parameter("b", kind="var_keyword")),
     task(*(parameter(f"p{number}") for number in range(101))), task(parameter(name=7)),
+    task(time_limit="9"), task(time_limit=0), task(soft_time_limit=True), task(time_limit=2**40), task(time_limit=float("nan")),
 ]  # fmt: skip
 
 
@@ -140,7 +151,7 @@ def test_whatever_is_said_what_is_kept_can_be_stored_and_used(schema: Any, value
     assert len(tasks) + left_out == 2
     assert not list(jsonsafe.problems(tasks))
     for name, described in tasks.items():
-        entry = AttachedEntry.of(name, [described], is_online=True)
+        entry = AdvertisedEntry.of(name, [described], is_online=True)
         for value in values:
             for problem in entry.problems([value], {}):
                 assert len(problem.detail) < 10_000

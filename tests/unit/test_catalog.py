@@ -40,7 +40,7 @@ def found(function: Any, *args: Any, **kwargs: Any) -> dict[str, str]:
 
 
 def test_the_built_in_tasks_are_listed_by_name_and_celerys_own_are_not() -> None:
-    names = list(catalog.entries())
+    names = list(native.entries())
     assert names == sorted(names)
     assert {"analyze_text", "drill_sleep", "drill_fail", "drill_crash"} <= set(names)
     assert not any(name.startswith("celery.") for name in names)
@@ -66,6 +66,7 @@ def test_a_task_without_arguments_has_no_first_one() -> None:
     assert catalog.get("drill_crash").first_argument is None
 
 
+@pytest.mark.django_db
 def test_an_unknown_task_is_named_with_those_that_are_known() -> None:
     with pytest.raises(InvalidDispatchError) as caught:
         catalog.get("analyse_text")

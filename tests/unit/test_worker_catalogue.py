@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +104,17 @@ def test_what_cannot_be_read_of_a_task_is_left_out(app: Celery) -> None:
     assert told["shop.broken"]["parameters"] == ANYTHING
     assert "celery.chord" not in told
     json.dumps(told)
+
+
+def test_what_zenith_puts_into_the_messages_of_its_own_tasks_is_told_if_it_is_set(app: Celery) -> None:
+    app.task(name="a", shared=False)(nothing)
+    app.task(name="b", shared=False, ignore_result=True, time_limit=9.5, soft_time_limit=7)(nothing)
+    app.task(name="c", shared=False, time_limit=timedelta(seconds=3), soft_time_limit=0)(nothing)
+    told = tasks_of(app, with_message_options=True)
+    plain = tasks_of(app)
+    assert told["b"] == {**plain["b"], "ignore_result": True, "time_limit": 9.5, "soft_time_limit": 7}
+    assert (told["a"], told["c"]) == (plain["a"], plain["c"])
+    assert plain["a"] == {"doc": "A task's body.", "queue": "celery", "max_retries": 3, "drill": False, "parameters": []}
 
 
 def test_too_large_a_catalogue_loses_its_descriptions_first(

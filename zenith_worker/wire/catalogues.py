@@ -5,6 +5,9 @@ During a rolling deploy an application has several catalogues at once, each of w
 A catalogue is a JSON object of tasks by name. Each has `doc` (text), `queue` (where its messages go, or null), `max_retries`
 (a number, or null for any), `drill`, and `parameters`, a list in order: `name`, `kind` (one of KINDS), `required`, `schema` (JSON
 Schema 2020-12 of its values) and, if there is one that is JSON, `default`. Servers trust none of that.
+
+Zenith itself publishes the messages of its own application's tasks (keys.py: NATIVE). So those also have what is in a message, if
+it is set: `ignore_result` (true), `time_limit` and `soft_time_limit` (seconds).
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class WorkerBeat:
         clock: Unix time in seconds of the heartbeat, by the worker's clock.
         prefetch: how many messages it prefetches, including running ones; 0 for no limit.
         limited, not_yet: tasks that it holds until a rate limit or an ETA allows them; the names with the most tasks.
-        catalogue: the digest of the tasks that it can run (catalogues.py); a worker with one carries out commands (commands.py).
+        catalogue: the digest of the tasks that it can run (catalogues.py); an attached worker with one carries out commands
+            (commands.py).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tasks of other applications: what is wrong with arguments for them, and what forms are made from."""
+"""Tasks that workers told of: what is wrong with arguments for them, and what forms are made from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.catalog.attached import AttachedEntry
+from tasks_app.catalog.advertised_entry import AdvertisedEntry
 from tests.unit.test_advertised import parameter, task
 
 TEXT = {"type": "string"}
@@ -23,8 +23,8 @@ ANY = task(
 )
 
 
-def entry(*described: Any, is_online: bool = True) -> AttachedEntry:
-    return AttachedEntry.of("pay", described, is_online=is_online)
+def entry(*described: Any, is_online: bool = True) -> AdvertisedEntry:
+    return AdvertisedEntry.of("pay", described, is_online=is_online)
 
 
 def found(*args: Any, of: Any = PAY, **kwargs: Any) -> dict[str, str]:

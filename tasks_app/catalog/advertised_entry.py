@@ -1,4 +1,4 @@
-"""Tasks of another application, made from what its workers told (advertised.py).
+"""Tasks that are made from what workers told (advertised.py), and not from their code.
 
 During a rolling deploy workers of several versions run. Nobody knows which of them takes a task, so its arguments must fit all.
 """
@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
-from tasks_app.catalog.entry import DIALECT
+from tasks_app.catalog.entry import DIALECT, MessageOptions
 from zenith_site.common.errors import Problem
 from zenith_site.common.jsonsafe import MAX_NAMED, escape
 
@@ -36,7 +36,7 @@ class Parameter:
 
     @cached_property
     def _validator(self) -> Any:
-        # Its import takes a tenth of a second, and few processes check arguments of other applications' tasks.
+        # Its import takes a tenth of a second, and few processes check arguments by schemas.
         from jsonschema import Draft202012Validator
 
         return Draft202012Validator(self.schema)
@@ -99,10 +99,11 @@ class Version:
 
 
 @dataclass(frozen=True)
-class AttachedEntry:
-    """A task of another application, as the newest version describes it.
+class AdvertisedEntry:
+    """A task that workers told of, as the newest version describes it.
 
     Attributes:
+        options: what its messages have if Zenith's own workers run it.
         described: the task in each version that workers online have, newest first; or else as it was told last.
         is_online: whether a worker with it is online.
     """
@@ -112,14 +113,16 @@ class AttachedEntry:
     drill: bool
     max_retries: int | None
     queue: str | None
+    options: MessageOptions
     described: tuple[Version, ...]
     is_online: bool
 
     @classmethod
-    def of(cls, name: str, described: Sequence[Mapping[str, Any]], *, is_online: bool) -> "AttachedEntry":
+    def of(cls, name: str, described: Sequence[Mapping[str, Any]], *, is_online: bool) -> "AdvertisedEntry":
         """Return the entry for the stored descriptions (advertised.py) of a task, newest first."""
         newest, versions = described[0], tuple(Version(name, item) for item in described)
-        return cls(name, newest["doc"], newest["drill"], newest["max_retries"], newest["queue"], versions, is_online)
+        options = MessageOptions(**{field: newest[field] for field in MessageOptions._fields if field in newest})
+        return cls(name, newest["doc"], newest["drill"], newest["max_retries"], newest["queue"], options, versions, is_online)
 
     @property
     def _newest(self) -> Version:
