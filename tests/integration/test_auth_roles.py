@@ -104,7 +104,8 @@ def manager(db: None) -> Client:
 
 def test_an_admin_cannot_make_a_superuser(manager: Client, member: User) -> None:
     form = {"username": "member", "is_active": "on", "is_superuser": "on", "is_staff": "on", "date_joined_0": "2030-01-01",
-            "date_joined_1": "00:00:00", "user_permissions": [Permission.objects.all()[0].pk]}  # fmt: skip
+            "date_joined_1": "00:00:00", "user_permissions": [Permission.objects.all()[0].pk],
+            "application_limit-TOTAL_FORMS": "0", "application_limit-INITIAL_FORMS": "0"}  # fmt: skip
     assert manager.post(f"/admin/auth/user/{member.pk}/change/", form).status_code == 302
     member.refresh_from_db()
     assert member.is_staff
