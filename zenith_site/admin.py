@@ -191,6 +191,12 @@ class PeopleAdmin(PeopleModelAdmin):
         """Leave out the limit of a user who is only being created: Django asks for the name and the password first."""
         return super().get_inlines(request, obj) if obj is not None else ()
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Save the limit, and name it in the audit log."""
+        super().save_formset(request, form, formset, change)
+        limits = [*formset.new_objects, *(limit for limit, _ in formset.changed_objects)]
+        audit_details(request, **({"limited_to": limits[0].applications} if limits else {}))
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Reserve for superusers the fields that would make somebody one; others assign groups."""
         fixed = () if _is_superuser(request) else ("is_superuser", "user_permissions")

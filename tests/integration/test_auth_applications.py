@@ -35,8 +35,9 @@ from tests.integration.test_auth_doors import DOORS, OTHERS, SOCKETS, ask, path_
 from zenith_site.auth.sockets import SocketAuth
 from zenith_site.auth.tokens import create_token
 from zenith_site.auth.watch import Credential, valid_credentials
+from zenith_site.common.callers import applications_of
 from zenith_site.env import Rate
-from zenith_site.models import ApiToken, ApplicationLimit
+from zenith_site.models import ApiToken, ApplicationLimit, AuditEntry
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_worker.wire import heartbeat
@@ -384,8 +385,14 @@ def test_their_own_application_is_shown(who: str, world: World) -> None:
         "/api/v1/workers?application=florist", "/api/v1/workers/florist-worker@host?application=florist",
     ):  # fmt: skip
         assert "florist" in client.get(path).content.decode(), path
-    assert client.get("/analytics/stats").json()["by_status"]["FAILURE"] == len(LIMITS[who])
+    by_status = client.get("/analytics/stats").json()["by_status"]
+    assert by_status["FAILURE"] == by_status["STARTED"] == len(LIMITS[who])
+    # Which tasks Zenith's own application has.
+    for path in ("/tasks/", "/analytics/"):
+        assert ("analyze_text" in client.get(path).content.decode()) == ("zenith" in LIMITS[who]), path
     assert sum(row["failed"] for row in client.get("/api/v1/analytics/tasks").json()["rows"]) == len(LIMITS[who])
+    tabs = {tab["status"]: tab["count"] for tab in client.get("/tasks/").context["tabs"]}
+    assert tabs["FAILURE"] == tabs["STARTED"] == tabs["SCHEDULED"] == len(LIMITS[who])
     counts = client.get("/nav/counts/").content.decode()
     assert f"{len(LIMITS[who])} running" in counts
 
@@ -409,6 +416,7 @@ def test_actions_reach_no_task_of_another_application(world: World) -> None:
     for verb in ("cancel", "stop", "again", "discard"):
         for form in ({"id": keys}, {"all": "1"}, {"all": "1", "q": "application:clinic"}):
             assert client.post(f"/tasks/act/{verb}/", form).status_code == 302
+    assert client.get("/dead-letters/discard/", {"id": keys}).status_code == 302  # nothing to confirm
     for form in ({"id": keys}, {"group": theirs.fingerprint}, {"all": "1"}, {"all": "1", "application": "clinic"}):
         assert client.post("/dead-letters/replay/", form).status_code == 302
         assert client.post("/dead-letters/discard/", form).status_code == 302
@@ -434,8 +442,9 @@ def test_dispatching_to_another_application_is_as_to_an_unknown_one(name: str, w
         response = ask(client, "post", path, body)
         assert response.status_code == 422
         assert f"there is no application '{name}'; applications are: florist" in response.content.decode()
-    page = world.client("florist").get(f"/dispatch/?application={name}")
-    assert page.status_code == 404
+    like = world.rows[name].keys["failed"] if name in world.rows else key_of("unknown")
+    for query in (f"application={name}", f"like={like}"):
+        assert world.client("florist").get(f"/dispatch/?{query}").status_code == 404
     assert Task.objects.count() == tasks
 
 
@@ -512,6 +521,10 @@ def test_an_administrator_limits_a_user_on_their_page(world: World) -> None:
     response = client.post(path, form)
     assert response.status_code == 302, response.content.decode()
     assert User.objects.get(pk=user.pk).application_limit.applications == ["florist"]
+    assert AuditEntry.objects.filter(detail__limited_to=["florist"]).exists()
+    form |= {"application_limit-INITIAL_FORMS": "1", "application_limit-0-applications": []}
+    assert client.post(path, form).status_code == 302
+    assert applications_of(User.objects.get(pk=user.pk)) is None
 
 
 async def listen(world: World, who: str, path: str) -> WebsocketCommunicator:

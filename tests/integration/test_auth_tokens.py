@@ -172,3 +172,11 @@ def test_the_command_refuses_what_makes_no_sense(admin: Any, args: list[str]) ->
     with pytest.raises(CommandError):
         run(*args)
     assert not ApiToken.objects.exists()
+
+
+def test_the_command_limits_a_token_to_applications(admin: Any) -> None:
+    token = json.loads(run("root", "--application", "zenith", "--json"))
+    assert token["applications"] == ["zenith"]
+    assert authenticate_token(token["token"]).effective_applications == {"zenith"}  # type: ignore[union-attr]
+    with pytest.raises(CommandError, match=r"There is no application 'shop'; applications are: zenith\."):
+        run("root", "--application", "shop")

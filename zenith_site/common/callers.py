@@ -97,7 +97,7 @@ class Caller:
 
     @classmethod
     def person(cls, user: "User") -> "Caller":
-        """Return the caller of a session; one query unless the user was read with their limit (zenith_site/auth/limits.py)."""
+        """Return the caller of a session; one query unless the user was read with their limit (auth/permissions.py)."""
         return cls(name=user.get_username(), key=f"user:{user.pk}", user=user, applications=applications_of(user))
 
     def sees(self, application: str) -> bool:
