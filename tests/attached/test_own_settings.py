@@ -37,13 +37,14 @@ def test_one_task_for_each_process_and_a_key_prefix(shop: Callable[[str], Shop])
     assert all(here.read("KEYS", "north:celery-task-meta-*") for here in shops)
 
 
-@pytest.mark.skipif(not IS_LONG, reason="only in `make test-long`: Celery takes half a minute for it")
-def test_a_pool_that_is_restarted_goes_on_reporting(shop: Callable[[str], Shop]) -> None:
-    here, changes = shop("5.7"), {"SHOP_SETTINGS": json.dumps({"worker_pool_restarts": True})}
-    here.worker("shop@one", "-c", "2", **changes)
-    sent = here.run("restarts.py", **changes)
-    assert {*sent["after"]} - {*sent["before"]}
-    eventually(lambda: succeeded(sent["ids"]) == len(sent["ids"]), but=lambda: here.log[-4000:])
+if IS_LONG:  # Celery takes half a minute for it.
+
+    def test_a_pool_that_is_restarted_goes_on_reporting(shop: Callable[[str], Shop]) -> None:
+        here, changes = shop("5.7"), {"SHOP_SETTINGS": json.dumps({"worker_pool_restarts": True})}
+        here.worker("shop@one", "-c", "2", **changes)
+        sent = here.run("restarts.py", **changes)
+        assert {*sent["after"]} - {*sent["before"]}
+        eventually(lambda: succeeded(sent["ids"]) == len(sent["ids"]), but=lambda: here.log[-4000:])
 
 
 def test_beat_in_the_worker_attached_or_neither_sends_as_ever(shop: Callable[[str], Shop], tmp_path: Path) -> None:
