@@ -31,7 +31,7 @@ from tasks_app.models import Task
 from tasks_app.models.application import Visible
 from tasks_app.models.task_keys import first_meant
 from tasks_app.queries.detail import detail
-from tasks_app.queries.tasks import TaskFilter, named, open_among, seen_among
+from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, Shows, audit_details, authorize, known_caller
@@ -96,7 +96,7 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
     caller = known_caller(request)
     visible = caller.applications
-    ids, more = (seen_among(first_meant(body.ids), visible), False) if body.ids else _matching(body, visible)
+    ids, more = (first_meant(body.ids, visible), False) if body.ids else _matching(body, visible)
     if body.dry_run:
         open_count = len(open_among(ids))
         return CancelAnswer(matched=open_count, revoked=0, running=0, finished=0, more=more, dry_run=True)

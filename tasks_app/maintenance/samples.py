@@ -103,10 +103,12 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
     recently_used = (
         QueueSample.objects.filter(minute__gte=compaction.utc_datetime(since)).order_by().values_list("queue").distinct()
     )
-    waiting = [
-        Task.objects.filter(status=status, application=NATIVE_ID).order_by("-created_at").values_list("queue")[:NEWEST]
+    # Limited before other applications' tasks are left out: one of them may have a million that wait.
+    newest = [
+        Task.objects.filter(status=status).order_by("-created_at").values("id")[:NEWEST]
         for status in (Status.PENDING, Status.QUEUED)
     ]
+    waiting = [Task.objects.filter(id__in=ids, application=NATIVE_ID).order_by().values_list("queue") for ids in newest]
     paused = QueuePause.objects.order_by().values_list("queue")
     # The queue's name is empty if no report has told it.
     names = {row[0] for row in paused.union(recently_used, *waiting)} - {""}

@@ -1,17 +1,10 @@
-"""What other applications can run, and what their workers were asked to send. The relay's own indexes leave their tasks out.
-
-Indexes are built beside running processes; the new ones stand before the old ones go.
-"""
+"""What other applications can run, and what their workers were asked to send."""
 
 import django.db.models.deletion
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
-from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [("tasks_app", "0020_application_index")]
 
     operations = [
@@ -36,26 +29,4 @@ class Migration(migrations.Migration):
             "handed_at",
             models.DateTimeField(blank=True, help_text="When another application's workers were asked to send it.", null=True),
         ),
-        AddIndexConcurrently(
-            "task",
-            models.Index(
-                fields=["status", "not_before", "id"],
-                name="task_due_own",
-                condition=(Q(status="SCHEDULED") | Q(held=True)) & Q(application=1),
-            ),
-        ),
-        AddIndexConcurrently(
-            "task",
-            models.Index(fields=["queue", "id"], name="task_pending_own", condition=Q(status="PENDING", application=1)),
-        ),
-        AddIndexConcurrently(
-            "task",
-            models.Index(
-                fields=["application", "status", "not_before", "id"],
-                name="task_to_hand_over",
-                condition=Q(status__in=("SCHEDULED", "PENDING")) & ~Q(application=1),
-            ),
-        ),
-        RemoveIndexConcurrently("task", "task_due"),
-        RemoveIndexConcurrently("task", "task_pending"),
     ]

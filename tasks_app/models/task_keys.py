@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 
-from tasks_app.models.application import NATIVE_ID, Application, Kind
+from tasks_app.models.application import NATIVE_ID, Application, Kind, Visible, of_visible
 from tasks_app.models.task import Task
 from zenith_site.common.jsonsafe import storable_text
 from zenith_worker.wire.ids import as_uuid, key_of, keys_of
@@ -47,10 +47,13 @@ def keys_meant(text: str) -> set[UUID]:
     return keys_of(text) | {key_of(text, name) for name in _NAMES.read()}
 
 
-def first_meant(texts: Sequence[str]) -> list[UUID]:
-    """Return the key of the task that each id names before all others (`tasks_meant`), without unknown ones; one query."""
+def first_meant(texts: Sequence[str], visible: Visible = None) -> list[UUID]:
+    """Return the key of the task that each id names before all others (`tasks_meant`), without unknown ones; one query.
+
+    Only of tasks of the applications that a caller may see.
+    """
     candidates = {text: keys_meant(text) for text in texts}
-    rows = Task.objects.filter(id__in=set().union(*candidates.values())).order_by()
+    rows = Task.objects.filter(of_visible(visible), id__in=set().union(*candidates.values())).order_by()
     owners = dict(rows.values_list("id", "application_id"))
     named = (best_of(text, keys & owners.keys(), owners) for text, keys in candidates.items())
     return list(dict.fromkeys(key for key in named if key is not None))

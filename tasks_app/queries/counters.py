@@ -14,7 +14,7 @@ from zenith_worker.wire.states import OPEN, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Open tasks by status, open dead letters (`dead_lately`: those of the last hour), and worker slots."""
+    """Open tasks by status, open dead letters (`dead_lately`: those of the last hour), and slots of Zenith's own workers."""
 
     running: int
     queued: int
@@ -24,6 +24,7 @@ class Counts:
     dead_kinds: int
     dead_lately: int
     slots: int
+    busy: int
     oldest_queued_seconds: float | None
     due_at: datetime | None
 
@@ -50,6 +51,7 @@ def counts(workers: list[WorkerBeat]) -> Counts:
         dead_kinds=dead_kinds,
         dead_lately=dead_lately,
         slots=sum(worker.slots for worker in workers if worker.online),
+        busy=sum(worker.busy for worker in workers if worker.online),
         oldest_queued_seconds=max(0.0, (timezone.now() - queued_at).total_seconds()) if queued_at else None,
         due_at=due_at,
     )

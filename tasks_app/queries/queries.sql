@@ -16,7 +16,12 @@ FROM unnest(%(statuses)s::text[]) AS wanted (status)
 -- The Overview's counters, each along its own index; {count_by_status} is the statement above. Dead letters are few (pruned).
 SELECT (SELECT json_object_agg(status, count) FROM ({count_by_status}) AS counted (status, count)),
     (SELECT queued_at FROM tasks_app_task WHERE status = 'QUEUED' ORDER BY created_at LIMIT 1),
-    (SELECT not_before FROM tasks_app_task WHERE status = 'SCHEDULED' ORDER BY not_before LIMIT 1),
+    least(
+        (SELECT not_before FROM tasks_app_task WHERE status = 'SCHEDULED' AND application_id = 1 ORDER BY not_before LIMIT 1),
+        (SELECT min(due.not_before) FROM tasks_app_application AS application CROSS JOIN LATERAL (
+            SELECT not_before FROM tasks_app_task
+            WHERE application_id = application.id AND application_id <> 1 AND status = 'SCHEDULED'
+            ORDER BY not_before LIMIT 1) AS due)),
     count(*), count(DISTINCT fingerprint), count(*) FILTER (WHERE created_at > now() - interval '1 hour')
 FROM (SELECT fingerprint, created_at FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS letter
 
@@ -28,9 +33,9 @@ WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_ti
 GROUP BY 1
 
 -- held_in_queues --
--- How many PENDING tasks each queue has, up to a limit.
+-- How many PENDING tasks of Zenith's own application each queue has, up to a limit.
 SELECT wanted.queue, (SELECT count(*) FROM (
-    SELECT FROM tasks_app_task WHERE status = 'PENDING' AND queue = wanted.queue LIMIT %s) AS counted)
+    SELECT FROM tasks_app_task WHERE status = 'PENDING' AND application_id = 1 AND queue = wanted.queue LIMIT %s) AS counted)
 FROM unnest(%s::text[]) AS wanted (queue)
 
 -- open_by_queue --

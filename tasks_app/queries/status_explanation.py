@@ -15,6 +15,7 @@ from tasks_app.search.parser import FilterValue, Search
 from tasks_app.search.planner import find, waiting_before
 from zenith_site.common.humanize import rough_duration
 from zenith_worker.wire import broker_queues, heartbeat, pauses
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import Waiting, WorkerBeat
 from zenith_worker.wire.states import Status
 
@@ -78,7 +79,7 @@ def gather_context(task: Task) -> TaskContext:
 
 def _count_ahead(task: Task) -> int:
     """Count the tasks that wait before one, if the queue has too many task names to count each."""
-    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(FilterValue(task.queue),))
+    waiting = Search(statuses=frozenset({Status.QUEUED}), queues=(FilterValue(task.queue),), application=NATIVE_NAME)
     return len(find(waiting, Place(task.created_at, task.id), MAX_COUNTED + 1).places)
 
 

@@ -98,7 +98,7 @@ def find(search: Search, before: Place | None, limit: int) -> Walked:
 
 
 def waiting_before(place: Place, queue: str, most: int) -> dict[str, int] | None:
-    """Return how many tasks of each name wait in a queue before a place, counting up to `most` each; two queries.
+    """Return how many tasks of Zenith's own of each name wait in a queue before a place, up to `most` each; two queries.
 
     None if there are too many names to count each.
     """
@@ -106,7 +106,7 @@ def waiting_before(place: Place, queue: str, most: int) -> dict[str, int] | None
     if pairs is None:
         return None
     keys = [(name, of, Status.QUEUED) for name, of in pairs if of == queue]
-    sizes = counts(Stream(("name", "queue", "status"), keys, last=place), most)
+    sizes = counts(Stream(("name", "queue", "status"), keys, f"task.application_id = {NATIVE_ID}", last=place), most)
     return {name: size for (name, *_), size in sizes if size}
 
 

@@ -28,6 +28,8 @@ from tasks_app.dispatch.schedule import Changes, edit, reschedule
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Batch, DeadLetter, QueuePause, Task, TaskEvent, TaskMessage
 from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.places import Place
+from tasks_app.queries.counters import counts
 from tasks_app.queries.detail import detail
 from tests.attached_worker import asked, attach, beat, record, report, send, task_of
 from tests.integration.conftest import ApiClient
@@ -544,3 +546,21 @@ def together(*actions: Callable[[], Any]) -> None:
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_what_waits_in_another_applications_queue_counts_in_none_of_zeniths_own(shop: Application, api: ApiClient) -> None:
+    for _ in range(3):
+        dispatch(Dispatch(task="shop.charge", data=1, application=SHOP, queue="default"), API)
+    own = Task.objects.get(id=dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0}, queue="default"), API).ids[0])
+    Task.objects.filter(application=shop).update(status="QUEUED")
+    assert waiting_before(Place(own.created_at, own.id), "default", 10) == {}
+    Task.objects.filter(application=shop).update(status="PENDING")
+    assert api("read").get("/api/v1/queues/default").json()["held"] == 0
+
+
+def test_the_overview_knows_what_is_due_next_in_whatever_application(shop: Application) -> None:
+    soon, later = timezone.now() + timedelta(hours=1), timezone.now() + timedelta(hours=2)
+    dispatch(Dispatch(task="drill_sleep", kwargs={"seconds": 0}, not_before=later), API)
+    assert counts([]).due_at == later
+    dispatch(Dispatch(task="shop.charge", data=1, application=SHOP, not_before=soon), API)
+    assert counts([]).due_at == soon

@@ -265,7 +265,7 @@ def test_rows_from_before_are_of_zeniths_own() -> None:
     minute = datetime.fromtimestamp(MIDNIGHT, tz=UTC)
     executor = MigrationExecutor(connection)
     try:
-        old: Any = executor.migrate([("tasks_app", "0021_commands")]).apps
+        old: Any = executor.migrate([("tasks_app", "0022_command_indexes")]).apps
         values = {"name": "t", "queue": "default", "succeeded": 3, "runtime_histogram": [0], "waiting_histogram": [0]}
         old.get_model("tasks_app", "MinuteRollup").objects.create(minute=minute, **values)
         old.get_model("tasks_app", "PeriodRollup").objects.create(start=minute, seconds=QUARTER, scope=0, **values)

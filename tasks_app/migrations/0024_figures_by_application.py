@@ -1,24 +1,12 @@
-"""Figures, dead letters and batches by application; those so far are of Zenith's own.
+"""Figures, dead letters and batches are told apart by application.
 
-Nothing is locked for long: a constant default writes no row, and each unique index is built beside running processes before it
+Nothing is locked for long: each unique index is built beside running processes before it
 takes the place of the old one. Engines of the version before must be stopped: they cannot count outcomes by the new keys, and
 would set the reports aside. Engines of this version that started too early wait.
 """
 
-import django.db.models.deletion
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
-
-
-def application():
-    return models.ForeignKey(
-        db_constraint=False,
-        db_default=1,
-        db_index=False,
-        default=1,
-        on_delete=django.db.models.deletion.PROTECT,
-        to="tasks_app.application",
-    )
 
 
 def rekeyed(model, name, old, new):
@@ -46,10 +34,9 @@ def rekeyed(model, name, old, new):
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("tasks_app", "0021_commands")]
+    dependencies = [("tasks_app", "0023_applications_of_figures")]
 
     operations = [
-        *(migrations.AddField(model, "application", application()) for model in ("minuterollup", "periodrollup", "deadletter")),
         rekeyed("minuterollup", "rollup_key", ("minute", "name", "queue"), ("minute", "name", "queue", "application")),
         rekeyed(
             "periodrollup",
@@ -57,12 +44,14 @@ class Migration(migrations.Migration):
             ("seconds", "scope", "name", "queue", "start"),
             ("seconds", "scope", "name", "queue", "start", "application"),
         ),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS letter_attached", ""),
         AddIndexConcurrently(
             "deadletter",
             models.Index(
                 condition=models.Q(("application", 1), _negated=True), fields=["application", "id"], name="letter_attached"
             ),
         ),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS task_batch_attached", ""),
         AddIndexConcurrently(
             "task",
             models.Index(
