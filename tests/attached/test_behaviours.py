@@ -36,7 +36,7 @@ POOLS: dict[str, tuple[str, ...]] = {
     "solo": ("--pool", "solo"), "spawn": ("-c", "2"),
 }  # fmt: skip
 #: Celery 5.7 is the first that can start a pool's processes anew instead of forking them. Each takes a second, so few end.
-SPAWNS = {"worker_pool_start_method": "spawn", "worker_max_tasks_per_child": 100}
+SPAWNS = {"worker_pool_start_method": "spawn", "worker_max_tasks_per_child": 100, "worker_proc_alive_timeout": 60.0}
 #: All in `make test-long`.
 ALWAYS = [
     ("5.3", "prefork"), ("5.3", "gevent"), ("5.7", "prefork"), ("5.7", "threads"), ("5.7", "solo"), ("5.7", "spawn"),

@@ -389,7 +389,7 @@ KEYED = Origin(source="api", sent_by="a test", idempotency_key="order-4711")
 
 def test_the_same_key_and_request_answer_with_the_first_dispatch() -> None:
     first, second = dispatch(sleeps(3), KEYED), dispatch(sleeps(3), KEYED)
-    assert second == Dispatched(first.batch_id, first.ids, repeated=True)
+    assert second == Dispatched(first.batch_id, first.ids, first.celery_ids, repeated=True)
     assert not first.repeated
     assert len(messages()) == Task.objects.count() == 3
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import TypeVar
+from uuid import UUID
 
 import pytest
 from celery import states
 from celery.result import AsyncResult
 from django.utils import timezone
 from django_celery_results.models import TaskResult
+from kombu.utils.json import dumps as json_of
 
 from tasks_app.maintenance import answers
 from tasks_app.models import Application, Task
@@ -96,6 +100,12 @@ def test_results_that_redis_does_not_have_come_from_postgresql(answered: Callabl
     assert answered(lambda: AsyncResult("runs", app=celery_app()).state) == states.STARTED
     with pytest.raises(ValueError, match="no stock"):
         answered(lambda: AsyncResult("bad", app=celery_app()).get(timeout=5))
+
+
+def test_a_result_that_only_kombus_json_knows_arrives(answered: Callable[[Callable[[], T]], T]) -> None:
+    value = {"day": date(2026, 11, 30), "at": datetime(2026, 11, 30, 12, tzinfo=UTC), "sum": Decimal("1.50"), "id": UUID(int=7)}
+    stored("rich", json_of(value))
+    assert answered(lambda: AsyncResult("rich", app=celery_app()).result) == value
 
 
 def test_a_result_that_nobody_can_tell_is_pending_and_asked_for_again_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
+from kombu.utils import json as kombu_json
+
 from zenith_worker.wire.client import client, text
 from zenith_worker.wire.compat import StrEnum
 from zenith_worker.wire.keys import ANSWER, QUESTIONS
@@ -83,7 +85,7 @@ def _ask_engine(question: Question) -> dict[str, Any]:
     reply: Any = client().blpop([ANSWER + question.token], timeout=PATIENCE)
     if reply is None:
         raise NobodyAnswersError(f"no engine answered within {PATIENCE:g} s")
-    return dict(json.loads(reply[1]))
+    return dict(kombu_json.loads(reply[1]))
 
 
 def take(block: float) -> list[Question]:
@@ -97,10 +99,10 @@ def take(block: float) -> list[Question]:
 
 
 def answer(question: Question, reply: dict[str, Any]) -> None:
-    """Answer a question. Raises redis.RedisError."""
+    """Answer a question, in kombu's JSON: a result may hold dates, decimals and the like. Raises redis.RedisError."""
     key = ANSWER + question.token
     with client().pipeline(transaction=True) as pipe:
-        pipe.rpush(key, json.dumps(reply))
+        pipe.rpush(key, kombu_json.dumps(reply))
         pipe.expire(key, ANSWER_KEPT)
         pipe.execute()
 
