@@ -14,6 +14,7 @@ from django.conf import settings
 
 from tasks_app.catalog import native
 from tasks_app.catalog.advertised_entry import listed
+from tasks_app.catalog.effort import Effort
 from tasks_app.catalog.entry import CatalogEntry, MessageOptions
 from tasks_app.catalog.live import LiveCatalogues, all_catalogues, catalogues_of, forget
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
@@ -23,8 +24,8 @@ from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
 
 __all__ = [
-    "CatalogEntry", "LiveCatalogues", "MessageOptions", "catalogues_of", "entries", "every_entry", "forget", "get", "known_entry",
-    "message_options", "offered", "refuse_drill", "suggested",
+    "CatalogEntry", "Effort", "LiveCatalogues", "MessageOptions", "catalogues_of", "entries", "every_entry", "forget", "get",
+    "known_entry", "message_options", "offered", "refuse_drill", "suggested",
 ]  # fmt: skip
 
 

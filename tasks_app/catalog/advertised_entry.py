@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
+from tasks_app.catalog.effort import Effort, weight_of
 from tasks_app.catalog.entry import DIALECT, MessageOptions
 from zenith_site.common.errors import Problem
 from zenith_site.common.jsonsafe import MAX_NAMED, escape
@@ -41,8 +42,14 @@ class Parameter:
 
         return Draft202012Validator(self.schema)
 
-    def problems(self, value: Any, pointer: str) -> Iterator[Problem]:
-        """Yield what is wrong with a value."""
+    @cached_property
+    def _weight(self) -> int:
+        return weight_of(self.schema)
+
+    def problems(self, value: Any, pointer: str, effort: Effort) -> Iterator[Problem]:
+        """Yield what is wrong with a value; nothing if the effort that is left does not allow to check it."""
+        if not self.schema or not effort.allows(value, self._weight):
+            return
         for error in islice(self._validator.iter_errors(value), MAX_NAMED):
             path = "".join(f"/{escape(str(step))}" for step in error.absolute_path)
             yield Problem(pointer + path, _detail(error))
@@ -62,9 +69,9 @@ class Version:
     def _one(self, kind: str) -> Parameter | None:
         return next((item for item in self.parameters if item.kind == kind), None)
 
-    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
+    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any], effort: Effort) -> list[Problem]:
         """Return what is wrong with these arguments: with how they are given, or else with their values."""
-        return list(self._binding_problems(args, kwargs)) or list(self._value_problems(args, kwargs))
+        return list(self._binding_problems(args, kwargs)) or list(self._value_problems(args, kwargs, effort))
 
     def _binding_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield a problem for each argument that Python would not bind."""
@@ -87,15 +94,15 @@ class Version:
             return "can be given by position only"
         return f"no such argument; {self.name} takes: {listed(item.name for item in self.parameters)}"
 
-    def _value_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Problem]:
+    def _value_problems(self, args: Sequence[Any], kwargs: Mapping[str, Any], effort: Effort) -> Iterator[Problem]:
         for index, value in enumerate(args):
             parameter = self.positional[index] if index < len(self.positional) else self.rest
             if parameter is not None:
-                yield from parameter.problems(value, f"/args/{index}")
+                yield from parameter.problems(value, f"/args/{index}", effort)
         for name, value in kwargs.items():
             parameter = self.named.get(name, self.others)
             if parameter is not None:
-                yield from parameter.problems(value, f"/kwargs/{escape(name)}")
+                yield from parameter.problems(value, f"/kwargs/{escape(name)}", effort)
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,10 @@ class AdvertisedEntry:
         """The positions, from 0, of the arguments that may be given by position or by name."""
         return {item.name: index for index, item in enumerate(self._newest.positional) if item.name in self._newest.named}
 
-    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
+    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any], effort: Effort | None = None) -> list[Problem]:
         """Return the problems of these arguments for any version of this task; pointers start with /args or /kwargs."""
-        found = [version.problems(args, kwargs) for version in self.described]
+        effort = effort or Effort()
+        found = [version.problems(args, kwargs, effort) for version in self.described]
         together = dict.fromkeys(problem for problems in found for problem in problems)
         return [_told(problem, sum(problem in problems for problems in found), len(found)) for problem in together]
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from tasks_app.catalog.effort import Effort
 from zenith_site.common.errors import Problem
 
 #: The dialect of the schemas of arguments.
@@ -60,5 +61,8 @@ class CatalogEntry(Protocol):
     def named_positions(self) -> Mapping[str, int]:
         """The positions, from 0, of the arguments that may be given by position or by name."""
 
-    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
-        """Return the problems of these arguments for this task; pointers start with /args or /kwargs."""
+    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any], effort: Effort | None = None) -> list[Problem]:
+        """Return the problems of these arguments for this task; pointers start with /args or /kwargs.
+
+        A request for several tasks gives the same effort for all of them.
+        """

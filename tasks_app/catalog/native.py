@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from tasks_app.catalog.effort import Effort
 from tasks_app.catalog.entry import DIALECT, CatalogEntry
 from zenith_site.common import jsonsafe
 from zenith_site.common.application import celery_app, import_tasks
@@ -75,8 +76,8 @@ class NativeEntry:
         parameters = enumerate(self.signature.parameters.values())
         return {item.name: index for index, item in parameters if item.kind == item.POSITIONAL_OR_KEYWORD}
 
-    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Problem]:
-        """Return the problems of these arguments for this task; pointers start with /args or /kwargs."""
+    def problems(self, args: Sequence[Any], kwargs: Mapping[str, Any], effort: Effort | None = None) -> list[Problem]:
+        """Return the problems of these arguments for this task, at any effort; pointers start with /args or /kwargs."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError:

@@ -1,8 +1,8 @@
 """JSON Schema that strangers wrote, rebuilt from a small part of the language.
 
-A rebuilt schema has only the keywords of _KEYWORDS, so checking values by it follows no reference, runs no regular expression,
-and ends soon. Every keyword narrows what fits: a schema without one that is not known here, or is too large, accepts more, never
-less.
+A rebuilt schema has only the keywords of _KEYWORDS, so checking values by it follows no reference and runs no regular expression;
+effort.py bounds how long it takes. Every keyword narrows what fits: a schema without one that is not known here, or is too large,
+accepts more, never less.
 """
 
 from collections.abc import Callable, Mapping

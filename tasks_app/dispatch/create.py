@@ -322,9 +322,10 @@ def _argument_problems(entry: catalog.CatalogEntry, request: Dispatch, arguments
     """Check the arguments against the task's signature; if all tasks have the same, check them once."""
     has_own_data = isinstance(request.data, list)
     first = entry.first_argument
+    effort = catalog.Effort()
     problems = []
     for index, args in enumerate(arguments if has_own_data else arguments[:1]):
-        for problem in entry.problems(args, request.kwargs):
+        for problem in entry.problems(args, request.kwargs, effort):
             pointer = problem.pointer.removeprefix("/args/0")
             if pointer != problem.pointer:
                 pointer = f"/data/{index}{pointer}" if has_own_data else f"/data{pointer}"

@@ -244,12 +244,14 @@ def _check_edits(letters: QuerySet[DeadLetter], request: Replay, total: int) -> 
         raise InvalidDispatchError(Problem("/args", "can be edited for a single dead letter only; use `kwargs` for several"))
     problems: dict[Problem, None] = {}
     known: dict[tuple[str, int | None], CatalogEntry | None] = {}
+    effort = catalog.Effort()
     for letter in letters.select_related("task").iterator(chunk_size=AT_ONCE):
         kind = letter.task_name, letter.task.application_id
         if kind not in known:
             known[kind] = catalog.known_entry(*kind)
         if (entry := known[kind]) is not None:
-            problems |= dict.fromkeys(entry.problems(*_edited(entry, letter.task.args, letter.task.kwargs, request)))
+            edited = _edited(entry, letter.task.args, letter.task.kwargs, request)
+            problems |= dict.fromkeys(entry.problems(*edited, effort))
         if len(problems) >= jsonsafe.MAX_NAMED:
             break
     if problems:

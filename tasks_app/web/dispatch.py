@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from tasks_app import catalog
 from tasks_app.catalog import CatalogEntry
+from tasks_app.catalog.advertised_entry import listed
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Application, Task, TaskMessage
@@ -185,7 +186,19 @@ def _repeated(entry: CatalogEntry, like: Task | None) -> tuple[dict[str, Any], d
         return {}, {"opaque": True}
     values = {**dict(zip(entry.positional_names, like.args, strict=False)), **like.kwargs}
     fitting = {name: value for name, value in values.items() if not shorten(value, EDITED)[1]}
-    return mask(fitting), {"too_large": [name for name in values if name not in fitting]}
+    no_field = _without_field(entry, like)
+    return mask(fitting), {
+        "too_large": [name for name in values if name not in fitting],
+        "no_field": listed(no_field) if no_field else "",
+    }
+
+
+def _without_field(entry: CatalogEntry, like: Task) -> list[str]:
+    """Return which arguments of a task to copy have no field in a form, such as those of `*args`."""
+    schema = entry.arguments_schema
+    by_position = [f"argument {number}" for number in range(len(entry.positional_names) + 1, len(like.args) + 1)]
+    unknown = [] if schema["additionalProperties"] else like.kwargs.keys() - schema["properties"].keys()
+    return [*by_position, *sorted(name[:100] for name in unknown)]
 
 
 def _options(like: Task | None) -> dict[str, Any]:

@@ -30,11 +30,12 @@ class ValueField(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         """Return the value."""
-        text = super().clean(value)
-        try:
-            return jsonsafe.parse(text.encode()) if text else None
-        except InvalidJSONError:
-            return text
+        return _typed(super().clean(value))
+
+    @staticmethod
+    def shown(value: Any) -> str:
+        """Return what is typed for a value: a text as it is, or as JSON if it would be taken as something else."""
+        return value if isinstance(value, str) and _typed(value.strip()) == value else json.dumps(value)
 
 
 class MomentField(forms.DateTimeField):
@@ -96,16 +97,17 @@ def arguments_form(entry: CatalogEntry, data: Any = None, files: Any = None, ini
 def initial_arguments(entry: CatalogEntry, values: dict[str, Any]) -> dict[str, Any]:
     """Return the initial data of a task's form for these arguments by name."""
     known = entry.arguments_schema["properties"]
-    fields = {ARGUMENT + name: _initial(known[name], value) for name, value in values.items() if name in known}
+    fields = arguments_form(entry).fields
+    shown = {name: _initial(fields[name], value) for key, value in values.items() if (name := ARGUMENT + key) in fields}
     others = {name: value for name, value in values.items() if name not in known}
-    return {**fields, OTHERS: others} if others else fields
+    return {**shown, OTHERS: others} if others else shown
 
 
 def given_arguments(entry: CatalogEntry, form: forms.Form) -> dict[str, Any]:
     """Return the arguments by name that a valid form has."""
     required = entry.arguments_schema["required"]
     fields = {name.removeprefix(ARGUMENT): value for name, value in form.cleaned_data.items() if name.startswith(ARGUMENT)}
-    given = {name: value for name, value in fields.items() if value not in (None, "") or name in required}
+    given = {name: value for name, value in fields.items() if name in required or not _is_empty(form, ARGUMENT + name)}
     return {**form.cleaned_data.get(OTHERS, {}), **given}
 
 
@@ -127,17 +129,25 @@ def add_errors(arguments: forms.Form, options: OptionsForm, error: InvalidInputE
             add_problems(options, InvalidInputError(problem))
 
 
+def _is_empty(form: forms.Form, name: str) -> bool:
+    """Whether a field was left empty. In one for any value, `null` and `""` are values that were typed."""
+    if isinstance(form.fields[name], ValueField):
+        return not form.data.get(name, "").strip()
+    return form.cleaned_data[name] in (None, "")
+
+
 def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Field:
     if not required:
         argument = _unless_null(argument)
-    kind = argument.get("type")
+    help_text = argument.get("description") or _type_help(argument) + ("" if required else ", optional")
+    field = _field_of_type(argument, label=name, required=required, help_text=help_text)
     default = argument.get("default")
-    common: dict[str, Any] = {
-        "label": name,
-        "required": required,
-        "help_text": argument.get("description") or _type_help(argument) + ("" if required else ", optional"),
-        "initial": None if default is None else _initial(argument, default),
-    }
+    field.initial = None if default is None else _initial(field, default)
+    return field
+
+
+def _field_of_type(argument: dict[str, Any], **common: Any) -> forms.Field:
+    kind = argument.get("type")
     if "enum" in argument:
         choices = [("", "—"), *((json.dumps(value), str(value)) for value in argument["enum"])]
         return forms.TypedChoiceField(choices=choices, coerce=json.loads, empty_value=None, **common)
@@ -166,7 +176,17 @@ def _type_help(argument: dict[str, Any]) -> str:
     return kind if isinstance(kind, str) else " or ".join(kind)
 
 
-def _initial(argument: dict[str, Any], value: Any) -> Any:
-    """Return a value as its field shows it."""
-    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return value if is_plain and "enum" not in argument else json.dumps(value)
+def _initial(field: forms.Field, value: Any) -> Any:
+    """Return a value as its field shows it, so that it is the same if nobody changes it."""
+    if isinstance(field, ValueField):
+        return field.shown(value)
+    is_plain = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return value if is_plain and not isinstance(field, forms.TypedChoiceField) else json.dumps(value)
+
+
+def _typed(text: str) -> Any:
+    """Return the value that is meant by what was typed: JSON, else text. Empty is None."""
+    try:
+        return jsonsafe.parse(text.encode()) if text else None
+    except InvalidJSONError:
+        return text

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app import catalog
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError, InvalidDispatchError
 from tasks_app.maintenance import catalogues as engine
 from tasks_app.models import Application, Catalogue, Task, TaskMessage
@@ -365,6 +366,31 @@ def test_a_copy_fills_the_form_in(shop: Application, person: Client) -> None:
     page = text(person, f"{PAGE}?like={row.id}")
     assert "4711" not in page
     assert "are not JSON" in page
+
+
+def test_a_batch_of_many_is_checked_with_one_effort(shop: Application) -> None:
+    told("shop", {"shop.charge": task(parameter("amount", {"anyOf": [{"enum": list(range(100))}] * 90}))})
+    take_in()
+    with pytest.raises(InvalidDispatchError):
+        dispatch(Dispatch(task="shop.charge", application="shop", data=[99, -1]), Origin(source="api"))
+    assert (
+        len(dispatch(Dispatch(task="shop.charge", application="shop", data=[99] * 200 + [-1]), Origin(source="api")).ids) == 201
+    )
+
+
+def test_a_copy_tells_which_arguments_have_no_field(shop: Application, person: Client) -> None:
+    told("shop", {"shop.charge": task(parameter("amount"), parameter("rest", kind="var_positional", required=False))})
+    take_in()
+    row = Task.objects.create(
+        id=key_of("x-1", "shop"), text_id="x-1", application=shop, name="shop.charge", queue="tills", status=Status.SUCCESS,
+        args=["4711"], kwargs={}, source="external", created_at=timezone.now(), finished_at=timezone.now(),
+    )  # fmt: skip
+    page = text(person, f"{PAGE}?like={row.id}")
+    assert "&quot;4711&quot;</textarea>" in page, "it stays a text"
+    assert "no field" not in page
+    Task.objects.filter(id=row.id).update(args=[1, 2, 3], kwargs={"currency": "EUR"})
+    page = text(person, f"{PAGE}?like={row.id}")
+    assert "this form has no field for them: argument 2, argument 3, currency." in page
 
 
 def test_arguments_of_any_name_are_given_as_json(shop: Application, person: Client) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks_app.catalog.advertised_entry import AdvertisedEntry
+from tasks_app.catalog.effort import Effort
 from tests.unit.test_advertised import parameter, task
 
 TEXT = {"type": "string"}
@@ -103,3 +104,30 @@ def test_arguments_must_fit_every_version_that_runs() -> None:
     assert {item.detail for item in both.problems([], {"currency": 1})} >= {"pay needs this argument"}
     assert list(both.arguments_schema["properties"]) == ["amount", "currency"], "the newest makes the form"
     assert entry(PAY, is_online=False).versions == 0
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"items": {"enum": list(range(1100))}},
+        {"items": {"anyOf": [{"enum": list(range(100))}] * 90}},
+        {"items": {"const": list(range(1100))}},
+        {"anyOf": [{"items": {"type": "integer"}}] * 50},
+    ],
+)
+def test_values_that_would_take_too_long_to_check_are_accepted(schema: Any) -> None:
+    assert found([-1, "x"], of=task(parameter(schema=schema)))
+    assert found([-1, "x"] * 1000, of=task(parameter(schema=schema))) == {}
+
+
+def test_a_long_text_costs_what_its_representation_does() -> None:
+    either = task(parameter(schema={"anyOf": [{"type": "integer"}] * 50}))
+    assert found("x" * 1000, of=either)
+    assert found("x" * 5_000_000, of=either) == found({"x" * 5_000_000: 1}, of=either) == {}
+    assert found("x" * 5_000_000, of=task(parameter())) == {"/args/0": "must be of the type integer"}
+
+
+def test_a_request_has_one_effort_for_all_its_tasks() -> None:
+    effort, checked = Effort(20_000), entry(task(parameter(schema={"enum": list(range(1000))})))
+    refused = [bool(checked.problems([-1], {}, effort)) for _ in range(50)]
+    assert refused == [True] * 19 + [False] * 31, "the first ones are checked"

@@ -8,14 +8,26 @@ from typing import Any
 import pytest
 from django import forms
 
-from tasks_app.web.dispatch_forms import ARGUMENT, ValueField, arguments_form
+from tasks_app.web.dispatch_forms import ARGUMENT, ValueField, arguments_form, given_arguments, initial_arguments
 
 TEXT_OR_NULL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 
 
-def field(argument: dict[str, Any], *, required: bool = False) -> forms.Field:
+def entry(argument: dict[str, Any], *, required: bool = False) -> Any:
     schema = {"properties": {"note": argument}, "required": ["note"] if required else [], "additionalProperties": False}
-    return arguments_form(SimpleNamespace(arguments_schema=schema, first_argument=None)).fields[f"{ARGUMENT}note"]  # type: ignore[arg-type]
+    return SimpleNamespace(arguments_schema=schema, first_argument=None)
+
+
+def field(argument: dict[str, Any], *, required: bool = False) -> forms.Field:
+    return arguments_form(entry(argument, required=required)).fields[f"{ARGUMENT}note"]
+
+
+def submitted(of: Any, initial: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The arguments that a form gives if it is submitted as it is shown."""
+    shown = {field.html_name: field.value() for field in arguments_form(of, initial=initial)}
+    form = arguments_form(of, {name: value for name, value in shown.items() if value is not None})
+    assert form.is_valid(), form.errors
+    return given_arguments(of, form)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +48,36 @@ def test_an_optional_value_that_may_be_null_has_the_field_of_its_type(
 
 def test_where_null_must_be_said_any_value_can_be_typed() -> None:
     assert type(field(TEXT_OR_NULL, required=True)) is ValueField
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["4711", "true", "null", "1e3", '"quoted"', "[1]", " 4711 ", " text ", "", "text", "{not JSON", 4711, True, None, ["a"]],
+)
+@pytest.mark.parametrize("argument", [{}, {"anyOf": [{"type": "string"}, {"type": "integer"}], "default": "5"}])
+def test_a_copy_of_any_value_is_submitted_as_it_was(argument: dict[str, Any], value: Any) -> None:
+    for of in (entry(argument), entry(argument, required=True)):
+        assert submitted(of, initial_arguments(of, {"note": value})) == {"note": value}
+
+
+@pytest.mark.parametrize("default", ["5", "null", "text", 5, False])
+def test_a_default_is_submitted_as_it_is(default: Any) -> None:
+    of = entry({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}], "default": default})
+    assert submitted(of) == {"note": default}
+
+
+def test_what_is_left_empty_is_not_given() -> None:
+    of = entry({})
+    form = arguments_form(of, {f"{ARGUMENT}note": " "})
+    assert form.is_valid()
+    assert given_arguments(of, form) == {}
+
+
+def test_a_copy_without_a_text_does_not_become_the_text_null() -> None:
+    of = entry({**TEXT_OR_NULL, "default": None})
+    assert submitted(of, initial_arguments(of, {"note": None})) == {}
+
+
+def test_a_copy_of_an_optional_choice_has_it_chosen() -> None:
+    of = entry({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}], "default": None})
+    assert submitted(of, initial_arguments(of, {"note": "b"})) == {"note": "b"}
