@@ -494,6 +494,20 @@ def test_a_token_sees_no_more_than_its_user_and_its_maker(world: World) -> None:
     assert made.get("/api/v1/applications").json() == []
 
 
+def test_a_limited_token_manages_no_token_that_sees_more(world: World) -> None:
+    user = world.users["florist-token"]
+    wider = {what: create_token(user, what, ["read"], applications=applications)[0] for what, applications in {
+        "unlimited": (), "clinic's": ("clinic",), "both": ("clinic", "florist"),
+    }.items()}  # fmt: skip
+    same, _ = create_token(user, "same", ["read"], applications=["florist"])
+    client = world.client("florist-token")
+    assert {item["name"] for item in client.get("/api/v1/tokens").json()} == {"florist-token", "same"}
+    for token in wider.values():
+        assert client.delete(f"/api/v1/tokens/{token.pk}").status_code == 404
+    assert client.delete(f"/api/v1/tokens/{same.pk}").status_code == 204
+    assert set(ApiToken.objects.filter(user=user, revoked_at=None).values_list("name", flat=True)) == {"florist-token", *wider}
+
+
 def test_people_limit_their_tokens_on_the_settings_page(world: World) -> None:
     client = world.client("both")
     form = {"name": "till", "scopes": ["read"], "applications": ["florist"]}
@@ -572,6 +586,16 @@ async def test_a_page_hears_of_its_own_applications_only(world: World) -> None:
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["tasks"]
         await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["dead-letters", "tasks"]
+        await socket.disconnect(timeout=10)
+    finally:
+        await asyncio.to_thread(connections.close_all)
+
+
+async def test_a_page_of_zeniths_own_application_hears_of_its_nodes(world: World) -> None:
+    try:
+        socket = await listen(world, "both", "/ws/page?on=tasks,nodes,node-log-1,queues,notifications")
+        await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
+        assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["node-log-1", "nodes", "queues", "tasks"]
         await socket.disconnect(timeout=10)
     finally:
         await asyncio.to_thread(connections.close_all)
