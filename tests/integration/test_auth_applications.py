@@ -63,7 +63,7 @@ FILTERED = {
     "", "nav/counts/", "tasks/", "tasks/act/<slug:verb>/", "tasks/<uuid:task_id>/", "tasks/<uuid:task_id>/values/<slug:value>/",
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
-    "applications/", "applications/<name:name>/", "workers/", "choose-application/",
+    "applications/", "applications/<name:name>/", "workers/", "queues/", "choose-application/",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
@@ -82,7 +82,7 @@ EVERYTHING = {
 #: Zenith's own workers, queues and nodes: for those who may see its own application.
 OWN = {
     "run/", "workers/<name:name>/", "clear-workers/", "workers/<name:name>/clear/",
-    "workers/<name:name>/<slug:command>/", "queues/", "queues/pause/<name:name>/", "queues/resume/<name:name>/",
+    "workers/<name:name>/<slug:command>/", "queues/pause/<name:name>/", "queues/resume/<name:name>/",
     "queues/purge/<name:name>/", "queues/of/<name:name>/", "nodes/", "nodes/deploy/", "nodes/act/<slug:verb>/",
     "nodes/hosts/<name:name>/", "nodes/hosts/<name:name>/forget/", "nodes/groups/<uuid:group_id>/",
     "nodes/groups/<uuid:group_id>/scale/", "nodes/groups/<uuid:group_id>/change/", "nodes/groups/<uuid:group_id>/autoscale/",
@@ -409,6 +409,18 @@ def test_workers_and_queues_of_another_application_are_unknown(name: str, world:
     assert chosen.status_code == 404
 
 
+def test_the_queues_without_an_application_are_of_the_first_that_they_see(world: World) -> None:
+    for who, query, leads_to in (
+        ("florist", "", "/queues/?application=florist"),
+        ("florist", "?q=flo&format=csv", "/queues/?q=flo&format=csv&application=florist"),
+        ("nothing", "", "/applications/"),
+    ):
+        response = world.client(who).get(f"/queues/{query}")
+        assert (response.status_code, response.headers["Location"]) == (302, leads_to), who
+    for who in ("zenith", "both"):
+        assert "ownmark-queue" in world.client(who).get("/queues/").content.decode(), who
+
+
 def test_actions_reach_no_task_of_another_application(world: World) -> None:
     client, theirs, own = world.client("florist"), world.rows["clinic"], world.rows["florist"]
     before = theirs.state(), world.rows["zenith"].state()
@@ -450,11 +462,11 @@ def test_dispatching_to_another_application_is_as_to_an_unknown_one(name: str, w
 
 def test_the_navigation_offers_only_what_is_for_them(world: World) -> None:
     page = world.client("florist").get("/tasks/").content.decode()
-    for path in ("/queues/", "/nodes/", "/inventory/", "/network/", "/admin/", "/notifications/"):
+    for path in ("/nodes/", "/inventory/", "/network/", "/admin/", "/notifications/"):
         assert f'href="{path}"' not in page, path
-    for path in ("/tasks/", "/dispatch/", "/dead-letters/", "/analytics/", "/events/", "/applications/", "/workers/"):
+    for path in ("/tasks/", "/dispatch/", "/dead-letters/", "/analytics/", "/events/", "/applications/", "/workers/", "/queues/"):
         assert f'href="{path}"' in page, path
-    assert 'href="/queues/"' in world.client("zenith").get("/tasks/").content.decode()
+    assert 'href="/nodes/"' in world.client("zenith").get("/tasks/").content.decode()
     assert world.client("florist").get("/").headers["Location"] == "/tasks/"
 
 
