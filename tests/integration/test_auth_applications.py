@@ -26,6 +26,7 @@ from tasks_app.models import Application, Batch, Catalogue, DeadLetter, ReplayRu
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.replay_run import RunState
 from tasks_app.models.task_keys import forget_applications
+from tasks_app.queries import status_counts
 from tasks_app.queries.application_names import ids_of
 from tasks_app.queries.feed import since
 from tasks_app.recording.apply import apply
@@ -395,6 +396,23 @@ def test_their_own_application_is_shown(who: str, world: World) -> None:
     assert tabs["FAILURE"] == tabs["STARTED"] == tabs["SCHEDULED"] == len(LIMITS[who])
     counts = client.get("/nav/counts/").content.decode()
     assert f"{len(LIMITS[who])} running" in counts
+
+
+def test_tasks_of_other_applications_are_not_read_to_count_those_that_one_sees(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In all three applications there are too many, in each of them there are not.
+    monkeypatch.setattr(status_counts, "COUNTED_TO", 2)
+    client = world.client("both")
+    tabs = {tab["status"]: tab["count"] for tab in client.get("/tasks/").context["tabs"]}
+    assert tabs["FAILURE"] is tabs["STARTED"] is None
+    Task.objects.filter(id=world.rows["florist"].keys["scheduled"]).update(status=Status.QUEUED)
+    assert "at least 0 running, 1 waiting" in client.get("/nav/counts/").content.decode()
+    tabs = {tab["status"]: tab["count"] for tab in world.client("florist").get("/tasks/").context["tabs"]}
+    assert tabs["FAILURE"] == tabs["STARTED"] == 1
+    # Those of attached applications are counted along their index: they alone may be too many.
+    Task.objects.filter(id=world.rows["florist"].keys["running"]).update(status=Status.QUEUED)
+    assert {tab["status"]: tab["count"] for tab in client.get("/tasks/").context["tabs"]}["QUEUED"] == 2
 
 
 @pytest.mark.parametrize("name", ["clinic", "zenith"])
