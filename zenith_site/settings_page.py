@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from zenith_site.auth.passwords import ThrottledPasswordChangeForm
 from zenith_site.auth.permissions import OWN_TOKENS
-from zenith_site.auth.token_api import TokenRequest, make_token, own_token, revoke_token
+from zenith_site.auth.token_api import TokenRequest, make_token, own_token, own_tokens, revoke_token
 from zenith_site.auth.tokens import made_with
 from zenith_site.common.application_names import application_names
 from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, Shows, authorize
@@ -23,10 +23,11 @@ from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
 from zenith_site.common.masking import is_secret
 from zenith_site.common.pages import answer, ask, confirm, render_page
-from zenith_site.models import ApiToken, load_makers
 from zenith_site.version import VERSION
 
 YEAR: Final = 365 * 24 * 3600
+#: The user's tokens that the page lists at most, the newest first.
+TOKENS_SHOWN: Final = 100
 THEMES: Final = {"system": "System", "dark": "Dark", "light": "Light"}
 #: The settings that are shown; docs/configuration.md explains each. Values under a secret's name are masked.
 SHOWN: Final = (
@@ -78,7 +79,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
         "form": ProfileForm(instance=cast(User, request.user)),
         "theme": request.COOKIES.get("theme", "system"),
         "themes": THEMES.items(),
-        "tokens": _tokens(caller),
+        "tokens": own_tokens(caller, TOKENS_SHOWN),
         "limited_to": None if caller.applications is None else sorted(caller.applications),
         "configuration": _configuration() if caller.may(ADMINISTER) else [],
         "version": VERSION,
@@ -182,12 +183,6 @@ def _offer_applications(form: forms.Form, caller: Caller) -> None:
         cast(forms.MultipleChoiceField, form.fields["applications"]).choices = [(name, name) for name in names]
     else:
         del form.fields["applications"]
-
-
-def _tokens(caller: Caller) -> list[ApiToken]:
-    tokens = list(ApiToken.objects.select_related("user__application_limit").filter(user=caller.user).order_by("-id")[:100])
-    load_makers(tokens)
-    return tokens
 
 
 def _token_request(cleaned: dict[str, Any]) -> TokenRequest:

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from tasks_app.models.application import Kind
 from tasks_app.queries import applications
-from tasks_app.queries.applications import COUNTED_TO, ApplicationView
+from tasks_app.queries.applications import ApplicationView
+from tasks_app.queries.status_counts import COUNTED_TO
 from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_worker.wire.states import Status
 

@@ -2,21 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import redis
-from django.db.models import Count
 
-from tasks_app.models import Application, Task
-from tasks_app.models.application import Visible, of_application
-from tasks_app.queries.tasks import status_counts
+from tasks_app.models import Application
+from tasks_app.models.application import Visible
+from tasks_app.queries.status_counts import COUNTED_TO, own_counts, status_counts
 from tasks_app.search.planner import status_counts_of
-from zenith_worker.wire.applications import NATIVE_NAME, dropped_reports
+from zenith_worker.wire.applications import dropped_reports
 from zenith_worker.wire.heartbeat import WorkerBeat, read_several
 from zenith_worker.wire.states import Status
-
-#: Where counting the tasks in a status stops, as in `status_counts`.
-COUNTED_TO: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ def find(name: str) -> ApplicationView | None:
 def status_counts_in(name: str, visible: Visible = None) -> Mapping[Status, int | None]:
     """Return how many tasks of an application are in each status, up to COUNTED_TO; without a name, of all that one may see.
 
-    None for Zenith's own application where all have too many to count only its. Two queries at most.
+    None where all applications have too many to count only the tasks of Zenith's own. Four queries at most.
     """
     if not name:
         return status_counts(visible)
@@ -75,15 +70,7 @@ def status_counts_in(name: str, visible: Visible = None) -> Mapping[Status, int 
     if not application.is_native:
         counted = status_counts_of([application.pk], COUNTED_TO).get(application.pk, {})
         return {status: counted.get(status, 0) for status in Status}
-    return _own_counts(status_counts())
-
-
-def _own_counts(of_all: Mapping[Status, int]) -> dict[Status, int | None]:
-    """Return the counts of Zenith's own tasks, which have no index: those that all applications have few of are read."""
-    few = [status for status, number in of_all.items() if number < COUNTED_TO]
-    tasks = Task.objects.filter(of_application(NATIVE_NAME), status__in=few).order_by()
-    counted = dict(tasks.values_list("status").annotate(number=Count("*")))
-    return {status: counted.get(status, 0) if status in few else None for status in Status}
+    return own_counts()
 
 
 def _views(rows: Iterable[Application]) -> list[ApplicationView]:

@@ -10,7 +10,7 @@ from django.db import connection
 from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.queries.application_names import attached_names, seen_among
-from tasks_app.queries.tasks import status_counts
+from tasks_app.queries.status_counts import status_counts
 from zenith_site.common.sql import statements
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -18,6 +18,7 @@ from zenith_worker.wire.states import Status
 
 #: Where counting stops; the navigation then shows that there are more.
 COUNTED_TO: Final = 10_000
+_WAITING: Final = (Status.PENDING, Status.QUEUED, Status.RECEIVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class NavCounts:
         attached: the names of the applications besides Zenith's own, in order.
         workers: online workers.
         queues: queues that online workers consume.
+        at_least: whether more tasks may run or wait: for a limited caller, a status with too many to count is left out.
     """
 
     running: int
@@ -39,15 +41,16 @@ class NavCounts:
     attached: tuple[str, ...]
     workers: int | None
     queues: int | None
+    at_least: bool = False
 
 
 def _limited(visible: Set[str]) -> NavCounts:
-    counts = status_counts(visible)
+    counts = status_counts(visible, (Status.STARTED, *_WAITING))
     letters = Selection(visible=visible).query().filter(state=LetterState.OPEN).order_by()[:COUNTED_TO].count()
     attached = tuple(seen_among(attached_names(), visible))
-    waiting = min(COUNTED_TO, sum(counts[status] for status in (Status.PENDING, Status.QUEUED, Status.RECEIVED)))
-    running = counts[Status.STARTED]
-    return NavCounts(running, waiting, letters, attached, *(_machines() if NATIVE_NAME in visible else (None, None)))
+    machines = _machines() if NATIVE_NAME in visible else (None, None)
+    waiting = min(COUNTED_TO, sum(counts[status] or 0 for status in _WAITING))
+    return NavCounts(counts[Status.STARTED] or 0, waiting, letters, attached, *machines, at_least=None in counts.values())
 
 
 def _machines() -> tuple[int | None, int | None]:

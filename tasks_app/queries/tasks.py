@@ -1,20 +1,19 @@
 """The list of tasks, and one task, with their results."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.models import Application, Task
+from tasks_app.models import Task
 from tasks_app.models.application import Visible, of_visible
 from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
@@ -39,8 +38,6 @@ SEARCH_HELP: Final = (
     " `error:`, `since:`, `until:`, `ended_since:`, `ended_until:`, `id:`, `batch:` and `parent:` each filter by one property."
     " See docs/search.md."
 )
-#: Where counting a status stops; nobody reads a longer list to its end.
-COUNTED_TO: Final = 10_000
 
 
 def _parsable_query(text: str) -> str:
@@ -268,28 +265,6 @@ def seen_among(ids: Sequence[UUID], visible: Visible) -> list[UUID]:
         return list(ids)
     seen = set(Task.objects.filter(of_visible(visible), id__in=ids).values_list("id", flat=True))
     return [id_ for id_ in ids if id_ in seen]
-
-
-def status_counts(visible: Visible = None) -> dict[Status, int]:
-    """Return how many tasks are in each status, up to COUNTED_TO each; one query along the index.
-
-    For callers who do not see all applications: along another index, unless they see Zenith's own, which has none.
-    """
-    if visible is not None:
-        return _limited_counts(visible)
-    count_one = "(SELECT %s AS status, count(*) FROM (SELECT FROM tasks_app_task WHERE status = %s LIMIT %s) AS counted)"
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([count_one] * len(Status)), [word for s in Status for word in (s, s, COUNTED_TO)])
-        return {Status(status): count for status, count in cursor.fetchall()}
-
-
-def _limited_counts(visible: Set[str]) -> dict[Status, int]:
-    if NATIVE_NAME not in visible:
-        ids = Application.objects.filter(name__in=visible).order_by().values_list("id", flat=True)
-        counted = planner.status_counts_of(ids, COUNTED_TO).values()
-        return {status: min(COUNTED_TO, sum(of_one.get(status, 0) for of_one in counted)) for status in Status}
-    tasks = Task.objects.filter(of_visible(visible)).order_by()
-    return {status: tasks.filter(status=status)[:COUNTED_TO].count() for status in Status}
 
 
 def open_among(ids: Sequence[UUID]) -> set[UUID]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Final
 
 from tasks_app.models import Application
@@ -110,9 +111,11 @@ def waiting_before(place: Place, queue: str, most: int) -> dict[str, int] | None
     return {name: size for (name, *_), size in sizes if size}
 
 
-def status_counts_of(applications: Iterable[int], most: int) -> dict[int, dict[Status, int]]:
+def status_counts_of(
+    applications: Iterable[int], most: int, among: Iterable[Status] = tuple(Status)
+) -> dict[int, dict[Status, int]]:
     """Return how many tasks other people's applications have by status, counting up to `most` each; one query."""
-    keys = [(str(application), status) for application in applications for status in Status]
+    keys = list(product(map(str, applications), among))
     counted: dict[int, dict[Status, int]] = {}
     for (application, status), size in counts(Stream(("application_id", "status"), keys, _ATTACHED), most):
         counted.setdefault(int(application), {})[Status(status)] = size

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_safe
 
 from tasks_app import catalog
 from tasks_app.queries import applications as queries
-from tasks_app.queries.applications import COUNTED_TO, ApplicationView
+from tasks_app.queries.applications import ApplicationView
+from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.queries.tasks import TaskFilter
 from tasks_app.queries.workers import workers_of
 from tasks_app.web.context import application_context

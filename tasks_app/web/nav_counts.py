@@ -49,10 +49,11 @@ def nav_counts(request: HttpRequest) -> HttpResponse:
 def _counts(counts: NavCounts) -> dict[str, Count]:
     """Return a count for each entry that has one, by URL name, of all applications that one may see; 0 is not drawn."""
     open_tasks = counts.running + counts.waiting
-    capped = max(counts.running, counts.waiting) >= COUNTED_TO
+    capped = counts.at_least or max(counts.running, counts.waiting) >= COUNTED_TO
+    at_least = "at least " if counts.at_least else ""
     of_all, of_own = (" in all applications", " in Zenith's own application") if counts.attached else ("", "")
     return {
-        "tasks:list": Count(open_tasks, f"{counts.running:,} running, {counts.waiting:,} waiting{of_all}", capped),
+        "tasks:list": Count(open_tasks, f"{at_least}{counts.running:,} running, {counts.waiting:,} waiting{of_all}", capped),
         "tasks:dead_letters": Count(counts.dead, f"open{of_all}", counts.dead >= COUNTED_TO),
         "tasks:workers": Count(counts.workers or 0, f"online{of_own}"),
         "tasks:queues": Count(counts.queues or 0, f"consumed{of_own}"),

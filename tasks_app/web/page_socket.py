@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
+from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import feed
 from tasks_app.queries.feed import FeedEvent
 from tasks_app.recording.live import GROUP
@@ -27,7 +28,7 @@ from zenith_site.common.live_updates import PAGES
 
 TASKS: Final = "tasks"
 NOTIFICATIONS: Final = "notifications"
-#: The topics of pages that limited callers may open.
+#: The topics of pages that callers who may not see Zenith's own application may open.
 FILTERED_TOPICS: Final = frozenset({TASKS, "dead-letters"})
 _MOST: Final = 2**63 - 1
 
@@ -43,7 +44,9 @@ class PageConsumer(PumpingConsumer):
         """Read what the page shows; the first pump reports what changed since `after`."""
         query = parse_qs(self.scope["query_string"].decode("latin1"))
         self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
-        if self.seen is not None:
+        if self.seen is not None and NATIVE_ID in self.seen:
+            self._topics.discard(NOTIFICATIONS)  # they are of all applications
+        elif self.seen is not None:
             # All other topics are of Zenith's own application, or of all; their pages refuse the caller.
             self._topics &= FILTERED_TOPICS
         self._tasks = frozenset(query.get("task", []))

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -16,7 +17,7 @@ from tasks_app.control import queues as control
 from tasks_app.models import Application
 from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
-from tasks_app.queries.application_names import several_names
+from tasks_app.queries.application_names import all_names, seen_among, several_names
 from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
@@ -56,9 +57,15 @@ ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
 @require_safe
 @narrowed()
 def queue_list(request: HttpRequest) -> HttpResponseBase:
-    """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match."""
-    application = request.GET.get("application") or NATIVE_NAME
-    caller = authorize(request, VIEW, Shows.of(application))
+    """List queues that have messages, tasks or a worker, page by page, longest first; downloads have all that match.
+
+    Without an application they are of Zenith's own, or for who may not see that, of the first that they may.
+    """
+    asked_for = request.GET.get("application", "")
+    caller = authorize(request, VIEW, Shows.of(asked_for))
+    application = asked_for or NATIVE_NAME
+    if not asked_for and not caller.sees(application):
+        return redirect(_first_seen(request, caller))
     q, number = storable_text(request.GET.get("q", "").strip()[:MAX_TEXT]), _page_number(request)
     if application != NATIVE_NAME:
         return _attached_queues(request, caller, application, q)
@@ -73,6 +80,16 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
         "next_url": _list_url(q, number + 1) if page.following else "",
     }  # fmt: skip
     return render_page(request, "queues/queues.html", context, fragments=["queues/_queues.html"])
+
+
+def _first_seen(request: HttpRequest, caller: Caller) -> str:
+    """Return the address of the same list for the first application that the caller sees; without any, of the applications."""
+    name = next(iter(seen_among(all_names(), caller.applications)), "")
+    if not name:
+        return reverse("tasks:applications")
+    parameters = request.GET.copy()
+    parameters["application"] = name
+    return f"{request.path}?{parameters.urlencode()}"
 
 
 def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) -> HttpResponseBase:

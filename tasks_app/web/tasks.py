@@ -22,7 +22,8 @@ from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.applications import status_counts_in
-from tasks_app.queries.tasks import COUNTED_TO, TaskFilter, TaskWithResult, open_among, seen_among
+from tasks_app.queries.status_counts import COUNTED_TO
+from tasks_app.queries.tasks import TaskFilter, TaskWithResult, open_among, seen_among
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.application_switch import narrowed

@@ -26,6 +26,7 @@ from tasks_app.models import Application, Batch, Catalogue, DeadLetter, ReplayRu
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.replay_run import RunState
 from tasks_app.models.task_keys import forget_applications
+from tasks_app.queries import status_counts
 from tasks_app.queries.application_names import ids_of
 from tasks_app.queries.feed import since
 from tasks_app.recording.apply import apply
@@ -63,7 +64,7 @@ FILTERED = {
     "", "nav/counts/", "tasks/", "tasks/act/<slug:verb>/", "tasks/<uuid:task_id>/", "tasks/<uuid:task_id>/values/<slug:value>/",
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
-    "applications/", "applications/<name:name>/", "workers/", "choose-application/",
+    "applications/", "applications/<name:name>/", "workers/", "queues/", "choose-application/",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
@@ -82,7 +83,7 @@ EVERYTHING = {
 #: Zenith's own workers, queues and nodes: for those who may see its own application.
 OWN = {
     "run/", "workers/<name:name>/", "clear-workers/", "workers/<name:name>/clear/",
-    "workers/<name:name>/<slug:command>/", "queues/", "queues/pause/<name:name>/", "queues/resume/<name:name>/",
+    "workers/<name:name>/<slug:command>/", "queues/pause/<name:name>/", "queues/resume/<name:name>/",
     "queues/purge/<name:name>/", "queues/of/<name:name>/", "nodes/", "nodes/deploy/", "nodes/act/<slug:verb>/",
     "nodes/hosts/<name:name>/", "nodes/hosts/<name:name>/forget/", "nodes/groups/<uuid:group_id>/",
     "nodes/groups/<uuid:group_id>/scale/", "nodes/groups/<uuid:group_id>/change/", "nodes/groups/<uuid:group_id>/autoscale/",
@@ -397,6 +398,23 @@ def test_their_own_application_is_shown(who: str, world: World) -> None:
     assert f"{len(LIMITS[who])} running" in counts
 
 
+def test_tasks_of_other_applications_are_not_read_to_count_those_that_one_sees(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In all three applications there are too many, in each of them there are not.
+    monkeypatch.setattr(status_counts, "COUNTED_TO", 2)
+    client = world.client("both")
+    tabs = {tab["status"]: tab["count"] for tab in client.get("/tasks/").context["tabs"]}
+    assert tabs["FAILURE"] is tabs["STARTED"] is None
+    Task.objects.filter(id=world.rows["florist"].keys["scheduled"]).update(status=Status.QUEUED)
+    assert "at least 0 running, 1 waiting" in client.get("/nav/counts/").content.decode()
+    tabs = {tab["status"]: tab["count"] for tab in world.client("florist").get("/tasks/").context["tabs"]}
+    assert tabs["FAILURE"] == tabs["STARTED"] == 1
+    # Those of attached applications are counted along their index: they alone may be too many.
+    Task.objects.filter(id=world.rows["florist"].keys["running"]).update(status=Status.QUEUED)
+    assert {tab["status"]: tab["count"] for tab in client.get("/tasks/").context["tabs"]}["QUEUED"] == 2
+
+
 @pytest.mark.parametrize("name", ["clinic", "zenith"])
 def test_workers_and_queues_of_another_application_are_unknown(name: str, world: World) -> None:
     worker = f"{MARK[name]}-worker@host"
@@ -407,6 +425,18 @@ def test_workers_and_queues_of_another_application_are_unknown(name: str, world:
     assert (page.status_code, worker in page.content.decode()) == (200, False)
     chosen = world.client("florist").post("/choose-application/", {"application": name})
     assert chosen.status_code == 404
+
+
+def test_the_queues_without_an_application_are_of_the_first_that_they_see(world: World) -> None:
+    for who, query, leads_to in (
+        ("florist", "", "/queues/?application=florist"),
+        ("florist", "?q=flo&format=csv", "/queues/?q=flo&format=csv&application=florist"),
+        ("nothing", "", "/applications/"),
+    ):
+        response = world.client(who).get(f"/queues/{query}")
+        assert (response.status_code, response.headers["Location"]) == (302, leads_to), who
+    for who in ("zenith", "both"):
+        assert "ownmark-queue" in world.client(who).get("/queues/").content.decode(), who
 
 
 def test_actions_reach_no_task_of_another_application(world: World) -> None:
@@ -450,11 +480,11 @@ def test_dispatching_to_another_application_is_as_to_an_unknown_one(name: str, w
 
 def test_the_navigation_offers_only_what_is_for_them(world: World) -> None:
     page = world.client("florist").get("/tasks/").content.decode()
-    for path in ("/queues/", "/nodes/", "/inventory/", "/network/", "/admin/", "/notifications/"):
+    for path in ("/nodes/", "/inventory/", "/network/", "/admin/", "/notifications/"):
         assert f'href="{path}"' not in page, path
-    for path in ("/tasks/", "/dispatch/", "/dead-letters/", "/analytics/", "/events/", "/applications/", "/workers/"):
+    for path in ("/tasks/", "/dispatch/", "/dead-letters/", "/analytics/", "/events/", "/applications/", "/workers/", "/queues/"):
         assert f'href="{path}"' in page, path
-    assert 'href="/queues/"' in world.client("zenith").get("/tasks/").content.decode()
+    assert 'href="/nodes/"' in world.client("zenith").get("/tasks/").content.decode()
     assert world.client("florist").get("/").headers["Location"] == "/tasks/"
 
 
@@ -492,6 +522,20 @@ def test_a_token_sees_no_more_than_its_user_and_its_maker(world: World) -> None:
     ]
     ApplicationLimit.objects.filter(user=world.users["both"]).update(applications=["florist"])
     assert made.get("/api/v1/applications").json() == []
+
+
+def test_a_limited_token_manages_no_token_that_sees_more(world: World) -> None:
+    user = world.users["florist-token"]
+    wider = {what: create_token(user, what, ["read"], applications=applications)[0] for what, applications in {
+        "unlimited": (), "clinic's": ("clinic",), "both": ("clinic", "florist"),
+    }.items()}  # fmt: skip
+    same, _ = create_token(user, "same", ["read"], applications=["florist"])
+    client = world.client("florist-token")
+    assert {item["name"] for item in client.get("/api/v1/tokens").json()} == {"florist-token", "same"}
+    for token in wider.values():
+        assert client.delete(f"/api/v1/tokens/{token.pk}").status_code == 404
+    assert client.delete(f"/api/v1/tokens/{same.pk}").status_code == 204
+    assert set(ApiToken.objects.filter(user=user, revoked_at=None).values_list("name", flat=True)) == {"florist-token", *wider}
 
 
 def test_people_limit_their_tokens_on_the_settings_page(world: World) -> None:
@@ -572,6 +616,16 @@ async def test_a_page_hears_of_its_own_applications_only(world: World) -> None:
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["tasks"]
         await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["dead-letters", "tasks"]
+        await socket.disconnect(timeout=10)
+    finally:
+        await asyncio.to_thread(connections.close_all)
+
+
+async def test_a_page_of_zeniths_own_application_hears_of_its_nodes(world: World) -> None:
+    try:
+        socket = await listen(world, "both", "/ws/page?on=tasks,nodes,node-log-1,queues,notifications")
+        await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
+        assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["node-log-1", "nodes", "queues", "tasks"]
         await socket.disconnect(timeout=10)
     finally:
         await asyncio.to_thread(connections.close_all)

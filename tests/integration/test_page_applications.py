@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.models import Application, Task
-from tasks_app.queries import applications, attached_queues
+from tasks_app.queries import attached_queues, status_counts
 from tasks_app.queries.applications import status_counts_in
 from tasks_app.queries.attached_queues import queues_of
 from tasks_app.queries.workers import all_workers
@@ -128,7 +128,7 @@ def test_the_tabs_count_the_tasks_of_one_application(person: Client, shop: Shop,
     assert '<option value="shop-2" selected>' in page
     assert "status=FAILURE" not in page
     # Of statuses that have too many tasks, Zenith's own are not counted.
-    monkeypatch.setattr(applications, "COUNTED_TO", 2)
+    monkeypatch.setattr(status_counts, "COUNTED_TO", 2)
     assert status_counts_in("zenith")[Status.SUCCESS] is None
     assert "status=SUCCESS" in text(person, "/tasks/?application=zenith")
 
@@ -310,6 +310,6 @@ def test_zeniths_own_has_an_overview_like_others(person: Client, shop: Shop, mon
     make(status=Status.STARTED)
     page = text(person, "/applications/zenith/")
     assert '<b title="1">1</b>' in page
-    monkeypatch.setattr(applications, "COUNTED_TO", 1)
+    monkeypatch.setattr(status_counts, "COUNTED_TO", 1)
     assert "Too many to count" in text(person, "/applications/zenith/")
     assert Task.objects.filter(status=Status.STARTED).count() == 1

@@ -122,13 +122,12 @@ class NewTokenAnswer(TokenAnswer):
 
 @router.get("", response=list[TokenAnswer], summary="List your tokens, newest first", operation_id="list_tokens")
 def list_tokens(request: HttpRequest) -> list[TokenAnswer]:
-    """Return up to 200 tokens, including revoked and expired ones."""
+    """Return up to 200 tokens, including revoked and expired ones.
+
+    A token that is limited to some applications gets only tokens that see none besides these.
+    """
     caller = authorize(request, OWN_TOKENS, Shows.FILTERED)
-    own_tokens = list(
-        ApiToken.objects.select_related("user__application_limit").filter(user=caller.user).order_by("-id")[:_LISTED]
-    )
-    load_makers(own_tokens)
-    return [TokenAnswer.of(token) for token in own_tokens]
+    return [TokenAnswer.of(token) for token in own_tokens(caller, _LISTED)]
 
 
 @router.post(
@@ -249,15 +248,32 @@ def _refuse_time(request: HttpRequest, expires_at: datetime | None) -> None:
 def _usable(caller: Caller) -> int:
     now = timezone.now()
     unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
-    own_tokens = list(ApiToken.objects.select_related("user").filter(unexpired, user=caller.user, revoked_at=None))
-    load_makers(own_tokens)
-    return sum(token.is_valid(now) for token in own_tokens)
+    unrevoked = list(ApiToken.objects.select_related("user").filter(unexpired, user=caller.user, revoked_at=None))
+    load_makers(unrevoked)
+    return sum(token.is_valid(now) for token in unrevoked)
+
+
+def own_tokens(caller: Caller, most: int) -> list[ApiToken]:
+    """Return the newest `most` tokens of the caller's user, without those that see more applications than the caller."""
+    newest = list(ApiToken.objects.select_related("user__application_limit").filter(user=caller.user).order_by("-id")[:most])
+    load_makers(newest)
+    return [token for token in newest if _sees_no_more(token, caller)]
+
+
+def _sees_no_more(token: ApiToken, caller: Caller) -> bool:
+    """Whether a token sees only what the caller sees: others tell of other applications, and may do more."""
+    if caller.applications is None:
+        return True
+    return token.effective_applications is not None and token.effective_applications <= caller.applications
 
 
 def own_token(caller: Caller, text: str) -> ApiToken:
-    """Return one of the caller's tokens. Raises Http404, for another's token too: its existence is not revealed."""
+    """Return one of the caller's tokens, which sees no more applications than they.
+
+    Raises Http404, for another's token too: its existence is not revealed.
+    """
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-    token = ApiToken.objects.filter(user=caller.user, pk=number).first()
-    if token is None:
+    token = ApiToken.objects.select_related("user__application_limit").filter(user=caller.user, pk=number).first()
+    if token is None or not _sees_no_more(token, caller):
         raise Http404(f"You have no token {text[:100]!r}.")
     return token
