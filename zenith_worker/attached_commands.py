@@ -81,9 +81,9 @@ class Commands:
         #: Ids of cancelled tasks that the worker's loop has not seen yet.
         self._cancelled: deque[str] = deque()
         self._look_up_at = self._again_at = float("-inf")
-        #: Commands that wait for the broker, and reports of those that could not be confirmed yet.
+        #: Commands that wait for the broker, and those that were carried out and not confirmed, with what came of them.
         self._kept: set[str] = set()
-        self._unconfirmed: dict[str, list[Event]] = {}
+        self._unconfirmed: deque[tuple[Command, list[Event]]] = deque()
         self._redis, self._broker = Pause(), Pause()
         self._is_reading, self._trouble = False, ""
 
@@ -136,14 +136,13 @@ class Commands:
                 self._redis.over()
 
     def _wait_after(self, error: redis.RedisError) -> None:
-        """Wait after a failure of Zenith's Redis; then look first for what this worker has read before."""
+        """Wait after a failure of Zenith's Redis; then first confirm what was carried out, and look for what was read before."""
         self._looked_up.set()
         self._again_at = float("-inf")
         # Zenith never asked for anything, or its Redis lost it.
         self._is_reading = str(error).startswith("NOGROUP")
         if self._is_reading:
             self._kept.clear()
-            self._unconfirmed.clear()
             self._stopped.wait(NOTHING_YET)
         else:
             self._say(f"Commands from Zenith cannot be read ({error}); tasks go on.")
@@ -181,7 +180,8 @@ class Commands:
             self._stopped.wait(min(BLOCK, left))
 
     def _go_on(self) -> None:
-        """Carry out what this worker has read before, and what dead workers had."""
+        """Confirm what this worker has carried out; then carry out what it has read before, and what dead workers had."""
+        self._confirm()
         commands.take_over(self._application, count=BATCH)
         self._kept.clear()
         found = commands.read(self._application, count=2 * BATCH, again=True)
@@ -203,15 +203,20 @@ class Commands:
 
     def _carry_out(self, command: Command) -> None:
         """Carry out a command and confirm it, or keep it for later. Raises redis.RedisError if it cannot be confirmed now."""
-        if command.id not in self._unconfirmed:
-            events = self._events_of(command)
-            if events is None:
-                self._kept.add(command.id)
-                self._again_at = min(self._again_at, time.monotonic() + PAUSE)
-                return
-            self._unconfirmed[command.id] = events
-        commands.confirm(self._application, [command], self._unconfirmed[command.id])
-        del self._unconfirmed[command.id]
+        events = self._events_of(command)
+        if events is None:
+            self._kept.add(command.id)
+            self._again_at = min(self._again_at, time.monotonic() + PAUSE)
+            return
+        self._unconfirmed.append((command, events))
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Confirm what was carried out, also if Redis has lost the commands since: nobody may carry them out again."""
+        while self._unconfirmed:
+            command, events = self._unconfirmed[0]
+            commands.confirm(self._application, [command], events)
+            self._unconfirmed.popleft()
 
     def _events_of(self, command: Command) -> list[Event] | None:
         """Carry out a command; return what came of it, or None if the broker is away."""

@@ -237,6 +237,30 @@ def test_what_cannot_be_confirmed_is_not_sent_twice(worker: Commands, monkeypatc
     assert (Noted.sent, commands.waiting("shop"), reported()["1"].status) == (["1"], 0, Status.QUEUED)
 
 
+def test_what_was_sent_is_reported_although_redis_lost_everything_meanwhile(
+    worker: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(attached_commands, "NOTHING_YET", 0.0)
+    monkeypatch.setattr(attached_commands, "PAUSE", 0.0)
+    ask({"id": "1", "task": "shop.add", "args": [1, 2]}, {"id": "2", "task": "shop.add", "args": [1, 2]})
+    with monkeypatch.context() as outage:
+        outage.setattr(attached_commands.commands, "confirm", away)
+        with pytest.raises(redis.ConnectionError) as lost:
+            work(worker)
+    worker._wait_after(lost.value)
+    client().flushdb()
+    with pytest.raises(redis.ResponseError, match=r"^NOGROUP") as empty:
+        worker._step()
+    worker._wait_after(empty.value)
+    assert reported()["1"].status == Status.QUEUED
+    ask({"id": "1", "task": "shop.add", "args": [1, 2]}, {"id": "2", "task": "shop.add", "args": [1, 2]})
+    work(worker)
+    assert (Noted.sent, reported().keys(), commands.waiting("shop")) == (["1", "2"], {"1", "2"}, 0)
+
+
 def test_a_command_of_a_kind_that_nobody_knows_is_removed(worker: Commands) -> None:
     commands.hand_over("shop", [])
     for written in (
