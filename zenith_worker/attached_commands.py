@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -27,12 +27,15 @@ from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.wire import commands
 from zenith_worker.wire.commands import Command, Kind
 from zenith_worker.wire.events import Event
+from zenith_worker.wire.heartbeat import DEAD_AFTER
 
 logger = logging.getLogger(__name__)
 
 #: Commands that are read at once, and seconds for which a read waits for the first: less than a command to Redis may take.
 BATCH: Final = 50
 BLOCK: Final = 2.0
+#: Seconds after a read for which its commands are certainly this worker's: others take them over once its heartbeat expired.
+OWNED_FOR: Final = DEAD_AFTER / 2
 #: Seconds between two looks for commands that dead workers had read.
 TAKE_OVER_EVERY: Final = 10.0
 #: Seconds between two looks for cancelled tasks, and for which a worker's start waits for the first.
@@ -175,7 +178,8 @@ class Commands:
         if left <= 0:
             self._go_on()
         elif len(self._kept) < BATCH:
-            self._carry_out_all(commands.read(self._application, count=BATCH, block=min(BLOCK, left)))
+            read_at = time.monotonic()
+            self._carry_out_all(commands.read(self._application, count=BATCH, block=min(BLOCK, left)), read_at)
         else:
             self._stopped.wait(min(BLOCK, left))
 
@@ -184,8 +188,9 @@ class Commands:
         self._confirm()
         commands.take_over(self._application, count=BATCH)
         self._kept.clear()
-        found = commands.read(self._application, count=2 * BATCH, again=True)
-        self._carry_out_all(found)
+        read_at = time.monotonic()
+        found = self._read_before()
+        self._carry_out_all(found, read_at)
         if self._kept:
             pause = self._broker.longer()
         else:
@@ -193,11 +198,21 @@ class Commands:
             pause = 0.0 if found else TAKE_OVER_EVERY
         self._again_at = time.monotonic() + pause
 
-    def _carry_out_all(self, batch: Iterable[Command]) -> None:
+    def _read_before(self) -> list[Command]:
+        return commands.read(self._application, count=2 * BATCH, again=True)
+
+    def _carry_out_all(self, batch: Sequence[Command], read_at: float) -> None:
+        """Carry out commands, except those that others took over because this worker stood still meanwhile."""
         _close_old_database_connections()
+        own = {command.id for command in batch}
         for command in batch:
             with self._at_work:
-                if not self._stopped.is_set():
+                if self._stopped.is_set():
+                    break
+                if time.monotonic() - read_at > OWNED_FOR:
+                    read_at = time.monotonic()
+                    own = {command.id for command in self._read_before()}
+                if command.id in own:
                     self._carry_out(command)
         _close_old_database_connections()
 

@@ -237,6 +237,21 @@ def test_what_cannot_be_confirmed_is_not_sent_twice(worker: Commands, monkeypatc
     assert (Noted.sent, commands.waiting("shop"), reported()["1"].status) == (["1"], 0, Status.QUEUED)
 
 
+def test_a_worker_that_stood_still_leaves_what_others_took_over(worker: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_others_take_over(self: Noted, *arguments: Any, task_id: str, **options: Any) -> Any:
+        if task_id == "2":
+            client().xclaim(KEYS.commands, commands.GROUP, "another", 0, [found[2].id])
+        return apply_async(self, *arguments, task_id=task_id, **options)
+
+    apply_async = Noted.apply_async
+    monkeypatch.setattr(Noted, "apply_async", as_others_take_over)
+    monkeypatch.setattr(attached_commands, "OWNED_FOR", -1.0)
+    ask(*({"id": id_, "task": "shop.add", "args": [1, 2]} for id_ in "1234"))
+    found = commands.read("shop", count=10)
+    work(worker)
+    assert (Noted.sent, commands.waiting("shop")) == (["1", "2", "4"], 1)
+
+
 def test_what_was_sent_is_reported_although_redis_lost_everything_meanwhile(
     worker: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
