@@ -67,7 +67,13 @@ class ReportingMixin:
             return super().mark_as_failure(task_id, exc, traceback, request, *rest, **options)  # type: ignore[misc]
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, *rest: Any, **options: Any) -> Any:
-        """Report a task that its worker refused or killed."""
+        """Report a task that its worker refused or killed.
+
+        Celery's remote control calls this without a request (since 5.6), in every worker that hears of a revocation, also while
+        the task runs on: only the worker that has the task knows what becomes of it.
+        """
+        if request is None:
+            return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
         with self._reported(self._failure(task_id, TaskRevokedError(reason), states.REVOKED, request, None)):
             return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
 

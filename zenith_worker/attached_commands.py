@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -27,12 +27,15 @@ from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.wire import commands
 from zenith_worker.wire.commands import Command, Kind
 from zenith_worker.wire.events import Event
+from zenith_worker.wire.heartbeat import DEAD_AFTER
 
 logger = logging.getLogger(__name__)
 
 #: Commands that are read at once, and seconds for which a read waits for the first: less than a command to Redis may take.
 BATCH: Final = 50
 BLOCK: Final = 2.0
+#: Seconds after a read for which its commands are certainly this worker's: others take them over once its heartbeat expired.
+OWNED_FOR: Final = DEAD_AFTER / 2
 #: Seconds between two looks for commands that dead workers had read.
 TAKE_OVER_EVERY: Final = 10.0
 #: Seconds between two looks for cancelled tasks, and for which a worker's start waits for the first.
@@ -81,9 +84,9 @@ class Commands:
         #: Ids of cancelled tasks that the worker's loop has not seen yet.
         self._cancelled: deque[str] = deque()
         self._look_up_at = self._again_at = float("-inf")
-        #: Commands that wait for the broker, and reports of those that could not be confirmed yet.
+        #: Commands that wait for the broker, and those that were carried out and not confirmed, with what came of them.
         self._kept: set[str] = set()
-        self._unconfirmed: dict[str, list[Event]] = {}
+        self._unconfirmed: deque[tuple[Command, list[Event]]] = deque()
         self._redis, self._broker = Pause(), Pause()
         self._is_reading, self._trouble = False, ""
 
@@ -136,14 +139,13 @@ class Commands:
                 self._redis.over()
 
     def _wait_after(self, error: redis.RedisError) -> None:
-        """Wait after a failure of Zenith's Redis; then look first for what this worker has read before."""
+        """Wait after a failure of Zenith's Redis; then first confirm what was carried out, and look for what was read before."""
         self._looked_up.set()
         self._again_at = float("-inf")
         # Zenith never asked for anything, or its Redis lost it.
         self._is_reading = str(error).startswith("NOGROUP")
         if self._is_reading:
             self._kept.clear()
-            self._unconfirmed.clear()
             self._stopped.wait(NOTHING_YET)
         else:
             self._say(f"Commands from Zenith cannot be read ({error}); tasks go on.")
@@ -176,16 +178,19 @@ class Commands:
         if left <= 0:
             self._go_on()
         elif len(self._kept) < BATCH:
-            self._carry_out_all(commands.read(self._application, count=BATCH, block=min(BLOCK, left)))
+            read_at = time.monotonic()
+            self._carry_out_all(commands.read(self._application, count=BATCH, block=min(BLOCK, left)), read_at)
         else:
             self._stopped.wait(min(BLOCK, left))
 
     def _go_on(self) -> None:
-        """Carry out what this worker has read before, and what dead workers had."""
+        """Confirm what this worker has carried out; then carry out what it has read before, and what dead workers had."""
+        self._confirm()
         commands.take_over(self._application, count=BATCH)
         self._kept.clear()
-        found = commands.read(self._application, count=2 * BATCH, again=True)
-        self._carry_out_all(found)
+        read_at = time.monotonic()
+        found = self._read_before()
+        self._carry_out_all(found, read_at)
         if self._kept:
             pause = self._broker.longer()
         else:
@@ -193,25 +198,40 @@ class Commands:
             pause = 0.0 if found else TAKE_OVER_EVERY
         self._again_at = time.monotonic() + pause
 
-    def _carry_out_all(self, batch: Iterable[Command]) -> None:
+    def _read_before(self) -> list[Command]:
+        return commands.read(self._application, count=2 * BATCH, again=True)
+
+    def _carry_out_all(self, batch: Sequence[Command], read_at: float) -> None:
+        """Carry out commands, except those that others took over because this worker stood still meanwhile."""
         _close_old_database_connections()
+        own = {command.id for command in batch}
         for command in batch:
             with self._at_work:
-                if not self._stopped.is_set():
+                if self._stopped.is_set():
+                    break
+                if time.monotonic() - read_at > OWNED_FOR:
+                    read_at = time.monotonic()
+                    own = {command.id for command in self._read_before()}
+                if command.id in own:
                     self._carry_out(command)
         _close_old_database_connections()
 
     def _carry_out(self, command: Command) -> None:
         """Carry out a command and confirm it, or keep it for later. Raises redis.RedisError if it cannot be confirmed now."""
-        if command.id not in self._unconfirmed:
-            events = self._events_of(command)
-            if events is None:
-                self._kept.add(command.id)
-                self._again_at = min(self._again_at, time.monotonic() + PAUSE)
-                return
-            self._unconfirmed[command.id] = events
-        commands.confirm(self._application, [command], self._unconfirmed[command.id])
-        del self._unconfirmed[command.id]
+        events = self._events_of(command)
+        if events is None:
+            self._kept.add(command.id)
+            self._again_at = min(self._again_at, time.monotonic() + PAUSE)
+            return
+        self._unconfirmed.append((command, events))
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Confirm what was carried out, also if Redis has lost the commands since: nobody may carry them out again."""
+        while self._unconfirmed:
+            command, events = self._unconfirmed[0]
+            commands.confirm(self._application, [command], events)
+            self._unconfirmed.popleft()
 
     def _events_of(self, command: Command) -> list[Event] | None:
         """Carry out a command; return what came of it, or None if the broker is away."""

@@ -24,6 +24,8 @@ from zenith_worker.wire.states import Status
 
 #: Characters kept of the reason why a task could not be sent.
 REASON_KEPT: Final = 10_000
+#: Seconds for which the broker is tried, to tell its errors from those of the application's own code.
+BROKER_WAITS: Final = 3
 #: Seconds for which a fork waits for a message that is being sent.
 FORK_WAITS: Final = 0.1
 
@@ -88,15 +90,32 @@ def failed(task_id: str, error: Exception) -> Event:
 def is_broker_away(app: Celery, error: Exception) -> bool:
     """Whether a message could not be sent only because the broker cannot be reached, so that it can be sent later.
 
-    Other errors of the operating system, such as a missing file, are those of the application's own code: kombu's are wrapped.
+    The errors of kombu, which wraps those of brokers, say so. A plain error of a connection may come from another service that
+    the application's own code needs, such as its cache: if the broker answers, it does. Other errors of the operating system,
+    such as a missing file, are of that code too.
     """
-    if isinstance(error, (OperationalError, ConnectionError, TimeoutError)):
+    if isinstance(error, OperationalError):
         return True
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return not _broker_answers(app)
     try:
         errors = app.connection_for_write().connection_errors
     except Exception:  # the application's settings are wrong
         return False
-    return isinstance(error, errors) and not isinstance(error, OSError)
+    return isinstance(error, errors) and not isinstance(error, OSError) and not _broker_answers(app)
+
+
+def _broker_answers(app: Celery) -> bool:
+    """Whether the broker accepts a new connection now."""
+    try:
+        with app.connection_for_write(connect_timeout=BROKER_WAITS) as connection:
+            if connection.transport.driver_type == "redis":  # kombu passes it no connect_timeout
+                for name in ("socket_connect_timeout", "socket_timeout"):
+                    connection.transport_options.setdefault(name, BROKER_WAITS)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+    except Exception:  # of whatever transport
+        return False
+    return True
 
 
 def _call(body: Mapping[str, Any]) -> _Call:
@@ -166,16 +185,21 @@ def _note_queue(headers: Any = None, body: Any = None, routing_key: str = "", **
         sending.is_sent, sending.queue = True, routing_key
 
 
-class _Fork:
+class _Fork(threading.local):
+    """Whether this thread, which forks, holds the lock: others may fork at the same time."""
+
     waited: bool = False
 
 
+_fork = _Fork()
+
+
 def _wait_for_message() -> None:
-    _Fork.waited = _at_work.acquire(timeout=FORK_WAITS)
+    _fork.waited = _at_work.acquire(timeout=FORK_WAITS)
 
 
 def _go_on() -> None:
-    if _Fork.waited:
+    if _fork.waited:
         _at_work.release()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -210,8 +211,9 @@ def test_the_applications_own_code_may_raise_anything_and_send_nothing(worker: C
 
 @pytest.mark.parametrize("error", [OperationalError("away"), redis.ConnectionError("away"), ConnectionResetError("away")])
 def test_while_the_broker_is_away_a_command_is_kept_and_others_are_carried_out(
-    worker: Commands, error: Exception, caplog: pytest.LogCaptureFixture
+    worker: Commands, error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sending, "_broker_answers", lambda _: False)
     Noted.fails_with = [error]
     ask({"id": "1", "task": "shop.add", "args": [1, 2]}, {"id": "2", "task": "shop.slow", "args": [1]})
     work(worker)
@@ -221,6 +223,34 @@ def test_while_the_broker_is_away_a_command_is_kept_and_others_are_carried_out(
     Noted.fails_with = []
     work(worker)
     assert (commands.waiting("shop"), reported()["1"].status) == (0, Status.QUEUED)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("the shop's cache"), redis.ConnectionError("the shop's cache")], ids=repr)
+def test_while_the_broker_answers_the_applications_own_services_are_what_is_away(worker: Commands, error: Exception) -> None:
+    Noted.fails_with = [error]
+    ask({"id": "1", "task": "shop.add", "args": [1, 2]})
+    work(worker)
+    assert (reported()["1"].status, reported()["1"].error_message) == (Status.FAILURE, "the shop's cache")
+    assert commands.waiting("shop") == 0
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//", "nothing://"])
+def test_a_broker_that_cannot_be_reached_does_not_answer(monkeypatch: pytest.MonkeyPatch, broker: str) -> None:
+    away = app_alone(monkeypatch, "shop", broker=broker)
+    assert sending.is_broker_away(away, ConnectionRefusedError("away"))
+
+
+def test_threads_that_fork_at_once_give_the_lock_back() -> None:
+    sending._wait_for_message()
+    try:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(sending._wait_for_message).result()
+            other.submit(sending._go_on).result()
+    finally:
+        sending._go_on()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(sending._at_work.acquire, timeout=1).result(), "nobody holds it any more"
+        other.submit(sending._at_work.release).result()
 
 
 def test_what_cannot_be_confirmed_is_not_sent_twice(worker: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +265,45 @@ def test_what_cannot_be_confirmed_is_not_sent_twice(worker: Commands, monkeypatc
                 work(worker)
     work(worker)
     assert (Noted.sent, commands.waiting("shop"), reported()["1"].status) == (["1"], 0, Status.QUEUED)
+
+
+def test_a_worker_that_stood_still_leaves_what_others_took_over(worker: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_others_take_over(self: Noted, *arguments: Any, task_id: str, **options: Any) -> Any:
+        if task_id == "2":
+            client().xclaim(KEYS.commands, commands.GROUP, "another", 0, [found[2].id])
+        return apply_async(self, *arguments, task_id=task_id, **options)
+
+    apply_async = Noted.apply_async
+    monkeypatch.setattr(Noted, "apply_async", as_others_take_over)
+    monkeypatch.setattr(attached_commands, "OWNED_FOR", -1.0)
+    ask(*({"id": id_, "task": "shop.add", "args": [1, 2]} for id_ in "1234"))
+    found = commands.read("shop", count=10)
+    work(worker)
+    assert (Noted.sent, commands.waiting("shop")) == (["1", "2", "4"], 1)
+
+
+def test_what_was_sent_is_reported_although_redis_lost_everything_meanwhile(
+    worker: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(attached_commands, "NOTHING_YET", 0.0)
+    monkeypatch.setattr(attached_commands, "PAUSE", 0.0)
+    ask({"id": "1", "task": "shop.add", "args": [1, 2]}, {"id": "2", "task": "shop.add", "args": [1, 2]})
+    with monkeypatch.context() as outage:
+        outage.setattr(attached_commands.commands, "confirm", away)
+        with pytest.raises(redis.ConnectionError) as lost:
+            work(worker)
+    worker._wait_after(lost.value)
+    client().flushdb()
+    with pytest.raises(redis.ResponseError, match=r"^NOGROUP") as empty:
+        worker._step()
+    worker._wait_after(empty.value)
+    assert reported()["1"].status == Status.QUEUED
+    ask({"id": "1", "task": "shop.add", "args": [1, 2]}, {"id": "2", "task": "shop.add", "args": [1, 2]})
+    work(worker)
+    assert (Noted.sent, reported().keys(), commands.waiting("shop")) == (["1", "2"], {"1", "2"}, 0)
 
 
 def test_a_command_of_a_kind_that_nobody_knows_is_removed(worker: Commands) -> None:

@@ -20,8 +20,9 @@ KEYS = application_keys("shop")
 
 
 @pytest.fixture(autouse=True)
-def empty_redis() -> None:
+def empty_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     client().flushdb()
+    monkeypatch.setattr(commands, "IDLE_AT_LEAST", 0.0)
 
 
 @pytest.fixture
@@ -90,6 +91,30 @@ def test_only_a_dead_workers_commands_are_taken_over(worker: Callable[..., None]
     assert ids(commands.take_over("shop", count=10)) == ["2"]
     assert ids(commands.read("shop", count=10, again=True)) == ["1", "2", "3"]
     assert commands.take_over("shop", count=10) == []
+
+
+def test_of_two_workers_that_look_at_once_one_takes_over(worker: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    commands.hand_over("shop", [body("1")])
+    (read,) = commands.read("shop", count=1)
+    worker("one", alive=False)
+    worker("two")
+    monkeypatch.setattr(commands, "IDLE_AT_LEAST", 60.0)
+    assert commands.take_over("shop", count=10) == [], "it was read just now"
+    client().xclaim(KEYS.commands, commands.GROUP, "one", 0, [read.id], idle=60_000)
+    pending = client().xpending_range
+    taken: list[commands.Command] = []
+
+    def as_the_other_looks(*arguments: object, **options: object) -> object:
+        found = pending(*arguments, **options)  # type: ignore[arg-type]
+        monkeypatch.setattr(client(), "xpending_range", pending)
+        worker("three")
+        taken.extend(commands.take_over("shop", count=10))
+        worker("two")
+        return found
+
+    monkeypatch.setattr(client(), "xpending_range", as_the_other_looks)
+    assert commands.take_over("shop", count=10) == []
+    assert ids(taken) == ["1"]
 
 
 def test_runs_of_workers_that_are_over_are_forgotten_unless_they_left_something(worker: Callable[..., None]) -> None:

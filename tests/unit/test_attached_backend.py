@@ -100,6 +100,16 @@ def test_ignored_results_are_reported_all_the_same(app: Celery, kind: type[BaseB
     assert reports.told == [("one", "SUCCESS", '"fine"'), ("two", "FAILURE", "ValueError")]
 
 
+def test_only_the_worker_that_has_a_task_reports_it_as_revoked(app: Celery) -> None:
+    reports = Reports()
+    backend = stored(app, reports)
+    backend.mark_as_revoked("one", reason="revoked", store_result=True)
+    assert backend.kept["one"][0] == "REVOKED", "stored as ever"
+    assert not reports.told, "it may be running, and succeed"
+    backend.mark_as_revoked("one", "revoked", request=request())
+    assert reports.told == [("one", "REVOKED", "TaskRevokedError")]
+
+
 def test_what_runs_in_its_caller_is_not_reported(app: Celery) -> None:
     reports = Reports()
     stored(app, reports).mark_as_done("one", "fine", request(is_eager=True))

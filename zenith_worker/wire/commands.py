@@ -21,6 +21,7 @@ from kombu.utils import json as kombu_json
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.compat import StrEnum
 from zenith_worker.wire.events import Event, encode
+from zenith_worker.wire.heartbeat import DEAD_AFTER
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import application_keys
 from zenith_worker.wire.stream import streams_of
@@ -28,6 +29,8 @@ from zenith_worker.wire.stream import streams_of
 GROUP: Final = "workers"
 #: Seconds for which a confirmed task is remembered: longer than any recorder is behind.
 HANDED_KEPT: Final = 86_400
+#: Seconds for which a command that was read or taken over stays with its worker: as long as a heartbeat lives.
+IDLE_AT_LEAST: Final = DEAD_AFTER
 #: Commands that wait for a worker at most; servers hand over no more until some are confirmed.
 WAITING_AT_MOST: Final = 10_000
 #: Cancelled tasks that are remembered, and for how many seconds: longer than messages stay with a broker, as a rule.
@@ -111,7 +114,10 @@ def read(application: str, *, count: int, block: float = 0.0, again: bool = Fals
 
 
 def take_over(application: str, *, count: int) -> list[Command]:
-    """Return the oldest commands that dead workers had read, which are this worker's now. Raises redis.RedisError."""
+    """Return the oldest commands that dead workers had read, which are this worker's now.
+
+    Each command goes to one of several workers that try at once: taking it over makes it recent. Raises redis.RedisError.
+    """
     keys = application_keys(application)
     taken: list[Command] = []
     for consumer in client().xpending(keys.commands, GROUP)["consumers"]:
@@ -121,7 +127,7 @@ def take_over(application: str, *, count: int) -> list[Command]:
         pending: Any = client().xpending_range(keys.commands, GROUP, "-", "+", count, consumername=name)
         ids = [row["message_id"] for row in pending]
         if ids:
-            claimed: Any = client().xclaim(keys.commands, GROUP, instance(), 0, ids)
+            claimed: Any = client().xclaim(keys.commands, GROUP, instance(), int(IDLE_AT_LEAST * 1000), ids)
             # Before Redis 7, an entry that was removed meanwhile is empty.
             taken += [_command(*row) for row in claimed if row and row[0] is not None]
     return taken
