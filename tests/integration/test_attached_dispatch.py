@@ -31,6 +31,7 @@ from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.places import Place
 from tasks_app.queries.counters import counts
 from tasks_app.queries.detail import detail
+from tasks_app.search.planner import waiting_before
 from tests.attached_worker import asked, attach, beat, record, report, send, task_of
 from tests.integration.conftest import ApiClient
 from tests.waiting import eventually
