@@ -1,7 +1,8 @@
 """Cancel tasks of other applications.
 
 1. The request is stored in PostgreSQL (`cancel_requested_at`).
-2. A task that was not handed over to its application yet (hand_over.py) is REVOKED in the same transaction.
+2. A task that was not handed over to its application yet (hand_over.py) is REVOKED in the same transaction. While Redis cannot be
+   asked, this holds only for a scheduled task that is not due; of all others the engine decides later.
 3. The ids of all others are remembered in Redis, where every worker of the application reads them, also one that starts later,
    and one worker is asked to revoke them on all workers at once. A running task goes on, unless `force` is given.
 4. Such a task is REVOKED once a worker reports that it has refused or killed it.
@@ -99,29 +100,37 @@ def _cancel_chunk(application: Application, ids: Sequence[UUID], by: str, force:
         )
         requested_before = [task.id for task in open_tasks if task.cancel_requested_at is None]
         Task.objects.filter(id__in=requested_before).update(cancel_requested_at=timezone.now())
-        unsent = _unsent(application, open_tasks)
+        unsent, undecided = _unsent(application, open_tasks)
         events = [revoked(task, reason_of(by), application.key_name) for task in unsent]
         newest = apply(events, {application.key_name: application.pk})
     live.poke(newest)
-    refused = {task.id for task in unsent}
-    sent = [task.celery_id for task in open_tasks if task.id not in refused]
+    kept = {task.id for task in (*unsent, *undecided)}
+    sent = [task.celery_id for task in open_tasks if task.id not in kept]
     _pass_on(application, sent, force)
-    return Cancelled(len(unsent), 0, len(ids) - len(open_tasks), len(sent))
+    return Cancelled(len(unsent), 0, len(ids) - len(open_tasks), len(sent) + len(undecided))
 
 
-def _unsent(application: Application, locked: Sequence[Task]) -> list[Task]:
-    """Return the tasks that were not handed over, inside the open transaction.
+def _unsent(application: Application, locked: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Return the tasks that were not handed over, and those of which nobody can tell now. Must be inside the transaction.
 
-    If a relay died right after it had handed a task over, only Redis knows that. If Redis is unreachable, that is not waited for.
+    If a relay died right after it had handed a task over, only Redis knows that. If Redis does not answer, the engine decides
+    once it does (`RequestedCancellations`).
     """
     unsent = [
         task for task in locked if task.status == Status.SCHEDULED or (task.status == Status.PENDING and task.handed_at is None)
     ]
     try:
-        return _unknown(application, unsent)
+        return _unknown(application, unsent), []
     except redis.RedisError as error:
         logger.warning("Redis could not be asked about %s cancelled tasks: %s", len(unsent), error)
-        return unsent
+        # If the application has broken its keys, no later look would tell more.
+        undecided = {task for task in unsent if is_unreachable(error) and _perhaps_handed(task)}
+        return [task for task in unsent if task not in undecided], list(undecided)
+
+
+def _perhaps_handed(task: Task) -> bool:
+    """Whether a relay may have handed over a task whose row says that none did."""
+    return task.status == Status.PENDING or (task.not_before is not None and task.not_before <= timezone.now())
 
 
 def _unknown(application: Application, locked: Sequence[Task]) -> list[Task]:

@@ -260,6 +260,31 @@ def test_a_scheduled_task_that_a_relay_handed_over_before_it_died_becomes_pendin
     assert task.status == "REVOKED"
 
 
+def test_while_redis_is_away_what_may_have_been_handed_over_is_only_requested(
+    shop: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(SHOP)
+    survived = dispatched()
+    due, later = (dispatched(not_before=timezone.now() + timedelta(hours=1)) for _ in range(2))
+    Task.objects.filter(id=survived.id).update(handed_at=None)
+    Task.objects.filter(id=due.id).update(not_before=timezone.now() - timedelta(seconds=1))
+
+    def unreachable(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        for name in ("handed_over", "remember_cancelled", "waiting", "ask"):
+            patch.setattr(commands, name, unreachable)
+        assert cancel([survived.id, due.id, later.id], by="ann") == Cancelled(1, 0, 0, 2)
+    statuses = Task.objects.in_bulk([survived.id, due.id, later.id])
+    assert [statuses[task.id].status for task in (survived, due, later)] == ["PENDING", "SCHEDULED", "REVOKED"]
+    requested_long_ago()
+    RequestedCancellations().run_once()
+    statuses = Task.objects.in_bulk([survived.id, due.id])
+    assert [statuses[task.id].status for task in (survived, due)] == ["PENDING", "REVOKED"]
+    assert commands.cancelled(SHOP) == [survived.celery_id]
+
+
 def test_no_commands_pile_up_while_no_worker_reads_them(shop: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "WAITING_AT_MOST", 2)
     task = reported()
