@@ -13,13 +13,12 @@ Nothing is handed over while no worker of the application takes commands, so tha
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
 import redis
 from django.db import DatabaseError, connection, transaction
-from django.db.backends.utils import CursorWrapper
 
 from tasks_app.dispatch.message import ROW_COLUMNS, TaskRow
 from tasks_app.dispatch.send_commands import send_command
@@ -117,7 +116,7 @@ def _chunk(name: str, query: str, parameter: int | UUID) -> int:
             return 0
         for portion in _portions(rows):
             commands.hand_over(name, [send_command(row) for row in portion])
-        newest = _mark(cursor, rows)
+        newest = note_handed([row.key for row in rows], [row.key for row in rows if row.status == Status.SCHEDULED])
     live.poke(newest)
     return len(rows)
 
@@ -136,10 +135,14 @@ def _portions(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
     yield portion
 
 
-def _mark(cursor: CursorWrapper, rows: Sequence[TaskRow]) -> int | None:
-    """Note that tasks were handed over; return the id of the newest event, if scheduled ones became PENDING."""
+def note_handed(ids: Sequence[UUID], scheduled: Iterable[UUID]) -> int | None:
+    """Note inside the open transaction that tasks were handed over; `scheduled`: those of them that become PENDING by that.
+
+    Returns the id of the newest event, if any did. The rows must be locked.
+    """
     pending = position(0, 0, Status.PENDING)
-    cursor.execute(_MARK, [pending, [row.key for row in rows]])
     now = time.time()
-    events = [EventRow(row.key, Status.PENDING, pending, now) for row in rows if row.status == Status.SCHEDULED]
-    return max((event_id for event_id, _, _ in write_events(cursor, events)), default=None)
+    with connection.cursor() as cursor:
+        cursor.execute(_MARK, [pending, list(ids)])
+        written = write_events(cursor, [EventRow(id_, Status.PENDING, pending, now) for id_ in scheduled])
+    return max((event_id for event_id, _, _ in written), default=None)

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import redis
 from django.db import connection, transaction
+from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch.applications import of_task
@@ -19,7 +21,9 @@ from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
+from zenith_site.common.faults import is_unreachable
 from zenith_site.common.masking import mask_problems
+from zenith_worker.wire import commands
 from zenith_worker.wire.states import Status, note_position
 
 
@@ -46,13 +50,16 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
     """Change a SCHEDULED task; return it, or None if it is not scheduled (any more).
 
     A relay that is sending the task holds its row's lock; then this waits and finds the task sent. Each change leaves a note
-    on the task's timeline. Raises InvalidInputError naming every problem; then nothing was changed.
+    on the task's timeline. Raises InvalidInputError naming every problem, or redis.RedisError if it must be asked about another
+    application's task and does not answer; then nothing was changed.
     """
     with transaction.atomic():
         task = Task.objects.select_for_update().filter(id=task_id, status=Status.SCHEDULED, cancel_requested_at=None).first()
         if task is None:
             return None
         application = of_task(task)
+        if not application.is_native and _was_handed_over(task, application):
+            return None
         if problems := list(_problems(task, application, changes)):
             raise InvalidInputError(*problems)
         changed = {name: value for name, value in changes.new_values().items() if getattr(task, name) != value}
@@ -70,6 +77,22 @@ def edit(task_id: UUID, changes: Changes, *, by: str = "") -> Task | None:
 def reschedule(task_id: UUID, not_before: datetime, *, by: str = "") -> bool:
     """Move a SCHEDULED task to another time; return False if it is not scheduled (any more)."""
     return edit(task_id, Changes(not_before=not_before), by=by) is not None
+
+
+def _was_handed_over(task: Task, application: Application) -> bool:
+    """Whether a relay handed another application's task over and died before it noted that: only Redis knows.
+
+    Raises redis.RedisError if it is unreachable.
+    """
+    if task.not_before is None or task.not_before > timezone.now():
+        return False
+    try:
+        return bool(commands.handed_over(application.key_name, [task.celery_id]))
+    except redis.ResponseError as error:
+        if is_unreachable(error):
+            raise
+        # The application has broken its keys, and nothing can be handed over until it mends them.
+        return False
 
 
 def _ask_for(task: Task, queue: str) -> None:

@@ -205,6 +205,86 @@ def test_a_request_that_a_crash_or_an_outage_interrupted_is_passed_on(shop: Appl
     assert engine.run_once() == 0
 
 
+def requested_long_ago() -> None:
+    """As if all cancellations had been requested long before."""
+    Task.objects.exclude(cancel_requested_at=None).update(cancel_requested_at=timezone.now() - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("kept", ["nothing", "the handed ids"])
+def test_a_cancelled_task_whose_command_redis_lost_is_revoked(shop: Application, kept: str) -> None:
+    task, recent = handed(), handed()
+    for one in (task, recent):
+        assert cancel([one.id], by="ann").requested == 1
+    Task.objects.filter(id=task.id).update(cancel_requested_at=timezone.now() - timedelta(hours=1))
+    if kept == "nothing":
+        stream.client().flushdb()
+    else:
+        stream.client().delete(keys.application_keys(SHOP).commands)
+    RequestedCancellations().run_once()
+    task.refresh_from_db()
+    recent.refresh_from_db()
+    assert (task.status, recent.status) == ("REVOKED", "PENDING")
+    assert TaskEvent.objects.get(task=task, status="REVOKED").message == "cancelled"
+    assert task.celery_id in commands.cancelled(SHOP), "a worker may have sent it before"
+
+
+def test_a_cancelled_task_whose_command_waits_or_was_confirmed_is_not_revoked(shop: Application) -> None:
+    beat(SHOP)
+    waits, sent = dispatched(), dispatched()
+    confirmed = [command for command in asked(SHOP) if command.body["id"] == sent.celery_id]
+    commands.confirm(SHOP, confirmed, [])
+    cancel([waits.id, sent.id], by="ann")
+    requested_long_ago()
+    assert RequestedCancellations().run_once() == 0
+    assert set(Task.objects.values_list("status", flat=True)) == {"PENDING"}
+
+
+@pytest.mark.parametrize("looked", [False, True], ids=["at its cancellation", "by the look"])
+def test_a_scheduled_task_that_a_relay_handed_over_before_it_died_becomes_pending(shop: Application, looked: bool) -> None:
+    task = handed()
+    before = timezone.now() - timedelta(minutes=1)
+    Task.objects.update(handed_at=None, status=Status.SCHEDULED, position=0, not_before=before)
+    TaskEvent.objects.all().delete()
+    if looked:
+        Task.objects.update(cancel_requested_at=timezone.now() - timedelta(hours=1))
+        assert RequestedCancellations().run_once() == 1
+    else:
+        assert cancel([task.id], by="ann") == Cancelled(0, 0, 0, 1)
+    task.refresh_from_db()
+    assert (task.status, task.handed_at is not None) == ("PENDING", True)
+    assert list(TaskEvent.objects.filter(task=task).values_list("status", flat=True)) == ["PENDING"]
+    assert commands.cancelled(SHOP) == [task.celery_id]
+    report(SHOP, task.celery_id, Status.REVOKED, worker="celery@shop", message="revoked")
+    record()
+    task.refresh_from_db()
+    assert task.status == "REVOKED"
+
+
+def test_while_redis_is_away_what_may_have_been_handed_over_is_only_requested(
+    shop: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(SHOP)
+    survived = dispatched()
+    due, later = (dispatched(not_before=timezone.now() + timedelta(hours=1)) for _ in range(2))
+    Task.objects.filter(id=survived.id).update(handed_at=None)
+    Task.objects.filter(id=due.id).update(not_before=timezone.now() - timedelta(seconds=1))
+
+    def unreachable(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        for name in ("handed_over", "remember_cancelled", "waiting", "ask"):
+            patch.setattr(commands, name, unreachable)
+        assert cancel([survived.id, due.id, later.id], by="ann") == Cancelled(1, 0, 0, 2)
+    statuses = Task.objects.in_bulk([survived.id, due.id, later.id])
+    assert [statuses[task.id].status for task in (survived, due, later)] == ["PENDING", "SCHEDULED", "REVOKED"]
+    requested_long_ago()
+    RequestedCancellations().run_once()
+    statuses = Task.objects.in_bulk([survived.id, due.id])
+    assert [statuses[task.id].status for task in (survived, due)] == ["PENDING", "REVOKED"]
+    assert commands.cancelled(SHOP) == [survived.celery_id]
+
+
 def test_no_commands_pile_up_while_no_worker_reads_them(shop: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "WAITING_AT_MOST", 2)
     task = reported()

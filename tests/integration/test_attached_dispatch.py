@@ -343,6 +343,27 @@ def test_a_scheduled_task_can_be_changed_until_it_is_handed_over(shop: Applicati
     assert edit(task.id, Changes(priority=1)) is None
 
 
+def test_a_due_task_that_a_relay_handed_over_before_it_died_is_not_changed_any_more(
+    shop: Application, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(SHOP)
+    handed, due = charge(count=2)
+    stream.client().zrem(keys.application_keys(SHOP).handed, due.celery_id)
+    Task.objects.update(status="SCHEDULED", handed_at=None, not_before=timezone.now() - timedelta(seconds=1))
+    assert edit(handed.id, Changes(args=[8]), by="ann") is None
+    assert edit(due.id, Changes(args=[8]), by="ann")
+    assert list(Task.objects.order_by("text_id").values_list("args", flat=True)) == [[7], [8]]
+
+    def unreachable(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(commands, "handed_over", unreachable)
+    path, body = f"/api/v1/tasks/{due.celery_id}", {"priority": 1}
+    assert api("operate", "read").patch(path, body, content_type="application/json").status_code == 503
+    Task.objects.update(not_before=timezone.now() + timedelta(hours=1))
+    assert edit(handed.id, Changes(priority=1)), "Redis need not be asked before a task is due"
+
+
 def test_an_empty_queue_leaves_a_scheduled_task_to_its_routes(shop: Application) -> None:
     (task,) = charge(not_before=timezone.now() + timedelta(hours=1), queue="celery")
     assert edit(task.id, Changes(queue=""))

@@ -12,6 +12,7 @@ handed over once, however often servers try: its id is remembered until a day af
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -73,11 +74,16 @@ def hand_over(application: str, sends: Sequence[Mapping[str, Any]]) -> int:
 
 
 def handed_over(application: str, ids: Sequence[str]) -> set[str]:
-    """Return which of these tasks were handed over. Raises redis.RedisError."""
+    """Return which of these tasks were handed over, and not lost since. Raises redis.RedisError."""
     if not ids:
         return set()
-    scores: Any = client().zmscore(application_keys(application).handed, list(ids))
-    return {id_ for id_, score in zip(ids, scores) if score is not None}
+    keys = application_keys(application)
+    with client().pipeline(transaction=True) as pipe:
+        pipe.zmscore(keys.handed, list(ids))
+        pipe.xlen(keys.commands)
+        scores, waiting_now = pipe.execute()
+    # Unconfirmed tasks have an infinite score. If the stream is empty, their commands were lost with it.
+    return {id_ for id_, score in zip(ids, scores) if score is not None and (waiting_now or score < math.inf)}
 
 
 def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
