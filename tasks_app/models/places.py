@@ -16,6 +16,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: Bytes of a cursor: microseconds since 1970, and an id.
 _TIME_SIZE: Final = 8
+#: The bits of an id that a blurred place leaves out: too many to guess, few enough that tasks which share all others are rare.
+_BLUR: Final = 2**32 - 1
 #: How a cursor is written: base64 without padding.
 CURSOR_PATTERN: Final = r"^([A-Za-z0-9_-]{32})?$"
 
@@ -45,6 +47,14 @@ class Place(NamedTuple):
             return cls(_EPOCH + since * _MICROSECOND, UUID(bytes=packed[_TIME_SIZE:]))
         except (ValueError, OverflowError, binascii.Error):
             raise ValueError("is not a cursor from an earlier page") from None
+
+    @property
+    def blurred(self) -> Self:
+        """Return a place that is hardly newer and does not tell the id, for who may not see the task at this one.
+
+        The time alone will not do: any number of tasks may be created at the same, and a list has to get past them.
+        """
+        return self._replace(id=UUID(int=self.id.int | _BLUR))
 
     @property
     def cursor(self) -> str:

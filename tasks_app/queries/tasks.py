@@ -21,6 +21,7 @@ from tasks_app.models.task_keys import tasks_meant
 from tasks_app.queries.application_names import has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
 from tasks_app.search import planner
+from tasks_app.search.index_scan import Walked
 from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.masked import refuse_secrets
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterStatus, FilterText
@@ -118,9 +119,14 @@ class TaskFilter(LimitedFilter):
         walked = planner.find(search, before, self.limit + 1)
         places = walked.places[: self.limit]
         # If the walk returned one more than the limit, its own end does not matter.
-        end = walked.reached if len(walked.places) <= self.limit else places[-1]
+        end = self._end_of(walked) if len(walked.places) <= self.limit else places[-1]
         tasks = _newest_first(bare).filter(id__in=[place.id for place in places])
         return TaskPage(_shown(tasks, bare), self._after(end) if end else None, walked.reached)
+
+    def _end_of(self, walked: Walked) -> Place | None:
+        """Return where a search continues that stopped early; the row there may be one that a limited caller may not see."""
+        end = walked.reached
+        return end if end is None or self._visible is None or end in walked.places else end.blurred
 
     def _any(self, before: Place | None, bare: bool) -> TaskPage:
         query = _newest_first(bare)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Kind
+from tasks_app.models.places import Place
 from tasks_app.queries import applications
 from tasks_app.queries.attached_explanation import explain_attached
 from tasks_app.queries.detail import detail
@@ -207,6 +208,24 @@ def test_an_old_rare_application_is_found_at_once_among_many_tasks(monkeypatch: 
     for q in ("application:rare", "-application:zenith", "application:rare status:QUEUED"):
         page = TaskFilter(q=q).page()
         assert ([item.task for item in page.tasks], page.following) == ([old], None)
+
+
+def test_a_limited_callers_cursor_tells_no_id_of_another_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "REACH", 4)
+    monkeypatch.setattr(index_scan, "MIN_REACH", 1)
+    now = timezone.now()
+    old = [make(created_at=now - timedelta(days=days)) for days in (8, 9)]
+    hidden = [task_of(attach("rare"), str(number), created_at=now).id for number in range(30)]
+    chosen: TaskFilter | None = TaskFilter(limit=1).limited_to({"zenith"})
+    seen, cursors = [], []
+    while chosen is not None:
+        page = chosen.page()
+        seen += [item.task for item in page.tasks]
+        chosen = page.following
+        cursors += [Place.of_cursor(chosen.cursor)] if chosen else []
+    assert seen == old
+    assert len(cursors) > 5
+    assert not {place.id for place in cursors} & set(hidden)
 
 
 def test_an_applications_list_and_figures_read_its_own_index(shop: Shop) -> None:
