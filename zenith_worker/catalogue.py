@@ -17,7 +17,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.app.task import Task
 
-from zenith_worker.json_schema import schema_of
+from zenith_worker.json_schema import admitting, schema_of
 from zenith_worker.wire import catalogues
 from zenith_worker.wire.keys import NATIVE
 
@@ -158,8 +158,10 @@ def _parameter(item: inspect.Parameter, scope: Mapping[str, Any]) -> dict[str, A
         "required": item.default is item.empty and not variadic,
         "schema": {} if item.annotation is item.empty else schema_of(item.annotation, scope),
     }
-    if item.default is not item.empty and _is_small_json(item.default):
-        described["default"] = item.default
+    if item.default is not item.empty:
+        described["schema"] = _or(lambda: admitting(described["schema"], item.default), {})
+        if _is_small_json(item.default):
+            described["default"] = item.default
     return described
 
 

@@ -42,7 +42,16 @@ _ARRAYS: Final = (
     list, set, frozenset, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Set,
     collections.abc.MutableSet, collections.abc.Collection, collections.abc.Iterable,
 )  # fmt: skip
+#: What else of JSON may stand for one of these, if its items may be text: iterating a string or an object yields text.
+_ALSO: Final = {
+    collections.abc.Sequence: ["array", "string"], collections.abc.Collection: ["array", "string", "object"],
+    collections.abc.Iterable: ["array", "string", "object"],
+}  # fmt: skip
 _OBJECTS: Final = (dict, collections.OrderedDict, collections.abc.Mapping, collections.abc.MutableMapping)
+#: A bool is an int too, so it is first.
+_KINDS: Final[dict[Any, str]] = {
+    type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", (list, tuple): "array", dict: "object",
+}  # fmt: skip
 _UNIONS: Final = (typing.Union, getattr(types, "UnionType", typing.Union))
 
 
@@ -55,6 +64,44 @@ def schema_of(annotation: Any, scope: Mapping[str, Any]) -> Schema:
         return _schema(_evaluated(annotation, scope), 0)
     except Exception:  # evaluating an annotation, and asking a class what it is, can raise anything
         return _ANYTHING
+
+
+def admitting(schema: Schema, default: Any) -> Schema:
+    """Return the schema, widened if it refuses the parameter's own default, as in `x: int = None`.
+
+    A default that is no JSON changes nothing.
+    """
+    kind = _kind(default)
+    if kind is None or _admits(schema, default):
+        return schema
+    return _any_of([*schema.get("anyOf", [schema]), {"type": kind}])
+
+
+def _admits(schema: Schema, value: Any) -> bool:
+    """Whether a schema of this module allows a value of JSON."""
+    if schema == _ANYTHING:
+        return True
+    if "anyOf" in schema:
+        return any(_admits(choice, value) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return any(_kind(choice) == _kind(value) and choice == value for choice in schema["enum"])
+    kinds, kind = schema["type"], _kind(value)
+    if kind not in (kinds if isinstance(kinds, list) else [kinds]) and (kinds, kind) != ("number", "integer"):
+        return False
+    if isinstance(value, (list, tuple)):
+        return _admits_items(schema, value)
+    return not isinstance(value, dict) or all(_admits(schema.get("additionalProperties", {}), item) for item in value.values())
+
+
+def _admits_items(schema: Schema, values: Any) -> bool:
+    if "prefixItems" in schema:
+        return len(values) == schema["minItems"] and all(map(_admits, schema["prefixItems"], values))
+    return all(_admits(schema.get("items", {}), value) for value in values)
+
+
+def _kind(value: Any) -> str | None:
+    """Return the type of a value in JSON, or None."""
+    return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), None)
 
 
 class _Annotated:
@@ -80,7 +127,7 @@ def _schema(annotation: Any, level: int) -> Schema:
     if origin is tuple:
         return _tuple(arguments, level)
     if origin in _ARRAYS:
-        return _with("array", "items", _schema(arguments[0], level + 1))
+        return _array(origin, _schema(arguments[0], level + 1))
     if origin in _OBJECTS:
         return _with("object", "additionalProperties", _schema(arguments[1], level + 1))
     return _ANYTHING
@@ -96,7 +143,7 @@ def _of_class(kind: Any) -> Schema:
     if kind in _OBJECTS or _is_typed_dict(kind) or is_dataclass(kind) or _is_model(kind):
         return {"type": "object"}
     if kind in _ARRAYS or issubclass(kind, tuple):
-        return {"type": "array"}
+        return _array(kind, _ANYTHING)
     return _ANYTHING
 
 
@@ -123,6 +170,11 @@ def _enum(values: Any) -> Schema:
     return {"enum": values}
 
 
+def _array(kind: Any, items: Schema) -> Schema:
+    may_be_text = items == _ANYTHING or _SCALARS[str] in items.get("anyOf", [items])
+    return _with(_ALSO[kind] if kind in _ALSO and may_be_text else "array", "items", items)
+
+
 def _tuple(arguments: tuple[Any, ...], level: int) -> Schema:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return _with("array", "items", _schema(arguments[0], level + 1))
@@ -130,5 +182,5 @@ def _tuple(arguments: tuple[Any, ...], level: int) -> Schema:
     return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
 
 
-def _with(kind: str, member: str, schema: Schema) -> Schema:
+def _with(kind: str | list[str], member: str, schema: Schema) -> Schema:
     return {"type": kind, **({member: schema} if schema else {})}

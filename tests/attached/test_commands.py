@@ -47,7 +47,8 @@ def reported() -> dict[str, dict[str, Event]]:
     return seen
 
 
-@pytest.mark.parametrize(("version", "pool"), [("5.3", "prefork"), ("5.7", "prefork"), ("5.7", "threads"), ("5.3", "gevent")])
+#: Celery 5.6 marks a task as revoked even in the worker that runs it; 5.7 does so in the others only.
+@pytest.mark.parametrize(("version", "pool"), [("5.3", "prefork"), ("5.7", "prefork"), ("5.6", "threads"), ("5.3", "gevent")])
 def test_an_attached_application_does_what_zenith_asks(version: str, pool: str, shop: Callable[[str], Shop], url: str) -> None:
     here = shop(version)
     # It holds one message besides the task that it runs.
@@ -73,9 +74,11 @@ def test_an_attached_application_does_what_zenith_asks(version: str, pool: str, 
     seen(running, "STARTED")
     held, waiting = send("shop.add", 1, 2), send("shop.add", 1, 2)
     seen(waiting, "QUEUED")
-    commands.ask("shop", Kind.REVOKE, {"ids": [waiting]})
+    commands.ask("shop", Kind.REVOKE, {"ids": [waiting, running]})
     seen(held, "SUCCESS")
     seen(waiting, "REVOKED")
+    seen(running, "SUCCESS")
+    assert "REVOKED" not in reported()[running], "it ran on"
 
     unheard = send("shop.add", 3, 4, queue="later")
     seen(unheard, "QUEUED")

@@ -7,14 +7,14 @@ import decimal
 import enum
 import typing
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar, Union
 
 import pydantic
 import pytest
 
-from zenith_worker.json_schema import DEEPEST, schema_of
+from zenith_worker.json_schema import DEEPEST, admitting, schema_of
 
 
 class Colour(enum.Enum):
@@ -65,6 +65,11 @@ STRING, INTEGER = {"type": "string"}, {"type": "integer"}
         ("int", INTEGER), ("list[int]", {"type": "array", "items": INTEGER}), ("Number", INTEGER),
         (list, {"type": "array"}), (list[Any], {"type": "array"}), (typing.List[str], {"type": "array", "items": STRING}),  # noqa: UP006
         (Sequence[int], {"type": "array", "items": INTEGER}), (set[int], {"type": "array", "items": INTEGER}),
+        (Sequence[str], {"type": ["array", "string"], "items": STRING}), (Sequence, {"type": ["array", "string"]}),
+        (Iterable[str], {"type": ["array", "string", "object"], "items": STRING}),
+        (Collection[Union[str, int]], {"type": ["array", "string", "object"], "items": {"anyOf": [STRING, INTEGER]}}),  # noqa: UP007
+        (Iterable[Any], {"type": ["array", "string", "object"]}),
+        (MutableSequence[str], {"type": "array", "items": STRING}),
         (tuple, {"type": "array"}), (tuple[int, ...], {"type": "array", "items": INTEGER}),
         (tuple[int, str], {"type": "array", "prefixItems": [INTEGER, STRING], "minItems": 2, "maxItems": 2}),
         (dict, {"type": "object"}), (dict[str, int], {"type": "object", "additionalProperties": INTEGER}),
@@ -96,3 +101,34 @@ def test_what_is_nested_deeper_than_anybody_reads_is_anything() -> None:
     for _ in range(DEEPEST):
         schema = schema["items"]
     assert schema == {"type": "array"}
+
+
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "also"),
+    [
+        (int, None, NULL), (Union[int, str], None, NULL), (int, "auto", STRING), (int, False, {"type": "boolean"}),  # noqa: UP007
+        (Literal[1, "a"], None, NULL), (Literal[1], True, {"type": "boolean"}), (Colour, "green", STRING), (str, 7, INTEGER),
+        (list[str], [1], {"type": "array"}), (tuple[int, str], (), {"type": "array"}), (list[int], {}, {"type": "object"}),
+        (dict[str, int], {"a": "b"}, {"type": "object"}), (int, 1.5, {"type": "number"}), (list, "a", STRING),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_default_of_another_type_is_allowed_too(annotation: Any, default: Any, also: dict[str, Any]) -> None:
+    schema = schema_of(annotation, {})
+    assert admitting(schema, default) == {"anyOf": [*schema.get("anyOf", [schema]), also]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (Optional[int], None), (int, 1), (float, 1), (float, 1.5), (str, "a"), (Any, None), (int, object()), (Colour, "red"),  # noqa: UP045
+        (list[str], ()), (list[str], ["a"]), (tuple[int, str], (1, "a")), (dict[str, int], {"a": 1}), (dict, {"a": None}),
+        (Iterable[str], ()), (Iterable[str], "a"), (datetime.date, "2026-01-02"), (decimal.Decimal, 1), (decimal.Decimal, 1.5),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_default_that_is_allowed_changes_nothing(annotation: Any, default: Any) -> None:
+    assert admitting(schema_of(annotation, {}), default) == schema_of(annotation, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,24 @@ def test_only_defaults_that_are_json_and_small_are_told(app: Celery) -> None:
     assert {name: parameter.get("default", "untold") for name, parameter in parameters(app).items()} == {
         "none": None, "text": "untold", "nan": "untold", "pair": "untold", "items": [1],
     }  # fmt: skip
+
+
+def test_a_default_is_allowed_whatever_the_annotation_says(app: Celery) -> None:
+    class Odd(dict):  # type: ignore[type-arg]
+        def values(self) -> Any:
+            raise RuntimeError
+
+    odd_default = Odd(a=1)
+
+    @app.task(shared=False)
+    def defaults(amount: int = None, names: Iterable[str] = (), odd: dict[str, int] = odd_default) -> None:  # type: ignore[assignment] # noqa: RUF013
+        pass
+
+    assert {name: parameter["schema"] for name, parameter in parameters(app).items()} == {
+        "amount": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "names": {"type": ["array", "string", "object"], "items": {"type": "string"}},
+        "odd": {},
+    }
 
 
 def test_routes_decide_the_queue_and_may_need_arguments(app: Celery) -> None:
