@@ -39,8 +39,11 @@ class Choice(LimitedFilter):
     all: bool = Field(default=False, description="All open dead letters, narrowed by `task`, `error` and `application`.")
     task: FilterText = Field(default="", description="Only dead letters of tasks with this name.")
     error: FilterText = Field(default="", description="Only dead letters with this exception.")
+    # Left out of a request's digest, as in schemas.py.
     application: FilterText = Field(
-        default="", description="Only dead letters of the application with this name, to which `ids` then belong."
+        default="",
+        exclude_if=lambda name: not name,
+        description="Only dead letters of the application with this name, to which `ids` then belong.",
     )
 
     @model_validator(mode="after")

@@ -170,8 +170,17 @@ def _write_once(prepared: _Prepared, origin: Origin) -> Dispatched:
     if origin.idempotency_key is None:
         return _write(prepared, origin)
     key = scoped_key(f"{origin.user_id or '-'}:{origin.sent_by}", origin.idempotency_key)
-    done = idempotency.run_once(key, request_digest(asdict(prepared.request)), lambda: _write(prepared, origin).as_json())
+    digest = request_digest(_told(prepared.request))
+    done = idempotency.run_once(key, digest, lambda: _write(prepared, origin).as_json())
     return Dispatched.of_json(done.answer, repeated=done.repeated)
+
+
+def _told(request: Dispatch) -> dict[str, Any]:
+    """Return what makes a request equal to another: for Zenith's own tasks the same as before there were other applications."""
+    told = asdict(request)
+    if request.application == NATIVE_NAME:
+        del told["application"]
+    return told
 
 
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:

@@ -59,7 +59,17 @@ class GoneWorkers:
         self._next = self._clock() + FORGET_EVERY
         for name in Application.objects.filter(kind=Kind.ATTACHED).order_by("name").values_list("name", flat=True):
             with isolate_faults("reconciler", f"the application {name}"):
-                commands.forget_gone_workers(name)
+                _forget_gone(name)
+
+
+def _forget_gone(name: str) -> None:
+    try:
+        commands.forget_gone_workers(name)
+    except redis.ResponseError as error:
+        # Something wrote to the stream before its group was created: no worker can have read any of it. Not at the beginning
+        # before Redis 7.
+        if "NOGROUP" not in str(error):
+            raise
 
 
 def last_heard(application: str) -> float | None:

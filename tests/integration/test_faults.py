@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -19,8 +20,9 @@ from tasks_app.dispatch import publish
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.message import TaskRow
 from tasks_app.dispatch.publish import publish_due
+from tasks_app.maintenance.applications import FORGET_EVERY, GoneWorkers
 from tasks_app.maintenance.reconciler import HeldMessageRecovery
-from tasks_app.models import Task
+from tasks_app.models import Application, Task
 from tasks_app.recording import apply as applying
 from tasks_app.recording.recorder import Recorder
 from tests.waiting import eventually
@@ -30,7 +32,7 @@ from zenith_site.common.loops import keep_running
 from zenith_site.management.commands import run_engine
 from zenith_site.notify.models import Notification
 from zenith_site.notify.watch import Watch
-from zenith_worker.wire import broker_queues, heartbeat, keys, stream
+from zenith_worker.wire import broker_queues, commands, heartbeat, keys, stream
 from zenith_worker.wire.events import MAX_DEPTH, OPAQUE, Event, decode, encode, nested_deeper
 from zenith_worker.wire.states import Status
 
@@ -153,6 +155,37 @@ def test_faults_are_shown_by_the_doctor_the_metrics_and_a_notification(client: C
     notification = Notification.objects.get(kind="fault")
     assert (notification.key, notification.severity) == ("relay", "critical")
     assert "task 4711" in notification.body
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"),
+    [
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+        ("Command # 1 (GET x) of pipeline caused error: WRONGTYPE Operation against a key", False),
+        ("WRONGTYPE Operation against a key script: f00, on @user_script:8.", False),
+        # Redis before 7, of which redis-py has removed the ERR in front.
+        ("Error running script (call to f_f00): @user_script:8: WRONGTYPE Operation against a key", False),
+        ("Error running script (call to f_f00): @user_script: 8: WRONGTYPE Operation against a key", False),
+        ("Error running script (call to f_f00): @user_script: 8: -OOM command not allowed when used memory > 'maxmemory'.", True),
+        ("NOGROUP No such consumer group", True),
+        ("OOM command not allowed when used memory > 'maxmemory'.", True),
+    ],
+)
+def test_a_key_of_the_wrong_type_is_a_fault_whatever_redis_puts_in_front(answer: str, passes: bool) -> None:
+    assert faults.is_unreachable(redis.ResponseError(answer)) is passes
+
+
+def test_an_applications_commands_that_nobody_reads_are_no_fault_and_stop_no_other() -> None:
+    Application.objects.create(name="bank", kind="attached")
+    Application.objects.create(name="shop", kind="attached")
+    stream.client().xadd(keys.application_keys("bank").commands, {"c": "of a stranger"})
+    clock = iter([0.0, FORGET_EVERY, FORGET_EVERY])
+    with pytest.MonkeyPatch.context() as patch:
+        forgotten: list[str] = []
+        real = commands.forget_gone_workers
+        patch.setattr(commands, "forget_gone_workers", lambda name: (forgotten.append(name), real(name))[1])
+        GoneWorkers(lambda: next(clock)).run_once()
+    assert (forgotten, faults.recent()) == (["bank", "shop"], [])
 
 
 # --- Entries of the stream --------------------------------------------------------------------------------------------

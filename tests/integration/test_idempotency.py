@@ -11,11 +11,15 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from tasks_app.dispatch.create import Dispatch, Origin, dispatch
+from tasks_app.errors import IdempotencyConflictError
 from tasks_app.maintenance.retention import prune_idempotency_keys
 from tasks_app.models import IdempotencyKey, Task
+from tests.attached_worker import attach
 from tests.integration.conftest import ApiClient
 from tests.integration.test_api_tasks import succeeded
 from tests.integration.test_api_v1_tasks import failed
+from zenith_site.common.idempotency import request_digest
 
 JSON = "application/json"
 KEY = {"Idempotency-Key": "order-4711"}
@@ -57,6 +61,38 @@ def test_the_same_request_gets_the_same_answer_and_another_is_refused(client: Cl
     assert Task.objects.count() == before + 1
 
 
+#: The members of a request before there were other applications.
+OLD_MEMBERS: dict[str, Any] = {
+    "task": "analyze_text", "count": None, "data": "a", "kwargs": {}, "queue": None, "priority": None, "not_before": None,
+    "max_retries": None, "time_limit": None, "soft_time_limit": None, "expires_at": None,
+}  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_a_request_of_zeniths_own_is_the_same_as_before_there_were_other_applications() -> None:
+    origin = Origin(source="api", sent_by="ann", idempotency_key="order-4711")
+    first = dispatch(Dispatch(data="a"), origin)
+    assert bytes(IdempotencyKey.objects.get().digest) == request_digest(OLD_MEMBERS)
+    assert dispatch(Dispatch(data="a"), origin).ids == first.ids
+    attach("shop")
+    with pytest.raises(IdempotencyConflictError):
+        dispatch(Dispatch(task="shop.charge", data=1, application="shop"), origin)
+
+
+def test_the_same_holds_for_many_dispatches_and_for_dead_letters(client: Client) -> None:
+    client.post("/api/v1/tasks", {"dispatches": [{"data": "a"}]}, content_type=JSON, headers=KEY)
+    told: list[Any] = ["POST", "/api/v1/tasks", {"dispatches": [OLD_MEMBERS]}]
+    assert bytes(IdempotencyKey.objects.get().digest) == request_digest(told)
+    IdempotencyKey.objects.all().delete()
+    path, ids = "/api/v1/dead-letters/replay", [str(failed().id)]
+    client.post(path, {"ids": ids}, content_type=JSON, headers=KEY)
+    members = {
+        "ids": ids, "group": None, "all": False, "task": "", "error": "", "args": None, "kwargs": {}, "first": 0, "rate": None,
+        "forced": False,
+    }  # fmt: skip
+    assert bytes(IdempotencyKey.objects.get().digest) == request_digest(["POST", path, members])
+
+
 def test_a_key_stands_for_one_operation(client: Client) -> None:
     body = {"dispatches": [{"data": "a"}]}
     assert client.post("/api/v1/tasks", body, content_type=JSON, headers=KEY).status_code == 201
@@ -79,11 +115,11 @@ def test_after_a_day_a_key_is_free_and_then_pruned(client: Client) -> None:
     body = {"dispatches": [{"data": "a"}]}
     client.post("/api/v1/tasks", body, content_type=JSON, headers=KEY)
     assert prune_idempotency_keys() == 0
-    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=24, minutes=1))
     again = client.post("/api/v1/tasks", body, content_type=JSON, headers=KEY)
     assert (again.status_code, Task.objects.count()) == (201, 2)
     assert "Idempotent-Replayed" not in again.headers
-    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=24, minutes=1))
     assert prune_idempotency_keys() == 1
     assert not IdempotencyKey.objects.exists()
 

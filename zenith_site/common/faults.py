@@ -7,6 +7,7 @@ stops the caller. An unreachable server is no fault: loops wait for it.
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 RECENT: Final = 120.0
 #: Characters kept of an error, and of what names an item.
 _KEPT: Final = 500
+#: Before Redis 7, an error of a script begins with the script's name.
+_WRONG_TYPE_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?WRONGTYPE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def is_unreachable(error: Exception) -> bool:
         # Redis may run out of memory for a while; a command of the wrong type for its key fails every time.
         # redis-py puts the command in front of the answer if it was one of several.
         answer = str(error).rpartition("of pipeline caused error: ")[2]
-        return not answer.startswith(("WRONGTYPE", "ERR"))
+        return not answer.startswith(("WRONGTYPE", "ERR")) and not _WRONG_TYPE_IN_SCRIPT.search(answer)
     if isinstance(error, ProgrammingError):
         # The processes may start a moment before the migrations that they need, also those of the key of an ON CONFLICT.
         return isinstance(error.__cause__, UndefinedTable | UndefinedColumn | InvalidColumnReference)
