@@ -33,11 +33,12 @@ def run(stop: threading.Event) -> None:
 def answer_waiting() -> bool:
     """Answer the questions that wait, or come within BLOCK seconds; return whether there were any.
 
-    Raises redis.RedisError or django.db.Error; whoever asked then gets no answer, and asks again.
+    Raises redis.RedisError or django.db.Error if either is unreachable; whoever asked then gets no answer, and asks again.
     """
     asked = questions.take(BLOCK)
     for question in asked:
-        questions.answer(question, answer(question))
+        with isolate_faults(PART, f"a question of {len(question.ids)} tasks"):
+            questions.answer(question, answer(question))
     return bool(asked)
 
 

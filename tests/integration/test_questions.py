@@ -19,6 +19,7 @@ from kombu.utils.json import dumps as json_of
 
 from tasks_app.maintenance import answers
 from tasks_app.models import Application, Task
+from zenith_site.common import faults
 from zenith_site.common.application import celery_app, import_tasks
 from zenith_worker import lasting_backend
 from zenith_worker.errors import NotNow
@@ -141,6 +142,22 @@ def test_a_result_that_cannot_be_read_keeps_no_other_back(answered: Callable[[Ca
     stored("broken", "{no json")
     stored("done", "3")
     assert answered(lambda: ask(Kind.RESULTS, ["broken", "done"])).keys() == {"done"}
+
+
+def test_a_question_that_cannot_be_answered_loses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = answers.answer
+
+    def fails(question: questions.Question) -> object:
+        if question.token == "bad":
+            raise ValueError("no answer")
+        return real(question)
+
+    monkeypatch.setattr(answers, "answer", fails)
+    task("ended", Status.SUCCESS)
+    client().rpush(QUESTIONS, *(json.dumps(["ended", ["ended"], token]) for token in ("bad", "good")))
+    assert answers.answer_waiting()
+    assert client().keys("zenith:answer:*") == [b"zenith:answer:good"]
+    assert [fault.part for fault in faults.recent()] == [answers.PART]
 
 
 def test_questions_are_bounded_and_whoever_gave_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
