@@ -128,7 +128,6 @@ def test_a_default_of_another_type_is_allowed_too(annotation: Any, default: Any,
         (list[str], ()), (list[str], ["a"]), (tuple[int, str], (1, "a")), (dict[str, int], {"a": 1}), (dict, {"a": None}),
         (Iterable[str], ()), (Iterable[str], "a"), (datetime.date, "2026-01-02"), (decimal.Decimal, 1), (decimal.Decimal, 1.5),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_default_that_is_allowed_changes_nothing(annotation: Any, default: Any) -> None:
     assert admitting(schema_of(annotation, {}), default) == schema_of(annotation, {})
