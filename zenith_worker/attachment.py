@@ -1,4 +1,5 @@
-"""Joins a Celery app, whatever it is, to Zenith: its processes report what they send and run, and change nothing."""
+"""Joins a Celery app, whatever it is, to Zenith: its processes report what they send and run, and its workers carry out what is
+asked for there. Nothing else changes."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
         raise ValueError(f"{URL} must be the URL of Zenith's Redis, redis://… or rediss://…")
     if wanted := (guard or os.environ.get(GUARD, "")):
-        raise ValueError(f"{GUARD}={wanted!r}: this release has no guards; an attached application only reports")
+        raise ValueError(f"{GUARD}={wanted!r}: this release has no guards")
     name = _name(app, name or os.environ.get(NAME, ""))
     if _Process.app is app:
         return _Process.name

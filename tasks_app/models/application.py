@@ -71,7 +71,7 @@ class Application(models.Model):
 
     @property
     def is_native(self) -> bool:
-        """Whether its tasks run in Zenith's own workers: only those are dispatched, repaired, cancelled and replayed."""
+        """Whether its tasks run in Zenith's own workers: only those are repaired, and sent by Zenith itself."""
         return self.pk == NATIVE_ID
 
     @property

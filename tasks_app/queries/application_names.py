@@ -43,6 +43,11 @@ def seen_among(names: Iterable[str], visible: Visible) -> list[str]:
     return [name for name in names if visible is None or name in visible]
 
 
+def first_name(visible: Visible) -> str:
+    """Return the name of the first application that a caller may see, Zenith's own before others, or an empty text. One query."""
+    return next(iter(seen_among(all_names(), visible)), "")
+
+
 def ids_of(visible: Visible) -> frozenset[int] | None:
     """Return the keys of the applications that a caller may see; None for all. One query, and none for all."""
     return None if visible is None else frozenset(Application.objects.filter(name__in=visible).values_list("id", flat=True))

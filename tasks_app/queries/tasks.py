@@ -265,7 +265,7 @@ def named(task_id: str, visible: Visible = None) -> QuerySet[Task]:
     return tasks_meant(task_id).filter(of_visible(visible))
 
 
-def seen_among(ids: Sequence[UUID], visible: Visible) -> list[UUID]:
+def tasks_seen_among(ids: Sequence[UUID], visible: Visible) -> list[UUID]:
     """Return those of these ids, in their order, that name tasks which the caller may see; no query without a limit."""
     if visible is None:
         return list(ids)

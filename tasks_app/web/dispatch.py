@@ -22,7 +22,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.errors import DrillsOffError
 from tasks_app.models import Application, Task, TaskMessage
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.application_names import all_names, seen_among, several_names
+from tasks_app.queries.application_names import first_name, several_names
 from tasks_app.queries.tasks import named
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.dispatch_forms import (
@@ -107,7 +107,7 @@ def _application(name: str, caller: Caller) -> Application:
     Raises Http404 for an unknown name, and for one of an application that the caller may not see.
     """
     if not name and not caller.sees(NATIVE_NAME):
-        name = next(iter(seen_among(all_names(), caller.applications)), "")
+        name = first_name(caller.applications)
     name = name or NATIVE_NAME
     application = Application.named(name) if caller.sees(name) else None
     if application is None:

@@ -17,7 +17,7 @@ from tasks_app.control import queues as control
 from tasks_app.models import Application
 from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
-from tasks_app.queries.application_names import all_names, seen_among, several_names
+from tasks_app.queries.application_names import first_name, several_names
 from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
@@ -84,7 +84,7 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
 
 def _first_seen(request: HttpRequest, caller: Caller) -> str:
     """Return the address of the same list for the first application that the caller sees; without any, of the applications."""
-    name = next(iter(seen_among(all_names(), caller.applications)), "")
+    name = first_name(caller.applications)
     if not name:
         return reverse("tasks:applications")
     parameters = request.GET.copy()

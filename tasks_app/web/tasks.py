@@ -23,7 +23,7 @@ from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.applications import status_counts_in
 from tasks_app.queries.status_counts import COUNTED_TO
-from tasks_app.queries.tasks import TaskFilter, TaskWithResult, open_among, seen_among
+from tasks_app.queries.tasks import TaskFilter, TaskWithResult, open_among, tasks_seen_among
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.application_switch import narrowed
@@ -242,7 +242,7 @@ def _selected_ids(parameters: Any, action: Verb, visible: Visible) -> list[UUID]
             ids.append(UUID(text))
         except ValueError:
             raise Http404(f"{text[:100]!r} is not a task id.") from None
-    ids = seen_among(ids, visible)
+    ids = tasks_seen_among(ids, visible)
     eligible = action.among(ids)
     return [id_ for id_ in dict.fromkeys(ids) if id_ in eligible]
 
