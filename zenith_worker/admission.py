@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from celery import Task, states
 
-from zenith_worker.carried import carried
+from zenith_worker.carried import carried, token_of
 from zenith_worker.errors import NotNow, NotThisDelivery, PoisonTaskError
 from zenith_worker.origin import origin
 from zenith_worker.reporting import with_redis_retries
@@ -47,8 +47,8 @@ def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
         logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
         _return_part_again(task)
         raise NotThisDelivery
-    tag = (request.properties or {}).get("delivery_tag", "")
-    claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), tag=tag))
+    token = token_of(request)
+    claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), token=token))
     if claim.verdict == Verdict.CANCELLED:
         with_redis_retries(lambda: append([_revoked(request)]))
     if claim.verdict == Verdict.ENDED:

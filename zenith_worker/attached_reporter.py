@@ -23,6 +23,7 @@ from zenith_worker import beats, held
 from zenith_worker.attached_backend import quietly
 from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
+from zenith_worker.guards import Guards
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import keep_own_client
 
@@ -34,9 +35,9 @@ LOOK_EVERY: Final = 0.1
 HELD_FOR: Final = 0.5
 
 
-def reporter_of(application: str, reports: Buffer) -> type[bootsteps.StartStopStep]:
+def reporter_of(application: str, reports: Buffer, guards: Guards) -> type[bootsteps.StartStopStep]:
     """Return a consumer bootstep that reports for an application."""
-    return type("AttachedReporter", (AttachedReporter,), {"application": application, "reports": reports})
+    return type("AttachedReporter", (AttachedReporter,), {"application": application, "reports": reports, "guards": guards})
 
 
 class AttachedReporter(bootsteps.StartStopStep):
@@ -45,6 +46,7 @@ class AttachedReporter(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     application: str
     reports: Buffer
+    guards: Guards
     _commands: Commands
 
     def __init__(self, consumer: Any, **options: Any) -> None:
@@ -55,12 +57,17 @@ class AttachedReporter(bootsteps.StartStopStep):
         """Start the checks in the worker's loop, and once the heartbeats and the commands."""
         self._commands = Commands.start(consumer.app, self.application)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
-        Heartbeats.start(consumer, self.application, self.reports, lambda: self._commands.digest)
+        Heartbeats.start(consumer, self)
 
     def stop(self, consumer: Any) -> None:
         """Stop the checks, but not the heartbeats: a worker that lost its connection still runs its tasks."""
         if self._timer is not None:
             self._timer.cancel()
+
+    @property
+    def digest(self) -> str:
+        """The digest of the catalogue that this worker can send, for its heartbeat."""
+        return self._commands.digest
 
     def _look(self) -> None:
         self._commands.refuse_cancelled()
@@ -75,17 +82,18 @@ class Heartbeats:
 
     _running: Heartbeats | None = None
 
-    def __init__(self, consumer: Any, application: str, reports: Buffer, catalogue: Callable[[], str]) -> None:
-        self._consumer, self._application, self._reports, self._catalogue = consumer, application, reports, catalogue
+    def __init__(self, consumer: Any, reporter: AttachedReporter) -> None:
+        self._consumer, self._reporter = consumer, reporter
+        self._reports, self._application = reporter.reports, reporter.application
         self._stopped = False
 
     @classmethod
-    def start(cls, consumer: Any, application: str, reports: Buffer, catalogue: Callable[[], str]) -> None:
-        """Start the heartbeats, or go on with those of a consumer that was made anew; `catalogue` tells its digest."""
+    def start(cls, consumer: Any, reporter: AttachedReporter) -> None:
+        """Start the heartbeats, or go on with them for a consumer that was made anew."""
         if cls._running is not None:
-            cls._running._consumer = consumer
+            cls._running._consumer, cls._running._reporter = consumer, reporter
             return
-        cls._running = cls(consumer, application, reports, catalogue)
+        cls._running = cls(consumer, reporter)
         signals.worker_shutdown.connect(cls._running._end, weak=False)
         start_native_thread(cls._running._run)
 
@@ -95,7 +103,10 @@ class Heartbeats:
             try:
                 self._reports.adopt()
                 self._reports.announce()
-                beats.write(self._consumer, number, application=self._application, catalogue=self._catalogue())
+                beats.write(
+                    self._consumer, number, application=self._application, catalogue=self._reporter.digest,
+                    guards=self._reporter.guards.names,
+                )  # fmt: skip
                 failures = 0
             except redis.RedisError as error:
                 failures += 1

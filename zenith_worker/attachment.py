@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import Celery
 
+from zenith_worker import guards
 from zenith_worker.attached_backend import with_reports
 from zenith_worker.attached_reporter import reporter_of
 from zenith_worker.attached_signals import SignalReports
 from zenith_worker.buffer import Buffer
-from zenith_worker.wire import applications, client
+from zenith_worker.guards import Guards
+from zenith_worker.wire import applications, client, keys
 
 #: The environment: the URL of Zenith's Redis, the application's name, and the guards that it asks for.
 URL, NAME, GUARD = "ZENITH_URL", "ZENITH_APPLICATION", "ZENITH_GUARD"
@@ -29,34 +31,43 @@ class _Process:
 
     app: Celery | None = None
     name: str = ""
+    guards: Guards = guards.NONE
 
 
-def attach(app: Celery, url: str | None = None, name: str | None = None, guard: Sequence[str] = ()) -> str:
+def attach(app: Celery, url: str | None = None, name: str | None = None, guard: str | Iterable[str] = ()) -> str:
     """Join a Celery app to Zenith; return the application's name there. Calling it again for the same app does nothing.
 
     `url` is that of Zenith's Redis (default: ZENITH_URL). `name` has lower-case letters, digits, and hyphens between them
-    (default: ZENITH_APPLICATION, else the app's main name). This connects to nothing: processes that run tasks or send them
-    report from a thread of their own, and a Redis that does not answer keeps nobody waiting.
+    (default: ZENITH_APPLICATION, else the app's main name). `guard` names the guards (guards.py; default: ZENITH_GUARD). This
+    connects to nothing: processes that run tasks or send them report from a thread of their own, and without the guard
+    `claims:closed` a Redis that does not answer keeps nobody waiting.
 
-    Raises ValueError for a URL or a name that cannot be, for a guard, since this release has none, and for a second app.
+    Raises ValueError for a URL or a name that cannot be, for an unknown guard, and for a second app.
     """
     url = url or os.environ.get(URL, "")
     if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
         raise ValueError(f"{URL} must be the URL of Zenith's Redis, redis://… or rediss://…")
-    if wanted := (guard or os.environ.get(GUARD, "")):
-        raise ValueError(f"{GUARD}={wanted!r}: this release has no guards")
+    chosen = _guards(guard or os.environ.get(GUARD, ""))
     name = _name(app, name or os.environ.get(NAME, ""))
     if _Process.app is app:
         return _Process.name
     if _Process.app is not None:
         raise ValueError(f"this process is already attached as {_Process.name}: one application for each process")
-    _Process.app, _Process.name = app, name
+    _Process.app, _Process.name, _Process.guards = app, name, chosen
+    keys.belong_to(name)
     client.configure(url, timeout=TIMEOUT)
     reports = Buffer(name, app.main or "")
     SignalReports(reports).connect()
-    app.steps["consumer"].add(reporter_of(name, reports))
+    app.steps["consumer"].add(reporter_of(name, reports, chosen))
     _wrap_backends(app, reports)
     return name
+
+
+def _guards(names: str | Iterable[str]) -> Guards:
+    try:
+        return guards.parse(names)
+    except ValueError as error:
+        raise ValueError(f"{GUARD}={names!r}: {error}") from None
 
 
 def _name(app: Celery, name: str) -> str:

@@ -23,7 +23,7 @@ from celery.exceptions import TaskRevokedError
 from kombu.utils.encoding import bytes_to_str
 
 from zenith_worker import canvas
-from zenith_worker.carried import Carried, carried
+from zenith_worker.carried import Carried, carried, token_of
 from zenith_worker.outcomes import OUTCOMES, Outcome, not_run
 from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import claims
@@ -103,11 +103,11 @@ class ZenithBackend(RedisBackend):
             event = Outcome(task_id=task_id, state=state, value=meta, request=request).event(self.largest_result, message=reason)
         else:
             event = self._bare(task_id, Status.IGNORED, reason, request)
-        report(event, tag=_tag(request), long=_may_come_twice(request))
+        report(event, token=token_of(request), long=_may_come_twice(request))
 
     def mark_as_replaced(self, task_id: str, reason: str, request: Any) -> None:
         """Report a body that sent other tasks in its place (`Task.replace`): one of them has this id and brings the outcome."""
-        report(self._bare(task_id, Status.REPLACED, reason, request), tag=_tag(request))
+        report(self._bare(task_id, Status.REPLACED, reason, request), token=token_of(request))
 
     def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
         """Fail a chord's body, which was never sent, as Celery does; its rows show what it would have run."""
@@ -151,7 +151,7 @@ class ZenithBackend(RedisBackend):
             return super()._store_result(task_id, result, state, traceback=traceback, request=request)
         outcome = Outcome(task_id=task_id, state=state, value=result, traceback=traceback)
         event = not_run(outcome, self.largest_result, task_origin)
-        report(event, tag="", stored=self._stored(outcome, request))
+        report(event, token="", stored=self._stored(outcome, request))
         return result
 
     @contextmanager
@@ -161,7 +161,7 @@ class ZenithBackend(RedisBackend):
         event = outcome.event(self.largest_result, **(_unsent.get() or {}).get(outcome.task_id, {}))
         _apply_retries(event, carried(request))
         stored = self._stored(outcome, request) if _is_part(request) or (keep_result and not self._skips_redis(request)) else None
-        counts = report(event, tag=_tag(request), stored=stored, long=_may_come_twice(request))
+        counts = report(event, token=token_of(request), stored=stored, long=_may_come_twice(request))
         before = _stored.set(outcome.task_id)
         try:
             yield counts
@@ -215,7 +215,3 @@ def _nobody_waits(request: Any) -> bool:
 def _may_come_twice(request: Any) -> bool:
     """Whether the end of another task may have sent this task's message more than once."""
     return bool(getattr(request, COPIES_HEADER, None))
-
-
-def _tag(request: Any) -> str:
-    return str((getattr(request, "properties", None) or {}).get("delivery_tag", ""))

@@ -24,11 +24,13 @@ class _Memory:
 
 
 def write(
-    consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE, catalogue: str = ""
+    consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE, catalogue: str = "",
+    guards: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write heartbeat number `number` of this process's worker.
 
-    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of its tasks.
+    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of its tasks;
+    `guards` are those of its application.
 
     Raises redis.RedisError.
     """
@@ -39,12 +41,12 @@ def write(
         queues=consumers.queues_of(consumer),
         held=[request.id for request in list(worker_state.reserved_requests)],
         tags=tags,
-        about=_about(consumer, number, catalogue),
+        about=_about(consumer, number, catalogue, guards),
         application=application,
     )
 
 
-def _about(consumer: Any, number: int, catalogue: str) -> heartbeat.About:
+def _about(consumer: Any, number: int, catalogue: str, guards: Sequence[str]) -> heartbeat.About:
     if number % MEASURE_EVERY == 0:
         _Memory.bytes_ = memory.resident_bytes(consumer.pool)
     scaler = getattr(consumer.controller, "autoscaler", None)
@@ -59,4 +61,5 @@ def _about(consumer: Any, number: int, catalogue: str) -> heartbeat.About:
         limited=prefetch.waiting_for_rate_limit(consumer),
         not_yet=prefetch.waiting_for_eta(consumer),
         catalogue=catalogue,
+        guards=guards,
     )

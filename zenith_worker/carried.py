@@ -74,6 +74,16 @@ def carried(request: Any) -> Carried:
     return existing
 
 
+def token_of(request: Any) -> str:
+    """Return the name of this delivery for its claim (wire/claims.py); `request` as for `carried`.
+
+    A delivery tag alone is not enough: kombu's Redis transport keeps it when a message is delivered again, and RabbitMQ's
+    channels count anew after each reconnection.
+    """
+    properties = getattr(request, "properties", None) or (getattr(request, "request_dict", None) or {}).get("properties") or {}
+    return f"{properties.get('delivery_tag', '')}@{carried(request).received_at or 0}"
+
+
 def due_at(when: Any) -> float:
     """Return the Unix time of a `Retry`'s due time, which is a time or a number of seconds from now."""
     return float(when.timestamp()) if isinstance(when, datetime) else time.time() + (when or 0)

@@ -134,7 +134,8 @@ class Consumer(CeleryConsumer):
         body_excerpt = saferepr(message.body, maxlen=BODY_KEPT)
         if isinstance(id_, str) and id_:
             report(
-                _failure(headers, message.delivery_info or {}, error, body_excerpt, self.hostname), tag=str(message.delivery_tag)
+                _failure(headers, message.delivery_info or {}, error, body_excerpt, self.hostname),
+                token=str(message.delivery_tag),
             )
         else:
             entry = Entry("0-0", json.dumps({"headers": saferepr(headers, maxlen=BODY_KEPT), "body": body_excerpt}).encode())

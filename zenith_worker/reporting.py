@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
-def report(event: Event, *, tag: str, stored: Stored | None = None, long: bool = False) -> bool:
+def report(event: Event, *, token: str, stored: Stored | None = None, long: bool = False) -> bool:
     """Report an outcome, store its result and release the task's claim. Return False if another worker holds the claim.
 
     In that case nothing was done, and nothing may follow from this outcome. With `long` the end is remembered for as long as a
@@ -32,7 +32,7 @@ def report(event: Event, *, tag: str, stored: Stored | None = None, long: bool =
     without it, and giving up on a success would report a failure.
     """
     ends = event.status in TERMINAL
-    counts = with_redis_retries(lambda: claims.finish(event, tag=tag, ends=ends, stored=stored, long=long))
+    counts = with_redis_retries(lambda: claims.finish(event, token=token, ends=ends, stored=stored, long=long))
     if not counts:
         logger.warning(
             "The outcome of task %s (%s) was dropped: another worker took the task over, or it had already ended.",

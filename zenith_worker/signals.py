@@ -23,7 +23,7 @@ from celery.exceptions import Reject, Retry
 from celery.worker.request import Request
 
 from zenith_worker.canvas import ids_sent_at_end
-from zenith_worker.carried import carried, stamp
+from zenith_worker.carried import carried, stamp, token_of
 from zenith_worker.errors import NotNow, NotThisDelivery, Replaced
 from zenith_worker.origin import sent
 from zenith_worker.reporting import with_redis_retries
@@ -135,3 +135,9 @@ def clear_correlation(**_: Any) -> None:
     """Clear the log's task and request: this thread's next lines belong to none."""
     correlation.task.set(("", ""))
     correlation.request_id.set("")
+
+
+@signals.task_postrun.connect
+def end_claim(task: CeleryTask[..., Any], **_: Any) -> None:
+    """Note that this delivery no longer runs, in whatever it ended."""
+    claims.end(task.request.id, token_of(task.request))

@@ -122,7 +122,7 @@ def test_a_pending_task_whose_relay_died_after_sending_it_is_refused_by_workers(
     (task_id,) = sent()
     Task.objects.update(status="PENDING")
     assert cancel([task_id], by="ada").revoked == 1
-    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), token="t").verdict == Verdict.CANCELLED
 
 
 def test_a_pending_task_that_runs_all_the_same_is_not_called_revoked(alone: None) -> None:
@@ -140,7 +140,7 @@ def test_a_task_on_the_broker_is_revoked_and_refused_by_workers(alone: None, ste
         moves(task_id, step, worker="w")
     assert cancel([task_id], by="") == Cancelled(1, 0, 0)
     assert status(task_id) == "REVOKED"
-    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), token="t").verdict == Verdict.CANCELLED
     assert TaskEvent.objects.get(status="REVOKED").message == "cancelled"
 
 
@@ -149,7 +149,7 @@ def test_a_retry_is_revoked_and_its_next_attempt_refused(alone: None) -> None:
     stream.client().set(f"{CLAIM}{task_id}", "W|0|||0|0")
     moves(task_id, Status.RETRY, not_before=time.time() + 5)
     assert cancel([task_id], by="ada").revoked == 1
-    assert claims.begin(str(task_id), run=RunNumber(0, 1), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 1), token="t").verdict == Verdict.CANCELLED
 
 
 def test_a_retry_that_waits_in_postgres_is_revoked_and_never_sent(alone: None) -> None:
@@ -241,7 +241,7 @@ def test_a_wish_that_a_crash_left_behind_is_carried_out(alone: None, monkeypatch
     assert (status(task_id), Task.objects.get().cancel_requested_at is not None) == ("QUEUED", True)
     assert (revoke_requested(), revoke_requested()) == (1, 0)
     assert status(task_id) == "REVOKED"
-    assert claims.begin(str(task_id), run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin(str(task_id), run=RunNumber(0, 0), token="t").verdict == Verdict.CANCELLED
 
 
 def test_a_wish_is_carried_out_also_where_the_crash_came_after_redis_was_told(alone: None) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from zenith_worker.wire import claims, keys, stream
+from zenith_worker.wire import claims, commands, keys, stream
 from zenith_worker.wire.claims import Claim, Verdict, begin, cancel, finish
 from zenith_worker.wire.events import Event, decode
 from zenith_worker.wire.keys import CLAIM
@@ -57,10 +57,10 @@ def dead_pid() -> int:
     return process.pid
 
 
-def report(task: str, status: Status = Status.SUCCESS, *, attempt: int = 0, tag: str = "t") -> bool:
+def report(task: str, status: Status = Status.SUCCESS, *, attempt: int = 0, by: str = "t") -> bool:
     """Report an outcome; whether it counts."""
     ends = status != Status.RETRY
-    return finish(Event(task_id=task, status=status, at=1.0, attempt=attempt), tag=tag, ends=ends)
+    return finish(Event(task_id=task, status=status, at=1.0, attempt=attempt), token=by, ends=ends)
 
 
 def reports() -> list[tuple[str, int]]:
@@ -78,81 +78,81 @@ def belongs_to(task: str, owner: str, pid: int, *, attempt: int = 0, crashes: in
 
 
 def test_a_task_that_nobody_holds_runs(task: str, worker: object) -> None:
-    assert begin(task, run=RunNumber(), tag="t") == RUN
+    assert begin(task, run=RunNumber(), token="t") == RUN
 
 
 def test_asking_twice_is_no_crash(task: str, worker: object) -> None:
     """An answer that got lost is asked for again."""
-    assert [begin(task, run=RunNumber(), tag="t") for _ in range(3)] == [RUN] * 3
+    assert [begin(task, run=RunNumber(), token="t") for _ in range(3)] == [RUN] * 3
 
 
 def test_a_copy_is_dropped_while_another_worker_runs_the_task(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), token="t") == TAKEN
 
 
 def test_the_task_of_a_dead_worker_is_taken_over_and_the_crash_is_counted(task: str, worker: Callable[..., None]) -> None:
     worker("one", alive=False)
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     for crashes, name in enumerate(["two", "three"], start=1):
         worker(name, alive=False)
-        assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, crashes)
+        assert begin(task, run=RunNumber(), token="t") == Claim(Verdict.RUN, crashes)
 
 
 def test_a_copy_is_dropped_while_a_sibling_process_runs_the_task(task: str, worker: object) -> None:
     belongs_to(task, "one", os.getppid())
-    assert begin(task, run=RunNumber(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), token="t") == TAKEN
 
 
 def test_the_task_of_a_dead_sibling_process_is_taken_over_as_a_crash(task: str, worker: object, dead_pid: int) -> None:
     belongs_to(task, "one", dead_pid, crashes=1)
-    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 2)
+    assert begin(task, run=RunNumber(), token="t") == Claim(Verdict.RUN, 2)
     # The same process, asked again, counts nothing.
-    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 2)
+    assert begin(task, run=RunNumber(), token="t") == Claim(Verdict.RUN, 2)
 
 
 def test_any_worker_takes_over_what_its_living_worker_gave_up_for_dead(task: str, worker: Callable[..., None]) -> None:
     belongs_to(task, "one", os.getppid())
     assert claims.abandon(task, RunNumber(), "one")
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 1)
+    assert begin(task, run=RunNumber(), token="t") == Claim(Verdict.RUN, 1)
 
 
 def test_nobody_gives_up_what_another_holds(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     claims.abandon(task, RunNumber(), "two")
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), token="t") == TAKEN
 
 
 def test_the_next_attempt_runs_with_no_crash_to_its_name(task: str, worker: object, dead_pid: int) -> None:
     belongs_to(task, "one", dead_pid, crashes=2)
-    assert begin(task, run=RunNumber(0, 1), tag="t2") == RUN
+    assert begin(task, run=RunNumber(0, 1), token="t2") == RUN
 
 
 def test_an_earlier_attempt_does_not_run(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(0, 1), tag="t2")
-    assert begin(task, run=RunNumber(), tag="t") == ENDED
+    begin(task, run=RunNumber(0, 1), token="t2")
+    assert begin(task, run=RunNumber(), token="t") == ENDED
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.RETRY])
 def test_an_attempt_that_ended_does_not_run_again(task: str, worker: object, status: Status) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     report(task, status)
-    assert begin(task, run=RunNumber(), tag="other") == ENDED
+    assert begin(task, run=RunNumber(), token="other") == ENDED
 
 
 def test_a_cancelled_task_does_not_run(task: str, worker: object) -> None:
     cancel(task)
-    assert [begin(task, run=RunNumber(0, attempt), tag="t") for attempt in (0, 3)] == [CANCELLED, CANCELLED]
+    assert [begin(task, run=RunNumber(0, attempt), token="t") for attempt in (0, 3)] == [CANCELLED, CANCELLED]
 
 
 # --- Ending ---
 
 
 def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     assert report(task)
     assert not report(task)
     assert reports() == [("SUCCESS", 0)]
@@ -162,22 +162,22 @@ def test_an_outcome_is_reported_once(task: str, worker: object) -> None:
 def test_the_claim_of_a_task_that_waits_is_kept_for_days_and_of_one_that_ended_for_minutes(
     task: str, worker: object, status: Status, shortest: int, longest: int
 ) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     report(task, status)
     assert shortest < stream.client().ttl(CLAIM + task) < longest
 
 
 def test_an_outcome_counts_also_where_redis_forgot_the_claim(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     stream.client().flushdb()
     assert report(task)
 
 
 def test_the_late_outcome_of_a_worker_that_was_cut_off_does_not_count(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     worker("one", alive=False)
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == Claim(Verdict.RUN, 1)
+    assert begin(task, run=RunNumber(), token="t") == Claim(Verdict.RUN, 1)
     worker("one")
     assert not report(task)
     worker("two")
@@ -186,8 +186,8 @@ def test_the_late_outcome_of_a_worker_that_was_cut_off_does_not_count(task: str,
 
 
 def test_the_outcome_of_another_copy_does_not_count(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(), tag="t")
-    assert not report(task, tag="other")
+    begin(task, run=RunNumber(), token="t")
+    assert not report(task, by="other")
     assert report(task)
 
 
@@ -195,14 +195,14 @@ def test_a_failure_whose_next_attempt_runs_already_is_reported_and_leaves_that_i
     task: str, worker: Callable[..., None]
 ) -> None:
     """The message of the next attempt leaves before the failed one is reported."""
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     worker("two")
-    assert begin(task, run=RunNumber(0, 1), tag="t2") == RUN
+    assert begin(task, run=RunNumber(0, 1), token="t2") == RUN
     worker("one")
     assert report(task, Status.RETRY)
-    assert begin(task, run=RunNumber(0, 1), tag="t2") == TAKEN
+    assert begin(task, run=RunNumber(0, 1), token="t2") == TAKEN
     worker("two")
-    assert report(task, attempt=1, tag="t2")
+    assert report(task, attempt=1, by="t2")
     assert reports() == [("RETRY", 0), ("SUCCESS", 1)]
 
 
@@ -210,23 +210,23 @@ def test_a_failure_whose_next_attempt_runs_already_is_reported_and_leaves_that_i
 
 
 def test_what_is_handed_back_runs_elsewhere_and_is_no_crash(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     assert claims.release(task, RunNumber())
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == RUN
+    assert begin(task, run=RunNumber(), token="t") == RUN
 
 
 def test_nobody_hands_back_what_another_holds(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     worker("two")
     claims.release(task, RunNumber())
-    assert begin(task, run=RunNumber(), tag="t") == TAKEN
+    assert begin(task, run=RunNumber(), token="t") == TAKEN
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.RETRY])
 def test_nothing_is_left_to_hand_back_of_what_was_reported(task: str, worker: object, status: Status) -> None:
     """Its process may die, or its worker stop, between the report and the acknowledgement."""
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     report(task, status)
     assert not claims.release(task, RunNumber())
     assert not claims.abandon(task, RunNumber(), "one")
@@ -236,28 +236,28 @@ def test_nothing_is_left_to_hand_back_of_what_was_reported(task: str, worker: ob
 
 
 def test_what_runs_on_a_living_worker_cannot_be_cancelled(task: str, worker: Callable[..., None]) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     worker("two")
     assert cancel(task) == Verdict.TAKEN
 
 
 def test_what_a_dead_worker_ran_can_be_cancelled(task: str, worker: Callable[..., None]) -> None:
     worker("one", alive=False)
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     assert cancel(task) == Verdict.CANCELLED
     worker("two")
-    assert begin(task, run=RunNumber(), tag="t") == CANCELLED
+    assert begin(task, run=RunNumber(), token="t") == CANCELLED
 
 
 def test_what_waits_for_its_next_attempt_can_be_cancelled(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     report(task, Status.RETRY)
     assert cancel(task) == Verdict.CANCELLED
-    assert begin(task, run=RunNumber(0, 1), tag="t2") == CANCELLED
+    assert begin(task, run=RunNumber(0, 1), token="t2") == CANCELLED
 
 
 def test_what_ended_cannot_be_cancelled(task: str, worker: object) -> None:
-    begin(task, run=RunNumber(), tag="t")
+    begin(task, run=RunNumber(), token="t")
     report(task)
     assert cancel(task) == Verdict.ENDED
 
@@ -272,7 +272,7 @@ def test_of_a_cancellation_and_a_start_at_the_same_moment_exactly_one_wins(worke
 
     def starts(task: str) -> bool:
         together.wait(30)
-        return begin(task, run=RunNumber(), tag="t") == RUN
+        return begin(task, run=RunNumber(), token="t") == RUN
 
     def cancels(task: str) -> bool:
         together.wait(30)
@@ -287,7 +287,7 @@ def test_of_a_cancellation_and_a_start_at_the_same_moment_exactly_one_wins(worke
 def _ask(task: str, name: str, barrier: object, answers: object) -> None:
     claims.instance = lambda: name  # type: ignore[assignment]
     barrier.wait(30)  # type: ignore[attr-defined]
-    answers.put(begin(task, run=RunNumber(), tag="t").verdict.value)  # type: ignore[attr-defined]
+    answers.put(begin(task, run=RunNumber(), token="t").verdict.value)  # type: ignore[attr-defined]
 
 
 def test_of_many_workers_that_get_copies_at_once_exactly_one_runs_the_task(task: str, worker: Callable[..., None]) -> None:
@@ -311,10 +311,56 @@ def test_of_many_workers_that_get_copies_at_once_exactly_one_runs_the_task(task:
 def test_who_ended_and_who_waits_for_another_attempt_can_be_asked(worker: object) -> None:
     ended, waits, runs, unknown = (str(uuid4()) for _ in range(4))
     for task in (ended, waits, runs):
-        begin(task, run=RunNumber(0, 2), tag="t")
+        begin(task, run=RunNumber(0, 2), token="t")
     report(ended, attempt=2)
     report(waits, Status.RETRY, attempt=2)
     asked = [ended, waits, runs, unknown]
     assert claims.has_ended(asked) == {ended}
     assert claims.failed_runs(asked) == {waits: 2}
     assert claims.has_ended([]) == set()
+
+
+# --- Several deliveries in one process ---
+
+
+def test_another_delivery_in_the_same_process_does_not_run_beside_the_first(task: str, worker: object) -> None:
+    """Threads and greenlets share a process; kombu gives a message that comes again the same delivery tag."""
+    begin(task, run=RunNumber(), token="t@1")
+    assert begin(task, run=RunNumber(), token="t@2") == TAKEN
+
+
+def test_a_delivery_follows_one_that_ended_in_its_process_without_an_outcome_and_without_a_crash(
+    task: str, worker: object
+) -> None:
+    begin(task, run=RunNumber(), token="t@1")
+    claims.end(task, "t@1")
+    assert begin(task, run=RunNumber(), token="t@2") == RUN
+    assert not report(task, by="t@1")
+    assert report(task, by="t@2")
+
+
+def test_a_holder_is_told_whether_its_outcome_would_count(task: str, worker: Callable[..., None]) -> None:
+    begin(task, run=RunNumber(), token="t")
+    assert claims.holds(task, run=RunNumber(), token="t")
+    assert not claims.holds(task, run=RunNumber(), token="other")
+    worker("one", alive=False)
+    worker("two")
+    begin(task, run=RunNumber(), token="t")
+    worker("one")
+    assert not claims.holds(task, run=RunNumber(), token="t")
+
+
+def test_a_claim_says_for_how_long_nobody_can_take_it_over(task: str, worker: Callable[..., None]) -> None:
+    assert 0 < begin(task, run=RunNumber(), token="t").lease <= 60
+    worker("one", alive=False)
+    assert begin(task, run=RunNumber(), token="t").lease == 0, "without a heartbeat, anybody can"
+
+
+def test_an_application_has_claims_of_its_own_and_refuses_what_was_cancelled_for_it(
+    task: str, worker: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(task, run=RunNumber(), token="t")
+    commands.remember_cancelled("shop", ["cancelled"])
+    monkeypatch.setattr(keys._Own, "name", "shop")
+    assert begin(task, run=RunNumber(), token="other") == RUN
+    assert begin("cancelled", run=RunNumber(), token="t") == CANCELLED

@@ -374,7 +374,7 @@ def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_
     taken("one")
     claims.cancel(task_id)
     assert sum(looks(HeldMessageRecovery(clock), clock, DEATH_SETTLED_AFTER + PASS)) == 1  # type: ignore[arg-type]
-    assert claims.begin(task_id, run=RunNumber(), tag="t").verdict == claims.Verdict.CANCELLED
+    assert claims.begin(task_id, run=RunNumber(), token="t").verdict == claims.Verdict.CANCELLED
 
 
 def test_a_message_that_another_worker_took_since_stays_there(clock: Clock) -> None:

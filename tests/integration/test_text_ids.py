@@ -111,7 +111,7 @@ def test_a_uuid_that_is_written_otherwise_is_a_task_of_its_own() -> None:
 def test_it_is_cancelled_where_its_worker_looks() -> None:
     task = sent("order-17")
     assert cancel([task.id], by="ann").revoked == 1
-    assert claims.begin("order-17", run=RunNumber(0, 0), tag="t").verdict == Verdict.CANCELLED
+    assert claims.begin("order-17", run=RunNumber(0, 0), token="t").verdict == Verdict.CANCELLED
     assert Task.objects.get().status == Status.REVOKED
 
 

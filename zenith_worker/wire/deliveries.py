@@ -9,7 +9,7 @@ import redis
 
 from zenith_worker.wire.client import client, command, text
 from zenith_worker.wire.events import Event
-from zenith_worker.wire.keys import CRASH, DELIVERIES, LOST
+from zenith_worker.wire.keys import own_keys
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
@@ -73,20 +73,20 @@ def mark_reached(task_id: str, run: RunNumber) -> None:
 
 def record_crash(task_id: str, reason: str) -> None:
     """Store why the task's process died. Raises redis.RedisError."""
-    command("SET", CRASH + task_id, reason, "EX", _KEPT)
+    command("SET", own_keys().crash + task_id, reason, "EX", _KEPT)
 
 
 def last_crash(task_id: str) -> str:
     """Return why the task's process died the last time, if that is known."""
     try:
-        return text(command("GET", CRASH + task_id) or "")
+        return text(command("GET", own_keys().crash + task_id) or "")
     except redis.RedisError:
         return ""
 
 
 def _lost(task_id: str, run: RunNumber) -> str:
-    return f"{LOST}{task_id}:{run.number}"
+    return f"{own_keys().lost}{task_id}:{run.number}"
 
 
 def _deliveries(task_id: str, run: RunNumber) -> str:
-    return f"{DELIVERIES}{task_id}:{run.number}"
+    return f"{own_keys().deliveries}{task_id}:{run.number}"

@@ -56,6 +56,7 @@ class WorkerBeat:
         limited, not_yet: tasks that it holds until a rate limit or an ETA allows them; the names with the most tasks.
         catalogue: the digest of the tasks that it can run (catalogues.py); an attached worker with one carries out commands
             (commands.py).
+        guards: the guards of an attached worker, by name (zenith_worker/guards.py); a native one has none of these names.
     """
 
     name: str
@@ -80,6 +81,7 @@ class WorkerBeat:
     limited: tuple[Waiting, ...] = ()
     not_yet: tuple[Waiting, ...] = ()
     catalogue: str = ""
+    guards: tuple[str, ...] = ()
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -118,6 +120,7 @@ class About:
     limited: Sequence[Waiting] = ()
     not_yet: Sequence[Waiting] = ()
     catalogue: str = ""
+    guards: Sequence[str] = ()
 
 
 def write(
@@ -136,6 +139,7 @@ def write(
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
+        "guards": list(about.guards),
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -284,7 +288,7 @@ _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python", "catalogue"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
     **dict.fromkeys(("started_at", "clock"), _moment),
-    **dict.fromkeys(("queues", "held", "tags", "withheld"), _texts),
+    **dict.fromkeys(("queues", "held", "tags", "withheld", "guards"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
 }

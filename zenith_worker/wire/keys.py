@@ -78,8 +78,9 @@ NATIVE: Final = ""
 
 
 class ApplicationKeys(NamedTuple):
-    """The keys that an application's processes use: its stream of events, its workers, what it says of itself, and what Zenith
-    asks of it. Zenith's own application is asked through its broker, so it has none of the last three."""
+    """The keys that an application's processes use: its stream of events, its workers, what it says of itself, which tasks run,
+    its questions, and what Zenith asks of it. Zenith's own application is asked through its broker, so it has none of the last
+    three."""
 
     events: str
     workers: str
@@ -88,6 +89,13 @@ class ApplicationKeys(NamedTuple):
     dropped: str
     about: str
     catalogue: str
+    #: claims.py and deliveries.py; and questions.py. The constants of the same names explain them.
+    claim: str
+    deliveries: str
+    lost: str
+    crash: str
+    questions: str
+    answer: str
     #: commands.py: the stream of commands, the sorted set of tasks that were handed over, and that of cancelled ones.
     commands: str = ""
     handed: str = ""
@@ -102,7 +110,36 @@ def application_prefix(application: str) -> str:
 def application_keys(application: str) -> ApplicationKeys:
     """Return the keys of an application by its name; NATIVE is Zenith's own."""
     if application == NATIVE:
-        return ApplicationKeys(EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE)
+        return _NATIVE_KEYS
     prefix = application_prefix(application)
-    names = ("events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "commands", "handed", "cancelled")
-    return ApplicationKeys(*(prefix + name for name in names))
+    return ApplicationKeys(*(prefix + name for name in _NAMES))
+
+
+_NAMES: Final = (
+    "events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "claim:", "deliveries:", "lost:", "crash:",
+    "questions", "answer:", "commands", "handed", "cancelled",
+)  # fmt: skip
+_NATIVE_KEYS: Final = ApplicationKeys(
+    EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE, CLAIM, DELIVERIES, LOST, CRASH, QUESTIONS, ANSWER
+)
+
+
+class _Own:
+    """The application that this process belongs to."""
+
+    name: str = NATIVE
+
+
+def belong_to(application: str) -> None:
+    """Set which application this process belongs to; without that it is Zenith's own."""
+    _Own.name = application
+
+
+def own_application() -> str:
+    """Return the name of the application that this process belongs to; NATIVE for Zenith's own."""
+    return _Own.name
+
+
+def own_keys() -> ApplicationKeys:
+    """Return the keys of the application that this process belongs to."""
+    return application_keys(_Own.name)
