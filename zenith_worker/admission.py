@@ -1,27 +1,29 @@
 """Decides, before a body runs, whether this delivery of the task should run it.
 
 The task's class calls this first (task.py). It lets the body run, or ends this delivery with one of Celery's own exceptions:
-`Ignore` (acknowledged, nothing stored) for a copy that is not needed.
+`Ignore` (acknowledged, nothing stored) for a copy that is not needed, `Reject` for a message that must stay.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+import redis
 from celery import Task, states
 
 from zenith_worker.carried import carried, token_of
 from zenith_worker.errors import NotNow, NotThisDelivery, PoisonTaskError
 from zenith_worker.origin import origin
-from zenith_worker.reporting import with_redis_retries
+from zenith_worker.reporting import AWAY_FOR, never_waits, with_redis_retries
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.deliveries import last_crash, mark_reached
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
+from zenith_worker.wire.keys import NATIVE, own_application
+from zenith_worker.wire.questions import Kind, NobodyAnswersError, ask
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import append
@@ -30,39 +32,100 @@ logger = logging.getLogger(__name__)
 
 #: How many processes a task may kill before it becomes a dead letter.
 MAX_CRASHES: Final = 3
+#: Seconds to wait before a message goes back to its queue.
+REQUEUE_AFTER: Final = 2.0
 
 
-def admit(task: Task[..., Any], ended_before: Callable[[str], bool]) -> None:
+def admit(task: Task[..., Any]) -> None:
     """Let the running request's body run, or raise.
 
-    `ended_before` tells, for a delivery that may be a copy, whether the task ended before it.
-
-    Raises NotThisDelivery if another delivery runs or ran the task, or if it was cancelled; Reject if that is unknown at the
-    moment; PoisonTaskError if the task killed its process too often.
+    Raises NotThisDelivery if another delivery runs or ran the task, or if it was cancelled; NotNow if that is unknown at the
+    moment, or if the broker delivered the message again while another delivery runs; PoisonTaskError if the task killed its
+    process too often. In a process that never waits for Redis, the body runs unclaimed while that is away.
     """
+    try:
+        _admit(task)
+    except redis.RedisError as error:
+        # Only in a process that does not wait for Redis.
+        logger.info("Task %s runs unclaimed: %s", task.request.id, error)
+
+
+def _admit(task: Task[..., Any]) -> None:
     request = task.request
     if carried(request).number:
         with_redis_retries(lambda: mark_reached(request.id, RunNumber.of_request(request)))
-    if _may_be_a_copy(request) and ended_before(request.id):
+    if _may_be_a_copy(request) and _ended_before(request.id):
         logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
         _return_part_again(task)
         raise NotThisDelivery
     token = token_of(request)
     claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), token=token))
-    if claim.verdict == Verdict.CANCELLED:
-        with_redis_retries(lambda: append([_revoked(request)]))
-    if claim.verdict == Verdict.ENDED:
-        _return_part_again(task)
     if claim.verdict != Verdict.RUN:
-        logger.warning("A delivery of task %s was dropped: %s.", request.id, claim.verdict.value)
-        raise NotThisDelivery
-    if not task.acks_late:
+        _refuse(task, claim.verdict)
+    carried(request).lease_until = time.monotonic() + claim.lease
+    if not task.acks_late and own_application() == NATIVE:
         with_redis_retries(lambda: append([_started(request)]))
     if claim.crashes >= MAX_CRASHES:
         reason = last_crash(request.id)
         raise PoisonTaskError(
             f"its worker process died {claim.crashes} times while running it" + (f"; last: {reason}" if reason else "")
         )
+
+
+def _refuse(task: Task[..., Any], verdict: Verdict) -> NoReturn:
+    """End a delivery that must not run. Raises NotThisDelivery or NotNow."""
+    request = task.request
+    if verdict == Verdict.TAKEN and carried(request).number:
+        # The broker delivered it again, and has perhaps forgotten the delivery that runs: this message may be the only one left.
+        logger.warning("A delivery of task %s goes back to its queue: another one is running it.", request.id)
+        time.sleep(REQUEUE_AFTER)
+        raise NotNow("another delivery is running it", requeue=True)
+    if verdict == Verdict.CANCELLED:
+        with_redis_retries(lambda: append([_revoked(request)]))
+    if verdict == Verdict.ENDED:
+        _return_part_again(task)
+    logger.warning("A delivery of task %s was dropped: %s.", request.id, verdict.value)
+    raise NotThisDelivery
+
+
+def still_holds(request: Any) -> bool:
+    """Return whether this delivery's outcome would count now: false if it was taken for dead and another one took over.
+
+    Costs nothing for a short task: nobody can take a claim over while the heartbeats before it live.
+    """
+    lease = carried(request).lease_until
+    if lease is not None and time.monotonic() < lease:
+        return True
+    try:
+        return with_redis_retries(
+            lambda: claims.holds(request.id, run=RunNumber.of_request(request), token=token_of(request))
+        )  # fmt: skip
+    except redis.RedisError:
+        return True
+
+
+class _Questions:
+    """Until when nobody is asked, on the monotonic clock, because no engine answered."""
+
+    silent_until: float = 0.0
+
+
+def _ended_before(task_id: str) -> bool:
+    """Return whether a task ended before this delivery, so long ago that its claim has expired: an engine knows.
+
+    Only messages that may be copies cost this question. Raises NotNow if nobody answers: the message stays. In a process that
+    never waits for Redis, nobody's answer means no.
+    """
+    if never_waits() and time.monotonic() < _Questions.silent_until:
+        return False
+    try:
+        return bool(ask(Kind.ENDED, [task_id]))
+    except (NobodyAnswersError, redis.RedisError) as error:
+        if never_waits():
+            _Questions.silent_until = time.monotonic() + AWAY_FOR
+            return False
+        time.sleep(REQUEUE_AFTER)
+        raise NotNow(f"no engine could be asked whether the task has ended: {error}", requeue=True) from error
 
 
 #: Seconds between two checks whether a chord's body was sent, and after which the message goes back to its queue.
@@ -78,7 +141,8 @@ def _return_part_again(task: Task[..., Any]) -> None:
     if that takes too long.
     """
     request, backend = task.request, task.backend
-    if not (request.chord and request.group):
+    if not (request.chord and request.group) or own_application() != NATIVE:
+        # Attached applications report the end of a part only after it was returned.
         return
     meta = backend.get_task_meta(request.id, cache=False)
     if meta["status"] not in states.READY_STATES:

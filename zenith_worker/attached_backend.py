@@ -4,6 +4,9 @@ Celery calls the backend for almost every outcome, in the pool's child or, for l
 worker's main process. The mixin assumes nothing of the storage. It reports a success after the backend stored it, because an
 EncodeError there turns it into a failure, and before the task returns its part of a chord. It changes neither what is stored nor
 what is raised, and a report that cannot be made is logged and left out.
+
+With the guard `claims`, an outcome of a delivery that another one took over stores nothing, and nothing follows from it; the
+others are reported once everything is done (attached_reports.py).
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from celery import states
 from celery.exceptions import TaskRevokedError
 
 from zenith_worker import canvas
-from zenith_worker.buffer import Buffer
+from zenith_worker.attached_reports import Reports
+from zenith_worker.carried import carried
 from zenith_worker.outcomes import Outcome, not_run
 from zenith_worker.wire.events import Event
 
@@ -51,19 +55,21 @@ _unsent: Final[ContextVar[dict[str, dict[str, Any]] | None]] = ContextVar("unsen
 class ReportingMixin:
     """Reports outcomes; in front of a class of result backends (`with_reports`)."""
 
-    reports: Buffer
+    reports: Reports
     app: Any
 
     def mark_as_done(self, task_id: str, result: Any, request: Any = None, *rest: Any, **options: Any) -> Any:
         """Report a success, also of a task whose result is ignored."""
-        with self._reported(Outcome(task_id=task_id, state=states.SUCCESS, value=result, request=request)):
-            return super().mark_as_done(task_id, result, request, *rest, **options)  # type: ignore[misc]
+        with self._reported(Outcome(task_id=task_id, state=states.SUCCESS, value=result, request=request)) as counts:
+            return super().mark_as_done(task_id, result, request, *rest, **options) if counts else None  # type: ignore[misc]
 
     def mark_as_failure(
         self, task_id: str, exc: BaseException, traceback: str | None = None, request: Any = None, *rest: Any, **options: Any
     ) -> Any:
         """Report a failure, also of a task whose errors are ignored."""
-        with self._reported(self._failure(task_id, exc, states.FAILURE, request, traceback)):
+        with self._reported(self._failure(task_id, exc, states.FAILURE, request, traceback)) as counts:
+            if not counts:
+                return None
             return super().mark_as_failure(task_id, exc, traceback, request, *rest, **options)  # type: ignore[misc]
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, *rest: Any, **options: Any) -> Any:
@@ -74,17 +80,22 @@ class ReportingMixin:
         """
         if request is None:
             return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
-        with self._reported(self._failure(task_id, TaskRevokedError(reason), states.REVOKED, request, None)):
+        with self._reported(self._failure(task_id, TaskRevokedError(reason), states.REVOKED, request, None)) as counts:
+            if not counts:
+                return None
             return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
 
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **options: Any
     ) -> Any:
         """Store as ever; then report the outcome that this is part of, or a later task of a chain that will not run."""
+        if state == states.STARTED and self.reports.claimed and carried(request).number and not carried(request).lease_until:
+            return None  # a message that came again: only its claim tells whether the task has ended
         answer = super().store_result(task_id, result, state, traceback=traceback, request=request, **options)  # type: ignore[misc]
         pending = _pending.get()
         if pending is not None and pending.task_id == task_id:
-            pending.report()
+            if not self.reports.claimed:
+                pending.report()
         elif pending is not None and state in states.PROPAGATE_STATES:
             quietly(lambda: self._report_not_run(task_id, result, state, traceback, request))
         return answer
@@ -92,7 +103,7 @@ class ReportingMixin:
     def on_chord_part_return(self, request: Any, *rest: Any, **options: Any) -> Any:
         """Report the outcome, then return the task's part of its chord."""
         pending = _pending.get()
-        if pending is not None and pending.task_id == request.id:
+        if pending is not None and pending.task_id == request.id and not self.reports.claimed:
             pending.report()
         return super().on_chord_part_return(request, *rest, **options)  # type: ignore[misc]
 
@@ -110,14 +121,18 @@ class ReportingMixin:
         return Outcome(task_id=task_id, state=state, value=exc, error=exc, traceback=traceback, request=request)
 
     @contextmanager
-    def _reported(self, outcome: Outcome) -> Iterator[None]:
+    def _reported(self, outcome: Outcome) -> Iterator[bool]:
+        """Report an outcome when it is stored; yield whether it counts."""
         if getattr(outcome.request, "is_eager", False):
-            yield  # it runs in its caller, and no worker knows it
+            yield True  # it runs in its caller, and no worker knows it
             return
-        pending = _Pending(outcome.task_id, lambda: self.reports.add(self._event(outcome)))
+        if not self.reports.counts(outcome.request):
+            yield False
+            return
+        pending = _Pending(outcome.task_id, lambda: self.reports.outcome(self._event(outcome), outcome.request))
         before = _pending.set(pending)
         try:
-            yield
+            yield True
         except BaseException:
             # A success that could not be stored becomes a failure: Celery calls again.
             if outcome.state != states.SUCCESS:
@@ -146,7 +161,7 @@ class ReportingMixin:
             self.reports.add(not_run(self._encoded(outcome), LARGEST_RESULT, origin))
 
 
-def with_reports(backend: Any, reports: Buffer) -> Any:
+def with_reports(backend: Any, reports: Reports) -> Any:
     """Return the same result backend, whose class now reports outcomes; one whose class cannot be replaced stays as it is."""
     if not isinstance(backend, ReportingMixin):
         kind = type(backend)

@@ -18,20 +18,26 @@ from typing import Any, Final
 
 import redis
 from celery import bootsteps, signals
+from celery.worker import state as worker_state
 
 from zenith_worker import beats, held
 from zenith_worker.attached_backend import quietly
 from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
+from zenith_worker.crashes import hand_back
 from zenith_worker.guards import Guards
-from zenith_worker.wire import heartbeat
+from zenith_worker.reporting import is_away, note_away
+from zenith_worker.wire import claims, heartbeat
 from zenith_worker.wire.client import keep_own_client
+from zenith_worker.wire.runs import RunNumber
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two checks of the held requests, and for which one is held before it is reported: each report of a task has its
 #: arguments, and most tasks are over by then.
 LOOK_EVERY: Final = 0.1
+#: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
+RENEW_EVERY: Final = 10
 HELD_FOR: Final = 0.5
 
 
@@ -108,8 +114,10 @@ class Heartbeats:
                     guards=self._reporter.guards.names,
                 )  # fmt: skip
                 failures = 0
+                self._renew_claims(number)
             except redis.RedisError as error:
                 failures += 1
+                note_away()
                 if failures == 1:
                     logger.warning("Zenith's Redis does not answer (%s); tasks go on.", error)
             except Exception:
@@ -121,9 +129,16 @@ class Heartbeats:
             if self._stopped:
                 return
 
+    def _renew_claims(self, number: int) -> None:
+        if self._reporter.guards.claims and number % RENEW_EVERY == 0:
+            claims.renew([request.id for request in list(worker_state.active_requests)])
+
     def _end(self, **_: Any) -> None:
-        """Send what is left, and remove the heartbeat, so that a worker that was stopped does not look dead."""
+        """Hand back what was interrupted, send what is left, and remove the heartbeat: a worker that was stopped is not dead."""
         self._stopped = True
+        if self._reporter.guards.claims and not is_away():
+            for request in [held for held in list(worker_state.reserved_requests) if not held.acknowledged]:
+                hand_back(request.id, RunNumber.of(request.request_dict))
         self._reports.adopt()
         self._reports.flush()
         self._reports.close()

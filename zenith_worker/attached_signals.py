@@ -11,16 +11,23 @@ import time
 from contextvars import ContextVar
 from typing import Any, Final
 
+import celery
+from billiard import current_process
 from celery import signals, states
 from celery.app.task import Task
 
 from zenith_worker.attached_backend import LARGEST_RESULT, with_reports
+from zenith_worker.attached_reports import Reports
 from zenith_worker.buffer import Buffer
 from zenith_worker.carried import carried, due_at, stamp
+from zenith_worker.errors import NotNow, NotThisDelivery
 from zenith_worker.origin import sent
 from zenith_worker.outcomes import Outcome
+from zenith_worker.reporting import is_away
+from zenith_worker.wire.deliveries import count_delivery
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
+from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 #: What Celery's `Task.replace` raises `Ignore` with.
@@ -30,10 +37,10 @@ _priority_sent: Final[ContextVar[Any]] = ContextVar("attached_priority_sent", de
 
 
 class SignalReports:
-    """The handlers, with the buffer that they report to."""
+    """The handlers, with where they report to; `buffer` keeps what a child has not sent when it ends."""
 
-    def __init__(self, reports: Buffer) -> None:
-        self._reports = reports
+    def __init__(self, reports: Reports, buffer: Buffer) -> None:
+        self._reports, self._buffer = reports, buffer
 
     def connect(self) -> None:
         """Connect every handler."""
@@ -58,9 +65,16 @@ class SignalReports:
         self._reports.add(sent(sender, headers, body, queue=routing_key, priority=_priority_sent.get()))
 
     def _received(self, request: Any, **_: Any) -> None:
-        # Without a count in Redis, only whether it was delivered before is known.
-        stamp(request.request_dict, int(bool(request.delivery_info.get("redelivered"))))
+        stamp(request.request_dict, self._number(request))
         with_reports(request.task.backend, self._reports)
+
+    def _number(self, request: Any) -> int:
+        """Return how often the message was delivered before. Without a count in Redis, only whether it was is known."""
+        if not request.delivery_info.get("redelivered"):
+            return 0
+        if not self._reports.claimed or is_away():
+            return 1
+        return count_delivery(request.id, RunNumber.of(request.request_dict))
 
     def _started(self, task: Task[..., Any], **_: Any) -> None:
         if not task.request.is_eager:
@@ -73,26 +87,33 @@ class SignalReports:
         if request.is_eager:
             return
         carried(request).retry_at = due_at(reason.when)
-        self._reports.add(_failed(sender, request, reason.exc or reason, states.RETRY, einfo and einfo.traceback))
+        self._reports.outcome(_failed(sender, request, reason.exc or reason, states.RETRY, einfo and einfo.traceback), request)
 
     def _ended(self, task: Task[..., Any], retval: Any, state: str, **_: Any) -> None:
         """Report a body that ended without an outcome, for which Celery does not call the backend.
 
         One that rejected its message so that it goes back to its queue will be delivered again.
         """
-        if task.request.is_eager or state not in (states.IGNORED, states.REJECTED):
+        request = task.request
+        if request.is_eager:
             return
-        if state == states.REJECTED:
-            if not retval.requeue:
-                # As Celery 5.7 does; before, such a task has no result at all.
-                self._reports.add(_failed(task, task.request, retval, states.FAILURE))
+        self._reports.ended(request)
+        if state not in (states.IGNORED, states.REJECTED) or isinstance(retval, (NotThisDelivery, NotNow)):
+            return
+        if state == states.REJECTED and retval.requeue:
+            self._reports.released(request)
+        elif state == states.REJECTED and celery.VERSION < (5, 7):
+            # As Celery does since 5.7; before, such a task has no result at all.
+            self._reports.outcome(_failed(task, request, retval, states.FAILURE), request)
+        elif state == states.REJECTED:
+            return  # its main process calls the backend
         elif str(retval) == _REPLACED:
-            self._reports.add(_bare(task.request, Status.REPLACED, "replaced"))
+            self._reports.outcome(_bare(request, Status.REPLACED, "replaced"), request)
         else:
-            self._reports.add(_bare(task.request, Status.IGNORED, str(retval)))
+            self._reports.outcome(_bare(request, Status.IGNORED, str(retval)), request)
 
     def _process_ends(self, **_: Any) -> None:
-        self._reports.flush(in_pool=True)
+        self._buffer.flush(in_pool=current_process().name != "MainProcess")
 
 
 def _hide_stamp(request: Any) -> None:

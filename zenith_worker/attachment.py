@@ -9,15 +9,18 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from celery import Celery
+from billiard import current_process
+from celery import Celery, signals
 
-from zenith_worker import guards
+from zenith_worker import guards, reporting
 from zenith_worker.attached_backend import with_reports
 from zenith_worker.attached_reporter import reporter_of
+from zenith_worker.attached_reports import Reports
 from zenith_worker.attached_signals import SignalReports
 from zenith_worker.buffer import Buffer
+from zenith_worker.guarded_tasks import guard_tasks
 from zenith_worker.guards import Guards
-from zenith_worker.wire import applications, client, keys
+from zenith_worker.wire import applications, client, instance, keys
 
 #: The environment: the URL of Zenith's Redis, the application's name, and the guards that it asks for.
 URL, NAME, GUARD = "ZENITH_URL", "ZENITH_APPLICATION", "ZENITH_GUARD"
@@ -56,10 +59,12 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     _Process.app, _Process.name, _Process.guards = app, name, chosen
     keys.belong_to(name)
     client.configure(url, timeout=TIMEOUT)
-    reports = Buffer(name, app.main or "")
-    SignalReports(reports).connect()
-    app.steps["consumer"].add(reporter_of(name, reports, chosen))
+    buffer = Buffer(name, app.main or "")
+    reports = Reports(buffer, claimed=chosen.claims)
+    SignalReports(reports, buffer).connect()
+    app.steps["consumer"].add(reporter_of(name, buffer, chosen))
     _wrap_backends(app, reports)
+    _guard(app, chosen)
     return name
 
 
@@ -81,7 +86,25 @@ def _name(app: Celery, name: str) -> str:
     return name
 
 
-def _wrap_backends(app: Celery, reports: Buffer) -> None:
+def _guard(app: Celery, chosen: Guards) -> None:
+    """Guard the tasks of workers, also those that are registered until one starts; who only sends has none to guard."""
+    if chosen.claims and not chosen.closed:
+        reporting.never_wait()
+
+    def guard_all(**_: Any) -> None:
+        guard_tasks(app, chosen)
+
+    def begin(**_: Any) -> None:
+        instance.tell_children()
+
+    signals.worker_init.connect(begin, weak=False)
+    for signal in (signals.worker_init, signals.worker_process_init):
+        signal.connect(guard_all, weak=False)
+    if current_process().name != "MainProcess":
+        guard_all()  # a spawned child whose signal has been sent
+
+
+def _wrap_backends(app: Celery, reports: Reports) -> None:
     """Let every result backend that the app makes report; that of a single task is found when the task runs."""
     make: Any = app._get_backend
     app._get_backend = lambda: with_reports(make(), reports)

@@ -55,7 +55,6 @@ class Buffer:
 
     def __init__(self, application: str, main: str) -> None:
         self._application, self._main = application, main
-        self._owner = os.getpid()
         # Nobody can guess the name of a run, so nobody else can have made this directory.
         self._left = Path(tempfile.gettempdir()) / f"zenith-reports-{instance()}"
         self._begin()
@@ -100,7 +99,7 @@ class Buffer:
     def flush(self, within: float = FLUSHED_WITHIN, *, in_pool: bool = False) -> None:
         """Send what is left, for at most `within` seconds; at a process's end.
 
-        What a child of a pool (`in_pool`) cannot send, it leaves to the worker's main process, which adopts it. What any other
+        What a process of a pool (`in_pool`) cannot send, it leaves to the worker's main process, which adopts it. What any other
         process cannot send is lost with it.
         """
         deadline = time.monotonic() + within
@@ -112,7 +111,7 @@ class Buffer:
             error = reason
         if not self._rows:
             return
-        if in_pool and os.getpid() != self._owner and self._leave():
+        if in_pool and self._leave():
             return
         logger.warning("%s reports to Zenith are lost with this process: %s", len(self._rows), error or "Redis does not answer")
 

@@ -33,6 +33,8 @@ class Carried:
         gave_up: whether the body asked for another attempt and was refused, because there were enough.
         body_state: the state and its meta that the body itself stored last, with `update_state`.
         reported: the newest step that the main process reported.
+        lease_until: on the monotonic clock, until when nobody can take over this delivery's claim; None without a claim.
+        was_cancelled: whether the worker gave the task back because it lost its connection; Celery calls that a retry.
     """
 
     received_at: float | None = None
@@ -46,6 +48,8 @@ class Carried:
     gave_up: bool = False
     body_state: tuple[str, Any] | None = None
     reported: Status | None = None
+    lease_until: float | None = None
+    was_cancelled: bool = False
 
     @property
     def runtime(self) -> float | None:

@@ -23,20 +23,25 @@ from zenith_worker.wire.stream import append
 logger = logging.getLogger(__name__)
 
 
-class CrashNotingRequest(Request):
-    """Celery's request, which records why a lost process died before its message is put back."""
+class CrashNoting:
+    """In front of a class of Celery's requests: records why a lost process died before its message is put back."""
+
+    def on_failure(self, exc_info: Any, *rest: Any, **options: Any) -> None:
+        """Record the exit signal or status of a lost process; everything else is Celery's."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        task = self.task  # type: ignore[attr-defined]
+        if isinstance(error, WorkerLostError) and task.acks_late and task.reject_on_worker_lost:
+            _note_crash(self, str(error))
+        super().on_failure(exc_info, *rest, **options)  # type: ignore[misc]
+
+
+class CrashNotingRequest(CrashNoting, Request):
+    """Celery's request for Zenith's own tasks."""
 
     @property
     def store_errors(self) -> bool:
         """Whether Celery calls the backend for errors: always, since every outcome is reported; it decides what is stored."""
         return True
-
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        """Record the exit signal or status of a lost process; everything else is Celery's."""
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
-        if isinstance(error, WorkerLostError) and self.task.acks_late and self.task.reject_on_worker_lost:
-            _note_crash(self, str(error))
-        super().on_failure(exc_info, send_failed_event, return_ok)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """Hand back a task that a stopping worker interrupts; Celery would report a retry, which it is not."""
@@ -44,7 +49,17 @@ class CrashNotingRequest(Request):
         super()._announce_cancelled(emit_retry=False)
 
 
-def _started(request: Request, run: RunNumber) -> Event:
+class ClaimReleasing(CrashNoting):
+    """In front of a class of requests of an attached application's claimed tasks."""
+
+    def _announce_cancelled(self, *rest: Any, **options: Any) -> None:
+        """Release a task that a worker interrupts because it lost its connection: Celery calls that a retry, but sends none."""
+        carried(self._context).was_cancelled = True  # type: ignore[attr-defined]
+        super()._announce_cancelled(*rest, **options)  # type: ignore[misc]
+        hand_back(self.id, RunNumber.of(self.request_dict))  # type: ignore[attr-defined]
+
+
+def _started(request: Any, run: RunNumber) -> Event:
     """Return the start of the run: the process may have died before it was reported."""
     delivery = carried(request)
     return Event(
@@ -62,7 +77,7 @@ def hand_back(task_id: str, run: RunNumber) -> None:
         logger.warning("Could not hand back task %s: %s", task_id, error)
 
 
-def _note_crash(request: Request, reason: str) -> None:
+def _note_crash(request: Any, reason: str) -> None:
     run = RunNumber.of(request.request_dict)
     try:
         # Before the message is put back: another worker would refuse it while this one seems to run it.

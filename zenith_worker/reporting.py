@@ -1,4 +1,8 @@
-"""Reports an outcome so that it cannot get lost, and counts only if this worker held the task."""
+"""Reports an outcome so that it cannot get lost, and counts only if this worker held the task.
+
+What waits for Zenith's Redis waits without a limit, unless `never_wait` was called, as for an attached application whose tasks
+go on while Zenith is away. Then each call fails at once for a while after one has failed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
@@ -41,19 +45,56 @@ def report(event: Event, *, token: str, stored: Stored | None = None, long: bool
     return counts
 
 
+class _Waiting:
+    """How long this process waits for Redis at most, in seconds; and until when it does not even try (monotonic clock)."""
+
+    at_most: float = math.inf
+    away_until: float = 0.0
+
+
+#: Seconds for which a Redis that did not answer is not asked again, if nobody waits for it.
+AWAY_FOR: Final = 10.0
+
+
+def never_wait() -> None:
+    """Let everything in this process that needs Zenith's Redis fail while it is away."""
+    _Waiting.at_most = 0.0
+
+
+def never_waits() -> bool:
+    """Whether nothing in this process waits for Redis."""
+    return _Waiting.at_most == 0
+
+
+def is_away() -> bool:
+    """Whether Redis did not answer lately, so that it is not even asked; never in a process that waits."""
+    return time.monotonic() < _Waiting.away_until
+
+
+def note_away() -> None:
+    """Note that Redis does not answer, if this process never waits for it."""
+    if never_waits():
+        if not is_away():
+            logger.warning("Zenith's Redis does not answer; tasks go on without it.")
+        _Waiting.away_until = time.monotonic() + AWAY_FOR
+
+
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
     """Run `attempt`; retry for up to `patience` seconds while Redis is unreachable or full, then raise redis.RedisError.
 
-    A soft time limit that passes meanwhile no longer concerns the task's body, and only interrupts the pause. So `attempt` must
-    be idempotent.
+    In a process that never waits it is not repeated. A soft time limit that passes meanwhile no longer concerns the task's body,
+    and only interrupts the pause. So `attempt` must be idempotent.
     """
-    deadline = time.monotonic() + patience
+    if is_away():
+        raise redis.ConnectionError("Zenith's Redis did not answer lately")
+    deadline = time.monotonic() + min(patience, _Waiting.at_most)
     pause = 0.1
     while True:
         try:
             return attempt()
         except redis.RedisError as error:
             if time.monotonic() + pause > deadline:
+                note_away()
                 raise
             logger.warning("Redis does not answer (%s); retrying.", error)
             pause = _sleep(pause)

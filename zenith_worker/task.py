@@ -15,18 +15,15 @@ from kombu.exceptions import OperationalError
 
 from zenith_worker.admission import admit
 from zenith_worker.carried import carried, due_at
-from zenith_worker.errors import DrillsOffError, NotNow, Replaced
+from zenith_worker.errors import DrillsOffError, Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
 from zenith_worker.wire.ids import new_id
-from zenith_worker.wire.questions import Kind, NobodyAnswersError, ask
 from zenith_worker.wire.time_limits import soft_limit
 
 #: A number for "no limit", which is None in Celery.
 _ENDLESS: Final = 2**31
-#: Seconds to wait before a message goes back to its queue because nobody could be asked.
-REQUEUE_AFTER: Final = 2.0
 
 
 class ZenithTask(Task):
@@ -63,22 +60,11 @@ class ZenithTask(Task):
         """Let this delivery run only if it should; admission.py describes what is raised."""
         carried(self.request).is_zenith_task = True
         if not self.request.is_eager:
-            admit(self, self.ended_before)
+            admit(self)
         if self.drill and not getattr(self.app.conf, "zenith_drills", True):
             raise DrillsOffError(
                 f"{self.name} is a drill, and drills are off on this worker. Set ZENITH_DRILLS=true to turn them on"
             )
-
-    def ended_before(self, task_id: str) -> bool:
-        """Return whether a task ended before this delivery, so long ago that its claim has expired: an engine knows.
-
-        Only messages that may be copies cost this question. Raises errors.NotNow if nobody answers: the message stays.
-        """
-        try:
-            return bool(ask(Kind.ENDED, [task_id]))
-        except (NobodyAnswersError, redis.RedisError) as error:
-            time.sleep(REQUEUE_AFTER)
-            raise NotNow(f"no engine could be asked whether the task has ended: {error}", requeue=True) from error
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, *rest: Any, **options: Any) -> Any:
         """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""

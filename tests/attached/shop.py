@@ -193,7 +193,7 @@ def soft_limit() -> str:
 
 @app.task(base=Special, name="shop.special", bind=True)
 def special(self: Task) -> list[str]:
-    return [type(self).__mro__[1].__name__, self.name]
+    return [type(self).__module__, type(self).__qualname__, Special in type(self).__mro__, self.name]
 
 
 @app.task(base=Noted, name="shop.parent", bind=True)

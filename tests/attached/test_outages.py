@@ -65,26 +65,46 @@ def recorded(ids: list[str]) -> int:
     return Task.objects.filter(id__in=[key_of(id_, "shop") for id_ in ids], status="SUCCESS").count()
 
 
+@pytest.mark.parametrize("guard", ["", "claims"])
 def test_tasks_run_while_zeniths_redis_is_away_and_their_reports_arrive_afterwards(
-    shop: Callable[[str], Shop], relay: Relay
+    guard: str, shop: Callable[[str], Shop], relay: Relay
 ) -> None:
     here = shop("5.7")
     relay.open()
     # Few ends of processes: those that end leave what they could not send to the main process.
-    here.worker("shop@one", "-c", "2", ZENITH_URL=relay.url, SHOP_SETTINGS=json.dumps({"worker_max_tasks_per_child": 200}))
+    settings = json.dumps({"worker_max_tasks_per_child": 200})
+    here.worker("shop@one", "-c", "2", ZENITH_URL=relay.url, SHOP_SETTINGS=settings, ZENITH_GUARD=guard)
+    ids = []
     with ThreadPoolExecutor(1) as thread:
-        sending = thread.submit(here.run, "burst.py", str(MANY), str(SENT_WITHIN), attached=False)
+        sending = thread.submit(here.run, "burst.py", str(MANY // 2), str(SENT_WITHIN), attached=False)
         eventually(lambda: record() and runs(here) >= MANY / 4, but=lambda: here.log[-4000:])
         relay.cut()
-        time.sleep(AWAY)
-        eventually(lambda: runs(here) >= MANY * 3 / 4, but=lambda: here.log[-4000:])
-        record()
-        assert Task.objects.filter(status="SUCCESS").count() < runs(here)
-        relay.open()
-        ids = sending.result()
+        ids += sending.result()
+    ids += here.run("burst.py", str(MANY // 2), attached=False)
+    time.sleep(AWAY)
+    eventually(lambda: runs(here) >= MANY * 3 / 4, but=lambda: here.log[-4000:])
+    record()
+    assert Task.objects.filter(status="SUCCESS").count() < runs(here)
+    relay.open()
     eventually(lambda: recorded(ids) == MANY, within=40, but=lambda: f"{recorded(ids)}\n{here.log[-4000:]}")
     assert runs(here) == MANY
     assert not client.client().hgetall(application_keys("shop").dropped)
+
+
+def test_with_closed_claims_tasks_wait_for_zeniths_redis(shop: Callable[[str], Shop], relay: Relay) -> None:
+    here = shop("5.7")
+    relay.open()
+    here.worker("shop@one", "-c", "1", ZENITH_URL=relay.url, ZENITH_GUARD="claims:closed")
+    here.run("burst.py", "1", attached=False)
+    eventually(lambda: runs(here) == 1, but=lambda: here.log[-4000:])
+    relay.cut()
+    ids = [here.run("sends.py", "shop.parent", attached=False) for _ in range(2)]
+    eventually(lambda: "Redis does not answer" in here.log, but=lambda: here.log[-4000:])
+    assert runs(here) == 1
+    relay.open()
+    eventually(lambda: recorded(ids) == 2, within=40, but=lambda: here.log[-4000:])
+    # Each sends another one.
+    eventually(lambda: runs(here) == 5, but=lambda: here.log[-4000:])
 
 
 def runs(here: Shop) -> int:
@@ -118,7 +138,7 @@ def test_without_a_url_a_worker_runs_as_if_nothing_were_there(shop: Callable[[st
         ({"ZENITH_URL": "amqp://somewhere"}, "ZENITH_URL must be the URL of Zenith's Redis"),
         ({"ZENITH_APPLICATION": "Shop North"}, "ZENITH_APPLICATION='Shop North'"),
         ({"ZENITH_APPLICATION": "zenith"}, "the name of Zenith's own application"),
-        ({"ZENITH_GUARD": "claims"}, "this release has no guards"),
+        ({"ZENITH_GUARD": "claims,magic"}, "there is no guard 'magic'"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop], changes: dict[str, str], reason: str) -> None:

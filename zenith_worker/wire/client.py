@@ -122,12 +122,19 @@ def command(*words: Any) -> Any:
 
     A connection that died while idle is renewed once, so commands must be idempotent.
     """
+    if _GREENLETS:
+        return client().execute_command(*words)
     connection = _thread_connection()
     try:
         return connection.run(*words)
     except (redis.ConnectionError, redis.TimeoutError):
         connection.connection.disconnect()
         return connection.run(*words)
+
+
+#: Whether greenlets have taken the place of threads. Each task is a new one then, so a connection for each would never be used
+#: again.
+_GREENLETS: Final = threading.local.__module__ != "_thread"
 
 
 def script(source: str, key: str, *arguments: Any) -> Any:

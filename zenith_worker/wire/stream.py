@@ -27,7 +27,7 @@ from zenith_worker.wire import recorder_stats
 from zenith_worker.wire.client import client, command, load, script, text
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.events import Event, encode
-from zenith_worker.wire.keys import NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, application_keys
+from zenith_worker.wire.keys import NATIVE, RECORDER, RECORDER_STATS, UNREADABLE, application_keys, own_application
 
 GROUP: Final = "recorder"
 #: Seconds for which a recorder counts as at work: longer than the largest batch takes.
@@ -40,10 +40,14 @@ _DONE: Final = load("batch_done")
 _BOUNDS: Final = tuple(json.dumps(bounds) for bounds in (recorder_stats.SIZES, recorder_stats.DELAYS_MS))
 
 
-def append(events: Sequence[Event], application: str = NATIVE) -> None:
-    """Append events to an application's stream as one entry, in one round trip. Raises redis.RedisError."""
+def append(events: Sequence[Event], application: str | None = None) -> None:
+    """Append events to an application's stream as one entry, in one round trip. Raises redis.RedisError.
+
+    Without its name, the application is that of this process.
+    """
     if events:
-        command("XADD", application_keys(application).events, "*", "e", encode(events))
+        name = own_application() if application is None else application
+        command("XADD", application_keys(name).events, "*", "e", encode(events))
 
 
 @dataclass(frozen=True, slots=True)
