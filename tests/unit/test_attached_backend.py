@@ -11,13 +11,15 @@ from celery.backends.base import BaseBackend, DisabledBackend
 from kombu.exceptions import EncodeError
 
 from zenith_worker.attached_backend import with_reports
+from zenith_worker.attached_reports import Reports
 from zenith_worker.wire.events import Event
 
 
-class Reports:
-    """Stands for the buffer: keeps what is reported, or cannot."""
+class Told(Reports):
+    """Keeps what is reported, or cannot."""
 
     def __init__(self, *, broken: bool = False) -> None:
+        super().__init__(self)  # type: ignore[arg-type]
         self.events: list[Event] = []
         self._broken = broken
 
@@ -64,15 +66,15 @@ def request(id_: str = "one", **more: Any) -> Context:
 
 def test_the_object_stays_and_looks_as_before(app: Celery) -> None:
     backend = DisabledBackend(app=app)
-    assert with_reports(backend, Reports()) is backend
+    assert with_reports(backend, Told()) is backend
     assert isinstance(backend, DisabledBackend)
     assert (type(backend).__name__, type(backend).__module__) == ("DisabledBackend", "celery.backends.base")
     kind = type(backend)
-    assert type(with_reports(backend, Reports())) is kind, "once is enough"
+    assert type(with_reports(backend, Told())) is kind, "once is enough"
 
 
 def test_a_success_is_reported_after_it_is_stored_and_before_its_part_of_a_chord(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     backend = stored(app, reports)
     backend.mark_as_done("one", "fine", request(chord={"task": "shop.total"}))
     assert reports.told == [("one", "SUCCESS", '"fine"')]
@@ -81,7 +83,7 @@ def test_a_success_is_reported_after_it_is_stored_and_before_its_part_of_a_chord
 
 
 def test_a_success_that_cannot_be_stored_is_only_the_failure_that_follows(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     backend = stored(app, reports)
     with pytest.raises(EncodeError, match="not text"):
         backend.mark_as_done("one", 3, request())
@@ -93,7 +95,7 @@ def test_a_success_that_cannot_be_stored_is_only_the_failure_that_follows(app: C
 
 @pytest.mark.parametrize("kind", [DisabledBackend, Stored])
 def test_ignored_results_are_reported_all_the_same(app: Celery, kind: type[BaseBackend]) -> None:
-    reports = Reports()
+    reports = Told()
     backend = with_reports(kind(app=app), reports)
     backend.mark_as_done("one", "fine", request(ignore_result=True), store_result=False)
     backend.mark_as_failure("two", ValueError("no"), request=request("two"), store_result=False)
@@ -101,7 +103,7 @@ def test_ignored_results_are_reported_all_the_same(app: Celery, kind: type[BaseB
 
 
 def test_only_the_worker_that_has_a_task_reports_it_as_revoked(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     backend = stored(app, reports)
     backend.mark_as_revoked("one", reason="revoked", store_result=True)
     assert backend.kept["one"][0] == "REVOKED", "stored as ever"
@@ -111,13 +113,13 @@ def test_only_the_worker_that_has_a_task_reports_it_as_revoked(app: Celery) -> N
 
 
 def test_what_runs_in_its_caller_is_not_reported(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     stored(app, reports).mark_as_done("one", "fine", request(is_eager=True))
     assert not reports.told
 
 
 def test_a_report_that_cannot_be_made_changes_nothing(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
-    backend = stored(app, Reports(broken=True))
+    backend = stored(app, Told(broken=True))
     backend.mark_as_done("one", "fine", request(chord={"task": "shop.total"}))
     assert backend.kept == {"one": ("SUCCESS", "fine")}
     assert backend.parts == ["one after 0"]
@@ -129,14 +131,14 @@ def test_a_backend_whose_class_cannot_be_replaced_works_as_before(app: Celery, c
         __slots__ = ("kept",)
 
     backend = Fixed()
-    assert with_reports(backend, Reports()) is backend
+    assert with_reports(backend, Told()) is backend
     assert type(backend) is Fixed
-    with_reports(Fixed(), Reports())
+    with_reports(Fixed(), Told())
     assert caplog.text.count("cannot be reported to Zenith") == 1
 
 
 def test_the_later_tasks_of_a_failed_chain_will_not_run(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     later = {"task": "shop.add", "args": [2], "kwargs": {}, "options": {"task_id": "later"}, "subtask_type": None}
     stored(app, reports).mark_as_failure("one", ValueError("no"), request=request(chain=[later]))
     assert [(event.task_id, event.status.value, event.name) for event in reports.events] == [
@@ -146,7 +148,7 @@ def test_the_later_tasks_of_a_failed_chain_will_not_run(app: Celery) -> None:
 
 
 def test_a_result_of_any_kind_can_be_told(app: Celery) -> None:
-    reports = Reports()
+    reports = Told()
     backend = with_reports(DisabledBackend(app=app), reports)
     backend.mark_as_done("one", {1, 2}.union, request())
     backend.mark_as_done("two", "x" * 2**21, request("two"))
