@@ -149,7 +149,7 @@ def script(source: str, key: str, *arguments: Any) -> Any:
 def load_scripts(sources: Iterable[str]) -> None:
     """Have the server know these Lua scripts until it ends, for users who may send it none. Raises redis.RedisError."""
     sources = list(sources)
-    if sources and not all(client().script_exists(*map(_digest, sources))):  # type: ignore[no-untyped-call]
+    if sources and not all(client().script_exists(*map(_digest, sources))):
         for source in sources:
             client().script_load(source)
 

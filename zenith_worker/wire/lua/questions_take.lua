@@ -1,6 +1,6 @@
 -- Takes questions from the lists of applications, of each an equal share: none waits for another's flood.
--- KEYS: a list. ARGV: how many to take in all, but at least one of each list; how many may wait in a list; the longest question in
--- bytes; the other lists.
+-- KEYS: a list. ARGV: how many to take in all, but at least one of each list; how many may wait in a list; the longest question
+-- in bytes; the other lists.
 -- Returns the index of a list and the question from it, and so on. What is no list is removed: questions last for seconds, and
 -- whoever wrote something else there must not keep the engine from waiting for the others.
 local lists, lengths, active = {KEYS[1], unpack(ARGV, 4)}, {}, 0
