@@ -1,4 +1,4 @@
-"""The applications whose streams a recorder reads."""
+"""The applications that an engine's loop serves, which are known without a query for each of its passes."""
 
 import logging
 import time
@@ -17,18 +17,22 @@ from zenith_worker.wire.keys import NATIVE
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a recorder asks for new applications.
+#: Seconds after which new applications are asked for.
 REFRESH_EVERY: Final = 5.0
 
 
 class KnownApplications:
     """The rows' keys of the applications by their name in Redis (`Application.key_name`); Zenith's own is always among them.
 
-    Every stream of them has its consumer group. An application whose stream cannot be read is left out: it must not stop others.
+    By default each has a stream with its consumer group. One whose stream cannot be read is left out: it must not stop others.
+    `is_usable` checks something else once an application is new.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, is_usable: Callable[[str], bool] | None = None
+    ) -> None:  # fmt: skip
         self._clock = clock
+        self._is_usable = is_usable or _has_group
         self._next_refresh = 0.0
         self.ids: dict[str, int] = {NATIVE: NATIVE_ID}
 
@@ -48,7 +52,7 @@ class KnownApplications:
         except DatabaseError as error:
             logger.debug("The applications could not be read: %s", error)
             return
-        usable = {name: id_ for name, id_ in rows if name in self.ids or _has_group(name)}
+        usable = {name: id_ for name, id_ in rows if name in self.ids or self._is_usable(name)}
         self.ids = {NATIVE: NATIVE_ID, **usable}
 
     def forget(self) -> None:

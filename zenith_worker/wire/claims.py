@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Final
 
-from zenith_worker.wire.client import client, load, script, text
+from zenith_worker.wire.client import client, load, load_earlier, script, text
 from zenith_worker.wire.compat import StrEnum, dataclass
 from zenith_worker.wire.events import Event, encode
 from zenith_worker.wire.instance import instance
@@ -74,6 +74,9 @@ _FINISH: Final = load("claim", "claim_finish")
 _RELEASE: Final = load("claim", "claim_release")
 _ABANDON: Final = load("claim", "claim_abandon")
 _CANCEL: Final = load("claim", "claim_cancel")
+#: What an isolated application's processes run. Its Redis user may send no scripts, so an engine loads these, and those of
+#: released workers that may still run: if one of these scripts changes, the text of the last release goes into lua/earlier.
+SCRIPTS: Final = (_BEGIN, _HOLDS, _FINISH, _RELEASE, _ABANDON, _CANCEL, *load_earlier())
 
 
 #: The deliveries that run in this process, as (task id, token): another of the same process is no copy of theirs once they ended.

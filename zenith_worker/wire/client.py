@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -138,16 +139,36 @@ _GREENLETS: Final = threading.local.__module__ != "_thread"
 
 
 def script(source: str, key: str, *arguments: Any) -> Any:
-    """Run a Lua script on one key, by its digest if the server knows it. Raises redis.RedisError."""
+    """Run a Lua script on one key, by its digest if the server knows it. Raises redis.RedisError.
+
+    The user of an isolated application may run only what an engine has loaded (`load_scripts`); redis.exceptions.NoScriptError
+    means that this was not done since Redis started.
+    """
     try:
         return command("EVALSHA", _digest(source), 1, key, *arguments)
-    except redis.exceptions.NoScriptError:
-        return command("EVAL", source, 1, key, *arguments)
+    except redis.exceptions.NoScriptError as unknown:
+        try:
+            return command("EVAL", source, 1, key, *arguments)
+        except redis.exceptions.NoPermissionError:
+            raise unknown from None
+
+
+def load_scripts(sources: Iterable[str]) -> None:
+    """Have the server know these Lua scripts until it ends, for users who may send it none. Raises redis.RedisError."""
+    sources = list(sources)
+    if sources and not all(client().script_exists(*map(_digest, sources))):
+        for source in sources:
+            client().script_load(source)
 
 
 def load(*names: str) -> str:
     """Return the content of these files in lua/, joined."""
     return "\n".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+
+
+def load_earlier() -> list[str]:
+    """Return the scripts of earlier releases that their workers may still run, each as one whole text in lua/earlier/."""
+    return [path.read_text(encoding="utf-8") for path in sorted((_LUA / "earlier").glob("*.lua"))]
 
 
 def is_text(value: str) -> bool:
