@@ -21,12 +21,12 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
 from zenith_worker import beats, held
-from zenith_worker.attached_backend import quietly
 from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
 from zenith_worker.crashes import hand_back
 from zenith_worker.guards import Guards
 from zenith_worker.reporting import is_away, note_away
+from zenith_worker.reporting_backend import quietly
 from zenith_worker.wire import claims, heartbeat
 from zenith_worker.wire.client import keep_own_client
 from zenith_worker.wire.runs import RunNumber

@@ -13,13 +13,13 @@ from billiard import current_process
 from celery import Celery, signals
 
 from zenith_worker import guards, reporting
-from zenith_worker.attached_backend import with_reports
 from zenith_worker.attached_reporter import reporter_of
-from zenith_worker.attached_reports import Reports
-from zenith_worker.attached_signals import SignalReports
 from zenith_worker.buffer import Buffer
 from zenith_worker.guarded_tasks import guard_tasks
 from zenith_worker.guards import Guards
+from zenith_worker.reporting_backend import with_reports
+from zenith_worker.reporting_signals import SignalReports
+from zenith_worker.reports import Reports
 from zenith_worker.wire import applications, client, instance, keys
 
 #: The environment: the URL of Zenith's Redis, the application's name, and the guards that it asks for.
@@ -61,7 +61,7 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     client.configure(url, timeout=TIMEOUT)
     buffer = Buffer(name, app.main or "")
     reports = Reports(buffer, claimed=chosen.claims)
-    SignalReports(reports, buffer).connect()
+    SignalReports(reports).connect()
     app.steps["consumer"].add(reporter_of(name, buffer, chosen))
     _wrap_backends(app, reports)
     _guard(app, chosen)

@@ -26,6 +26,8 @@ from zenith_worker import canvas
 from zenith_worker.carried import Carried, carried, token_of
 from zenith_worker.outcomes import OUTCOMES, Outcome, not_run
 from zenith_worker.reporting import report, with_redis_retries
+from zenith_worker.reporting_backend import ReportingMixin, unsent
+from zenith_worker.reports import OWN_REPORTS
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Stored, Verdict
 from zenith_worker.wire.events import Event
@@ -36,11 +38,9 @@ from zenith_worker.wire.states import Status
 _stored: Final[ContextVar[str]] = ContextVar("stored", default="")
 #: Whether Celery is failing the later tasks of a chain.
 _in_chain: Final[ContextVar[bool]] = ContextVar("in_chain", default=False)
-#: What is known of the tasks of a chord's body, by id, while Celery fails them because the header failed.
-_unsent: Final[ContextVar[dict[str, dict[str, Any]] | None]] = ContextVar("unsent", default=None)
 
 
-class ZenithBackend(RedisBackend):
+class ZenithBackend(ReportingMixin, RedisBackend):
     """Celery's Redis backend, which reports every outcome.
 
     Attributes:
@@ -48,52 +48,31 @@ class ZenithBackend(RedisBackend):
     """
 
     largest_result = 2**20
-
-    def mark_as_done(
-        self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
-    ) -> None:
-        """Report a success, also of a task whose result is ignored; then return its part of a chord."""
-        keep_result = store_result and not (request is not None and request.ignore_result)
-        outcome = self._outcome(task_id, result if keep_result or _is_part(request) else None, state, request=request)
-        with self._reported(outcome, keep_result=keep_result) as counts:
-            if counts:
-                super().mark_as_done(task_id, result, request, store_result, state)
+    reports = OWN_REPORTS
 
     def sends_chord_body(self, group_id: str) -> bool:
         """Return whether a worker holds the lease for sending a chord's body. Raises redis.RedisError."""
         lease = self.client.get(self.get_key_for_group(group_id, ".c"))
         return lease is not None and lease not in (b"done", "done")
 
-    def mark_as_failure(
-        self, task_id: str, exc: BaseException, traceback: str | None = None, request: Any = None, store_result: bool = True,
-        call_errbacks: bool = True, state: str = states.FAILURE,
-    ) -> None:  # fmt: skip
-        """Report a failure, also of a task whose errors are ignored; then fail its chord and its chain and call its errbacks."""
-        outcome = self._outcome(task_id, exc, state, request=request, traceback=traceback)
-        with self._reported(outcome, keep_result=store_result) as counts:
-            if counts:
-                super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
-
-    def mark_as_revoked(
-        self, task_id: str, reason: str = "", request: Any = None, store_result: bool = True, state: str = states.REVOKED
-    ) -> None:
+    def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, *rest: Any, **options: Any) -> Any:
         """Report a task that its worker refused or killed, and fail its part of a chord.
 
         Without a request, every worker was asked to revoke the task; one that runs or ended elsewhere is not revoked.
         """
-        if request is None and with_redis_retries(lambda: claims.cancel(task_id)) != Verdict.CANCELLED:
-            return
-        outcome = self._outcome(task_id, TaskRevokedError(reason), state, request=request)
-        with self._reported(outcome, keep_result=store_result) as counts:
-            if counts:
-                super().mark_as_revoked(task_id, reason, request, store_result, state)
+        if request is not None:
+            return super().mark_as_revoked(task_id, reason, request, *rest, **options)
+        if with_redis_retries(lambda: claims.cancel(task_id)) != Verdict.CANCELLED:
+            return None
+        with self._reported(self._outcome(task_id, states.REVOKED, TaskRevokedError(reason), None), keeps=True) as counts:
+            return RedisBackend.mark_as_revoked(self, task_id, reason, None, *rest, **options) if counts else None
 
     def mark_as_retry(
         self, task_id: str, exc: BaseException | None, traceback: str | None = None, request: Any = None,
         store_result: bool = True, state: str = states.RETRY,
     ) -> Any:  # fmt: skip
         """Report a failed attempt that another one follows."""
-        with self._reported(self._outcome(task_id, exc, state, request=request, traceback=traceback), keep_result=store_result):
+        with self._reported(self._outcome(task_id, state, exc, request, traceback), keeps=store_result):
             return exc
 
     def mark_as_ignored(self, task_id: str, reason: str, request: Any) -> None:
@@ -108,14 +87,6 @@ class ZenithBackend(RedisBackend):
     def mark_as_replaced(self, task_id: str, reason: str, request: Any) -> None:
         """Report a body that sent other tasks in its place (`Task.replace`): one of them has this id and brings the outcome."""
         report(self._bare(task_id, Status.REPLACED, reason, request), token=token_of(request))
-
-    def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
-        """Fail a chord's body, which was never sent, as Celery does; its rows show what it would have run."""
-        before = _unsent.set(canvas.origins(self.app, callback))
-        try:
-            return super().chord_error_from_stack(callback, exc)
-        finally:
-            _unsent.reset(before)
 
     def _fail_chain(self, *args: Any, **options: Any) -> None:
         before = _in_chain.set(True)
@@ -155,12 +126,14 @@ class ZenithBackend(RedisBackend):
         return result
 
     @contextmanager
-    def _reported(self, outcome: Outcome, *, keep_result: bool) -> Iterator[bool]:
+    def _reported(self, outcome: Outcome, *, keeps: bool) -> Iterator[bool]:
         """Report an outcome; yield whether it counts, and keep Celery's own steps in the block from storing the result again."""
         request = outcome.request
-        event = outcome.event(self.largest_result, **(_unsent.get() or {}).get(outcome.task_id, {}))
+        if outcome.state == states.SUCCESS and not (keeps or _is_part(request)):
+            outcome = outcome.with_value(None)
+        event = outcome.event(self.largest_result, **unsent(outcome.task_id))
         _apply_retries(event, carried(request))
-        stored = self._stored(outcome, request) if _is_part(request) or (keep_result and not self._skips_redis(request)) else None
+        stored = self._stored(outcome, request) if _is_part(request) or (keeps and not self._skips_redis(request)) else None
         counts = report(event, token=token_of(request), stored=stored, long=_may_come_twice(request))
         before = _stored.set(outcome.task_id)
         try:
@@ -172,7 +145,7 @@ class ZenithBackend(RedisBackend):
         # A state that the body stored with `update_state` must not outlive the outcome.
         return _nobody_waits(request) and carried(request).body_state is None
 
-    def _outcome(self, task_id: str, value: Any, state: str, *, request: Any, traceback: str | None = None) -> Outcome:
+    def _outcome(self, task_id: str, state: str, value: Any, request: Any, traceback: str | None = None) -> Outcome:
         return Outcome(
             task_id=task_id, state=state, value=self.encode_result(value, state), traceback=traceback, request=request,
             error=value if isinstance(value, BaseException) else None, children=self.current_task_children(request),

@@ -37,7 +37,7 @@ class ClaimedTask:
         if not request.is_eager:
             admit(self)
             if carried(request).number and self.track_started and not self.ignore_result:  # type: ignore[attr-defined]
-                # Before it was admitted, this could have replaced a result (attached_backend.py).
+                # Before it was admitted, this could have replaced a result (reporting_backend.py).
                 self.backend.store_result(task_id, {"hostname": request.hostname}, states.STARTED, request=request)  # type: ignore[attr-defined]
         super().before_start(task_id, args, kwargs)  # type: ignore[misc]
 

@@ -13,9 +13,9 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
-from zenith_worker.admission import admit
 from zenith_worker.carried import carried, due_at
 from zenith_worker.errors import DrillsOffError, Replaced
+from zenith_worker.guarded_tasks import ClaimedTask
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
 from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
@@ -26,7 +26,7 @@ from zenith_worker.wire.time_limits import soft_limit
 _ENDLESS: Final = 2**31
 
 
-class ZenithTask(Task):
+class ZenithTask(ClaimedTask, Task):
     """Celery's task with retries by default and a limit on how often it may kill its worker.
 
     Attributes:
@@ -59,8 +59,7 @@ class ZenithTask(Task):
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Let this delivery run only if it should; admission.py describes what is raised."""
         carried(self.request).is_zenith_task = True
-        if not self.request.is_eager:
-            admit(self)
+        super().before_start(task_id, args, kwargs)
         if self.drill and not getattr(self.app.conf, "zenith_drills", True):
             raise DrillsOffError(
                 f"{self.name} is a drill, and drills are off on this worker. Set ZENITH_DRILLS=true to turn them on"

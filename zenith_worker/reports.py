@@ -1,17 +1,21 @@
-"""Where the reports of an attached application go: into the buffer, or with the guard `claims` an outcome ends its claim."""
+"""Where reports go: into a buffer, or at once; and with claims an outcome ends its claim.
+
+Zenith's own application is one whose tasks are claimed, and whose workers wait for Redis.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import redis
+from billiard import current_process
 
 from zenith_worker.admission import still_holds
 from zenith_worker.buffer import Buffer
 from zenith_worker.carried import carried, token_of
 from zenith_worker.reporting import report
-from zenith_worker.wire import claims
+from zenith_worker.wire import claims, stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import RunNumber
 
@@ -19,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reports:
-    """The reports of this process.
+    """The reports of a process of an attached application.
 
     Attributes:
         claimed: whether tasks are claimed, so that only the outcome of the claim's holder counts. It is reported once all that
@@ -60,7 +64,35 @@ class Reports:
         except redis.RedisError:
             return True  # the claim ends by itself, as that of a dead delivery
 
+    def process_ends(self) -> None:
+        """Send what a process of the pool still has, or leave it to the main process."""
+        self._buffer.flush(in_pool=current_process().name != "MainProcess")
+
     def ended(self, request: Any) -> None:
         """Note that a delivery no longer runs in this process, whatever became of it."""
         if self.claimed:
             claims.end(request.id, token_of(request))
+
+
+class _OwnReports(Reports):
+    """The reports of a process of Zenith's own application: nothing is buffered, so nothing is lost with the process."""
+
+    def __init__(self) -> None:
+        self.claimed = True
+
+    def add(self, *events: Event) -> None:
+        """Report steps that are no outcome. If Redis does not answer they are left out: a later report says the same."""
+        try:
+            stream.append(events)
+        except redis.RedisError as error:
+            logger.warning("%s steps of tasks could not be reported: %s", len(events), error)
+
+    def process_ends(self) -> None:
+        """Nothing is left to send."""
+
+    def outcome(self, event: Event, request: Any) -> None:
+        """Report how a delivery ended, however long Redis is away."""
+        report(event, token=token_of(request))
+
+
+OWN_REPORTS: Final = _OwnReports()

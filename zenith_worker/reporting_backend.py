@@ -1,4 +1,4 @@
-"""Outcomes of an attached application: a mixin in front of the class of whatever result backend it or a task has.
+"""Reports outcomes: a mixin in front of the class of whatever result backend an application or a task has.
 
 Celery calls the backend for almost every outcome, in the pool's child or, for lost processes and hard time limits, in the
 worker's main process. The mixin assumes nothing of the storage. It reports a success after the backend stored it, because an
@@ -6,7 +6,7 @@ EncodeError there turns it into a failure, and before the task returns its part 
 what is raised, and a report that cannot be made is logged and left out.
 
 With the guard `claims`, an outcome of a delivery that another one took over stores nothing, and nothing follows from it; the
-others are reported once everything is done (attached_reports.py).
+others are reported once everything is done (reports.py). Zenith's own backend (backend.py) does all of that in one step.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from celery import states
 from celery.exceptions import TaskRevokedError
 
 from zenith_worker import canvas
-from zenith_worker.attached_reports import Reports
 from zenith_worker.carried import carried
 from zenith_worker.outcomes import Outcome, not_run
+from zenith_worker.reports import Reports
 from zenith_worker.wire.events import Event
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,16 @@ class ReportingMixin:
 
     def mark_as_done(self, task_id: str, result: Any, request: Any = None, *rest: Any, **options: Any) -> Any:
         """Report a success, also of a task whose result is ignored."""
-        with self._reported(Outcome(task_id=task_id, state=states.SUCCESS, value=result, request=request)) as counts:
+        keeps = _is_stored(rest, options) and not getattr(request, "ignore_result", False)
+        with self._reported(self._outcome(task_id, states.SUCCESS, result, request), keeps=keeps) as counts:
             return super().mark_as_done(task_id, result, request, *rest, **options) if counts else None  # type: ignore[misc]
 
     def mark_as_failure(
         self, task_id: str, exc: BaseException, traceback: str | None = None, request: Any = None, *rest: Any, **options: Any
     ) -> Any:
         """Report a failure, also of a task whose errors are ignored."""
-        with self._reported(self._failure(task_id, exc, states.FAILURE, request, traceback)) as counts:
+        outcome = self._outcome(task_id, states.FAILURE, exc, request, traceback)
+        with self._reported(outcome, keeps=_is_stored(rest, options)) as counts:
             if not counts:
                 return None
             return super().mark_as_failure(task_id, exc, traceback, request, *rest, **options)  # type: ignore[misc]
@@ -80,7 +82,8 @@ class ReportingMixin:
         """
         if request is None:
             return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
-        with self._reported(self._failure(task_id, TaskRevokedError(reason), states.REVOKED, request, None)) as counts:
+        outcome = self._outcome(task_id, states.REVOKED, TaskRevokedError(reason), request)
+        with self._reported(outcome, keeps=_is_stored(rest, options)) as counts:
             if not counts:
                 return None
             return super().mark_as_revoked(task_id, reason, request, *rest, **options)  # type: ignore[misc]
@@ -117,12 +120,13 @@ class ReportingMixin:
         finally:
             _unsent.reset(before)
 
-    def _failure(self, task_id: str, exc: BaseException, state: str, request: Any, traceback: str | None) -> Outcome:
-        return Outcome(task_id=task_id, state=state, value=exc, error=exc, traceback=traceback, request=request)
+    def _outcome(self, task_id: str, state: str, value: Any, request: Any, traceback: str | None = None) -> Outcome:
+        error = None if state == states.SUCCESS else value
+        return Outcome(task_id=task_id, state=state, value=value, error=error, traceback=traceback, request=request)
 
     @contextmanager
-    def _reported(self, outcome: Outcome) -> Iterator[bool]:
-        """Report an outcome when it is stored; yield whether it counts."""
+    def _reported(self, outcome: Outcome, *, keeps: bool) -> Iterator[bool]:
+        """Report an outcome when it is stored; yield whether it counts. `keeps`: whether its result is kept at all."""
         if getattr(outcome.request, "is_eager", False):
             yield True  # it runs in its caller, and no worker knows it
             return
@@ -143,8 +147,7 @@ class ReportingMixin:
         pending.report()
 
     def _event(self, outcome: Outcome) -> Event:
-        about = (_unsent.get() or {}).get(outcome.task_id, {})
-        return self._encoded(outcome).event(LARGEST_RESULT, describes=True, **about)
+        return self._encoded(outcome).event(LARGEST_RESULT, describes=True, **unsent(outcome.task_id))
 
     def _encoded(self, outcome: Outcome) -> Outcome:
         if outcome.state == states.SUCCESS:
@@ -157,8 +160,18 @@ class ReportingMixin:
             task_id
         )
         if origin is not None:
-            outcome = self._failure(task_id, error, state, None, traceback)
+            outcome = self._outcome(task_id, state, error, None, traceback)
             self.reports.add(not_run(self._encoded(outcome), LARGEST_RESULT, origin))
+
+
+def unsent(task_id: str) -> dict[str, Any]:
+    """Return the fields of a report that only the failing of a chord tells: what its body would have run."""
+    return (_unsent.get() or {}).get(task_id, {})
+
+
+def _is_stored(rest: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Return Celery's argument `store_result`, the first after those that are named above."""
+    return bool(rest[0] if rest else options.get("store_result", True))
 
 
 def with_reports(backend: Any, reports: Reports) -> Any:

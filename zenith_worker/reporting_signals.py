@@ -1,8 +1,8 @@
-"""What Celery's signals tell of an attached application's tasks: sent, received, started, retried, ended without an outcome.
+"""What Celery's signals tell of tasks: sent, received, started, retried, ended without an outcome.
 
-The handlers read, and change nothing that Celery or the application uses. Two headers are added to a received message, which
-carry the time of receipt to the pool's child, and removed before the body runs. A signal's handler cannot fail a task: Celery
-logs what it raises.
+The handlers change nothing that Celery or the application uses. Two headers are added to a received message, which carry the time
+of receipt and the number of the delivery to the pool's child, and removed before the body runs. A signal's handler cannot fail a
+task: Celery logs what it raises.
 """
 
 from __future__ import annotations
@@ -12,35 +12,33 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import celery
-from billiard import current_process
 from celery import signals, states
 from celery.app.task import Task
 
-from zenith_worker.attached_backend import LARGEST_RESULT, with_reports
-from zenith_worker.attached_reports import Reports
-from zenith_worker.buffer import Buffer
 from zenith_worker.carried import carried, due_at, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery
 from zenith_worker.origin import sent
 from zenith_worker.outcomes import Outcome
 from zenith_worker.reporting import is_away
+from zenith_worker.reporting_backend import LARGEST_RESULT, with_reports
+from zenith_worker.reports import Reports
 from zenith_worker.wire.deliveries import count_delivery
 from zenith_worker.wire.events import Event
-from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
+from zenith_worker.wire.headers import DELIVERY_HEADER, DISPATCHED_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 #: What Celery's `Task.replace` raises `Ignore` with.
 _REPLACED: Final = "Replaced by new task"
 #: The priority of the message that this thread is sending: Celery passes it only to the signal before sending.
-_priority_sent: Final[ContextVar[Any]] = ContextVar("attached_priority_sent", default=None)
+_priority_sent: Final[ContextVar[Any]] = ContextVar("priority_sent", default=None)
 
 
 class SignalReports:
-    """The handlers, with where they report to; `buffer` keeps what a child has not sent when it ends."""
+    """The handlers, with where they report to."""
 
-    def __init__(self, reports: Reports, buffer: Buffer) -> None:
-        self._reports, self._buffer = reports, buffer
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
 
     def connect(self) -> None:
         """Connect every handler."""
@@ -59,8 +57,12 @@ class SignalReports:
         _priority_sent.set(properties.get("priority"))
 
     def _published(self, sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
-        """Report a task that this process sent. Retries are known; messages of protocol 1 are reported by who receives them."""
-        if headers.get("retries") or not (headers.get("id") and isinstance(body, (list, tuple)) and len(body) == 3):
+        """Report a task that this process sent.
+
+        Retries are known, and what Zenith dispatched; messages of protocol 1 are reported by who receives them.
+        """
+        is_known = headers.get(DISPATCHED_HEADER) and not headers.get("replaced_task_nesting")
+        if is_known or headers.get("retries") or not (headers.get("id") and isinstance(body, (list, tuple)) and len(body) == 3):
             return
         self._reports.add(sent(sender, headers, body, queue=routing_key, priority=_priority_sent.get()))
 
@@ -98,8 +100,11 @@ class SignalReports:
         if request.is_eager:
             return
         self._reports.ended(request)
-        if state not in (states.IGNORED, states.REJECTED) or isinstance(retval, (NotThisDelivery, NotNow)):
-            return
+        if state in (states.IGNORED, states.REJECTED) and not isinstance(retval, (NotThisDelivery, NotNow)):
+            self._report_end(task, retval, state)
+
+    def _report_end(self, task: Any, retval: Any, state: str) -> None:
+        request = task.request
         if state == states.REJECTED and retval.requeue:
             self._reports.released(request)
         elif state == states.REJECTED and celery.VERSION < (5, 7):
@@ -113,7 +118,7 @@ class SignalReports:
             self._reports.outcome(_bare(request, Status.IGNORED, str(retval)), request)
 
     def _process_ends(self, **_: Any) -> None:
-        self._buffer.flush(in_pool=current_process().name != "MainProcess")
+        self._reports.process_ends()
 
 
 def _hide_stamp(request: Any) -> None:

@@ -10,8 +10,8 @@ from celery.app.task import Context
 from celery.backends.base import BaseBackend, DisabledBackend
 from kombu.exceptions import EncodeError
 
-from zenith_worker.attached_backend import with_reports
-from zenith_worker.attached_reports import Reports
+from zenith_worker.reporting_backend import with_reports
+from zenith_worker.reports import Reports
 from zenith_worker.wire.events import Event
 
 
