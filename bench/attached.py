@@ -1,7 +1,9 @@
-"""The cost of attaching: a worker's throughput with `zenith_worker.auto`, without guards, compared with the same worker without.
+"""The cost of attaching: a worker's throughput with `zenith_worker.auto`, without guards, compared with the same worker without;
+and with all guards, compared with a worker of Zenith's own.
 
-Both run the same application, which knows nothing of Zenith, from the same Redis in turns, as in tracking.py. The engine, which
-in practice runs elsewhere, is stopped meanwhile, and records afterwards what was reported; the time of that is told.
+All run from the same Redis in turns, as in tracking.py; the attached ones are of an application that knows nothing of Zenith.
+The engine, which in practice runs elsewhere, is stopped meanwhile, and records afterwards what was reported; the time of that is
+told.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from contextlib import ExitStack
 from bench.lab import Lab
 from bench.processes import REPOSITORY, Processes, wait_until
 from bench.report import Figure, Report, Target, at_least, progress, say
-from bench.sides import NOOP, TEXT, Bare, Work
+from bench.sides import CONCURRENCY, NOOP, TEXT, Bare, BareLate, Side, Work, Zenith
 from bench.tracking import Trial
+from zenith_worker.wire.keys import EVENTS, application_keys
 
 ROUND_SECONDS = 4.0
 ROUNDS = 7
-APPLICATION = "bare"
+APPLICATION, GUARDED = "bare", "guarded"
 
 
 class Attached(Bare):
@@ -60,22 +63,63 @@ class Attached(Bare):
         super().stop()
 
 
+class Guarded(BareLate):
+    """The same worker with all guards, which waits for Redis and acknowledges late, as Zenith's own do. Nothing is recorded."""
+
+    name = "attached Celery, all guards"
+
+    def __init__(self, lab: Lab, number: int) -> None:
+        super().__init__(lab, number)
+        self.environment |= {
+            "ZENITH_URL": lab.redis_url(0), "ZENITH_APPLICATION": GUARDED, "ZENITH_GUARD": "claims:closed,recovery,retries",
+        }  # fmt: skip
+        self.processes = Processes(lab.logs, self.environment)
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._start_worker("bench.peers.bare", "--include", "zenith_worker.auto")
+
+    def wait(self) -> None:
+        """Wait until everything is done, and forget the reports."""
+        super().wait()
+        self.lab.redis(0).delete(application_keys(GUARDED).events)
+
+
+class Own(Zenith):
+    """A worker of Zenith's own application. Nothing is recorded."""
+
+    name = "Zenith's own worker"
+
+    def start(self) -> None:
+        """Start the worker."""
+        from zenith_site.launch import programs
+
+        program = programs.worker(CONCURRENCY, self.queue)
+        self.processes.start(program.name, program.command, program.environment)
+
+    def stored(self) -> bool:
+        """Nothing is to be stored: forget the reports."""
+        self.lab.redis(0).delete(EVENTS)
+        return True
+
+
 def run(*, rounds: int | None, quick: bool) -> Report:
     """Run the benchmark."""
     with Lab() as lab, ExitStack() as stack:
         lab.load_zenith()
-        bare, attached = Bare(lab, 1), Attached(lab, 2)
-        for side in (bare, attached):
+        bare, attached, guarded, own = Bare(lab, 1), Attached(lab, 2), Guarded(lab, 3), Own(lab, 0)
+        sides: list[Side] = [bare, attached, guarded, own]
+        for side in sides:
             stack.callback(side.stop)
             side.start()
         # Freeze only now: a side that is still starting would be frozen half-started.
         time.sleep(6)
         attached.engine.check()
         attached.engine.pause()
-        for side in (bare, attached):
+        for side in sides:
             side.processes.check()
             side.processes.pause()
-        trials = [Trial(side, work) for work in (NOOP, TEXT) for side in (bare, attached)]
+        trials = [Trial(side, work) for work in (NOOP, TEXT) for side in sides]
         for trial in trials:
             progress(f"attached: warming up {trial.side.name}, {trial.work.label}")
             trial.calibrate(1.5 if quick else ROUND_SECONDS)
@@ -97,15 +141,17 @@ def _round(trials: list[Trial], attached: Attached, number: int) -> float:
 
 def _report(trials: list[Trial], recording: list[float]) -> Report:
     find = {(type(trial.side), trial.work): trial for trial in trials}
-    report = Report("attached: tasks per second with 4 pool processes, attached without guards and not attached")
+    report = Report("attached: tasks per second with 4 pool processes, attached and not attached")
     report.notes = [f"  Recorded afterwards: {statistics.median(recording):,.0f} tasks per second."]
 
-    def ratio(work: Work, target: Target) -> None:
-        pairs = zip(find[Attached, work].rates, find[Bare, work].rates, strict=True)
-        values = [rate / other for rate, other in pairs]
-        report.figures.append(Figure(f"{work.label}: {Attached.name} / {Bare.name}", values, target=target))
+    def ratio(work: Work, side: type[Side], other: type[Side], target: Target) -> None:
+        pairs = zip(find[side, work].rates, find[other, work].rates, strict=True)
+        values = [rate / others for rate, others in pairs]
+        report.figures.append(Figure(f"{work.label}: {side.name} / {other.name}", values, target=target))
 
-    ratio(NOOP, at_least(0.90))
-    ratio(TEXT, at_least(0.95))
+    ratio(NOOP, Attached, Bare, at_least(0.90))
+    ratio(TEXT, Attached, Bare, at_least(0.95))
+    ratio(NOOP, Guarded, Own, at_least(1.0))
+    ratio(TEXT, Guarded, Own, at_least(1.0))
     report.details["trials"] = [trial.as_json() for trial in trials]
     return report
