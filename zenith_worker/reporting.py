@@ -44,6 +44,16 @@ def report(event: Event, *, token: str, stored: Stored | None = None, long: bool
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
     """Run `attempt`; retry for up to `patience` seconds while Redis is unreachable or full, then raise redis.RedisError.
 
+    `attempt` must be idempotent, as for `retry_while`.
+    """
+    return retry_while(redis.RedisError, attempt, patience=patience)
+
+
+def retry_while(
+    away: type[Exception], attempt: Callable[[], Answer], *, patience: float = math.inf, server: str = "Redis"
+) -> Answer:
+    """Run `attempt`; retry for up to `patience` seconds while it raises `away`, then raise that. `server` is for the log.
+
     A soft time limit that passes meanwhile no longer concerns the task's body, and only interrupts the pause. So `attempt` must
     be idempotent.
     """
@@ -52,10 +62,10 @@ def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.
     while True:
         try:
             return attempt()
-        except redis.RedisError as error:
+        except away as error:
             if time.monotonic() + pause > deadline:
                 raise
-            logger.warning("Redis does not answer (%s); retrying.", error)
+            logger.warning("%s does not answer (%s); retrying.", server, error)
             pause = _sleep(pause)
         except SoftTimeLimitExceeded:
             logger.warning("A soft time limit passed outside of the task's body.")
