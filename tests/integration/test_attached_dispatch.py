@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 import redis
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -417,13 +419,14 @@ def test_retries_are_refused_where_not_every_worker_counts_them(
 
 
 def test_retries_are_passed_on_if_every_worker_counts_them(
-    shop: Application, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+    shop: Application, client: Client, admin: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client.force_login(admin)
     about = heartbeat.About(catalogue="d", **RETRIES)
     heartbeat.write("celery@shop", slots=1, busy=0, queues=[], application=SHOP, about=about)
     with pytest.raises(InvalidDispatchError, match="between 0 and"):
         charge(max_retries=101)
-    assert api("operate").get("/dispatch/?application=shop&task=shop.charge").content.count(b'name="max_retries"') == 1
+    assert b'name="max_retries"' in client.get("/dispatch/?application=shop&task=shop.charge").content
     charge(max_retries=0, queue="celery")
     charge(max_retries=2)
     charge()

@@ -33,7 +33,7 @@ class LiveGuards(NamedTuple):
 
 def of_workers(workers: Iterable[WorkerBeat]) -> LiveGuards:
     """Return the guards of these workers of an application; names that this release does not know are left out."""
-    told = [{name for name in NAMES if name in worker.guards} for worker in workers if worker.online]
+    told: list[set[str]] = [{name for name in NAMES if name in worker.guards} for worker in workers if worker.online]
     shared = set.intersection(*told) if told else set()
     partial = set().union(*told) - shared
     claims = bool(told) and all(guards & {CLAIMS, CLAIMS_CLOSED} for guards in told)
