@@ -15,7 +15,6 @@ from typing import Any, Final, NoReturn
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from zenith_worker import sending
 from zenith_worker.carried import carried, due_at
 from zenith_worker.reporting import retry_while
 from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, RunAgain, decide
@@ -53,6 +52,9 @@ class NextAttempt:
 
     def is_away(self, task: Any, reason: Exception) -> bool:
         """Whether a message was not sent only because the broker cannot be reached."""
+        # It connects signals, which native workers do without.
+        from zenith_worker import sending
+
         return sending.is_broker_away(task.app, reason)
 
     def not_sent(self, request: Any, error: Exception, delay: float) -> None:

@@ -106,8 +106,8 @@ def _after_death(task: Task, workers: Sequence[WorkerBeat]) -> str:
     guards = itself[0] if itself else guard_names.of_workers(workers).shared
     if RECOVERY not in guards:
         return (
-            "If it died, the task stays as it was last heard of, unless the broker delivers it again: Zenith does not send it,"
-            " since the worker does not have the guard recovery."
+            "If it died, the task stays as it was last heard of, unless the broker delivers it again: without the guard recovery,"
+            " Zenith does not send it."
         )
     if task.status == Status.RECEIVED:
         return "If it died, the task comes back within half a minute: its worker has the guard recovery."
