@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, Final
+from weakref import WeakSet
 
 from celery import Celery, states
 from celery.app import trace
@@ -17,6 +18,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.imports import symbol_by_name
 
 from zenith_worker.admission import admit, still_holds
+from zenith_worker.autoretry import add_retries
 from zenith_worker.carried import carried
 from zenith_worker.crashes import ClaimReleasing
 from zenith_worker.errors import NotThisDelivery
@@ -45,8 +47,25 @@ class ClaimedTask:
 def guard_tasks(app: Celery, guards: Guards) -> None:
     """Guard every task of an app, once; one whose class cannot be replaced stays as it is."""
     for task in list(app.tasks.values()):
-        if guards.claims and not isinstance(task, ClaimedTask):
+        if task in _guarded:
+            continue
+        _guarded.add(task)
+        if guards.claims:
             _claim(task)
+        if guards.retries:
+            add_retries(task)
+        _trace_anew(task)
+
+
+#: The tasks that are guarded.
+_guarded: Final[WeakSet[Any]] = WeakSet()
+
+
+def _trace_anew(task: Any) -> None:
+    """Have Celery look at a task again, if it has done so already: a process of a pool that was spawned."""
+    if task.__trace__ is not None:
+        hostname = trace._localized[1] if trace._localized else None
+        task.__trace__ = trace.build_tracer(task.name, task, task.app.loader, hostname, app=task.app)
 
 
 def _claim(task: Any) -> None:
@@ -60,9 +79,6 @@ def _claim(task: Any) -> None:
     task.Request = _request_class(task.Request)
     body = _BODY if hasattr(task, _BODY) else "run"
     setattr(task, body, _fenced(task, getattr(task, body)))
-    if task.__trace__ is not None:
-        hostname = trace._localized[1] if trace._localized else None
-        task.__trace__ = trace.build_tracer(task.name, task, task.app.loader, hostname, app=task.app)
 
 
 @cache

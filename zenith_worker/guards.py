@@ -3,7 +3,7 @@
 - `claims`: one delivery of a task runs, and only its outcome counts (wire/claims.py). While Zenith's Redis is away tasks run
   unclaimed; with `claims:closed` they wait for it.
 - `recovery`: what dead workers held goes back to its queue (recovery.py).
-- `retries`: a task that fails is retried with exponential back-off (retry.py).
+- `retries`: a task that fails is retried with exponential back-off (autoretry.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from zenith_worker.wire.compat import dataclass
-
-CLAIMS, CLAIMS_CLOSED, RECOVERY, RETRIES = "claims", "claims:closed", "recovery", "retries"
-#: Every name, in the order in which they are told.
-NAMES: Final = (CLAIMS, CLAIMS_CLOSED, RECOVERY, RETRIES)
+from zenith_worker.wire.guard_names import CLAIMS, CLAIMS_CLOSED, NAMES, RECOVERY, RETRIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,21 +82,34 @@ def note_away() -> None:
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
     """Run `attempt`; retry for up to `patience` seconds while Redis is unreachable or full, then raise redis.RedisError.
 
-    In a process that never waits it is not repeated. A soft time limit that passes meanwhile no longer concerns the task's body,
-    and only interrupts the pause. So `attempt` must be idempotent.
+    In a process that never waits it is not repeated. `attempt` must be idempotent, as for `retry_while`.
     """
     if is_away():
         raise redis.ConnectionError("Zenith's Redis did not answer lately")
-    deadline = time.monotonic() + min(patience, _Waiting.at_most)
+    try:
+        return retry_while(redis.RedisError, attempt, patience=min(patience, _Waiting.at_most))
+    except redis.RedisError:
+        note_away()
+        raise
+
+
+def retry_while(
+    away: type[Exception], attempt: Callable[[], Answer], *, patience: float = math.inf, server: str = "Redis"
+) -> Answer:
+    """Run `attempt`; retry for up to `patience` seconds while it raises `away`, then raise that. `server` is for the log.
+
+    A soft time limit that passes meanwhile no longer concerns the task's body, and only interrupts the pause. So `attempt` must
+    be idempotent.
+    """
+    deadline = time.monotonic() + patience
     pause = 0.1
     while True:
         try:
             return attempt()
-        except redis.RedisError as error:
+        except away as error:
             if time.monotonic() + pause > deadline:
-                note_away()
                 raise
-            logger.warning("Redis does not answer (%s); retrying.", error)
+            logger.warning("%s does not answer (%s); retrying.", server, error)
             pause = _sleep(pause)
         except SoftTimeLimitExceeded:
             logger.warning("A soft time limit passed outside of the task's body.")

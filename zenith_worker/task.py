@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
-from functools import partial, wraps
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import redis
 from celery import Task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Retry
 from kombu.exceptions import OperationalError
 
-from zenith_worker.carried import carried, due_at
+from zenith_worker.autoretry import NextAttempt, with_requested_retries, with_retries
+from zenith_worker.carried import carried
 from zenith_worker.errors import DrillsOffError, Replaced
 from zenith_worker.guarded_tasks import ClaimedTask
-from zenith_worker.reporting import with_redis_retries
-from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, GiveUp, decide
-from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER, MAX_RETRIES_HEADER
+from zenith_worker.retry import BASE_SECONDS, CAP_SECONDS, RunAgain
+from zenith_worker.wire.headers import BACKOFF_HEADER, DISPATCHED_HEADER
 from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.time_limits import soft_limit
-
-#: A number for "no limit", which is None in Celery.
-_ENDLESS: Final = 2**31
 
 
 class ZenithTask(ClaimedTask, Task):
@@ -52,9 +46,8 @@ class ZenithTask(ClaimedTask, Task):
             self.soft_time_limit: float | None = soft_limit(
                 self.time_limit, self.soft_time_limit, self.app.conf.task_soft_time_limit
             )
-        # A task with Celery's own `autoretry_for` keeps its own rules.
-        if not getattr(self, "autoretry_for", ()):
-            self.run: Callable[..., Any] = _with_retries(self, self.run)
+        self.retry: Callable[..., Any] = with_requested_retries(self, self.retry)
+        self.run: Callable[..., Any] = with_retries(self, self.run, _NextAttempt())
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Let this delivery run only if it should; admission.py describes what is raised."""
@@ -69,27 +62,6 @@ class ZenithTask(ClaimedTask, Task):
         """Send the task as Celery does, with a time-ordered id: lists go by id, newest first."""
         return super().apply_async(args, kwargs, task_id or str(new_id()), *rest, **options)
 
-    def retry(
-        self, args: Any = None, kwargs: Any = None, exc: BaseException | None = None, throw: bool = True, eta: Any = None,
-        countdown: float | None = None, max_retries: int | None = None, **options: Any,
-    ) -> Any:  # fmt: skip
-        """Send the next attempt as Celery does, and record that it was sent, or that there are no more."""
-        delivery = carried(self.request)
-        if max_retries is None:
-            max_retries = getattr(self.request, MAX_RETRIES_HEADER, None)
-        try:
-            answer = super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        except Retry as retry:
-            delivery.next_sent, delivery.retry_at = True, due_at(retry.when)
-            raise
-        except (Ignore, Reject):
-            raise
-        except Exception:
-            delivery.gave_up = True
-            raise
-        delivery.next_sent, delivery.retry_at = True, due_at(getattr(answer, "when", None))
-        return answer
-
     def replace(self, sig: Any) -> Any:
         """Send a signature in this task's place, as Celery does. Raises errors.Replaced, which ends this body."""
         try:
@@ -97,65 +69,29 @@ class ZenithTask(ClaimedTask, Task):
         except Ignore:
             raise Replaced(f"replaced by {sig.name or sig.task}") from None
 
-    @property
-    def allowed_retries(self) -> int:
-        """How many retries the running request may use."""
-        requested = getattr(self.request, MAX_RETRIES_HEADER, None)
-        allowed = self.max_retries if requested is None else requested
-        return _ENDLESS if allowed is None else int(allowed)
 
+class _NextAttempt(NextAttempt):
+    """Sends the next attempt, or holds it in PostgreSQL: there it survives the worker, and the relay sends it when it is due."""
 
-def _with_retries(task: ZenithTask, body: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a body, so that retry.decide decides what follows an exception."""
+    def send(self, task: Any, error: Exception, decision: RunAgain) -> NoReturn:
+        """Send the next attempt, or hold it, and raise Retry; or raise `error`."""
+        if decision.is_long:
+            self.not_sent(task.request, error, decision.delay)
+        super().send(task, error, decision)
 
-    @wraps(body)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return body(*args, **kwargs)
-        except (Ignore, Reject, Retry):
-            raise
-        except Exception as error:
-            if task.request.called_directly or carried(task.request).gave_up:
-                raise
-            decision = decide(
-                retries=task.request.retries,
-                max_retries=task.allowed_retries,
-                worth_retrying=not isinstance(error, task.no_retry_for),
-                jitter=random.random(),  # noqa: S311 -- spreads load, guards nothing
-                base=task.retry_backoff_base,
-                cap=task.retry_backoff_cap,
-            )
-            if isinstance(decision, GiveUp):
-                raise
-            carried(task.request).retry_at = time.time() + decision.delay
-            if decision.is_long and _row_says_all(task.request):
-                # Not sent here: once this is recorded, the relay sends the next attempt when it is due.
-                carried(task.request).held = True
-                raise Retry(exc=error, when=decision.delay) from error
-            with_redis_retries(partial(_retry, task, error, decision.delay))
+    def headers(self, request: Any, delay: float) -> dict[str, Any]:
+        """Return the task's custom headers with the back-off, which bounds what another machine's clock makes of the ETA."""
+        return {**(request.headers or {}), BACKOFF_HEADER: [request.retries + 1, delay]}
 
-    return run
+    def is_away(self, task: Any, reason: Exception) -> bool:
+        """Whether a message was not sent because Zenith's Redis, which is the broker, is unreachable or full."""
+        return isinstance(reason, (OperationalError, redis.RedisError))
 
-
-def _retry(task: ZenithTask, error: Exception, delay: float) -> NoReturn:
-    """Send the message of the next attempt and raise Retry.
-
-    Celery drops a task whose next message cannot be sent. Here the relay sends it, if it can. Otherwise this raises
-    redis.ConnectionError while the broker is unreachable, and `error` if this worker's version of the task does not accept the
-    arguments.
-    """
-    request = task.request
-    headers = {**(request.headers or {}), BACKOFF_HEADER: [request.retries + 1, delay]}
-    try:
-        task.retry(exc=error, countdown=delay, max_retries=_ENDLESS, headers=headers)
-    except Reject as failed:
+    def not_sent(self, request: Any, error: Exception, delay: float) -> None:
+        """Hold the next attempt if it can be: once this is recorded, the relay sends it when it is due."""
         if _row_says_all(request):
             carried(request).held = True
             raise Retry(exc=error, when=delay) from error
-        if isinstance(failed.reason, (OperationalError, redis.RedisError)):
-            raise redis.ConnectionError(f"the next attempt could not be sent: {failed.reason}") from failed
-        raise error from None
-    raise AssertionError("retry() raises")
 
 
 def _row_says_all(request: Any) -> bool:

@@ -35,16 +35,26 @@ class ApplicationAnswer(BaseModel):
     reports_dropped: int = Field(
         ge=0, description="Reports that its processes dropped because Zenith's Redis was unreachable for too long."
     )
+    guards: list[str] | None = Field(
+        description="The guards that each of its workers online has, such as `claims`, `claims:closed`, `recovery` and `retries`;"
+        " null if no worker is online, and for Zenith's own application, whose workers do all of that without being asked."
+    )
+    guards_partial: list[str] = Field(
+        description="The guards that only some of its workers online have, such as during a rolling deploy: nothing can rely on"
+        " them."
+    )
 
     @classmethod
     def of(cls, view: ApplicationView) -> "ApplicationAnswer":
         """Return the response for an application."""
-        row = view.application
+        row, guards = view.application, view.guards
         return cls.model_construct(
             name=row.name, kind=Kind(row.kind), main=row.main, celery_version=row.celery_version,
             python_version=row.python_version, isolated=row.isolated, first_heard_at=row.first_heard_at,
             last_heard_at=row.last_heard_at, workers_online=view.online,
             tasks_by_status=None if view.by_status is None else dict(view.by_status), reports_dropped=view.dropped,
+            guards=list(guards.shared) if guards and guards.workers else None,
+            guards_partial=list(guards.partial if guards else ()),
         )  # fmt: skip
 
 

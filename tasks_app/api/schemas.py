@@ -88,7 +88,8 @@ class TriggerRequest(BaseModel):
     not_before: Moment = Field(default=None, description="Hold the tasks back until this time.")
     max_retries: int | None = Field(
         default=None,
-        description="The maximum number of retries; defaults to the task's own. Other applications decide it themselves.",
+        description="The maximum number of retries; defaults to the task's own. Other applications decide it themselves, unless"
+        " all of their workers online have the guard `retries`.",
         json_schema_extra={"minimum": 0, "maximum": MAX_RETRIES},
     )
 

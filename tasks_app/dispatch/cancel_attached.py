@@ -4,7 +4,8 @@
 2. A task that was not handed over to its application yet (hand_over.py) is REVOKED in the same transaction. While Redis cannot be
    asked, this holds only for a scheduled task that is not due; of all others the engine decides later.
 3. The ids of all others are remembered in Redis, where every worker of the application reads them, also one that starts later,
-   and one worker is asked to revoke them on all workers at once. A running task goes on, unless `force` is given.
+   and one worker is asked to revoke them on all workers at once. A running task goes on, unless `force` is given. With the guard
+   `claims`, each task that is about to start is looked up there, so that workers that have not heard of it refuse it as well.
 4. Such a task is REVOKED once a worker reports that it has refused or killed it.
 
 If a crash or an outage comes between 1 and 3, the engine passes the request on (`RequestedCancellations`). If Redis lost the

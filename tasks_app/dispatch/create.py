@@ -23,6 +23,7 @@ from tasks_app.dispatch.applications import default_queue, named
 from tasks_app.dispatch.hand_over import hand_over_batch
 from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER
 from tasks_app.dispatch.publish import publish_batch
+from tasks_app.dispatch.retries import why_not_retries
 from tasks_app.dispatch.rows import NewTask, insert
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.dispatch.send_commands import asking_for
@@ -186,7 +187,7 @@ def _told(request: Dispatch) -> dict[str, Any]:
 def _write(prepared: _Prepared, origin: Origin) -> Dispatched:
     request, application, entry, arguments = prepared
     queue = request.queue or default_queue(entry, application)
-    asked = asking_for(request.queue) if request.queue and not application.is_native else None
+    asked = None if application.is_native else asking_for(queue=request.queue, max_retries=request.max_retries)
     max_retries = entry.max_retries if request.max_retries is None else request.max_retries
     kwargs = json.dumps(request.kwargs)
     with transaction.atomic():
@@ -292,8 +293,8 @@ def _arguments(request: Dispatch, count: int) -> list[list[Any]]:
 
 def _field_problems(request: Dispatch, application: Application) -> Iterator[Problem]:
     yield from queue_problems(request.queue, request.priority, application)
-    if request.max_retries is not None and not application.is_native:
-        yield Problem("/max_retries", f"cannot be set: {application.name} decides itself how often its tasks are retried")
+    if request.max_retries is not None and (reason := why_not_retries(application)):
+        yield Problem("/max_retries", reason)
     elif request.max_retries is not None and not 0 <= request.max_retries <= MAX_RETRIES:
         yield Problem("/max_retries", f"must be between 0 and {MAX_RETRIES}")
     if request.not_before is not None and request.not_before.tzinfo is None:

@@ -15,7 +15,6 @@ from django.utils import timezone
 from tasks_app import catalog
 from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import queue_problems
-from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.models import Application, Task, TaskEvent, TaskMessage
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
@@ -97,7 +96,7 @@ def _was_handed_over(task: Task, application: Application) -> bool:
 
 def _ask_for(task: Task, queue: str) -> None:
     """Have a task of another application sent to this queue, or if it is empty, wherever its routes send it."""
-    message = TaskMessage.objects.filter(task=task).first() or TaskMessage(task=task, extras=asking_for(queue))
+    message = TaskMessage.objects.filter(task=task).first() or TaskMessage(task=task, extras={"headers": {}, "embed": {}})
     message.extras["queue"] = queue
     message.save()
 

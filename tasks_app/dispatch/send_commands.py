@@ -10,21 +10,32 @@ from typing import Any, Final
 
 from tasks_app.dispatch.message import TaskRow
 from zenith_worker.wire.extras import HEADERS
+from zenith_worker.wire.headers import MAX_RETRIES_HEADER
 from zenith_worker.wire.queue_names import why_malformed
 
 #: The options of `apply_async` for what follows a task, by its name in a message.
 _FOLLOWS: Final = {"callbacks": "link", "errbacks": "link_error", "chain": "chain"}
 
 
-def asking_for(queue: str) -> dict[str, Any]:
-    """Return the extras (models/message.py) of a task that is to go to this queue, whatever its application's routes say."""
-    return {"headers": {}, "embed": {}, "queue": queue}
+def asking_for(*, queue: str | None = None, max_retries: int | None = None) -> dict[str, Any] | None:
+    """Return the extras (models/message.py) of a task for which its application's own routes or retries do not count.
+
+    None if both do.
+    """
+    asked = {name: value for name, value in (("queue", queue or None), ("max_retries", max_retries)) if value is not None}
+    return {"headers": {}, "embed": {}, **asked} if asked else None
 
 
 def asked_queue(extras: Mapping[str, Any]) -> str | None:
     """Return the queue that was asked for. The row's own is only where the task is expected to go, or went."""
     queue = extras.get("queue")
     return queue if isinstance(queue, str) and not why_malformed(queue) else None
+
+
+def _asked_retries(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the header with the retries that were asked for, which workers with the guard `retries` count."""
+    retries = extras.get("max_retries")
+    return {MAX_RETRIES_HEADER: retries} if type(retries) is int and retries >= 0 else {}
 
 
 def send_command(row: TaskRow) -> dict[str, Any]:
@@ -53,9 +64,10 @@ def _carried(extras: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the message of the task carried in whose place this one is sent."""
     headers, embed = _object(extras.get("headers")), _object(extras.get("embed"))
     hard, soft = _limits(headers.get("timelimit"))
+    own = {name: value for name, value in headers.items() if name not in HEADERS}
     return {
         **{option: embed[name] for name, option in _FOLLOWS.items() if embed.get(name)},
-        "headers": {name: value for name, value in headers.items() if name not in HEADERS} or None,
+        "headers": {**own, **_asked_retries(extras)} or None,
         "ignore_result": True if headers.get("ignore_result") is True else None,
         "shadow": shadow if isinstance(shadow := headers.get("shadow"), str) else None,
         "time_limit": hard,

@@ -9,7 +9,9 @@ from tasks_app.models import Application
 from tasks_app.models.application import Visible
 from tasks_app.queries.status_counts import COUNTED_TO, own_counts, status_counts
 from tasks_app.search.planner import status_counts_of
+from zenith_worker.wire import guard_names
 from zenith_worker.wire.applications import dropped_reports
+from zenith_worker.wire.guard_names import LiveGuards
 from zenith_worker.wire.heartbeat import WorkerBeat, read_several
 from zenith_worker.wire.states import Status
 
@@ -34,6 +36,11 @@ class ApplicationView:
     def online(self) -> int:
         """The number of workers online."""
         return sum(beat.online for beat in self.workers)
+
+    @property
+    def guards(self) -> LiveGuards | None:
+        """The guards that its workers online tell; None for Zenith's own, whose workers do all of that without being asked."""
+        return None if self.application.is_native else guard_names.of_workers(self.workers)
 
     @property
     def tasks(self) -> int | None:

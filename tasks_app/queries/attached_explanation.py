@@ -11,7 +11,8 @@ from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.status_explanation import TaskContext, explain
 from zenith_site.common.humanize import rough_duration
-from zenith_worker.wire import heartbeat
+from zenith_worker.wire import guard_names, heartbeat
+from zenith_worker.wire.guard_names import RECOVERY
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
 
@@ -56,6 +57,8 @@ def _cancelled(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
     if task.status == Status.STARTED:
         runs = _at_worker(task, name, workers, now, f"has been running it for {_running_for(task, now)}")
         return f"{runs} It was cancelled meanwhile: this run may finish, and the workers of {name} refuse another one."
+    if guard_names.of_workers(workers or ()).claims:
+        return f"Cancelled; the workers of {name} refuse it before it starts, also those that have not heard of it yet."
     return f"Cancelled; the workers of {name} refuse it when they receive it."
 
 
@@ -92,9 +95,25 @@ def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
         )
     if workers is None or its_worker is not None:
         return f"{task.worker or 'A worker'} {does}."
+    return f"{task.worker or 'Its worker'} has stopped sending heartbeats. {_after_death(task, workers)}"
+
+
+def _after_death(task: Task, workers: Sequence[WorkerBeat]) -> str:
+    """Say what becomes of a task whose worker died. A worker stays listed for a while, and then the others stand for it."""
+    if task.status == Status.STARTED and task.acks_early:
+        return "Its message was acknowledged before it started, so it does not come back and stays as it was last heard of."
+    itself = [worker.guards for worker in workers if worker.name == task.worker]
+    guards = itself[0] if itself else guard_names.of_workers(workers).shared
+    if RECOVERY not in guards:
+        return (
+            "If it died, the task stays as it was last heard of, unless the broker delivers it again: without the guard recovery,"
+            " Zenith does not send it."
+        )
+    if task.status == Status.RECEIVED:
+        return "If it died, the task comes back within half a minute: its worker has the guard recovery."
     return (
-        f"{task.worker or 'Its worker'} has stopped sending heartbeats. If it died, it depends on {name} and its"
-        " broker whether the task runs again: Zenith does not send it."
+        "If it died, the task comes back within half a minute, if it acknowledges late. Otherwise it stays as it was last"
+        " heard of."
     )
 
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from tasks_app import catalog
 from tasks_app.queries import applications as queries
+from tasks_app.queries import guards
 from tasks_app.queries.applications import ApplicationView
 from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.queries.tasks import TaskFilter
@@ -69,6 +70,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "counters": _counters(counts, name),
         "figures": _figures(view, [status for status in view.by_status or () if status not in COUNTERS]),
         "workers": workers_of(view.application),
+        "guard_lines": guards.lines(view.guards) if view.guards else [],
         "offered": offered[:OFFERED],
         "offered_total": len(offered),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),

@@ -8,6 +8,7 @@ from django import forms
 
 from tasks_app.catalog import CatalogEntry
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, MAX_RETRIES, MAX_TIME_LIMIT
+from tasks_app.dispatch.retries import why_not_retries
 from tasks_app.models import Application
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, InvalidJSONError
@@ -19,8 +20,6 @@ ARGUMENT: Final = "arg-"
 #: The field for arguments of any other name, if the task takes such.
 OTHERS: Final = "others"
 OPTIONS: Final = ("count", "queue", "priority", "not_before", "max_retries", "time_limit", "soft_time_limit", "expires_at")
-#: What another application decides itself.
-_ITS_OWN: Final = ("max_retries",)
 
 
 class ValueField(forms.CharField):
@@ -71,8 +70,8 @@ def options_form(application: Application, data: Any, initial: dict[str, Any]) -
     """Return the form for the options of a dispatch to an application, without those that it decides itself."""
     form = OptionsForm(data, initial=initial)
     if not application.is_native:
-        for name in _ITS_OWN:
-            del form.fields[name]
+        if why_not_retries(application):
+            del form.fields["max_retries"]
         form.fields["queue"].help_text = f"Leave empty to use the routes of {application.name}."
         form.fields["priority"].help_text = "Which goes first depends on the broker: 0 with Redis, 9 with RabbitMQ."
     return form

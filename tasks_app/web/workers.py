@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from tasks_app import worker_nodes
 from tasks_app.control import workers as control
 from tasks_app.errors import WorkerSilentError, WorkerUnknownError
+from tasks_app.queries import guards
 from tasks_app.queries import workers as queries
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.workers import WorkerView
@@ -86,6 +87,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
         "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
         "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
+        "guard_lines": guards.lines_of(view.beat.guards),
     }  # fmt: skip
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 

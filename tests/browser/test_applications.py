@@ -64,8 +64,10 @@ def attach_shop() -> None:
             **seconds, **(failed if status in (Status.FAILURE, Status.RETRY) else {}),
         )  # fmt: skip
         apply([event], {"shop": shop.pk})
-    for name in ("celery@till-1", "celery@till-2"):
-        about = heartbeat.About(pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42)
+    for name, guards in (("celery@till-1", ["claims", "recovery", "retries"]), ("celery@till-2", ["claims"])):
+        about = heartbeat.About(
+            pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, guards=guards
+        )
         heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
         # They beat for an hour.
         stream.client().pexpire(f"zenith:app:shop:worker:{name}", 3_600_000)

@@ -382,7 +382,7 @@ def test_a_waiting_task_is_explained_by_its_own_applications_workers(shop: Shop)
 
 def test_nothing_is_promised_for_a_task_whose_worker_is_gone(shop: Shop) -> None:
     running = task_of(shop.application, "run", worker="celery@gone", status=Status.STARTED, started_at=timezone.now())
-    assert "Zenith does not send it" in why(running)
+    assert "stays as it was last heard of, unless the broker delivers it again" in why(running)
     beat("celery@gone", "shop")
     assert why(running).startswith("celery@gone has been running it for")
     Task.objects.filter(id=running.id).update(started_at=timezone.now() - timedelta(seconds=60))
@@ -407,6 +407,65 @@ def test_without_redis_it_says_what_it_knows(status: Status, expected: str) -> N
     assert explain_attached(task, "shop", None, timezone.now()).startswith(expected)
 
 
+# --- Guards ---
+
+
+def guarded(*names: str) -> heartbeat.About:
+    return heartbeat.About(guards=names)
+
+
+def test_what_becomes_of_a_task_whose_worker_died_depends_on_its_guards(shop: Shop) -> None:
+    running = task_of(shop.application, "run", worker="celery@gone", status=Status.STARTED, started_at=timezone.now())
+    beat("celery@one", "shop", about=guarded("recovery"))
+    assert "comes back within half a minute, if it acknowledges late" in why(running)
+    Task.objects.filter(id=running.id).update(status=Status.RECEIVED)
+    assert why(running).endswith("comes back within half a minute: its worker has the guard recovery.")
+    beat("celery@two", "shop")
+    assert "unless the broker delivers it again" in why(running), "perhaps it had no guard"
+    Task.objects.filter(id=running.id).update(status=Status.STARTED, acks_early=True)
+    assert "does not come back" in why(running)
+
+
+def test_with_claims_a_cancelled_task_is_refused_by_every_worker(shop: Shop) -> None:
+    Task.objects.filter(id=shop.waiting.id).update(cancel_requested_at=timezone.now())
+    beat("celery@one", "shop", about=guarded("claims"))
+    beat("celery@two", "shop", about=guarded("claims:closed"))
+    assert "also those that have not heard of it yet" in why(shop.waiting)
+    beat("celery@three", "shop")
+    assert why(shop.waiting) == "Cancelled; the workers of shop refuse it when they receive it."
+
+
+def test_the_guards_of_an_application_are_those_of_its_workers(person: Client, api: ApiClient, shop: Shop) -> None:
+    def shown() -> tuple[list[str] | None, list[str], str]:
+        out = StringIO()
+        call_command("applications", stdout=out)
+        line = next(line for line in out.getvalue().splitlines() if line.startswith("shop "))
+        item = api("read").get(f"{API}/shop").json()
+        return item["guards"], item["guards_partial"], line.partition("  guards: ")[2]
+
+    assert shown() == (None, [], "")
+    assert "its guards are not known" in text(person, "/applications/shop/")
+    beat("celery@one", "shop")
+    assert shown() == ([], [], "none")
+    assert "ZENITH_GUARD=claims,recovery,retries" in text(person, "/applications/shop/")
+    # What a newer release or a stranger tells is left out.
+    beat("celery@one", "shop", about=guarded("retries", "claims", HOSTILE, "x" * 1000))
+    assert shown() == (["claims", "retries"], [], "claims, retries")
+    page = text(person, "/applications/shop/")
+    assert "While Redis is away, tasks run without that." in page
+    assert "Its workers differ" not in page
+    assert HOSTILE not in page
+    assert "repairs nothing" in page
+    assert "is retried with exponential back-off" in text(person, "/workers/celery@one/?application=shop")
+    beat("celery@two", "shop", about=guarded("claims", "recovery"))
+    assert shown() == (["claims"], ["recovery", "retries"], "claims (only on some workers: recovery, retries)")
+    page = text(person, "/applications/shop/")
+    assert "Its workers differ" in page
+    assert page.count("Only on some workers.") == 2
+    assert 'id="guards"' not in text(person, "/applications/zenith/")
+    assert api("read").get(f"{API}/zenith").json()["guards"] is None
+
+
 # --- API ---
 
 
@@ -421,7 +480,7 @@ def test_the_api_lists_and_shows_applications(api: ApiClient, shop: Shop) -> Non
     assert {name: value for name, value in shown.items() if not name.endswith("_at")} == {
         "name": "shop", "kind": "attached", "main": "shop", "celery_version": "5.5.3", "python_version": "3.12.1",
         "workers_online": 1, "tasks_by_status": {"QUEUED": 1, "SUCCESS": 1, "FAILURE": 1}, "reports_dropped": 0,
-        "isolated": False,
+        "isolated": False, "guards": [], "guards_partial": [],
     }  # fmt: skip
     assert client.get(f"{API}/zenith").json()["tasks_by_status"] is None
     missing = client.get(f"{API}/nothing")

@@ -59,8 +59,8 @@ def for_another(extras: Mapping[str, Any]) -> dict[str, Any] | None:
     embed = {name: _thawed(value) for name, value in follows.items() if name != "chord"}
     # Hidden arguments. A replacement's arguments are not the original ones.
     call = {} if "task" in extras else {name: extras[name] for name in ("args", "kwargs") if name in extras}
-    # The queue that the dispatch of another application's task asked for.
-    call |= {"queue": extras["queue"]} if "queue" in extras else {}
+    # What the dispatch of another application's task asked for.
+    call |= {name: extras[name] for name in ("queue", "max_retries") if name in extras}
     return {"headers": headers, "embed": embed, **call} if headers or embed or call else None
 
 

@@ -72,7 +72,16 @@ def _line(view: ApplicationView) -> str:
     heard = f"heard {_ago(view)}" if row.last_heard_at else "never heard"
     tasks = "" if view.tasks is None else f"{view.tasks:,}{'+' if view.is_capped else ''} tasks"
     versions = f"Celery {row.celery_version or '-'}, Python {row.python_version or '-'}"
-    return f"{row.name:24}  {row.kind:8}  {view.online:4} online  {tasks:>14}  {heard:20}  {versions}  {row.main!r}".rstrip()
+    line = f"{row.name:24}  {row.kind:8}  {view.online:4} online  {tasks:>14}  {heard:20}  {versions}  {row.main!r}"
+    return f"{line}  {_guards(view)}".rstrip()
+
+
+def _guards(view: ApplicationView) -> str:
+    guards = view.guards
+    if guards is None or not guards.workers:
+        return ""
+    told = f"guards: {', '.join(guards.shared) or 'none'}"
+    return f"{told} (only on some workers: {', '.join(guards.partial)})" if guards.partial else told
 
 
 def _ago(view: ApplicationView) -> str:
