@@ -67,8 +67,12 @@ class QoS(kombu_redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Record a message as taken but not acknowledged, and by whom."""
-        info, taken_at = message.delivery_info, time()
-        note = Owner(instance(), repr(taken_at), self._place(message)).note
+        place, info, taken_at = self._place(message), message.delivery_info, time()
+        if not place:
+            record_only: Any = super().append
+            record_only(message, delivery_tag)
+            return
+        note = Owner(instance(), repr(taken_at), place).note
         HOLDINGS.take(delivery_tag, note)
         record = dumps([message._raw, info["exchange"], info["routing_key"]])
         try:
@@ -100,13 +104,13 @@ class QoS(kombu_redis.QoS):
             virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop a message, or put it back."""
-        note = self._notes.get(delivery_tag, "")
+        """Drop a message, or put it back; if the channel is closed, the guard's thread does it."""
         if not requeue:
-            HOLDINGS.finish(delivery_tag, note)
-        reject: Any = super().reject
-        reject(delivery_tag, requeue=requeue)
-        self._forget(delivery_tag)
+            HOLDINGS.finish(delivery_tag, self._notes.get(delivery_tag, ""))
+        if self.channel.connection is not None:
+            reject: Any = super().reject
+            reject(delivery_tag, requeue=requeue)
+            self._forget(delivery_tag)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back, of whichever worker: also one whose visibility timeout is over."""
@@ -187,6 +191,8 @@ def why_unguarded(connection: Any) -> str:
         return "" if emulates else "`ack_emulation` is off, so that the broker keeps nothing that a worker took"
     if isinstance(transport, kombu_redis.SentinelTransport):
         return "with Redis Sentinel the broker may be another server after a fail-over, which may not know who held a message"
+    if isinstance(transport, kombu_redis.Transport):
+        return f"its connection is made in a way of its own ({type(transport).__module__}:{type(transport).__qualname__})"
     if transport.driver_type == "amqp":
         return "the broker itself delivers again what a worker had not acknowledged, as soon as its connection ends"
     return f"this is for a broker that is one Redis; with {transport.driver_type} the broker decides when messages come back"

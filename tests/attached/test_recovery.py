@@ -11,8 +11,11 @@ import pytest
 import redis
 
 from tests.attached.conftest import Shop
+from tests.attached.test_behaviours import POOLS, PROCESSES_ONLY, assert_same_and_recorded, both
 from tests.attached.test_outages import Relay, relay
+from tests.servers import IS_LONG
 from tests.waiting import eventually
+from zenith_worker.wire.heartbeat import DEAD_AFTER
 from zenith_worker.wire.held_messages import Owner
 from zenith_worker.wire.keys import recovery_keys
 
@@ -41,6 +44,10 @@ def test_what_a_killed_worker_held_runs_soon_while_zenith_is_away(
     relay.cut()
     # With the pool's processes: they are of its group.
     os.killpg(first.pid, signal.SIGKILL)
+    alive = f"theirs:{KEYS.alive}{owner.run}"
+    assert 0 < broker.pttl(alive) <= DEAD_AFTER * 1000
+    if not IS_LONG:
+        broker.delete(alive, f"theirs:{KEYS.lease}")
     here.worker("shop@two", "-c", "1", **changes)
     eventually(lambda: here.read("LLEN", "shop:runs") == 2, within=40, but=lambda: here.log[-4000:])
     assert here.read("LRANGE", "shop:runs", "0", "-1") == [sent.encode()] * 2
@@ -49,6 +56,17 @@ def test_what_a_killed_worker_held_runs_soon_while_zenith_is_away(
     assert f"The message of task {sent} went back to its queue: its worker died" in here.log
     here.stop()
     assert not broker.keys(f"theirs:{KEYS.alive}*"), "a worker that was stopped does not look alive, nor was it killed late"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"] if IS_LONG else ["prefork"])
+@pytest.mark.django_db(transaction=True)
+def test_with_the_guard_an_application_behaves_as_without_zenith(pool: str, shop: Callable[[str], Shop]) -> None:
+    arguments = () if pool == "prefork" else PROCESSES_ONLY
+    shops = (shop("5.7"), shop("5.7"))
+    assert_same_and_recorded(*both(shops, POOLS[pool], arguments, ZENITH_GUARD="recovery"), shops[0])
+    broker = redis.Redis.from_url(shops[0].broker)
+    assert broker.exists(KEYS.lease)
+    assert not broker.exists(KEYS.taken, "unacked")
 
 
 def test_without_the_guard_a_killed_workers_message_has_no_owner_and_stays(shop: Callable[[str], Shop]) -> None:
