@@ -144,7 +144,8 @@ class Recovery:
             self._lost.append((task_id, run, owner))
         self.reports.add(
             Event(
-                # Without a count, only that it is delivered again is known, as where it is received (attached_signals.py).
+                # How often it was delivered before is counted in Zenith's Redis, which may be away. A number that is too great
+                # would make this step look newer than the next delivery's; one that is too small is only not the newest.
                 task_id=task_id, status=Status.QUEUED, at=time.time(), nesting=run.nesting, attempt=run.attempt, delivery=1,
                 message=f"{reason}; the message went back to its queue",
             )
@@ -211,9 +212,9 @@ class _Repair:
         for tag, note in list(HOLDINGS.done.items()):
             self._held.acknowledge(tag, note)
             HOLDINGS.remove(tag, note)
-        self._forgotten.run_once()
         if run_script(self._held.client(), _LEASE, self._lease, instance(), int(LEASED_FOR * 1000)):
             self._of_dead.run_once()
+        self._forgotten.run_once()
 
 
 class _WorkersMessages(MessageRecovery):
@@ -222,16 +223,21 @@ class _WorkersMessages(MessageRecovery):
     def __init__(self, recovery: Recovery, held: HeldMessages) -> None:
         super().__init__(held)
         self._recovery = recovery
+        self._failing: set[str] = set()
 
     def recover(self, tag: str, owner: str, *, dead: bool) -> bool:
-        """Put a message back; a fault with one stops no other."""
+        """Put a message back; a fault with one stops no other, and is logged until one succeeds."""
         try:
-            return super().recover(tag, owner, dead=dead)
+            done = super().recover(tag, owner, dead=dead)
         except (redis.ConnectionError, redis.TimeoutError):
             raise
         except Exception:
-            logger.exception("Message %s of a dead worker cannot be put back; it waits for the visibility timeout.", tag[:100])
+            if not self._failing:
+                logger.exception("Message %s cannot be put back at the moment; others may be as well.", tag[:100])
+            self._failing.add(tag)
             return False
+        self._failing.discard(tag)
+        return done
 
     def refuse(self, tag: str, error: NotAMessageError) -> None:
         """Leave what is no message to kombu."""
