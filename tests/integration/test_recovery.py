@@ -303,6 +303,24 @@ def test_what_is_no_message_is_left_to_kombu_and_stops_no_other(at: At) -> None:
     assert at.redis.hlen(at.prefix + "unacked") == 3
 
 
+def test_a_message_that_cannot_be_put_back_is_tried_again_and_logged_once(
+    at: At, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    at.send()
+    connection = at.connect()
+    at.take(connection)
+    dead = of_dead(at, at.held(connection))
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise redis.ResponseError("OOM command not allowed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldMessages, "put_back", full)
+        assert look(at, dead, 5 * DEATH_SETTLED_AFTER) == 0
+    assert caplog.text.count("cannot be put back at the moment") == 1
+    assert look(at, dead, 3) == 1
+
+
 def test_with_claims_those_of_dead_workers_are_let_go_once_zeniths_redis_can_be_reached(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
