@@ -10,9 +10,7 @@ greenlet must not make a living worker look dead.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -25,10 +23,11 @@ from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
 from zenith_worker.crashes import hand_back
 from zenith_worker.guards import Guards
+from zenith_worker.native_threads import start_native_thread
+from zenith_worker.recovery import Recovery
 from zenith_worker.reporting import is_away, note_away
 from zenith_worker.reporting_backend import quietly
 from zenith_worker.wire import claims, heartbeat
-from zenith_worker.wire.client import keep_own_client
 from zenith_worker.wire.runs import RunNumber
 
 logger = logging.getLogger(__name__)
@@ -58,11 +57,17 @@ class AttachedReporter(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._timer: Any = None
+        self.recovery: Recovery | None = None
+        if self.guards.recovery:
+            # Before the consumer connects.
+            self.recovery = Recovery.guard(consumer, self.application, self.reports, with_claims=self.guards.claims)
 
     def start(self, consumer: Any) -> None:
         """Start the checks in the worker's loop, and once the heartbeats and the commands."""
         self._commands = Commands.start(consumer.app, self.application)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
+        if self.recovery is not None:
+            self.recovery.start(consumer)
         Heartbeats.start(consumer, self)
 
     def stop(self, consumer: Any) -> None:
@@ -113,6 +118,8 @@ class Heartbeats:
                     self._consumer, number, application=self._application, catalogue=self._reporter.digest,
                     guards=self._reporter.guards.names,
                 )  # fmt: skip
+                if self._reporter.recovery is not None:
+                    self._reporter.recovery.abandon_claims()
                 failures = 0
                 self._renew_claims(number)
             except redis.RedisError as error:
@@ -146,22 +153,3 @@ class Heartbeats:
             heartbeat.forget(self._consumer.hostname, self._application)
         except redis.RedisError as error:
             logger.info("Could not remove the heartbeat: %s", error)
-
-
-def start_native_thread(target: Any) -> None:
-    """Start a daemon thread of the operating system, also where gevent has put greenlets in the place of threads."""
-    try:
-        from gevent.monkey import get_original, is_module_patched  # type: ignore[import-untyped]
-    except ImportError:
-        patched = False
-    else:
-        patched = is_module_patched("threading")
-    if patched:
-        get_original("_thread", "start_new_thread")(_with_own_client, (target,))
-    else:
-        threading.Thread(target=target, name="zenith-beat", daemon=True).start()
-
-
-def _with_own_client(target: Callable[[], None]) -> None:
-    keep_own_client()
-    target()

@@ -84,9 +84,12 @@ class SignalReports:
             _hide_stamp(task.request)
             with_reports(task.backend, self._reports)
 
-    def _retried(self, sender: Any, request: Any, reason: Any, einfo: Any, **_: Any) -> None:
-        """Report a failed attempt that another one follows: Celery does not call the backend if results are ignored."""
-        if request.is_eager:
+    def _retried(self, sender: Any, request: Any, einfo: Any, reason: Any = None, **_: Any) -> None:
+        """Report a failed attempt that another one follows: Celery does not call the backend if results are ignored.
+
+        Without a reason a worker gave the task back because it lost its connection: the message comes again.
+        """
+        if request.is_eager or reason is None:
             return
         carried(request).retry_at = due_at(reason.when)
         self._reports.outcome(_failed(sender, request, reason.exc or reason, states.RETRY, einfo and einfo.traceback), request)

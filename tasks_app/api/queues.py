@@ -17,7 +17,8 @@ from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, 
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.openapi import link_header
 from zenith_site.common.paging import link_next, refuse_unknown
-from zenith_worker.wire.broker_queues import PRIORITY_STEPS, BrokerMessage
+from zenith_worker.wire.broker_queues import BrokerMessage
+from zenith_worker.wire.messages import PRIORITY_STEPS
 from zenith_worker.wire.queue_names import LONGEST
 
 router = Router(tags=["queues"])

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
@@ -26,12 +25,13 @@ from django.utils import timezone
 
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
-from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import isolate_faults
-from zenith_worker.wire import broker_queues, claims, stream
-from zenith_worker.wire.broker_queues import NotAMessageError
+from zenith_worker.wire import broker_queues, claims, held_messages, stream
+from zenith_worker.wire.debounce import Debounce
 from zenith_worker.wire.deliveries import count_lost, put_back
 from zenith_worker.wire.heartbeat import DEAD_AFTER, read_all
+from zenith_worker.wire.held_messages import NotAMessageError
+from zenith_worker.wire.recovery import FORGOTTEN_AFTER, LATE, WORKER_DIED, WORKER_FORGOT, MessageRecovery
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.stream import Entry
@@ -42,88 +42,69 @@ logger = logging.getLogger(__name__)
 SETTLED_AFTER: Final = 20.0
 #: The longest lag of the recorders, in seconds, with which tasks can be judged lost.
 LAG_ALLOWED: Final = 5.0
-#: Seconds for which a message must be abandoned: if its worker is dead, and if its living worker no longer reports it.
-DEATH_SETTLED_AFTER: Final = 4.0
-FORGOTTEN_AFTER: Final = 10.0
-#: The same if its task has ended, but a living worker still reports it.
+#: Seconds for which a living worker must report a message whose task has ended.
 ENDED_SETTLED_AFTER: Final = 60.0
 #: The oldest heartbeat, in seconds, that is trusted to tell what its worker holds.
 FRESH: Final = 6.0
-#: The longest gap between two passes, in seconds; after a longer one, waiting times start again.
-LATE: Final = 15.0
 #: Seconds between two comparisons of a whole queue, message by message.
 LISTING_EVERY: Final = 15.0
 
 
-class HeldMessageRecovery:
-    """Puts back messages that their workers will never acknowledge.
-
-    A pass may come just after Redis was unreachable, when all heartbeats have expired and every worker is about to send one.
-    So a message is put back only if it is found abandoned in every pass for some time, and a late pass starts that time again.
-    """
+class HeldMessageRecovery(MessageRecovery):
+    """Puts back messages that their workers will never acknowledge: also those that a living one has forgotten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._abandoned = Debounce(LATE, clock)
+        super().__init__(held_messages.NATIVE, clock)
+        self._kept_tags: set[str] = set()
 
-    def run_once(self) -> int:
-        """Put back the messages that are abandoned by now; return how many. Raises redis.RedisError."""
-        owners = broker_queues.owners()
-        dead_owners = broker_queues.dead(owners.values())
+    def suspects(self, owners: dict[str, str], dead_owners: set[str]) -> Iterator[tuple[str, float]]:
+        """Yield abandoned messages: of dead workers, forgotten by living ones, and held on to after their task's end."""
         tags_of = {beat.instance: set(beat.tags) for beat in read_all() if beat.heartbeat_age < FRESH}
-        held_tags = {tag for tag, owner in owners.items() if owner not in dead_owners and tag in tags_of.get(owner, ())}
-        suspects = (
-            self._of_dead(owners, dead_owners), self._forgotten(owners, dead_owners, tags_of), self._of_ended(held_tags),
-        )  # fmt: skip
-        abandoned = self._abandoned.update(chain.from_iterable(suspects))
-        for tag in (tag for tag, _ in abandoned if tag in held_tags):
-            logger.error("A worker has held message %s for %.0f s after its task's end; it is dropped.", tag, ENDED_SETTLED_AFTER)
-        return sum(self._recover(tag, owners[tag], dead=owners[tag] in dead_owners) for tag, _ in abandoned)
+        self._kept_tags = {tag for tag, owner in owners.items() if owner not in dead_owners and tag in tags_of.get(owner, ())}
+        yield from super().suspects(owners, dead_owners)
+        yield from _forgotten(owners, dead_owners, tags_of)
+        yield from _of_ended(self._kept_tags)
 
-    def _recover(self, tag: str, owner: str, *, dead: bool) -> bool:
-        """Put a message back; what is none is set aside, so that it is not met again at every look."""
+    def recover(self, tag: str, owner: str, *, dead: bool) -> bool:
+        """Put a message back, or drop it if its task has ended."""
+        if tag in self._kept_tags:
+            logger.error("A worker has held message %s for %.0f s after its task's end; it is dropped.", tag, ENDED_SETTLED_AFTER)
         with isolate_faults("reconciler", f"message {tag[:100]}"):
-            try:
-                return self._put_back(tag, owner, dead=dead)
-            except NotAMessageError as error:
-                stream.set_aside(Entry("0-0", error.raw), f"a message that a worker held: {error}")
-                broker_queues.drop(tag)
+            return super().recover(tag, owner, dead=dead)
         return False
 
-    def _of_dead(self, owners: dict[str, str], dead_owners: set[str]) -> Iterator[tuple[str, float]]:
-        for tag, owner in owners.items():
-            if owner in dead_owners:
-                yield tag, DEATH_SETTLED_AFTER
+    def refuse(self, tag: str, error: NotAMessageError) -> None:
+        """Set aside what is no message."""
+        stream.set_aside(Entry("0-0", error.raw), f"a message that a worker held: {error}")
+        held_messages.NATIVE.drop(tag)
 
-    def _of_ended(self, held_tags: set[str]) -> Iterator[tuple[str, float]]:
-        """Yield messages of ended tasks that living workers still hold: their acknowledgement never comes."""
-        if not held_tags:
-            return
-        ids = {tag: id_ for tag, id_ in broker_queues.unacknowledged().items() if tag in held_tags}
-        ended = claims.has_ended(list(ids.values()))
-        yield from ((tag, ENDED_SETTLED_AFTER) for tag, id_ in ids.items() if id_ in ended)
-
-    def _forgotten(
-        self, owners: dict[str, str], dead_owners: set[str], tags_of: dict[str, set[str]]
-    ) -> Iterator[tuple[str, float]]:
-        """Yield messages that living workers no longer report: their connection broke, or the acknowledgement was lost."""
-        for tag, owner in owners.items():
-            if owner not in dead_owners and owner in tags_of and tag not in tags_of[owner]:
-                yield tag, FORGOTTEN_AFTER
-
-    def _put_back(self, tag: str, owner: str, *, dead: bool) -> bool:
-        headers = broker_queues.put_back(tag, owner, unless_alive=dead)
-        if headers is None:
-            return False
+    def note(self, headers: dict[str, Any], owner: str, *, dead: bool) -> None:
+        """Report a message that went back, and count it if its worker died."""
         run, id_ = RunNumber.of(headers), headers.get("id")
-        reason = "its worker died" if dead else "its worker lost its connection and forgot it"
+        reason = WORKER_DIED if dead else WORKER_FORGOT
         logger.warning("The message of task %s went back to its queue: %s.", id_ or "?", reason)
         if not isinstance(id_, str):
-            return True
+            return
         if dead:
             claims.abandon(id_, run, owner)
             count_lost(id_, run)
         stream.append([put_back(id_, run, f"{reason}; the message went back to its queue")])
-        return True
+
+
+def _of_ended(kept_tags: set[str]) -> Iterator[tuple[str, float]]:
+    """Yield messages of ended tasks that living workers still hold: their acknowledgement never comes."""
+    if not kept_tags:
+        return
+    ids = {tag: id_ for tag, id_ in broker_queues.unacknowledged().items() if tag in kept_tags}
+    ended = claims.has_ended(list(ids.values()))
+    yield from ((tag, ENDED_SETTLED_AFTER) for tag, id_ in ids.items() if id_ in ended)
+
+
+def _forgotten(owners: dict[str, str], dead_owners: set[str], tags_of: dict[str, set[str]]) -> Iterator[tuple[str, float]]:
+    """Yield messages that living workers no longer report: their connection broke, or the acknowledgement was lost."""
+    for tag, owner in owners.items():
+        if owner not in dead_owners and owner in tags_of and tag not in tags_of[owner]:
+            yield tag, FORGOTTEN_AFTER
 
 
 @dataclass(frozen=True, slots=True)

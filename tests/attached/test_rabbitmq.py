@@ -45,7 +45,9 @@ def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
 ) -> None:
     here = shop("5.7")
     here.broker = rabbitmq.url(rabbitmq.hosts[0])
-    changes = {"SHOP_SETTINGS": json.dumps({"task_default_queue": kind, "task_default_queue_type": kind})}
+    changes = {
+        "SHOP_SETTINGS": json.dumps({"task_default_queue": kind, "task_default_queue_type": kind}), "ZENITH_GUARD": "recovery",
+    }  # fmt: skip
     options = ("-c", "1", "-Q", kind)
     first = here.worker("shop@one", *options, **changes)
     sent = here.run("sends.py", "shop.stays_once", **changes)
@@ -57,3 +59,4 @@ def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
     row = Task.objects.get(pk=key)
     assert (row.worker, row.attempt, delivery_of(row.position), row.queue) == ("shop@two", 1, 1, kind)
     assert here.read("LRANGE", "shop:runs", "0", "-1") == [sent.encode()] * 2
+    assert here.log.count("The guard `recovery` does nothing for this worker: the broker itself delivers again") == 2

@@ -27,6 +27,7 @@ from tests.rollups import ended
 from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_worker.wire import broker_queues, heartbeat, pauses, stream
+from zenith_worker.wire.messages import keys_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,7 +55,7 @@ def stack(transactional_db: None, module_stack: Stack) -> Iterator[Stack]:
 def empty(transactional_db: None) -> Iterator[None]:
     """Nothing waits where only a test looks: these queues have no worker."""
     yield
-    stream.client().delete(*broker_queues.keys_of("idle"), *broker_queues.keys_of("idle2"), "zenith:paused")
+    stream.client().delete(*keys_of("idle"), *keys_of("idle2"), "zenith:paused")
 
 
 @pytest.fixture

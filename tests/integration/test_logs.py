@@ -18,7 +18,8 @@ from tasks_app.models import Task
 from tests import stack as stacks
 from tests.waiting import eventually
 from zenith_site.logs import JsonFormatter, TextFormatter
-from zenith_worker.wire import broker_queues, correlation, stream
+from zenith_worker.wire import correlation, stream
+from zenith_worker.wire.messages import keys_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,7 +95,7 @@ def test_a_message_carries_the_id_of_the_request_that_sent_it(api: Any) -> None:
     body = {"task": "drill_sleep", "kwargs": {"seconds": 0}, "count": 1}
     answer = api().post("/tasks/trigger", body, content_type="application/json", headers={"X-Request-ID": "from-the-web"})
     assert answer.status_code == 200
-    (message,) = stream.client().lrange(broker_queues.keys_of("default")[0], 0, -1)
+    (message,) = stream.client().lrange(keys_of("default")[0], 0, -1)
     assert json.loads(message)["headers"]["zenith_request_id"] == "from-the-web"
     stream.client().flushdb()
 
@@ -117,7 +118,7 @@ def test_what_the_relay_sends_carries_the_id_of_the_request_that_dispatched_it(a
     assert answer.status_code == 201, answer.content
     Task.objects.update(not_before=timezone.now())
     assert publish_due() == 1
-    (message,) = stream.client().lrange(broker_queues.keys_of("default")[0], 0, -1)
+    (message,) = stream.client().lrange(keys_of("default")[0], 0, -1)
     assert json.loads(message)["headers"]["zenith_request_id"] == "asked-before"
     stream.client().flushdb()
 

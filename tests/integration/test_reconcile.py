@@ -14,10 +14,7 @@ from tasks_app.dispatch import reconciler_loop
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.resend import resend
 from tasks_app.maintenance.reconciler import (
-    DEATH_SETTLED_AFTER,
     ENDED_SETTLED_AFTER,
-    FORGOTTEN_AFTER,
-    LATE,
     LISTING_EVERY,
     SETTLED_AFTER,
     HeldMessageRecovery,
@@ -28,9 +25,10 @@ from tasks_app.recording.apply import apply
 from tests.broker import messages
 from tests.waiting import eventually
 from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
-from zenith_worker.wire import broker_queues, claims, heartbeat, keys, stream
+from zenith_worker.wire import claims, heartbeat, held_messages, keys, stream
 from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.keys import CLAIM, TAKEN
+from zenith_worker.wire.recovery import DEATH_SETTLED_AFTER, FORGOTTEN_AFTER, LATE
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
@@ -380,7 +378,7 @@ def test_the_cancelled_message_of_a_dead_worker_goes_back_and_is_refused_by_the_
 def test_a_message_that_another_worker_took_since_stays_there(clock: Clock) -> None:
     sent()
     tag = taken("one")
-    assert broker_queues.put_back(tag, "two") is None
+    assert held_messages.NATIVE.put_back(tag, "two") is None
     assert messages() == []
 
 

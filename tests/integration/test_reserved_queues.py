@@ -26,7 +26,7 @@ from tests import hosts
 from tests.broker import messages
 from tests.integration.conftest import ApiClient
 from zenith_site.common.errors import InvalidInputError
-from zenith_worker.wire import broker_queues, heartbeat, stream
+from zenith_worker.wire import broker_queues, heartbeat, held_messages, stream
 from zenith_worker.wire.states import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,5 +143,5 @@ def test_a_message_whose_queue_is_no_list_stays_with_whoever_holds_it(broken: st
     client = stream.client()
     client.hset("unacked", "tag", json.dumps([envelope, "", broken]))
     client.hset("zenith:taken", "tag", "owner")
-    assert broker_queues.put_back("tag", "owner") is None
+    assert held_messages.NATIVE.put_back("tag", "owner") is None
     assert client.hexists("unacked", "tag")

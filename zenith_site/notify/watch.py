@@ -12,7 +12,6 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from zenith_site.common.advisory_locks import AdvisoryLock, try_advisory_lock
-from zenith_site.common.debounce import Debounce
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.loops import repeat
@@ -22,6 +21,7 @@ from zenith_site.notify.decisions import Alert, Evaluation
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
+from zenith_worker.wire.debounce import Debounce
 
 logger = logging.getLogger(__name__)
 

@@ -124,6 +124,21 @@ _NATIVE_KEYS: Final = ApplicationKeys(
 )
 
 
+class RecoveryKeys(NamedTuple):
+    """The keys of an application's guard `recovery` in its own broker's Redis, behind the broker's key prefix: a hash of delivery
+    tag → who took the message; + run of a worker: exists while that lives; which worker repairs at the moment."""
+
+    taken: str
+    alive: str
+    lease: str
+
+
+def recovery_keys(application: str) -> RecoveryKeys:
+    """Return these keys of an application other than Zenith's own."""
+    prefix = f"{PREFIX}recovery:{application}:"
+    return RecoveryKeys(prefix + "taken", prefix + "alive:", prefix + "lease")
+
+
 class _Own:
     """The application that this process belongs to."""
 

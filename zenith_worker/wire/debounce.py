@@ -1,5 +1,7 @@
 """Debouncing of observed conditions: one counts only after it has held for some time, since one observation may be unlucky."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
