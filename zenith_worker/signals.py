@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import current_task, signals, states
 from celery.app.task import Task as CeleryTask
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Reject
 from celery.worker.request import Request
 
 from zenith_worker.canvas import ids_sent_at_end
@@ -37,13 +37,11 @@ except ImportError:
 class OwnSignalReports(SignalReports):
     """The handlers for Zenith's own application, whose backend reports retries as well, and whose bodies may reject a message."""
 
-    def _retried(self, sender: Any, request: Any, reason: Retry, einfo: Any, **_: Any) -> None:
+    def _retried(self, sender: Any, request: Any, einfo: Any, reason: Any = None, **_: Any) -> None:
         """Report a failed attempt of a task whose results are ignored: Celery does not call the backend for it."""
-        if (
-            isinstance(sender, CeleryTask)
-            and get_actual_ignore_result(sender, request)
-            and not sender.store_errors_even_if_ignored
-        ):
+        if reason is None or not isinstance(sender, CeleryTask):
+            return
+        if get_actual_ignore_result(sender, request) and not sender.store_errors_even_if_ignored:
             sender.backend.mark_as_retry(request.id, reason.exc, einfo and einfo.traceback, request, store_result=False)
 
     def _report_end(self, task: Any, retval: Any, state: str) -> None:

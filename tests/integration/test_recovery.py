@@ -360,6 +360,7 @@ def test_a_connection_that_fails_over_notes_owners_and_its_copies_do_not(at: At)
         ("memory://", {}, "with memory the broker decides"),
         (URL, {"ack_emulation": False}, "`ack_emulation` is off"),
     ],
+    ids=["sentinel", "amqp", "memory", "redis"],
 )
 def test_a_broker_of_another_kind_is_left_alone_and_the_reason_said(url: str, options: dict[str, object], reason: str) -> None:
     connection = note_owners(kombu.Connection(url, transport_options=options))
