@@ -19,13 +19,16 @@ from typing import Any, Final
 import redis
 from celery import bootsteps, signals
 
-from zenith_worker import beats, held
+from zenith_worker import beats, consumers, held
 from zenith_worker.attached_backend import quietly
 from zenith_worker.attached_commands import Commands
+from zenith_worker.attached_control import ability_of
 from zenith_worker.buffer import Buffer
 from zenith_worker.guards import Guards
+from zenith_worker.queue_depths import QueueDepths
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import keep_own_client
+from zenith_worker.wire.control import Ability
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class AttachedReporter(bootsteps.StartStopStep):
     reports: Buffer
     guards: Guards
     _commands: Commands
+    _depths: QueueDepths
+    _ability: Ability
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
@@ -56,6 +61,8 @@ class AttachedReporter(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Start the checks in the worker's loop, and once the heartbeats and the commands."""
         self._commands = Commands.start(consumer.app, self.application)
+        self._depths = QueueDepths.start(consumer.app, lambda: consumers.queues_of(consumer))
+        self._ability = ability_of(consumer)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
         Heartbeats.start(consumer, self)
 
@@ -65,9 +72,13 @@ class AttachedReporter(bootsteps.StartStopStep):
             self._timer.cancel()
 
     @property
-    def digest(self) -> str:
-        """The digest of the catalogue that this worker can send, for its heartbeat."""
-        return self._commands.digest
+    def about(self) -> dict[str, Any]:
+        """What its heartbeat tells besides what every worker's does."""
+        depths, age = self._depths.told
+        return {
+            "catalogue": self._commands.digest, "guards": self.guards.names, "control": self._ability.value, "depths": depths,
+            "depths_age": age,
+        }  # fmt: skip
 
     def _look(self) -> None:
         self._commands.refuse_cancelled()
@@ -103,10 +114,7 @@ class Heartbeats:
             try:
                 self._reports.adopt()
                 self._reports.announce()
-                beats.write(
-                    self._consumer, number, application=self._application, catalogue=self._reporter.digest,
-                    guards=self._reporter.guards.names,
-                )  # fmt: skip
+                beats.write(self._consumer, number, application=self._application, about=self._reporter.about)
                 failures = 0
             except redis.RedisError as error:
                 failures += 1
