@@ -35,7 +35,7 @@ def write(
     """
     heartbeat.write(
         consumer.hostname,
-        slots=consumer.pool.num_processes,
+        slots=_slots(consumer.pool),
         busy=len(worker_state.active_requests),
         queues=consumers.queues_of(consumer),
         held=[request.id for request in list(worker_state.reserved_requests)],
@@ -43,6 +43,12 @@ def write(
         about=_about(consumer, number, about or {}),
         application=application,
     )
+
+
+def _slots(pool: Any) -> int:
+    """Return how many tasks a pool runs at once; those of greenlets count as their processes what runs now."""
+    size = getattr(getattr(pool, "_pool", None), "size", None)
+    return size if type(size) is int else int(pool.num_processes)
 
 
 def _about(consumer: Any, number: int, more: Mapping[str, Any]) -> heartbeat.About:

@@ -112,7 +112,8 @@ def test_the_newest_count_of_the_workers_online_is_shown_and_none_is_unknown(per
     assert page.index("tills</a>") < page.index("silent</a>"), "the longest first"
     assert '<span title="1234">' in page
     assert "unknown" in page
-    assert person.get("/queues/?application=shop&format=csv").content.decode().splitlines()[1].startswith("tills,1234,")
+    file = b"".join(person.get("/queues/?application=shop&format=csv").streaming_content)
+    assert file.splitlines()[1].startswith(b"tills,1234,")
     rows = {row["name"]: row for row in api("read").get("/api/v1/queues?application=shop").json()}
     assert set(rows) == {"tills", "silent", "<b>odd</b>"}
     assert (rows["tills"]["depth"], rows["tills"]["application"], rows["tills"]["unacknowledged"]) == (1234, "shop", None)
