@@ -66,8 +66,8 @@ def attach_shop() -> None:
         apply([event], {"shop": shop.pk})
     for name in ("celery@till-1", "celery@till-2"):
         about = heartbeat.About(
-            pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, catalogue="0" * 32, control="on",
-            depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0,
+            pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, catalogue="0" * 32,
+            control="on", depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0,
         )  # fmt: skip
         heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
         # They beat for an hour.

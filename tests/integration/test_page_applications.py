@@ -265,7 +265,7 @@ def test_an_application_with_very_many_queues_shows_some(person: Client, shop: S
     found = queues_of(shop.application)
     assert (len(found.queues), found.is_capped) == (2, True)
     page = text(person, "/queues/?application=shop")
-    assert "Only the 2 queues with the most open tasks are listed" in page
+    assert "Only the 2 longest queues are listed" in page
     assert "Of each status, at most" in page
 
 
