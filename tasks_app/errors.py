@@ -39,5 +39,15 @@ class WorkerSilentError(ZenithError):
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
-    def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(f"{name} did not answer within {seconds:g} s; it may still carry out the command.")
+    def __init__(self, name: str, seconds: float, *, is_busy: bool = False) -> None:
+        why = " Its pool (solo) runs a task, and it reads commands between its tasks." if is_busy else ""
+        super().__init__(f"{name} did not answer within {seconds:g} s; it may still carry out the command.{why}")
+
+
+class CommandWithdrawnError(ZenithError):
+    """No worker of an attached application took a command, so it was withdrawn."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+    def __init__(self, application: str, seconds: float) -> None:
+        super().__init__(f"No worker of {application} took the command within {seconds:g} s. It was withdrawn: nothing changes.")

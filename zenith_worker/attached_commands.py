@@ -4,7 +4,7 @@ Under gevent the thread is a greenlet, so whatever it sends, it sends as the app
 Redis and for the broker as long as they are away, and nothing else waits for it: tasks go on.
 
 A command is confirmed once it was carried out, or once it is clear that it never will be. If only the broker is away, it is kept
-and tried again.
+and tried again. Remote control (attached_control.py) is not: somebody waits for its answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from celery import signals
 from celery.worker import state as worker_state
 
 from zenith_worker import sending
+from zenith_worker.attached_control import RemoteControl
 from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.wire import commands
 from zenith_worker.wire.commands import Command, Kind
@@ -79,6 +80,7 @@ class Commands:
     def __init__(self, app: Any, application: str) -> None:
         self._app, self._application = app, application
         self.catalogue = PublishedCatalogue(app, application)
+        self._control = RemoteControl(app, application)
         self._stopped, self._looked_up = threading.Event(), threading.Event()
         self._at_work = threading.Lock()
         #: Ids of cancelled tasks that the worker's loop has not seen yet.
@@ -218,6 +220,9 @@ class Commands:
 
     def _carry_out(self, command: Command) -> None:
         """Carry out a command and confirm it, or keep it for later. Raises redis.RedisError if it cannot be confirmed now."""
+        if command.kind == Kind.CONTROL:
+            self._control.carry_out(command)
+            return
         events = self._events_of(command)
         if events is None:
             self._kept.add(command.id)

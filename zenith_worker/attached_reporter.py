@@ -18,16 +18,19 @@ import redis
 from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
-from zenith_worker import beats, held
+from zenith_worker import beats, consumers, held
 from zenith_worker.attached_commands import Commands
+from zenith_worker.attached_control import ability_of
 from zenith_worker.buffer import Buffer
 from zenith_worker.crashes import hand_back
 from zenith_worker.guards import Guards
 from zenith_worker.native_threads import start_native_thread
+from zenith_worker.queue_depths import QueueDepths
 from zenith_worker.recovery import Recovery
 from zenith_worker.reporting import is_away, note_away
 from zenith_worker.reporting_backend import quietly
 from zenith_worker.wire import claims, heartbeat
+from zenith_worker.wire.control import Ability
 from zenith_worker.wire.runs import RunNumber
 
 logger = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class AttachedReporter(bootsteps.StartStopStep):
     reports: Buffer
     guards: Guards
     _commands: Commands
+    _depths: QueueDepths
+    _ability: Ability
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
@@ -65,6 +70,8 @@ class AttachedReporter(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Start the checks in the worker's loop, and once the heartbeats and the commands."""
         self._commands = Commands.start(consumer.app, self.application)
+        self._depths = QueueDepths.start(consumer.app, lambda: consumers.queues_of(consumer))
+        self._ability = ability_of(consumer)
         self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
         if self.recovery is not None:
             self.recovery.start(consumer)
@@ -76,9 +83,13 @@ class AttachedReporter(bootsteps.StartStopStep):
             self._timer.cancel()
 
     @property
-    def digest(self) -> str:
-        """The digest of the catalogue that this worker can send, for its heartbeat."""
-        return self._commands.digest
+    def about(self) -> dict[str, Any]:
+        """What its heartbeat tells besides what every worker's does."""
+        depths, age = self._depths.told
+        return {
+            "catalogue": self._commands.digest, "guards": self.guards.names, "control": self._ability.value, "depths": depths,
+            "depths_age": age,
+        }  # fmt: skip
 
     def _look(self) -> None:
         self._commands.refuse_cancelled()
@@ -114,10 +125,7 @@ class Heartbeats:
             try:
                 self._reports.adopt()
                 self._reports.announce()
-                beats.write(
-                    self._consumer, number, application=self._application, catalogue=self._reporter.digest,
-                    guards=self._reporter.guards.names,
-                )  # fmt: skip
+                beats.write(self._consumer, number, application=self._application, about=self._reporter.about)
                 if self._reporter.recovery is not None:
                     self._reporter.recovery.abandon_claims()
                 failures = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from celery.worker import state as worker_state
@@ -24,29 +24,34 @@ class _Memory:
 
 
 def write(
-    consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE, catalogue: str = "",
-    guards: Sequence[str] = (),
-) -> None:  # fmt: skip
+    consumer: Any, number: int, *, tags: Sequence[str] = (), application: str = NATIVE, about: Mapping[str, Any] | None = None
+) -> None:
     """Write heartbeat number `number` of this process's worker.
 
-    `tags` are the delivery tags that it will still acknowledge; `catalogue` is the digest of its tasks;
-    `guards` are those of its application.
+    `tags` are the delivery tags that it will still acknowledge; `about` are the fields of heartbeat.About that only a worker of
+    an attached application has.
 
     Raises redis.RedisError.
     """
     heartbeat.write(
         consumer.hostname,
-        slots=consumer.pool.num_processes,
+        slots=_slots(consumer.pool),
         busy=len(worker_state.active_requests),
         queues=consumers.queues_of(consumer),
         held=[request.id for request in list(worker_state.reserved_requests)],
         tags=tags,
-        about=_about(consumer, number, catalogue, guards),
+        about=_about(consumer, number, about or {}),
         application=application,
     )
 
 
-def _about(consumer: Any, number: int, catalogue: str, guards: Sequence[str]) -> heartbeat.About:
+def _slots(pool: Any) -> int:
+    """Return how many tasks a pool runs at once; those of greenlets count as their processes what runs now."""
+    size = getattr(getattr(pool, "_pool", None), "size", None)
+    return size if type(size) is int else int(pool.num_processes)
+
+
+def _about(consumer: Any, number: int, more: Mapping[str, Any]) -> heartbeat.About:
     if number % MEASURE_EVERY == 0:
         _Memory.bytes_ = memory.resident_bytes(consumer.pool)
     scaler = getattr(consumer.controller, "autoscaler", None)
@@ -60,6 +65,5 @@ def _about(consumer: Any, number: int, catalogue: str, guards: Sequence[str]) ->
         prefetch=prefetch.prefetch_limit(consumer),
         limited=prefetch.waiting_for_rate_limit(consumer),
         not_yet=prefetch.waiting_for_eta(consumer),
-        catalogue=catalogue,
-        guards=guards,
+        **more,
     )

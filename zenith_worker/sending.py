@@ -18,14 +18,13 @@ from celery.exceptions import AlwaysEagerIgnored
 from kombu.exceptions import OperationalError
 from kombu.utils import json
 
+from zenith_worker import broker
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
 #: Characters kept of the reason why a task could not be sent.
 REASON_KEPT: Final = 10_000
-#: Seconds for which the broker is tried, to tell its errors from those of the application's own code.
-BROKER_WAITS: Final = 3
 #: Seconds for which a fork waits for a message that is being sent.
 FORK_WAITS: Final = 0.1
 
@@ -108,11 +107,7 @@ def is_broker_away(app: Celery, error: Exception) -> bool:
 def _broker_answers(app: Celery) -> bool:
     """Whether the broker accepts a new connection now."""
     try:
-        with app.connection_for_write(connect_timeout=BROKER_WAITS) as connection:
-            if connection.transport.driver_type == "redis":  # kombu passes it no connect_timeout
-                for name in ("socket_connect_timeout", "socket_timeout"):
-                    connection.transport_options.setdefault(name, BROKER_WAITS)
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        broker.connect(app).release()
     except Exception:  # of whatever transport
         return False
     return True

@@ -102,7 +102,7 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
     for number in count():
         try:
             _read_pauses()
-            beats.write(consumer, number, tags=_tags(consumer), catalogue=tasks.digest)
+            beats.write(consumer, number, tags=_tags(consumer), about={"catalogue": tasks.digest})
             if number % RENEW_EVERY == 0:
                 claims.renew([request.id for request in list(worker_state.active_requests)])
         except redis.RedisError as error:

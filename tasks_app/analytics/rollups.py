@@ -144,6 +144,12 @@ def by_pair(
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
+def by_application(span: TimeWindow, *, marks: Watermarks | None = None) -> dict[int, Totals]:
+    """Return the totals of each application by its key, without histograms. Two queries."""
+    rows = _read(span, RollupFilter(), ("application_id",), "", DAY, histograms=False, marks=marks)
+    return {key[0]: totals for key, totals in rows.items()}
+
+
 def first_days(span: TimeWindow, selection: RollupFilter) -> dict[tuple[str, str], int]:
     """Return the day (since the epoch) on which each task name was first counted on each queue. Two queries."""
     parts = _parts(span, selection, PeriodRollup.Scope.TASK, DAY)
@@ -186,7 +192,7 @@ def _read(
     marks: Watermarks | None = None,
     **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
-    """Return the totals of a window, grouped by SQL expressions over `at`, `name` and `queue`.
+    """Return the totals of a window, grouped by SQL expressions over `at`, `name`, `queue` and `application_id`.
 
     `longest` is a length that every row's period must divide, so that no row belongs to two groups. With `names`, only rows
     whose column `by` is one of them count.
@@ -251,7 +257,7 @@ def _part(seconds: int, since: int, until: int, selection: RollupFilter, scope: 
         table, at = "tasks_app_periodrollup", "start"
         conditions += [f"seconds = {seconds}", f"scope = {scope.value}"]
     conditions += [f"{at} >= to_timestamp({since})", f"{at} < to_timestamp({until})"]
-    return f"SELECT {at} AS at, name, queue, {COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
+    return f"SELECT {at} AS at, name, queue, application_id, {COLUMNS} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
 def cover(since: int, until: int, longest: int, marks: Watermarks, *, tasks: bool) -> list[tuple[int, int, int]]:

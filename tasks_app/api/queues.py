@@ -1,6 +1,7 @@
 """`/api/v1/queues`: depths, rates and messages of queues; pause, resume and purge."""
 
 from datetime import datetime
+from http import HTTPStatus
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
@@ -10,16 +11,21 @@ from tasks_app.analytics.window import SteppedWindow
 from tasks_app.api.analytics_schemas import SpanAnswer
 from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
-from tasks_app.queries import queues
+from tasks_app.models import Application
+from tasks_app.queries import attached_queues, queues
+from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueFilter, QueueView
+from tasks_app.search.parameters import FilterText
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize, known_caller
 from zenith_site.common.errors import StateConflictError
-from zenith_site.common.openapi import link_header
+from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.broker_queues import BrokerMessage
 from zenith_worker.wire.messages import PRIORITY_STEPS
 from zenith_worker.wire.queue_names import LONGEST
+from zenith_worker.wire.states import Status
 
 router = Router(tags=["queues"])
 
@@ -40,15 +46,24 @@ class DepthAnswer(BaseModel):
 
 
 class QueueAnswer(BaseModel):
-    """The current state of a queue. Rates are per minute, over the last five whole minutes."""
+    """The current state of a queue. Rates are per minute, over the last five whole minutes.
+
+    Of another application Zenith knows what its workers tell; the rest is null, and its lists are empty.
+    """
 
     name: str
-    depth: int = Field(ge=0, description="Messages waiting on the broker, of all priorities.")
+    application: str = Field(description="The name of its application; `zenith` is Zenith's own.")
+    depth: int | None = Field(
+        ge=0, description="Messages waiting on the broker, of all priorities; null if no worker of another application tells."
+    )
+    depth_age_seconds: float | None = Field(
+        ge=0, description="How long ago a worker of another application counted the depth; null for Zenith's own, read just now."
+    )
     unreadable: bool = Field(
         description="Whether its key in Redis holds something other than a queue, so that its depth is unknown."
     )
     by_priority: list[DepthAnswer]
-    unacknowledged: int = Field(ge=0, description="Messages that workers have taken but not acknowledged.")
+    unacknowledged: int | None = Field(ge=0, description="Messages that workers have taken but not acknowledged.")
     held: int = Field(
         ge=0,
         description=f"Tasks held in PostgreSQL because the queue is paused, or about to be sent; counted up to {MAX_HELD:,}.",
@@ -56,7 +71,7 @@ class QueueAnswer(BaseModel):
     oldest_seconds: float | None = Field(
         description="How long the oldest waiting task has waited; null if none waits, or if Zenith does not know the task."
     )
-    rate_out: float = Field(ge=0, description="Attempts that ended.")
+    rate_out: float | None = Field(ge=0, description="Attempts that ended.")
     rate_in: float | None = Field(
         description="`rate_out` plus the growth of the depth; null until there are five minutes of samples."
     )
@@ -72,7 +87,8 @@ class QueueAnswer(BaseModel):
         """Return the response for a queue."""
         now, pause = view.now, view.pause
         return cls.model_construct(
-            name=view.name, depth=now.depth, unreadable=now.unreadable, unacknowledged=now.unacknowledged, held=view.held,
+            name=view.name, application=NATIVE_NAME, depth=now.depth, depth_age_seconds=None, unreadable=now.unreadable,
+            unacknowledged=now.unacknowledged, held=view.held,
             by_priority=[
                 DepthAnswer.model_construct(priority=step, depth=depth)
                 for step, depth in zip(PRIORITY_STEPS, now.depths, strict=True)
@@ -81,6 +97,36 @@ class QueueAnswer(BaseModel):
             seconds_to_drain=view.seconds_to_drain, consumers=view.consumers, slots=view.slots,
             pause=pause and PauseAnswer.model_construct(paused_at=pause.paused_at, paused_by=pause.paused_by, note=pause.note),
         )  # fmt: skip
+
+    @classmethod
+    def of_attached(cls, application: str, queue: AttachedQueue) -> "QueueAnswer":
+        """Return the response for a queue of another application."""
+        return cls.model_construct(
+            name=queue.name, application=application, depth=queue.waiting, depth_age_seconds=queue.told_seconds,
+            unreadable=False, by_priority=[], unacknowledged=None, held=queue.by_status.get(Status.PENDING, 0),
+            oldest_seconds=None, rate_out=None, rate_in=None, seconds_to_drain=None, consumers=queue.consumers,
+            slots=queue.slots, pause=None,
+        )  # fmt: skip
+
+
+class QueueQuery(QueueFilter):
+    """Which queues to list, and whose."""
+
+    application: FilterText = Field(default=NATIVE_NAME, description="Queues of the application with this name.")
+
+
+class OneQueueQuery(BaseModel):
+    """Whose queue to show."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    application: FilterText = Field(default=NATIVE_NAME, description="The name of its application.")
+
+
+class NoQuery(BaseModel):
+    """No parameters: the queue is one of Zenith's own, and naming another application must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class MessageAnswer(BaseModel):
@@ -175,17 +221,25 @@ class PurgeAnswer(BaseModel):
     )
 
 
-@router.get("", response=list[QueueAnswer], summary="List queues", operation_id="list_queues", openapi_extra=link_header())
-def list_queues(request: HttpRequest, response: HttpResponse, query: Query[QueueFilter]) -> list[QueueAnswer]:
+@router.get(
+    "", response=list[QueueAnswer], summary="List queues", operation_id="list_queues",
+    openapi_extra={"responses": {**link_header()["responses"], **problem_responses(HTTPStatus.NOT_FOUND)["responses"]}},
+)  # fmt: skip
+def list_queues(request: HttpRequest, response: HttpResponse, query: Query[QueueQuery]) -> list[QueueAnswer]:
     """Return one page of queues, by name: those with consumers, with waiting tasks, paused, or used within the last hour.
 
+    Of another application that you name, these are the queues that its workers consume, and those of its open tasks.
     The header `Link: <…>; rel="next"` points to the next page, if any.
     """
-    authorize(request, VIEW)
-    refuse_unknown(request, QueueFilter)
-    page = query.page()
-    link_next(request, response, page.following)
-    return [QueueAnswer.of(view) for view in page.queues]
+    application = _application(request, query.application)
+    refuse_unknown(request, QueueQuery)
+    if application.is_native:
+        page = query.page()
+        link_next(request, response, page.following)
+        return [QueueAnswer.of(view) for view in page.queues]
+    found, has_more = attached_queues.page_of(application, query.q, query.cursor, query.limit)
+    link_next(request, response, query.model_copy(update={"cursor": found[-1].name}) if has_more else None)
+    return [QueueAnswer.of_attached(application.name, queue) for queue in found]
 
 
 @router.get("/{name:name}/messages", response=MessagesAnswer, summary="List a queue's messages", operation_id="peek_queue")
@@ -221,6 +275,7 @@ def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> 
     New tasks wait in PostgreSQL, messages already sent wait on the broker, and tasks that workers have reserved
     still run. Workers follow within two seconds. Returns 409 if the queue is already paused.
     """
+    refuse_unknown(request, NoQuery)
     caller = known_caller(request)
     if not control.pause(_checked(name), by=caller.name, note=(body or PauseRequest()).note):
         raise StateConflictError(f"The queue {name!r} is already paused.")
@@ -232,6 +287,7 @@ def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> 
 )
 def resume(request: HttpRequest, name: str) -> QueueAnswer:
     """Resume a paused queue and send the tasks that were held back. Returns 409 if it is not paused."""
+    refuse_unknown(request, NoQuery)
     if not control.resume(_checked(name)):
         raise StateConflictError(f"The queue {name!r} is not paused.")
     # An empty queue that nobody consumes may be unknown from now on.
@@ -246,6 +302,7 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
 
     Scheduled tasks stay, and so do failed tasks that wait for their next attempt.
     """
+    refuse_unknown(request, NoQuery)
     caller = known_caller(request)
     queue = _known(name)
     if body and body.dry_run:
@@ -260,10 +317,25 @@ def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> 
 
 # A name may contain slashes, so this route comes after the more specific ones.
 @router.get("/{name:name}", response=QueueAnswer, summary="Show one queue", operation_id="show_queue")
-def show_queue(request: HttpRequest, name: str) -> QueueAnswer:
-    """Return the current state of one queue."""
-    authorize(request, VIEW)
-    return _answer(name)
+def show_queue(request: HttpRequest, name: str, query: Query[OneQueueQuery]) -> QueueAnswer:
+    """Return the current state of one queue: Zenith's own, or that of another application that you name."""
+    application = _application(request, query.application)
+    refuse_unknown(request, OneQueueQuery)
+    if application.is_native:
+        return _answer(name)
+    queue = attached_queues.find(application, name)
+    if queue is None:
+        raise _unknown(name)
+    return QueueAnswer.of_attached(application.name, queue)
+
+
+def _application(request: HttpRequest, name: str) -> Application:
+    """Return the application with a name, if the caller may see it. Raises PermissionDenied or Http404."""
+    caller = authorize(request, VIEW, Shows.of(name))
+    application = Application.named(name) if caller.sees(name) else None
+    if application is None:
+        raise Http404(f"There is no application {name[:50]!r}.")
+    return application
 
 
 def _answer(name: str) -> QueueAnswer:

@@ -17,7 +17,7 @@ from tasks_app.queries import workers
 from tasks_app.queries.workers import CurrentTask, WorkerState, WorkerView
 from tasks_app.search.parameters import FilterText
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import OPERATE, VIEW, Shows, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize, known_caller
 from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.applications import NATIVE_NAME
@@ -102,6 +102,24 @@ class WorkerQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     application: FilterText = Field(default=NATIVE_NAME, description="Workers of the application with this name.")
+
+
+def _shows(request: HttpRequest) -> Shows:
+    return Shows.of(request.GET.get("application", NATIVE_NAME))
+
+
+#: For commands, which a worker of the application in the query obeys.
+_OPERATES: Final = requires(OPERATE, _shows)
+
+
+def _application(request: HttpRequest, name: str, query: WorkerQuery) -> str:
+    """Return the name of the application whose worker `name` is meant; the audit log names it. Raises WorkerUnknownError."""
+    refuse_unknown(request, WorkerQuery)
+    if not known_caller(request).sees(query.application):
+        raise WorkerUnknownError(name)
+    if query.application != NATIVE_NAME:
+        audit_details(request, application=query.application)
+    return query.application
 
 
 class ControlAnswer(BaseModel):
@@ -194,7 +212,7 @@ class ShutdownAnswer(BaseModel):
 def list_workers(request: HttpRequest, query: Query[WorkerQuery]) -> list[WorkerAnswer]:
     """Return every worker that sent a heartbeat within the last five minutes, by name, with its current tasks.
 
-    These are Zenith's own, or those of another application that you name. Zenith controls only its own.
+    These are Zenith's own, or those of another application that you name.
     """
     caller = authorize(request, VIEW, Shows.of(query.application))
     refuse_unknown(request, WorkerQuery)
@@ -211,26 +229,22 @@ def clear_workers(request: HttpRequest) -> ClearedAnswer:
     return ClearedAnswer(cleared=cleared, holding=holding)
 
 
-@router.post(
-    "/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker", auth=requires(OPERATE)
-)
-def ping(request: HttpRequest, name: str) -> ControlAnswer:
+@router.post("/{name:name}/ping", response=ControlAnswer, summary="Ping a worker", operation_id="ping_worker", auth=_OPERATES)
+def ping(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> ControlAnswer:
     """Return whether the worker replies, and how fast."""
-    return ControlAnswer.of(control.ping(name))
+    return ControlAnswer.of(control.ping(name, _application(request, name, query)))
 
 
-@router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker", auth=requires(OPERATE))
-def grow(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
+@router.post("/{name:name}/grow", response=ControlAnswer, summary="Add slots", operation_id="grow_worker", auth=_OPERATES)
+def grow(request: HttpRequest, name: str, query: Query[WorkerQuery], body: SlotsRequest | None = None) -> ControlAnswer:
     """Add slots to a worker's pool. Returns 409 if the pool has a fixed size, or scales automatically."""
-    return ControlAnswer.of(control.grow(name, (body or SlotsRequest()).slots))
+    return ControlAnswer.of(control.grow(name, (body or SlotsRequest()).slots, _application(request, name, query)))
 
 
-@router.post(
-    "/{name:name}/shrink", response=ControlAnswer, summary="Remove slots", operation_id="shrink_worker", auth=requires(OPERATE)
-)
-def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) -> ControlAnswer:
+@router.post("/{name:name}/shrink", response=ControlAnswer, summary="Remove slots", operation_id="shrink_worker", auth=_OPERATES)
+def shrink(request: HttpRequest, name: str, query: Query[WorkerQuery], body: SlotsRequest | None = None) -> ControlAnswer:
     """Remove slots from a worker's pool, busy ones after their task ends. Returns 409 if the pool cannot shrink."""
-    return ControlAnswer.of(control.shrink(name, (body or SlotsRequest()).slots))
+    return ControlAnswer.of(control.shrink(name, (body or SlotsRequest()).slots, _application(request, name, query)))
 
 
 @router.post(
@@ -238,11 +252,11 @@ def shrink(request: HttpRequest, name: str, body: SlotsRequest | None = None) ->
     response=ControlAnswer,
     summary="Change autoscale bounds",
     operation_id="autoscale_worker",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> ControlAnswer:
+def autoscale(request: HttpRequest, name: str, query: Query[WorkerQuery], body: AutoscaleRequest) -> ControlAnswer:
     """Change the bounds between which a worker scales its pool. Returns 409 if it was started without `--autoscale`."""
-    return ControlAnswer.of(control.autoscale(name, body.minimum, body.maximum))
+    return ControlAnswer.of(control.autoscale(name, body.minimum, body.maximum, _application(request, name, query)))
 
 
 @router.post(
@@ -250,11 +264,11 @@ def autoscale(request: HttpRequest, name: str, body: AutoscaleRequest) -> Contro
     response=ControlAnswer,
     summary="Consume a queue",
     operation_id="add_worker_queue",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
+def add_queue(request: HttpRequest, name: str, query: Query[WorkerQuery], body: QueueRequest) -> ControlAnswer:
     """Make a worker consume one more queue, until it restarts."""
-    return ControlAnswer.of(control.add_queue(name, body.queue))
+    return ControlAnswer.of(control.add_queue(name, body.queue, _application(request, name, query)))
 
 
 @router.post(
@@ -262,11 +276,11 @@ def add_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAns
     response=ControlAnswer,
     summary="Stop consuming a queue",
     operation_id="cancel_worker_queue",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> ControlAnswer:
+def cancel_queue(request: HttpRequest, name: str, query: Query[WorkerQuery], body: QueueRequest) -> ControlAnswer:
     """Make a worker stop consuming a queue, until it restarts. Returns 409 if it does not consume the queue."""
-    return ControlAnswer.of(control.cancel_queue(name, body.queue))
+    return ControlAnswer.of(control.cancel_queue(name, body.queue, _application(request, name, query)))
 
 
 @router.post(
@@ -274,11 +288,11 @@ def cancel_queue(request: HttpRequest, name: str, body: QueueRequest) -> Control
     response=ControlAnswer,
     summary="Limit a task's time",
     operation_id="limit_worker_time",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> ControlAnswer:
+def limit_time(request: HttpRequest, name: str, query: Query[WorkerQuery], body: TimeLimitRequest) -> ControlAnswer:
     """Set a task's time limits on a worker, until it restarts. Limits in a task's message take precedence."""
-    return ControlAnswer.of(control.limit_time(name, body.task, body.soft, body.hard))
+    return ControlAnswer.of(control.limit_time(name, body.task, body.soft, body.hard, _application(request, name, query)))
 
 
 @router.post(
@@ -286,19 +300,17 @@ def limit_time(request: HttpRequest, name: str, body: TimeLimitRequest) -> Contr
     response=ControlAnswer,
     summary="Limit a task's rate",
     operation_id="limit_worker_rate",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def limit_rate(request: HttpRequest, name: str, body: RateLimitRequest) -> ControlAnswer:
+def limit_rate(request: HttpRequest, name: str, query: Query[WorkerQuery], body: RateLimitRequest) -> ControlAnswer:
     """Limit how often a worker starts a task, until it restarts."""
-    return ControlAnswer.of(control.limit_rate(name, body.task, body.rate))
+    return ControlAnswer.of(control.limit_rate(name, body.task, body.rate, _application(request, name, query)))
 
 
-@router.post(
-    "/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker", auth=requires(OPERATE)
-)
-def drain(request: HttpRequest, name: str) -> ControlAnswer:
+@router.post("/{name:name}/drain", response=ControlAnswer, summary="Drain a worker", operation_id="drain_worker", auth=_OPERATES)
+def drain(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> ControlAnswer:
     """Make a worker finish its tasks and take no more. It is `draining`, then `drained`, and keeps running."""
-    return ControlAnswer.of(control.drain(name))
+    return ControlAnswer.of(control.drain(name, _application(request, name, query)))
 
 
 @router.post(
@@ -306,11 +318,11 @@ def drain(request: HttpRequest, name: str) -> ControlAnswer:
     response=ControlAnswer,
     summary="Restart the pool",
     operation_id="restart_worker_pool",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
+def restart_pool(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> ControlAnswer:
     """Replace a worker's processes, each after its task ends. Returns 409 if the pool is not prefork."""
-    return ControlAnswer.of(control.restart_pool(name))
+    return ControlAnswer.of(control.restart_pool(name, _application(request, name, query)))
 
 
 @router.post(
@@ -318,11 +330,11 @@ def restart_pool(request: HttpRequest, name: str) -> ControlAnswer:
     response=ShutdownAnswer,
     summary="Shut down a worker",
     operation_id="shut_down_worker",
-    auth=requires(OPERATE),
+    auth=_OPERATES,
 )
-def shut_down(request: HttpRequest, name: str) -> ShutdownAnswer:
+def shut_down(request: HttpRequest, name: str, query: Query[WorkerQuery]) -> ShutdownAnswer:
     """Stop a worker as SIGTERM does: it finishes its tasks or returns them, and disappears from the list."""
-    control.shut_down(name)
+    control.shut_down(name, _application(request, name, query))
     return ShutdownAnswer(worker=name)
 
 

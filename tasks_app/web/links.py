@@ -20,5 +20,13 @@ def tasks_with(key: str, name: str, application: str = "") -> str:
 
 def worker_url(name: str, application: str) -> str:
     """Return the URL of the page of an application's worker."""
-    url = reverse("tasks:worker", args=[name])
+    return _of(application, reverse("tasks:worker", args=[name]))
+
+
+def tell_url(name: str, command: str, application: str) -> str:
+    """Return the URL at which an application's worker is told a command."""
+    return _of(application, reverse("tasks:tell_worker", args=[name, command]))
+
+
+def _of(application: str, url: str) -> str:
     return url if application == NATIVE_NAME else f"{url}?{urlencode({'application': application})}"

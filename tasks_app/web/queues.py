@@ -49,6 +49,8 @@ COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
 
 ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
     ("name", lambda queue: queue.name),
+    ("depth", lambda queue: queue.waiting),
+    ("depth_age_seconds", lambda queue: None if queue.told_seconds is None else round(queue.told_seconds, 1)),
     ("consumers", lambda queue: queue.consumers),
     *((status.value.lower(), lambda queue, status=status: queue.by_status.get(status, 0)) for status in attached_queues.COUNTED),
 ]
@@ -93,7 +95,7 @@ def _first_seen(request: HttpRequest, caller: Caller) -> str:
 
 
 def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) -> HttpResponseBase:
-    """List the queues of an attached application, of which only its workers and its tasks tell. Raises Http404."""
+    """List the queues of an attached application, as its workers and its tasks tell of them. Raises Http404."""
     application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")

@@ -14,13 +14,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_app import worker_nodes
 from tasks_app.control import workers as control
-from tasks_app.errors import WorkerSilentError, WorkerUnknownError
+from tasks_app.control.remote import why_not
+from tasks_app.control.workers import CommandReply
+from tasks_app.errors import CommandWithdrawnError, WorkerSilentError, WorkerUnknownError
 from tasks_app.queries import guards
 from tasks_app.queries import workers as queries
 from tasks_app.queries.application_names import several_names
 from tasks_app.queries.workers import WorkerView
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
+from tasks_app.web.links import tell_url, worker_url
 from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
@@ -76,7 +79,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @with_event_cursor
 def worker(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Show one worker, its current tasks, and its commands if it is one of Zenith's own."""
+    """Show one worker, its current tasks, and its commands."""
     application = _application(request) or NATIVE_NAME
     caller = authorize(request, VIEW, Shows.of(application))
     view = queries.find(name, application) if caller.sees(application) else None
@@ -85,6 +88,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     is_native = application == NATIVE_NAME
     context = {
         "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
+        "why_not": "" if is_native else why_not(name, application, view.beat.control),
         "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
         "guard_lines": guards.lines_of(view.beat.guards),
@@ -175,28 +179,36 @@ COMMANDS: Final = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
     """Confirm a command (GET), and send it to a worker (POST)."""
-    authorize(request, OPERATE)
+    application = _application(request) or NATIVE_NAME
+    caller = authorize(request, OPERATE, Shows.of(application))
     action = COMMANDS.get(command)
-    if action is None or queries.find(name) is None:
+    if action is None or not caller.sees(application) or queries.find(name, application) is None:
         raise Http404("There is no such worker or command.")
+    back = worker_url(name, application)
     form = action.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            action.send(name, **form.cleaned_data)
+            reply = action.send(name, **form.cleaned_data, application=application)
         except InvalidInputError as error:
             add_problems(form, error)
-        except (StateConflictError, WorkerSilentError, WorkerUnknownError) as error:
+        except (StateConflictError, WorkerSilentError, CommandWithdrawnError, WorkerUnknownError) as error:
             messages.warning(request, str(error))
-            return answer(request, reverse("tasks:worker", args=[name]))
+            return answer(request, back)
         else:
-            audit_details(request, worker=name, command=command, **form.cleaned_data)
-            messages.success(request, action.success.format(name))
-            return answer(request, reverse("tasks:worker", args=[name]))
+            of = {} if application == NATIVE_NAME else {"application": application}
+            audit_details(request, worker=name, command=command, **of, **form.cleaned_data)
+            messages.success(request, action.success.format(name) + _words(reply))
+            return answer(request, back)
     return ask(
-        request, form, title=f"{action.label}?", sentence=action.sentence.format(name),
-        action=reverse("tasks:tell_worker", args=[name, command]), button=action.label, danger=action.danger,
-        back=reverse("tasks:worker", args=[name]),
+        request, form, title=f"{action.label}?", sentence=action.sentence.format(name), button=action.label, danger=action.danger,
+        action=tell_url(name, command, application), back=back,
     )  # fmt: skip
+
+
+def _words(reply: object) -> str:
+    """Return what the worker said, where that is a sentence."""
+    said = reply.answer if isinstance(reply, CommandReply) else None
+    return f" It answered: {said[:200]}." if isinstance(said, str) and said else ""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

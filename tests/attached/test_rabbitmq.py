@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app.models import Task
+from tasks_app.control import workers as control
+from tasks_app.models import Application, Task
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
 from tests.attached.test_behaviours import assert_same_and_recorded, both
 from tests.rabbitmq import RabbitMQ, running
 from tests.servers import IS_LONG
 from tests.waiting import eventually
+from zenith_worker.wire import commands, heartbeat
+from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import delivery_of
 
@@ -37,6 +40,30 @@ def test_an_attached_application_on_rabbitmq_behaves_as_one_that_is_not(rabbitmq
     for here, host in zip(shops, rabbitmq.hosts, strict=True):
         here.broker = rabbitmq.url(host)
     assert_same_and_recorded(*both(shops, ("-c", "4"), DROPPED), shops[0])
+
+
+def test_its_workers_obey_zenith_and_tell_what_waits(rabbitmq: RabbitMQ, shop: Callable[[str], Shop]) -> None:
+    Application.objects.create(name="shop", kind="attached")
+    here = shop("5.7")
+    here.broker = rabbitmq.url(rabbitmq.hosts[0])
+    process = here.worker("shop@one", "-c", "1", "--prefetch-multiplier", "1", "-Q", "depths,empty")
+
+    def beat() -> WorkerBeat | None:
+        return next((found for found in heartbeat.read_all("shop") if found.catalogue and found.online), None)
+
+    eventually(beat, but=lambda: here.log[-4000:])
+    assert control.ping("shop@one", "shop").answer == "pong"
+    control.add_queue("shop@one", "third", "shop")
+    for number in range(5):
+        options = {"queue": "depths", "time_limit": 600}
+        commands.hand_over("shop", [{"id": f"{number}", "task": "shop.slow", "args": [60], "kwargs": {}, "options": options}])
+    depths = eventually(
+        lambda: (one := beat()) and (found := dict(one.depths)).get("depths", 0) >= 3 and "third" in found and found,
+        but=lambda: f"{beat()}\n{here.log[-4000:]}",
+    )
+    assert (depths["empty"], depths["third"]) == (0, 0)
+    assert depths["depths"] < 5, "what a worker holds waits no more"
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"] if IS_LONG else ["quorum"])

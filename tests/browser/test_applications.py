@@ -66,8 +66,9 @@ def attach_shop() -> None:
         apply([event], {"shop": shop.pk})
     for name, guards in (("celery@till-1", ["claims", "recovery", "retries"]), ("celery@till-2", ["claims"])):
         about = heartbeat.About(
-            pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, guards=guards
-        )
+            pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, catalogue="0" * 32,
+            control="on", depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0, guards=guards,
+        )  # fmt: skip
         heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
         # They beat for an hour.
         stream.client().pexpire(f"zenith:app:shop:worker:{name}", 3_600_000)

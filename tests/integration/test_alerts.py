@@ -13,6 +13,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks_app.metrics import outcomes
+from tasks_app.models import Application
 from tests.processes import REPOSITORY
 from tests.rollups import ended
 from zenith_site.common import faults
@@ -42,6 +43,9 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     monkeypatch.setattr(outcomes, "lifetime", outcomes.Lifetime())
     ended(time.time(), succeeded=1, failed=1, retried=1, runs=(0.1,), waits=(0.1,))
     heartbeat.write("w@alerts", slots=1, busy=0, queues=["default"])
+    Application.objects.create(name="shop", kind="attached")
+    about = heartbeat.About(depths=[heartbeat.Depth("tills", 1)], depths_age=1.0)
+    heartbeat.write("w@alerts", slots=1, busy=0, queues=["tills"], application="shop", about=about)
     faults.record_fault("relay", ValueError())
     client = Client()
     client.get("/login/")

@@ -327,7 +327,7 @@ def test_an_applications_page_shows_its_workers_and_tasks_and_what_is_not_there(
     assert f"/tasks/{shop.paid.id}/" in page
     assert f"/tasks/{shop.other.id}/" not in page
     assert "/tasks/?q=application%3Ashop" in page
-    assert "does not control its workers, and repairs nothing" in page
+    assert "and controls its workers. It repairs nothing" in page
     assert "Not isolated: any program that reaches this Redis can write under" in page
     assert 'href="/workers/celery@till-1/?application=shop"' in page
     fragment = person.get("/applications/shop/", headers={"HX-Request": "true"})

@@ -143,7 +143,7 @@ def test_a_worker_is_told_something_from_its_page(person: Client) -> None:
     told = []
     for name in WITH_EMPTY:
         beat(name, "default")
-        with mock.patch.object(control, "_tell", lambda beat, *_, **__: told.append(beat.name)):
+        with mock.patch.object(control, "_tell", lambda worker, *_, **__: told.append(worker.beat.name)):
             answer = person.post(reverse("tasks:tell_worker", args=[name, "drain"]))
         assert answer.headers["Location"] == reverse("tasks:worker", args=[name])
     assert told == WITH_EMPTY
@@ -176,7 +176,7 @@ def test_a_program_reads_and_controls_a_worker(api: ApiClient) -> None:
         beat(name, "default")
         path = f"/api/v1/workers/{in_path(name)}"
         assert client.get(path).json()["name"] == name
-        with mock.patch.object(control, "_tell", lambda beat, *_, **__: CommandReply(beat.name, "ok", 0.0)):
+        with mock.patch.object(control, "_tell", lambda worker, *_, **__: CommandReply(worker.beat.name, "ok", 0.0)):
             for verb in ("ping", "drain"):
                 assert post(client, f"{path}/{verb}").json()["worker"] == name
             assert post(client, f"{path}/add-queue", {"queue": "q"}).json()["worker"] == name

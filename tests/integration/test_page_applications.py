@@ -184,14 +184,14 @@ def test_without_another_application_the_page_of_workers_is_as_it_was(person: Cl
     assert 'id="worker-celery@host"' in page
 
 
-def test_a_worker_that_zenith_does_not_control_has_no_controls(client: Client, admin: Any, shop: Shop) -> None:
+def test_a_worker_that_does_not_tell_whether_it_obeys_has_no_controls(client: Client, admin: Any, shop: Shop) -> None:
     client.force_login(admin)
     beat("celery@host")
     beat("celery@host", "shop", about=heartbeat.About(pool="threads", catalogue="0" * 64))
     assert "/workers/celery@host/shut-down/" in text(client, "/workers/celery@host/")
     page = text(client, "/workers/celery@host/?application=shop")
     assert "/workers/celery@host/shut-down/" not in page
-    assert "Zenith does not control the workers of an attached application" in page
+    assert "its zenith_worker is older than that" in page
     assert "threads" in page
     assert "/tasks/?q=worker%3Acelery%40host&amp;application=shop" in page
     assert client.get("/workers/celery@host/?application=shop-2").status_code == 404
@@ -265,7 +265,7 @@ def test_an_application_with_very_many_queues_shows_some(person: Client, shop: S
     found = queues_of(shop.application)
     assert (len(found.queues), found.is_capped) == (2, True)
     page = text(person, "/queues/?application=shop")
-    assert "Only the 2 queues with the most open tasks are listed" in page
+    assert "Only the 2 longest queues are listed" in page
     assert "Of each status, at most" in page
 
 

@@ -18,13 +18,16 @@ from zenith_site import problems
 from zenith_site.auth.tokens import caller_for, find_token
 from zenith_site.common.callers import Caller, Shows, refuse
 
+#: What an operation shows, or how that follows from the request.
+Shown = Shows | Callable[[HttpRequest], Shows]
+
 
 class ApiKey(APIKeyHeader):
     """The field `X-API-Key: TOKEN`."""
 
     param_name = "X-API-Key"
 
-    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
+    def __init__(self, permission: str | None = None, shows: Shown = Shows.OWN) -> None:
         super().__init__()
         self.permission, self.shows = permission, shows
 
@@ -36,7 +39,7 @@ class ApiKey(APIKeyHeader):
 class Bearer(HttpBearer):
     """The field `Authorization: Bearer TOKEN`."""
 
-    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
+    def __init__(self, permission: str | None = None, shows: Shown = Shows.OWN) -> None:
         super().__init__()
         self.permission, self.shows = permission, shows
 
@@ -48,7 +51,7 @@ class Bearer(HttpBearer):
 class Session(SessionAuth):
     """A person's session, with Django's CSRF check on unsafe methods."""
 
-    def __init__(self, permission: str | None = None, shows: Shows = Shows.OWN) -> None:
+    def __init__(self, permission: str | None = None, shows: Shown = Shows.OWN) -> None:
         super().__init__()
         self.permission, self.shows = permission, shows
 
@@ -64,7 +67,7 @@ class Session(SessionAuth):
         return _admit(request, Caller.person(request.user), self.permission, self.shows)
 
 
-def requires(permission: str | None, shows: Shows = Shows.OWN) -> tuple[ApiKey, Bearer, Session]:
+def requires(permission: str | None, shows: Shown = Shows.OWN) -> tuple[ApiKey, Bearer, Session]:
     """Return an operation's `auth`: it admits callers who have a permission (None: any caller) and may see what it shows.
 
     The order matters: if there is a token, it decides, even if there is a session too.
@@ -93,11 +96,11 @@ def require_caller(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespo
     return guarded
 
 
-def _admit(request: HttpRequest, caller: Caller, permission: str | None, shows: Shows) -> Caller:
+def _admit(request: HttpRequest, caller: Caller, permission: str | None, shows: Shown) -> Caller:
     """Return the caller. Raises PermissionDenied as `Caller.require` does; the request then knows who it was."""
     request.auth = caller  # type: ignore[attr-defined]
     if permission is not None:
-        caller.require(permission, shows)
+        caller.require(permission, shows if isinstance(shows, Shows) else shows(request))
     return caller
 
 

@@ -14,7 +14,7 @@ class _Filter(Protocol):
 
 def refuse_unknown(request: HttpRequest, filter_class: type[BaseModel]) -> None:
     """Refuse unknown parameters, so that a mistyped filter is not silently ignored. Raises InvalidQueryError."""
-    names = ", ".join(filter_class.model_fields)
+    names = ", ".join(filter_class.model_fields) or "none"
     unknown = request.GET.keys() - filter_class.model_fields.keys()
     if unknown:
         raise InvalidQueryError(*(Problem(name, f"unknown parameter; the known ones are: {names}") for name in sorted(unknown)))

@@ -6,7 +6,8 @@
 3. What a worker had read when it died, another one takes over (`take_over`) once its heartbeat has expired.
 
 So a command is carried out at least once, and twice only if a worker is killed between the deed and its confirmation. A task is
-handed over once, however often servers try: its id is remembered until a day after it was confirmed.
+handed over once, however often servers try: its id is remembered until a day after it was confirmed. Remote control is carried
+out once at most: a worker removes such a command first (`take`).
 """
 
 from __future__ import annotations
@@ -49,10 +50,13 @@ class Kind(StrEnum):
     `apply_async` takes it (`queue`, `priority`, `expires` in ISO 8601, `time_limit`, `soft_time_limit`, `headers`, `link`,
     `link_error`, `chain`, `ignore_result`, `shadow`, `root_id`, `parent_id`).
     REVOKE: revoke tasks on all of the application's workers. Body: `ids`, and `signal` to kill those that run.
+    CONTROL: have some of its workers obey a remote control command (control.py). Body: `command`, `arguments`, `workers` and the
+    `token` of the answer.
     """
 
     SEND = "send"
     REVOKE = "revoke"
+    CONTROL = "control"
 
 
 class Command(NamedTuple):
@@ -86,15 +90,28 @@ def handed_over(application: str, ids: Sequence[str]) -> set[str]:
     return {id_ for id_, score in zip(ids, scores) if score is not None and (waiting_now or score < math.inf)}
 
 
-def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> None:
-    """Ask one of an application's workers for something else. Raises redis.RedisError."""
+def ask(application: str, kind: Kind, body: Mapping[str, Any]) -> str:
+    """Ask one of an application's workers for something else; return the command's id. Raises redis.RedisError."""
     key = application_keys(application).commands
     try:
         client().xgroup_create(key, GROUP, id="0", mkstream=True)
     except redis.ResponseError as error:
         if not str(error).startswith("BUSYGROUP"):
             raise
-    client().xadd(key, {"c": _encoded(kind, body)})
+    id_: Any = client().xadd(key, {"c": _encoded(kind, body)})
+    return text(id_)
+
+
+def take(application: str, command_id: str) -> bool:
+    """Remove a command that must not be carried out twice; return whether this caller did, and nobody before it.
+
+    A worker takes it and carries it out; the server that asked takes it back. Raises redis.RedisError.
+    """
+    key = application_keys(application).commands
+    with client().pipeline(transaction=True) as pipe:
+        pipe.xack(key, GROUP, command_id)
+        pipe.xdel(key, command_id)
+        return bool(pipe.execute()[1])
 
 
 def waiting(application: str) -> int:

@@ -28,6 +28,8 @@ EVERY: Final = 2.0
 OFFLINE_AFTER: Final = 8.0
 DEAD_AFTER: Final = 12.0
 KEPT: Final = 300.0
+#: The most queues of which a worker tells how many messages wait.
+DEPTHS_AT_MOST: Final = 200
 #: The most workers that are read of an application besides Zenith's own, which may write any number of names.
 READ_AT_MOST: Final = 1000
 
@@ -38,6 +40,13 @@ class Waiting(NamedTuple):
     name: str
     number: int
     rate: str = ""
+
+
+class Depth(NamedTuple):
+    """How many messages wait in a queue of an attached application's broker."""
+
+    queue: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,9 @@ class WorkerBeat:
         catalogue: the digest of the tasks that it can run (catalogues.py); an attached worker with one carries out commands
             (commands.py).
         guards: the guards of an attached worker, by name (zenith_worker/guards.py); a native one has none of these names.
+        control: whether an attached worker obeys remote control (control.py: Ability); empty if it does not tell.
+        depths: how many messages wait in the queues that an attached worker consumes, where its broker tells.
+        depths_age: seconds between the count and the heartbeat; None if nothing was counted.
     """
 
     name: str
@@ -82,6 +94,9 @@ class WorkerBeat:
     not_yet: tuple[Waiting, ...] = ()
     catalogue: str = ""
     guards: tuple[str, ...] = ()
+    control: str = ""
+    depths: tuple[Depth, ...] = ()
+    depths_age: float | None = None
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -121,6 +136,9 @@ class About:
     not_yet: Sequence[Waiting] = ()
     catalogue: str = ""
     guards: Sequence[str] = ()
+    control: str = ""
+    depths: Sequence[Depth] = ()
+    depths_age: float | None = None
 
 
 def write(
@@ -139,7 +157,7 @@ def write(
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
-        "guards": list(about.guards),
+        "guards": list(about.guards), "control": about.control, "depths": list(about.depths), "depths_age": about.depths_age,
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -282,13 +300,23 @@ def _waiting(value: Any) -> tuple[Waiting, ...]:
     return tuple(Waiting(_text(name), _count(number), *map(_text, rate)) for name, number, *rate in map(_listed, _listed(value)))
 
 
+def _depths(value: Any) -> tuple[Depth, ...]:
+    """Return what can be read of a list of depths: one that is odd must not hide the others, nor the worker."""
+    pairs = [pair for pair in _listed(value)[:DEPTHS_AT_MOST] if type(pair) is list and len(pair) == 2]
+    return tuple(
+        Depth(queue, number) for queue, number in pairs
+        if type(queue) is str and _is_storable(queue) and type(number) is int and 0 <= number < _BEYOND
+    )  # fmt: skip
+
+
 #: Greater than every valid count and time; also excludes NaN and infinities.
 _BEYOND: Final = 2**53
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("version", "instance", "pool", "python", "catalogue"), _text),
+    **dict.fromkeys(("version", "instance", "pool", "python", "catalogue", "control"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
-    **dict.fromkeys(("started_at", "clock"), _moment),
+    **dict.fromkeys(("started_at", "clock", "depths_age"), _moment),
     **dict.fromkeys(("queues", "held", "tags", "withheld", "guards"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
+    "depths": _depths,
 }

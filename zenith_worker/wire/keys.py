@@ -80,7 +80,7 @@ NATIVE: Final = ""
 class ApplicationKeys(NamedTuple):
     """The keys that an application's processes use: its stream of events, its workers, what it says of itself, which tasks run,
     its questions, and what Zenith asks of it. Zenith's own application is asked through its broker, so it has none of the last
-    three."""
+    four."""
 
     events: str
     workers: str
@@ -96,10 +96,12 @@ class ApplicationKeys(NamedTuple):
     crash: str
     questions: str
     answer: str
-    #: commands.py: the stream of commands, the sorted set of tasks that were handed over, and that of cancelled ones.
+    #: commands.py: the stream of commands, the sorted set of tasks that were handed over, and that of cancelled ones;
+    #: and control.py: + token: what workers answered.
     commands: str = ""
     handed: str = ""
     cancelled: str = ""
+    control: str = ""
 
 
 def application_prefix(application: str) -> str:
@@ -117,7 +119,7 @@ def application_keys(application: str) -> ApplicationKeys:
 
 _NAMES: Final = (
     "events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "claim:", "deliveries:", "lost:", "crash:",
-    "questions", "answer:", "commands", "handed", "cancelled",
+    "questions", "answer:", "commands", "handed", "cancelled", "control:",
 )  # fmt: skip
 _NATIVE_KEYS: Final = ApplicationKeys(
     EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE, CLAIM, DELIVERIES, LOST, CRASH, QUESTIONS, ANSWER

@@ -26,6 +26,7 @@ register.filter(duration)
 register.filter(size)
 register.simple_tag(links.tasks_with)
 register.simple_tag(links.worker_url)
+register.simple_tag(links.tell_url)
 
 #: Length up to which an id is not shortened.
 _SHORT: Final = 20
