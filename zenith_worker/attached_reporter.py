@@ -10,36 +10,30 @@ greenlet must not make a living worker look dead.
 from __future__ import annotations
 
 import logging
-import time
-from itertools import count
 from typing import Any, Final
 
 import redis
 from celery import bootsteps, signals
-from celery.worker import state as worker_state
 
 from zenith_worker import beats, consumers, held
 from zenith_worker.attached_commands import Commands
 from zenith_worker.attached_control import ability_of
 from zenith_worker.buffer import Buffer
-from zenith_worker.crashes import hand_back
+from zenith_worker.crashes import hand_back_reserved
 from zenith_worker.guards import Guards
 from zenith_worker.native_threads import start_native_thread
 from zenith_worker.queue_depths import QueueDepths
 from zenith_worker.recovery import Recovery
-from zenith_worker.reporting import is_away, note_away
+from zenith_worker.reporting import is_away
 from zenith_worker.reporting_backend import quietly
-from zenith_worker.wire import claims, heartbeat
+from zenith_worker.wire import heartbeat
 from zenith_worker.wire.control import Ability
-from zenith_worker.wire.runs import RunNumber
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two checks of the held requests, and for which one is held before it is reported: each report of a task has its
 #: arguments, and most tasks are over by then.
 LOOK_EVERY: Final = 0.1
-#: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
-RENEW_EVERY: Final = 10
 HELD_FOR: Final = 0.5
 
 
@@ -120,40 +114,23 @@ class Heartbeats:
         start_native_thread(cls._running._run)
 
     def _run(self) -> None:
-        failures = 0
-        for number in count():
-            try:
-                self._reports.adopt()
-                self._reports.announce()
-                beats.write(self._consumer, number, application=self._application, about=self._reporter.about)
-                if self._reporter.recovery is not None:
-                    self._reporter.recovery.abandon_claims()
-                failures = 0
-                self._renew_claims(number)
-            except redis.RedisError as error:
-                failures += 1
-                note_away()
-                if failures == 1:
-                    logger.warning("Zenith's Redis does not answer (%s); tasks go on.", error)
-            except Exception:
-                failures += 1
-                # Once is nothing: the worker's loop may have changed a set meanwhile.
-                if failures == 2:
-                    logger.warning("Heartbeats fail, so Zenith takes this worker for dead; tasks go on.", exc_info=True)
-            time.sleep(heartbeat.EVERY)
-            if self._stopped:
-                return
+        beats.repeat(self._step, lambda: self._stopped)
 
-    def _renew_claims(self, number: int) -> None:
-        if self._reporter.guards.claims and number % RENEW_EVERY == 0:
-            claims.renew([request.id for request in list(worker_state.active_requests)])
+    def _step(self, number: int) -> bool:
+        self._reports.adopt()
+        self._reports.announce()
+        beats.write(self._consumer, number, application=self._application, about=self._reporter.about)
+        if self._reporter.recovery is not None:
+            self._reporter.recovery.abandon_claims()
+        if self._reporter.guards.claims:
+            beats.renew_claims(number)
+        return False
 
     def _end(self, **_: Any) -> None:
         """Hand back what was interrupted, send what is left, and remove the heartbeat: a worker that was stopped is not dead."""
         self._stopped = True
         if self._reporter.guards.claims and not is_away():
-            for request in [held for held in list(worker_state.reserved_requests) if not held.acknowledged]:
-                hand_back(request.id, RunNumber.of(request.request_dict))
+            hand_back_reserved()
         self._reports.adopt()
         self._reports.flush()
         self._reports.close()

@@ -1,19 +1,27 @@
-"""A worker's heartbeat: what its main process knows of it."""
+"""A worker's heartbeats: what its main process knows of it, written every two seconds."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final
 
+import redis
 from celery.worker import state as worker_state
 
 from zenith_worker import consumers, memory, prefetch
-from zenith_worker.wire import heartbeat
+from zenith_worker.reporting import note_away
+from zenith_worker.wire import claims, heartbeat
 from zenith_worker.wire.keys import NATIVE
+
+logger = logging.getLogger(__name__)
 
 #: Heartbeats between two measurements of the pool's memory.
 MEASURE_EVERY: Final = 5
+#: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
+RENEW_EVERY: Final = 10
 _STARTED_AT: Final = time.time()
 
 
@@ -21,6 +29,38 @@ class _Memory:
     """The memory of the processes at the last measurement."""
 
     bytes_: int | None = None
+
+
+def repeat(step: Callable[[int], bool], is_stopped: Callable[[], bool]) -> None:
+    """Take a step with each heartbeat's number, until the worker ends; the next one follows at once if it returns True.
+
+    Never raises: without heartbeats the worker would be taken for dead. What fails is logged once until it succeeds.
+    """
+    failures = 0
+    for number in count():
+        again = False
+        try:
+            again = step(number)
+            failures = 0
+        except redis.RedisError as error:
+            failures += 1
+            note_away()
+            if failures == 1:
+                logger.warning("The heartbeat cannot be written, because Redis does not answer: %s", error)
+        except Exception:
+            failures += 1
+            # Once is nothing: the worker's loop may have changed a set meanwhile.
+            if failures == 2:
+                logger.exception("Heartbeats fail, so this worker is taken for dead; tasks go on.")
+        time.sleep(0 if again else heartbeat.EVERY)
+        if is_stopped():
+            return
+
+
+def renew_claims(number: int) -> None:
+    """Renew the claims of the running tasks, with some of the heartbeats. Raises redis.RedisError."""
+    if number % RENEW_EVERY == 0:
+        claims.renew([request.id for request in list(worker_state.active_requests)])
 
 
 def write(

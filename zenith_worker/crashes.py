@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from billiard.exceptions import WorkerLostError
+from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from zenith_worker.carried import carried
@@ -75,6 +76,13 @@ def hand_back(task_id: str, run: RunNumber) -> None:
             append([put_back(task_id, run, "its worker was stopped and handed it back")])
     except redis.RedisError as error:
         logger.warning("Could not hand back task %s: %s", task_id, error)
+
+
+def hand_back_reserved() -> None:
+    """Hand back all that this worker holds at its end. Nothing comes again of what was acknowledged when it started."""
+    for request in list(worker_state.reserved_requests):
+        if not request.acknowledged:
+            hand_back(request.id, RunNumber.of(request.request_dict))
 
 
 def _note_crash(request: Any, reason: str) -> None:

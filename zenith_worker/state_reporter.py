@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from itertools import count
 from typing import Any, Final
 
 import redis
@@ -18,16 +17,13 @@ from celery.worker import state as worker_state
 
 from zenith_worker import beats, consumers, held
 from zenith_worker.catalogue import PublishedCatalogue
-from zenith_worker.crashes import hand_back
-from zenith_worker.wire import claims, heartbeat, pauses, stream
-from zenith_worker.wire.runs import RunNumber
+from zenith_worker.crashes import hand_back_reserved
+from zenith_worker.wire import heartbeat, pauses, stream
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two checks of the held requests.
 LOOK_EVERY: Final = 0.05
-#: Heartbeats between two renewals of the running tasks' claims; far shorter than a claim's life.
-RENEW_EVERY: Final = 10
 _BEAT: Final = "zenith-beat"
 _stopped: Final = threading.Event()
 
@@ -99,20 +95,15 @@ def report_held() -> None:
 
 def _beat_until(stopped: threading.Event, consumer: Any) -> None:
     tasks = _ToldTasks(consumer.app)
-    for number in count():
-        try:
-            _read_pauses()
-            beats.write(consumer, number, tags=_tags(consumer), about={"catalogue": tasks.digest})
-            if number % RENEW_EVERY == 0:
-                claims.renew([request.id for request in list(worker_state.active_requests)])
-        except redis.RedisError as error:
-            logger.warning("Could not write the heartbeat: %s", error)
-        except Exception:
-            # Such as sets that the event loop changes meanwhile. Without heartbeats the worker would be taken for dead.
-            logger.exception("A heartbeat failed.")
+
+    def step(number: int) -> bool:
+        _read_pauses()
+        beats.write(consumer, number, tags=_tags(consumer), about={"catalogue": tasks.digest})
+        beats.renew_claims(number)
         # After the heartbeat, which must not be late; the next one names new tasks at once.
-        if stopped.wait(0 if tasks.tell() else heartbeat.EVERY):
-            return
+        return tasks.tell()
+
+    beats.repeat(step, stopped.is_set)
 
 
 class _ToldTasks:
@@ -159,8 +150,7 @@ def _tags(consumer: Any) -> list[str]:
 def hand_back_and_leave(sender: Any, **_: Any) -> None:
     """At the end of a shutdown, hand back reserved tasks and remove the heartbeat, so that the worker does not look dead."""
     _stopped.set()
-    for request in list(worker_state.reserved_requests):
-        hand_back(request.id, RunNumber.of(request.request_dict))
+    hand_back_reserved()
     _end_heartbeats(sender.hostname)
 
 
