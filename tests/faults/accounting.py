@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import redis
 
 Connection = psycopg.Connection[Any]
 
@@ -19,7 +18,7 @@ NAMED = 5
 
 @dataclass
 class Account:
-    """What a case dispatched. `left` are tasks that the case leaves open on purpose.
+    """What a case dispatched, by the rows' keys. `left` are tasks that the case leaves open on purpose.
 
     `sent_twice`: PostgreSQL may have forgotten that a message was sent. Then QUEUED is the time of a second one, and the first
     may have been received before.
@@ -39,13 +38,13 @@ class Account:
 
 
 def problems(
-    connection: Connection, client: redis.Redis, account: Account, *, reports_lost: bool, wrong_clocks: Sequence[str]
+    connection: Connection, account: Account, *, left: Mapping[str, int], reports_lost: bool, wrong_clocks: Sequence[str]
 ) -> list[str]:
-    """Return a sentence for each rule that does not hold, with examples."""
+    """Return a sentence for each rule that does not hold, with examples; `left` is what lies in a stream or at a broker."""
     checks: list[Callable[[], Iterator[str]]] = [
         lambda: _everything_is_known(connection, account),
         lambda: _everything_ended(connection, account),
-        lambda: _nothing_is_left(client),
+        lambda: _nothing_is_left(left),
         lambda: _nothing_ran_after_its_success(connection, reports_lost, wrong_clocks),
         lambda: _steps_are_in_order(connection, account.sent_twice, wrong_clocks),
         lambda: _what_refers_to_a_task_is_there_once(connection),
@@ -56,9 +55,9 @@ def problems(
 
 def _everything_is_known(connection: Connection, account: Account) -> Iterator[str]:
     known = {id_ for (id_,) in connection.execute("SELECT id::text FROM tasks_app_task")}
-    yield from _named("dispatched and not known", sorted(account.expected - known))
+    yield from named("dispatched and not known", sorted(account.expected - known))
     allowed = account.ids | account.foreign | account.unsure
-    yield from _named("known and never dispatched", sorted(known - allowed))
+    yield from named("known and never dispatched", sorted(known - allowed))
 
 
 def _everything_ended(connection: Connection, account: Account) -> Iterator[str]:
@@ -84,17 +83,8 @@ def _everything_ended(connection: Connection, account: Account) -> Iterator[str]
     )  # fmt: skip
 
 
-def _nothing_is_left(client: redis.Redis) -> Iterator[str]:
-    for what, count in {
-        "entries in the stream": client.xlen("zenith:events"),
-        "entries set aside": client.xlen("zenith:events:unreadable"),
-        "messages in the queue": client.llen("default"),
-        "unacknowledged messages": client.hlen("unacked"),
-        "unacknowledged messages by time": client.zcard("unacked_index"),
-        "messages with an owner": client.hlen("zenith:taken"),
-    }.items():
-        if count:
-            yield f"{count} {what} were left"
+def _nothing_is_left(left: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"{count} {what} were left" for what, count in left.items() if count)
 
 
 def _nothing_ran_after_its_success(connection: Connection, reports_lost: bool, wrong_clocks: Sequence[str]) -> Iterator[str]:
@@ -190,9 +180,10 @@ def _rollups_equal_the_rows(connection: Connection) -> Iterator[str]:
 
 
 def _rows(connection: Connection, what: str, statement: str, *values: Any) -> Iterator[str]:
-    yield from _named(what, connection.execute(statement, values).fetchall())
+    yield from named(what, connection.execute(statement, values).fetchall())
 
 
-def _named(what: str, culprits: Sequence[Any]) -> Iterator[str]:
+def named(what: str, culprits: Sequence[Any]) -> Iterator[str]:
+    """Yield a sentence about what is wrong with these, if there are any."""
     if culprits:
         yield f"{len(culprits)} × {what}: {list(culprits[:NAMED])}"  # noqa: RUF001 (the sign is meant)
