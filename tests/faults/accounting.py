@@ -21,7 +21,7 @@ class Account:
     """What a case dispatched, by the rows' keys. `left` are tasks that the case leaves open on purpose.
 
     `sent_twice`: PostgreSQL may have forgotten that a message was sent. Then QUEUED is the time of a second one, and the first
-    may have been received before.
+    may have been received before. `sent_by_workers`: QUEUED has the time of a worker's clock, which may be a wrong one.
     """
 
     ids: set[str] = field(default_factory=set)
@@ -30,6 +30,7 @@ class Account:
     left: set[str] = field(default_factory=set)
     foreign_lost: bool = False
     sent_twice: bool = False
+    sent_by_workers: bool = False
 
     @property
     def expected(self) -> set[str]:
@@ -46,7 +47,7 @@ def problems(
         lambda: _everything_ended(connection, account),
         lambda: _nothing_is_left(left),
         lambda: _nothing_ran_after_its_success(connection, reports_lost, wrong_clocks),
-        lambda: _steps_are_in_order(connection, account.sent_twice, wrong_clocks),
+        lambda: _steps_are_in_order(connection, account, wrong_clocks),
         lambda: _what_refers_to_a_task_is_there_once(connection),
         lambda: _rollups_equal_the_rows(connection),
     ]
@@ -115,7 +116,7 @@ def _nothing_ran_after_its_success(connection: Connection, reports_lost: bool, w
     )  # fmt: skip
 
 
-def _steps_are_in_order(connection: Connection, sent_twice: bool, wrong_clocks: Sequence[str]) -> Iterator[str]:
+def _steps_are_in_order(connection: Connection, account: Account, wrong_clocks: Sequence[str]) -> Iterator[str]:
     yield from _rows(
         connection, "does not have one end among its steps",
         """SELECT task.id::text, task.name, task.status, count(event.id) FROM tasks_app_task AS task
@@ -136,8 +137,9 @@ def _steps_are_in_order(connection: Connection, sent_twice: bool, wrong_clocks: 
                 lag(position >> 8) OVER steps AS delivery_before,
                 extract(epoch FROM at - lag(at) OVER steps) AS seconds
             FROM tasks_app_taskevent WHERE NOT (worker = ANY(%s)) WINDOW steps AS (PARTITION BY task_id ORDER BY position)
-        ) AS pair WHERE delivery = delivery_before AND seconds < -%s AND NOT (%s AND before = 'QUEUED')""",
-        list(wrong_clocks), SLACK, sent_twice,
+        ) AS pair WHERE delivery = delivery_before AND seconds < -%s AND NOT (%s AND before = 'QUEUED')
+            AND NOT (%s AND 'QUEUED' IN (before, status))""",
+        list(wrong_clocks), SLACK, account.sent_twice, bool(wrong_clocks) and account.sent_by_workers,
     )  # fmt: skip
 
 

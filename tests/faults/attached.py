@@ -132,6 +132,7 @@ class AttachedWorld(World):
     def begin(self, case: str, *, workers: int = 2, engines: int = 1) -> None:
         """Make everything ready for a case: no data, and that many undamaged processes."""
         super().begin(case, workers=workers, engines=engines)
+        self.account.sent_by_workers = True
         # The heartbeats of those that were there before were removed with everything else.
         self.await_ready(*self.workers)
 
