@@ -120,7 +120,6 @@ OTHERS: tuple[Case, ...] = (
     test_workers.test_pool_processes_are_killed_in_their_tasks,
     test_workers.test_only_the_main_process_of_a_worker_is_killed,
     test_workers.test_a_worker_is_cut_off_for_so_long_that_others_take_over,
-    test_workers.test_a_worker_has_a_clock_that_is_wrong,
     test_workers.test_workers_of_an_older_release_get_tasks_that_they_do_not_know,
     test_workers.test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish,
     a_worker_is_stopped_at_once,
@@ -129,20 +128,21 @@ OTHERS: tuple[Case, ...] = (
     test_engines.test_a_recorder_is_killed_between_commit_and_acknowledgement,
     test_engines.test_a_relay_is_killed_between_publication_and_marking,
     test_engines.test_two_of_each_part_run_at_once,
+    test_engines.test_a_web_process_is_killed_in_the_middle_of_a_dispatch,
+    test_engines.test_everything_is_restarted_one_after_the_other_as_for_an_upgrade,
     test_servers.test_redis_is_killed_and_starts_again,
     test_servers.test_all_connections_to_redis_break_again_and_again,
     test_servers.test_postgres_is_killed_and_starts_again,
+    test_servers.test_postgres_stops_answering_for_twenty_seconds,
     test_servers.test_everything_is_killed_at_once,
     test_servers.test_redis_is_full,
 )
-#: They take a minute or more.
+#: They take about a minute each.
 LONG: tuple[Case, ...] = (
+    test_workers.test_a_worker_has_a_clock_that_is_wrong,
     test_engines.test_all_engines_are_killed_and_stay_away_for_a_minute,
-    test_engines.test_a_web_process_is_killed_in_the_middle_of_a_dispatch,
-    test_engines.test_everything_is_restarted_one_after_the_other_as_for_an_upgrade,
     test_servers.test_redis_is_away_for_longer_than_a_heartbeat_lasts,
     test_servers.test_redis_comes_back_empty,
-    test_servers.test_postgres_stops_answering_for_twenty_seconds,
 )
 
 
