@@ -132,8 +132,7 @@ def _pause(world: World) -> None:
 
 
 def _connections(world: World) -> None:
-    for kind in ("normal", "pubsub"):
-        world.redis.client_kill_filter(_type=kind, skipme=True)
+    world.cut_connections()
 
 
 _DAMAGES: list[tuple[str, Callable[[World], None]]] = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import redis
 
 Connection = psycopg.Connection[Any]
 
@@ -19,10 +18,10 @@ NAMED = 5
 
 @dataclass
 class Account:
-    """What a case dispatched. `left` are tasks that the case leaves open on purpose.
+    """What a case dispatched, by the rows' keys. `left` are tasks that the case leaves open on purpose.
 
     `sent_twice`: PostgreSQL may have forgotten that a message was sent. Then QUEUED is the time of a second one, and the first
-    may have been received before.
+    may have been received before. `sent_by_workers`: QUEUED has the time of a worker's clock, which may be a wrong one.
     """
 
     ids: set[str] = field(default_factory=set)
@@ -31,6 +30,7 @@ class Account:
     left: set[str] = field(default_factory=set)
     foreign_lost: bool = False
     sent_twice: bool = False
+    sent_by_workers: bool = False
 
     @property
     def expected(self) -> set[str]:
@@ -39,15 +39,15 @@ class Account:
 
 
 def problems(
-    connection: Connection, client: redis.Redis, account: Account, *, reports_lost: bool, wrong_clocks: Sequence[str]
+    connection: Connection, account: Account, *, left: Mapping[str, int], reports_lost: bool, wrong_clocks: Sequence[str]
 ) -> list[str]:
-    """Return a sentence for each rule that does not hold, with examples."""
+    """Return a sentence for each rule that does not hold, with examples; `left` is what lies in a stream or at a broker."""
     checks: list[Callable[[], Iterator[str]]] = [
         lambda: _everything_is_known(connection, account),
         lambda: _everything_ended(connection, account),
-        lambda: _nothing_is_left(client),
+        lambda: _nothing_is_left(left),
         lambda: _nothing_ran_after_its_success(connection, reports_lost, wrong_clocks),
-        lambda: _steps_are_in_order(connection, account.sent_twice, wrong_clocks),
+        lambda: _steps_are_in_order(connection, account, wrong_clocks),
         lambda: _what_refers_to_a_task_is_there_once(connection),
         lambda: _rollups_equal_the_rows(connection),
     ]
@@ -56,9 +56,9 @@ def problems(
 
 def _everything_is_known(connection: Connection, account: Account) -> Iterator[str]:
     known = {id_ for (id_,) in connection.execute("SELECT id::text FROM tasks_app_task")}
-    yield from _named("dispatched and not known", sorted(account.expected - known))
+    yield from named("dispatched and not known", sorted(account.expected - known))
     allowed = account.ids | account.foreign | account.unsure
-    yield from _named("known and never dispatched", sorted(known - allowed))
+    yield from named("known and never dispatched", sorted(known - allowed))
 
 
 def _everything_ended(connection: Connection, account: Account) -> Iterator[str]:
@@ -84,17 +84,8 @@ def _everything_ended(connection: Connection, account: Account) -> Iterator[str]
     )  # fmt: skip
 
 
-def _nothing_is_left(client: redis.Redis) -> Iterator[str]:
-    for what, count in {
-        "entries in the stream": client.xlen("zenith:events"),
-        "entries set aside": client.xlen("zenith:events:unreadable"),
-        "messages in the queue": client.llen("default"),
-        "unacknowledged messages": client.hlen("unacked"),
-        "unacknowledged messages by time": client.zcard("unacked_index"),
-        "messages with an owner": client.hlen("zenith:taken"),
-    }.items():
-        if count:
-            yield f"{count} {what} were left"
+def _nothing_is_left(left: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"{count} {what} were left" for what, count in left.items() if count)
 
 
 def _nothing_ran_after_its_success(connection: Connection, reports_lost: bool, wrong_clocks: Sequence[str]) -> Iterator[str]:
@@ -125,7 +116,7 @@ def _nothing_ran_after_its_success(connection: Connection, reports_lost: bool, w
     )  # fmt: skip
 
 
-def _steps_are_in_order(connection: Connection, sent_twice: bool, wrong_clocks: Sequence[str]) -> Iterator[str]:
+def _steps_are_in_order(connection: Connection, account: Account, wrong_clocks: Sequence[str]) -> Iterator[str]:
     yield from _rows(
         connection, "does not have one end among its steps",
         """SELECT task.id::text, task.name, task.status, count(event.id) FROM tasks_app_task AS task
@@ -146,8 +137,9 @@ def _steps_are_in_order(connection: Connection, sent_twice: bool, wrong_clocks: 
                 lag(position >> 8) OVER steps AS delivery_before,
                 extract(epoch FROM at - lag(at) OVER steps) AS seconds
             FROM tasks_app_taskevent WHERE NOT (worker = ANY(%s)) WINDOW steps AS (PARTITION BY task_id ORDER BY position)
-        ) AS pair WHERE delivery = delivery_before AND seconds < -%s AND NOT (%s AND before = 'QUEUED')""",
-        list(wrong_clocks), SLACK, sent_twice,
+        ) AS pair WHERE delivery = delivery_before AND seconds < -%s AND NOT (%s AND before = 'QUEUED')
+            AND NOT (%s AND 'QUEUED' IN (before, status))""",
+        list(wrong_clocks), SLACK, account.sent_twice, bool(wrong_clocks) and account.sent_by_workers,
     )  # fmt: skip
 
 
@@ -190,9 +182,10 @@ def _rollups_equal_the_rows(connection: Connection) -> Iterator[str]:
 
 
 def _rows(connection: Connection, what: str, statement: str, *values: Any) -> Iterator[str]:
-    yield from _named(what, connection.execute(statement, values).fetchall())
+    yield from named(what, connection.execute(statement, values).fetchall())
 
 
-def _named(what: str, culprits: Sequence[Any]) -> Iterator[str]:
+def named(what: str, culprits: Sequence[Any]) -> Iterator[str]:
+    """Yield a sentence about what is wrong with these, if there are any."""
     if culprits:
         yield f"{len(culprits)} × {what}: {list(culprits[:NAMED])}"  # noqa: RUF001 (the sign is meant)

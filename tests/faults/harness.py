@@ -2,6 +2,7 @@
 
 A case takes a `World`, begins a load (`load`), does its damage, heals it, waits for the end (`settle`) and has everything
 checked (`check`). Nothing here imports Django or Zenith's models: what is checked is read from PostgreSQL and Redis themselves.
+Tasks are known by their rows' keys. The tasks run in Zenith's own workers here, in those of another application in attached.py.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,15 +36,17 @@ from tests.faults.tasks import CREATE_TABLE
 from tests.processes import NOWHERE, REPOSITORY, Process, free_port
 from tests.waiting import eventually
 from zenith_site.embedded import EmbeddedServers
+from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.keys import NATIVE, UNREADABLE, application_keys
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 MODULE = "tests.faults.tasks"
 API_KEY = "zen_the-fault-suites-own-key-0123456789ab"
 #: Seconds after which a case has hung.
 PATIENCE = 150.0
-#: What one wave of load is made of; a load has three.
 #: Seconds of writes that a killed Redis may lose although it had answered: one, and what a busy disk adds (docs/operations.md).
 REDIS_FORGETS = 3.0
+#: What one wave of load is made of; a load has three.
 WAVE = {"short": 50, "long": 4, "flaky": 8, "hopeless": 4, "later": 6, "foreign": 8}
 
 
@@ -58,11 +61,25 @@ class Recovery:
 class World:
     """The servers of the suite and, on them, the processes of one case after the other.
 
+    Attributes:
+        application: the application that runs the tasks; NATIVE is Zenith's own.
+        asked: what a dispatch says to name it.
+        app: its Celery app, as Celery's command takes it, with options for its workers.
+        stop_signal: what its operators stop a worker with.
+        clock_off: seconds by which a wrong clock is off.
+
     Arguments:
         directory: for data.
         logs: for what the processes write; in `directory` by default.
         rng: chooses every moment and victim.
     """
+
+    application = NATIVE
+    asked: Mapping[str, str] = {}
+    app = "zenith_site"
+    worker_options: Sequence[str] = ()
+    stop_signal = signal.SIGTERM
+    clock_off = 300
 
     def __init__(self, directory: Path, rng: random.Random, logs: Path | None = None) -> None:
         self.directory = directory
@@ -79,7 +96,7 @@ class World:
         self._asking: psycopg.Connection[Any] | None = None
         self._answering = threading.Lock()
         self._numbers = iter(range(1, 10_000))
-        # When other code sent which tasks (from, to), and when Redis was killed; by a steady clock.
+        # When other code sent which tasks (from, to), and when their Redis was killed; by a steady clock.
         self._sent: list[tuple[float, float, list[str]]] = []
         self._redis_killed: list[float] = []
 
@@ -161,12 +178,24 @@ class World:
 
     def kill_redis(self) -> None:
         """End Redis without a farewell."""
-        assert self.servers.redis
-        assert self.servers.redis.process
-        self.servers.redis.process.kill()
-        self.servers.redis.process.wait(10)
+        kill_redis(self.servers)
         self._redis_killed.append(time.monotonic())
         self._doubt()
+
+    def kill_servers(self) -> None:
+        """End every server as a power cut would."""
+        self.kill_redis()
+        self.kill_postgres()
+
+    def start_servers(self) -> None:
+        """Start them again."""
+        self.servers.start_postgres()
+        self.servers.start_redis()
+
+    def cut_connections(self) -> None:
+        """Break every connection to Redis but the harness's own."""
+        for kind in ("normal", "pubsub"):
+            self.redis.client_kill_filter(_type=kind, skipme=True)
 
     @contextmanager
     def paused(self, pid: int | None) -> Iterator[None]:
@@ -205,11 +234,12 @@ class World:
         self._drive()
         self.await_ready(*missing)
 
-    def launch_worker(self, *options: str, concurrency: int = 2, listed: bool = True, **changes: str) -> Process:
-        """Start a worker; its name is never used again."""
+    def launch_worker(self, *modules: str, listed: bool = True, **changes: str) -> Process:
+        """Start a worker of these modules' tasks besides MODULE's; its name is never used again."""
         name = f"w{next(self._numbers)}@faults"
-        command = ("-m", "celery", "-A", "zenith_site", "worker", "-n", name, "-c", str(concurrency), "-l", "WARNING", *options)
-        return self._start(name, command, self.workers if listed else self.others, **changes)
+        command = ("-m", "celery", "-A", self.app, "worker", "-n", name, "-c", "2", "-l", "WARNING", *self.worker_options)
+        environment = self._worker_environment(",".join((MODULE, *modules)), **changes)
+        return self._start(name, command, self.workers if listed else self.others, environment)
 
     def launch_engine(self, *options: str) -> Process:
         """Start an engine; one of a part only is not kept for the next case."""
@@ -241,13 +271,17 @@ class World:
         """Run a program to its end."""
         subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=self._environment(), check=True, timeout=300)
 
-    def _start(self, name: str, command: Sequence[str], among: list[Process], **changes: str) -> Process:
-        if among is self.workers:
-            changes = {"REDIS_URL": self.servers.addresses.worker_redis_url, "DATABASE_URL": NOWHERE, **changes}
-        changes = {"PGAPPNAME": name, **changes}
-        process = Process(name, list(command), self.logs / f"{name}.log", self._environment(**changes))
+    def _start(
+        self, name: str, command: Sequence[str], among: list[Process], environment: Mapping[str, str] | None = None
+    ) -> Process:
+        environment = {**(environment or self._environment()), "PGAPPNAME": name}
+        process = Process(name, list(command), self.logs / f"{name}.log", environment)
         among.append(process)
         return process
+
+    def _worker_environment(self, modules: str, **changes: str) -> dict[str, str]:
+        url = self.servers.addresses.worker_redis_url
+        return self._environment(**{"ZENITH_TASK_MODULES": modules, "REDIS_URL": url, "DATABASE_URL": NOWHERE, **changes})
 
     def _environment(self, **changes: str) -> dict[str, str]:
         addresses = self.servers.addresses
@@ -256,6 +290,7 @@ class World:
             "DATABASE_URL": addresses.database_url,
             # Workers have no database: the bodies' notes go to one that they know by another name.
             "NOTES_URL": addresses.database_url,
+            "NOTES_APPLICATION": self.application,
             "REDIS_URL": addresses.redis_url,
             "ZENITH_DATA_DIR": str(self.directory / "data"),
             "ZENITH_ENV_FILE": os.devnull,
@@ -271,14 +306,15 @@ class World:
     def _beats(self, process: Process) -> bool:
         assert process.runs, process.output
         with suppress(redis.RedisError):
-            body = self.redis.get(f"zenith:worker:{process.name}")
+            body = self.redis.get(application_keys(self.application).worker + process.name)
             return body is not None and json.loads(body)["pid"] == process.pid
         return False
 
     def _reads(self, process: Process) -> bool:
         assert process.runs, process.output
         with suppress(redis.RedisError):
-            return any(str(client["cmd"]) == "xreadgroup" for client in self.redis.client_list())
+            # Workers of another application read commands in the same way, as users of their own.
+            return any((client["cmd"], client["user"]) == ("xreadgroup", "default") for client in self.redis.client_list())
         return False
 
     def _processes(self) -> Iterator[Process]:
@@ -305,38 +341,40 @@ class World:
     # --- Load ---
 
     def ask(self, verb: str, **request: Any) -> Any:
-        """Have the driver do something, and return its answer; a driver that was killed is started again and asked again."""
+        """Have the driver do something, and return its answer."""
         with self._answering:
-            driver = self._drive()
-            assert driver.popen.stdin
-            assert driver.popen.stdout
-            with suppress(BrokenPipeError):
-                driver.popen.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
-                driver.popen.stdin.flush()
-            answer = driver.popen.stdout.readline()
-        assert answer, f"the driver ended:\n{driver.output}"
-        return json.loads(answer)
+            return answered(self._drive(), {"verb": verb, **request})
+
+    def ask_sender(self, verb: str, **request: Any) -> Any:
+        """Have other code do something that sends tasks with plain Celery, and return its answer."""
+        return self.ask(verb, **request)
 
     def dispatch(self, task: str, count: int = 1, **asked: Any) -> list[str]:
-        """Dispatch tasks and note their ids."""
-        ids: list[str] = self.ask("dispatch", key=uuid4().hex, task=f"faults.{task}", count=count, **asked)
+        """Dispatch tasks; note and return their keys."""
+        asked = {"key": uuid4().hex, "task": f"faults.{task}", "count": count, **self.asked, **asked}
+        ids: list[str] = self.ask("dispatch", **asked)
         self.account.ids.update(ids)
         return ids
 
     def send(self, task: str, count: int = 1, **kwargs: Any) -> list[str]:
-        """Send tasks as other code does, and note their ids."""
+        """Send tasks as other code does; note their keys, and return those of the ones that were certainly sent."""
         began = time.monotonic()
-        answer = self.ask("send", name=f"faults.{task}", ids=[str(uuid4()) for _ in range(count)], kwargs=kwargs)
-        self._sent.append((began, time.monotonic(), answer["sent"]))
-        self.account.foreign.update(answer["sent"])
-        self.account.unsure.update(answer["unsure"])
+        answer = self.ask_sender("send", name=f"faults.{task}", ids=[str(uuid4()) for _ in range(count)], kwargs=kwargs)
+        sent = self.keys(answer["sent"])
+        self._sent.append((began, time.monotonic(), sent))
+        self.account.foreign.update(sent)
+        self.account.unsure.update(self.keys(answer["unsure"]))
         self._doubt()
-        return list(answer["sent"])
+        return sent
 
     def canvas(self) -> None:
         """Send chords, and tasks that replace themselves or want no outcome; of all of them an end must be known."""
-        answer = self.ask("canvas", chords=2, parts=3, others={"faults.swap": 2, "faults.ignored": 2})
-        self.account.foreign.update(answer["sent"])
+        answer = self.ask_sender("canvas", chords=2, parts=3, others={"faults.swap": 2, "faults.ignored": 2})
+        self.account.foreign.update(self.keys(answer["sent"]))
+
+    def keys(self, ids: Iterable[str]) -> list[str]:
+        """Return the keys of tasks by their ids in Celery."""
+        return [str(key_of(id_, self.application)) for id_ in ids]
 
     def _doubt(self) -> None:
         """Of tasks that other code sent just before Redis was killed nobody may know, unless they were recorded in time."""
@@ -394,7 +432,7 @@ class World:
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
         with suppress(OSError, HTTPException):
             connection.request(
-                "POST", "/tasks/trigger", json.dumps({"task": "faults.noop", "count": count}),
+                "POST", "/tasks/trigger", json.dumps({"task": "faults.noop", "count": count, **self.asked}),
                 {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
             )  # fmt: skip
             answer = connection.getresponse()
@@ -437,10 +475,25 @@ class World:
         `reports_lost`: Redis lost what was not recorded yet, so a body may have run again. `wrong_clocks` names workers whose
         times mean nothing.
         """
-        with self.postgres() as connection:
-            found = problems(connection, self.redis, self.account, reports_lost=reports_lost, wrong_clocks=wrong_clocks)
+        found = self.problems(reports_lost=reports_lost, wrong_clocks=wrong_clocks)
         found += [f"{process.name} ended" for process in [*self.workers, *self.engines] if not process.runs]
         assert not found, "\n".join([*found, self.news()])
+
+    def problems(self, *, reports_lost: bool = False, wrong_clocks: Sequence[str] = ()) -> list[str]:
+        """Return what does not hold of the accounting table."""
+        with self.postgres() as connection:
+            return problems(connection, self.account, left=self.left(), reports_lost=reports_lost, wrong_clocks=wrong_clocks)
+
+    def left(self) -> dict[str, int]:
+        """Return what has not been read or acknowledged, by what it is."""
+        return {
+            **self._entries(),
+            "messages in the queue": self.redis.llen("default"),
+            "messages of other priorities": sum(self.redis.llen(f"default\x06\x16{step}") for step in (3, 6, 9)),
+            "unacknowledged messages": self.redis.hlen("unacked"),
+            "unacknowledged messages by time": self.redis.zcard("unacked_index"),
+            "messages with an owner": self.redis.hlen("zenith:taken"),
+        }
 
     def news(self) -> str:
         """Return what the processes wrote since the last call."""
@@ -461,16 +514,16 @@ class World:
         )
         known = {id_ for (id_,) in self.query("SELECT id::text FROM tasks_app_task")}
         missing = (account.ids if account.foreign_lost else account.ids | account.foreign) - known
+        # What was set aside stays so, and an owner that outlives its message is found by `check`.
+        left = {name: value for name, value in self.left().items() if not name.startswith(("entries set aside", "messages with"))}
+        found = {"open": open_, "missing": sorted(missing)[:5], **left, "held": self._unacknowledged()}
+        return {name: value for name, value in found.items() if value}
+
+    def _entries(self) -> dict[str, int]:
+        """Return how many entries nobody has read, or could read."""
         return {
-            name: value
-            for name, value in {
-                "open": open_,
-                "missing": sorted(missing)[:5],
-                "entries": self.redis.xlen("zenith:events"),
-                "messages": sum(self.redis.llen(key) for key in ("default", *(f"default\x06\x16{step}" for step in (3, 6, 9)))),
-                "unacknowledged": self._unacknowledged(),
-            }.items()
-            if value
+            "entries in the stream": self.redis.xlen(application_keys(self.application).events),
+            "entries set aside": self.redis.xlen(UNREADABLE),
         }
 
     def _unacknowledged(self) -> list[str]:
@@ -484,10 +537,31 @@ class World:
         ]
 
 
+def kill_redis(servers: EmbeddedServers) -> None:
+    """End a Redis without a farewell."""
+    assert servers.redis
+    assert servers.redis.process
+    servers.redis.process.kill()
+    servers.redis.process.wait(10)
+
+
+def answered(process: Process, request: Mapping[str, Any]) -> Any:
+    """Return what a process answers that reads a request a line; one that was killed has to be started again and asked again."""
+    assert process.popen.stdin
+    assert process.popen.stdout
+    with suppress(BrokenPipeError):
+        process.popen.stdin.write(json.dumps(request) + "\n")
+        process.popen.stdin.flush()
+    answer = process.popen.stdout.readline()
+    assert answer, f"{process.name} ended:\n{process.output}"
+    return json.loads(answer)
+
+
 def _without_tracebacks(text: str) -> str:
     """Return the lines of a log that begin a message, but for the failures that are meant."""
     lines = [line for line in text.splitlines() if line and not line[0].isspace()]
-    return "\n".join(line for line in lines if "HopelessError" not in line and "Traceback" not in line)
+    meant = ("HopelessError", "NotYetError", "Traceback")
+    return "\n".join(line for line in lines if not any(text in line for text in meant))
 
 
 def _answers(port: int) -> bool:

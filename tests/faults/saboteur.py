@@ -17,7 +17,7 @@ import django
 
 django.setup()
 
-from tasks_app.dispatch import publish, relay  # noqa: E402
+from tasks_app.dispatch import hand_over, publish, relay  # noqa: E402
 from tasks_app.recording import recorder  # noqa: E402
 from zenith_worker.wire import stream  # noqa: E402
 
@@ -44,8 +44,9 @@ def main(part: str, nth: int = 1) -> None:
         stream.done = deadly(stream.done, nth)  # type: ignore[assignment]
         recorder.run(stop)
     else:
-        # Published, not marked.
+        # Published, or handed over to another application's workers, and not marked.
         publish._mark_queued = deadly(publish._mark_queued, nth)  # type: ignore[assignment]
+        hand_over.note_handed = deadly(hand_over.note_handed, nth)  # type: ignore[assignment]
         relay.run(stop)
 
 

@@ -7,6 +7,7 @@ believes. A body waits for PostgreSQL where that is away: a fault in the note wo
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,8 @@ from uuid import uuid4
 import psycopg
 from celery import Task, shared_task
 from celery.exceptions import Ignore
+
+from zenith_worker.wire.ids import key_of
 
 CREATE_TABLE = """
     CREATE TABLE IF NOT EXISTS fault_run (id uuid PRIMARY KEY, task_id uuid NOT NULL, attempt int NOT NULL,
@@ -76,7 +79,7 @@ class Noted:
         request = self._task.request
         _notes.write(
             "INSERT INTO fault_run VALUES (%s, %s, %s, %s, %s, %s, NULL) ON CONFLICT (id) DO NOTHING",
-            self._id, request.id, request.retries, request.hostname, os.getpid(), _now(),
+            self._id, key_of(request.id, os.environ["NOTES_APPLICATION"]), request.retries, request.hostname, os.getpid(), _now(),
         )  # fmt: skip
 
     def __exit__(self, *_: object) -> None:
@@ -132,6 +135,13 @@ def ignored(self: Task) -> None:
     """Want no outcome."""
     with Noted(self):
         raise Ignore
+
+
+@shared_task(name="faults.poison", bind=True)
+def poison(self: Task) -> None:
+    """Kill the process that runs it, every time."""
+    with Noted(self):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @shared_task(name="faults.noop")

@@ -94,7 +94,7 @@ def test_everything_is_restarted_one_after_the_other_as_for_an_upgrade(world: Wo
         assert world.trigger(port, 1) == (0, None)
         status, answer = world.trigger(next_port, 10)
         assert status == 200
-        world.account.ids.update(answer["ids"])
+        world.account.ids.update(world.keys(answer["ids"]))
     world.settle()
     world.check()
     assert world.query("SELECT count(*) FROM tasks_app_attempt WHERE error_type = 'WorkerLostError'") == [(0,)]

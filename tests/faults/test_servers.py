@@ -50,8 +50,7 @@ def test_all_connections_to_redis_break_again_and_again(world: World) -> None:
         running = world.dispatch("long", 2, kwargs={"seconds": 6.0})
         for _ in range(4):
             world.wait(0.3, 1.5)
-            world.redis.client_kill_filter(_type="normal", skipme=True)
-            world.redis.client_kill_filter(_type="pubsub", skipme=True)
+            world.cut_connections()
     world.settle()
     world.check()
     assert world.query("SELECT FROM tasks_app_taskevent WHERE message LIKE 'its worker died%%'") == []
@@ -93,11 +92,9 @@ def test_everything_is_killed_at_once(world: World) -> None:
     world.begin("everything killed", engines=2)
     with world.load(waves=4):
         world.kill(*world.workers, *world.engines)
-        world.kill_redis()
-        world.kill_postgres()
+        world.kill_servers()
         world.wait(0.5, 2)
-        world.servers.start_postgres()
-        world.servers.start_redis()
+        world.start_servers()
         back = [world.launch_worker(), world.launch_worker(), world.launch_engine()]
     world.await_ready(*back)
     world.settle()
@@ -120,7 +117,7 @@ def test_redis_is_full(world: World) -> None:
             world.redis.config_set("maxmemory", 0)
     status, body = world.trigger(port, 5)
     assert status == 200, body
-    world.account.ids.update(body["ids"])
+    world.account.ids.update(world.keys(body["ids"]))
     world.settle()
     world.check()
 

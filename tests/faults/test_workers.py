@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from uuid import uuid4
 
 import psutil
 
@@ -93,7 +91,7 @@ def test_a_worker_is_cut_off_for_so_long_that_others_take_over(world: World) -> 
 
 def test_a_worker_has_a_clock_that_is_wrong(world: World) -> None:
     world.begin("wrong clock", workers=1)
-    off = str(world.rng.choice([-300, 300]))
+    off = str(world.rng.choice([-world.clock_off, world.clock_off]))
     path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests' / 'faults' / 'wrong_clock'}"
     wrong = world.launch_worker(PYTHONPATH=path, FAULTS_CLOCK_OFF=off, listed=False)
     world.await_ready(wrong)
@@ -108,20 +106,18 @@ def test_a_worker_has_a_clock_that_is_wrong(world: World) -> None:
 def test_workers_of_an_older_release_get_tasks_that_they_do_not_know(world: World) -> None:
     """Both are failures that say so, and letters that can be replayed after the deployment."""
     world.begin("older release", workers=0)
-    older = world.launch_worker(ZENITH_TASK_MODULES="tests.faults.tasks,tests.faults.older_tasks", listed=False)
+    older = world.launch_worker("tests.faults.older_tasks", listed=False)
     world.await_ready(older)
     with world.load(waves=1, canvas=True):
-        changed = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"unit": "ms"})
-        added = world.ask("send", name="faults.added", ids=[str(uuid4()) for _ in range(5)])
-        known = world.ask("send", name="faults.changed", ids=[str(uuid4()) for _ in range(5)], kwargs={"seconds": 1.5})
-    for answer in (changed, added, known):
-        world.account.foreign.update(answer["sent"])
+        changed = world.send("changed", 5, unit="ms")
+        added = world.send("added", 5)
+        known = world.send("changed", 5, seconds=1.5)
     world.settle()
     world.check()
     errors = "SELECT DISTINCT error_type FROM tasks_app_task WHERE id = ANY(%s::uuid[])"
-    assert world.query(errors, changed["sent"]) == [("TypeError",)]
-    assert world.query(errors, added["sent"]) == [("NotRegistered",)]
-    assert world.statuses(known["sent"]) == {"SUCCESS": 5}
+    assert world.query(errors, changed) == [("TypeError",)]
+    assert world.query(errors, added) == [("NotRegistered",)]
+    assert world.statuses(known) == {"SUCCESS": 5}
 
 
 def test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish(world: World) -> None:
@@ -131,7 +127,7 @@ def test_a_worker_is_told_to_stop_and_hands_back_what_it_cannot_finish(world: Wo
         held = world.dispatch("long", 4, kwargs={"seconds": 12.0})
         eventually(lambda: world.query("SELECT FROM tasks_app_task WHERE worker = %s AND status = 'STARTED'", victim.name))
         with world.measured("stopped within"):
-            victim.popen.send_signal(signal.SIGTERM)
+            victim.popen.send_signal(world.stop_signal)
             victim.popen.wait(60)
         world.kill(victim)
     world.settle()
