@@ -152,7 +152,7 @@ def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop],
 def test_an_application_with_a_redis_user_of_its_own_reports_all_that_it_did(shop: Callable[[str], Shop]) -> None:
     url = add("shop")
     here = shop("5.7")
-    worker = here.worker("shop@one", "-c", "2", ZENITH_URL=url)
+    worker = here.worker("shop@one", "-c", "2", ZENITH_URL=url, ZENITH_GUARD="claims,recovery,retries")
     ids = here.run("burst.py", "20", ZENITH_URL=url)
     eventually(lambda: recorded(ids) == 20, but=lambda: here.log[-4000:])
     row = Application.objects.get(name="shop")
@@ -161,3 +161,5 @@ def test_an_application_with_a_redis_user_of_its_own_reports_all_that_it_did(sho
     worker.terminate()
     eventually(lambda: not heartbeat.read_all("shop"), within=40)
     assert "NoPermission" not in here.log
+    assert "runs unclaimed" not in here.log
+    assert not [line for line in here.log.splitlines() if "WARNING" in line]
