@@ -1,5 +1,6 @@
 # One image for every process of Zenith. The command selects it: web (the default), worker, engine, agent, flower, or a one-off
-# step: migrate, secrets, roles. `up` and `watch URL` run all of them in one container. Everything here works with the classic builder as well as with BuildKit.
+# step: migrate, secrets, roles. `up` and `watch URL` run all of them in one container. Everything here works with the classic builder
+# as well as with BuildKit.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build

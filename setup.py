@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say about the wheel: its packages are found, and folders beside them become part of one.
 
 Templates, static files, documents and zenith_worker go into the package zenith_site, so that the wheel puts nothing into
-site-packages whose name another distribution may have (docs/decisions/0019-installed.md).
+site-packages whose name another distribution may have (docs/decisions/0021-installed.md).
 """
 
 from setuptools import find_packages, setup

@@ -17,8 +17,10 @@ def main() -> None:
 
 
 def expanded(arguments: list[str]) -> list[str]:
-    """Return the arguments as manage.py takes them."""
-    return ["up", "--watch", *arguments[1:]] if arguments[:1] == ["watch"] else arguments
+    """Return the arguments as manage.py takes them: `watch URL` starts everything, `watch NAME URL` is a command of its own."""
+    if arguments[:1] == ["watch"] and "://" in "".join(arguments[1:2]):
+        return ["up", "--watch", *arguments[1:]]
+    return arguments
 
 
 if __name__ == "__main__":

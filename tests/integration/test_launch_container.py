@@ -80,19 +80,29 @@ def test_any_other_program_runs_as_it_stands(became: list[tuple[list[str], dict[
     assert became[0][0] == ["python", "manage.py", "tasks"]
 
 
-@pytest.mark.parametrize("arguments", [("up", "--no-agent"), ("watch", "redis://shop/0")])
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["up", "--no-agent"], ["--no-agent"]),
+        (["watch", "redis://shop/0", "--no-agent"], ["--watch", "redis://shop/0", "--no-agent"]),
+    ],
+)
 def test_everything_in_one_container_gets_a_key_that_stays(
-    arguments: tuple[str, ...], became: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arguments: list[str],
+    options: list[str],
+    became: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     for name in ("ZENITH_SECRET_KEY", "ZENITH_SECRET_KEY_FILE", "ZENITH_HTTPS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ZENITH_DATA_DIR", str(tmp_path))
-    container.main([*arguments])
+    container.main(arguments)
     key = read_secret(tmp_path, "secret_key")
-    container.main([*arguments])
+    container.main(arguments)
 
     command, environment = became[1]
-    assert command[1:] == ["-m", "zenith_site", *arguments]
+    assert command[1:] == ["-m", "zenith_site", "up", *options]
     assert environment["ZENITH_HTTPS"] == "false"
     assert len(key) > 32
     assert read_secret(tmp_path, "secret_key") == key

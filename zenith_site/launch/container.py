@@ -17,6 +17,7 @@ from typing import Final
 
 from django.conf import settings
 
+from zenith_site.__main__ import expanded
 from zenith_site.embedded.state import ensure_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import programs
@@ -27,16 +28,16 @@ FLOWER_PORT: Final = 5555
 
 def main(arguments: list[str]) -> None:
     """Become the process that the arguments name."""
-    role, *options = arguments or ["web"]
-    if role in (*ROLES, *ALONE):
-        program = ROLES[role]() if role in ROLES else _everything(role)
+    role, *options = expanded(arguments) or ["web"]
+    if role in ROLES or role == "up":
+        program = ROLES[role]() if role in ROLES else _up()
         command, environment = [*program.command, *options], program.environment
     else:
         command, environment = arguments, {}
     try:
         os.execvpe(command[0], command, os.environ | environment)  # noqa: S606
     except OSError as error:
-        sys.exit(f"{role!r} is not accepted: it takes {', '.join((*ROLES, *ALONE))}, or a program ({error.strerror}).")
+        sys.exit(f"{role!r} is not accepted: it takes {', '.join(ROLES)}, up, watch URL, or a program ({error.strerror}).")
 
 
 def _web() -> programs.Program:
@@ -57,13 +58,13 @@ def _agent() -> programs.Program:
     return programs.agent()
 
 
-def _everything(role: str) -> programs.Program:
+def _up() -> programs.Program:
     """Return the command that runs all of Zenith in this container. There is no proxy that would speak HTTPS for it."""
     if not os.environ.get("ZENITH_SECRET_KEY") and not os.environ.get("ZENITH_SECRET_KEY_FILE"):
         # Before the settings are read, which need it.
         ensure_secret(Path(os.environ.get("ZENITH_DATA_DIR") or ".zenith"), "secret_key", size=48)
     environment = {} if os.environ.get("ZENITH_HTTPS") else {"ZENITH_HTTPS": "false"}
-    return programs.Program(role, (*programs.MANAGE, role), environment)
+    return programs.Program("up", (*programs.MANAGE, "up"), environment)
 
 
 def _secrets() -> programs.Program:
@@ -99,9 +100,6 @@ ROLES: Final[dict[str, Callable[[], programs.Program]]] = {
     "secrets": _secrets,
     "roles": _roles,
 }
-
-#: Everything in one container, for a look.
-ALONE: Final = ("up", "watch")
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zenith_site.settings")
