@@ -13,6 +13,7 @@ import pytest
 from django.conf import LazySettings, settings
 
 from tests.processes import free_port
+from zenith_site.__main__ import expanded
 from zenith_site.embedded.state import read_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import container, healthcheck
@@ -106,6 +107,12 @@ def test_everything_in_one_container_gets_a_key_that_stays(
     assert environment["ZENITH_HTTPS"] == "false"
     assert len(key) > 32
     assert read_secret(tmp_path, "secret_key") == key
+
+
+def test_watching_under_a_name_is_not_starting_everything() -> None:
+    assert expanded(["watch", "shop", "redis://shop/0"]) == ["watch", "shop", "redis://shop/0"]
+    assert expanded(["watch"]) == ["watch"]
+    assert expanded(["watch", "shop=redis://shop/0"]) == ["up", "--watch", "shop=redis://shop/0"]
 
 
 def test_everything_in_one_container_keeps_what_is_set(
