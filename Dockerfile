@@ -1,13 +1,14 @@
 # One image for every process of Zenith. The command selects it: web (the default), worker, engine, agent, flower, or a one-off
-# step: migrate, secrets, roles. Everything here works with the classic builder as well as with BuildKit.
+# step: migrate, secrets, roles. `up` and `watch URL` run all of them in one container. Everything here works with the classic builder
+# as well as with BuildKit.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=zenith_site.settings
 WORKDIR /zenith
-COPY requirements.txt requirements-flower.txt requirements-otel.txt ./
-# An additional requirements file, such as requirements-otel.txt (docs/tracing.md).
+COPY requirements.txt requirements-flower.txt requirements-otel.txt requirements-embedded.txt ./
+# An additional requirements file: requirements-otel.txt (docs/tracing.md), or requirements-embedded.txt (docs/deploy.md).
 ARG EXTRA_REQUIREMENTS=
 # Wheels only, so no compiler is needed. The finished environment gets no pip, no tests of packages and no translation sources,
 # which are a sixth of its size. Bytecode with unchecked hashes is the same in every build, and needs no write at run time.
@@ -16,6 +17,7 @@ RUN python -m venv --without-pip /opt/venv \
       -r requirements.txt -r requirements-flower.txt ${EXTRA_REQUIREMENTS:+-r $EXTRA_REQUIREMENTS} \
  && find /opt/venv/lib -type d \( -name test -o -name tests \) ! -path '*/django/test' -prune -exec rm -rf {} + \
  && find /opt/venv/lib -name '*.po' -delete \
+ && printf '#!/bin/sh\nexec python -m zenith_site "$@"\n' > /opt/venv/bin/zenith && chmod 755 /opt/venv/bin/zenith \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 COPY . .
 RUN ZENITH_DATA_DIR=/tmp/build ZENITH_STATIC_ROOT=/zenith/.static-root/static \

@@ -40,7 +40,7 @@ requirements: $(VENV)/dev.stamp ## compile requirements*.in to exact pins
 			$$name.in -o $$name.txt || exit 1; done
 
 clean: ## remove the virtual environment and the tools' caches (your data in .zenith stays)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 
 from bench.lab import Lab
-from bench.processes import REPOSITORY, Processes, wait_until
+from bench.processes import Processes, wait_until
 from bench.report import Figure, Report, Target, at_least, progress, say
 from bench.sides import CONCURRENCY, NOOP, TEXT, Bare, BareLate, Side, Work, Zenith
 from bench.tracking import Trial
@@ -39,7 +39,7 @@ class Attached(Bare):
         from zenith_site.launch import programs
 
         self._start_worker("bench.peers.bare", "--include", "zenith_worker.auto")
-        program = programs.engine(REPOSITORY / "manage.py")
+        program = programs.engine()
         self.engine.start(program.name, program.command, program.environment)
 
     def record(self) -> float:

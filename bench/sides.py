@@ -16,7 +16,7 @@ import psycopg
 
 from bench import tasks
 from bench.lab import Lab
-from bench.processes import REPOSITORY, Processes, run_quietly, wait_until
+from bench.processes import Processes, run_quietly, wait_until
 from bench.texts import text_of
 
 CONCURRENCY = 4
@@ -144,7 +144,7 @@ class Zenith(Side):
         """Start worker and engine."""
         from zenith_site.launch import programs
 
-        for program in (programs.worker(CONCURRENCY, self.queue), programs.engine(REPOSITORY / "manage.py")):
+        for program in (programs.worker(CONCURRENCY, self.queue), programs.engine()):
             self.processes.start(program.name, program.command, program.environment)
 
     def send(self, work: Work, count: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import environ
 from csp.constants import NONCE, NONE, SELF
 
-from zenith_site.embedded.state import addresses, ensure_secret
+from zenith_site.embedded.state import addresses, ensure_secret, read_secret
 from zenith_site.env import Environment, WrongSetting, read_dotenv
 from zenith_site.logs import logging_config
 from zenith_site.notify.routes import ACCEPTED_ROUTES, ACCEPTED_THROTTLE, parse_routes, parse_throttle
@@ -23,8 +23,13 @@ from zenith_site.notify.signing import ACCEPTED_SECRET, is_signing_secret
 from zenith_site.tracing import environment as tracing
 from zenith_site.version import VERSION
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ".env"))
+_PACKAGE = Path(__file__).resolve().parent
+# Whether this is a wheel's copy, which has the folders beside the packages inside this one (setup.py). It works in the directory
+# in which it was started, where `.env` may be another application's, with that one's DATABASE_URL.
+ZENITH_INSTALLED = (_PACKAGE / "_resources").is_dir()
+ZENITH_RESOURCES = _PACKAGE / "_resources" if ZENITH_INSTALLED else _PACKAGE.parent
+BASE_DIR = Path.cwd() if ZENITH_INSTALLED else _PACKAGE.parent
+read_dotenv(Path(os.environ.get("ZENITH_ENV_FILE", "") or BASE_DIR / ("zenith.env" if ZENITH_INSTALLED else ".env")))
 env = Environment(os.environ)
 
 # --- The environment --------------------------------------------------------------------------------------------------
@@ -36,7 +41,8 @@ if DEBUG and PRODUCTION:
     raise WrongSetting(
         "ZENITH_DEBUG='true' is not accepted when ZENITH_ENV=production: it takes false (error pages reveal secrets)."
     )
-# A relative path is relative to the clone, so that every process agrees, in whatever directory it was started.
+# A relative path is relative to the clone, so that every process agrees, in whatever directory it was started; that of an
+# installed Zenith is relative to the current directory.
 ZENITH_DATA_DIR = BASE_DIR / Path(env.text("ZENITH_DATA_DIR", ".zenith")).expanduser()
 ZENITH_HOST = env.text("ZENITH_HOST", "127.0.0.1")
 ZENITH_PORT = env.integer("ZENITH_PORT", env.integer("PORT", 8000, minimum=1, maximum=65535), minimum=1, maximum=65535)
@@ -54,6 +60,9 @@ def _secret_key() -> str:
     if key:
         return key
     if PRODUCTION:
+        # Only the image's `up` has generated one there, for the container in which it is everything.
+        if key := read_secret(ZENITH_DATA_DIR, "secret_key"):
+            return key
         raise WrongSetting(
             "ZENITH_SECRET_KEY is not set: production takes 32 characters or more, in it or in ZENITH_SECRET_KEY_FILE."
         )
@@ -165,7 +174,7 @@ USE_TZ = True
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [ZENITH_RESOURCES / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -214,7 +223,7 @@ CONTENT_SECURITY_POLICY = {
 
 STATIC_URL = f"{_root}/static/"
 STATIC_ROOT = BASE_DIR / Path(env.text("ZENITH_STATIC_ROOT", str(ZENITH_DATA_DIR / "static"))).expanduser()
-STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
+STATICFILES_DIRS = [ZENITH_RESOURCES / "static"] if (ZENITH_RESOURCES / "static").is_dir() else []
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "zenith_site.static_storage.StaticStorage"},

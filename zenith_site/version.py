@@ -3,3 +3,5 @@
 from typing import Final
 
 VERSION: Final = "0.1.0"
+#: The distribution that pyproject.toml builds.
+DISTRIBUTION: Final = "zenith-celery"

@@ -37,7 +37,7 @@ def first_batch() -> Iterator[str]:
 
 def own_texts() -> list[str]:
     """Return the ten longest sections of README, CHANGELOG and docs/, and sample texts if there are fewer."""
-    root = Path(settings.BASE_DIR)
+    root = Path(settings.ZENITH_RESOURCES)
     documents = [*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))]
     sections = [part.strip() for path in documents for part in path.read_text("utf-8").split("\n## ")]
     longest = sorted(filter(None, sections), key=len, reverse=True)[:COUNT]

@@ -124,7 +124,7 @@ def test_worker_and_engine_run_a_task_and_know_that_they_are_well(containers: Co
     containers.run("migrate")
     names = [containers.start("worker", ZENITH_WORKER_CONCURRENCY="2"), containers.start("engine")]
 
-    said = containers.run("python", "manage.py", "dispatch", "analyze_text", "--data", "One two.", "--wait", "--json")
+    said = containers.run("zenith", "dispatch", "analyze_text", "--data", "One two.", "--wait", "--json")
 
     assert json.loads(said)
     eventually(

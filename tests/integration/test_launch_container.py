@@ -13,6 +13,8 @@ import pytest
 from django.conf import LazySettings, settings
 
 from tests.processes import free_port
+from zenith_site.__main__ import expanded
+from zenith_site.embedded.state import read_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import container, healthcheck
 
@@ -79,6 +81,51 @@ def test_any_other_program_runs_as_it_stands(became: list[tuple[list[str], dict[
     assert became[0][0] == ["python", "manage.py", "tasks"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["up", "--no-agent"], ["--no-agent"]),
+        (["watch", "redis://shop/0", "--no-agent"], ["--watch", "redis://shop/0", "--no-agent"]),
+    ],
+)
+def test_everything_in_one_container_gets_a_key_that_stays(
+    arguments: list[str],
+    options: list[str],
+    became: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in ("ZENITH_SECRET_KEY", "ZENITH_SECRET_KEY_FILE", "ZENITH_HTTPS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZENITH_DATA_DIR", str(tmp_path))
+    container.main(arguments)
+    key = read_secret(tmp_path, "secret_key")
+    container.main(arguments)
+
+    command, environment = became[1]
+    assert command[1:] == ["-m", "zenith_site", "up", *options]
+    assert environment["ZENITH_HTTPS"] == "false"
+    assert len(key) > 32
+    assert read_secret(tmp_path, "secret_key") == key
+
+
+def test_watching_under_a_name_is_not_starting_everything() -> None:
+    assert expanded(["watch", "shop", "redis://shop/0"]) == ["watch", "shop", "redis://shop/0"]
+    assert expanded(["watch"]) == ["watch"]
+    assert expanded(["watch", "shop=redis://shop/0"]) == ["up", "--watch", "shop=redis://shop/0"]
+
+
+def test_everything_in_one_container_keeps_what_is_set(
+    became: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {"ZENITH_SECRET_KEY": "k" * 40, "ZENITH_HTTPS": "true", "ZENITH_DATA_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    container.main(["up"])
+
+    assert became[0][1]["ZENITH_HTTPS"] == "true"
+    assert read_secret(tmp_path, "secret_key") == ""
+
+
 def test_flower_has_its_password_in_the_environment_only(
     became: list[tuple[list[str], dict[str, str]]], settings: LazySettings
 ) -> None:
@@ -97,7 +144,15 @@ def test_flower_without_a_password_does_not_start(settings: LazySettings) -> Non
         container.main(["flower"])
 
 
-@pytest.mark.parametrize("command", [("python", "-m", "daphne", "-p", "8000"), ("/sbin/docker-init", "--", "python", "web")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("python", "-m", "daphne", "-p", "8000"),
+        ("/sbin/docker-init", "--", "python", "web"),
+        ("/sbin/docker-init", "--", "python", "watch", "redis://shop/0"),
+        ("python", "-m", "zenith_site.launch", "{}"),
+    ],
+)
 def test_a_web_process_is_well_while_it_answers(
     command: tuple[str, ...], started_as: Any, sick_server: type[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,20 +14,21 @@ from django.core import checks
 from zenith_site.doctor.registry import Finding, check, error, warning
 from zenith_site.launch.readiness import answers_elsewhere
 from zenith_site.tracing import environment
+from zenith_site.version import DISTRIBUTION
 
 #: The share of a disk that should be free, and the share that must be.
 ROOM: Final = 0.10
 NO_ROOM: Final = 0.02
+_REINSTALL: Final = "install Zenith into a virtual environment of its own"
 _PIN: Final = re.compile(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)[ ]*(?:;(.*))?$", re.M)
 
 
 @check("versions")
 def versions() -> Iterator[Finding]:
     """The installed packages are those that this version was tested with."""
-    pins = (settings.BASE_DIR / "requirements.txt").read_text("utf-8")
     tested: dict[str, list[str]] = {}
     optional = set()
-    for name, version, condition in _PIN.findall(pins):
+    for name, version, condition in _PIN.findall(_pins()):
         tested.setdefault(name, []).append(version)
         # A condition may name another system or Python version.
         optional |= {name} if condition else set()
@@ -40,7 +41,10 @@ def versions() -> Iterator[Finding]:
     if environment.is_enabled() and (absent := environment.missing()):
         yield warning(f"Tracing is enabled, but {absent} is not installed", environment.INSTALL)
     if wrong:
-        yield warning(f"Untested versions: {', '.join(wrong)}", "pip install -r requirements.txt")
+        yield warning(
+            f"Untested versions: {', '.join(wrong)}",
+            _REINSTALL if settings.ZENITH_INSTALLED else "pip install -r requirements.txt",
+        )
 
 
 @check("settings")
@@ -93,6 +97,13 @@ def port() -> Iterator[Finding]:
     host, number = settings.ZENITH_HOST, settings.ZENITH_PORT
     if answers_elsewhere(host, number):
         yield error(f"A program that is not Zenith listens on port {number} of {host}", "stop it, or set ZENITH_PORT to another")
+
+
+def _pins() -> str:
+    """Return the requirements with their exact versions, one a line; a wheel has them in its metadata."""
+    if settings.ZENITH_INSTALLED:
+        return "\n".join(metadata.requires(DISTRIBUTION) or ())
+    return str((settings.BASE_DIR / "requirements.txt").read_text("utf-8"))
 
 
 def _installed(name: str) -> str | None:

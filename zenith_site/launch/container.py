@@ -2,6 +2,8 @@
 
 It becomes the process of that role by exec, so a container holds one process and signals reach it. Options are added after the
 role's own, and override them: `worker --queues reports --concurrency 4`. Anything that is not a role runs as a command.
+
+`up` and `watch URL` are not one process but all of them, as on a developer's machine, with a secret key that is made for them.
 """
 
 from __future__ import annotations
@@ -15,26 +17,27 @@ from typing import Final
 
 from django.conf import settings
 
+from zenith_site.__main__ import expanded
+from zenith_site.embedded.state import ensure_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import programs
 
-MANAGE: Final = Path(__file__).resolve().parent.parent.parent / "manage.py"
 #: Where Flower listens.
 FLOWER_PORT: Final = 5555
 
 
 def main(arguments: list[str]) -> None:
     """Become the process that the arguments name."""
-    role, *options = arguments or ["web"]
-    if role in ROLES:
-        program = ROLES[role]()
+    role, *options = expanded(arguments) or ["web"]
+    if role in ROLES or role == "up":
+        program = ROLES[role]() if role in ROLES else _up()
         command, environment = [*program.command, *options], program.environment
     else:
         command, environment = arguments, {}
     try:
         os.execvpe(command[0], command, os.environ | environment)  # noqa: S606
     except OSError as error:
-        sys.exit(f"{role!r} is not accepted: it takes {', '.join(ROLES)}, or a program ({error.strerror}).")
+        sys.exit(f"{role!r} is not accepted: it takes {', '.join(ROLES)}, up, watch URL, or a program ({error.strerror}).")
 
 
 def _web() -> programs.Program:
@@ -48,11 +51,20 @@ def _worker() -> programs.Program:
 
 
 def _engine() -> programs.Program:
-    return programs.engine(MANAGE)
+    return programs.engine()
 
 
 def _agent() -> programs.Program:
-    return programs.agent(settings.BASE_DIR / "manage.py")
+    return programs.agent()
+
+
+def _up() -> programs.Program:
+    """Return the command that runs all of Zenith in this container. There is no proxy that would speak HTTPS for it."""
+    if not os.environ.get("ZENITH_SECRET_KEY") and not os.environ.get("ZENITH_SECRET_KEY_FILE"):
+        # Before the settings are read, which need it.
+        ensure_secret(Path(os.environ.get("ZENITH_DATA_DIR") or ".zenith"), "secret_key", size=48)
+    environment = {} if os.environ.get("ZENITH_HTTPS") else {"ZENITH_HTTPS": "false"}
+    return programs.Program("up", (*programs.MANAGE, "up"), environment)
 
 
 def _secrets() -> programs.Program:
@@ -64,7 +76,7 @@ def _roles() -> programs.Program:
 
 
 def _migrate() -> programs.Program:
-    return programs.Program("migrate", (sys.executable, str(MANAGE), "prepare"), long_running=False)
+    return programs.Program("migrate", (*programs.MANAGE, "prepare"), long_running=False)
 
 
 def _flower() -> programs.Program:

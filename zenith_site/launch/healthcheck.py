@@ -95,6 +95,10 @@ def _agent(arguments: list[str]) -> str:
 PROBES: Final[dict[str, Callable[[list[str]], str]]] = {
     "web": _web,
     "daphne": _web,
+    # All of Zenith in one container: what its supervisor starts again by itself is not looked at.
+    "up": _web,
+    "watch": _web,
+    "zenith_site.launch": _web,
     "worker": _worker,
     "engine": _engine,
     "run_engine": _engine,

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 
@@ -19,6 +19,8 @@ NOT_FOR_WORKERS = (
     "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_REDIS_URL", "ZENITH_FLOWER_PASSWORD",
     "DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
 )  # fmt: skip
+#: Runs a management command, from a clone as from a wheel.
+MANAGE: Final = (sys.executable, "-m", "zenith_site")
 # The exit status of `manage.py prepare` if it has already explained the error in one line on stderr.
 EXPLAINED = 3
 
@@ -83,19 +85,19 @@ def _secrets_of_workers() -> dict[str, str]:
     return {**withheld, **own}
 
 
-def engine(manage: Path) -> Program:
+def engine() -> Program:
     """Return the engine. It stops after the worker, to record the worker's last steps."""
-    return Program("engine", (sys.executable, str(manage), "run_engine"), stop_order=1)
+    return Program("engine", (*MANAGE, "run_engine"), stop_order=1)
 
 
-def agent(manage: Path) -> Program:
+def agent() -> Program:
     """Return the agent of this machine's Docker host; its nodes keep running without it."""
-    return Program("agent", (sys.executable, str(manage), "run_agent"))
+    return Program("agent", (*MANAGE, "run_agent"))
 
 
-def first_batch(manage: Path) -> Program:
+def first_batch() -> Program:
     """Return the step that dispatches the first ten tasks of an empty database."""
-    return Program("batch", (sys.executable, str(manage), "first_batch"), long_running=False)
+    return Program("batch", (*MANAGE, "first_batch"), long_running=False)
 
 
 def _allow_root() -> dict[str, str]:

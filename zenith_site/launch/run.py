@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -57,7 +56,6 @@ class Launch:
         self.host: str = options["host"]
         self.port: int = options["port"]
         self.url = url_of(self.host, self.port)
-        self.manage = Path(settings.BASE_DIR) / "manage.py"
         self.supervisor = Supervisor(sys.stdout, settings.BASE_DIR)
         self.login = Login("", None, "", empty=False)
         self.engine = ""
@@ -101,7 +99,7 @@ class Launch:
 
     def _prepare(self) -> None:
         self.supervisor.say("preparing the database and the static files")
-        command = exec_with_parent([sys.executable, self.manage, "prepare", "--json"], death_signal=signal.SIGTERM)
+        command = exec_with_parent([*programs.MANAGE, "prepare", "--json"], death_signal=signal.SIGTERM)
         completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
         if completed.returncode == EXPLAINED:
             raise StartError
@@ -117,9 +115,9 @@ class Launch:
         if not self.options["no_worker"]:
             self.supervisor.start(programs.worker(self.options["concurrency"], settings.CELERY_TASK_DEFAULT_QUEUE))
         if not self.options["no_engine"]:
-            self.supervisor.start(programs.engine(self.manage))
+            self.supervisor.start(programs.engine())
         if self.engine and not self.options["no_agent"]:
-            self.supervisor.start(programs.agent(self.manage))
+            self.supervisor.start(programs.agent())
         post = self.supervisor.post
         arguments = {
             "workers": 0 if self.options["no_worker"] else 1,
@@ -133,7 +131,7 @@ class Launch:
         skips_first_batch = any(self.options[name] for name in ("no_worker", "no_engine", "no_first_batch"))
         if self.login.empty and not skips_first_batch:
             self.supervisor.say("running a first batch of ten tasks")
-            self.supervisor.start(programs.first_batch(self.manage))
+            self.supervisor.start(programs.first_batch())
         else:
             self._show_banner()
 
