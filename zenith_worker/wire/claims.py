@@ -61,11 +61,13 @@ class Claim:
     Attributes:
         crashes: processes that died while running this attempt.
         lease: seconds for which nobody can take the claim over, even if this worker's next heartbeats get lost.
+        holder: the token of the delivery that runs, if the task is taken.
     """
 
     verdict: Verdict
     crashes: int = 0
     lease: float = field(default=0.0, compare=False)
+    holder: str = field(default="", compare=False)
 
 
 _BEGIN: Final = load("claim", "claim_begin")
@@ -95,12 +97,12 @@ def begin(task_id: str, *, run: RunNumber, token: str) -> Claim:
             _running.add((task_id, token))
             return Claim(Verdict.RUN, number, lease=min(int(answer[2]) / 1000, RUNNING_KEPT))
         if verdict != "sibling":
-            return Claim(Verdict(verdict), number)
+            return Claim(Verdict(verdict), number, holder=text(answer[2]) if len(answer) > 2 else "")
         # Another process of this worker holds it, or another delivery in this process: only this machine can tell whether that
         # goes on.
         held_by = text(answer[2])
         if (task_id, held_by) in _running if number == pid else _lives(number):
-            return Claim(Verdict.TAKEN)
+            return Claim(Verdict.TAKEN, holder=held_by)
         # A delivery that ended in this process without an outcome has not crashed.
         crashed = number != pid
         script(_ABANDON, keys.claim + task_id, run.number, instance(), number, WAITING_KEPT, held_by, int(crashed))
