@@ -21,6 +21,7 @@ from celery.worker import state as worker_state
 from zenith_worker import beats, held
 from zenith_worker.attached_commands import Commands
 from zenith_worker.buffer import Buffer
+from zenith_worker.carried import token_of
 from zenith_worker.crashes import hand_back
 from zenith_worker.guards import Guards
 from zenith_worker.native_threads import start_native_thread
@@ -138,7 +139,7 @@ class Heartbeats:
 
     def _renew_claims(self, number: int) -> None:
         if self._reporter.guards.claims and number % RENEW_EVERY == 0:
-            claims.renew([request.id for request in list(worker_state.active_requests)])
+            claims.renew([(request.id, token_of(request)) for request in list(worker_state.active_requests)])
 
     def _end(self, **_: Any) -> None:
         """Hand back what was interrupted, send what is left, and remove the heartbeat: a worker that was stopped is not dead."""

@@ -17,6 +17,7 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
 from zenith_worker import beats, consumers, held
+from zenith_worker.carried import token_of
 from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.crashes import hand_back
 from zenith_worker.wire import claims, heartbeat, pauses, stream
@@ -104,7 +105,7 @@ def _beat_until(stopped: threading.Event, consumer: Any) -> None:
             _read_pauses()
             beats.write(consumer, number, tags=_tags(consumer), catalogue=tasks.digest)
             if number % RENEW_EVERY == 0:
-                claims.renew([request.id for request in list(worker_state.active_requests)])
+                claims.renew([(request.id, token_of(request)) for request in list(worker_state.active_requests)])
         except redis.RedisError as error:
             logger.warning("Could not write the heartbeat: %s", error)
         except Exception:

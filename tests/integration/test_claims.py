@@ -399,3 +399,13 @@ def test_any_delivery_tag_can_be_claimed_with(task: str, worker: object, tag: st
         assert begin(task, run=RunNumber(), token=token_of(request)) == RUN
     assert not claims.holds(task, run=RunNumber(), token="other")
     assert is_same_message(token_of(request), token_of(SimpleNamespace(properties={"delivery_tag": tag})))
+
+
+def test_only_the_delivery_that_runs_keeps_its_claim(task: str, worker: object) -> None:
+    """One that waits for it must not: the claim of a delivery that is over would never expire."""
+    begin(task, run=RunNumber(), token="t")
+    stream.client().expire(CLAIM + task, 10)
+    claims.renew([(task, "other"), ("nobody's", "t")])
+    assert stream.client().ttl(CLAIM + task) <= 10
+    claims.renew([(task, "t")])
+    assert stream.client().ttl(CLAIM + task) > 10

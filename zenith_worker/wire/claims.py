@@ -139,11 +139,19 @@ def store(stored: Stored) -> None:
     script(_STORE, text(stored.key), stored.value, stored.expires or 0)
 
 
-def renew(task_ids: Iterable[str]) -> None:
-    """Renew the claims of the tasks that this worker runs, before they expire. Raises redis.RedisError."""
+def renew(deliveries: Iterable[tuple[str, str]]) -> None:
+    """Renew the claims of the deliveries (task id, token) that this worker runs, before they expire. Raises redis.RedisError.
+
+    A delivery that only waits for another one renews nothing: the claim of one that is over must expire.
+    """
+    prefix, listed = own_keys().claim, list(deliveries)
     with client().pipeline(transaction=False) as pipe:
-        for task_id in task_ids:
-            pipe.expire(own_keys().claim + task_id, RUNNING_KEPT)
+        for task_id, _ in listed:
+            pipe.get(prefix + task_id)
+        values = pipe.execute(raise_on_error=False)
+        for (task_id, token), value in zip(listed, values):
+            if isinstance(value, (bytes, str)) and text(value).split("|")[2:4] == [instance(), token]:
+                pipe.expire(prefix + task_id, RUNNING_KEPT)
         pipe.execute()
 
 
