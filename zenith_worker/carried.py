@@ -38,6 +38,7 @@ class Carried:
         reported: the newest step that the main process reported.
         lease_until: on the monotonic clock, until when nobody can take over this delivery's claim; None without a claim.
         was_cancelled: whether the worker gave the task back because it lost its connection; Celery calls that a retry.
+        was_put_back: whether the message goes back to its queue after a time limit; Celery calls that a failure.
     """
 
     received_at: float | None = None
@@ -53,6 +54,7 @@ class Carried:
     reported: Status | None = None
     lease_until: float | None = None
     was_cancelled: bool = False
+    was_put_back: bool = False
 
     @property
     def runtime(self) -> float | None:
