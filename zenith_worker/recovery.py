@@ -156,6 +156,8 @@ class Recovery:
         while self._lost:
             task_id, run, owner = self._lost.popleft()
             try:
+                if heartbeat.is_alive(owner, self.application):
+                    continue  # it lost the broker only, and still runs the task
                 claims.abandon(task_id, run, owner)
                 count_lost(task_id, run)
             except redis.RedisError:

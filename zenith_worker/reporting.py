@@ -102,21 +102,21 @@ def retry_while(
     be idempotent.
     """
     deadline = time.monotonic() + patience
-    pause = 0.1
+    wait = 0.1
     while True:
         try:
             return attempt()
         except away as error:
-            if time.monotonic() + pause > deadline:
+            if time.monotonic() + wait > deadline:
                 raise
             logger.warning("%s does not answer (%s); retrying.", server, error)
-            pause = _sleep(pause)
+            pause(wait)
+            wait = min(wait * 2, 5.0)
         except SoftTimeLimitExceeded:
             logger.warning("A soft time limit passed outside of the task's body.")
 
 
-def _sleep(pause: float) -> float:
-    """Sleep, and return the next pause."""
+def pause(seconds: float) -> None:
+    """Sleep outside of a task's body, which a soft time limit would interrupt."""
     with suppress(SoftTimeLimitExceeded):
-        time.sleep(pause)
-    return min(pause * 2, 5.0)
+        time.sleep(seconds)

@@ -20,7 +20,9 @@ from zenith_worker.buffer import Buffer
 from zenith_worker.recovery import Broker, Recovery, _Repair, _WorkersMessages
 from zenith_worker.recovery_transport import HOLDINGS, QoS, Transport, note_owners, why_unguarded
 from zenith_worker.wire import claims, keys
+from zenith_worker.wire.client import client
 from zenith_worker.wire.held_messages import HeldMessages, Owner, run_script
+from zenith_worker.wire.keys import application_keys
 from zenith_worker.wire.recovery import DEATH_SETTLED_AFTER, FORGOTTEN_AFTER
 from zenith_worker.wire.runs import RunNumber
 
@@ -339,6 +341,20 @@ def test_with_claims_those_of_dead_workers_are_let_go_once_zeniths_redis_can_be_
     worker.abandon_claims()
     worker.abandon_claims()
     assert abandoned == [(id_, RunNumber(), ONE), (id_, RunNumber())]
+
+
+def test_with_claims_a_worker_that_lost_only_its_broker_keeps_its_tasks(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task still runs, and would run twice."""
+    abandoned: list[Any] = []
+    worker = guard(with_claims=True)
+    monkeypatch.setattr(claims, "abandon", lambda *what: abandoned.append(what))
+    alive = application_keys(worker.application).alive + ONE
+    client().set(alive, "w@tests", ex=60)
+    for wanted in ([], [("x", RunNumber(), ONE)]):
+        worker.note_put_back("x", RunNumber(), ONE, "its worker died", dead=True)
+        worker.abandon_claims()
+        assert abandoned == wanted
+        client().delete(alive)
 
 
 def test_a_connection_that_fails_over_notes_owners_and_its_copies_do_not(at: At) -> None:
