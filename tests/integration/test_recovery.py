@@ -273,6 +273,21 @@ def test_what_redis_would_not_record_goes_back_once(at: At, monkeypatch: pytest.
     assert [message["headers"]["id"] for message in at.waiting()] == [id_]
 
 
+def test_a_worker_whose_notes_redis_refuses_takes_and_acknowledges_as_without_the_guard(
+    at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = [at.send(), at.send()]
+    at.redis.set(at.prefix + KEYS.taken, "a key of somebody else's")
+    connection = at.connect()
+    for id_ in ids:
+        message = at.take(connection)
+        assert message.headers["id"] == id_
+        assert at.redis.hlen(at.prefix + "unacked") == 1
+        message.ack()
+    assert (at.redis.exists(at.prefix + "unacked"), at.waiting(), HOLDINGS.notes, HOLDINGS.done) == (0, [], {}, {})
+    assert caplog.text.count("its note was refused") == 1
+
+
 def test_one_worker_at_a_time_looks_for_dead_ones(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     at.send()
     connection = at.connect()
