@@ -108,7 +108,7 @@ class QoS(kombu_redis.QoS):
         note = self._notes.pop(delivery_tag, "")
         HOLDINGS.finish(delivery_tag, note)
         try:
-            if self.channel.connection is not None:
+            if self._is_open():
                 acknowledge: Any = super().ack
                 acknowledge(delivery_tag)
                 HOLDINGS.remove(delivery_tag, note)
@@ -119,10 +119,21 @@ class QoS(kombu_redis.QoS):
         """Drop a message, or put it back; if the channel is closed, the guard's thread does it."""
         if not requeue:
             HOLDINGS.finish(delivery_tag, self._notes.get(delivery_tag, ""))
-        if self.channel.connection is not None:
+        if self._is_open():
             reject: Any = super().reject
             reject(delivery_tag, requeue=requeue)
             self._forget(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back what a closing channel holds; if its broker is away by then, the guard's thread does it.
+
+        Kombu would end such a worker with an AttributeError.
+        """
+        if self._is_open():
+            restore: Any = super().restore_unacked
+            restore(client)
+        else:
+            self._delivered.clear()
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back, of whichever worker: also one whose visibility timeout is over."""
@@ -143,6 +154,11 @@ class QoS(kombu_redis.QoS):
         note = self._notes.pop(tag, "")
         if note:
             HOLDINGS.remove(tag, note)
+
+    def _is_open(self) -> bool:
+        """Whether the channel can still speak to its broker; one that could not be closed, for that was away, has half a connection."""
+        connection = self.channel.connection
+        return connection is not None and connection.client is not None
 
     def _place(self, message: Any) -> str:
         """Return the list that the message came from; empty if it was fetched in another way."""

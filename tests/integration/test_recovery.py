@@ -245,6 +245,20 @@ def test_a_task_that_outlives_its_connection_is_acknowledged_once_it_ends(at: At
     assert (at.kept(), at.waiting()) == ([], [])
 
 
+def test_a_channel_that_lost_its_broker_before_it_was_closed_leaves_what_it_holds_to_the_guard(at: At) -> None:
+    """The connection has forgotten its server by then, and kombu asks it for that."""
+    _running, waiting = at.send(), at.send()
+    connection = at.connect()
+    message, other = at.take(connection), at.take(at.connect())
+    for each in (message, other):
+        each.channel.connection.client = None
+    other.channel.qos.restore_unacked_once()
+    message.ack()
+    assert at.redis.hlen(at.prefix + "unacked") == 2
+    look(at, repair(at, guard(), at.held(at.connect())), FORGOTTEN_AFTER + 3)
+    assert ([body["headers"]["id"] for body in at.waiting()], at.kept()) == ([waiting], [])
+
+
 def test_what_a_living_worker_forgot_goes_back(at: At) -> None:
     id_ = at.send()
     connection = at.connect()
