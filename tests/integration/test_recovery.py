@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -257,6 +258,18 @@ def test_a_channel_that_lost_its_broker_before_it_was_closed_leaves_what_it_hold
     assert at.redis.hlen(at.prefix + "unacked") == 2
     look(at, repair(at, guard(), at.held(at.connect())), FORGOTTEN_AFTER + 3)
     assert ([body["headers"]["id"] for body in at.waiting()], at.kept()) == ([waiting], [])
+
+
+def test_what_a_pool_of_threads_was_handed_is_kept_for_as_long_as_it_can_run(at: At) -> None:
+    class Request:
+        message = SimpleNamespace(delivery_tag="tag")
+
+    request, worker = Request(), Recovery("shop", Reports(), with_claims=False)
+    worker._consumer = SimpleNamespace(task_consumer=None)
+    worker._note_handed_on(request)
+    assert worker.kept_tags() == {"tag"}
+    del request
+    assert worker.kept_tags() == set()
 
 
 def test_what_a_living_worker_forgot_goes_back(at: At) -> None:
