@@ -31,12 +31,12 @@ from zenith_worker.buffer import Buffer
 from zenith_worker.native_threads import start_native_thread
 from zenith_worker.recovery_transport import HOLDINGS, note_owners, why_unguarded
 from zenith_worker.wire import claims, heartbeat
-from zenith_worker.wire.client import load
+from zenith_worker.wire.client import command, load
 from zenith_worker.wire.deliveries import count_lost
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.held_messages import HeldMessages, NotAMessageError, Owner, run_script
 from zenith_worker.wire.instance import instance
-from zenith_worker.wire.keys import recovery_keys
+from zenith_worker.wire.keys import own_keys, recovery_keys
 from zenith_worker.wire.recovery import FORGOTTEN_AFTER, WORKER_DIED, WORKER_FORGOT, MessageRecovery
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
@@ -165,10 +165,15 @@ class Recovery:
         )  # fmt: skip
 
     def abandon_claims(self) -> None:
-        """Let the claims of dead workers go, and count what was lost with them. Raises redis.RedisError: Zenith's is away."""
+        """Let the claims of dead workers go, and count what was lost with them. Raises redis.RedisError: Zenith's is away.
+
+        One that lives for Zenith's Redis is only cut off from its broker: it keeps what it runs, and has not crashed.
+        """
         while self._lost:
             task_id, run, owner = self._lost.popleft()
             try:
+                if command("EXISTS", own_keys().alive + owner):
+                    continue
                 claims.abandon(task_id, run, owner)
                 count_lost(task_id, run)
             except redis.RedisError:

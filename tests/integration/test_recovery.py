@@ -20,7 +20,7 @@ from zenith_worker import recovery, recovery_transport
 from zenith_worker.buffer import Buffer
 from zenith_worker.recovery import Broker, Recovery, _Repair, _WorkersMessages
 from zenith_worker.recovery_transport import HOLDINGS, QoS, Transport, note_owners, why_unguarded
-from zenith_worker.wire import claims, keys
+from zenith_worker.wire import claims, keys, stream
 from zenith_worker.wire.held_messages import HeldMessages, Owner, run_script
 from zenith_worker.wire.recovery import DEATH_SETTLED_AFTER, FORGOTTEN_AFTER
 from zenith_worker.wire.runs import RunNumber
@@ -381,6 +381,18 @@ def test_with_claims_those_of_dead_workers_are_let_go_once_zeniths_redis_can_be_
     worker.abandon_claims()
     worker.abandon_claims()
     assert abandoned == [(id_, RunNumber(), ONE), (id_, RunNumber())]
+
+
+def test_a_worker_that_is_cut_off_from_its_broker_alone_keeps_its_claims(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "abandon", refuse)
+    at.send()
+    connection = at.connect()
+    at.take(connection)
+    worker = guard(with_claims=True)
+    stream.client().set(keys.own_keys().alive + ONE, "host", px=60_000)
+    assert look(at, of_dead(at, at.held(connection), worker), 2 * DEATH_SETTLED_AFTER) == 1
+    worker.abandon_claims()
+    stream.client().delete(keys.own_keys().alive + ONE)
 
 
 def test_a_connection_that_fails_over_notes_owners_and_its_copies_do_not(at: At) -> None:
