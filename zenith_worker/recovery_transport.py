@@ -156,7 +156,7 @@ class QoS(kombu_redis.QoS):
             HOLDINGS.remove(tag, note)
 
     def _is_open(self) -> bool:
-        """Whether the channel can still speak to its broker; one that could not be closed, for that was away, has half a connection."""
+        """Whether the channel can speak to its broker; if that is away, closing leaves half a connection."""
         connection = self.channel.connection
         return connection is not None and connection.client is not None
 

@@ -56,16 +56,16 @@ class At:
         self.connections.append(note_owners(connection) if notes else connection)
         return connection
 
-    def send(self, queue: str = "mail", **options: Any) -> str:
+    def send(self, queue: str = "mail", key: str | None = None, **options: Any) -> str:
         """Send a task's message by a sender that knows nothing of Zenith; return the task's id."""
-        id_ = str(uuid4())
+        id_, key = str(uuid4()), f"to.{queue}" if key is None else key
         with self.connect(notes=False) as connection:
             exchange = kombu.Exchange("post", "direct")
-            bound = kombu.Queue(queue, exchange, routing_key=f"to.{queue}")
+            bound = kombu.Queue(queue, exchange, routing_key=key)
             kombu.Producer(connection).publish(
                 [[], {}, {}],
                 exchange=exchange,
-                routing_key=f"to.{queue}",
+                routing_key=key,
                 declare=[bound],
                 headers={"id": id_, "task": "t"},
                 **options,
@@ -173,6 +173,14 @@ def test_what_a_dead_worker_held_goes_back_to_the_list_that_it_came_from(at: At)
     assert not at.kept()
     (event,) = worker.reports.events  # type: ignore[attr-defined]
     assert (event.task_id, event.status, event.delivery) == (first, "QUEUED", 1)
+
+
+def test_a_message_that_was_routed_by_no_key_goes_back_as_well(at: At) -> None:
+    id_ = at.send(key="")
+    connection = at.connect()
+    at.take(connection)
+    assert look(at, of_dead(at, at.held(connection)), 2 * DEATH_SETTLED_AFTER) == 1
+    assert [message["headers"]["id"] for message in at.waiting()] == [id_]
 
 
 def test_a_living_worker_keeps_what_it_holds(at: At) -> None:
