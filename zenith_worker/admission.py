@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import cache
 from typing import Any, Final, NoReturn
 
 import redis
-from celery import Task, states
+from celery import Celery, Task, states
 from celery.exceptions import SoftTimeLimitExceeded
 
 from zenith_worker.carried import carried, is_same_message, token_of
@@ -77,7 +78,7 @@ def _admit(task: Task[..., Any]) -> None:
 def _refuse(task: Task[..., Any], claim: Claim) -> NoReturn:
     """End a delivery that must not run. Raises NotThisDelivery or NotNow."""
     request, verdict = task.request, claim.verdict
-    if verdict == Verdict.TAKEN and task.acks_late and _may_be_the_only_one(request, claim):
+    if verdict == Verdict.TAKEN and task.acks_late and _may_be_the_only_one(task, claim):
         logger.warning("A delivery of task %s goes back to its queue: another one is running it.", request.id)
         pause(REQUEUE_AFTER)
         raise NotNow("another delivery is running it", requeue=True)
@@ -89,13 +90,21 @@ def _refuse(task: Task[..., Any], claim: Claim) -> NoReturn:
     raise NotThisDelivery
 
 
-def _may_be_the_only_one(request: Any, claim: Claim) -> bool:
+def _may_be_the_only_one(task: Task[..., Any], claim: Claim) -> bool:
     """Return whether the broker may have no other message of this task than that of this delivery.
 
     It delivered the message again, and has perhaps forgotten the delivery that runs. Or that one is the later delivery of the
-    same message: kombu's Redis transport keeps one note for both, which the first acknowledgement removes.
+    same message: kombu's Redis transport keeps one note for both, which the first acknowledgement removes. Some brokers, such as
+    SQS, do not tell that they delivered a message before.
     """
-    return bool(carried(request).number) or is_same_message(claim.holder, token_of(request))
+    request = task.request
+    return bool(carried(request).number) or is_same_message(claim.holder, token_of(request)) or not _tells_redelivery(task.app)
+
+
+@cache
+def _tells_redelivery(app: Celery) -> bool:
+    """Return whether an application's broker marks messages that it delivers again."""
+    return app.connection_for_read().get_transport_cls().driver_type in ("redis", "amqp")
 
 
 def _revoke(task: Task[..., Any]) -> None:

@@ -96,7 +96,7 @@ def _started(request: Any, run: RunNumber) -> Event:
 def hand_back(task_id: str, run: RunNumber, why: str = "its worker was stopped and handed it back") -> None:
     """Release a task that a stopping worker interrupts, so that this does not count as a crash."""
     try:
-        if claims.release(task_id, run):
+        if with_redis_retries(lambda: claims.release(task_id, run), patience=0.0):
             append([put_back(task_id, run, why)])
     except redis.RedisError as error:
         logger.warning("Could not hand back task %s: %s", task_id, error)

@@ -6,6 +6,7 @@ Zenith's own application is one whose tasks are claimed, and whose workers wait 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Final
 
 import redis
@@ -14,13 +15,16 @@ from billiard import current_process
 from zenith_worker.admission import still_holds
 from zenith_worker.buffer import Buffer
 from zenith_worker.carried import Carried, carried, token_of
-from zenith_worker.reporting import report
+from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import RunNumber
 from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
+
+#: Seconds for which the loop of a worker's main process waits for Redis.
+MAIN_PROCESS_WAITS: Final = 10.0
 
 
 class Reports:
@@ -53,7 +57,9 @@ class Reports:
         if self.claimed and getattr(request, "id", None) and not carried(request).was_cancelled:
             _expect_next(event, carried(request))
             try:
-                report(event, token=token_of(request))
+                # Without a claim of its own this is the worker's main process, whose loop must go on.
+                patience = MAIN_PROCESS_WAITS if carried(request).lease_until is None else math.inf
+                report(event, token=token_of(request), patience=patience)
                 return
             except redis.RedisError:
                 logger.debug("The claim of task %s could not be ended.", event.task_id)
@@ -64,7 +70,9 @@ class Reports:
         if not self.claimed:
             return True
         try:
-            return claims.release(request.id, RunNumber.of_request(request))
+            return with_redis_retries(
+                lambda: claims.release(request.id, RunNumber.of_request(request)), patience=MAIN_PROCESS_WAITS
+            )
         except redis.RedisError:
             return True  # the claim ends by itself, as that of a dead delivery
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 
 from zenith_worker import admission
@@ -15,6 +16,9 @@ from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Claim, Verdict
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.questions import NobodyAnswersError
+
+
+APPS = {scheme: Celery(broker=f"{scheme}://", set_as_current=False) for scheme in ("redis", "memory")}
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +32,10 @@ def request(*, tag: str = "tag", number: int = 0, received: float | None = None,
     return SimpleNamespace(id="x", retries=retries, properties={"delivery_tag": tag}, headers={}, **headers)
 
 
-def refused(claim: Claim, *, acks_late: bool = True, **about: Any) -> type[BaseException]:
+def refused(claim: Claim, *, acks_late: bool = True, broker: str = "redis", **about: Any) -> type[BaseException]:
     """How a delivery ends that is refused."""
     with pytest.raises((NotNow, NotThisDelivery)) as raised:
-        admission._refuse(SimpleNamespace(request=request(**about), acks_late=acks_late), claim)
+        admission._refuse(SimpleNamespace(request=request(**about), acks_late=acks_late, app=APPS[broker]), claim)
     return raised.type
 
 
@@ -43,6 +47,8 @@ def test_a_message_that_may_be_the_only_one_left_stays() -> None:
     # Sent twice, or acknowledged before it began.
     assert refused(taken, tag="other") == NotThisDelivery
     assert refused(taken, tag="tag", acks_late=False) == NotThisDelivery
+    # A broker that does not tell what it delivered before.
+    assert refused(taken, tag="other", broker="memory") == NotNow
 
 
 def test_a_message_that_waited_longer_than_ends_are_remembered_may_be_a_copy() -> None:
