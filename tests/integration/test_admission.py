@@ -17,7 +17,6 @@ from zenith_worker.wire.claims import Claim, Verdict
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.questions import NobodyAnswersError
 
-
 APPS = {scheme: Celery(broker=f"{scheme}://", set_as_current=False) for scheme in ("redis", "memory")}
 
 
