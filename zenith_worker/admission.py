@@ -7,18 +7,21 @@ The task's class calls this first (task.py). It lets the body run, or ends this 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from functools import cache
 from typing import Any, Final, NoReturn
 
 import redis
-from celery import Task, states
+from celery import Celery, Task, states
+from celery.exceptions import SoftTimeLimitExceeded
 
-from zenith_worker.carried import carried, token_of
+from zenith_worker.carried import carried, is_same_message, token_of
 from zenith_worker.errors import NotNow, NotThisDelivery, PoisonTaskError
 from zenith_worker.origin import origin
-from zenith_worker.reporting import AWAY_FOR, never_waits, with_redis_retries
+from zenith_worker.reporting import AWAY_FOR, is_away, never_waits, note_away, pause, with_redis_retries
 from zenith_worker.wire import claims
-from zenith_worker.wire.claims import Verdict
+from zenith_worker.wire.claims import Claim, Verdict
 from zenith_worker.wire.deliveries import last_crash, mark_reached
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.headers import COPIES_HEADER, DISPATCHED_HEADER, PERHAPS_SENT
@@ -54,14 +57,14 @@ def _admit(task: Task[..., Any]) -> None:
     request = task.request
     if carried(request).number:
         with_redis_retries(lambda: mark_reached(request.id, RunNumber.of_request(request)))
-    if _may_be_a_copy(request) and _ended_before(request.id):
+    if _may_be_a_copy(request) and _ended_before(request.id, waits=not task.acks_late):
         logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
         _return_part_again(task)
         raise NotThisDelivery
     token = token_of(request)
     claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), token=token))
     if claim.verdict != Verdict.RUN:
-        _refuse(task, claim.verdict)
+        _refuse(task, claim)
     carried(request).lease_until = time.monotonic() + claim.lease
     if not task.acks_late and own_application() == NATIVE:
         with_redis_retries(lambda: append([_started(request)]))
@@ -72,20 +75,48 @@ def _admit(task: Task[..., Any]) -> None:
         )
 
 
-def _refuse(task: Task[..., Any], verdict: Verdict) -> NoReturn:
+def _refuse(task: Task[..., Any], claim: Claim) -> NoReturn:
     """End a delivery that must not run. Raises NotThisDelivery or NotNow."""
-    request = task.request
-    if verdict == Verdict.TAKEN and carried(request).number:
-        # The broker delivered it again, and has perhaps forgotten the delivery that runs: this message may be the only one left.
+    request, verdict = task.request, claim.verdict
+    if verdict == Verdict.TAKEN and task.acks_late and _may_be_the_only_one(task, claim):
         logger.warning("A delivery of task %s goes back to its queue: another one is running it.", request.id)
-        time.sleep(REQUEUE_AFTER)
+        pause(REQUEUE_AFTER)
         raise NotNow("another delivery is running it", requeue=True)
     if verdict == Verdict.CANCELLED:
-        with_redis_retries(lambda: append([_revoked(request)]))
+        _revoke(task)
     if verdict == Verdict.ENDED:
         _return_part_again(task)
     logger.warning("A delivery of task %s was dropped: %s.", request.id, verdict.value)
     raise NotThisDelivery
+
+
+def _may_be_the_only_one(task: Task[..., Any], claim: Claim) -> bool:
+    """Return whether the broker may have no other message of this task than that of this delivery.
+
+    It delivered the message again, and has perhaps forgotten the delivery that runs. Or that one is the later delivery of the
+    same message: kombu's Redis transport keeps one note for both, which the first acknowledgement removes. Some brokers, such as
+    SQS, do not tell that they delivered a message before.
+    """
+    request = task.request
+    return bool(carried(request).number) or is_same_message(claim.holder, token_of(request)) or not _tells_redelivery(task.app)
+
+
+@cache
+def _tells_redelivery(app: Celery) -> bool:
+    """Return whether an application's broker marks messages that it delivers again."""
+    return app.connection_for_read().get_transport_cls().driver_type in ("redis", "amqp")
+
+
+def _revoke(task: Task[..., Any]) -> None:
+    """Report a cancelled task; an attached application's callers and chords learn it from its own backend, as from Celery."""
+    request = task.request
+    if own_application() == NATIVE:
+        with_redis_retries(lambda: append([_revoked(request)]))
+        return
+    ignored = task.ignore_result or getattr(request, "ignore_result", False)
+    task.backend.mark_as_revoked(
+        request.id, "revoked", request, store_result=not ignored or bool(task.store_errors_even_if_ignored)
+    )
 
 
 def still_holds(request: Any) -> bool:
@@ -110,22 +141,27 @@ class _Questions:
     silent_until: float = 0.0
 
 
-def _ended_before(task_id: str) -> bool:
+def _ended_before(task_id: str, *, waits: bool = False) -> bool:
     """Return whether a task ended before this delivery, so long ago that its claim has expired: an engine knows.
 
-    Only messages that may be copies cost this question. Raises NotNow if nobody answers: the message stays. In a process that
-    never waits for Redis, nobody's answer means no.
+    Only messages that may be copies cost this question. Raises NotNow if nobody answers: the message stays; with `waits`, when it
+    is acknowledged already and would be lost, asks until somebody does. In a process that never waits for Redis, nobody's answer
+    means no.
     """
-    if never_waits() and time.monotonic() < _Questions.silent_until:
+    if never_waits() and (is_away() or time.monotonic() < _Questions.silent_until):
         return False
-    try:
-        return bool(ask(Kind.ENDED, [task_id]))
-    except (NobodyAnswersError, redis.RedisError) as error:
-        if never_waits():
-            _Questions.silent_until = time.monotonic() + AWAY_FOR
-            return False
-        time.sleep(REQUEUE_AFTER)
-        raise NotNow(f"no engine could be asked whether the task has ended: {error}", requeue=True) from error
+    while True:
+        try:
+            return bool(ask(Kind.ENDED, [task_id]))
+        except (NobodyAnswersError, redis.RedisError, SoftTimeLimitExceeded) as error:
+            if never_waits():
+                if isinstance(error, redis.RedisError):
+                    note_away()
+                _Questions.silent_until = time.monotonic() + AWAY_FOR
+                return False
+            pause(REQUEUE_AFTER)
+            if not waits:
+                raise NotNow(f"no engine could be asked whether the task has ended: {error}", requeue=True) from error
 
 
 #: Seconds between two checks whether a chord's body was sent, and after which the message goes back to its queue.
@@ -161,10 +197,11 @@ def _may_be_a_copy(request: Any) -> bool:
 
     A claim remembers an end only for minutes (claims.py), and a copy may wait in its queue for longer. Copies exist of messages
     that were delivered before or that a relay sent, and of retries, whose message is sent before the failed attempt is
-    acknowledged.
+    acknowledged. A message that waited here for longer than that may have been delivered to others meanwhile.
     """
     copied = getattr(request, DISPATCHED_HEADER, 0) == PERHAPS_SENT or getattr(request, COPIES_HEADER, None)
-    return bool(carried(request).number or request.retries or copied)
+    waited = time.time() - (carried(request).received_at or math.inf) > claims.ENDED_KEPT
+    return bool(carried(request).number or request.retries or copied or waited)
 
 
 def _started(request: Any) -> Event:

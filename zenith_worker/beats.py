@@ -12,6 +12,7 @@ import redis
 from celery.worker import state as worker_state
 
 from zenith_worker import consumers, memory, prefetch
+from zenith_worker.carried import token_of
 from zenith_worker.reporting import note_away
 from zenith_worker.wire import claims, heartbeat
 from zenith_worker.wire.keys import NATIVE
@@ -60,7 +61,7 @@ def repeat(step: Callable[[int], bool], is_stopped: Callable[[], bool]) -> None:
 def renew_claims(number: int) -> None:
     """Renew the claims of the running tasks, with some of the heartbeats. Raises redis.RedisError."""
     if number % RENEW_EVERY == 0:
-        claims.renew([request.id for request in list(worker_state.active_requests)])
+        claims.renew([(request.id, token_of(request)) for request in list(worker_state.active_requests)])
 
 
 def write(

@@ -6,6 +6,7 @@ request object: the main process's `Request`, or the `Context` that the task see
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +16,8 @@ from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.states import Status
 
 _CARRIED: Final = "zenith_carried"
+#: Characters of a delivery tag that a claim holds as it is; kombu's have 36.
+_TAG_KEPT: Final = 100
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Carried:
         reported: the newest step that the main process reported.
         lease_until: on the monotonic clock, until when nobody can take over this delivery's claim; None without a claim.
         was_cancelled: whether the worker gave the task back because it lost its connection; Celery calls that a retry.
+        was_put_back: whether the message goes back to its queue after a time limit; Celery calls that a failure.
     """
 
     received_at: float | None = None
@@ -50,6 +54,7 @@ class Carried:
     reported: Status | None = None
     lease_until: float | None = None
     was_cancelled: bool = False
+    was_put_back: bool = False
 
     @property
     def runtime(self) -> float | None:
@@ -85,7 +90,20 @@ def token_of(request: Any) -> str:
     channels count anew after each reconnection.
     """
     properties = getattr(request, "properties", None) or (getattr(request, "request_dict", None) or {}).get("properties") or {}
-    return f"{properties.get('delivery_tag', '')}@{carried(request).received_at or 0}"
+    return f"{_tag(properties.get('delivery_tag', ''))}@{carried(request).received_at or 0}"
+
+
+def is_same_message(token: str, other: str) -> bool:
+    """Return whether two deliveries may be of one message: one of them may acknowledge it for both."""
+    return token.partition("@")[0] == other.partition("@")[0]
+
+
+def _tag(value: Any) -> str:
+    """Return a delivery tag as a claim can hold it: with Redis as broker, it is what the message's sender wrote."""
+    tag = str(value)
+    if len(tag) <= _TAG_KEPT and tag.isascii() and not {*"|@"} & {*tag}:
+        return tag
+    return hashlib.sha1(tag.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def due_at(when: Any) -> float:

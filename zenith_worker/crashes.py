@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+import celery
 import redis
 from billiard.exceptions import WorkerLostError
 from celery.worker import state as worker_state
@@ -31,7 +32,7 @@ class CrashNoting:
         """Record the exit signal or status of a lost process; everything else is Celery's."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         task = self.task  # type: ignore[attr-defined]
-        if isinstance(error, WorkerLostError) and task.acks_late and task.reject_on_worker_lost:
+        if _is_lost(self, error) and task.acks_late and task.reject_on_worker_lost and not _is_sent_anew(self):
             _note_crash(self, str(error))
         super().on_failure(exc_info, *rest, **options)  # type: ignore[misc]
 
@@ -53,11 +54,34 @@ class CrashNotingRequest(CrashNoting, Request):
 class ClaimReleasing(CrashNoting):
     """In front of a class of requests of an attached application's claimed tasks."""
 
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Release a task whose hard time limit puts its message back (`acks_on_timeout`, Celery 5.7): that is not its end."""
+        task = self.task  # type: ignore[attr-defined]
+        goes_back = not soft and celery.VERSION >= (5, 7) and task.acks_late and not task.acks_on_timeout
+        carried(self._context).was_put_back = goes_back  # type: ignore[attr-defined]
+        super().on_timeout(soft, timeout)  # type: ignore[misc]
+        if goes_back:
+            hand_back(self.id, RunNumber.of(self.request_dict), f"it hit its time limit of {timeout} s")  # type: ignore[attr-defined]
+
     def _announce_cancelled(self, *rest: Any, **options: Any) -> None:
         """Release a task that a worker interrupts because it lost its connection: Celery calls that a retry, but sends none."""
         carried(self._context).was_cancelled = True  # type: ignore[attr-defined]
         super()._announce_cancelled(*rest, **options)  # type: ignore[misc]
         hand_back(self.id, RunNumber.of(self.request_dict))  # type: ignore[attr-defined]
+
+
+def _is_lost(request: Any, error: BaseException) -> bool:
+    """Return whether an error is the end of a process, which Celery 5.7 may hear of before the process has gone."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt)) and celery.VERSION >= (5, 7):
+        return not (request._already_cancelled or request._already_revoked)
+    return isinstance(error, WorkerLostError)
+
+
+def _is_sent_anew(request: Any) -> bool:
+    """Return whether Celery 5.7 sends the task's next attempt, and acknowledges the lost one's message."""
+    task = request.task
+    most = task.max_retries
+    return bool(getattr(task, "retry_on_worker_lost", False)) and (most is None or request._context.retries < most)
 
 
 def _started(request: Any, run: RunNumber) -> Event:
@@ -69,11 +93,11 @@ def _started(request: Any, run: RunNumber) -> Event:
     )  # fmt: skip
 
 
-def hand_back(task_id: str, run: RunNumber) -> None:
+def hand_back(task_id: str, run: RunNumber, why: str = "its worker was stopped and handed it back") -> None:
     """Release a task that a stopping worker interrupts, so that this does not count as a crash."""
     try:
-        if claims.release(task_id, run):
-            append([put_back(task_id, run, "its worker was stopped and handed it back")])
+        if with_redis_retries(lambda: claims.release(task_id, run), patience=0.0):
+            append([put_back(task_id, run, why)])
     except redis.RedisError as error:
         logger.warning("Could not hand back task %s: %s", task_id, error)
 

@@ -19,7 +19,7 @@ from celery.utils.imports import symbol_by_name
 
 from zenith_worker.admission import admit, still_holds
 from zenith_worker.autoretry import add_retries
-from zenith_worker.carried import carried
+from zenith_worker.carried import carried, due_at
 from zenith_worker.crashes import ClaimReleasing
 from zenith_worker.errors import NotThisDelivery
 from zenith_worker.guards import Guards
@@ -50,11 +50,15 @@ def guard_tasks(app: Celery, guards: Guards) -> None:
         if task in _guarded:
             continue
         _guarded.add(task)
-        if guards.claims:
-            _claim(task)
-        if guards.retries:
-            add_retries(task)
-        _trace_anew(task)
+        try:
+            if guards.claims:
+                _claim(task)
+            if guards.retries:
+                add_retries(task)
+            _trace_anew(task)
+        except Exception as error:
+            # Whatever the application's own classes do about it: the others are guarded all the same.
+            logger.warning("Task %s cannot be guarded: %s: %s", task.name, type(error).__name__, error)
 
 
 #: The tasks that are guarded.
@@ -77,6 +81,7 @@ def _claim(task: Any) -> None:
         logger.warning("Task %s cannot be claimed, so it runs as often as it is delivered: %s", task.name, error)
         return
     task.Request = _request_class(task.Request)
+    task.retry = _noting_next(task, task.retry)
     body = _BODY if hasattr(task, _BODY) else "run"
     setattr(task, body, _fenced(task, getattr(task, body)))
 
@@ -85,6 +90,23 @@ def _claim(task: Any) -> None:
 def _request_class(kind: Any) -> type:
     own = symbol_by_name(kind)
     return type(own.__name__, (ClaimReleasing, own), {"__module__": own.__module__, "__qualname__": own.__qualname__})
+
+
+def _noting_next(task: Any, retry: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a task's `retry` to note that the next attempt was sent: its body may go on to its end, which is not the task's."""
+
+    @wraps(retry)
+    def noted(*args: Any, **options: Any) -> Any:
+        delivery = carried(task.request)
+        try:
+            answer = retry(*args, **options)
+        except Retry as again:
+            delivery.next_sent, delivery.retry_at = True, due_at(again.when)
+            raise
+        delivery.next_sent, delivery.retry_at = True, due_at(getattr(answer, "when", None))
+        return answer
+
+    return noted
 
 
 def _fenced(task: Any, body: Callable[..., Any]) -> Callable[..., Any]:

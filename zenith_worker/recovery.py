@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import redis
 from celery import signals
@@ -91,6 +92,7 @@ class Recovery:
         self._lost: deque[tuple[str, RunNumber, str]] = deque(maxlen=LOST_KEPT)
         self._consumer: Any = None
         self._broker: Broker | None = None
+        self._handed_on: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._explained = self._ended = False
         self._pid = os.getpid()
 
@@ -117,6 +119,8 @@ class Recovery:
         self._consumer, self._broker = consumer, Broker.of(consumer.connection.default_channel)
         if is_first:
             signals.worker_shutdown.connect(self.end, weak=False)
+            if not consumer.pool.uses_semaphore:
+                signals.task_received.connect(self._note_handed_on, weak=False)
             # Celery sends no signal when it is told to end at once.
             atexit.register(self.end)
             start_native_thread(lambda: self._repeat(heartbeat.EVERY, _Life))
@@ -133,10 +137,19 @@ class Recovery:
             logger.info("Could not tell the broker that this worker ends: %s", error)
 
     def kept_tags(self) -> set[str]:
-        """Return the delivery tags that this worker holds: on its connection, and of tasks that still run from an earlier one."""
+        """Return the delivery tags that this worker holds: on its connection, and of tasks of an earlier one that run or will."""
         consumer = self._consumer.task_consumer
         tags: set[str] = consumer.channel.qos.held() if consumer is not None else set()
-        return tags.union(request.message.delivery_tag for request in list(worker_state.active_requests))
+        handed_on = [request for reference in self._handed_on.valuerefs() if (request := reference()) is not None]
+        return tags.union(request.message.delivery_tag for request in [*list(worker_state.active_requests), *handed_on])
+
+    def _note_handed_on(self, request: Any, **_: Any) -> None:
+        """Remember a request for as long as anything can run it.
+
+        Pools of threads and greenlets are handed all that a worker takes, and run it also if the connection is lost before its
+        turn. A pool of processes is not: what has not started, Celery forgets.
+        """
+        self._handed_on[request.message.delivery_tag] = request
 
     def note_put_back(self, task_id: str, run: RunNumber, owner: str, reason: str, *, dead: bool) -> None:
         """Report a message that went back; never waits."""
@@ -152,10 +165,15 @@ class Recovery:
         )  # fmt: skip
 
     def abandon_claims(self) -> None:
-        """Let the claims of dead workers go, and count what was lost with them. Raises redis.RedisError: Zenith's is away."""
+        """Let the claims of dead workers go, and count what was lost with them. Raises redis.RedisError: Zenith's is away.
+
+        One that lives for Zenith's Redis is only cut off from its broker: it keeps what it runs, and has not crashed.
+        """
         while self._lost:
             task_id, run, owner = self._lost.popleft()
             try:
+                if heartbeat.is_alive(owner, self.application):
+                    continue  # it lost the broker only, and still runs the task
                 claims.abandon(task_id, run, owner)
                 count_lost(task_id, run)
             except redis.RedisError:

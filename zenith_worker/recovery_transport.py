@@ -9,6 +9,7 @@ that got lost unnoticed would run the task again.
 
 from __future__ import annotations
 
+import logging
 from time import time
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from zenith_worker.wire.client import text
 from zenith_worker.wire.held_messages import Owner
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import own_application, recovery_keys
+
+logger = logging.getLogger(__name__)
 
 
 class Holdings:
@@ -64,12 +67,13 @@ class QoS(kombu_redis.QoS):
         make: Any = super().__init__
         make(*args, **options)
         self._notes: dict[str, str] = {}
+        self._refused = False
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Record a message as taken but not acknowledged, and by whom."""
+        record_only: Any = super().append
         place, info, taken_at = self._place(message), message.delivery_info, time()
-        if not place:
-            record_only: Any = super().append
+        if not place or self._refused:
             record_only(message, delivery_tag)
             return
         note = Owner(instance(), repr(taken_at), place).note
@@ -81,9 +85,17 @@ class QoS(kombu_redis.QoS):
                 pipe.hset(self.unacked_key, delivery_tag, record)
                 pipe.hset(self._taken_key, delivery_tag, note)
                 pipe.execute()
-        except redis.RedisError:
+        except redis.RedisError as error:
             HOLDINGS.unrecorded[delivery_tag] = dumps(message._raw)
-            raise
+            if not isinstance(error, redis.ResponseError):
+                raise
+            # Perhaps only the note is refused, for want of rights or because something else lies there: kombu would lose this
+            # message with its worker, and then the next one.
+            record_only(message, delivery_tag)
+            HOLDINGS.remove(delivery_tag)
+            self._refused = True
+            logger.warning("The guard `recovery` does nothing for this worker: its note was refused: %s", error)
+            return
         self._notes[delivery_tag] = note
         virtual.QoS.append(self, message, delivery_tag)
 
@@ -96,7 +108,7 @@ class QoS(kombu_redis.QoS):
         note = self._notes.pop(delivery_tag, "")
         HOLDINGS.finish(delivery_tag, note)
         try:
-            if self.channel.connection is not None:
+            if self._is_open():
                 acknowledge: Any = super().ack
                 acknowledge(delivery_tag)
                 HOLDINGS.remove(delivery_tag, note)
@@ -107,10 +119,21 @@ class QoS(kombu_redis.QoS):
         """Drop a message, or put it back; if the channel is closed, the guard's thread does it."""
         if not requeue:
             HOLDINGS.finish(delivery_tag, self._notes.get(delivery_tag, ""))
-        if self.channel.connection is not None:
+        if self._is_open():
             reject: Any = super().reject
             reject(delivery_tag, requeue=requeue)
             self._forget(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back what a closing channel holds; if its broker is away by then, the guard's thread does it.
+
+        Kombu would end such a worker with an AttributeError.
+        """
+        if self._is_open():
+            restore: Any = super().restore_unacked
+            restore(client)
+        else:
+            self._delivered.clear()
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back, of whichever worker: also one whose visibility timeout is over."""
@@ -124,12 +147,18 @@ class QoS(kombu_redis.QoS):
 
     def _remove_from_indices(self, delivery_tag: Any, pipe: Any = None) -> Any:
         remove: Any = super()._remove_from_indices
-        return remove(delivery_tag, pipe).hdel(self._taken_key, delivery_tag)
+        removing = remove(delivery_tag, pipe)
+        return removing if self._refused else removing.hdel(self._taken_key, delivery_tag)
 
     def _forget(self, tag: str) -> None:
         note = self._notes.pop(tag, "")
         if note:
             HOLDINGS.remove(tag, note)
+
+    def _is_open(self) -> bool:
+        """Whether the channel can speak to its broker; if that is away, closing leaves half a connection."""
+        connection = self.channel.connection
+        return connection is not None and connection.client is not None
 
     def _place(self, message: Any) -> str:
         """Return the list that the message came from; empty if it was fetched in another way."""

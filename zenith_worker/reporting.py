@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
-def report(event: Event, *, token: str, stored: Stored | None = None, long: bool = False) -> bool:
+def report(event: Event, *, token: str, stored: Stored | None = None, long: bool = False, patience: float = math.inf) -> bool:
     """Report an outcome, store its result and release the task's claim. Return False if another worker holds the claim.
 
     In that case nothing was done, and nothing may follow from this outcome. With `long` the end is remembered for as long as a
     copy of the message may wait.
 
-    The task's message stays unacknowledged until this returns. It waits for Redis without a limit: a worker can do nothing else
-    without it, and giving up on a success would report a failure.
+    The task's message stays unacknowledged until this returns. It waits for Redis without a limit, unless `patience` gives one in
+    seconds: a worker can do nothing else without it, and giving up on a success would report a failure.
     """
     ends = event.status in TERMINAL
-    counts = with_redis_retries(lambda: claims.finish(event, token=token, ends=ends, stored=stored, long=long))
+    counts = with_redis_retries(lambda: claims.finish(event, token=token, ends=ends, stored=stored, long=long), patience=patience)
     if not counts:
         logger.warning(
             "The outcome of task %s (%s) was dropped: another worker took the task over, or it had already ended.",
@@ -50,10 +50,13 @@ class _Waiting:
 
     at_most: float = math.inf
     away_until: float = 0.0
+    away_for: float = 0.0
 
 
-#: Seconds for which a Redis that did not answer is not asked again, if nobody waits for it.
+#: Seconds for which a Redis that did not answer is not asked again, if nobody waits for it: at first, and at most. Finding out
+#: that it hangs takes a time-out each time.
 AWAY_FOR: Final = 10.0
+AWAY_FOR_AT_MOST: Final = 60.0
 
 
 def never_wait() -> None:
@@ -76,7 +79,8 @@ def note_away() -> None:
     if never_waits():
         if not is_away():
             logger.warning("Zenith's Redis does not answer; tasks go on without it.")
-        _Waiting.away_until = time.monotonic() + AWAY_FOR
+            _Waiting.away_for = min(max(2 * _Waiting.away_for, AWAY_FOR), AWAY_FOR_AT_MOST)
+        _Waiting.away_until = time.monotonic() + _Waiting.away_for
 
 
 def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.inf) -> Answer:
@@ -87,10 +91,12 @@ def with_redis_retries(attempt: Callable[[], Answer], *, patience: float = math.
     if is_away():
         raise redis.ConnectionError("Zenith's Redis did not answer lately")
     try:
-        return retry_while(redis.RedisError, attempt, patience=min(patience, _Waiting.at_most))
+        answer = retry_while(redis.RedisError, attempt, patience=min(patience, _Waiting.at_most))
     except redis.RedisError:
         note_away()
         raise
+    _Waiting.away_for = 0.0
+    return answer
 
 
 def retry_while(
@@ -102,21 +108,21 @@ def retry_while(
     be idempotent.
     """
     deadline = time.monotonic() + patience
-    pause = 0.1
+    wait = 0.1
     while True:
         try:
             return attempt()
         except away as error:
-            if time.monotonic() + pause > deadline:
+            if time.monotonic() + wait > deadline:
                 raise
             logger.warning("%s does not answer (%s); retrying.", server, error)
-            pause = _sleep(pause)
+            pause(wait)
+            wait = min(wait * 2, 5.0)
         except SoftTimeLimitExceeded:
             logger.warning("A soft time limit passed outside of the task's body.")
 
 
-def _sleep(pause: float) -> float:
-    """Sleep, and return the next pause."""
+def pause(seconds: float) -> None:
+    """Sleep outside of a task's body, which a soft time limit would interrupt."""
     with suppress(SoftTimeLimitExceeded):
-        time.sleep(pause)
-    return min(pause * 2, 5.0)
+        time.sleep(seconds)

@@ -6,6 +6,7 @@ Zenith's own application is one whose tasks are claimed, and whose workers wait 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Final
 
 import redis
@@ -13,13 +14,17 @@ from billiard import current_process
 
 from zenith_worker.admission import still_holds
 from zenith_worker.buffer import Buffer
-from zenith_worker.carried import carried, token_of
-from zenith_worker.reporting import report
+from zenith_worker.carried import Carried, carried, token_of
+from zenith_worker.reporting import report, with_redis_retries
 from zenith_worker.wire import claims, stream
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.runs import RunNumber
+from zenith_worker.wire.states import Status
 
 logger = logging.getLogger(__name__)
+
+#: Seconds for which the loop of a worker's main process waits for Redis.
+MAIN_PROCESS_WAITS: Final = 10.0
 
 
 class Reports:
@@ -47,9 +52,14 @@ class Reports:
 
     def outcome(self, event: Event, request: Any) -> None:
         """Report how a delivery ended. While Zenith's Redis is away, the buffer keeps that, unless tasks wait for it."""
+        if carried(request).was_put_back:
+            return  # it runs again, so this is no end
         if self.claimed and getattr(request, "id", None) and not carried(request).was_cancelled:
+            _expect_next(event, carried(request))
             try:
-                report(event, token=token_of(request))
+                # Without a claim of its own this is the worker's main process, whose loop must go on.
+                patience = MAIN_PROCESS_WAITS if carried(request).lease_until is None else math.inf
+                report(event, token=token_of(request), patience=patience)
                 return
             except redis.RedisError:
                 logger.debug("The claim of task %s could not be ended.", event.task_id)
@@ -60,7 +70,9 @@ class Reports:
         if not self.claimed:
             return True
         try:
-            return claims.release(request.id, RunNumber.of_request(request))
+            return with_redis_retries(
+                lambda: claims.release(request.id, RunNumber.of_request(request)), patience=MAIN_PROCESS_WAITS
+            )
         except redis.RedisError:
             return True  # the claim ends by itself, as that of a dead delivery
 
@@ -72,6 +84,13 @@ class Reports:
         """Note that a delivery no longer runs in this process, whatever became of it."""
         if self.claimed:
             claims.end(request.id, token_of(request))
+
+
+def _expect_next(event: Event, delivery: Carried) -> None:
+    """Make the end of a body that sent its task's next attempt and went on what it is to the task: no end."""
+    if delivery.next_sent and event.status in (Status.SUCCESS, Status.FAILURE):
+        event.status, event.result, event.not_before = Status.RETRY, None, delivery.retry_at
+        event.message = event.message or "its body sent the next attempt and then continued to its end"
 
 
 class _OwnReports(Reports):

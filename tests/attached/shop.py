@@ -236,6 +236,44 @@ def otherwise(self: Task, number: int) -> list[Any]:
     return [number, self.request.delivery_info["routing_key"]]
 
 
+@app.task(base=Noted, name="shop.goes_on", bind=True)
+def goes_on(self: Task) -> str:
+    """Send the next attempt, and go on to the end."""
+    if not self.request.retries:
+        self.retry(countdown=0.5, throw=False)
+    return f"attempt {self.request.retries}"
+
+
+@app.task(base=Noted, name="shop.late_once", bind=True, acks_late=True, acks_on_timeout=False, time_limit=1)
+def late_once(self: Task) -> str:
+    """Exceed the time limit once; with Celery 5.7 the message goes back then."""
+    if store.incr(f"shop:late:{self.request.id}") < 2:
+        time.sleep(30)
+    return "in time"
+
+
+@app.task(base=Noted, name="shop.exits_once", bind=True, acks_late=True, reject_on_worker_lost=True)
+def exits_once(self: Task) -> str:
+    if store.incr(f"shop:exits:{self.request.id}") < 2:
+        raise SystemExit(3)
+    return "stays"
+
+
+@app.task(base=Noted, name="shop.sent_anew", bind=True, retry_on_worker_lost=True, default_retry_delay=0.1)
+def sent_anew(self: Task) -> str:
+    """Die once; Celery 5.7 sends the next attempt then."""
+    if not self.request.retries:
+        time.sleep(DIES_AFTER)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"attempt {self.request.retries}"
+
+
+@app.task(base=Noted, name="shop.replaced_by_chain", bind=True)
+def replaced_by_chain(self: Task, number: int) -> None:
+    """Put a chain in its place, whose last task puts another task in its place."""
+    raise self.replace(add.s(number, 1) | replaced.s())
+
+
 @app.task(base=Noted, name="shop.requeued", bind=True, acks_late=True)
 def requeued(self: Task) -> str:
     if store.incr(f"shop:requeued:{self.request.id}") < 2:

@@ -67,6 +67,40 @@ def test_a_message_that_comes_again_while_its_task_runs_stays_until_that_ends(po
     assert result(here, "long")["result"] == 4
 
 
+#: What Celery runs again by itself, the result that is stored (Celery keeps the first success), and the runs.
+AGAIN = {
+    "goes_on": ("attempt 0", 2), "late_once": ("in time", 2), "exits_once": ("stays", 2), "sent_anew": ("attempt 1", 2),
+    "dies_once": ("lives", 2), "requeued": ("now", 2),
+}  # fmt: skip
+
+
+def test_what_celery_runs_again_by_itself_runs_again(shop: Callable[[str], Shop]) -> None:
+    here = shop("5.7")
+    settings = {"task_acks_late": True, "task_reject_on_worker_lost": True}
+    here.worker("shop@one", "-c", "3", ZENITH_GUARD="claims", SHOP_SETTINGS=json.dumps(settings))
+    sent = [[f"shop.{name}", [], name] for name in AGAIN] + [["shop.replaced_by_chain", [1], "chain"]]
+    here.run("-c", SENDS, json.dumps(sent), attached=False)
+    wanted = {**{name: value for name, (value, _) in AGAIN.items()}, "chain": 3}
+    eventually(
+        lambda: {id_: result(here, id_).get("result") for id_ in wanted} == wanted, but=lambda: here.log[-6000:], within=40
+    )
+    eventually(lambda: {id_: status(id_) for id_ in wanted} == dict.fromkeys(wanted, "SUCCESS"), but=lambda: here.log[-6000:])
+    seen = runs(here)
+    assert {name: seen[name] for name in AGAIN} == {name: times for name, (_, times) in AGAIN.items()}
+
+
+def test_a_part_that_was_cancelled_fails_its_chord(shop: Callable[[str], Shop]) -> None:
+    here = shop("5.7")
+    here.worker("shop@one", "-c", "2", ZENITH_GUARD="claims")
+    eventually(lambda: here.log.count("ready."), but=lambda: here.log[-4000:])
+    commands.remember_cancelled("shop", ["part"])
+    parts = "chord([shop.add.s(1, 1), shop.add.s(2, 2).set(task_id='part')], shop.total.s().set(task_id='body')).delay()"
+    here.run("-c", f"import shop; from celery import chord; {parts}; print(1)", attached=False)
+    eventually(lambda: result(here, "part").get("status") == "REVOKED", but=lambda: here.log[-4000:])
+    eventually(lambda: result(here, "body").get("status") == "FAILURE", but=lambda: here.log[-4000:])
+    eventually(lambda: status("part") == "REVOKED", but=lambda: here.log[-4000:])
+
+
 def test_copies_cancelled_and_poisonous_tasks_do_not_run(shop: Callable[[str], Shop]) -> None:
     here = shop("5.3")
     here.worker("shop@one", "-c", "2", ZENITH_GUARD="claims", SHOP_SETTINGS=json.dumps(LATE))

@@ -12,7 +12,7 @@ import redis
 
 from tests.attached.conftest import Shop
 from tests.attached.test_behaviours import POOLS, PROCESSES_ONLY, assert_same_and_recorded, both
-from tests.attached.test_outages import Relay, relay
+from tests.attached.test_outages import ELSEWHERE, Relay, relay
 from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_worker.wire.heartbeat import DEAD_AFTER
@@ -81,3 +81,27 @@ def test_without_the_guard_a_killed_workers_message_has_no_owner_and_stays(shop:
     eventually(lambda: broker.exists(KEYS.lease), but=lambda: here.log[-4000:])
     assert not broker.exists(KEYS.taken)
     assert broker.hlen("unacked") == 1
+
+
+if IS_LONG:  # What is forgotten comes back after ten seconds.
+
+    @pytest.mark.parametrize("pool", ["prefork", "threads"])
+    def test_each_task_runs_once_although_the_broker_was_away(pool: str, shop: Callable[[str], Shop], relay: Relay) -> None:
+        """One runs on. The others wait: a pool of threads has them already, and one of processes does not.
+
+        Celery 5.3 never hears from its pool's process of the one that ran on: its message stays until that worker ends.
+        """
+        here, settings = shop("5.7"), json.dumps({"task_acks_late": True, "task_routes": {}})
+        broker, relayed = redis.Redis.from_url(here.broker), here.broker.replace("@127.0.0.1:", f"@{ELSEWHERE}:")
+        assert ELSEWHERE in relayed
+        relay.open()
+        changes = {"ZENITH_GUARD": "recovery", "SHOP_SETTINGS": settings, "SHOP_BROKER": relayed}
+        here.worker("shop@one", "-c", "1", "-P", pool, "--prefetch-multiplier", "4", **changes)
+        here.run("-c", "import shop; [shop.slow.delay(14) for _ in range(3)]; print(1)", attached=False, SHOP_SETTINGS=settings)
+        eventually(lambda: (here.read("LLEN", "shop:runs"), broker.hlen("unacked")) == (1, 3), but=lambda: here.log[-4000:])
+        relay.cut()
+        eventually(lambda: "Cannot connect to" in here.log, but=lambda: here.log[-4000:])
+        relay.open()
+        eventually(lambda: not broker.exists("celery", "unacked"), within=60, but=lambda: here.log[-4000:])
+        assert here.read("LLEN", "shop:runs") == 3, here.log[-4000:]
+        assert not broker.exists(KEYS.taken)

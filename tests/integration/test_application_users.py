@@ -31,8 +31,8 @@ pytestmark = pytest.mark.django_db
 KEYS = application_keys("shop")
 #: The scripts that an isolated application runs, by their digests.
 RELEASED = {
-    "begin": "f89f42e46670", "holds": "0e080dd935ea", "finish": "79ef0bb6245c",
-    "release": "55f1b9193dc3", "abandon": "951e94d5553e", "cancel": "5c1da6d7ae72",
+    "begin": "e08db413ca39", "holds": "c5afc0e45233", "finish": "b1f62834b5c7",
+    "release": "3a768bc18dda", "abandon": "2db44d349b67", "cancel": "d93d93456477",
 }  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def test_its_user_claims_counts_and_asks(as_shop: Callable[[], None]) -> None:
     assert [begin(id_) for id_ in ("1", "1", "cancelled")] == [Verdict.RUN, Verdict.RUN, Verdict.CANCELLED]
     assert claims.begin("1", run=run, token="other").verdict == Verdict.TAKEN
     assert claims.holds("1", run=run, token="t")
-    claims.renew(["1"])
+    claims.renew([("1", "t")])
     assert claims.finish(Event(task_id="1", status=Status.SUCCESS, at=1.0), token="t", ends=True)
     assert begin("1") == Verdict.ENDED
     assert claims.cancel("1") == Verdict.ENDED

@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 
+from zenith_worker.carried import is_same_message, token_of
 from zenith_worker.wire import claims, commands, keys, stream
 from zenith_worker.wire.claims import Claim, Verdict, begin, cancel, finish
 from zenith_worker.wire.events import Event, decode
@@ -364,3 +366,46 @@ def test_an_application_has_claims_of_its_own_and_refuses_what_was_cancelled_for
     monkeypatch.setattr(keys._Own, "name", "shop")
     assert begin(task, run=RunNumber(), token="other") == RUN
     assert begin("cancelled", run=RunNumber(), token="t") == CANCELLED
+
+
+# --- What is no claim ---
+
+
+@pytest.mark.parametrize("value", ["", "R|0|one|t|3", "R|0|one|a|b|3|0", b"\xff\xfe"])
+def test_what_is_no_claim_holds_nobody_up(task: str, worker: object, value: str | bytes) -> None:
+    stream.client().set(CLAIM + task, value)
+    assert begin(task, run=RunNumber(), token="t") == RUN
+    assert report(task)
+
+
+def test_a_key_of_another_type_holds_nobody_up(task: str, worker: object) -> None:
+    stream.client().rpush(CLAIM + task, "x")
+    assert claims.holds(task, run=RunNumber(), token="t")
+    assert claims.release(task, RunNumber())
+    assert begin(task, run=RunNumber(), token="t") == RUN
+
+
+def test_who_is_refused_learns_which_delivery_runs(task: str, worker: Callable[..., None]) -> None:
+    begin(task, run=RunNumber(), token="tag@1")
+    worker("two")
+    assert begin(task, run=RunNumber(), token="tag@2").holder == "tag@1"
+
+
+@pytest.mark.parametrize("tag", ["a|b", "a@b", "\ud800", "x" * 10_000, "a\n|"])
+def test_any_delivery_tag_can_be_claimed_with(task: str, worker: object, tag: str) -> None:
+    """With Redis as broker it is what the message's sender wrote."""
+    request = SimpleNamespace(properties={"delivery_tag": tag})
+    for _ in range(2):
+        assert begin(task, run=RunNumber(), token=token_of(request)) == RUN
+    assert not claims.holds(task, run=RunNumber(), token="other")
+    assert is_same_message(token_of(request), token_of(SimpleNamespace(properties={"delivery_tag": tag})))
+
+
+def test_only_the_delivery_that_runs_keeps_its_claim(task: str, worker: object) -> None:
+    """One that waits for it must not: the claim of a delivery that is over would never expire."""
+    begin(task, run=RunNumber(), token="t")
+    stream.client().expire(CLAIM + task, 10)
+    claims.renew([(task, "other"), ("nobody's", "t")])
+    assert stream.client().ttl(CLAIM + task) <= 10
+    claims.renew([(task, "t")])
+    assert stream.client().ttl(CLAIM + task) > 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -20,7 +21,9 @@ from zenith_worker.buffer import Buffer
 from zenith_worker.recovery import Broker, Recovery, _Repair, _WorkersMessages
 from zenith_worker.recovery_transport import HOLDINGS, QoS, Transport, note_owners, why_unguarded
 from zenith_worker.wire import claims, keys
+from zenith_worker.wire.client import client
 from zenith_worker.wire.held_messages import HeldMessages, Owner, run_script
+from zenith_worker.wire.keys import application_keys
 from zenith_worker.wire.recovery import DEATH_SETTLED_AFTER, FORGOTTEN_AFTER
 from zenith_worker.wire.runs import RunNumber
 
@@ -55,16 +58,16 @@ class At:
         self.connections.append(note_owners(connection) if notes else connection)
         return connection
 
-    def send(self, queue: str = "mail", **options: Any) -> str:
+    def send(self, queue: str = "mail", key: str | None = None, **options: Any) -> str:
         """Send a task's message by a sender that knows nothing of Zenith; return the task's id."""
-        id_ = str(uuid4())
+        id_, key = str(uuid4()), f"to.{queue}" if key is None else key
         with self.connect(notes=False) as connection:
             exchange = kombu.Exchange("post", "direct")
-            bound = kombu.Queue(queue, exchange, routing_key=f"to.{queue}")
+            bound = kombu.Queue(queue, exchange, routing_key=key)
             kombu.Producer(connection).publish(
                 [[], {}, {}],
                 exchange=exchange,
-                routing_key=f"to.{queue}",
+                routing_key=key,
                 declare=[bound],
                 headers={"id": id_, "task": "t"},
                 **options,
@@ -174,6 +177,14 @@ def test_what_a_dead_worker_held_goes_back_to_the_list_that_it_came_from(at: At)
     assert (event.task_id, event.status, event.delivery) == (first, "QUEUED", 1)
 
 
+def test_a_message_that_was_routed_by_no_key_goes_back_as_well(at: At) -> None:
+    id_ = at.send(key="")
+    connection = at.connect()
+    at.take(connection)
+    assert look(at, of_dead(at, at.held(connection)), 2 * DEATH_SETTLED_AFTER) == 1
+    assert [message["headers"]["id"] for message in at.waiting()] == [id_]
+
+
 def test_a_living_worker_keeps_what_it_holds(at: At) -> None:
     at.send()
     connection = at.connect()
@@ -245,6 +256,32 @@ def test_a_task_that_outlives_its_connection_is_acknowledged_once_it_ends(at: At
     assert (at.kept(), at.waiting()) == ([], [])
 
 
+def test_a_channel_that_lost_its_broker_before_it_was_closed_leaves_what_it_holds_to_the_guard(at: At) -> None:
+    """The connection has forgotten its server by then, and kombu asks it for that."""
+    _running, waiting = at.send(), at.send()
+    connection = at.connect()
+    message, other = at.take(connection), at.take(at.connect())
+    for each in (message, other):
+        each.channel.connection.client = None
+    other.channel.qos.restore_unacked_once()
+    message.ack()
+    assert at.redis.hlen(at.prefix + "unacked") == 2
+    look(at, repair(at, guard(), at.held(at.connect())), FORGOTTEN_AFTER + 3)
+    assert ([body["headers"]["id"] for body in at.waiting()], at.kept()) == ([waiting], [])
+
+
+def test_what_a_pool_of_threads_was_handed_is_kept_for_as_long_as_it_can_run(at: At) -> None:
+    class Request:
+        message = SimpleNamespace(delivery_tag="tag")
+
+    request, worker = Request(), Recovery("shop", Reports(), with_claims=False)
+    worker._consumer = SimpleNamespace(task_consumer=None)
+    worker._note_handed_on(request)
+    assert worker.kept_tags() == {"tag"}
+    del request
+    assert worker.kept_tags() == set()
+
+
 def test_what_a_living_worker_forgot_goes_back(at: At) -> None:
     id_ = at.send()
     connection = at.connect()
@@ -271,6 +308,21 @@ def test_what_redis_would_not_record_goes_back_once(at: At, monkeypatch: pytest.
     assert (at.kept(), at.waiting()) == ([], [])
     look(at, repair(at, guard(), at.held(at.connect())), 2 * FORGOTTEN_AFTER)
     assert [message["headers"]["id"] for message in at.waiting()] == [id_]
+
+
+def test_a_worker_whose_notes_redis_refuses_takes_and_acknowledges_as_without_the_guard(
+    at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = [at.send(), at.send()]
+    at.redis.set(at.prefix + KEYS.taken, "a key of somebody else's")
+    connection = at.connect()
+    for id_ in ids:
+        message = at.take(connection)
+        assert message.headers["id"] == id_
+        assert at.redis.hlen(at.prefix + "unacked") == 1
+        message.ack()
+    assert (at.redis.exists(at.prefix + "unacked"), at.waiting(), HOLDINGS.notes, HOLDINGS.done) == (0, [], {}, {})
+    assert caplog.text.count("its note was refused") == 1
 
 
 def test_one_worker_at_a_time_looks_for_dead_ones(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +391,20 @@ def test_with_claims_those_of_dead_workers_are_let_go_once_zeniths_redis_can_be_
     worker.abandon_claims()
     worker.abandon_claims()
     assert abandoned == [(id_, RunNumber(), ONE), (id_, RunNumber())]
+
+
+def test_with_claims_a_worker_that_lost_only_its_broker_keeps_its_tasks(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task still runs, and would run twice."""
+    abandoned: list[Any] = []
+    worker = guard(with_claims=True)
+    monkeypatch.setattr(claims, "abandon", lambda *what: abandoned.append(what))
+    alive = application_keys(worker.application).alive + ONE
+    client().set(alive, "w@tests", ex=60)
+    for wanted in ([], [("x", RunNumber(), ONE)]):
+        worker.note_put_back("x", RunNumber(), ONE, "its worker died", dead=True)
+        worker.abandon_claims()
+        assert abandoned == wanted
+        client().delete(alive)
 
 
 def test_a_connection_that_fails_over_notes_owners_and_its_copies_do_not(at: At) -> None:

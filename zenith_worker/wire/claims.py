@@ -61,11 +61,13 @@ class Claim:
     Attributes:
         crashes: processes that died while running this attempt.
         lease: seconds for which nobody can take the claim over, even if this worker's next heartbeats get lost.
+        holder: the token of the delivery that runs, if the task is taken.
     """
 
     verdict: Verdict
     crashes: int = 0
     lease: float = field(default=0.0, compare=False)
+    holder: str = field(default="", compare=False)
 
 
 _BEGIN: Final = load("claim", "claim_begin")
@@ -95,12 +97,12 @@ def begin(task_id: str, *, run: RunNumber, token: str) -> Claim:
             _running.add((task_id, token))
             return Claim(Verdict.RUN, number, lease=min(int(answer[2]) / 1000, RUNNING_KEPT))
         if verdict != "sibling":
-            return Claim(Verdict(verdict), number)
+            return Claim(Verdict(verdict), number, holder=text(answer[2]) if len(answer) > 2 else "")
         # Another process of this worker holds it, or another delivery in this process: only this machine can tell whether that
         # goes on.
         held_by = text(answer[2])
         if (task_id, held_by) in _running if number == pid else _lives(number):
-            return Claim(Verdict.TAKEN)
+            return Claim(Verdict.TAKEN, holder=held_by)
         # A delivery that ended in this process without an outcome has not crashed.
         crashed = number != pid
         script(_ABANDON, keys.claim + task_id, run.number, instance(), number, WAITING_KEPT, held_by, int(crashed))
@@ -137,11 +139,19 @@ def store(stored: Stored) -> None:
     script(_STORE, text(stored.key), stored.value, stored.expires or 0)
 
 
-def renew(task_ids: Iterable[str]) -> None:
-    """Renew the claims of the tasks that this worker runs, before they expire. Raises redis.RedisError."""
+def renew(deliveries: Iterable[tuple[str, str]]) -> None:
+    """Renew the claims of the deliveries (task id, token) that this worker runs, before they expire. Raises redis.RedisError.
+
+    A delivery that only waits for another one renews nothing: the claim of one that is over must expire.
+    """
+    prefix, listed = own_keys().claim, list(deliveries)
     with client().pipeline(transaction=False) as pipe:
-        for task_id in task_ids:
-            pipe.expire(own_keys().claim + task_id, RUNNING_KEPT)
+        for task_id, _ in listed:
+            pipe.get(prefix + task_id)
+        values = pipe.execute(raise_on_error=False)
+        for (task_id, token), value in zip(listed, values):
+            if isinstance(value, (bytes, str)) and text(value).split("|")[2:4] == [instance(), token]:
+                pipe.expire(prefix + task_id, RUNNING_KEPT)
         pipe.execute()
 
 

@@ -176,6 +176,11 @@ def forget(name: str, application: str = NATIVE) -> None:
         pipe.execute()
 
 
+def is_alive(run: str, application: str = NATIVE) -> bool:
+    """Return whether a run of a worker (instance.py) lives. Raises redis.RedisError."""
+    return bool(client().exists(application_keys(application).alive + run))
+
+
 _DROP: Final = load("worker_drop")
 
 

@@ -112,7 +112,9 @@ class HeldMessages:
         """
         held: Any = self.client().hget(self.prefix + self.unacked, tag)
         message, routing_key = messages.held(held) if held else ({"headers": {}}, "")
-        if held and not (routing_key and message.get("properties")):
+        owner = Owner.parse(note)
+        # An application's exchange may route by no key.
+        if held and not (message.get("properties") and (routing_key or owner.place)):
             raise NotAMessageError(held)
         # In Celery's protocol 1 they are empty: the id is in the body.
         headers: dict[str, Any] = message.get("headers") or {}
@@ -121,7 +123,6 @@ class HeldMessages:
             message["headers"] = headers
             info = message["properties"].get("delivery_info")
             message["properties"]["delivery_info"] = {**(info if isinstance(info, dict) else {}), "redelivered": True}
-        owner = Owner.parse(note)
         answer = self._script(
             _PUT_BACK, tag, note, owner.taken_at,
             self.prefix + self.alive + owner.run if unless_alive else "",

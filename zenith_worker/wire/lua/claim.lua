@@ -1,9 +1,12 @@
 -- The value of a claim (claims.py): state|run|instance|token of the delivery|pid|crashes.
 -- The run is RunNumber.number (runs.py), called `attempt` below: for a task that never replaced itself it is the attempt.
 -- state: R running, W waiting for its next attempt, E ended, C cancelled. Loaded before the scripts that read claims.
-local function read_claim(value)
-  if not value then return nil end
+-- What is no claim, whoever wrote it, counts as none, and is overwritten: an error would repeat at each attempt.
+local function read_claim(key)
+  local value = redis.pcall('GET', key)
+  if type(value) ~= 'string' then return nil end
   local state, attempt, owner, token, pid, crashes = string.match(value, '^(%a)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)$')
+  if not state then return nil end
   return {state = state, attempt = tonumber(attempt), owner = owner, token = token, pid = pid, crashes = tonumber(crashes)}
 end
 

@@ -2,8 +2,8 @@
 -- KEYS: the claim. ARGV: attempt, instance, token, pid, seconds to keep, prefix of the keys of living instances, sorted set of
 -- cancelled tasks or empty, the task's id.
 -- Returns the verdict; the crashes, or the pid of a sibling; the milliseconds for which this instance's heartbeat lives, or the
--- sibling's token.
-local claim, attempt = read_claim(redis.call('GET', KEYS[1])), tonumber(ARGV[1])
+-- holder's token.
+local claim, attempt = read_claim(KEYS[1]), tonumber(ARGV[1])
 local crashes = 0
 if ARGV[7] ~= '' and redis.call('ZSCORE', ARGV[7], ARGV[8]) then return {'cancelled', 0} end
 if claim then
@@ -16,7 +16,7 @@ if claim then
     elseif claim.owner == ARGV[2] then
       return {'sibling', tonumber(claim.pid), claim.token}
     elseif redis.call('EXISTS', ARGV[6] .. claim.owner) == 1 then
-      return {'taken', 0}
+      return {'taken', 0, claim.token}
     else
       -- A claim without a process was given up without a crash.
       crashes = claim.crashes + (claim.pid == '0' and 0 or 1)

@@ -1,7 +1,7 @@
 -- Reports an outcome and releases the claim; returns 0 if another holds it, or if the task ended before.
 -- KEYS: the claim. ARGV: attempt, instance, token, stream, entry, new state (E or W), seconds to keep; and for a stored result, its
 -- key, its value and the seconds to keep it (0: for ever).
-local claim, attempt = read_claim(redis.call('GET', KEYS[1])), tonumber(ARGV[1])
+local claim, attempt = read_claim(KEYS[1]), tonumber(ARGV[1])
 local later = claim and claim.attempt > attempt and ARGV[6] == 'W'
 if not later and not counts(claim, attempt, ARGV[2], ARGV[3]) then return 0 end
 redis.call('XADD', ARGV[4], '*', 'e', ARGV[5])

@@ -10,6 +10,6 @@ if kind ~= 'list' and kind ~= 'none' then return 0 end
 redis.call('HDEL', ARGV[3], ARGV[1])
 redis.call('ZREM', ARGV[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-if ARGV[9] ~= '' and is_over(read_claim(redis.call('GET', ARGV[9])), ARGV[10]) then return 0 end
+if ARGV[9] ~= '' and is_over(read_claim(ARGV[9]), ARGV[10]) then return 0 end
 redis.call('RPUSH', ARGV[7], ARGV[8])
 return 1

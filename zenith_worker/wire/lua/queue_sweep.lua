@@ -7,7 +7,7 @@ for _ = 1, tonumber(ARGV[1]) do
   if not message then break end
   local readable, body = pcall(cjson.decode, message)
   local id = readable and type(body) == 'table' and type(body.headers) == 'table' and body.headers.id
-  local claim = type(id) == 'string' and read_claim(redis.call('GET', ARGV[2] .. id))
+  local claim = type(id) == 'string' and read_claim(ARGV[2] .. id)
   if claim and (claim.state == 'C' or claim.state == 'E') then
     dropped = dropped + 1
   else
