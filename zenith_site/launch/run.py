@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,6 +111,8 @@ class Launch:
                 f"The database could not be prepared (`manage.py prepare` ended with status {completed.returncode})."
             )
         self.login = Login(**json.loads(completed.stdout.splitlines()[-1]))
+        # They are stored, encrypted, and no other program needs them.
+        os.environ.pop("ZENITH_WATCH", None)
 
     def _start_programs(self) -> None:
         self.supervisor.say("starting the processes")
