@@ -19,6 +19,8 @@ from tasks_app.watching.translation import ID_KEPT
 TIMEOUT: Final = 1.0
 #: Tasks of all workers that are looked at in one answer.
 TASKS_KEPT: Final = 5000
+#: The first question.
+FIRST: Final = "stats"
 #: Questions about tasks, with what their answer tells of a task.
 _OF_TASKS: Final = {"active": "task-started", "reserved": "task-received", "scheduled": "task-received"}
 
@@ -37,10 +39,13 @@ class Answers:
 
 
 def ask(app: Celery, known: int = 0) -> Answers:
-    """Ask all workers; `known`: how many are expected to answer, so that nobody waits for more. Raises what kombu raises."""
+    """Ask all workers; `known`: how many are expected to answer, so that nobody waits for more. Raises what kombu raises.
+
+    As many as answered the first question are expected to answer the others.
+    """
     answers = Answers()
     held: dict[str, list[list[str]]] = defaultdict(list)
-    for question in ("stats", "active_queues", *_OF_TASKS):
+    for question in (FIRST, "active_queues", *_OF_TASKS):
         arguments = {"safe": True} if question == "active" else None
         for name, answer in _replies(app, question, arguments, known):
             if question in _OF_TASKS:
@@ -49,6 +54,9 @@ def ask(app: Celery, known: int = 0) -> Answers:
                 answers.tasks += [_event(request, name, question) for request in requests]
             else:
                 answers.by_worker[name][question] = answer
+        known = len(answers.by_worker) if question == FIRST else known
+        if not known:
+            break
     for name, lists in held.items():
         if len(lists) == len(_OF_TASKS):
             answers.by_worker[name]["held"] = list(dict.fromkeys(id_ for ids in lists for id_ in ids))

@@ -143,6 +143,11 @@ class Observer:
         """Whether both threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
+    @property
+    def odd(self) -> int:
+        """How many events were not as Celery writes them."""
+        return self._odd
+
     def take_gaps(self) -> list[Gap]:
         """Return the gaps since the last call, oldest first."""
         gaps = []
