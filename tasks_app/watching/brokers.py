@@ -24,6 +24,11 @@ CONNECT_TIMEOUT: Final = 5.0
 QUEUE_EXPIRES: Final = 60.0
 
 
+#: Seconds after which a connection of ours would give the messages of others back: whoever waits for answers on Redis looks for
+#: such messages, and goes by its own setting, not by that of the application, whose tasks would run twice.
+NEVER: Final = 100 * 365 * 86_400
+
+
 class BrokerUnknownError(Exception):
     """An application's broker cannot be reached because its URL is not known."""
 
@@ -95,7 +100,7 @@ def _transport_options(broker: Broker, master: str) -> dict[str, Any]:
         return {"confirm_publish": False, "max_retries": 1, "connect_timeout": CONNECT_TIMEOUT}
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": 2 * CONNECT_TIMEOUT, "socket_keepalive": True,
-        "retry_on_timeout": False, "max_retries": 1, "client_name": "zenith-observer",
+        "retry_on_timeout": False, "max_retries": 1, "client_name": "zenith-observer", "visibility_timeout": NEVER,
     }  # fmt: skip
     if broker.key_prefix:
         options["global_keyprefix"] = broker.key_prefix

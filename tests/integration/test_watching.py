@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 import redis
 from celery import Celery
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -28,7 +30,7 @@ from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, DeadLetter, Task
 from tasks_app.models.dead_letter import Selection
 from tasks_app.recording.recorder import Recorder
-from tasks_app.watching import observer_state
+from tasks_app.watching import inspection, observer_state
 from tasks_app.watching.applications import Watch, free_name, remove, watch, why_unreachable
 from tasks_app.watching.brokers import Broker, BrokerUnknownError, broker_of, celery_of
 from tasks_app.watching.observer import Gap, Observer, Watched
@@ -36,6 +38,7 @@ from tasks_app.watching.observers import Observers
 from tasks_app.watching.urls import check_url, name_of
 from tests.integration.conftest import ApiClient
 from tests.waiting import eventually
+from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.encryption import DecryptionError, decrypt, encrypt
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_worker.wire import heartbeat, stream
@@ -232,6 +235,17 @@ def test_what_zenith_watch_names_is_watched(monkeypatch: pytest.MonkeyPatch) -> 
     assert SECRET not in str(refused.value)
 
 
+def test_up_passes_urls_on_where_nobody_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: executed.append(words))
+    monkeypatch.setattr(os, "chdir", lambda _: None)
+    monkeypatch.setattr(settings, "ZENITH_WATCH", "clinic=amqp://rabbit/")
+    monkeypatch.setenv("ZENITH_WATCH", "clinic=amqp://rabbit/")
+    call_command("up", watch=[URL, f"shop={URL}"])
+    assert SECRET not in " ".join(executed[0])
+    assert os.environ["ZENITH_WATCH"] == f"clinic=amqp://rabbit/ {URL} shop={URL}"
+
+
 # --- The observer ---
 
 
@@ -376,6 +390,17 @@ def test_a_broker_that_is_away_is_waited_for_and_the_gap_is_told(company: Compan
         here.stop()
 
 
+def test_asking_workers_gives_nobodys_messages_back(company: Company) -> None:
+    """kombu's receivers on Redis do, by their own visibility timeout: an application with a longer one would run tasks twice."""
+    company.redis.zadd("unacked_index", {"tag": time.time() - 7 * 86_400})
+    company.redis.hset("unacked", "tag", json.dumps([{"body": "", "properties": {}}, "celery", "celery"]))
+    app = celery_of(Broker(company.url))
+    assert inspection.ask(app).tasks == []
+    app.close()
+    assert company.redis.zrange("unacked_index", 0, -1) == [b"tag"]
+    assert company.redis.hexists("unacked", "tag")
+
+
 class _Fake:
     """An observer that observes nothing."""
 
@@ -428,6 +453,22 @@ def test_an_engine_observes_what_is_watched_and_begins_anew_if_it_is_changed(mon
     observers.stop()
 
 
+def test_an_application_is_observed_by_one_engine_at_a_time() -> None:
+    row, _ = watch("shop", Watch(url=URL))
+    with closing(connection.copy()) as elsewhere, elsewhere.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [AdvisoryLock.OBSERVER_LEASE, row.pk])
+        observers = Observers(make=_Fake)  # type: ignore[arg-type]
+        observers.run_once()
+        assert not observers.running
+        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [AdvisoryLock.OBSERVER_LEASE, row.pk])
+        observers.run_once()
+        assert list(observers.running) == [row.pk]
+        remove("shop")
+        observers.run_once()
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [AdvisoryLock.OBSERVER_LEASE, row.pk])
+        assert cursor.fetchone()[0]
+
+
 # --- What is refused ---
 
 
@@ -463,7 +504,7 @@ def test_nothing_is_sent_to_a_watched_application(person: Client) -> None:
 # --- Pages and API ---
 
 
-def test_pages_and_api_say_what_is_known_and_show_no_url(person: Client, api: ApiClient) -> None:
+def test_pages_and_api_say_what_is_known_and_show_no_url(person: Client, api: ApiClient, admin: User) -> None:
     row, _ = watch("shop", Watch(url=URL))
     heartbeat.write_heard([heartbeat.Heard("shop@one", {"pid": 0, "slots": 0, "busy": 0, "queues": [], "held": [],
                                                          "unknown": ["slots", "queues", "held"]}, 0.0)], "shop")  # fmt: skip
@@ -480,6 +521,11 @@ def test_pages_and_api_say_what_is_known_and_show_no_url(person: Client, api: Ap
     page = person.get("/applications/shop/").content.decode()
     for text in ("Watched", "it refuses the login", "no observer ran", "What attaching adds", "zenith_worker.auto"):
         assert text in page
+    root = Client()
+    root.force_login(admin)
+    shown = root.get(f"/admin/tasks_app/application/{row.pk}/change/")
+    assert shown.status_code == 200
+    assert row.broker not in shown.content.decode()
     answer = api().get("/api/v1/applications/shop").json()
     assert answer["kind"] == "watched"
     assert answer["observer"] == {"listens": False, "reason": "it refuses the login", "events": 0, "lost": 0, "odd": 0}
