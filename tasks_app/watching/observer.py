@@ -1,11 +1,12 @@
-"""The observer of one application: one thread receives events, another asks workers and says how it goes.
+"""The observer of one application: one thread receives events, one asks workers, and one says how it goes.
 
 1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
 2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
 3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
-4. Every few seconds the other thread asks the workers to send events, and sometimes what they have. It writes their heartbeats.
+4. Every few seconds another thread asks the workers to send events, and sometimes what they have.
+5. A third one writes the workers' heartbeats and the observer's own state.
 
-Nothing that either thread meets ends it. No error is logged as it came: some contain the broker's URL.
+Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ BATCH_BYTES: Final = 2**20
 PENDING_BYTES: Final = 32 * 2**20
 #: Entries of the stream that wait for recorders, beyond which events are dropped.
 BEHIND: Final = 5000
-#: Seconds between two rounds of the other thread, two requests for events, and two inspections.
+#: Seconds between two rounds of the other threads, two requests for events, and two inspections.
 ROUND: Final = 2.0
 ENABLE_EVERY: Final = 10.0
 INSPECT_EVERY: Final = 15.0
 #: Seconds of the longest pause between two tries to connect.
 LONGEST_PAUSE: Final = 30.0
+#: Seconds that a connection must have lasted for the next try to come at once.
+LASTED: Final = 10.0
 #: Seconds of silence that count as a gap.
 GAP: Final = 2.0
 #: Seconds for which a task that was rejected for good may still be told to have failed.
@@ -118,20 +121,20 @@ class Observer:
         self._control_reason = ""
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._ask)
+            for step in (self._receive, self._ask, self._report)
         ]
 
     def start(self) -> None:
-        """Start both threads."""
+        """Start all threads."""
         for thread in self._threads:
             thread.start()
 
     def ask_to_stop(self) -> None:
-        """Have both threads end soon."""
+        """Have all threads end soon."""
         self._stop.set()
 
     def stop(self, within: float = 10.0) -> None:
-        """End both threads, waiting for them for some seconds."""
+        """End all threads, waiting for them for some seconds."""
         self._stop.set()
         ends_at = time.monotonic() + within
         for thread in self._threads:
@@ -140,7 +143,7 @@ class Observer:
 
     @property
     def is_alive(self) -> bool:
-        """Whether both threads run."""
+        """Whether all threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
     @property
@@ -170,9 +173,8 @@ class Observer:
         while not self._stop.is_set():
             try:
                 self._listen()
-                pause = 0.1
             except Exception as error:  # whatever kombu and the drivers raise
-                if self.state.listens:
+                if self.state.listens and time.time() - self.state.since > LASTED:
                     pause = 0.1
                 self._flush(everything=True)
                 self._disconnected(reason_of(error))
@@ -187,9 +189,10 @@ class Observer:
                 self._connected()
                 while not self._stop.is_set():
                     receiver.wait(max(0.01, min(BLOCK, self._due - time.monotonic())))
-                    if time.monotonic() >= self._due or len(self._received) >= MOST_GATHERED:
+                    if time.monotonic() >= self._due or len(self._received) >= MOST_GATHERED or self.translator.has_rejected:
                         self._flush()
-                    self._take_found()
+                    if self._found:
+                        self._take_found()
                     self.listened_at = time.time()
         self._flush(everything=True)
 
@@ -244,7 +247,10 @@ class Observer:
                 return []
             steps = self.translator.steps(event, at, oldest)
         except OddEventError as odd:
-            self._set_aside(str(event).encode(errors="replace")[:2000], str(odd))
+            self._set_aside(repr(event)[:2000].encode(errors="replace"), str(odd))
+            return []
+        except Exception as error:  # an event that nobody thought of must not take the others with it
+            self._set_aside(repr(event)[:2000].encode(errors="replace"), f"it cannot be understood: {type(error).__name__}")
             return []
         if not steps:
             return steps
@@ -292,7 +298,6 @@ class Observer:
     def _ask(self) -> None:
         app = self._make_app(self.watched.broker)
         next_enabling = next_inspection = 0.0
-        told_events, told_at = self._events, time.monotonic()
         try:
             while not self._stop.is_set():
                 now = time.monotonic()
@@ -308,18 +313,24 @@ class Observer:
                     except Exception as error:  # whatever kombu and the drivers raise
                         self._control_reason = f"its workers cannot be asked: {reason_of(error)}"
                         app.pool.force_close_all()
-                rate = (self._events - told_events) / max(0.1, time.monotonic() - told_at)
-                told_events, told_at = self._events, time.monotonic()
-                self._tell(rate)
                 self._stop.wait(ROUND)
         finally:
             app.close()
-            self._forget()
 
     def _inspect(self, app: Celery) -> None:
         answers = inspection.ask(app, len(self.workers.names()))
         self.workers.take_answers(answers.by_worker, time.time(), every=INSPECT_EVERY)
         self._found.extend(answers.tasks)
+
+    # --- Reporting ---
+
+    def _report(self) -> None:
+        told_events, told_at = self._events, time.monotonic()
+        while not self._stop.wait(ROUND):
+            rate = (self._events - told_events) / max(0.1, time.monotonic() - told_at)
+            told_events, told_at = self._events, time.monotonic()
+            self._tell(rate)
+        self._forget()
 
     def _tell(self, per_second: float) -> None:
         """Write the workers' heartbeats and the observer's own state, and look how far recorders are behind."""
@@ -344,8 +355,6 @@ class Observer:
             logger.debug("Zenith's Redis does not answer: %s", type(error).__name__)
 
     def _forget(self) -> None:
-        if not self._stop.is_set():
-            return
         try:
             observer_state.forget(self.name)
         except redis.RedisError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import redis
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
@@ -97,7 +97,7 @@ class Observers:
         try:
             with with_fresh_connection():
                 self.note()
-        except (DatabaseError, redis.RedisError) as error:
+        except (Error, redis.RedisError) as error:
             logger.warning("When applications were heard could not be written: %s", type(error).__name__)
         self.running.clear()
 
@@ -151,7 +151,7 @@ def positions_in(name: str) -> Callable[[Sequence[str]], Mapping[str, int]]:
             with with_fresh_connection(), connection.cursor() as cursor:
                 cursor.execute(_SQL["positions"], [list(keys)])
                 return {keys[key]: position for key, position in cursor.fetchall()}
-        except DatabaseError as error:
+        except Error as error:
             logger.debug("Tasks of %s could not be looked up: %s", name, type(error).__name__)
             return {}
         finally:

@@ -148,6 +148,11 @@ class Translator:
         return [self._rejected.pop(id_) for id_ in due]
 
     @property
+    def has_rejected(self) -> bool:
+        """Whether tasks were rejected for good of which Celery may still tell why."""
+        return bool(self._rejected)
+
+    @property
     def remembered(self) -> int:
         """How many tasks are remembered."""
         return len(self._tasks)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ from tasks_app.dispatch.rerun import run_again
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, DeadLetter, Task
 from tasks_app.models.dead_letter import Selection
+from tasks_app.queries.attached_explanation import explain_attached
 from tasks_app.recording.recorder import Recorder
 from tasks_app.watching import inspection, observer_state
 from tasks_app.watching.applications import Watch, free_name, remove, watch, why_unreachable
@@ -388,6 +390,40 @@ def test_a_broker_that_is_away_is_waited_for_and_the_gap_is_told(company: Compan
         assert (gap.reason, gap.end - gap.start > 59) == ("no observer ran", True)
     finally:
         here.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_began_before_anybody_listened_is_told_by_the_workers(company: Company, observer: Observer) -> None:
+    began_at = time.time() - 7200
+    request = {"id": "long", "name": "shop.pay", "args": "(1,)", "kwargs": "{}", "time_start": began_at, "eta": None}
+    info = {"delivery_info": {"routing_key": "tills"}}
+    observer._found.append(inspection._event({**request, **info}, "shop@one", "active"))
+    observer._found.append(inspection._event({**request, "id": "next", "time_start": None}, "shop@one", "reserved"))
+    eventually(lambda: record() and Task.objects.filter(application__name="shop").count() == 2)
+    row = Task.objects.get(id=key_of("long", "shop"))
+    assert (row.status, row.name, row.queue, row.worker) == ("STARTED", "shop.pay", "tills", "shop@one")
+    assert row.started_at
+    assert abs(row.started_at.timestamp() - began_at) < 1
+    assert Task.objects.get(id=key_of("next", "shop")).status == "RECEIVED"
+
+
+def test_a_task_that_its_worker_no_longer_has_is_said_to_be_lost_sight_of() -> None:
+    row, _ = watch("shop", Watch(url=URL))
+    now = timezone.now()
+    task = task_of(row, "a", status="STARTED", worker="shop@one", started_at=now - timedelta(seconds=300))
+    body = {"pid": 1, "slots": 1, "busy": 0, "queues": ["tills"], "held": []}
+
+    def why(**changes: Any) -> str:
+        heartbeat.write_heard([heartbeat.Heard("shop@one", {**body, **changes}, 0.0)], "shop")
+        return explain_attached(task, "shop", heartbeat.read_all("shop"), now)
+
+    assert "shop@one says that it does not have it: how it ended was not heard" in why()
+    assert "has been running it for" in why(held=["a"])
+    assert "has been running it for" in why(unknown=["held"])
+    assert "queues they consume" in explain_attached(
+        task_of(row, "b", status="QUEUED", queue="tills"), "shop",
+        heartbeat.read_all("shop") if why(queues=[], unknown=["queues"]) else [], now,
+    )  # fmt: skip
 
 
 def test_asking_workers_gives_nobodys_messages_back(company: Company) -> None:
