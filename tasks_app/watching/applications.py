@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from django.db import transaction
 
@@ -14,6 +15,7 @@ from tasks_app.models.task_keys import forget_applications
 from tasks_app.watching import observer_state
 from tasks_app.watching.brokers import SERIALIZERS, Broker, celery_of, sealed
 from tasks_app.watching.reasons import reason_of
+from tasks_app.watching.receiver import Receiver
 from tasks_app.watching.urls import check_url, is_redis, name_of
 from zenith_site.common.errors import InvalidInputError, Problem, StateConflictError
 from zenith_worker.wire.applications import ANNOUNCED_AT_MOST, NATIVE_NAME, is_name
@@ -119,7 +121,7 @@ def why_unreachable(broker: Broker) -> str:
         with app.connection_for_read() as connection:
             connection.connect()
             # Listening needs more rights than connecting.
-            with app.events.Receiver(connection).consumer_context(wakeup=False):
+            with Receiver(app, connection, f"zenith.{uuid4().hex}", lambda _: None, lambda *_: None):
                 app.control.broadcast("ping", connection=connection)
     except Exception as error:  # whatever kombu and the drivers raise
         return reason_of(error)

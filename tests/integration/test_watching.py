@@ -216,13 +216,19 @@ def test_a_tested_connection_says_what_is_wrong_and_shows_nothing(url: str, reas
     assert not Application.objects.exists() or not Application.objects.filter(name="shop").exists()
 
 
-def test_a_broker_that_can_be_used_passes_the_test_and_one_that_refuses_the_login_does_not() -> None:
+def test_a_broker_that_can_be_used_passes_the_test_and_one_that_refuses_the_login_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
     assert why_unreachable(Broker(broker_url())) == ""
     parts = urlsplit(broker_url())
     wrong = f"redis://nobody:{SECRET}@{parts.hostname}:{parts.port}/13"
     assert "refuses the user or the password" in why_unreachable(Broker(wrong))
     run("shop", broker_url(), test=True)
     assert "can be used" in run("shop", test=True)
+    # Some of kombu's classes log the URL without its password.
+    assert "redis://" not in caplog.text
+    assert str(parts.port) not in caplog.text
 
 
 def test_what_zenith_watch_names_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
