@@ -570,5 +570,7 @@ def test_pages_and_api_say_what_is_known_and_show_no_url(person: Client, api: Ap
     assert row.broker not in shown.content.decode()
     answer = api().get("/api/v1/applications/shop").json()
     assert answer["kind"] == "watched"
+    [worker] = api().get("/api/v1/workers?application=shop").json()
+    assert worker["unknown"] == ["slots", "queues", "reserved"]
     assert answer["observer"] == {"listens": False, "reason": "it refuses the login", "events": 0, "lost": 0, "odd": 0}
     assert SECRET not in json.dumps(answer)
