@@ -77,7 +77,8 @@ class HeardWorkers:
         with self._lock:
             if type_ == "worker-offline":
                 self._workers.pop(name, None)
-                self._gone.add(name)
+                if len(self._gone) < heartbeat.READ_AT_MOST:
+                    self._gone.add(name)
             elif type_ in _ALIVE and (worker := self._worker(name, received)) is not None:
                 _take_event(worker, event)
 

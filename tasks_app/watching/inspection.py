@@ -17,6 +17,8 @@ from tasks_app.watching.translation import ID_KEPT
 
 #: Seconds for which answers are waited for.
 TIMEOUT: Final = 1.0
+#: Workers whose answers are looked at.
+WORKERS_KEPT: Final = 1000
 #: Tasks of all workers that are looked at in one answer.
 TASKS_KEPT: Final = 5000
 #: The first question.
@@ -66,7 +68,7 @@ def ask(app: Celery, known: int = 0) -> Answers:
 
 def _replies(app: Celery, question: str, arguments: dict[str, Any] | None, known: int) -> Iterator[tuple[str, Any]]:
     replies = app.control.broadcast(question, arguments=arguments, reply=True, timeout=TIMEOUT, limit=known or None)
-    for reply in replies or ():
+    for reply in (replies or ())[:WORKERS_KEPT]:
         if isinstance(reply, dict):
             yield from ((name, answer) for name, answer in reply.items() if isinstance(name, str))
 

@@ -47,8 +47,9 @@ BATCH: Final = 200
 BATCH_BYTES: Final = 2**20
 #: Bytes of encoded steps that wait while Zenith's Redis is away.
 PENDING_BYTES: Final = 32 * 2**20
-#: Entries of the stream that wait for recorders, beyond which events are dropped.
-BEHIND: Final = 5000
+#: Entries of the stream that wait for recorders, and about their bytes, beyond which events are dropped.
+BEHIND: Final = 100_000
+BEHIND_BYTES: Final = 128 * 2**20
 #: Seconds between two rounds of the other threads, two requests for events, and two inspections.
 ROUND: Final = 2.0
 ENABLE_EVERY: Final = 10.0
@@ -115,6 +116,8 @@ class Observer:
         self._found: deque[dict[str, Any]] = deque(maxlen=inspection.TASKS_KEPT)
         self._pending: deque[tuple[bytes, int]] = deque()
         self._pending_bytes = 0
+        # Of an entry lately.
+        self._mean_bytes = 0.0
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
@@ -284,6 +287,7 @@ class Observer:
                 continue
             self._pending.append((raw, number))
             self._pending_bytes += len(raw)
+            self._mean_bytes += (len(raw) - self._mean_bytes) / 100
         try:
             while self._pending:
                 raw, _ = self._pending[0]
@@ -342,7 +346,8 @@ class Observer:
             heartbeat.write_heard(beats, self.name)
             for name in gone - own:
                 heartbeat.forget_heard(name, self.name)
-            self._is_behind = stream.length(self.name) > BEHIND
+            waiting = stream.length(self.name)
+            self._is_behind = waiting > BEHIND or waiting * self._mean_bytes > BEHIND_BYTES
             state = self.state
             observer_state.write(
                 self.name,

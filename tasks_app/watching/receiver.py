@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from celery import Celery
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: Bytes of a message that is looked at. Celery gathers at most 24 events in one.
 LARGEST: Final = 16 * 2**20
+#: Seconds between two checks of the connection's heartbeats, if the broker has any.
+CHECK_EVERY: Final = 1.0
 _JSON: Final = "application/json"
 
 
@@ -43,6 +46,7 @@ class Receiver:
         odd: Callable[[bytes, str], None],
     ) -> None:  # fmt: skip
         self._take, self._odd, self._connection = take, odd, connection
+        self._next_check = 0.0
         # Not taken from a pool: it lives as long as this receiver.
         channel = connection.default_channel
         self._events = EventReceiver(channel, app=app, node_id=name)
@@ -60,9 +64,12 @@ class Receiver:
 
     def wait(self, seconds: float) -> None:
         """Receive one more message, or what has arrived, within some seconds. Raises what kombu raises for a lost connection."""
-        try:
+        with suppress(TimeoutError):
             self._connection.drain_events(timeout=seconds)
-        except TimeoutError:
+        now = time.monotonic()
+        if now >= self._next_check:
+            # Also while events come without a pause: RabbitMQ closes a connection that says nothing.
+            self._next_check = now + CHECK_EVERY
             self._connection.heartbeat_check()
 
     def _on_message(self, message: Message) -> None:

@@ -36,7 +36,7 @@ from tasks_app.watching import inspection, observer_state
 from tasks_app.watching.applications import Watch, free_name, remove, watch, why_unreachable
 from tasks_app.watching.brokers import Broker, BrokerUnknownError, broker_of, celery_of
 from tasks_app.watching.observer import Gap, Observer, Watched
-from tasks_app.watching.observers import Observers
+from tasks_app.watching.observers import Observers, positions_in
 from tasks_app.watching.urls import check_url, name_of
 from tests.integration.conftest import ApiClient
 from tests.waiting import eventually
@@ -396,6 +396,32 @@ def test_a_broker_that_is_away_is_waited_for_and_the_gap_is_told(company: Compan
         assert (gap.reason, gap.end - gap.start > 59) == ("no observer ran", True)
     finally:
         here.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_observer_goes_on_where_another_one_ended(company: Company, observer: Observer) -> None:
+    company.tell({**one_task("a")[0], "retries": 2}, one_task("a")[1])
+    eventually(lambda: record() and Task.objects.filter(application__name="shop", status="STARTED").exists())
+    observer.stop()
+    second = Observer(observer.watched, listened_at=observer.listened_at, positions=positions_in("shop"))
+    second.start()
+    try:
+        eventually(lambda: second.state.listens)
+        company.tell({"type": "task-failed", "uuid": "a", "exception": "ValueError('no')"})
+        eventually(lambda: record() and Task.objects.filter(application__name="shop", status="FAILURE").exists())
+    finally:
+        second.stop()
+    row = Task.objects.get(id=key_of("a", "shop"))
+    assert (row.attempt, row.error_type, row.error_message) == (3, "ValueError", "no")
+
+
+def test_while_recorders_are_behind_events_are_counted_and_dropped(
+    company: Company, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.watching.observer.BEHIND", 0)
+    company.tell(*one_task("a"))
+    eventually(lambda: stream.length("shop") > 0)
+    eventually(lambda: company.tell(*one_task("b")) or ((state := observer_state.read("shop")) and state.lost))
 
 
 @pytest.mark.django_db(transaction=True)
