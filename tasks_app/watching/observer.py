@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
@@ -185,8 +186,7 @@ class Observer:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _listen(self) -> None:
-        app = self._make_app(self.watched.broker)
-        with app.connection_for_read() as connection:
+        with closing(self._make_app(self.watched.broker)) as app, app.connection_for_read() as connection:
             connection.connect()
             with Receiver(app, connection, self._queue, self._take, self._set_aside) as receiver:
                 self._connected()

@@ -55,8 +55,11 @@ URL = f"redis://user:{SECRET}@broker.example:6390/3"
 
 
 @pytest.fixture(autouse=True)
-def empty_redis_each() -> None:
-    """What an observer wrote is not rolled back."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short rounds; and an empty Redis, since what an observer wrote is not rolled back."""
+    monkeypatch.setattr("tasks_app.watching.observer.ROUND", 0.2)
+    monkeypatch.setattr("tasks_app.watching.observer.BLOCK", 0.2)
+    monkeypatch.setattr("tasks_app.watching.inspection.TIMEOUT", 0.3)
     redis_client().flushdb()
 
 
