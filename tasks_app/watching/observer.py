@@ -233,11 +233,11 @@ class Observer:
     def _flush(self, *, everything: bool = False) -> None:
         received, self._received, self._due = self._received, [], float("inf")
         if received:
-            self._events += len(received)
             self.heard_at = received[-1].at
             self.first_heard_at = self.first_heard_at or received[0].at
             self.translator.look_up([item.event for item in received])
             self._append([step for item in received for step in self._steps(item)])
+            self._events += len(received)
         before = float("inf") if everything else time.time() - REJECTED_FOR
         self._append(self.translator.rejected(before))
 
