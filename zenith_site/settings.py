@@ -327,6 +327,8 @@ ZENITH_RETENTION_DAYS = env.integer("ZENITH_RETENTION_DAYS", 30, minimum=1, maxi
 ZENITH_AUDIT_DAYS = env.integer("ZENITH_AUDIT_DAYS", 365, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_DAYS = env.integer("ZENITH_DEAD_LETTER_DAYS", 90, minimum=1, maximum=36_500)
 ZENITH_DEAD_LETTER_MAX = env.integer("ZENITH_DEAD_LETTER_MAX", 10_000, minimum=1, maximum=10_000_000)
+# Applications to watch, with the URLs of their brokers; `manage.py prepare` stores them encrypted.
+ZENITH_WATCH = env.secret("ZENITH_WATCH")
 # If empty, /metrics is open to all.
 ZENITH_METRICS_TOKEN = env.secret("ZENITH_METRICS_TOKEN")
 if ZENITH_METRICS_TOKEN and len(ZENITH_METRICS_TOKEN) < 20:

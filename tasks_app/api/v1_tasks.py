@@ -90,8 +90,9 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
 
 
 @router.post(
-    "/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks", auth=requires(OPERATE, Shows.FILTERED)
-)
+    "/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks",
+    openapi_extra=problem_responses(HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
+)  # fmt: skip
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
     caller = known_caller(request)

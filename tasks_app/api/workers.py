@@ -54,6 +54,10 @@ class Bounds(BaseModel):
     maximum: int
 
 
+#: The members that heartbeats call otherwise.
+_MEMBERS: Final = {"held": "reserved", "version": "celery_version"}
+
+
 class WorkerAnswer(BaseModel):
     """A worker, according to its newest heartbeat and the tasks in PostgreSQL."""
 
@@ -79,6 +83,9 @@ class WorkerAnswer(BaseModel):
     tasks: list[CurrentTaskAnswer] = Field(
         description="Its tasks according to PostgreSQL, which is a moment behind the heartbeat."
     )
+    unknown: list[str] = Field(
+        description="Members that are 0 or empty because a worker of a watched application has not told them."
+    )
 
     @classmethod
     def of(cls, view: WorkerView) -> "WorkerAnswer":
@@ -93,6 +100,7 @@ class WorkerAnswer(BaseModel):
             celery_version=beat.version, python_version=beat.python, memory_bytes=beat.memory_bytes,
             started_at=view.started_at, uptime_seconds=view.uptime_seconds,
             tasks=[CurrentTaskAnswer.of(task) for task in view.tasks],
+            unknown=[_MEMBERS.get(name, name) for name in beat.unknown],
         )  # fmt: skip
 
 

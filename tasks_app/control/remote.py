@@ -11,6 +11,7 @@ from zenith_site.common.errors import StateConflictError
 from zenith_site.common.faults import is_unreachable
 from zenith_site.common.jsonsafe import bounded, storable_text
 from zenith_worker.wire import commands, control
+from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.keys import NATIVE
 
 #: Seconds within which a worker must answer.
@@ -42,8 +43,11 @@ def shut_down(application: str, name: str) -> None:
         ask(application, control.SHUTDOWN, {}, [name])
 
 
-def why_not(name: str, application: str, ability: str) -> str:
-    """Return why a worker of an attached application does not obey remote control, by its heartbeat; empty if it does."""
+def why_not(beat: WorkerBeat, application: str) -> str:
+    """Return why a worker of an application other than Zenith's own does not obey remote control; empty if it does."""
+    name, ability = beat.name, beat.control
+    if beat.watched:
+        return "Zenith does not control workers of watched applications; use Celery's own, such as `celery -A … control`."
     return {
         control.Ability.ON.value: "",
         control.Ability.OFF.value: f"{name} takes no remote control: worker_enable_remote_control is off there.",

@@ -223,7 +223,7 @@ def _alive(name: str, application: str) -> _Worker:
         raise StateConflictError(
             f"{name} has sent no heartbeat for {worker.beat.heartbeat_age:.0f} s; it has died or lost its connection."
         )
-    if worker.application != NATIVE and (reason := remote.why_not(name, application, worker.beat.control)):
+    if worker.application != NATIVE and (reason := remote.why_not(worker.beat, application)):
         raise StateConflictError(reason)
     return worker
 

@@ -7,7 +7,7 @@ from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID, Visible
 from zenith_site.common.application import celery_app
-from zenith_site.common.errors import Problem
+from zenith_site.common.errors import Problem, StateConflictError
 
 #: Applications that a problem lists.
 _MOST_LISTED: Final = 20
@@ -24,6 +24,22 @@ def named(name: str, visible: Visible = None) -> Application:
         known = ", ".join(seen.values_list("name", flat=True)[:_MOST_LISTED])
         raise InvalidDispatchError(Problem("/application", f"there is no application {name[:100]!r}; applications are: {known}"))
     return application
+
+
+def why_watched(application: Application) -> str:
+    """Return why Zenith sends nothing to an application that it only watches; empty for any other."""
+    if not application.is_watched:
+        return ""
+    return (
+        f"Zenith only watches {application.name}: it sends it nothing, and knows no exact arguments of its tasks. Attach it to"
+        " dispatch, cancel and replay them (docs/attach.md)."
+    )
+
+
+def refuse_watched(application: Application) -> None:
+    """Raise StateConflictError for an application that Zenith only watches."""
+    if reason := why_watched(application):
+        raise StateConflictError(reason)
 
 
 def of_task(task: Task) -> Application:

@@ -24,6 +24,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from tasks_app.dispatch.applications import refuse_watched
 from tasks_app.dispatch.cancel_attached import attached_tasks, cancel_attached
 from tasks_app.dispatch.cancelled import Cancelled, reason_of, revoked
 from tasks_app.models import Task
@@ -47,16 +48,23 @@ _ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY, Status.REPLAC
 def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
     """Cancel tasks, a chunk at a time. Raises django.db.Error or redis.RedisError.
 
+    Tasks of applications that are only watched are left out. Raises StateConflictError if there are no others.
+
     The request is stored before Redis is asked: if Redis is unreachable, the engine carries it out later.
     `by` names the caller on the timeline. With `force`, running tasks are killed.
     """
     by_application = attached_tasks(ids)
     attached = {id_ for of_one in by_application.values() for id_ in of_one}
     ids = [id_ for id_ in ids if id_ not in attached]
+    watched = [application for application in by_application if application.is_watched]
+    if watched and not ids and len(watched) == len(by_application):
+        refuse_watched(watched[0])
     total = Cancelled(0, 0, 0)
     for start in range(0, len(ids), CHUNK):
         total += _cancel_chunk(ids[start : start + CHUNK], by, force)
     for application, its_ids in by_application.items():
+        if application.is_watched:
+            continue
         total += cancel_attached(application, its_ids, by=by, force=force)
     return total
 

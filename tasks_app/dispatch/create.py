@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tasks_app import catalog
 from tasks_app.dispatch import idempotency
-from tasks_app.dispatch.applications import default_queue, named
+from tasks_app.dispatch.applications import default_queue, named, why_watched
 from tasks_app.dispatch.hand_over import hand_over_batch
 from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER
 from tasks_app.dispatch.publish import publish_batch
@@ -252,6 +252,8 @@ def inherited(task_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
 def _validate(request: Dispatch, visible: Visible) -> tuple[Application, catalog.CatalogEntry, list[list[Any]]]:
     """Return the application, the catalogue entry and each task's positional arguments. Raises InvalidDispatchError."""
     application = named(request.application, visible)
+    if watched := why_watched(application):
+        raise InvalidDispatchError(Problem("/application", watched))
     entry = catalog.get(request.task, application)
     problems = list(_field_problems(request, application))
     if application.is_native and request.queue is None and (reason := why_reserved(default_queue(entry, application))):

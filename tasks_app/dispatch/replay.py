@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from tasks_app import catalog
@@ -28,7 +28,7 @@ from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.rows import NewTask
 from tasks_app.errors import InvalidDispatchError
 from tasks_app.models import Application, DeadLetter, ReplayRun, Task, TaskMessage
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Kind
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
 from zenith_site.common import jsonsafe
@@ -109,11 +109,13 @@ def _limited(request: Replay, origin: Origin) -> Replay:
 def replayable_letters(selection: Selection, *, forced: bool = False) -> QuerySet[DeadLetter]:
     """Return the letters of a selection that can be replayed: those still open, or with `forced` all of them.
 
-    Letters of tasks whose arguments are not JSON are left out, since their messages cannot be rebuilt.
+    Letters of tasks whose arguments are not JSON are left out, since their messages cannot be rebuilt, and so are those of
+    applications that are only watched, which tell no exact arguments.
     """
     opaque = Exists(TaskMessage.objects.filter(task=OuterRef("task"), extras__opaque=True))
     letters = selection.query() if forced else open_letters(selection)
-    return letters.exclude(opaque)
+    watched = Application.objects.filter(kind=Kind.WATCHED).order_by().values("id")
+    return letters.exclude(opaque).exclude(application__in=Subquery(watched))
 
 
 def open_letters(selection: Selection) -> QuerySet[DeadLetter]:

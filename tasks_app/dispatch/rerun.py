@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import catalog
-from tasks_app.dispatch.applications import default_queue, of_task
+from tasks_app.dispatch.applications import default_queue, of_task, refuse_watched
 from tasks_app.dispatch.create import Origin, inherited, new_batch, write_tasks
 from tasks_app.dispatch.replay import Replay, replay_letters
 from tasks_app.dispatch.rows import NewTask
@@ -35,6 +35,7 @@ def run_again(task_id: UUID, origin: Origin, *, forced: bool = False) -> UUID | 
                 "Another program sent this task and Zenith never saw its message, so there is nothing to run again."
             )
         application = of_task(task)
+        refuse_watched(application)
         if application.is_native:
             _refuse_native(task)
         if TaskMessage.objects.filter(task=task, extras__opaque=True).exists():

@@ -17,6 +17,7 @@ from django_celery_results.models import TaskResult
 
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import Kind as ApplicationKind
 from tasks_app.recording.applications import KnownApplications
 from zenith_site.common.application import celery_app
 from zenith_site.common.faults import isolate_faults
@@ -40,7 +41,8 @@ _NATIVE_ALONE: Final[Mapping[str, int]] = MappingProxyType({NATIVE: NATIVE_ID})
 
 def run(stop: threading.Event) -> None:
     """Answer questions until `stop` is set."""
-    known = KnownApplications(is_usable=lambda _: True)
+    # A watched application's workers know nothing of Zenith, and ask nothing.
+    known = KnownApplications(is_usable=lambda _: True, kinds=(ApplicationKind.ATTACHED,))
 
     def once() -> bool:
         known.refresh()

@@ -24,10 +24,12 @@ class Kind(models.TextChoices):
 
     NATIVE = "native", "Native"
     ATTACHED = "attached", "Attached"
+    WATCHED = "watched", "Watched"
 
 
 class Application(models.Model):
-    """A Celery app that somebody runs: Zenith's own, or one whose workers report to Zenith (`zenith_worker.attach`).
+    """A Celery app that somebody runs: Zenith's own, one whose workers report to Zenith (`zenith_worker.attach`), or one that
+    Zenith watches through its broker (tasks_app/watching).
 
     A task's identity is its application and Celery's id; two applications may both have a task, a queue or a worker of the same
     name.
@@ -49,6 +51,27 @@ class Application(models.Model):
     )
     first_heard_at = models.DateTimeField(null=True, blank=True, help_text="When a process of it first announced itself.")
     last_heard_at = models.DateTimeField(null=True, blank=True)
+
+    # Of a watched one.
+    broker = models.TextField(
+        blank=True, default="", db_default="", editable=False,
+        help_text="Its broker's URL, encrypted (tasks_app/watching/brokers.py). Empty if it is not watched any more.",
+    )  # fmt: skip
+    key_prefix = models.CharField(
+        max_length=100, blank=True, default="", db_default="", help_text="What all of its keys in its Redis begin with."
+    )
+    serializers = models.CharField(
+        max_length=50, blank=True, default="json", db_default="json",
+        help_text="What its workers write and accept, separated by commas; Zenith writes the first.",
+    )  # fmt: skip
+    enables_events = models.BooleanField(
+        default=True, db_default=True, help_text="Whether Zenith asks its workers to send events."
+    )
+    listened_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When an observer last listened.")
+    gaps = models.JSONField(
+        default=list, db_default=[], blank=True, editable=False,
+        help_text="When nobody listened, newest first: lists of two Unix times in seconds and a reason.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ("id",)
@@ -73,6 +96,11 @@ class Application(models.Model):
     def is_native(self) -> bool:
         """Whether its tasks run in Zenith's own workers: only those are repaired, and sent by Zenith itself."""
         return self.pk == NATIVE_ID
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether Zenith only listens to what its workers tell everybody."""
+        return self.kind == Kind.WATCHED
 
     @property
     def key_name(self) -> str:

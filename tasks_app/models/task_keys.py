@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 
-from tasks_app.models.application import NATIVE_ID, Application, Kind, Visible, of_visible
+from tasks_app.models.application import NATIVE_ID, Application, Visible, of_visible
 from tasks_app.models.task import Task
 from zenith_site.common.jsonsafe import storable_text
 from zenith_worker.wire.ids import as_uuid, key_of, keys_of
@@ -29,7 +29,7 @@ class _Names:
 
     def read(self) -> list[str]:
         if time.monotonic() >= self._until:
-            self._names = list(Application.objects.filter(kind=Kind.ATTACHED).values_list("name", flat=True))
+            self._names = list(Application.objects.exclude(id=NATIVE_ID).order_by().values_list("name", flat=True))
             self._until = time.monotonic() + KNOWN_FOR
         return self._names
 

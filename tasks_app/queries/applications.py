@@ -9,6 +9,8 @@ from tasks_app.models import Application
 from tasks_app.models.application import Visible
 from tasks_app.queries.status_counts import COUNTED_TO, own_counts, status_counts
 from tasks_app.search.planner import status_counts_of
+from tasks_app.watching import observer_state
+from tasks_app.watching.observer_state import ObserverState
 from zenith_worker.wire import guard_names
 from zenith_worker.wire.applications import dropped_reports
 from zenith_worker.wire.guard_names import LiveGuards
@@ -25,12 +27,14 @@ class ApplicationView:
         by_status: how many of its tasks are in each status, up to COUNTED_TO each, without statuses that none is in; None for
             Zenith's own application, which has no index for it.
         dropped: how many reports its processes dropped because Zenith's Redis was unreachable for too long.
+        observer: what the observer of a watched one said lately; None if none runs.
     """
 
     application: Application
     workers: list[WorkerBeat]
     by_status: Mapping[Status, int] | None = None
     dropped: int = 0
+    observer: ObserverState | None = None
 
     @property
     def online(self) -> int:
@@ -39,8 +43,9 @@ class ApplicationView:
 
     @property
     def guards(self) -> LiveGuards | None:
-        """The guards that its workers online tell; None for Zenith's own, whose workers do all of that without being asked."""
-        return None if self.application.is_native else guard_names.of_workers(self.workers)
+        """The guards that its workers online tell; None for Zenith's own, which do all of that, and for a watched one's."""
+        row = self.application
+        return None if row.is_native or row.is_watched else guard_names.of_workers(self.workers)
 
     @property
     def tasks(self) -> int | None:
@@ -87,7 +92,13 @@ def _views(rows: Iterable[Application]) -> list[ApplicationView]:
     return [
         ApplicationView(row, beats[row.key_name])
         if row.is_native
-        else ApplicationView(row, beats[row.key_name], _present(counted.get(row.pk, {})), _dropped(row.name))
+        else ApplicationView(
+            row,
+            beats[row.key_name],
+            _present(counted.get(row.pk, {})),
+            _dropped(row.name),
+            observer_state.read(row.name) if row.is_watched else None,
+        )
         for row in rows
     ]
 

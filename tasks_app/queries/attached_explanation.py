@@ -18,6 +18,8 @@ from zenith_worker.wire.states import Status
 
 #: Seconds after which a worker's heartbeat must name a task that it holds.
 SETTLED_AFTER: Final = 15.0
+#: Seconds after which a watched worker must name it when it is asked, which it is every 15 seconds.
+ASKED_AFTER: Final = 45.0
 
 
 def explain_attached_status(task: Task) -> str:
@@ -80,6 +82,8 @@ def _waiting(task: Task, name: str, workers: Sequence[WorkerBeat] | None) -> str
         return f"Waiting in {queue} of {name}. Redis is unreachable, so the workers of {name} are not known."
     consumers = [worker for worker in workers if worker.online and task.queue in worker.queues]
     if not consumers:
+        if any(worker.online and "queues" in worker.unknown for worker in workers):
+            return f"Waiting in {queue} of {name}. Some of its workers have not told yet which queues they consume."
         return f"No worker of {name} that reports to Zenith consumes {queue}."
     free = sum(max(0, worker.slots - worker.busy) for worker in consumers)
     consume = "1 worker consumes it" if len(consumers) == 1 else f"{len(consumers)} workers consume it"
@@ -88,6 +92,8 @@ def _waiting(task: Task, name: str, workers: Sequence[WorkerBeat] | None) -> str
 
 def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime, does: str) -> str:
     its_worker = next((worker for worker in workers or () if worker.name == task.worker and worker.online), None)
+    if its_worker is not None and its_worker.watched:
+        return _at_watched(task, its_worker, now, does)
     if its_worker is not None and task.celery_id not in its_worker.held and _settled(task, now):
         return (
             f"{task.worker} no longer holds it. The report of how it ended was lost, as with a process that is killed: the"
@@ -96,6 +102,23 @@ def _at_worker(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
     if workers is None or its_worker is not None:
         return f"{task.worker or 'A worker'} {does}."
     return f"{task.worker or 'Its worker'} has stopped sending heartbeats. {_after_death(task, workers)}"
+
+
+def _at_watched(task: Task, worker: WorkerBeat, now: datetime, does: str) -> str:
+    """Say what is known of a task at a worker that Zenith only hears, and asks now and then what it has."""
+    newest = task.started_at or task.received_at
+    if (
+        "held" in worker.unknown
+        or task.celery_id in worker.held
+        or newest is None
+        or (now - newest).total_seconds() < ASKED_AFTER
+    ):
+        return f"{worker.name} {does}."
+    ago = rough_duration((now - newest).total_seconds())
+    return (
+        f"Last heard of {ago} ago, but {worker.name} says that it does not have it: how it ended was not heard. Zenith repairs"
+        " nothing of a watched application."
+    )
 
 
 def _after_death(task: Task, workers: Sequence[WorkerBeat]) -> str:

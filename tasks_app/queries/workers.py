@@ -67,7 +67,7 @@ class WorkerView:
         """The worker's state."""
         if not self.beat.online:
             return WorkerState.OFFLINE
-        if self.beat.queues or self.beat.withheld:
+        if self.beat.queues or self.beat.withheld or "queues" in self.beat.unknown:
             return WorkerState.ONLINE
         return WorkerState.DRAINING if self.beat.held else WorkerState.DRAINED
 

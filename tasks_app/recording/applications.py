@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import redis
@@ -29,9 +29,10 @@ class KnownApplications:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, is_usable: Callable[[str], bool] | None = None
+        self, clock: Callable[[], float] = time.monotonic, *, is_usable: Callable[[str], bool] | None = None,
+        kinds: Collection[Kind] = (Kind.ATTACHED, Kind.WATCHED),
     ) -> None:  # fmt: skip
-        self._clock = clock
+        self._clock, self._kinds = clock, kinds
         self._is_usable = is_usable or _has_group
         self._next_refresh = 0.0
         self.ids: dict[str, int] = {NATIVE: NATIVE_ID}
@@ -48,7 +49,7 @@ class KnownApplications:
         self._next_refresh = self._clock() + REFRESH_EVERY
         try:
             with with_fresh_connection():
-                rows = list(Application.objects.filter(kind=Kind.ATTACHED).values_list("name", "id"))
+                rows = list(Application.objects.filter(kind__in=self._kinds).order_by("id").values_list("name", "id"))
         except DatabaseError as error:
             logger.debug("The applications could not be read: %s", error)
             return

@@ -1,6 +1,7 @@
 """The applications: what each is, its workers, and its newest tasks."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -9,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from tasks_app import catalog
+from tasks_app.models import Application
 from tasks_app.queries import applications as queries
 from tasks_app.queries import guards
 from tasks_app.queries.applications import ApplicationView
@@ -25,6 +27,8 @@ from zenith_worker.wire.states import Status
 NEWEST: Final = 10
 #: The tasks of its catalogue that an application's page lists; the Dispatch page has all.
 OFFERED: Final = 50
+#: The newest gaps that a watched application's page shows.
+GAPS: Final = 5
 #: The counters of an application's page: tasks that have not ended.
 COUNTERS_OF: Final = {
     "Running": (Status.STARTED,),
@@ -44,11 +48,12 @@ LISTED: Final = (Status.STARTED, Status.FAILURE, Status.SUCCESS)
 @require_safe
 @with_event_cursor
 def application_list(request: HttpRequest) -> HttpResponseBase:
-    """List Zenith's own application and those that report to it, or say how to attach the first."""
+    """List Zenith's own application and others, or say how to watch or attach the first."""
     views = queries.applications(authorize(request, VIEW, Shows.FILTERED).applications)
     context = {
         "applications": [(view, _figures(view, LISTED)) for view in views],
-        "attached": sum(not view.application.is_native for view in views),
+        "attached": sum(not (view.application.is_native or view.application.is_watched) for view in views),
+        "watched": sum(view.application.is_watched for view in views),
         "listed": LISTED,
     }
     return render_page(request, "applications/applications.html", context, fragments=["applications/_applications.html"])
@@ -73,11 +78,21 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "guard_lines": guards.lines(view.guards) if view.guards else [],
         "offered": offered[:OFFERED],
         "offered_total": len(offered),
+        "gaps": _gaps(view.application),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
         "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks,
     }
     context |= application_context(request, name)
     return render_page(request, "applications/application.html", context, fragments=FRAGMENTS)
+
+
+def _gaps(application: Application) -> list[dict[str, Any]]:
+    """Return when nobody listened to a watched application, newest first."""
+    gaps = application.gaps if isinstance(application.gaps, list) else []
+    return [
+        {"start": datetime.fromtimestamp(start, UTC), "seconds": end - start, "reason": reason}
+        for start, end, reason in gaps[:GAPS]
+    ]
 
 
 def _counters(counts: Mapping[Status, int | None], name: str) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     context = {
         "task": row,
         "native": is_native,
+        "watched": not is_native and of_task(row).is_watched,
         "application": item.application if item.among_several else "",
         "why": task_detail.why,
         "events": task_detail.events,

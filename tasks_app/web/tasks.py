@@ -262,7 +262,10 @@ def _dead_ids(task_filter: TaskFilter, most: int) -> list[UUID]:
 
 
 def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
-    result = cancel(sorted(ids), by=caller.name, force=force)
+    try:
+        result = cancel(sorted(ids), by=caller.name, force=force)
+    except StateConflictError as error:
+        return str(error)
     running = f" {result.running:,} {'being stopped' if force else 'still running'}." if result.running else ""
     passed_on = f" {result.requested:,} passed on to their applications." if result.requested else ""
     return f"{result.revoked:,} cancelled.{running}{passed_on}"

@@ -88,7 +88,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
     is_native = application == NATIVE_NAME
     context = {
         "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
-        "why_not": "" if is_native else why_not(name, application, view.beat.control),
+        "why_not": "" if is_native else why_not(view.beat, application),
         "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
         "guard_lines": guards.lines_of(view.beat.guards),

@@ -31,6 +31,8 @@ class AdvisoryLock(IntEnum):
     SCHEDULER = 6_110_001
     #: An agent's lease of a host ("host"): the first of two numbers; the second is the host's key.
     HOST_LEASE = 0x686F7374
+    #: An observer's lease of a watched application ("obsv"): the first of two numbers; the second is the application's key.
+    OBSERVER_LEASE = 0x6F627376
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from zenith_site.embedded.state import addresses
 NOT_FOR_WORKERS = (
     "ZENITH_ADMIN_PASSWORD", "ZENITH_API_KEY", "ZENITH_METRICS_TOKEN", "ZENITH_NOTIFY_SLACK_URL", "ZENITH_NOTIFY_WEBHOOK_URL",
     "ZENITH_NOTIFY_WEBHOOK_SECRET", "EMAIL_HOST_PASSWORD", "ZENITH_NODE_REDIS_URL", "ZENITH_FLOWER_PASSWORD",
-    "DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD",
+    "DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_ADMIN_PASSWORD", "ZENITH_WATCH",
 )  # fmt: skip
 #: Runs a management command, from a clone as from a wheel.
 MANAGE: Final = (sys.executable, "-m", "zenith_site")

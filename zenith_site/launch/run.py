@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -59,6 +60,8 @@ class Launch:
         self.supervisor = Supervisor(sys.stdout, settings.BASE_DIR)
         self.login = Login("", None, "", empty=False)
         self.engine = ""
+        # Only the step that stores it needs it; servers and programs would inherit it.
+        self._watched = os.environ.pop("ZENITH_WATCH", "")
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop everything in order on the first signal, and immediately on the second."""
@@ -100,7 +103,10 @@ class Launch:
     def _prepare(self) -> None:
         self.supervisor.say("preparing the database and the static files")
         command = exec_with_parent([*programs.MANAGE, "prepare", "--json"], death_signal=signal.SIGTERM)
-        completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
+        environment = os.environ | ({"ZENITH_WATCH": self._watched} if self._watched else {})
+        completed = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True, env=environment
+        )
         if completed.returncode == EXPLAINED:
             raise StartError
         if completed.returncode:

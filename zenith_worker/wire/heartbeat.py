@@ -69,6 +69,8 @@ class WorkerBeat:
         control: whether an attached worker obeys remote control (control.py: Ability); empty if it does not tell.
         depths: how many messages wait in the queues that an attached worker consumes, where its broker tells.
         depths_age: seconds between the count and the heartbeat; None if nothing was counted.
+        watched: an observer wrote this, from what the worker tells everybody (`write_heard`).
+        unknown: the fields that the worker did not tell its observer; they hold zero or nothing.
     """
 
     name: str
@@ -97,6 +99,8 @@ class WorkerBeat:
     control: str = ""
     depths: tuple[Depth, ...] = ()
     depths_age: float | None = None
+    watched: bool = False
+    unknown: tuple[str, ...] = ()
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -164,6 +168,36 @@ def write(
         pipe.sadd(keys.workers, name)
         pipe.set(keys.worker + name, json.dumps(body), px=int(KEPT * 1000))
         pipe.set(keys.alive + instance(), name, px=int(DEAD_AFTER * 1000))
+        pipe.execute()
+
+
+class Heard(NamedTuple):
+    """What an observer knows of a worker: its name, its heartbeat's fields, and how many seconds ago it was heard."""
+
+    name: str
+    body: dict[str, Any]
+    age: float
+
+
+def write_heard(workers: Iterable[Heard], application: str) -> None:
+    """Renew the heartbeats of a watched application's workers, as far as their observer knows them. Raises redis.RedisError."""
+    keys = application_keys(application)
+    with client().pipeline(transaction=False) as pipe:
+        for worker in workers:
+            left = KEPT - worker.age
+            if left > 0:
+                body = {"tags": [], "instance": "", "version": "", **worker.body, "watched": True}
+                pipe.sadd(keys.workers, worker.name)
+                pipe.set(keys.worker + worker.name, json.dumps(body), px=int(left * 1000))
+        pipe.execute()
+
+
+def forget_heard(name: str, application: str) -> None:
+    """Remove a worker of a watched application that said that it shuts down. Raises redis.RedisError."""
+    keys = application_keys(application)
+    with client().pipeline(transaction=True) as pipe:
+        pipe.srem(keys.workers, name)
+        pipe.delete(keys.worker + name)
         pipe.execute()
 
 
@@ -268,6 +302,12 @@ def _count(value: Any) -> int:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError(f"{value!r:.50} is neither true nor false")
+    return value
+
+
 def _moment(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value < _BEYOND:
         raise TypeError(f"{value!r:.50} is not a time")
@@ -320,8 +360,9 @@ _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python", "catalogue", "control"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
     **dict.fromkeys(("started_at", "clock", "depths_age"), _moment),
-    **dict.fromkeys(("queues", "held", "tags", "withheld", "guards"), _texts),
+    **dict.fromkeys(("queues", "held", "tags", "withheld", "guards", "unknown"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
     "depths": _depths,
+    "watched": _flag,
 }

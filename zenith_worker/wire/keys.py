@@ -50,6 +50,9 @@ PAUSED: Final = "zenith:paused"
 QUESTIONS: Final = "zenith:questions"
 ANSWER: Final = "zenith:answer:"
 
+#: + name: what the observer of a watched application says of itself, as JSON (tasks_app/watching/observer_state.py).
+OBSERVER: Final = "zenith:observer:"
+
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"
 FAULT_COUNTS: Final = "zenith:fault-counts"

@@ -108,6 +108,12 @@ def set_aside(entry: Entry, reason: str) -> None:
         pipe.execute()
 
 
+def set_aside_unsent(raw: bytes, reason: str, application: str) -> None:
+    """Keep, in the second stream, something that cannot become an entry, with the reason. Raises redis.RedisError."""
+    members: dict[Any, Any] = {"e": raw, "id": "-", "reason": reason[:2000], "at": time.time(), "application": application}
+    client().xadd(UNREADABLE, members, maxlen=UNREADABLE_KEPT, approximate=True)
+
+
 def length(application: str = NATIVE) -> int:
     """Return how many entries of an application are waiting or being applied."""
     return int(client().xlen(_key(application)))

@@ -35,6 +35,8 @@ class Command(BaseCommand):
         collect_if_changed()
         try:
             username, password, api_key = ensure_admin()
+            if settings.ZENITH_WATCH:
+                call_command("watch", configured=True)
         except CommandError as error:
             raise CommandError(str(error), returncode=EXPLAINED) from None
         empty = not apps.get_model("tasks_app", "Task")._default_manager.exists()

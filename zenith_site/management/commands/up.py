@@ -35,10 +35,19 @@ class Command(BaseCommand):
         parser.add_argument("--no-engine", action="store_true", help="start no engine, and run no first batch")
         parser.add_argument("--no-agent", action="store_true", help="start no agent, even if a Docker Engine answers")
         parser.add_argument("--no-first-batch", action="store_true", help="run no tasks on an empty database")
+        parser.add_argument(
+            "--watch", action="append", default=[], metavar="URL",
+            help="watch the Celery application at this broker, under a name made of the URL, or of your choice with NAME=URL;"
+            " may be repeated. With a password, better in ZENITH_WATCH",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Become `python -m zenith_site.launch`, which is less than half the size: this process has loaded all of Django."""
         launch_options = {name: options[name] for name in OPTIONS}
+        if options["watch"]:
+            # Not as an option: everybody can read a command line.
+            os.environ["ZENITH_WATCH"] = " ".join([settings.ZENITH_WATCH, *options["watch"]]).strip()
+            os.environ.pop("ZENITH_WATCH_FILE", None)
         sys.stdout.flush()
         # Python finds the package there; the command may run in any directory.
         os.chdir(settings.BASE_DIR)

@@ -1,0 +1,385 @@
+"""The observer of one application: one thread receives events, one asks workers, and one says how it goes.
+
+1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
+2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
+3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
+4. Every few seconds another thread asks the workers to send events, and sometimes what they have.
+5. A third one writes the workers' heartbeats and the observer's own state.
+
+Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import uuid4
+
+import redis
+from celery import Celery
+
+from tasks_app.watching import inspection, observer_state
+from tasks_app.watching.brokers import Broker, celery_of
+from tasks_app.watching.heard_workers import HeardWorkers
+from tasks_app.watching.observer_state import ObserverState
+from tasks_app.watching.reasons import reason_of
+from tasks_app.watching.receiver import Received, Receiver
+from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
+from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.client import command
+from zenith_worker.wire.events import Event, encode
+from zenith_worker.wire.keys import application_keys
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which events are gathered, and most of them that are.
+GATHER: Final = 0.1
+MOST_GATHERED: Final = 2000
+#: Seconds for which a receiver waits for an event, and so how long stopping takes.
+BLOCK: Final = 1.0
+#: Steps, and bytes of JSON, that one entry of the stream holds, as in zenith_worker/buffer.py.
+BATCH: Final = 200
+BATCH_BYTES: Final = 2**20
+#: Bytes of encoded steps that wait while Zenith's Redis is away.
+PENDING_BYTES: Final = 32 * 2**20
+#: Entries of the stream that wait for recorders, and about their bytes, beyond which events are dropped.
+BEHIND: Final = 100_000
+BEHIND_BYTES: Final = 128 * 2**20
+#: Seconds between two rounds of the other threads, two requests for events, and two inspections.
+ROUND: Final = 2.0
+ENABLE_EVERY: Final = 10.0
+INSPECT_EVERY: Final = 15.0
+#: Seconds of the longest pause between two tries to connect.
+LONGEST_PAUSE: Final = 30.0
+#: Seconds that a connection must have lasted for the next try to come at once.
+LASTED: Final = 10.0
+#: Seconds of silence that count as a gap.
+GAP: Final = 2.0
+#: Seconds for which a task that was rejected for good may still be told to have failed.
+REJECTED_FOR: Final = 2.0
+#: Seconds for which a task may have run that a worker names when it is asked.
+FOUND_OLDEST: Final = 90 * 86_400.0
+#: Odd events that are set aside in one round; others are only counted.
+ODD_KEPT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What an observer has to know of an application; a change of it needs another observer."""
+
+    id: int
+    name: str
+    broker: Broker
+    enables_events: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """When nobody listened, in Unix time, and why: what happened meanwhile is not known."""
+
+    start: float
+    end: float
+    reason: str
+
+
+class Observer:
+    """Observes one application from `start` until `stop`.
+
+    Arguments:
+        listened_at: when an observer listened last, as Unix time; None if none ever did.
+        positions: looks up tasks that are seen from the middle on.
+    """
+
+    def __init__(
+        self, watched: Watched, *, listened_at: float | None = None, positions: Positions = lambda _: {},
+        make_app: Callable[[Broker], Celery] = celery_of,
+    ) -> None:  # fmt: skip
+        self.watched, self.name = watched, watched.name
+        self.workers = HeardWorkers()
+        self.translator = Translator(positions)
+        self.heard_at: float | None = None
+        self.first_heard_at: float | None = None
+        self.listened_at = listened_at
+        self.state = ObserverState(listens=False, reason="it is about to connect", since=time.time())
+        self._gaps: deque[Gap] = deque(maxlen=20)
+        self._make_app = make_app
+        self._stop = threading.Event()
+        # The queue's name stays the same, so that a lost connection leaves no queue behind.
+        self._queue = f"zenith.{uuid4().hex}"
+        self._received: list[Received] = []
+        self._due = float("inf")
+        self._found: deque[dict[str, Any]] = deque(maxlen=inspection.TASKS_KEPT)
+        self._pending: deque[tuple[bytes, int]] = deque()
+        self._pending_bytes = 0
+        # Of an entry lately.
+        self._mean_bytes = 0.0
+        self._is_behind = self._was_connected = False
+        self._lost = self._odd = self._events = self._odd_kept = 0
+        self._delay = 0.0
+        self._control_reason = ""
+        self._threads = [
+            threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
+            for step in (self._receive, self._ask, self._report)
+        ]
+
+    def start(self) -> None:
+        """Start all threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Have all threads end soon."""
+        self._stop.set()
+
+    def stop(self, within: float = 10.0) -> None:
+        """End all threads, waiting for them for some seconds."""
+        self._stop.set()
+        ends_at = time.monotonic() + within
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, ends_at - time.monotonic()))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def odd(self) -> int:
+        """How many events were not as Celery writes them."""
+        return self._odd
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps since the last call, oldest first."""
+        gaps = []
+        while self._gaps:
+            gaps.append(self._gaps.popleft())
+        return gaps
+
+    def _run(self, step: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                step()
+            except Exception as error:  # a thread of its own, and errors that may hold the broker's URL
+                logger.error("The observer of %s failed: %s", self.name, type(error).__name__)
+                self._stop.wait(BLOCK)
+
+    # --- Receiving ---
+
+    def _receive(self) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except Exception as error:  # whatever kombu and the drivers raise
+                if self.state.listens and time.time() - self.state.since > LASTED:
+                    pause = 0.1
+                self._flush(everything=True)
+                self._disconnected(reason_of(error))
+            self._stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _listen(self) -> None:
+        with closing(self._make_app(self.watched.broker)) as app, app.connection_for_read() as connection:
+            connection.connect()
+            with Receiver(app, connection, self._queue, self._take, self._set_aside) as receiver:
+                self._connected()
+                while not self._stop.is_set():
+                    receiver.wait(max(0.01, min(BLOCK, self._due - time.monotonic())))
+                    if time.monotonic() >= self._due or len(self._received) >= MOST_GATHERED or self.translator.has_rejected:
+                        self._flush()
+                    if self._found:
+                        self._take_found()
+                    self.listened_at = time.time()
+        self._flush(everything=True)
+
+    def _connected(self) -> None:
+        now = time.time()
+        if self.listened_at is not None and now - self.listened_at > GAP:
+            self._gaps.append(Gap(self.listened_at, now, self.state.reason if self._was_connected else "no observer ran"))
+        self.listened_at, self._was_connected = now, True
+        self.state = replace(self.state, listens=True, reason="", since=now)
+        logger.info("Watching %s.", self.name)
+
+    def _disconnected(self, reason: str) -> None:
+        if self.state.listens or self.state.reason != reason:
+            logger.warning("The broker of %s cannot be watched: %s.", self.name, reason)
+            self.state = replace(self.state, listens=False, reason=reason, since=time.time())
+
+    def _take(self, events: Iterable[Received]) -> None:
+        """Take events from the receiver; the rest is done for many at once."""
+        if not self._received:
+            self._due = time.monotonic() + GATHER
+        self._received += events
+
+    def _take_found(self) -> None:
+        """Tell what workers have that was never heard of: it began before anybody listened."""
+        found = []
+        while self._found:
+            found.append(self._found.popleft())
+        now = time.time()
+        if unheard := [item for item in found if not self.translator.knows(item["uuid"])]:
+            self.translator.look_up(unheard)
+            # What is reserved and recorded already has told its attempt, which no answer does.
+            new = [item for item in unheard if item["type"] == "task-started" or not self.translator.knows(item["uuid"])]
+            self._append([step for item in new for step in self._steps(Received(item, now), item["queue"], FOUND_OLDEST)])
+
+    def _flush(self, *, everything: bool = False) -> None:
+        received, self._received, self._due = self._received, [], float("inf")
+        if received:
+            self.heard_at = received[-1].at
+            self.first_heard_at = self.first_heard_at or received[0].at
+            self.translator.look_up([item.event for item in received])
+            self._append([step for item in received for step in self._steps(item)])
+            self._events += len(received)
+        before = float("inf") if everything else time.time() - REJECTED_FOR
+        self._append(self.translator.rejected(before))
+
+    def _steps(self, item: Received, queue: Any = None, oldest: float = OLDEST) -> list[Event]:
+        """Return the steps of an event. An odd one is set aside."""
+        event, at = item
+        try:
+            if event["type"].startswith("worker-"):
+                self.workers.note(event, at)
+                return []
+            steps = self.translator.steps(event, at, oldest)
+        except OddEventError as odd:
+            self._set_aside(repr(event)[:2000].encode(errors="replace"), str(odd))
+            return []
+        except Exception as error:  # an event that nobody thought of must not take the others with it
+            self._set_aside(repr(event)[:2000].encode(errors="replace"), f"it cannot be understood: {type(error).__name__}")
+            return []
+        if not steps:
+            return steps
+        worker = steps[-1].worker
+        if worker:
+            self.workers.heard(worker, at)
+            if self.workers.is_attached(worker):
+                return []
+            if not steps[-1].queue:
+                steps[-1].queue = queue if isinstance(queue, str) else self.workers.only_queue(worker)
+        self._delay = max(0.0, at - steps[-1].at)
+        return steps
+
+    def _set_aside(self, raw: bytes, reason: str) -> None:
+        self._odd += 1
+        if self._odd_kept < ODD_KEPT:
+            self._odd_kept += 1
+            try:
+                stream.set_aside_unsent(raw, f"an event of {self.name}: {reason}", self.name)
+            except redis.RedisError:
+                logger.debug("An odd event of %s could not be set aside.", self.name)
+
+    def _append(self, steps: list[Event]) -> None:
+        """Append steps to the stream, after those that wait."""
+        if self._is_behind:
+            self._lost += len(steps)
+            steps = []
+        for raw, number in _portions(steps):
+            if self._pending_bytes + len(raw) > PENDING_BYTES:
+                self._lost += number
+                continue
+            self._pending.append((raw, number))
+            self._pending_bytes += len(raw)
+            self._mean_bytes += (len(raw) - self._mean_bytes) / 100
+        try:
+            while self._pending:
+                raw, _ = self._pending[0]
+                command("XADD", application_keys(self.name).events, "*", "e", raw)
+                self._pending.popleft()
+                self._pending_bytes -= len(raw)
+        except redis.RedisError as error:
+            logger.debug("Steps of %s wait: %s", self.name, type(error).__name__)
+
+    # --- Asking ---
+
+    def _ask(self) -> None:
+        app = self._make_app(self.watched.broker)
+        next_enabling = next_inspection = 0.0
+        try:
+            while not self._stop.is_set():
+                now = time.monotonic()
+                if self.state.listens:
+                    try:
+                        if self.watched.enables_events and now >= next_enabling:
+                            app.control.enable_events()
+                            next_enabling = now + ENABLE_EVERY
+                        if now >= next_inspection:
+                            self._inspect(app)
+                            next_inspection = now + INSPECT_EVERY
+                        self._control_reason = ""
+                    except Exception as error:  # whatever kombu and the drivers raise
+                        self._control_reason = f"its workers cannot be asked: {reason_of(error)}"
+                        app.pool.force_close_all()
+                self._stop.wait(ROUND)
+        finally:
+            app.close()
+
+    def _inspect(self, app: Celery) -> None:
+        answers = inspection.ask(app, len(self.workers.names()))
+        self.workers.take_answers(answers.by_worker, time.time(), every=INSPECT_EVERY)
+        self._found.extend(answers.tasks)
+
+    # --- Reporting ---
+
+    def _report(self) -> None:
+        told_events, told_at = self._events, time.monotonic()
+        while not self._stop.wait(ROUND):
+            rate = (self._events - told_events) / max(0.1, time.monotonic() - told_at)
+            told_events, told_at = self._events, time.monotonic()
+            self._tell(rate)
+        self._forget()
+
+    def _tell(self, per_second: float) -> None:
+        """Write the workers' heartbeats and the observer's own state, and look how far recorders are behind."""
+        self._odd_kept = 0
+        try:
+            own = {beat.name for beat in heartbeat.read_all(self.name) if beat.online and not beat.watched}
+            self.workers.note_attached(own)
+            beats, gone = self.workers.beats(time.time())
+            heartbeat.write_heard(beats, self.name)
+            for name in gone - own:
+                heartbeat.forget_heard(name, self.name)
+            waiting = stream.length(self.name)
+            self._is_behind = waiting > BEHIND or waiting * self._mean_bytes > BEHIND_BYTES
+            state = self.state
+            observer_state.write(
+                self.name,
+                replace(
+                    state, reason=state.reason or self._control_reason, events=self._events, lost=self._lost, odd=self._odd,
+                    delay=self._delay, per_second=per_second,
+                ),
+            )  # fmt: skip
+        except redis.RedisError as error:
+            logger.debug("Zenith's Redis does not answer: %s", type(error).__name__)
+
+    def _forget(self) -> None:
+        try:
+            observer_state.forget(self.name)
+        except redis.RedisError:
+            logger.debug("The state of the observer of %s expires by itself.", self.name)
+
+
+def _portions(steps: Iterable[Event]) -> Iterable[tuple[bytes, int]]:
+    """Yield steps as entries of bounded size, each with how many it holds. One that cannot be encoded is left out."""
+    rows: list[bytes] = []
+    size = 0
+    for step in steps:
+        try:
+            row = encode([step])[1:-1]
+        except Exception as error:  # whatever a stranger's value makes an encoder raise
+            logger.warning("A step could not be encoded: %s", type(error).__name__)
+            continue
+        if rows and (len(rows) >= BATCH or size + len(row) > BATCH_BYTES):
+            yield b"[" + b",".join(rows) + b"]", len(rows)
+            rows, size = [], 0
+        rows.append(row)
+        size += len(row)
+    if rows:
+        yield b"[" + b",".join(rows) + b"]", len(rows)

@@ -1,0 +1,19 @@
+-- positions --
+-- The positions of recorded tasks by key.
+SELECT id::text, position FROM tasks_app_task WHERE id = ANY(%s::uuid[])
+
+-- try_lease --
+-- Takes an application's lease, unless another session holds it.
+SELECT pg_try_advisory_lock(%s, %s)
+
+-- release_lease --
+SELECT pg_advisory_unlock(%s, %s)
+
+-- update_heard --
+-- Writes when an application was heard, and when its observer listened; the newest of several observers counts.
+UPDATE tasks_app_application SET
+    first_heard_at = least(first_heard_at, to_timestamp(%(first)s::float8)),
+    last_heard_at = greatest(last_heard_at, to_timestamp(%(last)s::float8)),
+    listened_at = greatest(listened_at, to_timestamp(%(listened)s::float8)),
+    celery_version = CASE WHEN %(version)s = '' THEN celery_version ELSE %(version)s END
+WHERE id = %(id)s

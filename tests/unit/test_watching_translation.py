@@ -1,0 +1,246 @@
+"""Celery's events become the steps of tasks, in whatever order they come and whatever strangers put into them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks_app.recording.reducer import TaskState, fold
+from tasks_app.watching import representations
+from tasks_app.watching.translation import OLDEST, OddEventError, Translator, time_of
+from zenith_worker.wire.events import Event, decode, encode
+from zenith_worker.wire.states import Status, position
+
+NOW = 1_700_000_000.0
+
+
+def event(type_: str, id_: str = "a", *, at: float = 0.0, worker: str = "celery@one", **more: Any) -> dict[str, Any]:
+    body = {"type": f"task-{type_}", "uuid": id_, "hostname": worker, "timestamp": NOW + at, "utcoffset": 0, "pid": 1, "clock": 1}
+    return {**body, **more}
+
+
+def received(at: float = 0.1, *, retries: int = 0, name: str = "shop.pay", args: str = "(1,)", **more: Any) -> dict[str, Any]:
+    return event("received", at=at, name=name, args=args, kwargs="{}", retries=retries, eta=None, expires=None, **more)
+
+
+def failed(type_: str, at: float, error: str = "ValueError('no')") -> dict[str, Any]:
+    return event(type_, at=at, exception=error, traceback=f"Traceback …\n{error.partition('(')[0]}: no\n")
+
+
+def steps(*events: dict[str, Any], translator: Translator | None = None) -> list[Event]:
+    translator = translator or Translator()
+    translator.look_up(events)
+    told = [step for item in events for step in translator.steps(item, NOW + 60)]
+    return [*told, *translator.rejected(NOW + 3600)]
+
+
+def told(*events: dict[str, Any], translator: Translator | None = None) -> list[tuple[str, int, int, int]]:
+    return [(step.status.value, step.attempt, step.delivery, step.nesting) for step in steps(*events, translator=translator)]
+
+
+def row(*events: dict[str, Any]) -> TaskState:
+    state = TaskState(id="a")
+    for step in steps(*events):
+        fold(state, step)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param(
+            [event("sent", retries=0, name="shop.pay", queue="tills"), received(), event("started", at=0.2),
+             event("succeeded", at=0.3, result="'paid'", runtime=0.1)],
+            [("QUEUED", 0, 0, 0), ("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("SUCCESS", 0, 0, 0)],
+            id="plain",
+        ),
+        pytest.param(
+            [received(), event("started"), failed("failed", 0.3)],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("FAILURE", 0, 0, 0)], id="failing",
+        ),
+        pytest.param(
+            [received(), event("started"), failed("retried", 0.3), received(0.4, retries=1), event("started"),
+             event("succeeded", result="1")],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("RETRY", 0, 0, 0), ("RECEIVED", 1, 0, 0), ("STARTED", 1, 0, 0),
+             ("SUCCESS", 1, 0, 0)],
+            id="retried",
+        ),
+        pytest.param(
+            [received(), event("started"), received(0.25, retries=1, worker="celery@two"), failed("retried", 0.3),
+             event("started", worker="celery@two"), event("succeeded", worker="celery@two")],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("RECEIVED", 1, 0, 0), ("RETRY", 0, 0, 0), ("STARTED", 1, 0, 0),
+             ("SUCCESS", 1, 0, 0)],
+            id="the next attempt is received before this one is told to be over",
+        ),
+        pytest.param(
+            [received(), event("started"), received(5, worker="celery@two"), event("started", worker="celery@two"),
+             event("succeeded")],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("RECEIVED", 0, 1, 0), ("STARTED", 0, 1, 0), ("SUCCESS", 0, 1, 0)],
+            id="delivered again after its worker died",
+        ),
+        pytest.param(
+            [received(), received(), event("started"), event("started")],
+            [("RECEIVED", 0, 0, 0), ("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("STARTED", 0, 0, 0)], id="told twice",
+        ),
+        pytest.param(
+            [received(), event("started"), received(5, name="shop.other"), event("started"), event("succeeded")],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("REPLACED", 0, 0, 0), ("RECEIVED", 0, 0, 1), ("STARTED", 0, 0, 1),
+             ("SUCCESS", 0, 0, 1)],
+            id="replaced",
+        ),
+        pytest.param(
+            [received(), event("started"), event("rejected", requeue=True), received(2), event("started")],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("QUEUED", 0, 1, 0), ("RECEIVED", 0, 1, 0), ("STARTED", 0, 1, 0)],
+            id="rejected, back in its queue",
+        ),
+        pytest.param(
+            [received(), event("started"), event("rejected", requeue=False)],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("FAILURE", 0, 0, 0)], id="rejected for good",
+        ),
+        pytest.param(
+            [received(), event("started"), event("rejected", requeue=False), failed("failed", 1)],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("FAILURE", 0, 0, 0)], id="rejected for good, and told why",
+        ),
+        pytest.param(
+            [received(), event("revoked", terminated=False, expired=True, signum=None)],
+            [("RECEIVED", 0, 0, 0), ("REVOKED", 0, 0, 0)], id="expired",
+        ),
+        pytest.param([event("started"), event("succeeded")], [("STARTED", 0, 0, 0), ("SUCCESS", 0, 0, 0)], id="from the middle"),
+        pytest.param([event("custom"), event("cancelled")], [], id="events that tell no step"),
+        pytest.param([event("sent", retries=1, name="x")], [], id="the message of a retry"),
+    ],
+)  # fmt: skip
+def test_events_tell_the_steps_of_a_task(events: list[dict[str, Any]], expected: list[tuple[str, int, int, int]]) -> None:
+    assert told(*events) == expected
+
+
+def test_the_row_shows_the_last_attempt_with_its_error_and_times() -> None:
+    state = row(received(), event("started", at=0.2), failed("retried", 0.3), received(0.4, retries=1), event("started", at=0.5),
+                failed("failed", 0.9, "KeyError('gone')"))  # fmt: skip
+    assert (state.status, state.error_type, state.error_message) == (Status.FAILURE, "KeyError", "no")
+    assert state.position == position(1, 0, Status.FAILURE)
+    assert (state.started_at, state.finished_at) == (NOW + 0.5, NOW + 0.9)
+    assert (state.name, state.args, state.kwargs or {}) == ("shop.pay", [1], {})
+
+
+def test_a_retry_that_was_sent_tells_when_it_is_due() -> None:
+    due = event("sent", retries=1, name="shop.pay", eta="2023-11-14T22:13:50+00:00")
+    told_steps = steps(received(), event("started"), due, failed("retried", 0.3))
+    assert told_steps[-1].not_before == NOW + 30
+
+
+def test_steps_of_a_task_that_an_earlier_observer_saw_belong_to_its_recorded_attempt() -> None:
+    asked: list[list[str]] = []
+
+    def recorded(ids: Any) -> dict[str, int]:
+        asked.append(list(ids))
+        return {"a": position(2, 1, Status.STARTED)}
+
+    translator = Translator(recorded)
+    events = [event("retried"), received(retries=3), event("succeeded"), event("started", "b"), {**received(), "uuid": "c"}]
+    assert told(*events, translator=translator)[:3] == [("RETRY", 2, 1, 0), ("RECEIVED", 3, 0, 0), ("SUCCESS", 3, 0, 0)]
+    # What tells its attempt itself is not looked up.
+    assert asked == [["a", "b"]]
+
+
+def test_the_memory_is_bounded_and_forgets_what_has_ended() -> None:
+    translator = Translator(most=10)
+    for number in range(100):
+        steps(event("started", str(number)), translator=translator)
+    assert translator.remembered == 10
+    for number in range(90, 100):
+        steps(event("succeeded", str(number)), translator=translator)
+    assert translator.remembered == 0
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"uuid": None}, "uuid"), ({"uuid": ""}, "uuid"), ({"uuid": "x" * 2000}, "uuid"), ({"uuid": ["a"]}, "uuid"),
+        ({"hostname": 7}, "hostname"), ({"timestamp": "now"}, "timestamp"), ({"timestamp": float("nan")}, "timestamp"),
+        ({"timestamp": True}, "timestamp"), ({"retries": -1}, "retries"), ({"retries": "1"}, "retries"),
+        ({"retries": 2**40}, "retries"), ({"retries": [1]}, "retries"),
+    ],
+)  # fmt: skip
+def test_an_odd_event_is_refused_with_the_reason(odd: dict[str, Any], reason: str) -> None:
+    with pytest.raises(OddEventError, match=reason):
+        steps({**received(), **odd})
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+_MEMBERS = (
+    "uuid", "hostname", "timestamp", "utcoffset", "retries", "name", "args", "kwargs", "eta", "parent_id", "queue", "runtime",
+    "result", "exception", "traceback", "requeue", "terminated", "signum", "expired",
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["sent", "received", "started", "succeeded", "failed", "retried", "revoked", "rejected"]),
+    st.dictionaries(st.sampled_from(_MEMBERS), _JSON, max_size=6),
+)
+def test_whatever_a_stranger_sends_is_a_readable_step_or_odd(type_: str, odd: dict[str, Any]) -> None:
+    try:
+        told_steps = steps({**received(), **event(type_), **odd})
+    except OddEventError:
+        return
+    assert len(decode(encode(told_steps))) == len(told_steps)
+
+
+@pytest.mark.parametrize(
+    ("at", "offset", "expected"),
+    [
+        (NOW - 1, 0, NOW - 1),
+        (NOW - 1, 5, NOW - 1),  # Unix time, wherever the worker is
+        (NOW - 5 * 3600 - 1, 5, NOW - 1),  # local time
+        (NOW + 10, 0, NOW),  # from the future
+        (NOW - OLDEST - 1, 0, NOW),  # a clock that is wrong
+        (NOW - 1, "west", NOW - 1),
+        (1e300, 0, NOW),
+    ],
+)
+def test_an_event_happened_when_its_clock_says_if_that_can_be(at: float, offset: Any, expected: float) -> None:
+    assert time_of({"timestamp": at, "utcoffset": offset}, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "shown"),
+    [
+        ("()", "{}", ([], {})),
+        ("(1, 'two', None, [3])", "{'a': 1.5, 'b': {'c': True}}", ([1, "two", None, [3]], {"a": 1.5, "b": {"c": True}})),
+        ("(1, <object at 0x7f>)", "{'a': <X>}", (["(1, <object at 0x7f>)"], {"**": "{'a': <X>}"})),
+        ("('long...", "{'a': 'b...", (["('long..."], {"**": "{'a': 'b..."})),
+        ("(1, ...)", "{'a': ...}", ([1, "…"], {"a": "…"})),
+        ("(" * 5000, "-" * 9000, (["(" * 5000], {"**": "-" * 9000})),
+        ("(b'x', {1, 2}, 10**9)", None, (["(b'x', {1, 2}, 10**9)"], None)),
+        ([1, "two"], {"a": 1}, ([1, "two"], {"a": 1})),
+        (None, 7, (None, None)),
+        ("(9999999999999999999999999,)", "{1: 2}", (["9999999999999999999999999"], {"1": 2})),
+    ],
+)  # fmt: skip
+def test_arguments_are_shown_as_what_they_are(args: Any, kwargs: Any, shown: tuple[Any, Any]) -> None:
+    assert (representations.arguments(args), representations.keywords(kwargs)) == shown
+
+
+@pytest.mark.parametrize(
+    ("exception", "traceback", "expected"),
+    [
+        ("ValueError('no')", "Traceback …\nValueError: no\n", ("ValueError", "no")),
+        ("ShopError('a', 2)", "Traceback …\nshop.errors.ShopError: a costs 2\nand more\n", ("ShopError", "a costs 2\nand more")),
+        ("ValueError('no')", None, ("ValueError", "no")),
+        ("ValueError('no',)", "", ("ValueError", "no")),
+        ("KeyError(3)", 7, ("KeyError", "3")),
+        ("NotRegistered('shop.pay')", None, ("NotRegistered", "shop.pay")),
+        ("something odd", None, ("Exception", "something odd")),
+        ("<odd>", "Traceback …\nshop.ShopError: why\n", ("ShopError", "why")),
+        (None, None, ("Exception", "None")),
+    ],
+)
+def test_an_error_is_told_apart(exception: Any, traceback: Any, expected: tuple[str, str]) -> None:
+    assert representations.raised(exception, traceback) == expected
