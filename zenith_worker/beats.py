@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery.worker import state as worker_state
 
-from zenith_worker import consumers, memory, prefetch
+from zenith_worker import consumers, memory, prefetch, settings_told
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.keys import NATIVE
 
@@ -62,4 +62,6 @@ def _about(consumer: Any, number: int, catalogue: str, guards: Sequence[str]) ->
         not_yet=prefetch.waiting_for_eta(consumer),
         catalogue=catalogue,
         guards=guards,
+        longest_eta=prefetch.longest_eta(consumer),
+        settings=settings_told.settings_of(consumer.app),
     )

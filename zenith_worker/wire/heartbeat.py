@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple
 import celery
 import redis
 
+from zenith_worker.wire import worker_settings
 from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import NATIVE, application_keys
+from zenith_worker.wire.worker_settings import WorkerSettings
 
 #: Seconds between two heartbeats.
 EVERY: Final = 2.0
@@ -57,6 +59,8 @@ class WorkerBeat:
         catalogue: the digest of the tasks that it can run (catalogues.py); an attached worker with one carries out commands
             (commands.py).
         guards: the guards of an attached worker, by name (zenith_worker/guards.py); a native one has none of these names.
+        longest_eta: seconds until the last of the tasks in `not_yet` is due.
+        settings: those of Celery's that the diagnosis needs; None if it does not tell.
     """
 
     name: str
@@ -82,6 +86,8 @@ class WorkerBeat:
     not_yet: tuple[Waiting, ...] = ()
     catalogue: str = ""
     guards: tuple[str, ...] = ()
+    longest_eta: float | None = None
+    settings: WorkerSettings | None = None
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -121,6 +127,8 @@ class About:
     not_yet: Sequence[Waiting] = ()
     catalogue: str = ""
     guards: Sequence[str] = ()
+    longest_eta: float | None = None
+    settings: WorkerSettings | None = None
 
 
 def write(
@@ -139,7 +147,8 @@ def write(
         "started_at": about.started_at, "memory_bytes": about.memory_bytes, "processed": about.processed,
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
-        "guards": list(about.guards),
+        "guards": list(about.guards), "longest_eta": about.longest_eta,
+        "settings": worker_settings.as_json(about.settings) if about.settings else None,
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -287,8 +296,9 @@ _BEYOND: Final = 2**53
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python", "catalogue"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
-    **dict.fromkeys(("started_at", "clock"), _moment),
+    **dict.fromkeys(("started_at", "clock", "longest_eta"), _moment),
     **dict.fromkeys(("queues", "held", "tags", "withheld", "guards"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
+    "settings": worker_settings.read,
 }

@@ -1,0 +1,101 @@
+"""Rules about periodic tasks: whether beat sends them, once, and in time."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tasks_app.diagnosis.facts import Facts, ScheduleFacts
+from tasks_app.diagnosis.findings import Finding, Severity, Subject, counted, listed, rule
+from zenith_site.common.humanize import rough_duration
+
+#: Intervals, and seconds besides, after which a schedule has missed its time.
+MISSED_AFTER: Final = 2.0
+GRACE: Final = 30.0
+#: Runs that are looked at to tell whether there are two beats, and the share of the interval below which gaps are too short.
+RUNS_LOOKED_AT: Final = 6
+TOO_CLOSE: Final = 0.6
+
+
+def _knows_runs(facts: Facts) -> bool:
+    return any(schedule.every is not None for schedule in facts.schedules or ())
+
+
+def _is_overdue(schedule: ScheduleFacts) -> bool:
+    if schedule.every is None:
+        return False
+    late = MISSED_AFTER * schedule.every + GRACE
+    # Without a run, only after Zenith has listened for long enough.
+    return (schedule.observed_seconds if schedule.last_seconds is None else schedule.last_seconds) > late
+
+
+def _judged(facts: Facts) -> list[ScheduleFacts]:
+    return [schedule for schedule in facts.schedules or () if schedule.every is not None]
+
+
+@rule("beat-dead", "Beat sends periodic tasks.", _knows_runs)
+def beat_dead(facts: Facts) -> Iterator[Finding]:
+    """None of the schedules has run in time."""
+    judged = _judged(facts)
+    if judged and all(map(_is_overdue, judged)):
+        last = min((one.last_seconds for one in judged if one.last_seconds is not None), default=None)
+        yield Finding(
+            rule="beat-dead",
+            severity=Severity.ERROR,
+            title="Beat does not run",
+            sentence=f"None of {counted(len(judged), 'periodic task')} of {facts.application} was sent in time; "
+            + (f"the last one was sent {rough_duration(last)} ago." if last is not None else "none has ever been seen."),
+            proof=f"{listed([f'{one.name} every {rough_duration(one.every or 0)}' for one in judged])}.",
+            mend=f"Start beat, one for the application: {facts.celery} beat. If it runs, its log says why it does not send.",
+        )
+
+
+@rule("schedule-missed", "Each periodic task is sent in time.", _knows_runs)
+def schedule_missed(facts: Facts) -> Iterator[Finding]:
+    """One schedule has missed its time while others run."""
+    judged = _judged(facts)
+    overdue = [one for one in judged if _is_overdue(one)]
+    if len(overdue) == len(judged):
+        return
+    for one in overdue:
+        last = "has never been seen" if one.last_seconds is None else f"ran last {rough_duration(one.last_seconds)} ago"
+        yield Finding(
+            rule="schedule-missed",
+            severity=Severity.WARNING,
+            title="A periodic task missed its time",
+            sentence=f"{one.name} ({one.task}) is due every {rough_duration(one.every or 0)}, but {last}; others are sent"
+            " in time.",
+            proof="The rows of its task; the schedule that workers have.",
+            mend="Restart beat: it may run with an older schedule than the workers, or fail to send this task; its log says so.",
+            subject=Subject.SCHEDULE,
+            name=one.name,
+        )
+
+
+@rule("beat-doubled", "Each periodic task is sent once each time.", _knows_runs)
+def beat_doubled(facts: Facts) -> Iterator[Finding]:
+    """A periodic task is sent about twice as often as its schedule says: two beats run."""
+    doubled = [one for one in _judged(facts) if _is_too_often(one, facts)]
+    if doubled:
+        first = doubled[0]
+        runs = first.runs[:RUNS_LOOKED_AT]
+        yield Finding(
+            rule="beat-doubled",
+            severity=Severity.ERROR,
+            title="Beat runs twice",
+            sentence=f"{listed([one.name for one in doubled])} {'is' if len(doubled) == 1 else 'are'} sent more often than"
+            f" scheduled: {first.task} was sent {len(runs)} times within {rough_duration(runs[-1] - runs[0])}, but is due every"
+            f" {rough_duration(first.every or 0)}.",
+            proof="The rows of its task. Only if other code sends the same task as well, this is no sign of a second beat.",
+            mend="Run one beat for the application: not -B on several workers, and no replicas of a beat container.",
+            subject=Subject.SCHEDULE,
+            name=first.name,
+        )
+
+
+def _is_too_often(schedule: ScheduleFacts, facts: Facts) -> bool:
+    # A task with several schedules runs more often than each of them.
+    if sum(other.task == schedule.task for other in facts.schedules or ()) > 1:
+        return False
+    runs = schedule.runs[:RUNS_LOOKED_AT]
+    if len(runs) < RUNS_LOOKED_AT or not schedule.every:
+        return False
+    return (runs[-1] - runs[0]) / (len(runs) - 1) < TOO_CLOSE * schedule.every
