@@ -183,6 +183,11 @@ class ScheduleFacts:
         """In how many seconds it is due; negative if it is overdue."""
         return None if self.every is None or not self.runs else self.every - self.runs[0]
 
+    @property
+    def is_due(self) -> bool:
+        """Whether its time has come, or is past."""
+        return self.next_seconds is not None and self.next_seconds <= 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
