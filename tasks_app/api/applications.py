@@ -1,6 +1,7 @@
 """`/api/v1/applications`: Zenith's own application and those whose workers report to it."""
 
 from datetime import datetime
+from http import HTTPStatus
 
 from django.http import Http404, HttpRequest
 from ninja import Query, Router
@@ -16,6 +17,8 @@ from tasks_app.queries.applications import ApplicationView
 from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.callers import VIEW, Shows, authorize
+from zenith_site.common.openapi import problem_responses
+from zenith_site.common.paging import refuse_unknown
 from zenith_worker.wire.states import Status
 
 router = Router(tags=["applications"])
@@ -130,14 +133,16 @@ def list_applications(request: HttpRequest) -> list[ApplicationAnswer]:
 
 # Before the next route, whose names may hold slashes.
 @router.get(
-    "/{name:name}/diagnosis", response=DiagnosisAnswer, summary="Diagnose an application", operation_id="diagnose_application"
-)
+    "/{name:name}/diagnosis", response=DiagnosisAnswer, summary="Diagnose an application", operation_id="diagnose_application",
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
 def diagnose_application(request: HttpRequest, name: str, wanted: Query[DiagnosisFilter]) -> DiagnosisAnswer:
     """Return why tasks of the application with this name wait, are lost or run twice, with what proves it and what mends it.
 
     The facts are gathered now, within a few seconds.
     """
     caller = authorize(request, VIEW, Shows.FILTERED)
+    refuse_unknown(request, DiagnosisFilter)
     application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")
