@@ -42,7 +42,7 @@ NIGHTLY = ScheduleFacts(
     name="tidy", task="shop.tidy", every=60.0, runs=tuple(20.0 + 60 * n for n in range(8)), observed_seconds=9000.0
 )
 HEALTHY = Facts(
-    application="shop", kind="watched", workers=(WORKER, replace(WORKER, name="celery@b")), queues=(MAIL,), broker=BROKER,
+    application="shop", workers=(WORKER, replace(WORKER, name="celery@b")), queues=(MAIL,), broker=BROKER,
     result_expires=86_400.0, priorities=(0, 5), unknown_tasks=(), lost=(), longest_eta=600.0, longest_runtime=30.0,
     longest_wait=20.0, schedules=(NIGHTLY,),
 )  # fmt: skip
@@ -72,7 +72,8 @@ def schedule(**changes: Any) -> dict[str, Any]:
 FULL = {"prefetch": 8, "messages": 8, "busy": 1, "slots": 4}
 LIMITED = (HeldTasks("shop.crawl", 7, "2/m"),)
 LONG = (RunningTask("shop.report", 900.0), RunningTask("shop.report", 310.0))
-TWO_BEATS = tuple(10.0 + 30 * n for n in range(8))
+TWO_BEATS = tuple(60.0 * n + at for n in range(6) for at in (5.0, 12.0))
+THREE_BEATS = tuple(60.0 * n + at for n in range(6) for at in (5.0, 12.0, 55.0))
 
 #: A rule's id, the facts that trigger it, its severity, a part of its sentence, and the facts at its border, which do not.
 CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
@@ -129,14 +130,17 @@ CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
         {**setting(acks_late=False), "longest_runtime": 9000.0},
     ),
     (
-        "beat-dead", schedule(runs=(151.0, 211.0)), "error", "None of 1 periodic task of shop was sent in time; the last one was",
+        "beat-dead", schedule(runs=(151.0, 211.0)), "error",
+        "The only periodic task of shop was not sent in time; the last one was",
         schedule(runs=(150.0, 210.0)),
     ),
     ("beat-dead", schedule(runs=()), "error", "none has ever been seen", schedule(runs=(), observed_seconds=100.0)),
     (
-        "beat-doubled", schedule(runs=TWO_BEATS), "error", "was sent 6 times within 2 min, but is due every 60 s",
-        schedule(runs=TWO_BEATS[:5]),
+        "beat-doubled", schedule(runs=TWO_BEATS), "error", "shop.tidy was sent 2 times in each interval of 60 s",
+        schedule(runs=TWO_BEATS[:7]),
     ),
+    # Other code sends the task now and then as well.
+    ("beat-doubled", schedule(runs=THREE_BEATS), "error", "3 times", schedule(runs=(*TWO_BEATS[:4], 175.0, *TWO_BEATS[5:]))),
     (
         "long-tasks-block", worker(slots=2, busy=2, running=LONG), "warning",
         "all 2 slots of its workers have been running shop.report for 5 min or more",
@@ -246,6 +250,7 @@ def test_of_what_nobody_knows_no_rule_says_anything() -> None:
     assert diagnosis.findings == ()
     assert diagnosis.passed == ()
     assert set(diagnosis.unknown) == set(RULES)
+    assert len(RULES) > 30
 
 
 def test_a_worker_of_which_little_is_known_is_judged_by_that_alone() -> None:

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from tasks_app.diagnosis.facts import Facts, ScheduleFacts
-from tasks_app.diagnosis.findings import Finding, Severity, Subject, counted, listed, rule
+from tasks_app.diagnosis.findings import Finding, Severity, Subject, listed, rule
 from zenith_site.common.humanize import rough_duration
 
 #: Intervals, and seconds besides, after which a schedule has missed its time.
 MISSED_AFTER: Final = 2.0
 GRACE: Final = 30.0
-#: Runs that are looked at to tell whether there are two beats, and the share of the interval below which gaps are too short.
-RUNS_LOOKED_AT: Final = 6
-TOO_CLOSE: Final = 0.6
+#: The most beats that are recognized, and the runs that are compared with those one interval before, of each beat.
+BEATS_AT_MOST: Final = 3
+RUNS_COMPARED: Final = 6
+#: How exactly a run follows the one before it: a share of the interval.
+EXACTNESS: Final = 0.15
 
 
 def _knows_runs(facts: Facts) -> bool:
@@ -41,11 +43,15 @@ def beat_dead(facts: Facts) -> Iterator[Finding]:
             rule="beat-dead",
             severity=Severity.ERROR,
             title="Beat does not run",
-            sentence=f"None of {counted(len(judged), 'periodic task')} of {facts.application} was sent in time; "
+            sentence=f"{_none_of(judged)} of {facts.application} {'was not' if len(judged) == 1 else 'was'} sent in time; "
             + (f"the last one was sent {rough_duration(last)} ago." if last is not None else "none has ever been seen."),
             proof=f"{listed([f'{one.name} every {rough_duration(one.every or 0)}' for one in judged])}.",
             mend=f"Start beat, one for the application: {facts.celery} beat. If it runs, its log says why it does not send.",
         )
+
+
+def _none_of(schedules: list[ScheduleFacts]) -> str:
+    return "The only periodic task" if len(schedules) == 1 else f"None of the {len(schedules):,} periodic tasks"
 
 
 @rule("schedule-missed", "Each periodic task is sent in time.", _knows_runs)
@@ -72,30 +78,32 @@ def schedule_missed(facts: Facts) -> Iterator[Finding]:
 
 @rule("beat-doubled", "Each periodic task is sent once each time.", _knows_runs)
 def beat_doubled(facts: Facts) -> Iterator[Finding]:
-    """A periodic task is sent about twice as often as its schedule says: two beats run."""
-    doubled = [one for one in _judged(facts) if _is_too_often(one, facts)]
+    """A periodic task is sent twice in each interval, each time as regularly as its schedule says: two beats run."""
+    doubled = [(one, beats) for one in _judged(facts) if (beats := _beats(one, facts)) > 1]
     if doubled:
-        first = doubled[0]
-        runs = first.runs[:RUNS_LOOKED_AT]
+        first, beats = doubled[0]
         yield Finding(
             rule="beat-doubled",
             severity=Severity.ERROR,
-            title="Beat runs twice",
-            sentence=f"{listed([one.name for one in doubled])} {'is' if len(doubled) == 1 else 'are'} sent more often than"
-            f" scheduled: {first.task} was sent {len(runs)} times within {rough_duration(runs[-1] - runs[0])}, but is due every"
-            f" {rough_duration(first.every or 0)}.",
-            proof="The rows of its task. Only if other code sends the same task as well, this is no sign of a second beat.",
+            title="Beat runs more than once",
+            sentence=f"{listed([one.name for one, _ in doubled])} {'is' if len(doubled) == 1 else 'are'} sent several times:"
+            f" {first.task} was sent {beats} times in each interval of {rough_duration(first.every or 0)}, each as regularly as"
+            " beat sends.",
+            proof=f"The rows of {first.task}. If other code sends it just as regularly, nothing is wrong.",
             mend="Run one beat for the application: not -B on several workers, and no replicas of a beat container.",
             subject=Subject.SCHEDULE,
             name=first.name,
         )
 
 
-def _is_too_often(schedule: ScheduleFacts, facts: Facts) -> bool:
+def _beats(schedule: ScheduleFacts, facts: Facts) -> int:
+    """Return how many beats send a schedule: each run has one exactly an interval before, with those of others between."""
     # A task with several schedules runs more often than each of them.
-    if sum(other.task == schedule.task for other in facts.schedules or ()) > 1:
-        return False
-    runs = schedule.runs[:RUNS_LOOKED_AT]
-    if len(runs) < RUNS_LOOKED_AT or not schedule.every:
-        return False
-    return (runs[-1] - runs[0]) / (len(runs) - 1) < TOO_CLOSE * schedule.every
+    if not schedule.every or sum(other.task == schedule.task for other in facts.schedules or ()) > 1:
+        return 1
+    for beats in range(2, BEATS_AT_MOST + 1):
+        pairs = list(zip(schedule.runs, schedule.runs[beats:], strict=False))[: RUNS_COMPARED + beats]
+        exact = [abs(earlier - later - schedule.every) <= EXACTNESS * schedule.every for later, earlier in pairs]
+        if len(pairs) >= RUNS_COMPARED and all(exact):
+            return beats
+    return 1

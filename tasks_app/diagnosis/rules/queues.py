@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tasks_app.diagnosis.facts import Facts, QueueFacts
+from tasks_app.diagnosis.facts import NATIVE, Facts, QueueFacts
 from tasks_app.diagnosis.findings import Finding, Severity, Subject, counted, listed, rule
 from zenith_site.common.humanize import rough_duration
 
@@ -15,6 +15,10 @@ LONG_BACKLOG: Final = 3600.0
 
 def _knows_consumers(facts: Facts) -> bool:
     return facts.workers is not None and facts.queues is not None
+
+
+def _knows_depths(facts: Facts) -> bool:
+    return any(queue.depth is not None or queue.unreadable for queue in facts.queues or ())
 
 
 def _with_waiting(facts: Facts) -> Iterator[tuple[QueueFacts, int]]:
@@ -43,7 +47,7 @@ def no_worker(facts: Facts) -> Iterator[Finding]:
     )
 
 
-@rule("queue-unreadable", "Each queue can be read.", lambda facts: facts.queues is not None)
+@rule("queue-unreadable", "Each queue can be read.", _knows_depths)
 def queue_unreadable(facts: Facts) -> Iterator[Finding]:
     """Redis holds a key of another type under a queue's name."""
     for queue in facts.queues or ():
@@ -61,7 +65,7 @@ def queue_unreadable(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@rule("queue-paused", "No queue with waiting tasks is paused.", lambda facts: facts.queues is not None)
+@rule("queue-paused", "No queue with waiting tasks is paused.", lambda facts: facts.queues is not None and facts.kind == NATIVE)
 def queue_paused(facts: Facts) -> Iterator[Finding]:
     """A queue is paused while tasks wait for it."""
     for queue in facts.queues or ():
@@ -103,7 +107,10 @@ def no_consumer(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@rule("channel-closed", "The broker counts a consumer wherever a worker says that it is one.", _knows_consumers)
+@rule(
+    "channel-closed", "The broker counts a consumer of each queue that a worker says to consume.",
+    lambda facts: facts.workers is not None and any(queue.broker_consumers is not None for queue in facts.queues or ()),
+)  # fmt: skip
 def channel_closed(facts: Facts) -> Iterator[Finding]:
     """Workers believe to consume a queue, but the broker has no consumer: their channel was closed."""
     for queue, number in _with_waiting(facts):

@@ -91,12 +91,13 @@ def rate_limit_fills_prefetch(facts: Facts) -> Iterator[Finding]:
             continue
         first = worker.limited[0]
         rate = f" of {first.rate}" if first.rate else ""
+        wait = "waits there for its" if first.number == 1 else "wait there for their"
         yield Finding(
             rule="rate-limit-fills-prefetch",
             severity=_severity(facts, worker),
             title="Rate-limited tasks block a worker",
             sentence=f"Worker {worker.name} has {counted(worker.free, 'free slot')}, but takes no more messages while it holds"
-            f" {worker.prefetch or 0:,}: {first.number:,} of {first.name} wait there for their rate limit{rate}. Tasks of all"
+            f" {worker.prefetch or 0:,}: {first.number:,} of {first.name} {wait} rate limit{rate}. Tasks of all"
             " other names wait behind them.",
             proof=f"{facts.celery} inspect stats shows prefetch_count {worker.prefetch or 0:,}; the worker's page"
             " shows its slots.",
