@@ -158,8 +158,8 @@ if IS_LONG:
 
     def test_settings_that_will_hurt(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker_rules, "LONG_FOR_PREFETCH", 0.5)
-        here, changes = shop("5.7"), {"SHOP_SETTINGS": json.dumps({"result_expires": 1})}
-        here.worker("shop@one", "-c", "1", "--prefetch-multiplier", "0", **changes)
+        here, changes = shop("5.7"), {"SHOP_SETTINGS": json.dumps({"result_expires": 1, "worker_prefetch_multiplier": 0})}
+        here.worker("shop@one", "-c", "1", **changes)
         send(here, ["shop.slow", [2], {"priority": 0}], ["shop.add", [1, 2], {"priority": 1}], **changes)
-        expected = {"unbounded-prefetch", "results-expire", "no-time-limit"}
+        expected = {"unbounded-prefetch", "priorities-without-steps", "results-expire", "no-time-limit"}
         eventually(lambda: expected <= set(rules()), but=lambda: f"{rules()}\n{here.log[-4000:]}")

@@ -23,6 +23,7 @@ from tasks_app.diagnosis.facts import (
 )
 from tasks_app.diagnosis.findings import Finding, Severity, counted, listed
 from tasks_app.diagnosis.rules import RULES
+from tests.processes import REPOSITORY
 
 SETTINGS = SettingsFacts(
     acks_late=True, time_limit=600.0, soft_time_limit=540.0, prefetch_multiplier=1, events=True, sent_events=True
@@ -236,6 +237,11 @@ def test_a_rule_finds_what_is_wrong_and_nothing_at_its_border(
 def test_every_rule_has_a_case() -> None:
     assert {rule.id for rule in RULES} == {case[0] for case in CASES}
     assert len({rule.id for rule in RULES}) == len(RULES)
+
+
+def test_every_rule_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "diagnosis.md").read_text()
+    assert [rule.id for rule in RULES if f"\n| `{rule.id}` | " not in text] == []
 
 
 def test_a_healthy_application_has_no_finding_and_every_rule_could_be_judged() -> None:
