@@ -16,11 +16,15 @@ def diagnosis_of(application: Application) -> Diagnosis:
 
 
 def gather(application: Application, deadline: Deadline | None = None) -> Facts:
-    """Return the facts of Zenith's own application or an attached one; some 15 queries, each of them bounded.
+    """Return the facts of Zenith's own application or an attached one; some 15 queries, bounded together.
 
     Raises django.db.Error or redis.RedisError.
     """
-    by = deadline or Deadline()
+    with deadline or Deadline() as by:
+        return _gather(application, by)
+
+
+def _gather(application: Application, by: Deadline) -> Facts:
     beats = read_all(application.key_name)
     tasks = by.read("what workers run", lambda: worker_facts.tasks_at(application, beats))
     workers = worker_facts.worker_facts(beats, tasks)

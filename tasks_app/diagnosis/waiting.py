@@ -60,16 +60,16 @@ def _concerns(finding: Finding, task: Task) -> bool:
 
 
 def _facts(task: Task, application: Application) -> Facts:
-    by = Deadline(PATIENCE)
     beats = read_all(application.key_name)
-    tasks = by.read("what workers run", lambda: worker_facts.tasks_at(application, beats))
-    return Facts(
-        application=application.name,
-        kind=str(application.kind),
-        workers=worker_facts.worker_facts(beats, tasks),
-        queues=by.read("the queue", lambda: _queue(task.queue, application, beats)),
-        unknown_tasks=by.read("names of tasks", lambda: task_facts.unknown_tasks(application)),
-    )
+    with Deadline(PATIENCE) as by:
+        tasks = by.read("what workers run", lambda: worker_facts.tasks_at(application, beats))
+        return Facts(
+            application=application.name,
+            kind=str(application.kind),
+            workers=worker_facts.worker_facts(beats, tasks),
+            queues=by.read("the queue", lambda: _queue(task.queue, application, beats)),
+            unknown_tasks=by.read("names of tasks", lambda: task_facts.unknown_tasks(application)),
+        )
 
 
 def _queue(name: str, application: Application, beats: list[WorkerBeat]) -> tuple[QueueFacts, ...]:

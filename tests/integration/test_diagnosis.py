@@ -172,9 +172,11 @@ def test_what_takes_too_long_is_unknown_and_said(shop: Application) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(5)")
 
-    deadline = Deadline(0.06)
-    assert deadline.read("slow", slow) is None
-    assert deadline.missed == ["slow"]
+    with Deadline(0.06) as deadline:
+        assert deadline.read("slow", slow) is None
+        assert deadline.read("more", slow) is None
+    assert deadline.missed == ["slow", "more"]
+    assert Application.objects.filter(pk=shop.pk).exists()
 
 
 def test_settings_travel_in_a_heartbeat_and_odd_ones_are_left_out() -> None:
