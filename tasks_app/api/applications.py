@@ -100,6 +100,7 @@ class DiagnosisAnswer(BaseModel):
     unknown: list[CheckAnswer] = Field(
         description="The checks that could not be made, since nobody told the facts that they need."
     )
+    left_out: int = Field(ge=0, description="How many more findings there are.")
     missed: list[str] = Field(description="Facts that could not be read within the time.")
 
     @classmethod
@@ -112,7 +113,7 @@ class DiagnosisAnswer(BaseModel):
         )
         return cls.model_construct(
             application=found.facts.application, findings=[FindingAnswer.of(finding) for finding in findings], passed=passed,
-            unknown=unknown, missed=list(found.facts.missed),
+            unknown=unknown, left_out=found.left_out, missed=list(found.facts.missed),
         )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from tasks_app.diagnosis.facts import Facts
 from tasks_app.diagnosis.findings import Finding, Rule, Severity, Subject
 from tasks_app.diagnosis.rules import RULES
 
+#: The findings that are kept; an application may have any number of workers and queues.
+MOST_FINDINGS: Final = 100
 _BY_SEVERITY: Final = list(Severity)
 
 
@@ -15,7 +17,8 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        findings: the worst first, and of those the most direct cause first.
+        findings: the worst first, and of those the most direct cause first; MOST_FINDINGS at most.
+        left_out: how many more there are.
         passed: the rules that found nothing.
         unknown: the rules that could not be judged, since nobody knows the facts that they need.
     """
@@ -24,6 +27,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     passed: tuple[Rule, ...]
     unknown: tuple[Rule, ...]
+    left_out: int = 0
 
     @property
     def worst(self) -> Severity | None:
@@ -46,6 +50,6 @@ def diagnose(facts: Facts) -> Diagnosis:
     findings.sort(key=lambda finding: _BY_SEVERITY.index(finding.severity))
     silent = [rule for rule, findings in found if not findings]
     return Diagnosis(
-        facts, tuple(findings), tuple(rule for rule in silent if rule.is_known(facts)),
-        tuple(rule for rule in silent if not rule.is_known(facts)),
+        facts, tuple(findings[:MOST_FINDINGS]), tuple(rule for rule in silent if rule.is_known(facts)),
+        tuple(rule for rule in silent if not rule.is_known(facts)), max(0, len(findings) - MOST_FINDINGS),
     )  # fmt: skip

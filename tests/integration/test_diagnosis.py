@@ -181,7 +181,8 @@ def test_what_takes_too_long_is_unknown_and_said(shop: Application) -> None:
 
 def test_settings_travel_in_a_heartbeat_and_odd_ones_are_left_out() -> None:
     told = WorkerSettings(broker="redis", priority_steps=(0, 5), time_limit=3.5, schedules=(Schedule("a", "b", None),))
-    assert read(json.loads(json.dumps(as_json(told)))) == told
+    none = WorkerSettings(max_priority=0, prefetch_multiplier=0, result_expires=0.0)
+    assert [read(json.loads(json.dumps(as_json(one)))) for one in (told, none)] == [told, none]
     odd = {
         "broker": "a\x00b", "visibility_timeout": -1, "priority_steps": "0", "acks_late": 1, "time_limit": float("nan"),
         "schedules": [["a", "b"], ["tidy", "shop.tidy", 5], 7, [1, 2, 3]], "prefetch_multiplier": 4, "more": 1,

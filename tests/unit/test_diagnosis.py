@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.diagnosis.diagnose import diagnose
+from tasks_app.diagnosis.diagnose import MOST_FINDINGS, diagnose
 from tasks_app.diagnosis.facts import (
     BrokerFacts,
     Facts,
@@ -284,6 +284,12 @@ def test_a_queue_has_the_findings_that_explain_why_its_tasks_wait() -> None:
     diagnosis = diagnose(replace(HEALTHY, **changes))
     assert [finding.rule for finding in diagnosis.of_queue("mail")] == ["rate-limit-fills-prefetch"]
     assert diagnosis.of_queue("other") == ()
+
+
+def test_of_very_many_findings_the_worst_are_kept() -> None:
+    silent = tuple(replace(WORKER, name=f"celery@{number}", online=False) for number in range(MOST_FINDINGS + 5))
+    diagnosis = diagnose(replace(HEALTHY, workers=silent))
+    assert (len(diagnosis.findings), diagnosis.left_out, diagnosis.findings[0].rule) == (MOST_FINDINGS, 6, "no-worker")
 
 
 def test_numbers_and_names_in_sentences() -> None:

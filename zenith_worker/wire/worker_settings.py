@@ -57,7 +57,7 @@ class WorkerSettings:
 def as_json(settings: WorkerSettings) -> dict[str, Any]:
     """Return the settings as a JSON object, without those that are not set."""
     values = {name: getattr(settings, name) for name in _MEMBERS}
-    return {name: value for name, value in values.items() if value not in (None, "", (), False)}
+    return {name: value for name, value in values.items() if value is not None and value != "" and value != ()}
 
 
 def read(value: Any) -> WorkerSettings:

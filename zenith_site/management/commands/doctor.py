@@ -10,6 +10,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from zenith_site.doctor import faults, machine, servers
 from zenith_site.doctor.registry import CHECKS, Level, Result, run, run_application
+from zenith_site.problems import UNAVAILABLE
 
 #: Importing these registers their checks; each app's checks are in its `doctor.py`.
 MODULES: Final = (servers, machine, faults)
@@ -74,7 +75,12 @@ class Command(BaseCommand):
 
 
 def _of_application(name: str) -> list[Result]:
-    results = run_application(name)
+    try:
+        results = run_application(name)
+    except UNAVAILABLE as failed:
+        raise CommandError(
+            f"PostgreSQL or Redis does not answer, which manage.py doctor checks: {failed}", returncode=2
+        ) from None
     if results is None:
         raise CommandError(f"There is no application {name!r}; manage.py applications lists them.", returncode=2)
     return results
