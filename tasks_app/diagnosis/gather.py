@@ -29,6 +29,7 @@ def _gather(application: Application, by: Deadline) -> Facts:
     tasks = by.read("what workers run", lambda: worker_facts.tasks_at(application, beats))
     workers = worker_facts.worker_facts(beats, tasks)
     runtime, wait = by.read("runtimes and waiting times", lambda: task_facts.longest_times(application)) or (None, None)
+    eta = by.read("ETAs", lambda: task_facts.longest_eta(application))
     running = [task.seconds for worker in workers for task in worker.running or ()]
     told = broker_facts.told_broker(beats)
     return Facts(
@@ -41,7 +42,7 @@ def _gather(application: Application, by: Deadline) -> Facts:
         priorities=by.read("priorities", lambda: task_facts.priorities(application)),
         unknown_tasks=by.read("names of tasks", lambda: task_facts.unknown_tasks(application)),
         lost=by.read("lost tasks", lambda: worker_facts.lost_tasks(application, beats)),
-        longest_eta=max((beat.longest_eta for beat in beats if beat.online and beat.longest_eta is not None), default=None),
+        longest_eta=max(filter(None, (eta, *(beat.longest_eta for beat in beats if beat.online))), default=None),
         longest_runtime=max(filter(None, (runtime, *running)), default=runtime),
         longest_wait=wait,
         schedules=by.read("beat's schedules", lambda: task_facts.schedules(application, beats)),

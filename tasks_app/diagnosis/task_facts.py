@@ -65,6 +65,17 @@ def priorities(application: Application) -> tuple[int, ...]:
         return tuple(row[0] for row in cursor.fetchall())
 
 
+def longest_eta(application: Application) -> float | None:
+    """Return the seconds until the last of the newest tasks is due that workers hold for an ETA or a retry. One query."""
+    now = timezone.now()
+    # What Zenith itself holds back has no message that a broker could deliver again.
+    held = Task.objects.filter(
+        application=application.pk, status__in=(Status.RECEIVED, Status.RETRY), held=False
+    ).order_by("-created_at")  # fmt: skip
+    times = held.values_list("not_before", flat=True)[:NEWEST]
+    return max(((at - now).total_seconds() for at in times if at is not None and at > now), default=None)
+
+
 def longest_times(application: Application) -> tuple[float | None, float | None]:
     """Return the longest runtime, and the longest wait for a start, of the tasks that ended within a day. Two queries."""
     totals = figures.summed(figures.series(span_of(Preset.H24), RollupFilter(application=application.name)))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from django.utils import timezone
 
@@ -19,6 +19,8 @@ MOST_HELD: Final = 2_000
 MOST_RUNNING: Final = 10_000
 #: Seconds that a task has run for before its worker counts as gone: heartbeats since then must have arrived.
 SETTLED_AFTER: Final = 15.0
+
+_T = TypeVar("_T")
 
 
 class TasksOfWorker(NamedTuple):
@@ -57,25 +59,44 @@ def worker_facts(beats: Sequence[WorkerBeat], tasks: dict[str, TasksOfWorker] | 
 
 
 def _worker(beat: WorkerBeat, tasks: TasksOfWorker | None, redis_now: float) -> WorkerFacts:
+    told = _Told(beat)
+    holds = told("limited", beat.limited) is not None and told("not_yet", beat.not_yet) is not None
     return WorkerFacts(
         name=beat.name,
         online=beat.online,
         heard_seconds=beat.heartbeat_age,
         pool=beat.pool,
-        slots=beat.slots,
-        busy=beat.busy,
-        queues=frozenset(beat.queues),
+        slots=told("slots", beat.slots),
+        busy=told("busy", beat.busy),
+        queues=told("queues", frozenset(beat.queues)),
         withheld=frozenset(beat.withheld),
-        prefetch=beat.prefetch,
-        messages=_messages(beat),
-        limited=tuple(HeldTasks(*kind) for kind in beat.limited),
-        not_yet=tuple(HeldTasks(*kind) for kind in beat.not_yet),
+        prefetch=told("prefetch", beat.prefetch),
+        messages=told("held", _messages(beat)),
+        limited=told("limited", tuple(HeldTasks(*kind) for kind in beat.limited)),
+        not_yet=told("not_yet", tuple(HeldTasks(*kind) for kind in beat.not_yet)),
         version=beat.version,
-        clock_ahead=None if beat.clock is None else beat.clock - (redis_now - beat.heartbeat_age),
+        clock_ahead=None if beat.clock is None else told("clock", beat.clock - (redis_now - beat.heartbeat_age)),
         running=None if tasks is None else tasks.running,
-        stalled_seconds=None if tasks is None else tasks.oldest_reserved,
+        # A reserved task may wait for its limit or its ETA, unless those are told apart.
+        stalled_seconds=tasks.oldest_reserved if tasks is not None and holds else None,
         settings=_settings(beat.settings),
     )
+
+
+class _Told:
+    """Which fields of a heartbeat hold what the worker told. An observer from outside knows fewer than the worker itself."""
+
+    #: What no observer can tell apart: why tasks wait in a worker, and its clock from the way of its message.
+    _UNOBSERVED: Final = frozenset({"limited", "not_yet", "clock"})
+
+    def __init__(self, beat: WorkerBeat) -> None:
+        # Releases differ in whether there are observed workers.
+        unknown = frozenset(getattr(beat, "unknown", ()))
+        self._unknown = unknown | self._UNOBSERVED if getattr(beat, "watched", False) else unknown
+
+    def __call__(self, field: str, value: _T) -> _T | None:
+        """Return a field's value, or None if it was not told."""
+        return None if field in self._unknown else value
 
 
 def _messages(beat: WorkerBeat) -> int:

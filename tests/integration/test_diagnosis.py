@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ from django.test import Client
 
 from tasks_app.control import queues as control
 from tasks_app.diagnosis.deadline import Deadline
+from tasks_app.diagnosis.diagnose import diagnose
+from tasks_app.diagnosis.facts import Facts, QueueFacts
 from tasks_app.diagnosis.gather import diagnosis_of, gather
 from tasks_app.diagnosis.waiting import explained
+from tasks_app.diagnosis.worker_facts import TasksOfWorker, worker_facts
 from tasks_app.models import Application
 from tasks_app.recording.apply import apply
 from tests.attached_worker import attach, record, report, task_of
@@ -135,6 +139,32 @@ def test_runs_of_a_schedule_are_read_from_its_tasks(shop: Application) -> None:
     assert (cron.every, cron.runs) == (None, ())
     assert [round(run / 30) for run in tidy.runs] == list(range(8))
     assert "beat-doubled" in rules(shop)
+
+
+class ObservedBeat(SimpleNamespace):
+    """A heartbeat that an observer wrote: of what the worker did not tell there is zero or nothing."""
+
+
+def test_what_an_observer_does_not_know_is_no_fact(shop: Application) -> None:
+    beat(held=["one"], slots=0)
+    (told,) = heartbeat.read_all("shop")
+    values = {name: getattr(told, name) for name in heartbeat.WorkerBeat.__slots__}
+    observed = ObservedBeat(**values, online=True, dead=False, watched=True, unknown=("slots", "queues", "prefetch"))
+    tasks = {told.name: TasksOfWorker((), 90.0)}
+    (facts,) = worker_facts([observed], tasks)  # type: ignore[list-item]
+    assert (facts.slots, facts.queues, facts.prefetch, facts.limited, facts.not_yet, facts.clock_ahead) == (None,) * 6
+    assert (facts.busy, facts.messages, facts.stalled_seconds) == (0, 1, None)
+    assert diagnose(Facts(application="shop", workers=(facts,), queues=(QueueFacts(name="bulk", depth=5),))).findings == ()
+
+
+def test_a_retry_far_away_counts_as_an_eta(shop: Application) -> None:
+    beat()
+    report(
+        "shop", "one", Status.RETRY, name="shop.charge", queue="payments", worker="celery@a", not_before=time.time() + 50_000,
+        error_type="ValueError",
+    )  # fmt: skip
+    record()
+    assert rules(shop) == ["visibility-timeout"]
 
 
 def test_zeniths_own_application_is_asked_itself(settings: Any) -> None:

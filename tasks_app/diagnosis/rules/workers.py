@@ -137,13 +137,13 @@ def eta_grows_prefetch(facts: Facts) -> Iterator[Finding]:
 
 @rule(
     "prefetch-full", "No worker with free slots has used up its prefetch.",
-    _any(lambda worker: worker.is_full is not None and worker.free is not None),
+    _any(lambda worker: worker.is_full is not None and worker.free is not None and worker.limited is not None),
 )  # fmt: skip
 def prefetch_full(facts: Facts) -> Iterator[Finding]:
     """A worker with free slots takes no message, for another reason than rate limits."""
     for worker in facts.online:
-        if not (worker.is_full and worker.free) or worker.limited or not facts.waiting_for(worker):
-            continue
+        if not (worker.is_full and worker.free) or worker.limited != () or not facts.waiting_for(worker):
+            continue  # if it is not known what it holds, it may be tasks that wait for their rate limit
         if worker.busy == 0 and (worker.stalled_seconds or 0) > STALLED_AFTER:
             continue  # its pool is dead, which another rule says
         yield Finding(
