@@ -167,7 +167,7 @@ def test_a_retry_far_away_counts_as_an_eta(shop: Application) -> None:
     assert rules(shop) == ["visibility-timeout"]
 
 
-def test_zeniths_own_application_is_asked_itself(settings: Any) -> None:
+def test_zeniths_own_application_is_asked_itself() -> None:
     own = Application.native()
     beat(application="", name="celery@own")
     redis_client().lpush("bulk", "{}")
