@@ -1,4 +1,5 @@
-"""The doctor's checks of workers, engines and queues: whether they run, keep up, and have the right settings."""
+"""The doctor's checks of workers, engines and queues: whether they run, keep up, and have the right settings; and those of
+one application (diagnosis/)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -8,13 +9,16 @@ from django.utils import timezone
 
 from tasks_app.catalog import catalogues_of
 from tasks_app.control.workers import configurations
+from tasks_app.diagnosis.findings import Severity
+from tasks_app.diagnosis.gather import diagnosis_of
+from tasks_app.diagnosis.rules import RULES
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
-from tasks_app.models import LoadSample
+from tasks_app.models import Application, LoadSample
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import queues
 from zenith_site.common.application import celery_app
-from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, check, error, warning
+from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, Level, Result, check, checks_applications, error, warning
 from zenith_worker.wire import heartbeat, keys, questions, stream
 from zenith_worker.wire.queue_names import why_reserved
 
@@ -150,6 +154,30 @@ def consumers() -> Iterator[Finding]:
                 f"{queue.now.depth:,} messages wait in queue {queue.name}, but no worker consumes it",
                 f"celery -A zenith_site worker --queues {queue.name}",
             )
+
+
+_LEVELS: Final = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING, Severity.NOTICE: Level.NOTICE}
+
+
+@checks_applications
+def application(name: str) -> list[Result] | None:
+    """Return the diagnosis of an application, the findings first: a result for each rule that found something."""
+    row = Application.named(name)
+    if row is None:
+        return None
+    found = diagnosis_of(row)
+    titles = {finding.rule: finding.title for finding in reversed(found.findings)}
+    results = [
+        Result(
+            titles[rule], tuple(
+                Finding(_LEVELS[finding.severity], f"{finding.sentence} ({finding.proof})", finding.mend)
+                for finding in found.findings if finding.rule == rule
+            ),
+        )
+        for rule in dict.fromkeys(finding.rule for finding in found.findings)
+    ]  # fmt: skip
+    results += [Result(rule.checks, ()) for rule in RULES if rule in found.passed]
+    return results + [Result(rule.checks, (), skipped="not known") for rule in RULES if rule in found.unknown]
 
 
 def settings_problems(whose: str, conf: Mapping[str, Any]) -> Iterator[Finding]:

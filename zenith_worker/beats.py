@@ -11,7 +11,7 @@ from typing import Any, Final
 import redis
 from celery.worker import state as worker_state
 
-from zenith_worker import consumers, memory, prefetch
+from zenith_worker import consumers, memory, prefetch, settings_told
 from zenith_worker.carried import token_of
 from zenith_worker.reporting import note_away
 from zenith_worker.wire import claims, heartbeat
@@ -106,5 +106,7 @@ def _about(consumer: Any, number: int, more: Mapping[str, Any]) -> heartbeat.Abo
         prefetch=prefetch.prefetch_limit(consumer),
         limited=prefetch.waiting_for_rate_limit(consumer),
         not_yet=prefetch.waiting_for_eta(consumer),
+        longest_eta=prefetch.longest_eta(consumer),
+        settings=settings_told.settings_of(consumer.app),
         **more,
     )

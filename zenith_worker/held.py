@@ -59,6 +59,7 @@ def _step(request: Request) -> Event:
         attempt=run.attempt,
         delivery=carried(request).number,
         worker=request.hostname,
+        early=bool(request.time_start and request.acknowledged and not request.task.acks_late),
         received_at=received,
         **origin(request._context),
     )

@@ -7,6 +7,8 @@ places. A task with an ETA waits in memory too, and raises the prefetch by one, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from time import time
 from typing import Any, Final
 
 from celery.worker.request import Request
@@ -35,6 +37,18 @@ def waiting_for_rate_limit(consumer: Any) -> list[Waiting]:
 
 def waiting_for_eta(consumer: Any) -> list[Waiting]:
     """Return the tasks that wait for their ETA, by name, with their number. Celery keeps them only in its timer."""
-    firsts = [entry.entry.args[0] for entry in list(consumer.timer.schedule.queue) if entry.entry.args]
-    waiting = Counter(first.name for first in firsts if isinstance(first, Request))
+    waiting = Counter(request.name for request in _timed_requests(consumer))
     return [Waiting(name, count) for name, count in waiting.most_common(MOST_KINDS)]
+
+
+def longest_eta(consumer: Any) -> float | None:
+    """Return the seconds until the last task that waits for its ETA is due; None if none does."""
+    due = max((request.eta.timestamp() for request in _timed_requests(consumer) if request.eta), default=None)
+    return None if due is None else max(0.0, due - time())
+
+
+def _timed_requests(consumer: Any) -> Iterator[Request]:
+    for scheduled in list(consumer.timer.schedule.queue):
+        first = scheduled.entry.args[0] if scheduled.entry.args else None
+        if isinstance(first, Request):
+            yield first

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks_app.api.schemas import QUEUE, Cut, GivenId, Moment, TaskAnswer, TriggerRequest, cut_of, task_members
+from tasks_app.diagnosis.waiting import explained
 from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.dispatch.create import MAX_COUNT, MAX_PRIORITY, Dispatched
 from tasks_app.dispatch.schedule import Changes
@@ -178,7 +179,7 @@ class TaskDetailAnswer(TaskSummary):
         task, arguments = detail.task_with_result.task, detail.task_with_result.arguments
         members = summary_members(detail.task_with_result) | {"cut": cut_of(task, detail.task_with_result.cut)}
         return cls.model_construct(
-            **members, why=detail.why, args=arguments.args, kwargs=arguments.kwargs, source=task.source,
+            **members, why=explained(task, detail.why), args=arguments.args, kwargs=arguments.kwargs, source=task.source,
             max_retries=task.max_retries, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
             expires_at=task.expires_at, queued_at=task.queued_at, received_at=task.received_at,
             cancel_requested_at=task.cancel_requested_at, timeline=[EventAnswer.of(event) for event in detail.events],

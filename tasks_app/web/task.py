@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_app import worker_nodes
+from tasks_app.diagnosis.waiting import explained
 from tasks_app.dispatch.applications import of_task
 from tasks_app.dispatch.create import MAX_PRIORITY
 from tasks_app.dispatch.schedule import Changes, edit, reschedule
@@ -63,7 +64,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "native": is_native,
         "watched": not is_native and of_task(row).is_watched,
         "application": item.application if item.among_several else "",
-        "why": task_detail.why,
+        "why": explained(row, task_detail.why),
         "events": task_detail.events,
         "runs": runs,
         "newest": next((run for run in runs if run.on_top), None),

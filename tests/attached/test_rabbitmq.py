@@ -14,6 +14,7 @@ from tasks_app.models import Application, Task
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
 from tests.attached.test_behaviours import assert_same_and_recorded, both
+from tests.attached.test_diagnosis import is_named, send, set_up
 from tests.rabbitmq import RabbitMQ, running
 from tests.servers import IS_LONG
 from tests.waiting import eventually
@@ -87,3 +88,12 @@ def test_what_a_killed_worker_held_runs_again_elsewhere_and_its_row_says_so(
     assert (row.worker, row.attempt, delivery_of(row.position), row.queue) == ("shop@two", 1, 1, kind)
     assert here.read("LRANGE", "shop:runs", "0", "-1") == [sent.encode()] * 2
     assert here.log.count("The guard `recovery` does nothing for this worker: the broker itself delivers again") == 2
+
+
+def test_its_queues_are_diagnosed(rabbitmq: RabbitMQ, shop: Callable[[str], Shop]) -> None:
+    here = shop("5.7")
+    here.broker = rabbitmq.url(rabbitmq.hosts[0])
+    changes = set_up(task_default_queue="ranked")
+    here.worker("shop@one", "-c", "1", "-Q", "ranked", **changes)
+    send(here, *[["shop.add", [1, 2], {"priority": priority, "queue": "ranked"}] for priority in (1, 5)], **changes)
+    is_named(here, "priorities-without-steps", "classic-queues")

@@ -20,6 +20,7 @@ from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.applications import announce
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
+from zenith_worker.wire.worker_settings import Schedule, WorkerSettings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -30,6 +31,10 @@ ENDED = [*[Status.SUCCESS] * 30, *[Status.FAILURE] * 4]
 OPEN = [Status.QUEUED, Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.RETRY]
 #: A phone in the light and a screen in the dark; pictures are of all four.
 SIZES = [(390, "light"), (1440, "dark"), *([(390, "dark"), (1440, "light")] if "ZENITH_SCREENSHOTS" in os.environ else [])]
+SETTINGS = WorkerSettings(
+    broker="redis", visibility_timeout=3600.0, priority_steps=(0, 3, 6, 9), result_expires=86_400.0,
+    schedules=(Schedule("close-tills", "shop.pay", 600.0), Schedule("nightly-report", "shop.report", None)),
+)  # fmt: skip
 PATHS = {
     "overview": "applications/shop/",
     "tasks": "tasks/?application=shop",
@@ -38,6 +43,7 @@ PATHS = {
     "workers": "workers/",
     "worker": "workers/celery@till-1/?application=shop",
     "queues": "queues/?application=shop",
+    "diagnosis": "applications/shop/diagnosis/",
 }
 
 
@@ -67,7 +73,8 @@ def attach_shop() -> None:
     for name, guards in (("celery@till-1", ["claims", "recovery", "retries"]), ("celery@till-2", ["claims"])):
         about = heartbeat.About(
             pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, catalogue="0" * 32,
-            control="on", depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0, guards=guards,
+            control="on", depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0, guards=guards, prefetch=4,
+            limited=[heartbeat.Waiting("shop.pay", 4, "1/m")], settings=SETTINGS,
         )  # fmt: skip
         heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
         # They beat for an hour.

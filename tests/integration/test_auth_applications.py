@@ -64,14 +64,16 @@ FILTERED = {
     "", "nav/counts/", "tasks/", "tasks/act/<slug:verb>/", "tasks/<uuid:task_id>/", "tasks/<uuid:task_id>/values/<slug:value>/",
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
-    "applications/", "applications/<name:name>/", "workers/", "queues/", "choose-application/",
+    "applications/", "applications/<name:name>/", "applications/<name:name>/diagnosis/", "workers/", "queues/",
+    "choose-application/",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
     "api/v1/tasks/<name:task_id>/values/<value>", "api/v1/tasks/<name:task_id>/cancel", "api/v1/tasks/<name:task_id>/retry",
     "api/v1/batches", "api/v1/batches/<batch_id>", "api/v1/batches/<batch_id>/cancel", "analytics/stats",
     "api/v1/analytics/series", "api/v1/analytics/tasks", "api/v1/analytics/queues", "api/v1/analytics/heatmap",
-    "api/v1/analytics/load", "api/v1/applications", "api/v1/applications/<name:name>", "api/v1/events", "api/v1/catalogue",
+    "api/v1/analytics/load", "api/v1/applications", "api/v1/applications/<name:name>",
+    "api/v1/applications/<name:name>/diagnosis", "api/v1/events", "api/v1/catalogue",
     "api/v1/catalogue/<name:name>",
 }  # fmt: skip
 #: Of all applications: for nobody who is limited.

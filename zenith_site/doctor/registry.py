@@ -21,6 +21,7 @@ class Level(StrEnum):
 
     OK = "ok"
     SKIPPED = "skipped"
+    NOTICE = "notice"
     WARNING = "warning"
     ERROR = "error"
 
@@ -48,22 +49,40 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """The findings of a check. It was skipped if `missing` names a server that does not answer."""
+    """The findings of a check. It was skipped if `missing` names a server that does not answer, or `skipped` says why."""
 
     name: str
     findings: tuple[Finding, ...]
     missing: str = ""
+    skipped: str = ""
 
     @property
     def level(self) -> Level:
         """The level of the worst finding."""
-        if self.missing:
+        if self.missing or self.skipped:
             return Level.SKIPPED
         levels = [finding.level for finding in self.findings]
-        return next((level for level in (Level.ERROR, Level.WARNING) if level in levels), Level.OK)
+        return next((level for level in (Level.ERROR, Level.WARNING, Level.NOTICE) if level in levels), Level.OK)
 
 
 CHECKS: Final[dict[str, Check]] = {}
+
+#: Returns the results of the checks of the application with a name; None if there is no such application.
+OfApplication = Callable[[str], "list[Result] | None"]
+_OF_APPLICATION: Final[list[OfApplication]] = []
+
+
+def checks_applications(function: OfApplication) -> OfApplication:
+    """Register a function that checks applications."""
+    _OF_APPLICATION.append(function)
+    return function
+
+
+def run_application(name: str) -> list[Result] | None:
+    """Run the checks of the application with this name; None if there is no such application."""
+    autodiscover_modules("doctor")
+    found = [results for function in _OF_APPLICATION if (results := function(name)) is not None]
+    return [result for results in found for result in results] if found else None
 
 
 def check(name: str, *needs: str) -> Callable[[Function], Function]:

@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple
 import celery
 import redis
 
+from zenith_worker.wire import worker_settings
 from zenith_worker.wire.client import client, load, script
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.instance import instance
 from zenith_worker.wire.keys import NATIVE, application_keys
+from zenith_worker.wire.worker_settings import WorkerSettings
 
 #: Seconds between two heartbeats.
 EVERY: Final = 2.0
@@ -71,6 +73,8 @@ class WorkerBeat:
         depths_age: seconds between the count and the heartbeat; None if nothing was counted.
         watched: an observer wrote this, from what the worker tells everybody (`write_heard`).
         unknown: the fields that the worker did not tell its observer; they hold zero or nothing.
+        longest_eta: seconds until the last of the tasks in `not_yet` is due.
+        settings: those of Celery's that the diagnosis needs; None if it does not tell.
     """
 
     name: str
@@ -101,6 +105,8 @@ class WorkerBeat:
     depths_age: float | None = None
     watched: bool = False
     unknown: tuple[str, ...] = ()
+    longest_eta: float | None = None
+    settings: WorkerSettings | None = None
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -143,6 +149,8 @@ class About:
     control: str = ""
     depths: Sequence[Depth] = ()
     depths_age: float | None = None
+    longest_eta: float | None = None
+    settings: WorkerSettings | None = None
 
 
 def write(
@@ -162,6 +170,7 @@ def write(
         "autoscale": about.autoscale, "withheld": sorted(about.withheld), "clock": time.time(),
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
         "guards": list(about.guards), "control": about.control, "depths": list(about.depths), "depths_age": about.depths_age,
+        "longest_eta": about.longest_eta, "settings": worker_settings.as_json(about.settings) if about.settings else None,
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -359,10 +368,11 @@ _BEYOND: Final = 2**53
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python", "catalogue", "control"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
-    **dict.fromkeys(("started_at", "clock", "depths_age"), _moment),
+    **dict.fromkeys(("started_at", "clock", "depths_age", "longest_eta"), _moment),
     **dict.fromkeys(("queues", "held", "tags", "withheld", "guards", "unknown"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
     "depths": _depths,
     "watched": _flag,
+    "settings": worker_settings.read,
 }

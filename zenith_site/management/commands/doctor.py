@@ -5,16 +5,17 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
 from zenith_site.doctor import faults, machine, servers
-from zenith_site.doctor.registry import CHECKS, Level, Result, run
+from zenith_site.doctor.registry import CHECKS, Level, Result, run, run_application
+from zenith_site.problems import UNAVAILABLE
 
 #: Importing these registers their checks; each app's checks are in its `doctor.py`.
 MODULES: Final = (servers, machine, faults)
-STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.WARNING: 1, Level.ERROR: 2}
-_MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.WARNING: "!!", Level.ERROR: "XX"}
+STATUSES: Final = {Level.OK: 0, Level.SKIPPED: 0, Level.NOTICE: 0, Level.WARNING: 1, Level.ERROR: 2}
+_MARKS: Final = {Level.OK: "ok", Level.SKIPPED: "--", Level.NOTICE: "..", Level.WARNING: "!!", Level.ERROR: "XX"}
 
 
 class Command(BaseCommand):
@@ -34,11 +35,14 @@ class Command(BaseCommand):
             "--only", action="append", choices=list(CHECKS), metavar="CHECK",
             help=f"run only this check; may be repeated: {', '.join(CHECKS)}",
         )  # fmt: skip
+        parser.add_argument(
+            "--application", metavar="NAME", help="say why tasks of this application wait, are lost or run twice, instead"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the checks and print their findings. Raises SystemExit if something is wrong."""
-        results = run(options["only"] or ())
+        results = _of_application(options["application"]) if options["application"] else run(options["only"] or ())
         worst = max((result.level for result in results), key=STATUSES.__getitem__, default=Level.OK)
         (self._print_json if options["json"] else self._print)(results, worst)
         if STATUSES[worst]:
@@ -46,7 +50,12 @@ class Command(BaseCommand):
 
     def _print_json(self, results: list[Result], worst: Level) -> None:
         checks = [
-            {"name": item.name, "status": item.level, "missing": item.missing, "findings": [asdict(one) for one in item.findings]}
+            {
+                "name": item.name,
+                "status": item.level,
+                "missing": item.missing or item.skipped,
+                "findings": [asdict(one) for one in item.findings],
+            }
             for item in results
         ]
         self.stdout.write(json.dumps({"status": worst, "checks": checks}, indent=2))
@@ -55,8 +64,28 @@ class Command(BaseCommand):
         style = {Level.OK: self.style.SUCCESS, Level.WARNING: self.style.WARNING, Level.ERROR: self.style.ERROR}
         for result in results:
             mark = style.get(result.level, str)(_MARKS[result.level])
-            self.stdout.write(f"{mark} {result.name}" + (f": {result.missing} does not answer" if result.missing else ""))
+            self.stdout.write(f"{mark} {result.name}" + _reason(result))
             for finding in result.findings:
                 self.stdout.write(f"     {finding.what}\n       → {finding.fix}")
-        counts = [f"{sum(item.level == level for item in results)} {level}" for level in Level]
+        counts = [
+            f"{number} {level}" for level in Level
+            if (number := sum(item.level == level for item in results)) or level != Level.NOTICE
+        ]  # fmt: skip
         self.stdout.write(f"\n{', '.join(counts)}")
+
+
+def _of_application(name: str) -> list[Result]:
+    try:
+        results = run_application(name)
+    except UNAVAILABLE as failed:
+        raise CommandError(
+            f"PostgreSQL or Redis does not answer, which manage.py doctor checks: {failed}", returncode=2
+        ) from None
+    if results is None:
+        raise CommandError(f"There is no application {name!r}; manage.py applications lists them.", returncode=2)
+    return results
+
+
+def _reason(result: Result) -> str:
+    """Return why a check was skipped."""
+    return f": {result.missing} does not answer" if result.missing else f": {result.skipped}" if result.skipped else ""

@@ -1,0 +1,68 @@
+"""The facts about queues: from the broker of Zenith's own application, and as the workers of others tell."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from tasks_app.diagnosis.facts import QueueFacts
+from tasks_app.models import Application
+from tasks_app.queries import attached_queues, queues
+from tasks_app.queries.queues import QueueFilter, QueueView
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.worker_settings import WorkerSettings
+
+#: The queues of Zenith's own application that are judged: the longest.
+MOST: Final = 200
+
+
+def native_queues() -> tuple[QueueFacts, ...]:
+    """Return the facts about the longest queues of Zenith's own application. Raises redis.RedisError."""
+    return tuple(_native(view) for view in QueueFilter(limit=MOST).longest(1).queues)
+
+
+def native_queue(name: str) -> QueueFacts:
+    """Return the facts about one of them, even if it is not known. Raises redis.RedisError."""
+    return _native(queues.view(name))
+
+
+def _native(view: QueueView) -> QueueFacts:
+    return QueueFacts(
+        name=view.name,
+        depth=None if view.now.unreadable else view.now.depth,
+        held=view.held if view.pause else 0,
+        oldest_seconds=view.now.oldest_seconds,
+        paused_by=view.pause.paused_by if view.pause else None,
+        unreadable=view.now.unreadable,
+        growth=None if view.rate_in is None else view.rate_in - view.rate_out,
+        served=view.rate_out,
+    )
+
+
+def attached_queue_facts(application: Application, beats: Sequence[WorkerBeat]) -> tuple[QueueFacts, ...]:
+    """Return the facts about the queues of another application: what its workers consume, and its open tasks. One query."""
+    depths = _told_depths(beats)
+    settings = next((beat.settings for beat in beats if beat.online and beat.settings is not None), None)
+    found = attached_queues.queues_of(application).queues
+    tasks = {queue.name: queue.by_status.get(Status.QUEUED, 0) for queue in found if queue.name}
+    return tuple(_attached(name, depths.get(name), tasks.get(name), settings) for name in sorted(tasks.keys() | depths.keys()))
+
+
+def _attached(name: str, depth: int | None, tasks: int | None, settings: WorkerSettings | None) -> QueueFacts:
+    return QueueFacts(
+        name=name, depth=depth, tasks=tasks,
+        max_priority=settings.max_priority if settings else None,
+        queue_type=settings.queue_type or None if settings else None,
+    )  # fmt: skip
+
+
+def _told_depths(beats: Iterable[WorkerBeat]) -> dict[str, int]:
+    """Return how many messages wait in each queue by the newest count of a worker online; releases differ in what they tell."""
+    newest: dict[str, tuple[float, int]] = {}
+    for beat in beats:
+        age: Any = getattr(beat, "depths_age", None)
+        if not beat.online or age is None:
+            continue
+        for queue, number in getattr(beat, "depths", ()):
+            if queue not in newest or age + beat.heartbeat_age < newest[queue][0]:
+                newest[queue] = (age + beat.heartbeat_age, number)
+    return {queue: number for queue, (_, number) in newest.items()}

@@ -1,0 +1,110 @@
+"""The facts about tasks that rows, rollups and the catalogue tell: unknown names, priorities, times, and runs of schedules."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import connection
+from django.utils import timezone
+
+from tasks_app.analytics import figures
+from tasks_app.analytics.rollups import RollupFilter
+from tasks_app.analytics.window import Preset, span_of
+from tasks_app.catalog import catalogues_of
+from tasks_app.diagnosis.facts import NamedTasks, ScheduleFacts
+from tasks_app.models import Application, DeadLetter, Task
+from tasks_app.models.dead_letter import LetterState
+from zenith_site.common.sql import statements
+from zenith_worker.wire.heartbeat import WorkerBeat
+from zenith_worker.wire.states import Status
+from zenith_worker.wire.worker_settings import SCHEDULES_AT_MOST, Schedule
+
+#: The newest tasks, and dead letters, that are looked at.
+NEWEST: Final = 1_000
+#: The error of a task that a worker received and did not know, and for how long it counts.
+NOT_REGISTERED: Final = "NotRegistered"
+COUNTS_FOR: Final = timedelta(hours=1)
+#: Tasks of Celery's own, which no catalogue has.
+_CELERYS: Final = "celery."
+#: The runs of a schedule that are looked at.
+RUNS: Final = 20
+#: How far back its runs are looked for.
+_BACK: Final = timedelta(days=8)
+
+_SQL: Final = statements(__file__)
+
+
+def unknown_tasks(application: Application) -> tuple[NamedTasks, ...] | None:
+    """Return the tasks that wait, or failed within the hour, although no worker knows their name. Two queries.
+
+    None if no worker online has told which tasks it knows.
+    """
+    live = catalogues_of(application.pk)
+    if not live.is_online:
+        return None
+    known = {name for tasks in live.tasks for name in tasks}
+    waiting = Task.objects.filter(application=application.pk, status=Status.QUEUED).order_by("-created_at")
+    failed = DeadLetter.objects.filter(
+        application=application.pk, state=LetterState.OPEN, created_at__gt=timezone.now() - COUNTS_FOR
+    ).order_by("-id")  # fmt: skip
+    numbers = Counter(waiting.values_list("name", "queue")[:NEWEST])
+    letters = failed.values_list("task_name", "queue", "error_type")[:NEWEST]
+    numbers.update((name, queue) for name, queue, error in letters if error.rpartition(".")[2] == NOT_REGISTERED)
+    return tuple(
+        NamedTasks(name, number, queue) for (name, queue), number in numbers.most_common()
+        if name and name not in known and not name.startswith(_CELERYS)
+    )  # fmt: skip
+
+
+def priorities(application: Application) -> tuple[int, ...]:
+    """Return the priorities of the newest tasks. One query."""
+    statement = _SQL["own_priorities" if application.is_native else "priorities"]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"application": application.pk, "most": NEWEST})
+        return tuple(row[0] for row in cursor.fetchall())
+
+
+def longest_eta(application: Application) -> float | None:
+    """Return the seconds until the last of the newest tasks is due that workers hold for an ETA or a retry. One query."""
+    now = timezone.now()
+    # What Zenith itself holds back has no message that a broker could deliver again.
+    held = Task.objects.filter(
+        application=application.pk, status__in=(Status.RECEIVED, Status.RETRY), held=False
+    ).order_by("-created_at")  # fmt: skip
+    times = held.values_list("not_before", flat=True)[:NEWEST]
+    return max(((at - now).total_seconds() for at in times if at is not None and at > now), default=None)
+
+
+def longest_times(application: Application) -> tuple[float | None, float | None]:
+    """Return the longest runtime, and the longest wait for a start, of the tasks that ended within a day. Two queries."""
+    totals = figures.summed(figures.series(span_of(Preset.H24), RollupFilter(application=application.name)))
+    return totals.runtime(1.0), totals.waiting(1.0)
+
+
+def schedules(application: Application, beats: Iterable[WorkerBeat]) -> tuple[ScheduleFacts, ...]:
+    """Return beat's schedules, as workers online have them, with their newest runs. One query if there are any."""
+    told: dict[str, Schedule] = {}
+    for beat in beats:
+        for entry in beat.settings.schedules if beat.online and beat.settings else ():
+            told.setdefault(entry.name, entry)
+    entries = [told[name] for name in sorted(told)][:SCHEDULES_AT_MOST]
+    runs = _runs(application, sorted({entry.task for entry in entries})) if entries else {}
+    since = application.first_heard_at
+    observed = (timezone.now() - since).total_seconds() if since else 0.0
+    return tuple(
+        ScheduleFacts(
+            name=entry.name, task=entry.task, every=entry.every, runs=tuple(runs.get(entry.task, ())), observed_seconds=observed
+        )
+        for entry in entries
+    )  # fmt: skip
+
+
+def _runs(application: Application, names: Sequence[str]) -> dict[str, list[float]]:
+    values: dict[str, Any] = {"application": application.pk, "names": list(names), "runs": RUNS, "since": timezone.now() - _BACK}
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL["runs"], values)
+        found: dict[str, list[float]] = {}
+        for name, seconds in cursor.fetchall():
+            found.setdefault(name, []).append(max(0.0, float(seconds)))
+    return found
