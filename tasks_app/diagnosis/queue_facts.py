@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tasks_app.diagnosis.facts import QueueFacts
 from tasks_app.models import Application
-from tasks_app.queries import attached_queues, queues
+from tasks_app.queries import attached_queues
 from tasks_app.queries.queues import QueueFilter, QueueView
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
@@ -18,11 +18,6 @@ MOST: Final = 200
 def native_queues() -> tuple[QueueFacts, ...]:
     """Return the facts about the longest queues of Zenith's own application. Raises redis.RedisError."""
     return tuple(_native(view) for view in QueueFilter(limit=MOST).longest(1).queues)
-
-
-def native_queue(name: str) -> QueueFacts:
-    """Return the facts about one of them, even if it is not known. Raises redis.RedisError."""
-    return _native(queues.view(name))
 
 
 def _native(view: QueueView) -> QueueFacts:

@@ -40,19 +40,25 @@ def unknown_tasks(application: Application) -> tuple[NamedTasks, ...] | None:
 
     None if no worker online has told which tasks it knows.
     """
-    live = catalogues_of(application.pk)
-    if not live.is_online:
+    if not catalogues_of(application.pk).is_online:
         return None
-    known = {name for tasks in live.tasks for name in tasks}
     waiting = Task.objects.filter(application=application.pk, status=Status.QUEUED).order_by("-created_at")
     failed = DeadLetter.objects.filter(
         application=application.pk, state=LetterState.OPEN, created_at__gt=timezone.now() - COUNTS_FOR
     ).order_by("-id")  # fmt: skip
-    numbers = Counter(waiting.values_list("name", "queue")[:NEWEST])
     letters = failed.values_list("task_name", "queue", "error_type")[:NEWEST]
-    numbers.update((name, queue) for name, queue, error in letters if error.rpartition(".")[2] == NOT_REGISTERED)
+    refused = [(name, queue) for name, queue, error in letters if error.rpartition(".")[2] == NOT_REGISTERED]
+    return unknown_among([*waiting.values_list("name", "queue")[:NEWEST], *refused], application)
+
+
+def unknown_among(tasks: Iterable[tuple[str, str]], application: Application) -> tuple[NamedTasks, ...] | None:
+    """Return those of these tasks, by name and queue, that no worker knows; None if none online has told what it knows."""
+    live = catalogues_of(application.pk)
+    if not live.is_online:
+        return None
+    known = {name for tasks in live.tasks for name in tasks}
     return tuple(
-        NamedTasks(name, number, queue) for (name, queue), number in numbers.most_common()
+        NamedTasks(name, number, queue) for (name, queue), number in Counter(tasks).most_common()
         if name and name not in known and not name.startswith(_CELERYS)
     )  # fmt: skip
 

@@ -5,18 +5,14 @@ from typing import Final
 import redis
 
 from tasks_app.diagnosis import task_facts, worker_facts
-from tasks_app.diagnosis.deadline import Deadline
 from tasks_app.diagnosis.diagnose import diagnose
 from tasks_app.diagnosis.facts import Facts, QueueFacts
 from tasks_app.diagnosis.findings import Finding, Subject
-from tasks_app.diagnosis.queue_facts import attached_queue_facts, native_queue
 from tasks_app.dispatch.applications import of_task
 from tasks_app.models import Application, Task
-from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import Status
 
-#: Seconds for the facts of a task's page, which is read again every few seconds.
-PATIENCE: Final = 1.0
 #: What the explanation of a status says by itself: of a task of Zenith's own application, and of another one's.
 _SAID: Final = frozenset({"no-worker", "no-consumer"})
 _SAID_OF_OWN: Final = _SAID | {
@@ -27,7 +23,7 @@ _SAID_OF_OWN: Final = _SAID | {
 def explained(task: Task, why: str) -> str:
     """Return why a task is in its status, with the sentence of the finding that explains it if there is one.
 
-    A few queries for a task that waits at the broker or in a worker, and none for others. Raises django.db.Error.
+    One query at most for a task that waits at the broker or in a worker, besides its application's. Raises django.db.Error.
     """
     if task.status not in (Status.QUEUED, Status.RECEIVED) or task.cancel_requested_at:
         return why
@@ -60,19 +56,13 @@ def _concerns(finding: Finding, task: Task) -> bool:
 
 
 def _facts(task: Task, application: Application) -> Facts:
-    beats = read_all(application.key_name)
-    with Deadline(PATIENCE) as by:
-        tasks = by.read("what workers run", lambda: worker_facts.tasks_at(application, beats))
-        return Facts(
-            application=application.name,
-            kind=str(application.kind),
-            workers=worker_facts.worker_facts(beats, tasks),
-            queues=by.read("the queue", lambda: _queue(task.queue, application, beats)),
-            unknown_tasks=by.read("names of tasks", lambda: task_facts.unknown_tasks(application)),
-        )
-
-
-def _queue(name: str, application: Application, beats: list[WorkerBeat]) -> tuple[QueueFacts, ...]:
-    if application.is_native:
-        return (native_queue(name),)
-    return tuple(queue for queue in attached_queue_facts(application, beats) if queue.name == name)
+    """Return the facts about the workers that may run the task, and about itself. One query at most."""
+    beats = [beat for beat in read_all(application.key_name) if beat.name == task.worker or task.queue in beat.queues]
+    tasks = worker_facts.tasks_at(application, [beat for beat in beats if beat.held])
+    return Facts(
+        application=application.name,
+        kind=str(application.kind),
+        workers=worker_facts.worker_facts(beats, tasks),
+        queues=(QueueFacts(name=task.queue, tasks=int(task.status == Status.QUEUED)),),
+        unknown_tasks=task_facts.unknown_among([(task.name, task.queue)], application),
+    )
