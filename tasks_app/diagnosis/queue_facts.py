@@ -1,7 +1,7 @@
 """The facts about queues: from the broker of Zenith's own application, and as the workers of others tell."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from tasks_app.diagnosis.facts import QueueFacts
 from tasks_app.models import Application
@@ -51,13 +51,13 @@ def _attached(name: str, depth: int | None, tasks: int | None, settings: WorkerS
 
 
 def _told_depths(beats: Iterable[WorkerBeat]) -> dict[str, int]:
-    """Return how many messages wait in each queue by the newest count of a worker online; releases differ in what they tell."""
+    """Return how many messages wait in each queue by the newest count of a worker online."""
     newest: dict[str, tuple[float, int]] = {}
     for beat in beats:
-        age: Any = getattr(beat, "depths_age", None)
+        age = beat.depths_age
         if not beat.online or age is None:
             continue
-        for queue, number in getattr(beat, "depths", ()):
+        for queue, number in beat.depths:
             if queue not in newest or age + beat.heartbeat_age < newest[queue][0]:
                 newest[queue] = (age + beat.heartbeat_age, number)
     return {queue: number for queue, (_, number) in newest.items()}

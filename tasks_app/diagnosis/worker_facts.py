@@ -90,9 +90,8 @@ class _Told:
     _UNOBSERVED: Final = frozenset({"limited", "not_yet", "clock"})
 
     def __init__(self, beat: WorkerBeat) -> None:
-        # Releases differ in whether there are observed workers.
-        unknown = frozenset(getattr(beat, "unknown", ()))
-        self._unknown = unknown | self._UNOBSERVED if getattr(beat, "watched", False) else unknown
+        unknown = frozenset(beat.unknown)
+        self._unknown = unknown | self._UNOBSERVED if beat.watched else unknown
 
     def __call__(self, field: str, value: _T) -> _T | None:
         """Return a field's value, or None if it was not told."""

@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,17 +141,12 @@ def test_runs_of_a_schedule_are_read_from_its_tasks(shop: Application) -> None:
     assert "beat-doubled" in rules(shop)
 
 
-class ObservedBeat(SimpleNamespace):
-    """A heartbeat that an observer wrote: of what the worker did not tell there is zero or nothing."""
-
-
 def test_what_an_observer_does_not_know_is_no_fact(shop: Application) -> None:
     beat(held=["one"], slots=0)
     (told,) = heartbeat.read_all("shop")
-    values = {name: getattr(told, name) for name in heartbeat.WorkerBeat.__slots__}
-    observed = ObservedBeat(**values, online=True, dead=False, watched=True, unknown=("slots", "queues", "prefetch"))
+    observed = replace(told, watched=True, unknown=("slots", "queues", "prefetch"))
     tasks = {told.name: TasksOfWorker((), 90.0)}
-    (facts,) = worker_facts([observed], tasks)  # type: ignore[list-item]
+    (facts,) = worker_facts([observed], tasks)
     assert (facts.slots, facts.queues, facts.prefetch, facts.limited, facts.not_yet, facts.clock_ahead) == (None,) * 6
     assert (facts.busy, facts.messages, facts.stalled_seconds) == (0, 1, None)
     assert diagnose(Facts(application="shop", workers=(facts,), queues=(QueueFacts(name="bulk", depth=5),))).findings == ()
