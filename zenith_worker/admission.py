@@ -46,24 +46,15 @@ def admit(task: Task[..., Any]) -> None:
     moment, or if the broker delivered the message again while another delivery runs; PoisonTaskError if the task killed its
     process too often. In a process that never waits for Redis, the body runs unclaimed while that is away.
     """
+    request = task.request
     try:
-        _admit(task)
+        claim = _claim(task)
     except redis.RedisError as error:
         # Only in a process that does not wait for Redis.
-        logger.info("Task %s runs unclaimed: %s", task.request.id, error)
-
-
-def _admit(task: Task[..., Any]) -> None:
-    request = task.request
-    if carried(request).number:
-        with_redis_retries(lambda: mark_reached(request.id, RunNumber.of_request(request)))
-    if _may_be_a_copy(request) and _ended_before(request.id, waits=not task.acks_late):
-        logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
-        _return_part_again(task)
-        raise NotThisDelivery
-    token = token_of(request)
-    claim = with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), token=token))
+        logger.info("Task %s runs unclaimed: %s", request.id, error)
+        return
     if claim.verdict != Verdict.RUN:
+        # An error in here is the application's, whose results may be in another Redis.
         _refuse(task, claim)
     carried(request).lease_until = time.monotonic() + claim.lease
     if not task.acks_late and own_application() == NATIVE:
@@ -73,6 +64,18 @@ def _admit(task: Task[..., Any]) -> None:
         raise PoisonTaskError(
             f"its worker process died {claim.crashes} times while running it" + (f"; last: {reason}" if reason else "")
         )
+
+
+def _claim(task: Task[..., Any]) -> Claim:
+    """Claim the running request's task, if it has not ended before."""
+    request = task.request
+    if carried(request).number:
+        with_redis_retries(lambda: mark_reached(request.id, RunNumber.of_request(request)))
+    if _may_be_a_copy(request) and _ended_before(request.id, waits=not task.acks_late):
+        logger.warning("Task %s was delivered again after its end. It does not run again.", request.id)
+        return Claim(Verdict.ENDED)
+    token = token_of(request)
+    return with_redis_retries(lambda: claims.begin(request.id, run=RunNumber.of_request(request), token=token))
 
 
 def _refuse(task: Task[..., Any], claim: Claim) -> NoReturn:

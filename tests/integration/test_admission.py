@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 
 from zenith_worker import admission
 from zenith_worker.errors import NotNow, NotThisDelivery
-from zenith_worker.wire import claims
+from zenith_worker.wire import claims, keys
 from zenith_worker.wire.claims import Claim, Verdict
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.questions import NobodyAnswersError
@@ -76,3 +77,19 @@ def test_what_was_acknowledged_before_it_began_waits_until_somebody_answers(
     asked.clear()
     with pytest.raises(NotNow):
         admission._ended_before("x")
+
+
+def test_a_cancelled_task_does_not_run_because_its_applications_own_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Zenith's Redis may be away for a task to run unclaimed."""
+
+    def away(*_: Any, **__: Any) -> None:
+        raise redis.ConnectionError("theirs")
+
+    monkeypatch.setattr(claims, "begin", lambda *_, **__: Claim(Verdict.CANCELLED))
+    monkeypatch.setattr(keys._Own, "name", "shop")
+    task = SimpleNamespace(
+        request=request(), acks_late=True, ignore_result=False, store_errors_even_if_ignored=False,
+        backend=SimpleNamespace(mark_as_revoked=away),
+    )  # fmt: skip
+    with pytest.raises(redis.ConnectionError, match="theirs"):
+        admission.admit(task)  # type: ignore[arg-type]
