@@ -120,9 +120,11 @@ def test_a_pool_that_is_dead(shop: Callable[[str], Shop], monkeypatch: pytest.Mo
 def test_long_tasks_in_every_slot(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_rules, "LONG_RUN", 1.0)
     here, changes = shop("5.7"), set_up()
-    here.worker("shop@one", *ONE, **changes)
-    send(here, ["shop.slow", [5], {}], *[ADD] * 4, **changes)
+    worker = here.worker("shop@one", *ONE, **changes)
+    send(here, ["shop.slow", [300], {}], *[ADD] * 4, **changes)
     is_named(here, "long-tasks-block")
+    # It would end only after its task.
+    os.killpg(worker.pid, signal.SIGKILL)
 
 
 def test_workers_of_different_releases(shop: Callable[[str], Shop]) -> None:

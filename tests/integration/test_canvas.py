@@ -115,6 +115,12 @@ def test_a_chord_whose_parts_keep_no_result_and_retry(log: str) -> None:
     assert runs(log) == 2
 
 
+def test_a_chord_whose_parts_process_died_before_it_returned_the_part(log: str) -> None:
+    """Celery 5.7 takes such a task for done, and its chord would wait for ever."""
+    assert chord([tasks.dies_before_its_part.s(log, 1), tasks.add.s(2)], tasks.total.s()).delay().get(timeout=PATIENCE) == 3
+    assert runs(log) == 1
+
+
 def test_a_chord_with_a_failing_part_fails_its_body_which_says_what_it_would_have_been(log: str) -> None:
     body = tasks.total.s().on_error(tasks.errback.s(log))
     result = chord([tasks.add.s(1), tasks.bad.s()], body).delay()
