@@ -171,6 +171,8 @@ def _check(message: Any) -> None:
         _check_ids(message.payload)
         return
     _check_ids(message.headers)
+    if not isinstance(message.headers.get("id"), str):
+        raise InvalidTaskError(f"its id is not text: {message.headers.get('id')!r}")
     body = message.payload
     if isinstance(body, dict) and "args" in body:
         return

@@ -11,6 +11,7 @@ from tasks_app.errors import WorkerSilentError
 from tasks_app.maintenance import application_users
 from tasks_app.models import Application
 from tests.attached.conftest import Shop
+from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire import commands, heartbeat
@@ -43,7 +44,7 @@ def send(task: str, *args: object, **options: object) -> None:
 
 
 #: The oldest Celery that is supported as well, and a pool without processes.
-@pytest.mark.parametrize(("version", "pool"), [("5.7", "prefork"), ("5.3", "gevent")])
+@pytest.mark.parametrize(("version", "pool"), [("5.7", "prefork"), *([("5.3", "gevent")] if IS_LONG else [])])
 def test_workers_obey_and_answer(version: str, pool: str, shop: Callable[[str], Shop], url: str) -> None:
     here = shop(version)
     for name in ("shop@one", "shop@two"):
