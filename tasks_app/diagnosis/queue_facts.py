@@ -1,11 +1,12 @@
 """The facts about queues: from the broker of Zenith's own application, and as the workers of others tell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from tasks_app.diagnosis.facts import QueueFacts
 from tasks_app.models import Application
 from tasks_app.queries import attached_queues
+from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
@@ -35,29 +36,14 @@ def _native(view: QueueView) -> QueueFacts:
 
 def attached_queue_facts(application: Application, beats: Sequence[WorkerBeat]) -> tuple[QueueFacts, ...]:
     """Return the facts about the queues of another application: what its workers consume, and its open tasks. One query."""
-    depths = _told_depths(beats)
     settings = next((beat.settings for beat in beats if beat.online and beat.settings is not None), None)
-    found = attached_queues.queues_of(application).queues
-    tasks = {queue.name: queue.by_status.get(Status.QUEUED, 0) for queue in found if queue.name}
-    return tuple(_attached(name, depths.get(name), tasks.get(name), settings) for name in sorted(tasks.keys() | depths.keys()))
+    found = sorted(attached_queues.queues_of(application).queues, key=lambda queue: queue.name)
+    return tuple(_attached(queue, settings) for queue in found if queue.name)
 
 
-def _attached(name: str, depth: int | None, tasks: int | None, settings: WorkerSettings | None) -> QueueFacts:
+def _attached(queue: AttachedQueue, settings: WorkerSettings | None) -> QueueFacts:
     return QueueFacts(
-        name=name, depth=depth, tasks=tasks,
+        name=queue.name, depth=queue.waiting, tasks=queue.by_status.get(Status.QUEUED, 0),
         max_priority=settings.max_priority if settings else None,
         queue_type=settings.queue_type or None if settings else None,
     )  # fmt: skip
-
-
-def _told_depths(beats: Iterable[WorkerBeat]) -> dict[str, int]:
-    """Return how many messages wait in each queue by the newest count of a worker online."""
-    newest: dict[str, tuple[float, int]] = {}
-    for beat in beats:
-        age = beat.depths_age
-        if not beat.online or age is None:
-            continue
-        for queue, number in beat.depths:
-            if queue not in newest or age + beat.heartbeat_age < newest[queue][0]:
-                newest[queue] = (age + beat.heartbeat_age, number)
-    return {queue: number for queue, (_, number) in newest.items()}
