@@ -84,9 +84,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 @pytest.fixture(scope="module")
 def module_database(django_db_setup: Emptying, django_db_blocker: DjangoDbBlocker) -> Iterator[Emptying]:
-    """Let a module's fixtures use the database, as its tests do."""
+    """Let a module's fixtures use the database, as its tests do.
+
+    It is emptied once more at the end: a module's own engine goes on after its last test, and takes in what it finds in Redis.
+    """
     with django_db_blocker.unblock():
         yield django_db_setup
+        django_db_setup()
 
 
 @pytest.fixture(scope="session")

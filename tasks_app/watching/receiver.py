@@ -55,6 +55,8 @@ class Receiver:
 
     def __enter__(self) -> Receiver:
         self._consumer.consume()
+        # kombu subscribes to Redis when it first waits: before that, nothing would be heard.
+        self.wait(0.01)
         # Every worker tells at once that it is there, as Celery's own receiver asks.
         self._events.wakeup_workers(channel=self._consumer.channel)
         return self

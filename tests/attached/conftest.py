@@ -145,3 +145,5 @@ def shop(tmp_path: Path) -> Iterator[Callable[[str], Shop]]:
     yield make
     for shop in shops:
         shop.stop()
+    # Whichever engine the next test starts would take the application in.
+    stream.client().flushdb()

@@ -34,9 +34,11 @@ from tasks_app.queries.attached_explanation import explain_attached
 from tasks_app.recording.recorder import Recorder
 from tasks_app.watching import inspection, observer_state
 from tasks_app.watching.applications import Watch, free_name, remove, watch, why_unreachable
+from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import Broker, BrokerUnknownError, broker_of, celery_of
-from tasks_app.watching.observer import Gap, Observer, Watched
+from tasks_app.watching.observer import Gap, Observer
 from tasks_app.watching.observers import Observers, positions_in
+from tasks_app.watching.receiver import Receiver
 from tasks_app.watching.urls import check_url, name_of
 from tests.integration.conftest import ApiClient
 from tests.waiting import eventually
@@ -57,7 +59,7 @@ URL = f"redis://user:{SECRET}@broker.example:6390/3"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short rounds; and an empty Redis, since what an observer wrote is not rolled back."""
-    monkeypatch.setattr("tasks_app.watching.observer.ROUND", 0.2)
+    monkeypatch.setattr("tasks_app.watching.asking.ROUND", 0.2)
     monkeypatch.setattr("tasks_app.watching.observer.BLOCK", 0.2)
     monkeypatch.setattr("tasks_app.watching.inspection.TIMEOUT", 0.3)
     redis_client().flushdb()
@@ -329,6 +331,17 @@ def test_what_workers_tell_is_recorded(company: Company, observer: Observer) -> 
     assert (row.celery_id, row.name, row.args, row.worker, row.runtime) == ("not/a uuid", "shop.pay", [1], "shop@one", 0.5)
     assert Task.objects.get(id=key_of("b", "shop")).status == "RECEIVED"
     assert observer.heard_at
+
+
+def test_whoever_listens_hears_everything_from_that_moment_on(company: Company) -> None:
+    heard: list[Any] = []
+    with (
+        closing(celery_of(Broker(company.url))) as app,
+        app.connection_for_read() as connection,
+        Receiver(app, connection, "zenith.here", heard.extend, lambda *_: None) as receiver,
+    ):
+        company.tell(*one_task("a"))
+        eventually(lambda: receiver.wait(0.1) or len(heard) == 3)
 
 
 @pytest.mark.django_db(transaction=True)
