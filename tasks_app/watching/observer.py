@@ -24,7 +24,8 @@ from uuid import uuid4
 import redis
 from celery import Celery
 
-from tasks_app.watching import inspection, observer_state
+from tasks_app.watching import asking, inspection, observer_state
+from tasks_app.watching.asking import Asking, Inspection, Watched
 from tasks_app.watching.brokers import Broker, celery_of
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.observer_state import ObserverState
@@ -51,10 +52,6 @@ PENDING_BYTES: Final = 32 * 2**20
 #: Entries of the stream that wait for recorders, and about their bytes, beyond which events are dropped.
 BEHIND: Final = 100_000
 BEHIND_BYTES: Final = 128 * 2**20
-#: Seconds between two rounds of the other threads, two requests for events, and two inspections.
-ROUND: Final = 2.0
-ENABLE_EVERY: Final = 10.0
-INSPECT_EVERY: Final = 15.0
 #: Seconds of the longest pause between two tries to connect.
 LONGEST_PAUSE: Final = 30.0
 #: Seconds that a connection must have lasted for the next try to come at once.
@@ -67,16 +64,6 @@ REJECTED_FOR: Final = 2.0
 FOUND_OLDEST: Final = 90 * 86_400.0
 #: Odd events that are set aside in one round; others are only counted.
 ODD_KEPT: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What an observer has to know of an application; a change of it needs another observer."""
-
-    id: int
-    name: str
-    broker: Broker
-    enables_events: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +109,10 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        self._control_reason = ""
+        self._asking = Asking(watched, make_app, self._stop, [Inspection(self.workers, self._found).round], self._listens)
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._ask, self._report)
+            for step in (self._receive, self._asking.run, self._report)
         ]
 
     def start(self) -> None:
@@ -206,6 +193,9 @@ class Observer:
         self.listened_at, self._was_connected = now, True
         self.state = replace(self.state, listens=True, reason="", since=now)
         logger.info("Watching %s.", self.name)
+
+    def _listens(self) -> bool:
+        return self.state.listens
 
     def _disconnected(self, reason: str) -> None:
         if self.state.listens or self.state.reason != reason:
@@ -297,40 +287,11 @@ class Observer:
         except redis.RedisError as error:
             logger.debug("Steps of %s wait: %s", self.name, type(error).__name__)
 
-    # --- Asking ---
-
-    def _ask(self) -> None:
-        app = self._make_app(self.watched.broker)
-        next_enabling = next_inspection = 0.0
-        try:
-            while not self._stop.is_set():
-                now = time.monotonic()
-                if self.state.listens:
-                    try:
-                        if self.watched.enables_events and now >= next_enabling:
-                            app.control.enable_events()
-                            next_enabling = now + ENABLE_EVERY
-                        if now >= next_inspection:
-                            self._inspect(app)
-                            next_inspection = now + INSPECT_EVERY
-                        self._control_reason = ""
-                    except Exception as error:  # whatever kombu and the drivers raise
-                        self._control_reason = f"its workers cannot be asked: {reason_of(error)}"
-                        app.pool.force_close_all()
-                self._stop.wait(ROUND)
-        finally:
-            app.close()
-
-    def _inspect(self, app: Celery) -> None:
-        answers = inspection.ask(app, len(self.workers.names()))
-        self.workers.take_answers(answers.by_worker, time.time(), every=INSPECT_EVERY)
-        self._found.extend(answers.tasks)
-
     # --- Reporting ---
 
     def _report(self) -> None:
         told_events, told_at = self._events, time.monotonic()
-        while not self._stop.wait(ROUND):
+        while not self._stop.wait(asking.ROUND):
             rate = (self._events - told_events) / max(0.1, time.monotonic() - told_at)
             told_events, told_at = self._events, time.monotonic()
             self._tell(rate)
@@ -352,7 +313,7 @@ class Observer:
             observer_state.write(
                 self.name,
                 replace(
-                    state, reason=state.reason or self._control_reason, events=self._events, lost=self._lost, odd=self._odd,
+                    state, reason=state.reason or self._asking.reason, events=self._events, lost=self._lost, odd=self._odd,
                     delay=self._delay, per_second=per_second,
                 ),
             )  # fmt: skip

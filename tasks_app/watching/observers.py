@@ -19,8 +19,9 @@ from django.db import Error, connection, transaction
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
 from tasks_app.watching import observer_state
+from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import BrokerUnknownError, broker_of
-from tasks_app.watching.observer import Gap, Observer, Watched
+from tasks_app.watching.observer import Gap, Observer
 from tasks_app.watching.observer_state import ObserverState
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.faults import isolate_faults
