@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 from zenith_worker.wire.client import text
 from zenith_worker.wire.held_messages import Owner
 from zenith_worker.wire.instance import instance
+from zenith_worker.wire.kept_connection import KeptConnectionQoS
 from zenith_worker.wire.keys import own_application, recovery_keys
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Holdings:
 HOLDINGS: Final = Holdings()
 
 
-class QoS(kombu_redis.QoS):
+class QoS(KeptConnectionQoS):
     """Kombu's records of unacknowledged messages, with their owner."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -80,11 +81,11 @@ class QoS(kombu_redis.QoS):
         HOLDINGS.take(delivery_tag, note)
         record = dumps([message._raw, info["exchange"], info["routing_key"]])
         try:
-            with self.pipe_or_acquire() as pipe:
-                pipe.zadd(self.unacked_index_key, {delivery_tag: taken_at})
-                pipe.hset(self.unacked_key, delivery_tag, record)
-                pipe.hset(self._taken_key, delivery_tag, note)
-                pipe.execute()
+            self._run(
+                ("ZADD", self._key(self.unacked_index_key), taken_at, delivery_tag),
+                ("HSET", self._key(self.unacked_key), delivery_tag, record),
+                ("HSET", self._key(self._taken_key), delivery_tag, note),
+            )
         except redis.RedisError as error:
             HOLDINGS.unrecorded[delivery_tag] = dumps(message._raw)
             if not isinstance(error, redis.ResponseError):
@@ -109,8 +110,11 @@ class QoS(kombu_redis.QoS):
         HOLDINGS.finish(delivery_tag, note)
         try:
             if self._is_open():
-                acknowledge: Any = super().ack
-                acknowledge(delivery_tag)
+                self._run(
+                    ("ZREM", self._key(self.unacked_index_key), delivery_tag),
+                    ("HDEL", self._key(self.unacked_key), delivery_tag),
+                    *([] if self._refused else [("HDEL", self._key(self._taken_key), delivery_tag)]),
+                )
                 HOLDINGS.remove(delivery_tag, note)
         finally:
             virtual.QoS.ack(self, delivery_tag)
@@ -149,6 +153,11 @@ class QoS(kombu_redis.QoS):
         remove: Any = super()._remove_from_indices
         removing = remove(delivery_tag, pipe)
         return removing if self._refused else removing.hdel(self._taken_key, delivery_tag)
+
+    def _run(self, *commands: tuple[Any, ...]) -> None:
+        for answer in self._transact(*commands):
+            if isinstance(answer, redis.RedisError):
+                raise answer
 
     def _forget(self, tag: str) -> None:
         note = self._notes.pop(tag, "")

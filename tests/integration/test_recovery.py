@@ -230,7 +230,7 @@ def test_what_could_not_be_acknowledged_is_acknowledged_later_and_does_not_run_a
     at.send()
     message = at.take(at.connect())
     with monkeypatch.context() as patch:
-        patch.setattr(QoS, "_remove_from_indices", refuse)
+        patch.setattr(QoS, "_transact", refuse)
         with pytest.raises(redis.ConnectionError):
             message.ack()
     assert len(at.kept()) == 3
@@ -302,7 +302,7 @@ def test_what_redis_would_not_record_goes_back_once(at: At, monkeypatch: pytest.
     """Kombu has taken it from its queue by then, and would lose it."""
     id_ = at.send()
     with monkeypatch.context() as patch:
-        patch.setattr(QoS, "pipe_or_acquire", refuse)
+        patch.setattr(QoS, "_transact", refuse)
         with pytest.raises(redis.ConnectionError):
             at.take(at.connect())
     assert (at.kept(), at.waiting()) == ([], [])

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from contextlib import suppress
 from time import time
 from typing import Any, Final
 
@@ -32,58 +30,17 @@ from kombu.utils.json import dumps
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from zenith_worker.wire.client import connect, text
+from zenith_worker.wire.client import text
 from zenith_worker.wire.instance import instance
+from zenith_worker.wire.kept_connection import KeptConnectionQoS
 from zenith_worker.wire.keys import TAKEN
 from zenith_worker.wire.stream import Entry, set_aside
 
 logger = logging.getLogger(__name__)
 
 
-class _Connection:
-    """One connection of a channel's pool, for small transactions; thread-safe."""
-
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
-        self._connection = connect(pool)
-        self._lock = threading.Lock()
-        self._unread = 0
-
-    def transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
-        """Run commands in one MULTI/EXEC. Raises redis.RedisError; then none or all were run.
-
-        Without `wait` the answers are read only before the next transaction: the process does not wait for them, and an error in
-        this transaction is ignored.
-        """
-        with self._lock:
-            with suppress(redis.RedisError):
-                self._read_answers()
-            if self._unread:
-                self._unread = 0
-                self._connection.disconnect()
-            try:
-                connection = self._connection
-                connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]), check_health=False)
-                self._unread = len(commands) + 2
-                if wait:
-                    self._read_answers()
-            except BaseException:
-                # There may be unread answers, which the next command must not get.
-                self._unread = 0
-                self._connection.disconnect()
-                raise
-
-    def _read_answers(self) -> None:
-        # A refused command makes EXEC fail, whose answer is read last.
-        while self._unread:
-            self._connection.read_response()
-            self._unread -= 1
-
-
-class QoS(kombu_redis.QoS):
+class QoS(KeptConnectionQoS):
     """Kombu's records of unacknowledged messages, over a persistent connection."""
-
-    _kept_connection: _Connection | None = None
 
     #: Messages that are not in Redis: body, exchange, routing key. An error ends the connection, and the next one puts them back.
     unplaced: Final[list[tuple[Any, str, str]]] = []
@@ -126,20 +83,6 @@ class QoS(kombu_redis.QoS):
         """Remove the records of a message that is rejected or put back: kombu's and ours."""
         remove: Any = super()._remove_from_indices
         return remove(delivery_tag, pipe).hdel(TAKEN, delivery_tag)
-
-    def _transact(self, *commands: tuple[Any, ...], wait: bool = True) -> None:
-        # If the connection is lost, the channel drops its pool and creates a new one.
-        pool = self.channel.pool
-        if self._kept_connection is None or self._kept_connection.pool is not pool:
-            self._kept_connection = _Connection(pool)
-        try:
-            self._kept_connection.transact(*commands, wait=wait)
-        except redis.ConnectionError:
-            # It may have died while idle; each of these commands is idempotent.
-            self._kept_connection.transact(*commands, wait=wait)
-
-    def _key(self, key: str) -> str:
-        return f"{self.channel.global_keyprefix}{key}"
 
 
 class UnreadableMessageError(ValueError):
