@@ -3,11 +3,12 @@ and with all guards, compared with a worker of Zenith's own.
 
 All run from the same Redis in turns, as in tracking.py; the attached ones are of an application that knows nothing of Zenith.
 The engine, which in practice runs elsewhere, is stopped meanwhile, and records afterwards what was reported; the time of that is
-told.
+told. One more worker has a Redis of Zenith's that takes connections and never answers.
 """
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
 from contextlib import ExitStack
@@ -63,6 +64,26 @@ class Attached(Bare):
         super().stop()
 
 
+class Away(Bare):
+    """The same worker, attached, while Zenith's Redis hangs: its reports wait, and then are dropped."""
+
+    name = "attached Celery, Zenith's Redis away"
+
+    def __init__(self, lab: Lab, number: int) -> None:
+        self._silent = socket.create_server(("127.0.0.1", 0))
+        port = self._silent.getsockname()[1]
+        super().__init__(lab, number, {"ZENITH_URL": f"redis://127.0.0.1:{port}/0", "ZENITH_APPLICATION": APPLICATION})
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._start_worker("bench.peers.bare", "--include", "zenith_worker.auto")
+
+    def stop(self) -> None:
+        """Stop the worker, and close the place where nobody answers."""
+        super().stop()
+        self._silent.close()
+
+
 class Guarded(BareLate):
     """The same worker with all guards, which waits for Redis and acknowledges late, as Zenith's own do. Nothing is recorded."""
 
@@ -108,7 +129,7 @@ def run(*, rounds: int | None, quick: bool) -> Report:
     with Lab() as lab, ExitStack() as stack:
         lab.load_zenith()
         bare, attached, guarded, own = Bare(lab, 1), Attached(lab, 2), Guarded(lab, 3), Own(lab, 0)
-        sides: list[Side] = [bare, attached, guarded, own]
+        sides: list[Side] = [bare, attached, Away(lab, 4), guarded, own]
         for side in sides:
             stack.callback(side.stop)
             side.start()
@@ -151,6 +172,8 @@ def _report(trials: list[Trial], recording: list[float]) -> Report:
 
     ratio(NOOP, Attached, Bare, at_least(0.90))
     ratio(TEXT, Attached, Bare, at_least(0.95))
+    ratio(NOOP, Away, Bare, at_least(0.90))
+    ratio(TEXT, Away, Bare, at_least(0.90))
     ratio(NOOP, Guarded, Own, at_least(1.0))
     ratio(TEXT, Guarded, Own, at_least(1.0))
     report.details["trials"] = [trial.as_json() for trial in trials]
