@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ import redis
 from kombu.connection import Connection
 
 from zenith_worker.wire.broker_message import BrokerMessage, describe
-from zenith_worker.wire.client import text
 from zenith_worker.wire.keys import PRIORITY_SEPARATOR
 from zenith_worker.wire.messages import envelope, task_id
 from zenith_worker.wire.queue_names import LONGEST, may_hold_tasks
@@ -64,7 +63,7 @@ class Store:
 @contextmanager
 def store_of(connection: Connection) -> Iterator[Store]:
     """Yield the Redis of a connection of kombu's, in whatever way that reaches it. Raises what kombu raises."""
-    channel = connection.default_channel
+    channel: Any = connection.default_channel
     # kombu's own client adds the prefix to some commands only.
     yield Store(redis.Redis(connection_pool=channel.pool), channel.global_keyprefix or "", channel.sep)
 
@@ -88,7 +87,7 @@ class Bindings:
             for exchange in exchanges:
                 pipe.srandmember(f"{store.prefix}{BINDINGS}{exchange}", BINDINGS_READ)
             answers = pipe.execute(raise_on_error=False)
-        members = [text(member) for answer in answers if isinstance(answer, list) for member in answer]
+        members = list(_texts(member for answer in answers if isinstance(answer, list) for member in answer))
         store.separator = _separator(members) or store.separator
         return {queue for member in members if may_hold_tasks(queue := member.rpartition(store.separator)[2]) and queue != member}
 
@@ -102,7 +101,7 @@ class Bindings:
                 # The exchanges of known queues are read all the same.
                 self._may_scan = False
                 return
-            names = (text(key)[start:] for key in keys)
+            names = (key[start:] for key in _texts(keys))
             self._exchanges.update(name for name in names if len(self._exchanges) < EXCHANGES_READ and _is_exchange(name))
             if not self._cursor:
                 return
@@ -202,6 +201,13 @@ def _separator(members: Sequence[str]) -> str | None:
         return PRIORITY_SEPARATOR
     matches = (_OWN_SEPARATOR.fullmatch(member) for member in members[:_SAMPLE] if len(member) <= 3 * LONGEST)
     return next((match["separator"] for match in matches if match), None)
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """Yield those of some names that are text: kombu writes no others."""
+    for value in values:
+        with suppress(UnicodeDecodeError):
+            yield value.decode()
 
 
 def _is_exchange(name: str) -> bool:
