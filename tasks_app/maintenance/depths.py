@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from django.utils import timezone
-
 from tasks_app.models import Application, Task
 from tasks_app.watching import queue_state
 from tasks_app.watching.queue_state import ObservedQueue
@@ -58,8 +56,8 @@ def observed_queues(
     }
 
 
-def oldest_seconds(application: Application, queues: Iterable[ObservedQueue]) -> dict[str, float]:
-    """Return for how long the oldest message of these queues has waited, of those where that is known. One query, if any.
+def oldest_of(application: Application, queues: Iterable[ObservedQueue]) -> dict[str, datetime]:
+    """Return when the oldest message of each of these queues was sent, where that is known. One query, if any.
 
     It is known of the messages that are next, if their senders told when they sent them. A task that was received before waits
     once more, and nobody knows since when.
@@ -69,10 +67,10 @@ def oldest_seconds(application: Application, queues: Iterable[ObservedQueue]) ->
     if not keys:
         return {}
     rows = Task.objects.filter(id__in=keys.values(), position=_SENT)
-    queued_at: dict[object, datetime] = {key: at for key, at in rows.values_list("id", "queued_at") if at is not None}
-    now, oldest = timezone.now(), dict[str, float]()
+    queued_at = {key: at for key, at in rows.values_list("id", "queued_at") if at is not None}
+    oldest: dict[str, datetime] = {}
     for name, id_ in ids:
         at = queued_at.get(keys[id_])
         if at is not None:
-            oldest[name] = max(oldest.get(name, 0.0), (now - at).total_seconds())
+            oldest[name] = min(oldest.get(name, at), at)
     return oldest

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks_app.maintenance import compaction, pauses
-from tasks_app.maintenance.depths import observed_queues, oldest_seconds
+from tasks_app.maintenance.depths import observed_queues, oldest_of
 from tasks_app.models import Application, QueuePause, QueueSample, Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording.arrays import column
@@ -65,7 +65,7 @@ class QueueNow:
     @property
     def oldest_seconds(self) -> float | None:
         """How long the oldest message has waited."""
-        return None if self.oldest_at is None else max(0.0, (timezone.now() - self.oldest_at).total_seconds())
+        return _seconds_since(self.oldest_at)
 
 
 def run(stop: threading.Event) -> None:
@@ -113,15 +113,19 @@ def take_others() -> None:
     for row, queues in zip(rows, observed_queues(rows, beats).values(), strict=True):
         known = [(queue.depth, queue) for queue in queues.values() if queue.depth is not None and len(queue.name) <= LONGEST]
         sampled = sorted(known, key=lambda pair: (-pair[0], pair[1].name))[:most]
-        ages = oldest_seconds(row, [queue for _, queue in sampled])
+        oldest = oldest_of(row, [queue for _, queue in sampled])
         with connection.cursor() as cursor:
             cursor.execute(
                 _QUEUES,
                 [
                     row.pk, column(queue.name for _, queue in sampled), column(min(depth, _GREATEST) for depth, _ in sampled),
-                    column(0 for _ in sampled), column(ages.get(queue.name) for _, queue in sampled),
+                    column(0 for _ in sampled), column(_seconds_since(oldest.get(queue.name)) for _, queue in sampled),
                 ],
             )  # fmt: skip
+
+
+def _seconds_since(moment: datetime | None) -> float | None:
+    return None if moment is None else max(0.0, (timezone.now() - moment).total_seconds())
 
 
 def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:

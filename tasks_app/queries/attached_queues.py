@@ -6,11 +6,13 @@ measures that, also in queues that nobody consumes. Where nobody has told lately
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from django.db import connection
+from django.utils import timezone
 
-from tasks_app.maintenance.depths import observed_queues, oldest_seconds
+from tasks_app.maintenance.depths import observed_queues, oldest_of
 from tasks_app.models import Application
 from tasks_app.queries.queue_rates import UNKNOWN_RATES, QueueRates, rates_of
 from tasks_app.watching.queue_state import ObservedQueue
@@ -36,7 +38,7 @@ class AttachedQueue:
         slots: tasks that these can run at once, across all their queues.
         by_status: how many of its tasks are in each status of COUNTED, as far as its processes told.
         observed: what was told of it lately; None if nobody has.
-        oldest_seconds: for how long its oldest message has waited, if that is known.
+        oldest_at: when its oldest waiting message was sent, if that is known.
         rates: how fast it moves.
     """
 
@@ -45,7 +47,7 @@ class AttachedQueue:
     slots: int = 0
     by_status: dict[Status, int] = field(default_factory=dict)
     observed: ObservedQueue | None = None
-    oldest_seconds: float | None = None
+    oldest_at: datetime | None = None
     rates: QueueRates = UNKNOWN_RATES
 
     @property
@@ -57,6 +59,13 @@ class AttachedQueue:
     def told_seconds(self) -> float | None:
         """How many seconds ago that was counted."""
         return self.observed.age if self.observed and self.observed.depth is not None else None
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """How long the oldest message has waited; None if nothing waits, or if that is not known."""
+        if self.oldest_at is None or self.waiting == 0:
+            return None
+        return max(0.0, (timezone.now() - self.oldest_at).total_seconds())
 
     @property
     def unreadable(self) -> bool:
@@ -147,5 +156,5 @@ def _with_figures(application: Application, queues: Iterable[AttachedQueue]) -> 
     """Return these queues with their rates and ages. Three queries at most."""
     queues = list(queues)
     rates = rates_of([queue.name for queue in queues], application.pk) if queues else {}
-    ages = oldest_seconds(application, [queue.observed for queue in queues if queue.observed])
-    return [replace(queue, rates=rates[queue.name], oldest_seconds=ages.get(queue.name)) for queue in queues]
+    oldest = oldest_of(application, [queue.observed for queue in queues if queue.observed])
+    return [replace(queue, rates=rates[queue.name], oldest_at=oldest.get(queue.name)) for queue in queues]
