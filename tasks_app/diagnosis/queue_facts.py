@@ -48,7 +48,8 @@ def _attached(queue: AttachedQueue, settings: WorkerSettings | None) -> QueueFac
     return QueueFacts(
         name=queue.name, depth=queue.waiting, tasks=queue.by_status.get(Status.QUEUED, 0),
         oldest_seconds=queue.oldest_seconds, unreadable=queue.unreadable,
-        broker_consumers=observed.consumers if observed else None,
+        # A worker that has just begun is not counted yet.
+        broker_consumers=observed.consumers if observed and (observed.consumers or observed.settled) else None,
         growth=queue.rates.growth, served=queue.rates.served,
         max_priority=told_priority if observed is None or observed.max_priority is None else observed.max_priority,
         queue_type=told_type if observed is None or observed.queue_type is None else observed.queue_type,

@@ -32,6 +32,7 @@ class ObservedQueue:
         next_ids: Celery's ids of the messages that are taken next, one for each priority; on Redis.
         unreadable: its key in Redis holds something else than a queue.
         missing: RabbitMQ has no such queue, or does not show it to this user.
+        settled: whether a worker has said for two rounds that it consumes it, so that the broker must count that.
         queue_type, max_priority: with which workers declare it.
     """
 
@@ -43,6 +44,7 @@ class ObservedQueue:
     next_ids: tuple[str, ...] = ()
     unreadable: bool = False
     missing: bool = False
+    settled: bool = False
     queue_type: str | None = None
     max_priority: int | None = None
 

@@ -52,6 +52,7 @@ class Queues:
         self._separator = PRIORITY_SEPARATOR
         #: Queues of RabbitMQ that are removed once nobody uses them.
         self._expiring: set[str] = set()
+        self._declared_before: frozenset[str] = frozenset()
         self._is_new = True
         self.round: Final = Round("its queues cannot be measured", MEASURE_EVERY, self._measure)
 
@@ -103,10 +104,16 @@ class Queues:
         found = amqp_queues.measure(connection, names, time.monotonic() + WITHIN)
         self._take(
             {
-                name: {"depth": told.depth, "consumers": told.consumers, "missing": told.depth is None}
+                name: {
+                    "depth": told.depth,
+                    "consumers": told.consumers,
+                    "missing": told.depth is None,
+                    "settled": name in declared and name in self._declared_before,
+                }
                 for name, told in found.items()
             }
         )
+        self._declared_before = frozenset(declared)
         self._queues = {
             name: replace(queue, queue_type=told.queue_type, max_priority=told.max_priority)
             if (told := declared.get(name)) is not None

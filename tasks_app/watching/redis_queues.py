@@ -121,11 +121,15 @@ class Lists:
 
 def measure(store: Store, queues: Sequence[str], until: float) -> dict[str, Lists]:
     """Count what waits in these queues, in as many as can be until a monotonic time. Raises redis.RedisError."""
-    found: dict[str, Lists] = {}
+    answered: dict[str, Lists | redis.RedisError] = {}
     for start in range(0, len(queues), _AT_ONCE):
         if start and time.monotonic() >= until:
             break
-        found |= _lengths(store, queues[start : start + _AT_ONCE])
+        answered |= _lengths(store, queues[start : start + _AT_ONCE])
+    found = {name: lists for name, lists in answered.items() if isinstance(lists, Lists)}
+    if answered and not found:
+        # The user may read some of the queues at least, or the broker's owner must hear of it.
+        raise next(error for error in answered.values() if isinstance(error, redis.RedisError))
     heads = [(name, store.list_of(name, step)) for name, lists in found.items() for step, _ in lists.depths]
     ids: dict[str, list[str]] = {}
     for (name, _), body in zip(heads, _read_each(store, [key for _, key in heads], until), strict=False):
@@ -137,6 +141,8 @@ def measure(store: Store, queues: Sequence[str], until: float) -> dict[str, List
 def peek(store: Store, queue: str, limit: int) -> list[BrokerMessage]:
     """Return the next messages of a queue, `limit` of each priority, fewer if they are large. Raises redis.RedisError."""
     lists = _lengths(store, [queue])[queue]
+    if not isinstance(lists, Lists):
+        raise lists
     found: list[BrokerMessage] = []
     room = BYTES_SEEN
     for step, depth in lists.depths:
@@ -148,13 +154,20 @@ def peek(store: Store, queue: str, limit: int) -> list[BrokerMessage]:
     return found
 
 
-def _lengths(store: Store, queues: Sequence[str]) -> dict[str, Lists]:
+def _lengths(store: Store, queues: Sequence[str]) -> dict[str, Lists | redis.RedisError]:
+    """Count what waits in these queues; an error stands for one that the user may not read. Raises redis.RedisError."""
     with store.redis.pipeline(transaction=False) as pipe:
         for queue in queues:
             for priority in PRIORITIES:
                 pipe.llen(store.list_of(queue, priority))
         answers = iter(pipe.execute(raise_on_error=False))
-    return {queue: _lists([next(answers) for _ in PRIORITIES]) for queue in queues}
+    found: dict[str, Lists | redis.RedisError] = {}
+    for queue in queues:
+        try:
+            found[queue] = _lists([next(answers) for _ in PRIORITIES])
+        except redis.exceptions.NoPermissionError as error:
+            found[queue] = error
+    return found
 
 
 def _lists(answers: Sequence[Any]) -> Lists:

@@ -195,6 +195,23 @@ def test_large_messages_are_not_read_all(company: Company, monkeypatch: pytest.M
         assert len(redis_queues.peek(store, "mail", 6)) == 2
 
 
+def test_a_user_who_may_read_some_keys_only_sees_those_queues(company: Company) -> None:
+    for name in ("mail", "bulk"):
+        company.send(name)
+    server = company.redis
+    server.execute_command("ACL", "SETUSER", "shop-user", "on", ">pw", "resetkeys", "~mail*", "~_kombu.*", "&*", "+@all", "-scan")
+    try:
+        parts = urlsplit(broker_url())
+        queues = company.observed()
+        queues.hear("mail")
+        queues.hear("bulk")
+        with closing(celery_of(Broker(f"redis://shop-user:pw@{parts.hostname}:{parts.port}/13"))) as app:
+            queues._measure(app)
+            assert {name: queue.depth for name, queue in queue_state.read("shop").items()} == {"mail": 1}
+    finally:
+        server.execute_command("ACL", "DELUSER", "shop-user")
+
+
 def test_what_workers_declare_is_told() -> None:
     answer = [
         {"name": "q", "queue_arguments": {"x-queue-type": "quorum"}, "max_priority": None},
@@ -259,7 +276,7 @@ def test_growth_and_rate_come_from_samples_and_reach_the_diagnosis(
         minute = datetime.fromtimestamp(last - 60 * minutes, tz=UTC)
         QueueSample.objects.create(minute=minute, queue="mail", depth=depth, unacknowledged=0, application=shop)
     ended(last, queue="mail", succeeded=50, application_id=shop.pk)
-    observe(ObservedQueue(name="mail", depth=400, queue_type="quorum", max_priority=10, consumers=0))
+    observe(ObservedQueue(name="mail", depth=400, queue_type="quorum", max_priority=10, consumers=0, settled=True))
     heartbeat.write_heard(
         [heartbeat.Heard("shop@one", {"pid": 1, "slots": 1, "busy": 0, "queues": ["mail"], "held": []}, 0.0)], "shop"
     )
@@ -270,6 +287,8 @@ def test_growth_and_rate_come_from_samples_and_reach_the_diagnosis(
     assert (facts.queue_type, facts.max_priority) == ("quorum", 10)
     findings = {finding.rule for finding in diagnose(gather(shop)).findings}
     assert {"queue-grows", "channel-closed"} <= findings
+    observe(ObservedQueue(name="mail", depth=400, consumers=0))
+    assert (gather(shop).queues or ())[0].broker_consumers is None, "its worker has just begun"
     # Tasks whose queue nobody told may have been of this one.
     ended(last, queue="", succeeded=1, application_id=shop.pk)
     (facts,) = gather(shop).queues or ()
