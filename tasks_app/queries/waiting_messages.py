@@ -14,6 +14,7 @@ from tasks_app.queries.queues import MAX_PEEKED
 from tasks_app.watching import representations
 from tasks_app.watching.looks import NotSeenError, look
 from tasks_app.watching.translation import moment_of
+from zenith_site.common.jsonsafe import bounded
 from zenith_site.common.previews import ELLIPSIS, ROW
 from zenith_worker.wire.broker_message import JSON, BrokerMessage
 
@@ -74,7 +75,7 @@ def shown(messages: Iterable[BrokerMessage], application: Application) -> list[S
 
 
 def _shown(message: BrokerMessage, application_id: int) -> ShownMessage:
-    args, kwargs = representations.arguments(message.args), representations.keywords(message.kwargs)
+    args, kwargs = bounded(representations.arguments(message.args)), bounded(representations.keywords(message.kwargs))
     entry = catalog.known_entry(message.task_name, application_id)
     names = [] if entry is None else entry.positional_names
     arguments = None

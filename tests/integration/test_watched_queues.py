@@ -408,15 +408,21 @@ def test_why_messages_are_not_seen_is_said(shop: Application, person: Client, ap
     assert "does not see the broker" in person.get("/queues/of/mail/?application=till").content.decode()
 
 
-@pytest.mark.parametrize(
-    "envelope",
-    [{}, {"headers": None}, {"headers": {"id": 7, "task": ["x"], "argsrepr": 3, "eta": {}, "expires": 1}},
-     {"headers": {"id": "\ud800\x00", "argsrepr": "(" * 500}, "properties": {"priority": "x"}, "body": "x", "content-type": JSON},
-     {"body": "W10=", "content-type": JSON, "properties": {"body_encoding": "base64"}}],
-    ids=["empty", "null", "types", "surrogate", "no-arguments"],
-)  # fmt: skip
-def test_odd_messages_are_described(envelope: dict[str, Any], shop: Application) -> None:
-    (message,) = shown([describe(envelope, 0, position=1)], shop)
-    json.dumps([message.message.task_id, message.arguments_text]).encode()
-    message.message.task_id.encode()
+ODD: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "null": {"headers": None},
+    "types": {"headers": {"id": 7, "task": ["x"], "argsrepr": 3, "eta": {}, "expires": 1}},
+    "surrogate": {"headers": {"id": "\ud800\x00", "argsrepr": "(" * 500}, "properties": {"priority": "x"}, "content-type": JSON},
+    "escaped": {"headers": {"argsrepr": r"('\ud800', 'nan')", "kwargsrepr": r"{'\x00': 1e999}"}, "content-type": JSON},
+    "no-arguments": {"body": "W10=", "content-type": JSON, "properties": {"body_encoding": "base64"}},
+    "odd-arguments": {"body": r'[["\ud800", NaN], {"\u0000": 1e999}, {}]', "content-type": JSON},
+    "deep": {"body": "[[" + "[" * 900 + "]" * 900 + "], {}, {}]", "content-type": JSON},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_messages_are_described(name: str, shop: Application) -> None:
+    (message,) = shown([describe(ODD[name], 0, position=1)], shop)
     assert message.oddity or message.message.content_type
+    texts = [message.arguments_text, message.message.task_id, message.message.task_name]
+    json.dumps([message.arguments, texts], allow_nan=False, ensure_ascii=False, default=str).encode()
