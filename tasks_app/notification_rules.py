@@ -56,7 +56,7 @@ def _workers_lost(open_keys: frozenset[str]) -> Evaluation:
 
 def _queues_backing_up(open_keys: frozenset[str]) -> Evaluation:
     newest = (
-        QueueSample.objects.filter(minute__gt=timezone.now() - SAMPLED_WITHIN)
+        QueueSample.objects.filter(minute__gt=timezone.now() - SAMPLED_WITHIN, application=NATIVE_ID)
         .order_by("queue", "-minute")
         .distinct("queue")
         .values_list("queue", "oldest_seconds")

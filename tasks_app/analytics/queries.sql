@@ -13,7 +13,7 @@ FROM tasks_app_loadsample WHERE minute >= to_timestamp(%(since)s) GROUP BY 2
 UNION ALL
 SELECT 'waiting', ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::int, avg(depth)::float8
 FROM (SELECT minute, sum(depth) AS depth FROM tasks_app_queuesample
-    WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS queues
+    WHERE minute >= to_timestamp(%(since)s) AND application_id = 1 GROUP BY 1) AS queues
 GROUP BY 2
 UNION ALL
 SELECT unnest(ARRAY['retried', 'failed']), step, unnest(ARRAY[retried, failed])::float8

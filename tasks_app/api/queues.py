@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
@@ -14,7 +15,9 @@ from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
 from tasks_app.models import Application
 from tasks_app.queries import attached_queues, queues
 from tasks_app.queries.attached_queues import AttachedQueue
-from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, DepthPoint, QueueFilter, QueueView
+from tasks_app.queries.queue_rates import DepthPoint, history
+from tasks_app.queries.queues import MAX_HELD, MAX_PEEKED, QueueFilter, QueueView
+from tasks_app.queries.waiting_messages import ShownMessage, shown, waiting_messages
 from tasks_app.search.parameters import FilterText
 from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize, known_caller
@@ -22,7 +25,6 @@ from zenith_site.common.errors import StateConflictError
 from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_worker.wire.applications import NATIVE_NAME
-from zenith_worker.wire.broker_queues import BrokerMessage
 from zenith_worker.wire.messages import PRIORITY_STEPS
 from zenith_worker.wire.queue_names import LONGEST
 from zenith_worker.wire.states import Status
@@ -48,16 +50,19 @@ class DepthAnswer(BaseModel):
 class QueueAnswer(BaseModel):
     """The current state of a queue. Rates are per minute, over the last five whole minutes.
 
-    Of another application Zenith knows what its workers tell; the rest is null, and its lists are empty.
+    Of another application Zenith knows what its workers tell, or its observer if it is watched; the rest is null, and its lists
+    are empty.
     """
 
     name: str
     application: str = Field(description="The name of its application; `zenith` is Zenith's own.")
     depth: int | None = Field(
-        ge=0, description="Messages waiting on the broker, of all priorities; null if no worker of another application tells."
+        ge=0,
+        description="Messages waiting on the broker, of all priorities; null if nobody tells of another application's queue.",
     )
     depth_age_seconds: float | None = Field(
-        ge=0, description="How long ago a worker of another application counted the depth; null for Zenith's own, read just now."
+        ge=0,
+        description="How long ago the depth of another application's queue was counted; null for Zenith's own, read just now.",
     )
     unreadable: bool = Field(
         description="Whether its key in Redis holds something other than a queue, so that its depth is unknown."
@@ -71,7 +76,9 @@ class QueueAnswer(BaseModel):
     oldest_seconds: float | None = Field(
         description="How long the oldest waiting task has waited; null if none waits, or if Zenith does not know the task."
     )
-    rate_out: float | None = Field(ge=0, description="Attempts that ended.")
+    rate_out: float | None = Field(
+        ge=0, description="Attempts that ended; null if the queues of some of another application's tasks are not known."
+    )
     rate_in: float | None = Field(
         description="`rate_out` plus the growth of the depth; null until there are five minutes of samples."
     )
@@ -79,6 +86,9 @@ class QueueAnswer(BaseModel):
         description="Time until the queue is empty at these rates; null if that is never, or unknown."
     )
     consumers: list[str] = Field(description="The workers that consume it.")
+    broker_consumers: int | None = Field(
+        ge=0, description="How many consumers the broker of a watched application counts; null where it does not tell, as Redis."
+    )
     slots: int = Field(ge=0, description="Tasks that these workers can run at once, across all their queues.")
     pause: PauseAnswer | None = Field(description="Set while the queue is paused.")
 
@@ -94,18 +104,24 @@ class QueueAnswer(BaseModel):
                 for step, depth in zip(PRIORITY_STEPS, now.depths, strict=True)
             ],
             oldest_seconds=now.oldest_seconds, rate_out=view.rate_out, rate_in=view.rate_in,
-            seconds_to_drain=view.seconds_to_drain, consumers=view.consumers, slots=view.slots,
+            seconds_to_drain=view.seconds_to_drain, consumers=view.consumers, slots=view.slots, broker_consumers=None,
             pause=pause and PauseAnswer.model_construct(paused_at=pause.paused_at, paused_by=pause.paused_by, note=pause.note),
         )  # fmt: skip
 
     @classmethod
     def of_attached(cls, application: str, queue: AttachedQueue) -> "QueueAnswer":
         """Return the response for a queue of another application."""
+        observed = queue.observed
         return cls.model_construct(
             name=queue.name, application=application, depth=queue.waiting, depth_age_seconds=queue.told_seconds,
-            unreadable=False, by_priority=[], unacknowledged=None, held=queue.by_status.get(Status.PENDING, 0),
-            oldest_seconds=None, rate_out=None, rate_in=None, seconds_to_drain=None, consumers=queue.consumers,
-            slots=queue.slots, pause=None,
+            unreadable=queue.unreadable, unacknowledged=None, held=queue.by_status.get(Status.PENDING, 0),
+            by_priority=[
+                DepthAnswer.model_construct(priority=step, depth=depth)
+                for step, depth in (observed.by_priority if observed else ())
+            ],
+            oldest_seconds=queue.oldest_seconds, rate_out=queue.rates.served, rate_in=queue.rates.arriving,
+            seconds_to_drain=queue.seconds_to_drain, consumers=queue.consumers, slots=queue.slots, pause=None,
+            broker_consumers=observed.consumers if observed else None,
         )  # fmt: skip
 
 
@@ -138,13 +154,23 @@ class MessageAnswer(BaseModel):
     redelivered: bool = Field(description="Whether it was delivered before.")
     position: int | None = Field(description="Place in its priority step; 1 is taken next. Null if a worker holds it.")
     worker: str | None = Field(description="The worker that holds it; null if none does, or if that worker is gone.")
+    args: list[Any] | None = Field(
+        description="Positional arguments as the message describes them, masked and cut; null if it does not."
+    )
+    kwargs: dict[str, Any] | None = Field(description="Keyword arguments, likewise.")
+    eta: datetime | None = Field(description="When it is due at the earliest; null if at once.")
+    expires_at: datetime | None = Field(description="When it expires; null if never.")
+    content_type: str = Field(description="Of its body; only JSON is read. Empty if the message is not from Celery or kombu.")
 
     @classmethod
-    def of(cls, message: BrokerMessage, worker: str | None = None) -> "MessageAnswer":
+    def of(cls, shown_message: ShownMessage, worker: str | None = None) -> "MessageAnswer":
         """Return the response for a message."""
+        message, arguments = shown_message.message, shown_message.arguments
         return cls.model_construct(
             task_id=message.task_id, task_type=message.task_name, priority=message.priority,
             redelivered=message.redelivered, position=message.position, worker=worker,
+            args=arguments and arguments.args, kwargs=arguments and arguments.kwargs, eta=shown_message.eta,
+            expires_at=shown_message.expires_at, content_type=message.content_type,
         )  # fmt: skip
 
 
@@ -152,13 +178,13 @@ class MessagesAnswer(BaseModel):
     """Messages of a queue."""
 
     waiting: list[MessageAnswer] = Field(description="Waiting messages, in the order in which workers take them.")
-    unacknowledged: list[MessageAnswer] = Field(description="Messages that workers hold, in no particular order.")
+    unacknowledged: list[MessageAnswer] | None = Field(
+        description="Messages that workers hold, in no particular order; null for another application."
+    )
 
 
-class PeekQuery(BaseModel):
-    """How many messages to return."""
-
-    model_config = ConfigDict(extra="forbid")
+class PeekQuery(OneQueueQuery):
+    """Whose queue to look into, and how many messages to return."""
 
     limit: int = Field(
         default=20,
@@ -166,6 +192,12 @@ class PeekQuery(BaseModel):
         le=MAX_PEEKED,
         description="Maximum number of waiting messages per priority step, and of unacknowledged ones.",
     )
+
+
+class HistoryQuery(SteppedWindow):
+    """Whose queue, and which time."""
+
+    application: FilterText = Field(default=NATIVE_NAME, description="The name of its application.")
 
 
 class DepthPointAnswer(BaseModel):
@@ -242,27 +274,39 @@ def list_queues(request: HttpRequest, response: HttpResponse, query: Query[Queue
     return [QueueAnswer.of_attached(application.name, queue) for queue in found]
 
 
-@router.get("/{name:name}/messages", response=MessagesAnswer, summary="List a queue's messages", operation_id="peek_queue")
+@router.get(
+    "/{name:name}/messages", response=MessagesAnswer, summary="List a queue's messages", operation_id="peek_queue",
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)  # fmt: skip
 def peek(request: HttpRequest, name: str, query: Query[PeekQuery]) -> MessagesAnswer:
-    """Return the messages that are next, and those that workers hold. No message is removed."""
-    authorize(request, VIEW)
+    """Return the messages that are next, and those that workers hold. No message is removed.
+
+    Of a watched application, its observer looks, which takes a moment, and only Redis shows messages without taking them; returns
+    409 if it cannot, and for an attached application.
+    """
+    application = _application(request, query.application)
     refuse_unknown(request, PeekQuery)
-    control.refuse_reserved(_checked(name))
-    return MessagesAnswer.model_construct(
-        waiting=[MessageAnswer.of(message) for message in queues.peek(name, query.limit)],
-        unacknowledged=[MessageAnswer.of(*pair) for pair in queues.peek_unacknowledged(name, query.limit)],
-    )
+    if application.is_native:
+        control.refuse_reserved(_checked(name))
+        held = queues.peek_unacknowledged(name, query.limit)
+        messages = shown([message for message, _ in held], application)
+        unacknowledged = [MessageAnswer.of(message, worker) for message, (_, worker) in zip(messages, held, strict=True)]
+    elif attached_queues.find(application, name) is None:
+        raise _unknown(name)
+    waiting = [MessageAnswer.of(message) for message in waiting_messages(application, name, query.limit)]
+    return MessagesAnswer.model_construct(waiting=waiting, unacknowledged=unacknowledged if application.is_native else None)
 
 
 @router.get(
-    "/{name:name}/history", response=HistoryAnswer, summary="Show a queue's depth over time", operation_id="queue_history"
-)
-def history(request: HttpRequest, name: str, query: Query[SteppedWindow]) -> HistoryAnswer:
+    "/{name:name}/history", response=HistoryAnswer, summary="Show a queue's depth over time", operation_id="queue_history",
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
+)  # fmt: skip
+def show_history(request: HttpRequest, name: str, query: Query[HistoryQuery]) -> HistoryAnswer:
     """Return the depth, the unacknowledged messages and the age of the oldest task for each step of a window."""
-    authorize(request, VIEW)
-    refuse_unknown(request, SteppedWindow)
+    application = _application(request, query.application)
+    refuse_unknown(request, HistoryQuery)
     span = query.span()
-    points = [DepthPointAnswer.of(point) for point in queues.history(_checked(name), span)]
+    points = [DepthPointAnswer.of(point) for point in history(_checked(name), span, application.pk)]
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 

@@ -1,4 +1,4 @@
-"""The facts about queues: from the broker of Zenith's own application, and as the workers of others tell."""
+"""The facts about queues: from the broker of Zenith's own application, and as the workers or observers of others tell."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -35,15 +35,22 @@ def _native(view: QueueView) -> QueueFacts:
 
 
 def attached_queue_facts(application: Application, beats: Sequence[WorkerBeat]) -> tuple[QueueFacts, ...]:
-    """Return the facts about the queues of another application: what its workers consume, and its open tasks. One query."""
+    """Return the facts about the queues of another application: what its workers consume, what waits, and its open tasks."""
     settings = next((beat.settings for beat in beats if beat.online and beat.settings is not None), None)
     found = sorted(attached_queues.queues_of(application).queues, key=lambda queue: queue.name)
     return tuple(_attached(queue, settings) for queue in found if queue.name)
 
 
 def _attached(queue: AttachedQueue, settings: WorkerSettings | None) -> QueueFacts:
+    observed = queue.observed
+    told_priority = settings.max_priority if settings else None
+    told_type = settings.queue_type or None if settings else None
     return QueueFacts(
         name=queue.name, depth=queue.waiting, tasks=queue.by_status.get(Status.QUEUED, 0),
-        max_priority=settings.max_priority if settings else None,
-        queue_type=settings.queue_type or None if settings else None,
+        oldest_seconds=queue.oldest_seconds, unreadable=queue.unreadable,
+        # A worker that has just begun is not counted yet.
+        broker_consumers=observed.consumers if observed and (observed.consumers or observed.settled) else None,
+        growth=queue.rates.growth, served=queue.rates.served,
+        max_priority=told_priority if observed is None or observed.max_priority is None else observed.max_priority,
+        queue_type=told_type if observed is None or observed.queue_type is None else observed.queue_type,
     )  # fmt: skip

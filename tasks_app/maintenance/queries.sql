@@ -57,11 +57,11 @@ ON CONFLICT (minute) DO UPDATE SET sampled_at = excluded.sampled_at, looks = kep
     workers = kept.workers + excluded.workers, slots = kept.slots + excluded.slots, busy = kept.busy + excluded.busy
 
 -- sample_queues --
--- Stores a sample of the queues; each minute keeps the newest.
-INSERT INTO tasks_app_queuesample (minute, queue, depth, unacknowledged, oldest_seconds)
-SELECT date_trunc('minute', now()), row.queue, row.depth, row.unacknowledged, row.oldest_seconds
+-- Stores a sample of an application's queues; each minute keeps the newest.
+INSERT INTO tasks_app_queuesample (minute, application_id, queue, depth, unacknowledged, oldest_seconds)
+SELECT date_trunc('minute', now()), %s, row.queue, row.depth, row.unacknowledged, row.oldest_seconds
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS row (queue, depth, unacknowledged, oldest_seconds)
-ON CONFLICT (queue, minute) DO UPDATE SET depth = excluded.depth, unacknowledged = excluded.unacknowledged,
+ON CONFLICT (queue, minute, application_id) DO UPDATE SET depth = excluded.depth, unacknowledged = excluded.unacknowledged,
     oldest_seconds = excluded.oldest_seconds
 
 -- sum_minutes --

@@ -14,7 +14,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks_app.maintenance import compaction, pauses
-from tasks_app.models import QueuePause, QueueSample, Task
+from tasks_app.maintenance.depths import observed_queues, oldest_of
+from tasks_app.models import Application, QueuePause, QueueSample, Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording.arrays import column
 from zenith_site.common.advisory_locks import AdvisoryLock
@@ -23,7 +24,7 @@ from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
-from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.heartbeat import WorkerBeat, read_all, read_several
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.queue_names import LONGEST
 from zenith_worker.wire.states import Status
@@ -32,6 +33,10 @@ from zenith_worker.wire.states import Status
 LOOK_EVERY: Final = 10.0
 #: The newest waiting tasks whose queues are sampled, even if those are not known otherwise.
 NEWEST: Final = 1000
+#: Queues of other applications that are sampled at most, each application with the same share.
+OTHERS_SAMPLED: Final = 2000
+#: The greatest number that a sample holds.
+_GREATEST: Final = 2**31 - 1
 
 _SQL: Final = statements(__file__)
 _LOAD: Final = _SQL["sample_load"]
@@ -60,7 +65,7 @@ class QueueNow:
     @property
     def oldest_seconds(self) -> float | None:
         """How long the oldest message has waited."""
-        return None if self.oldest_at is None else max(0.0, (timezone.now() - self.oldest_at).total_seconds())
+        return _seconds_since(self.oldest_at)
 
 
 def run(stop: threading.Event) -> None:
@@ -69,8 +74,12 @@ def run(stop: threading.Event) -> None:
 
 
 def _once() -> bool:
+    is_taken = False
     with isolate_faults("samples", "load and queues"):
-        take()
+        is_taken = take()
+    if is_taken:
+        with isolate_faults("samples", "queues of other applications"):
+            take_others()
     return compaction.compact()
 
 
@@ -87,11 +96,36 @@ def take() -> bool:
         cursor.execute(
             _QUEUES,
             [
-                column(queue.name for queue in sampled), column(queue.depth for queue in sampled),
+                NATIVE_ID, column(queue.name for queue in sampled), column(queue.depth for queue in sampled),
                 column(queue.unacknowledged for queue in sampled), column(queue.oldest_seconds for queue in sampled),
             ],
         )  # fmt: skip
     return True
+
+
+def take_others() -> None:
+    """Take a sample of the queues of other applications, of each the longest. Raises redis.RedisError or django.db.Error."""
+    rows = list(Application.objects.exclude(id=NATIVE_ID).order_by("id"))
+    if not rows:
+        return
+    beats = read_several(row.name for row in rows)
+    most = max(1, OTHERS_SAMPLED // len(rows))
+    for row, queues in zip(rows, observed_queues(rows, beats).values(), strict=True):
+        known = [(queue.depth, queue) for queue in queues.values() if queue.depth is not None and len(queue.name) <= LONGEST]
+        sampled = sorted(known, key=lambda pair: (-pair[0], pair[1].name))[:most]
+        oldest = oldest_of(row, [queue for _, queue in sampled])
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _QUEUES,
+                [
+                    row.pk, column(queue.name for _, queue in sampled), column(min(depth, _GREATEST) for depth, _ in sampled),
+                    column(0 for _ in sampled), column(_seconds_since(oldest.get(queue.name)) for _, queue in sampled),
+                ],
+            )  # fmt: skip
+
+
+def _seconds_since(moment: datetime | None) -> float | None:
+    return None if moment is None else max(0.0, (timezone.now() - moment).total_seconds())
 
 
 def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
@@ -101,7 +135,10 @@ def known_queues(beats: Iterable[WorkerBeat]) -> list[str]:
     """
     since = timezone.now().timestamp() // 60 * 60 - 3600
     recently_used = (
-        QueueSample.objects.filter(minute__gte=compaction.utc_datetime(since)).order_by().values_list("queue").distinct()
+        QueueSample.objects.filter(minute__gte=compaction.utc_datetime(since), application=NATIVE_ID)
+        .order_by()
+        .values_list("queue")
+        .distinct()
     )
     # Limited before other applications' tasks are left out: one of them may have a million that wait.
     newest = [

@@ -1,4 +1,4 @@
-"""Attached applications: what ended, what is open, what waits at their brokers, and their workers.
+"""Other applications: what ended, what is open, what waits at their brokers, and their workers.
 
 These metrics have names of their own: sums and alerts over the metrics of Zenith's own application do not change because somebody
 attaches another one.
@@ -10,10 +10,10 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tasks_app.analytics.lifetime import ApplicationsLifetime
+from tasks_app.maintenance.depths import observed_queues
 from tasks_app.metrics.outcomes import OUTCOMES
 from tasks_app.models import Application
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.queries.attached_queues import depths_of
 from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.search.planner import status_counts_of
 from zenith_worker.wire.heartbeat import WorkerBeat, read_several
@@ -35,7 +35,7 @@ def applications() -> Iterator[Metric]:
     by_name = {row.name: beats[row.key_name] for row in rows}
     yield _finished(rows)
     yield _open(rows)
-    yield _depths(by_name)
+    yield _depths(rows, by_name)
     online = _family("workers_online", "Workers of the application with a recent heartbeat.")
     for name, workers in by_name.items():
         online.add_metric((name,), sum(beat.online for beat in workers))
@@ -66,14 +66,21 @@ def _open(rows: list[Application]) -> Metric:
     return family
 
 
-def _depths(beats: Mapping[str, list[WorkerBeat]]) -> Metric:
-    """Return the depths that workers have told; a queue of which none has is absent."""
-    depths = [(number, name, queue) for name, workers in beats.items() for queue, (number, _) in depths_of(workers).items()]
+def _depths(rows: list[Application], beats: Mapping[str, list[WorkerBeat]]) -> Metric:
+    """Return the depths that workers or observers have told; a queue of which none has is absent."""
+    depths = [
+        (queue.depth, name, queue.name)
+        for name, queues in observed_queues(rows, beats).items()
+        for queue in queues.values()
+        if queue.depth is not None
+    ]
     depths.sort(key=lambda depth: (-depth[0], *depth[1:]))
     rest: dict[str, int] = {}
     for number, name, _ in depths[MAX_QUEUES:]:
         rest[name] = rest.get(name, 0) + number
-    family = _family("queue_depth", "Messages that wait at the application's broker, as its workers tell.", "queue")
+    family = _family(
+        "queue_depth", "Messages that wait at the application's broker, as its workers or its observer tell.", "queue"
+    )
     for number, name, queue in [*depths[:MAX_QUEUES], *((number, name, OTHER) for name, number in rest.items())]:
         family.add_metric((name, queue), number)
     return family

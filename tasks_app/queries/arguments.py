@@ -28,6 +28,13 @@ def shown_arguments(task: Task) -> Arguments:
     return Arguments(mask_positional(task.args, positional_names(task)), mask(task.kwargs))
 
 
+def masked_arguments(args: list[Any], kwargs: dict[str, Any], names: Sequence[str], limit: int = SHOWN) -> Arguments:
+    """Return the beginning of arguments that are in no row, with secrets masked; `names`: of the positional parameters."""
+    (shown_args, args_cut), (shown_kwargs, kwargs_cut) = shorten(args, limit), shorten(kwargs, limit)
+    cut = frozenset(name for name, is_cut in (("args", args_cut), ("kwargs", kwargs_cut)) if is_cut)
+    return Arguments(mask_positional(shown_args, names), mask(shown_kwargs), cut)
+
+
 def with_heads(tasks: QuerySet[Task], limit: int = SHOWN) -> QuerySet[Task]:
     """Make a query read only as much of the arguments as `preview` needs to show `limit` characters of each."""
     heads = {f"{name}_head": Left(Cast(name, TextField()), head_length(limit) + 1) for name in ("args", "kwargs")}

@@ -26,10 +26,10 @@ SELECT (SELECT json_object_agg(status, count) FROM ({count_by_status}) AS counte
 FROM (SELECT fingerprint, created_at FROM tasks_app_deadletter WHERE state = 'OPEN' LIMIT %(most)s) AS letter
 
 -- queue_history --
--- A queue's length, step by step; depth and age are the highest that were sampled.
+-- The length of an application's queue, step by step; depth and age are the highest that were sampled.
 SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth), max(unacknowledged), max(oldest_seconds)
 FROM tasks_app_queuesample
-WHERE queue = %(queue)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
+WHERE queue = %(queue)s AND application_id = %(application)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
 GROUP BY 1
 
 -- held_in_queues --

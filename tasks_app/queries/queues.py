@@ -4,34 +4,28 @@ Where the figures come from:
 
 - depth, oldest and unacknowledged: the broker, now;
 - held: PENDING tasks in PostgreSQL (of a paused queue, or about to be sent);
-- rate out: attempts that ended in the last `RATE_MINUTES` whole minutes, from the rollups;
+- rate out: attempts that ended in the last five whole minutes, from the rollups;
 - rate in: the rate out plus the growth of the depth between the samples at both ends of these minutes.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
 from django.db import connection
-from django.db.models import F, Sum
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.analytics.window import TimeWindow
-from tasks_app.maintenance.compaction import utc_datetime
 from tasks_app.maintenance.samples import QueueNow, known_queues, queues_now
-from tasks_app.models import MinuteRollup, QueuePause, QueueSample
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models import QueuePause
+from tasks_app.queries.queue_rates import QueueRates, rates_of
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
 from zenith_site.common.sql import statements
 from zenith_worker.wire import broker_queues
-from zenith_worker.wire.broker_queues import BrokerMessage
+from zenith_worker.wire.broker_message import BrokerMessage
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
 
-RATE_MINUTES: Final = 5
 #: Held tasks are counted up to this.
 MAX_HELD: Final = 100_000
 #: Messages shown of one list.
@@ -40,15 +34,14 @@ MAX_PEEKED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """One queue. Rates are per minute; None if not known yet."""
+    """One queue."""
 
     now: QueueNow
     held: int
     pause: QueuePause | None
     consumers: list[str]
     slots: int
-    rate_out: float
-    rate_in: float | None
+    rates: QueueRates
 
     @property
     def name(self) -> str:
@@ -56,13 +49,19 @@ class QueueView:
         return self.now.name
 
     @property
+    def rate_out(self) -> float:
+        """Attempts that ended, per minute."""
+        return self.rates.served or 0.0
+
+    @property
+    def rate_in(self) -> float | None:
+        """What is sent to it, per minute."""
+        return self.rates.arriving
+
+    @property
     def seconds_to_drain(self) -> float | None:
         """Seconds until the queue is empty at the current rates; None if that is never, or unknown."""
-        if not self.now.depth:
-            return 0.0
-        if self.rate_in is None or self.rate_out <= self.rate_in or self.pause:
-            return None
-        return 60 * self.now.depth / (self.rate_out - self.rate_in)
+        return None if self.pause and self.now.depth else self.rates.seconds_to_drain(self.now.depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,27 +149,7 @@ def peek_unacknowledged(name: str, limit: int) -> list[tuple[BrokerMessage, str 
     return [(message, names.get(message.holder or "")) for message in held]
 
 
-@dataclass(frozen=True, slots=True)
-class DepthPoint:
-    """One step of a queue's history; None if there is no sample. Depth and age are the highest that were sampled."""
-
-    at: datetime
-    depth: int | None
-    unacknowledged: int | None
-    oldest_seconds: float | None
-
-
-_SQL: Final = statements(__file__)
-_HISTORY: Final = _SQL["queue_history"]
-_HELD: Final = _SQL["held_in_queues"]
-
-
-def history(name: str, span: TimeWindow) -> list[DepthPoint]:
-    """Return a queue's length, step by step, from the samples. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HISTORY, {"step": span.step, "queue": name, "since": span.since, "until": span.until})
-        samples = {row[0]: row[1:] for row in cursor.fetchall()}
-    return [DepthPoint(utc_datetime(start), *samples.get(start, (None, None, None))) for start in span.starts()]
+_HELD: Final = statements(__file__)["held_in_queues"]
 
 
 def _views(current: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[QueueView]:
@@ -181,11 +160,11 @@ def _views(current: Sequence[QueueNow], beats: Sequence[WorkerBeat]) -> list[Que
             consumers[queue].append(beat)
     pauses = {pause.queue: pause for pause in QueuePause.objects.filter(queue__in=names)}
     held = _held(names)
-    rates = _rates(names)
+    rates = rates_of(names)
     return [
         QueueView(
             now, held.get(now.name, 0), pauses.get(now.name), [beat.name for beat in consumers[now.name]],
-            sum(beat.slots for beat in consumers[now.name]), *rates[now.name],
+            sum(beat.slots for beat in consumers[now.name]), rates[now.name],
         )
         for now in current
     ]  # fmt: skip
@@ -195,23 +174,3 @@ def _held(names: list[str]) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(_HELD, [MAX_HELD, names])
         return dict(cursor.fetchall())
-
-
-def _rates(names: list[str]) -> dict[str, tuple[float, float | None]]:
-    """Return the rates out and in of these queues, per minute. Two queries."""
-    last = int(time.time() // 60 - 1) * 60
-    first = last - RATE_MINUTES * 60
-    minutes = MinuteRollup.objects.filter(
-        minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=names, application=NATIVE_ID
-    )
-    ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
-    ended_in = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
-    samples = QueueSample.objects.filter(queue__in=names, minute__in=(utc_datetime(first), utc_datetime(last)))
-    depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
-    rates = {}
-    for name in names:
-        out = ended_in.get(name, 0)
-        ends = depths.get((name, first)), depths.get((name, last))
-        growth = None if None in ends else ends[1] - ends[0]  # type: ignore[operator]
-        rates[name] = (out / RATE_MINUTES, None if growth is None else max(0, out + growth) / RATE_MINUTES)
-    return rates

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tasks_app.watching.declarations import Declaration, declarations
 from tasks_app.watching.translation import NAME_KEPT, OddEventError, time_of
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.client import is_text
@@ -37,6 +38,7 @@ class Worker:
     prefetch: int | None = None
     started_at: float | None = None
     queues: list[str] | None = None
+    declared: dict[str, Declaration] = field(default_factory=dict)
     held: list[str] | None = None
     autoscale: tuple[int, int] | None = None
     #: Whether it loads `zenith_worker`, so that it reports by itself.
@@ -117,6 +119,15 @@ class HeardWorkers:
         queues = worker.queues if worker is not None else None
         return queues[0] if queues and len(queues) == 1 else ""
 
+    def declared(self) -> dict[str, Declaration]:
+        """Return the queues that workers consume, as one of them declares each."""
+        with self._lock:
+            return {
+                name: worker.declared.get(name, Declaration())
+                for worker in self._workers.values()
+                for name in worker.queues or ()
+            }
+
     def names(self) -> list[str]:
         """Return the workers' names."""
         with self._lock:
@@ -180,6 +191,7 @@ def _take_answer(worker: Worker, answer: Mapping[str, Any], now: float) -> None:
     if isinstance(queues, list):
         names = (queue.get("name") for queue in queues[:QUEUES_KEPT] if isinstance(queue, dict))
         worker.queues = sorted(name[:NAME_KEPT] for name in names if isinstance(name, str) and _is_text(name))
+        worker.declared = declarations(queues[:QUEUES_KEPT])
     held = answer.get("held")
     if isinstance(held, list):
         worker.held = [id_ for id_ in held[:HELD_KEPT] if _is_text(id_)]

@@ -1,9 +1,10 @@
-"""The observer of one application: one thread receives events, one asks workers, and one says how it goes.
+"""The observer of one application: a thread receives events, one asks workers and the broker, one says how it goes, and one looks
+into queues for whoever wants to see.
 
 1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
 2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
 3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
-4. Every few seconds another thread asks the workers to send events, and sometimes what they have.
+4. Every few seconds another thread asks the workers to send events, and sometimes what they have, and measures the queues.
 5. A third one writes the workers' heartbeats and the observer's own state.
 
 Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
@@ -28,7 +29,9 @@ from tasks_app.watching import asking, inspection, observer_state
 from tasks_app.watching.asking import Asking, Inspection, Watched
 from tasks_app.watching.brokers import Broker, celery_of
 from tasks_app.watching.heard_workers import HeardWorkers
+from tasks_app.watching.looks import Looking
 from tasks_app.watching.observer_state import ObserverState
+from tasks_app.watching.queues import Queues
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Received, Receiver
 from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
@@ -89,6 +92,7 @@ class Observer:
     ) -> None:  # fmt: skip
         self.watched, self.name = watched, watched.name
         self.workers = HeardWorkers()
+        self.queues = Queues(watched.name, self.workers)
         self.translator = Translator(positions)
         self.heard_at: float | None = None
         self.first_heard_at: float | None = None
@@ -109,10 +113,12 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        self._asking = Asking(watched, make_app, self._stop, [Inspection(self.workers, self._found).round], self._listens)
+        rounds = [Inspection(self.workers, self._found).round, self.queues.round]
+        self._asking = Asking(watched, make_app, self._stop, rounds, self._listens)
+        self._looking = Looking(self.name, watched.broker, make_app, self._stop, self.queues.separator_of)
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._asking.run, self._report)
+            for step in (self._receive, self._asking.run, self._looking.run, self._report)
         ]
 
     def start(self) -> None:
@@ -254,6 +260,9 @@ class Observer:
                 return []
             if not steps[-1].queue:
                 steps[-1].queue = queue if isinstance(queue, str) else self.workers.only_queue(worker)
+        elif steps[-1].queue:
+            # Of what a worker has, the queue is among those that it consumes.
+            self.queues.hear(steps[-1].queue)
         self._delay = max(0.0, at - steps[-1].at)
         return steps
 

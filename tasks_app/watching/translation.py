@@ -173,7 +173,7 @@ class Translator:
         attempt = _attempt(heard.body)
         if attempt:
             # Of a retry its worker tells as well; only when it is due is told here.
-            task.retry_at = _moment(heard.body.get("eta"))
+            task.retry_at = moment_of(heard.body.get("eta"))
             return []
         replaced = self._replaced(heard, task) if task.running else []
         queue = _name(heard.body, "queue")
@@ -310,7 +310,7 @@ def _origin(body: Mapping[str, Any]) -> dict[str, Any]:
         "name": _name(body, "name"),
         "args": representations.arguments(body.get("args")),
         "kwargs": representations.keywords(body.get("kwargs")),
-        "not_before": _moment(body.get("eta")),
+        "not_before": moment_of(body.get("eta")),
         "parent_id": parent if isinstance(parent, str) and 1 <= len(parent) <= ID_KEPT else None,
     }
 
@@ -326,7 +326,7 @@ def _name(body: Mapping[str, Any], member: str) -> str:
     return value[:NAME_KEPT] if isinstance(value, str) else ""
 
 
-def _moment(text: Any) -> float | None:
+def moment_of(text: Any) -> float | None:
     """Return a time of Celery's messages as Unix time; None for none, and for what is none."""
     if not isinstance(text, str) or not 10 <= len(text) <= 40:
         return None

@@ -18,6 +18,11 @@ def tasks_with(key: str, name: str, application: str = "") -> str:
     return f"{reverse('tasks:list')}?{query}".removesuffix("?")
 
 
+def queue_url(name: str, application: str) -> str:
+    """Return the URL of the page of an application's queue."""
+    return _of(application, reverse("tasks:queue", args=[name]))
+
+
 def worker_url(name: str, application: str) -> str:
     """Return the URL of the page of an application's worker."""
     return _of(application, reverse("tasks:worker", args=[name]))

@@ -19,8 +19,11 @@ from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
 from tasks_app.queries.application_names import first_name, several_names
 from tasks_app.queries.attached_queues import AttachedQueue
+from tasks_app.queries.queue_rates import history
 from tasks_app.queries.queues import QueueFilter, QueueView
+from tasks_app.queries.waiting_messages import waiting_messages
 from tasks_app.search.parameters import MAX_TEXT
+from tasks_app.watching.looks import NotSeenError
 from tasks_app.web.application_switch import narrowed
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
@@ -52,6 +55,10 @@ ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
     ("depth", lambda queue: queue.waiting),
     ("depth_age_seconds", lambda queue: None if queue.told_seconds is None else round(queue.told_seconds, 1)),
     ("consumers", lambda queue: queue.consumers),
+    ("oldest_seconds", lambda queue: queue.oldest_seconds),
+    ("rate_in_per_minute", lambda queue: queue.rates.arriving),
+    ("rate_out_per_minute", lambda queue: queue.rates.served),
+    ("seconds_to_drain", lambda queue: queue.seconds_to_drain),
     *((status.value.lower(), lambda queue, status=status: queue.by_status.get(status, 0)) for status in attached_queues.COUNTED),
 ]
 
@@ -95,15 +102,13 @@ def _first_seen(request: HttpRequest, caller: Caller) -> str:
 
 
 def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) -> HttpResponseBase:
-    """List the queues of an attached application, as its workers and its tasks tell of them. Raises Http404."""
-    application = Application.named(name) if caller.sees(name) else None
-    if application is None:
-        raise Http404(f"There is no application {name[:50]!r}.")
+    """List the queues of another application, as its workers, its tasks and its observer tell of them. Raises Http404."""
+    application = _seen_application(caller, name)
     found = attached_queues.queues_of(application, q)
     if kind := requested_format(request):
         return download(kind, "queues", ATTACHED_COLUMNS, found.queues)
     context = {
-        "found": found, "q": q, "statuses": attached_queues.COUNTED,
+        "found": found, "q": q, "statuses": attached_queues.COUNTED, "watched": application.is_watched,
         "applications": several_names(caller.applications), "application": application.name,
         "file_query": urlencode({"application": application.name, **({"q": q} if q else {})}),
     }  # fmt: skip
@@ -111,19 +116,54 @@ def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) ->
 
 
 @require_safe
-def queue(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Show one queue, its last six hours, and its next messages."""
-    caller = authorize(request, VIEW)
+def queue(request: HttpRequest, name: str) -> HttpResponse:
+    """Show one queue, its last six hours, and its next messages: of Zenith's own application, or of the one that is named."""
+    asked_for = request.GET.get("application", "") or NATIVE_NAME
+    caller = authorize(request, VIEW, Shows.of(asked_for))
+    if asked_for != NATIVE_NAME:
+        return _attached_queue(request, caller, asked_for, name)
     view = _get_queue(name)
-    points = queries.history(name, SteppedWindow(window=Preset.H6).span())
+    native = Application.native()
+    held = queries.peek_unacknowledged(name, PEEKED)
     context = {
         "view": view,
         "application": NATIVE_NAME if several_names(caller.applications) else "",
-        "depths": [point.depth or 0 for point in points],
-        "waiting": queries.peek(name, PEEKED),
-        "unacknowledged": queries.peek_unacknowledged(name, PEEKED),
+        "depths": _depths(name, native),
+        "waiting": waiting_messages(native, name, PEEKED),
+        "unacknowledged": held,
     }
     return render_page(request, "queues/queue.html", context, fragments=["queues/_queue.html"])
+
+
+def _attached_queue(request: HttpRequest, caller: Caller, application_name: str, name: str) -> HttpResponse:
+    """Show a queue of another application, and its next messages if those can be seen. Raises Http404."""
+    application = _seen_application(caller, application_name)
+    found = attached_queues.find(application, name)
+    if found is None:
+        raise Http404(f"There is no queue {name[:100]!r}.")
+    messages_, why_not = [], ""
+    try:
+        messages_ = waiting_messages(application, name, PEEKED)
+    except NotSeenError as error:
+        why_not = str(error)
+    context = {
+        "queue": found, "application": application.name, "watched": application.is_watched,
+        "depths": _depths(name, application), "waiting": messages_, "why_not": why_not,
+    }  # fmt: skip
+    return render_page(request, "queues/attached_queue.html", context, fragments=["queues/_attached_queue.html"])
+
+
+def _depths(name: str, application: Application) -> list[int]:
+    points = history(name, SteppedWindow(window=Preset.H6).span(), application.pk)
+    return [point.depth or 0 for point in points]
+
+
+def _seen_application(caller: Caller, name: str) -> Application:
+    """Return the application with a name, if the caller may see it. Raises Http404."""
+    application = Application.named(name) if caller.sees(name) else None
+    if application is None:
+        raise Http404(f"There is no application {name[:50]!r}.")
+    return application
 
 
 class PauseForm(forms.Form):

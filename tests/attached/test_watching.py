@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import redis
+from amqp.exceptions import NotFound
+from kombu import Connection, Producer, Queue
 
 from tasks_app.models import Application, Attempt, Task
-from tasks_app.watching import observer_state
+from tasks_app.watching import looks, observer_state, queue_state
 from tasks_app.watching.applications import Watch, watch
+from tasks_app.watching.looks import NotSeenError
 from tasks_app.watching.observers import Observers
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
@@ -87,6 +90,7 @@ def test_a_watched_application_on_redis_is_recorded_and_not_touched(shop: Callab
     application.refresh_from_db()
     assert application.last_heard_at is not None
     assert application.celery_version.startswith("5.7")
+    assert {name: queue.depth for name, queue in queue_state.read("shop").items()} == {"celery": 0, "slow": 0}
     keys = [key.decode() for key in redis.Redis.from_url(here.broker).scan_iter()]
     assert [key for key in keys if not key.startswith(CELERYS_OWN) and not key.endswith(".reply.celery.pidbox")] == []
     state = observer_state.read("shop")
@@ -106,6 +110,31 @@ def _on_rabbitmq(server: RabbitMQ, here: Shop, observers: Observers) -> None:
     watched(here, observers)
     try:
         assert_all_recorded(here, observers)
+        assert_queues_are_measured(here, observers)
     finally:
         here.stop()
         observers.stop()
+
+
+def assert_queues_are_measured(here: Shop, observers: Observers) -> None:
+    """RabbitMQ tells of queues that are consumed and that are not; one that is not there hides no other, and is not made."""
+    with Connection(here.broker) as connection:
+        producer = Producer(connection)
+        Queue("idle", channel=connection, queue_arguments={"x-queue-type": "quorum"}).declare()
+        for number in range(3):
+            producer.publish({"number": number}, routing_key="idle")
+    [observer] = observers.running.values()
+    for name in ("absent", "idle"):
+        observer.queues.hear(name)
+
+    def found() -> dict[str, tuple[int | None, int | None, bool]]:
+        return {name: (queue.depth, queue.consumers, queue.missing) for name, queue in queue_state.read("shop").items()}
+
+    expected = {
+        "celery": (0, 1, False), "slow": (0, 1, False), "idle": (3, 0, False), "absent": (None, None, True),
+    }  # fmt: skip
+    eventually(lambda: found() == expected, but=found)
+    with Connection(here.broker) as connection, pytest.raises(NotFound):
+        connection.default_channel.queue_declare("absent", passive=True)
+    with pytest.raises(NotSeenError, match="RabbitMQ shows no message"):
+        looks.look("shop", "idle", 5)

@@ -163,6 +163,7 @@ def test_looking_into_a_queue_takes_nothing(reader: Client) -> None:
     assert waiting == [(first, 0, 1), (second, 0, 2), (urgent, 0, 3), (late, 9, 1)]
     assert answer["waiting"][0] == {
         "task_id": first, "task_type": "drill_sleep", "priority": 0, "redelivered": False, "position": 1, "worker": None,
+        "args": [], "kwargs": {"seconds": 0.01}, "eta": None, "expires_at": None, "content_type": "application/json",
     }  # fmt: skip
     assert answer["unacknowledged"] == []
     assert len(reader.get(f"{PATH}/idle/messages?limit=1").json()["waiting"]) == 2

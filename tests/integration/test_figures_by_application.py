@@ -24,7 +24,7 @@ from tasks_app.maintenance.retention import prune_figures
 from tasks_app.models import LatePeriod, LoadSample, MinuteRollup, PeriodRollup
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.estimate import work_before
-from tasks_app.queries.queues import RATE_MINUTES, _rates
+from tasks_app.queries.queue_rates import RATE_MINUTES, rates_of
 from tasks_app.recording import rollups as counting
 from tasks_app.recording.apply import apply
 from tests.integration.conftest import ApiClient
@@ -190,7 +190,7 @@ def test_what_is_about_zeniths_own_queues_and_metrics_leaves_others_out(shop: in
     ended(minute - 120, succeeded=2, runs=[1.0, 1.0])
     ended(minute - 120, application_id=shop, succeeded=50, runs=[60.0] * 50)
     assert work_before({"t": 1}, [], timezone.now()).seconds == {"t": 1.0}
-    assert _rates(["default"])["default"][0] == 2 / RATE_MINUTES
+    assert rates_of(["default"])["default"].served == 2 / RATE_MINUTES
     assert Lifetime().totals(10)["t", "default"].succeeded == 2
     assert Lifetime().totals(0)["(other)", "(other)"].succeeded == 2
 

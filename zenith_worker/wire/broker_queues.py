@@ -14,10 +14,11 @@ from typing import Any, Final
 import redis
 
 from zenith_worker.wire import messages
+from zenith_worker.wire.broker_message import BrokerMessage, describe
 from zenith_worker.wire.client import client, load, script, text
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.keys import CLAIM, TAKEN, UNACKED, UNACKED_INDEX
-from zenith_worker.wire.messages import PRIORITY_STEPS, keys_of, list_of, message_priority, step_of, task_id
+from zenith_worker.wire.messages import PRIORITY_STEPS, keys_of, list_of, step_of, task_id
 from zenith_worker.wire.queue_names import why_reserved
 
 _PAGE: Final = 1000
@@ -74,24 +75,6 @@ def waiting(queues: Sequence[str]) -> dict[str, Waiting]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerMessage:
-    """One message, for display.
-
-    Attributes:
-        position: its place in its queue and priority step, from 1 for the next to be taken; None if a worker holds it.
-        holder: the run of the worker that holds it.
-    """
-
-    task_id: str
-    task_name: str
-    priority: int
-    step: int
-    position: int | None = None
-    redelivered: bool = False
-    holder: str | None = None
-
-
 def peek(queue: str, limit: int) -> list[BrokerMessage]:
     """Return the `limit` messages that wait longest in the list of each priority step. Raises redis.RedisError."""
     with client().pipeline(transaction=False) as pipe:
@@ -99,7 +82,7 @@ def peek(queue: str, limit: int) -> list[BrokerMessage]:
             pipe.lrange(key, -limit, -1)
         pages = [() if page is _UNREADABLE else page for page in _answers(pipe)]
     return [
-        _message(messages.envelope(body), step, position=place)
+        describe(messages.envelope(body), step, position=place)
         for step, page in zip(PRIORITY_STEPS, pages)
         for place, body in enumerate(reversed(page), start=1)
     ]
@@ -116,7 +99,7 @@ def peek_unacknowledged(queue: str, limit: int) -> list[BrokerMessage]:
             break
     holders = client().hmget(TAKEN, [tag for tag, _ in held]) if held else []
     return [
-        _message(envelope, step_of(envelope), holder=text(holder) if holder else None)
+        describe(envelope, step_of(envelope), holder=text(holder) if holder else None)
         for (_, envelope), holder in zip(held, holders)
     ]
 
@@ -200,11 +183,3 @@ def _unacknowledged() -> Iterator[tuple[Any, Any]]:
     except redis.ResponseError as error:
         if not _is_wrong_type(error):
             raise
-
-
-def _message(envelope: dict[str, Any], step: int, *, position: int | None = None, holder: str | None = None) -> BrokerMessage:
-    headers = envelope.get("headers") or {}
-    return BrokerMessage(
-        task_id=str(headers.get("id", "")), task_name=str(headers.get("task", "")), priority=message_priority(envelope),
-        step=step, position=position, redelivered=bool(headers.get("redelivered")), holder=holder,
-    )  # fmt: skip

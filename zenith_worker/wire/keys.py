@@ -52,6 +52,11 @@ ANSWER: Final = "zenith:answer:"
 
 #: + name: what the observer of a watched application says of itself, as JSON (tasks_app/watching/observer_state.py).
 OBSERVER: Final = "zenith:observer:"
+#: + name: the queues that it measures, as JSON (tasks_app/watching/queue_state.py); the list of queues that it is asked to look
+#: into, and + token: what it saw there (tasks_app/watching/looks.py).
+OBSERVED_QUEUES: Final = "zenith:observed-queues:"
+OBSERVER_LOOKS: Final = "zenith:observer-looks:"
+OBSERVER_SAW: Final = "zenith:observer-saw:"
 
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"

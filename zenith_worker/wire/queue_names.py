@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from zenith_worker.wire import keys
+from zenith_worker.wire.client import is_text
 
 #: Characters of a queue's name at most: the limit of AMQP, and of PostgreSQL's columns.
 LONGEST: Final = 255
@@ -38,6 +39,11 @@ def why_malformed(name: str) -> str | None:
     if 0 < len(name) <= MAX_NAME and name.isprintable() and name.isascii():
         return None
     return f"must be 1 to {MAX_NAME} printable ASCII characters"
+
+
+def may_hold_tasks(name: str) -> bool:
+    """Return whether a queue of another application can have this name, which may be anything, and be shown under it."""
+    return 0 < len(name) <= LONGEST and "\x00" not in name and is_text(name) and why_reserved(name) is None
 
 
 def why_reserved(name: str) -> str | None:

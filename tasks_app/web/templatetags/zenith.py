@@ -25,6 +25,7 @@ register = template.Library()
 register.filter(duration)
 register.filter(size)
 register.simple_tag(links.tasks_with)
+register.simple_tag(links.queue_url)
 register.simple_tag(links.worker_url)
 register.simple_tag(links.tell_url)
 
