@@ -68,6 +68,7 @@ class HeardWorkers:
 
     _workers: dict[str, Worker] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
+    _has_started: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, event: Mapping[str, Any], received: float) -> None:
@@ -83,6 +84,15 @@ class HeardWorkers:
                     self._gone.add(name)
             elif type_ in _ALIVE and (worker := self._worker(name, received)) is not None:
                 _take_event(worker, event)
+                self._has_started = self._has_started or type_ == "worker-online"
+
+    def take_started(self) -> bool:
+        """Return whether a worker has started since the last call."""
+        if not self._has_started:
+            return False
+        with self._lock:
+            self._has_started = False
+        return True
 
     def heard(self, name: str, received: float) -> None:
         """Note that a worker has told something of a task."""

@@ -59,8 +59,12 @@ BEHIND_BYTES: Final = 128 * 2**20
 LONGEST_PAUSE: Final = 30.0
 #: Seconds that a connection must have lasted for the next try to come at once.
 LASTED: Final = 10.0
-#: Seconds of silence that count as a gap.
-GAP: Final = 2.0
+#: Seconds for which whoever ends takes in what has arrived already, at most.
+DRAIN: Final = 1.0
+#: How often workers are told to send events once one of them has started, and the seconds in between: the first time, it may not
+#: listen yet.
+GREETINGS: Final = 2
+GREET_EVERY: Final = 1.0
 #: Seconds for which a task that was rejected for good may still be told to have failed.
 REJECTED_FOR: Final = 2.0
 #: Seconds for which a task may have run that a worker names when it is asked.
@@ -105,6 +109,7 @@ class Observer:
         self._queue = f"zenith.{uuid4().hex}"
         self._received: list[Received] = []
         self._due = float("inf")
+        self._greetings, self._next_greeting = 0, 0.0
         self._found: deque[dict[str, Any]] = deque(maxlen=inspection.TASKS_KEPT)
         self._pending: deque[tuple[bytes, int]] = deque()
         self._pending_bytes = 0
@@ -184,17 +189,35 @@ class Observer:
             with Receiver(app, connection, self._queue, self._take, self._set_aside) as receiver:
                 self._connected()
                 while not self._stop.is_set():
-                    receiver.wait(max(0.01, min(BLOCK, self._due - time.monotonic())))
+                    self._hear(receiver, max(0.01, min(BLOCK, self._due - time.monotonic())))
                     if time.monotonic() >= self._due or len(self._received) >= MOST_GATHERED or self.translator.has_rejected:
                         self._flush()
                     if self._found:
                         self._take_found()
-                    self.listened_at = time.time()
+                    self._greet(receiver)
+                ends_at = time.monotonic() + DRAIN
+                while self._hear(receiver, 0.01) and time.monotonic() < ends_at:
+                    pass
         self._flush(everything=True)
+
+    def _hear(self, receiver: Receiver, seconds: float) -> bool:
+        """Wait for events; return whether there were any. What was told before `listened_at` has been heard."""
+        before = time.time()
+        heard = receiver.wait(seconds)
+        self.listened_at = before
+        return heard
+
+    def _greet(self, receiver: Receiver) -> None:
+        """Have workers that have just started send events: what they do before is not heard."""
+        if self.workers.take_started() and self.watched.enables_events:
+            self._greetings = GREETINGS
+        if self._greetings and time.monotonic() >= self._next_greeting:
+            receiver.enable_events()
+            self._greetings, self._next_greeting = self._greetings - 1, time.monotonic() + GREET_EVERY
 
     def _connected(self) -> None:
         now = time.time()
-        if self.listened_at is not None and now - self.listened_at > GAP:
+        if self.listened_at is not None:
             self._gaps.append(Gap(self.listened_at, now, self.state.reason if self._was_connected else "no observer ran"))
         self.listened_at, self._was_connected = now, True
         self.state = replace(self.state, listens=True, reason="", since=now)

@@ -64,15 +64,25 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         self._consumer.cancel()
 
-    def wait(self, seconds: float) -> None:
-        """Receive one more message, or what has arrived, within some seconds. Raises what kombu raises for a lost connection."""
+    def enable_events(self) -> None:
+        """Have all workers send events. Raises what kombu raises for a lost connection."""
+        self._events.app.control.broadcast("enable_events", connection=self._connection, channel=self._consumer.channel)
+
+    def wait(self, seconds: float) -> bool:
+        """Receive one more message, or what has arrived, within some seconds; return whether there was any.
+
+        Raises what kombu raises for a lost connection.
+        """
+        heard = False
         with suppress(TimeoutError):
             self._connection.drain_events(timeout=seconds)
+            heard = True
         now = time.monotonic()
         if now >= self._next_check:
             # Also while events come without a pause: RabbitMQ closes a connection that says nothing.
             self._next_check = now + CHECK_EVERY
             self._connection.heartbeat_check()
+        return heard
 
     def _on_message(self, message: Message) -> None:
         now = time.time()

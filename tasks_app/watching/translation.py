@@ -108,6 +108,8 @@ class Translator:
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
         # Rejected for good: Celery may still tell why.
         self._rejected: dict[str, Event] = {}
+        # The newest that failed: Celery 5.7 tells of a rejection for good only after the failure.
+        self._failed_lately: OrderedDict[str, None] = OrderedDict()
 
     def look_up(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Look up the tasks that are seen from the middle on, so that their steps belong to the right attempt.
@@ -213,6 +215,9 @@ class Translator:
 
     def _failed(self, heard: Heard, task: _Task) -> list[Event]:
         self._rejected.pop(heard.id, None)
+        self._failed_lately[heard.id] = None
+        if len(self._failed_lately) > _FAILED_KEPT:
+            self._failed_lately.popitem(last=False)
         return [_step(heard, task, Status.FAILURE, task.current(), started_at=task.started_at, **_error(heard.body))]
 
     def _retried(self, heard: Heard, task: _Task) -> list[Event]:
@@ -242,7 +247,10 @@ class Translator:
             if attempt == task.attempt:
                 task.deliveries, task.put_back = task.deliveries + 1, True
             return [_step(heard, task, Status.QUEUED, attempt, message="rejected: its message goes back to the queue")]
-        if len(self._rejected) < self._most:
+        if heard.id in self._failed_lately:
+            # Nothing more comes of it.
+            self._tasks.pop(heard.id, None)
+        elif len(self._rejected) < self._most:
             error = {"error_type": "Reject", "error_message": "its message was rejected and dropped"}
             self._rejected[heard.id] = _step(heard, task, Status.FAILURE, attempt, **error)
         return []
@@ -267,6 +275,8 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "task-rejected": Translator._rejects,
 }
 _ENDS: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
+#: Failures that are remembered for a moment.
+_FAILED_KEPT: Final = 1000
 #: Runs of one task at once that are remembered.
 _MOST_RUNNING: Final = 9
 #: Seconds of a runtime beyond which it is no runtime.

@@ -105,6 +105,12 @@ def row(*events: dict[str, Any]) -> TaskState:
             [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("FAILURE", 0, 0, 0)], id="rejected for good, and told why",
         ),
         pytest.param(
+            [received(), event("started"), event("retried", exception="KeyError()"), received(1, retries=1), event("started"),
+             failed("failed", 1), event("rejected", requeue=False)],
+            [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("RETRY", 0, 0, 0), ("RECEIVED", 1, 0, 0), ("STARTED", 1, 0, 0),
+             ("FAILURE", 1, 0, 0)], id="told why, and then rejected for good",
+        ),
+        pytest.param(
             [received(), event("revoked", terminated=False, expired=True, signum=None)],
             [("RECEIVED", 0, 0, 0), ("REVOKED", 0, 0, 0)], id="expired",
         ),

@@ -1,0 +1,179 @@
+"""What two observers of the same application say of the same tasks: Flower's API beside Zenith's rows and steps, fact by fact.
+
+Flower keeps one state of a task, merged from its events as they arrive; Zenith keeps every step of every attempt, and its row
+shows the newest attempt. So they differ in a few cases, which are named here (`Excuse`): then the fact that Flower tells must
+stand among Zenith's steps all the same. What neither an excuse nor a gap explains is a `Difference`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from tasks_app.models import Task
+
+#: Seconds by which two records of one event's time may differ: PostgreSQL keeps microseconds.
+GRAIN: Final = 5e-6
+#: Zenith's status for each state of Celery's.
+STATUS: Final = {"PENDING": "QUEUED"}
+#: Flower's fields with times, and the steps in which Zenith keeps them.
+STEPS: Final = {
+    "received": {"RECEIVED"}, "started": {"STARTED"}, "succeeded": {"SUCCESS"}, "failed": {"FAILURE"}, "revoked": {"REVOKED"},
+    "retried": {"RETRY"}, "rejected": {"QUEUED", "FAILURE"},
+}  # fmt: skip
+ENDS: Final = ("succeeded", "failed", "revoked")
+
+
+class Excuse(StrEnum):
+    """Why the two may differ, and are both right."""
+
+    #: The next attempt was received before its worker told of the retry: Flower's state is the event that came last, and it
+    #: keeps the start of the attempt before. Zenith shows the newest attempt, which waits.
+    LATE_RETRY = "the retry was told after the next attempt had been received"
+    #: Flower keeps the start of the attempt before, or of the delivery before; Zenith's row is about the newest.
+    NEXT_ATTEMPT = "the newest attempt has been received and has not started"
+    #: Celery ranks REJECTED below STARTED, so Flower goes on showing STARTED; the message is in its queue again.
+    PUT_BACK = "its message was rejected and went back to its queue"
+    #: Celery tells of a rejection for good and nothing else; Flower goes on showing STARTED. It will never run, so it has failed.
+    DROPPED = "its message was rejected for good"
+    #: Celery 5.7 tells of the failure and then of the rejection for good; Zenith keeps the failure, which has the error.
+    FAILED = "its failure was told before its rejection"
+    #: Flower shows the name of the task that came in its place, Zenith that of the task that was sent.
+    REPLACED = "its body replaced it"
+    #: Told while no observer of Zenith ran.
+    GAP = "it was told while nobody listened"
+    #: What follows from that: which attempt an event belongs to is told by those before it.
+    AFTER_GAP = "what was told before was not heard"
+
+
+class Difference(NamedTuple):
+    """A fact of a task that the two tell differently, without an excuse."""
+
+    task: str
+    fact: str
+    flower: Any
+    zenith: Any
+
+
+@dataclass
+class Agreement:
+    """The outcome of a comparison: `excused` counts the facts for each excuse."""
+
+    tasks: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    excused: Counter[Excuse] = field(default_factory=Counter)
+
+
+class Gaps:
+    """When no observer of Zenith ran, as Unix times."""
+
+    def __init__(self, gaps: Sequence[Sequence[Any]]) -> None:
+        self._spans = [(start, end) for start, end, _ in gaps]
+
+    def have(self, at: float | None) -> bool:
+        """Whether a time lies in one of them."""
+        return at is not None and any(start <= at <= end for start, end in self._spans)
+
+
+def compare(flower: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Task], gaps: Gaps) -> Agreement:
+    """Compare all tasks that Flower lists with the rows of their ids; `rows` have their steps prefetched."""
+    agreement = Agreement(len(flower))
+    for id_, told in flower.items():
+        row = rows.get(id_)
+        if row is None:
+            unheard = all(gaps.have(told[name]) for name in STEPS if told[name])
+            _note(agreement, Difference(id_, "task", told["state"], None), Excuse.GAP if unheard else None)
+            continue
+        pair = _Pair(told, row, gaps)
+        for difference, excuse in pair.compared(id_):
+            _note(agreement, difference, excuse)
+    return agreement
+
+
+def _note(agreement: Agreement, difference: Difference, excuse: Excuse | None) -> None:
+    if excuse is None:
+        agreement.differences.append(difference)
+    else:
+        agreement.excused[excuse] += 1
+
+
+class _Pair:
+    """One task as both know it."""
+
+    def __init__(self, told: Mapping[str, Any], row: Task, gaps: Gaps) -> None:
+        self.told, self.row, self.gaps = told, row, gaps
+        self.steps = [(step.status, step.at.timestamp()) for step in row.events.all()]
+        self.is_partly_unheard = any(gaps.have(told[name]) for name in STEPS)
+
+    def compared(self, id_: str) -> Iterator[tuple[Difference, Excuse | None]]:
+        """Yield the facts that differ, each with what excuses it."""
+        told, row = self.told, self.row
+        for name, theirs, ours in (
+            ("name", told["name"] or "", row.name),
+            ("state", STATUS.get(told["state"], told["state"]), row.status),
+            ("worker", told.get("worker", ""), row.worker),
+        ):
+            if theirs != ours:
+                yield Difference(id_, name, theirs, ours), self._excuse_word(name)
+        for name, at in ((name, told[name]) for name in STEPS):
+            if at is not None and not self._has_step(name, at):
+                yield Difference(id_, f"the step {name}", at, self.steps), self._excuse_step(name, at)
+        ended = next((told[name] for name in ENDS if told[name]), None)
+        for name, theirs, ours in (
+            ("received", told["received"], _seconds(row.received_at)), ("started", told["started"], _seconds(row.started_at)),
+            ("ended", ended, _seconds(row.finished_at)), ("runtime", told["runtime"], row.runtime),
+        ):  # fmt: skip
+            if not _is_same(theirs, ours):
+                yield Difference(id_, name, theirs, ours), self._excuse_row(name, theirs)
+
+    def _excuse_word(self, name: str) -> Excuse | None:
+        told, status = self.told, self.row.status
+        if name == "name":
+            if any(step == "REPLACED" for step, _ in self.steps):
+                return Excuse.REPLACED
+            return Excuse.GAP if self.gaps.have(told["received"]) and not self.row.name else None
+        if self.gaps.have(told["timestamp"]):
+            return Excuse.GAP
+        if name == "state":
+            if told["state"] == "RETRY" and status == "RECEIVED" and told["received"] < told["retried"]:
+                return Excuse.LATE_RETRY
+            return self._excuse_rejected()
+        return None
+
+    def _excuse_rejected(self) -> Excuse | None:
+        """Return the excuse for a task that Flower calls started after it was rejected."""
+        if self.told["state"] != "STARTED" or not self.told["rejected"] or self.told["rejected"] < self.told["started"]:
+            return None
+        return {"QUEUED": Excuse.PUT_BACK, "FAILURE": Excuse.DROPPED, "RECEIVED": Excuse.PUT_BACK}.get(self.row.status)
+
+    def _excuse_step(self, name: str, at: float) -> Excuse | None:
+        if name == "rejected" and self.told["failed"] and self.told["failed"] <= at and self.row.status == "FAILURE":
+            return Excuse.FAILED
+        if self.gaps.have(at):
+            return Excuse.GAP
+        return Excuse.AFTER_GAP if self.is_partly_unheard else None
+
+    def _excuse_row(self, name: str, theirs: float | None) -> Excuse | None:
+        status = self.row.status
+        if self.gaps.have(theirs):
+            return Excuse.GAP
+        if name == "started" and status == "RECEIVED" and theirs is not None and theirs <= self.told["received"]:
+            return Excuse.NEXT_ATTEMPT
+        if rejected := self._excuse_rejected():
+            return rejected
+        return Excuse.AFTER_GAP if self.is_partly_unheard else None
+
+    def _has_step(self, name: str, at: float) -> bool:
+        return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step in self.steps)
+
+
+def _is_same(theirs: float | None, ours: float | None) -> bool:
+    return theirs is ours is None or (theirs is not None and ours is not None and abs(theirs - ours) <= GRAIN)
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()

@@ -1,0 +1,144 @@
+"""Flower is the independent witness: whatever it lists of an application that both watch, Zenith has with the same facts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tasks_app.models import Task
+from tasks_app.watching import observer_state
+from tasks_app.watching.applications import Watch, watch
+from tasks_app.watching.observers import Observers
+from tests.attached.agreement import Agreement, Excuse, Gaps, compare
+from tests.attached.conftest import Shop
+from tests.attached.flower import Flower, flower
+from tests.attached.recording import record
+from tests.rabbitmq import running
+from tests.servers import IS_LONG
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
+
+#: Tasks that are sent, and the seconds over which they are.
+NUMBERS = {"redis": 5000, "rabbitmq": 5000} if IS_LONG else {"redis": 600, "rabbitmq": 300}
+SECONDS = 60 if IS_LONG else 4
+#: A worker as its application starts it: its processes end seldom, and it tells of tasks (`-E`) from its start.
+OPTIONS = ("-c", "4", "-E")
+SETTINGS = {"SHOP_SETTINGS": json.dumps({"worker_max_tasks_per_child": 1000})}
+#: Seconds without a change after which nothing more is to come: the longest countdown is 2.5.
+STILL = 3.5
+
+
+class Both:
+    """Flower and Zenith, which watch the same application, and its worker."""
+
+    def __init__(self, here: Shop, there: Flower) -> None:
+        self.here, self.flower = here, there
+        self.application, _ = watch("shop", Watch(url=here.broker))
+        self.observers = Observers()
+        self.worker = here.worker("shop@one", *OPTIONS, attached=False, **SETTINGS)
+        self.listen()
+        eventually(lambda: self.look() and "shop@one" in there.workers(), but=lambda: f"{there.log}\n{here.log[-3000:]}")
+
+    def look(self) -> bool:
+        """Do what Zenith's engine does."""
+        self.observers.run_once()
+        return record()
+
+    def listen(self) -> None:
+        """Wait until Zenith listens."""
+        eventually(lambda: self.look() and (state := observer_state.read("shop")) is not None and state.listens)
+
+    def runs(self, number: float) -> None:
+        """Wait until so many runs were made since the beginning."""
+        eventually(
+            lambda: self.look() and int(self.here.read("LLEN", "shop:runs")) >= number, within=60,
+            but=lambda: self.here.log[-4000:],
+        )  # fmt: skip
+
+    def restart_worker(self, number: int) -> None:
+        """End the worker as an operator or a power cut does, and start it again."""
+        if number == signal.SIGTERM:
+            self.worker.terminate()
+            self.worker.wait()
+        else:
+            os.killpg(self.worker.pid, number)
+        self.worker = self.here.worker("shop@one", *OPTIONS, attached=False, **SETTINGS)
+
+    def rest(self, last: list[str]) -> dict[str, dict[str, Any]]:
+        """Wait until the last tasks have run and nothing changes any more; return Flower's tasks."""
+        eventually(
+            lambda: self.look() and all((told := self.flower.tasks()).get(id_, {}).get("state") == "SUCCESS" for id_ in last)
+            and told, within=60, but=lambda: self.here.log[-4000:],
+        )  # fmt: skip
+        since, told = time.monotonic(), self.flower.tasks()
+
+        def is_still() -> bool:
+            nonlocal since, told
+            before, told = told, self.flower.tasks()
+            since = since if told == before else time.monotonic()
+            return self.look() and time.monotonic() - since > STILL
+
+        eventually(is_still, within=60)
+        return told
+
+    def agreement(self, told: dict[str, dict[str, Any]]) -> Agreement:
+        """Compare what Flower told with Zenith's rows."""
+        self.observers.note()
+        self.application.refresh_from_db()
+        rows = Task.objects.filter(application=self.application).prefetch_related("events")
+        return compare(told, {row.celery_id: row for row in rows}, Gaps(self.application.gaps))
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def both(request: pytest.FixtureRequest, shop: Callable[[str], Shop], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    here = shop("5.7")
+    if request.param == "redis":
+        yield from _watched(here, tmp_path_factory)
+    else:
+        with running(tmp_path_factory.mktemp("rabbitmq") / "node") as server:
+            here.broker = server.url(server.hosts[0])
+            yield from _watched(here, tmp_path_factory)
+
+
+def _watched(here: Shop, directories: pytest.TempPathFactory) -> Iterator[Both]:
+    with flower(here.broker, directories.mktemp("witness") / "flower") as there:
+        both = Both(here, there)
+        yield both
+        both.observers.stop()
+        here.stop()
+
+
+def test_every_task_that_flower_lists_stands_in_zenith_with_the_same_facts(both: Both, request: pytest.FixtureRequest) -> None:
+    number = NUMBERS[request.node.callspec.params["both"]]
+    with ThreadPoolExecutor(1) as thread:
+        sending: Future[list[str]] = thread.submit(both.here.run, "mixed.py", str(number), str(SECONDS), attached=False)
+        both.runs(number / 5)
+        both.restart_worker(signal.SIGTERM)
+        both.runs(number * 2 / 5)
+        stopped_at = time.time()
+        both.observers.stop()
+        away = int(both.here.read("LLEN", "shop:runs"))
+        eventually(lambda: int(both.here.read("LLEN", "shop:runs")) > away + number / 20, within=60)
+        started_at = time.time()
+        both.observers = Observers()
+        both.listen()
+        both.runs(number * 3 / 5)
+        both.restart_worker(signal.SIGKILL)
+        sent = sending.result()
+    told = both.rest(sent[-2:])
+    agreement = both.agreement(told)
+    print(agreement.tasks, dict(agreement.excused))  # noqa: T201
+    assert agreement.differences == []
+    # It says when it did not listen, and that is when it did not.
+    [(start, end, reason)] = both.application.gaps
+    assert reason == "no observer ran"
+    assert stopped_at - 1 <= start < started_at <= end
+    assert agreement.excused[Excuse.GAP] > 0
