@@ -1,10 +1,12 @@
-"""The observer of one application: one thread receives events, one asks workers, and one says how it goes.
+"""The observer of one application: one thread receives events, one asks workers, one tells them what servers ask for, and one
+says how it goes.
 
 1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
 2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
 3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
 4. Every few seconds another thread asks the workers to send events, and sometimes what they have.
-5. A third one writes the workers' heartbeats and the observer's own state.
+5. A third one has them obey remote control (remote_control.py).
+6. A fourth one writes the workers' heartbeats and the observer's own state.
 
 Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
 """
@@ -31,6 +33,7 @@ from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.observer_state import ObserverState
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Received, Receiver
+from tasks_app.watching.remote_control import RemoteControl
 from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import command
@@ -109,10 +112,12 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        self._asking = Asking(watched, make_app, self._stop, [Inspection(self.workers, self._found).round], self._listens)
+        inspecting = Inspection(self.workers, self._found).round
+        self._asking = Asking(watched, make_app, self._stop, [inspecting], self._listens)
+        self._control = RemoteControl(watched, make_app, self._stop, changed=lambda: self._asking.hurry(inspecting))
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._asking.run, self._report)
+            for step in (self._receive, self._asking.run, self._control.run, self._report)
         ]
 
     def start(self) -> None:

@@ -52,6 +52,11 @@ ANSWER: Final = "zenith:answer:"
 
 #: + name: what the observer of a watched application says of itself, as JSON (tasks_app/watching/observer_state.py).
 OBSERVER: Final = "zenith:observer:"
+#: + name: the list of what an observer is asked to tell workers; and + token: who decided on a request first, and its answer
+#: (tasks_app/watching/requests.py).
+OBSERVER_REQUESTS: Final = "zenith:observer-requests:"
+OBSERVER_TAKEN: Final = "zenith:observer-taken:"
+OBSERVER_ANSWER: Final = "zenith:observer-answer:"
 
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"
