@@ -35,7 +35,7 @@ from zenith_worker.wire import heartbeat
 from zenith_worker.wire.control import ANSWERED_WITHIN
 from zenith_worker.wire.states import OPEN, Status, note_position
 
-#: Tasks of one request: a worker of Celery 5.7 asks its result backend about each of them, and does nothing else meanwhile.
+#: Tasks of one request: a worker of Celery 5.6 or later asks its result backend about each, and does nothing else meanwhile.
 CHUNK: Final = requests.IDS_AT_MOST
 #: Seconds after which no further request is made.
 LONGEST: Final = 15.0

@@ -20,6 +20,7 @@ from uuid import uuid4
 from tasks_app.errors import CommandWithdrawnError
 from tasks_app.watching import observer_state
 from zenith_site.common.errors import StateConflictError
+from zenith_site.common.jsonsafe import storable_text
 from zenith_worker.wire import control
 from zenith_worker.wire.client import client
 from zenith_worker.wire.control import Answers, Request
@@ -115,7 +116,7 @@ def take(application: str, block: float) -> Taken | None:
     try:
         body = json.loads(found[1])
         request, until = _request_of(body), float(body["until"])
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from error
     seconds = until - _now()
     return Taken(request, min(seconds, control.PATIENCE)) if seconds > 0 and _decide(request.token) else None
@@ -146,8 +147,12 @@ def _now() -> float:
 
 def _read(raw: bytes, workers: Sequence[str]) -> Answers:
     try:
-        values = json.loads(raw) if len(raw) <= _LONGEST else None
-        answers, error = values["answers"], values["error"]  # type: ignore[index] -- TypeError
-        return Answers({name: answers[name] for name in workers if name in answers}, str(error))
+        if len(raw) > _LONGEST:
+            raise ValueError("too long")
+        values = json.loads(raw)
+        answers, error = values["answers"], values["error"]
+        return Answers(
+            {name: answers[name] for name in workers if name in answers}, storable_text(str(error))[: control.PASSED_ON]
+        )
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         return Answers({}, f"the answer cannot be read ({type(problem).__name__})")
