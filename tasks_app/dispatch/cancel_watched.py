@@ -31,8 +31,7 @@ from tasks_app.watching import requests
 from tasks_app.watching.requests import REVOKE
 from zenith_site.common.errors import StateConflictError, ZenithError
 from zenith_site.common.jsonsafe import storable_text
-from zenith_worker.wire import heartbeat
-from zenith_worker.wire.control import ANSWERED_WITHIN
+from zenith_worker.wire import control, heartbeat
 from zenith_worker.wire.states import OPEN, Status, note_position
 
 #: Tasks of one request: a worker of Celery 5.6 or later asks its result backend about each, and does nothing else meanwhile.
@@ -100,7 +99,7 @@ def _cancel_chunk(
     live.poke(max(asked.notes, default=None))
     if not answers:
         # It may have reached them nevertheless, so what was stored stays.
-        raise WorkerSilentError(_some(workers), ANSWERED_WITHIN)
+        raise WorkerSilentError(_some(workers), control.ANSWERED_WITHIN)
     problems = (*_refusals(answers), *_silence([name for name in workers if name not in answers]))
     return Cancelled(0, 0, len(ids) - len(asked.celery_ids), len(asked.celery_ids), problems), list(answers)
 
@@ -159,7 +158,7 @@ def _refusals(answers: Mapping[str, Any]) -> list[str]:
 
 
 def _silence(names: Sequence[str]) -> list[str]:
-    return [f"{_some(names)} did not answer within {ANSWERED_WITHIN:g} s, and may not know of it."] if names else []
+    return [f"{_some(names)} did not answer within {control.ANSWERED_WITHIN:g} s, and may not know of it."] if names else []
 
 
 def _some(names: Sequence[str]) -> str:

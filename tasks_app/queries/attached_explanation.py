@@ -67,18 +67,17 @@ def _cancelled(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
 
 
 def _revoked_elsewhere(task: Task, now: datetime) -> str:
-    """Say what became of the request to cancel a task of a watched application; one query."""
-    note = TaskEvent.objects.filter(task=task, position__lt=0).order_by("position").values_list("message", flat=True).first()
-    asked = note or "cancelling it was asked for"
-    ago = rough_duration(max(0.0, (now - task.cancel_requested_at).total_seconds())) if task.cancel_requested_at else "some time"
+    """Say what became of the newest request to cancel a task of a watched application; one query."""
+    notes = TaskEvent.objects.filter(task=task, position__lt=0).order_by("position").values_list("message", "at")
+    asked, at = notes.first() or ("cancelling it was asked for", task.cancel_requested_at or now)
     does = (
-        "It runs: Celery ends a running task only if it is stopped."
+        "It was running when it was last heard of; only stopping it ends a run."
         if task.status == Status.STARTED
         else "Workers refuse it when its turn comes."
     )
     return (
-        f"{asked[:1].upper()}{asked[1:]} {ago} ago. {does} It is revoked once a worker says so; workers that were down then do"
-        " not know of it."
+        f"{asked[:1].upper()}{asked[1:]} {rough_duration(max(0.0, (now - at).total_seconds()))} ago. {does} It is revoked once a"
+        " worker says so; workers that were down then do not know of it."
     )
 
 
