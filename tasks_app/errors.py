@@ -45,9 +45,9 @@ class WorkerSilentError(ZenithError):
 
 
 class CommandWithdrawnError(ZenithError):
-    """No worker of an attached application took a command, so it was withdrawn."""
+    """No worker of an attached application, or no observer of a watched one, took a command, so it was withdrawn."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
-    def __init__(self, application: str, seconds: float) -> None:
-        super().__init__(f"No worker of {application} took the command within {seconds:g} s. It was withdrawn: nothing changes.")
+    def __init__(self, application: str, seconds: float, who: str = "worker") -> None:
+        super().__init__(f"No {who} of {application} took the command within {seconds:g} s. It was withdrawn: nothing changes.")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import nullcontext
 from typing import Any, Final
 
 import redis
 from celery import Celery
-from kombu.messaging import Producer
 
 from zenith_worker import broker
 from zenith_worker.wire import commands, control
+from zenith_worker.wire.broadcasts import broadcast
 from zenith_worker.wire.commands import Command
 from zenith_worker.wire.control import Ability, Answers, Request
 
@@ -83,34 +82,8 @@ def _broadcast(app: Celery, request: Request) -> dict[str, Any]:
     """Tell the workers over the broker; return the answers that come in time. Raises whatever the transport raises."""
     connection = broker.connect(app)
     try:
-        mailbox = app.control.mailbox(connection)
-        mailbox.producer_pool = _OnePublisher(connection.default_channel)
-        workers = list(request.workers)
-        if request.command == control.SHUTDOWN:
-            mailbox.cast(workers, request.command)
-            return {name: {"ok": "told to shut down"} for name in workers}
-        replies = mailbox.call(workers, request.command, dict(request.arguments), timeout=control.ANSWERED_WITHIN)
+        return broadcast(
+            app, connection, request.command, request.arguments, request.workers, within=control.ANSWERED_WITHIN
+        )  # fmt: skip
     finally:
         connection.release()
-    return {name: reply for answer in replies or () for name, reply in answer.items()}
-
-
-class _OnePublisher:
-    """Stands for the mailbox's pool of producers.
-
-    kombu would publish over the application's own connections, and try again for as long as the broker is away: a worker would be
-    shut down when nobody expects it any more.
-    """
-
-    def __init__(self, channel: Any) -> None:
-        self._producer = _Once(channel, auto_declare=False)  # type: ignore[no-untyped-call]
-
-    def acquire(self) -> Any:
-        """Return the producer, as the context that a pool would return."""
-        return nullcontext(self._producer)
-
-
-class _Once(Producer):
-    def publish(self, *args: Any, **options: Any) -> Any:
-        """Publish a message without a second try."""
-        return super().publish(*args, **{**options, "retry": False})  # type: ignore[no-untyped-call]

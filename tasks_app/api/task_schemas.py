@@ -251,6 +251,10 @@ class CancelAnswer(BaseModel):
         default=0,
         description="Tasks of other applications whose workers are asked to refuse them, and with `force` to kill them.",
     )
+    problems: list[str] = Field(
+        default_factory=list,
+        description="Tasks of watched applications that could not be cancelled, and workers that refused or did not answer.",
+    )
     more: bool = Field(
         default=False, description=f"Whether more tasks match than the {MAX_CANCELLED:,} that one request cancels."
     )
@@ -261,7 +265,7 @@ class CancelAnswer(BaseModel):
         """Return the response for a cancellation."""
         return cls(
             matched=matched, revoked=result.revoked, running=result.running, finished=result.finished, requested=result.requested,
-            more=more,
+            problems=list(result.problems), more=more,
         )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def list_tasks(request: HttpRequest, response: HttpResponse, query: Query[TaskFi
 
 @router.post(
     "/cancel", response=CancelAnswer, summary="Cancel tasks", operation_id="cancel_tasks",
-    openapi_extra=problem_responses(HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
+    openapi_extra=problem_responses(HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT), auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
     """Cancel the tasks with these ids, or the open tasks that match a filter. With `dry_run`, only count them."""
@@ -108,12 +108,14 @@ def cancel_many(request: HttpRequest, body: CancelMany) -> CancelAnswer:
 
 @router.post(
     "/{name:task_id}/cancel", response=CancelAnswer, summary="Cancel one task", operation_id="cancel_task",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), auth=requires(OPERATE, Shows.FILTERED),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT),
+    auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def cancel_task(request: HttpRequest, task_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel a task for good. A running task finishes, but is not retried; `force` kills it.
 
-    The workers of another application are asked to refuse its task; they report when they have.
+    The workers of another application are asked to refuse its task; they tell when they have. Those of a watched one are asked
+    now or not at all.
     """
     caller = known_caller(request)
     task = _task(task_id, caller)

@@ -1,4 +1,5 @@
-"""How a remote control command reaches workers: over Zenith's own broker, or through a worker of an attached application."""
+"""How a remote control command reaches workers: over Zenith's own broker, or over that of another application, which one of its
+workers knows, or its observer."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -6,6 +7,7 @@ from typing import Any, Final
 import redis
 
 from tasks_app.errors import CommandWithdrawnError
+from tasks_app.watching import requests
 from zenith_site.common.application import celery_app
 from zenith_site.common.errors import StateConflictError
 from zenith_site.common.faults import is_unreachable
@@ -20,13 +22,19 @@ PATIENCE: Final = control.ANSWERED_WITHIN
 _LEVELS: Final = 5
 
 
-def ask(application: str, command: str, arguments: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+def ask(
+    application: str, command: str, arguments: Mapping[str, Any], names: Collection[str], *, watched: bool = False
+) -> dict[str, Any]:
     """Send a command to these workers of an application (NATIVE or its name); return the answers that arrive in time, by worker.
 
-    Raises kombu's OperationalError, and of an attached application CommandWithdrawnError, StateConflictError or redis.RedisError.
+    `watched`: the workers know nothing of Zenith. Raises kombu's OperationalError, and of another application
+    CommandWithdrawnError, StateConflictError or redis.RedisError.
     """
     if application == NATIVE:
         return _ask_own(command, arguments, names)
+    if watched:
+        answers = requests.ask(application, command, arguments, list(names))
+        return {name: bounded(answer, _LEVELS) for name, answer in answers.items()}
     try:
         return _ask_attached(application, command, arguments, names)
     except redis.ResponseError as error:
@@ -35,19 +43,23 @@ def ask(application: str, command: str, arguments: Mapping[str, Any], names: Col
         raise StateConflictError(f"Commands to {application} cannot be written: {storable_text(str(error))[:200]}") from error
 
 
-def shut_down(application: str, name: str) -> None:
+def shut_down(application: str, name: str, *, watched: bool = False) -> None:
     """Tell a worker to shut down, which it does not answer. Raises as `ask` does."""
     if application == NATIVE:
         celery_app().control.broadcast(control.SHUTDOWN, destination=[name])
     else:
-        ask(application, control.SHUTDOWN, {}, [name])
+        ask(application, control.SHUTDOWN, {}, [name], watched=watched)
 
 
 def why_not(beat: WorkerBeat, application: str) -> str:
-    """Return why a worker of an application other than Zenith's own does not obey remote control; empty if it does."""
+    """Return why a worker of an application other than Zenith's own does not obey remote control; empty if it does.
+
+    A watched one does not tell. Raises redis.RedisError.
+    """
     name, ability = beat.name, beat.control
     if beat.watched:
-        return "Zenith does not control workers of watched applications; use Celery's own, such as `celery -A … control`."
+        reason = requests.why_nobody_listens(application)
+        return f"The workers of {application} cannot be told anything: {reason}." if reason else ""
     return {
         control.Ability.ON.value: "",
         control.Ability.OFF.value: f"{name} takes no remote control: worker_enable_remote_control is off there.",

@@ -6,7 +6,8 @@ and queues are again those it was started with.
 
 1. The worker's heartbeat tells whether the worker exists, whether it is alive, and what its pool can do. What cannot work
    is refused here, with the reason, and nothing is sent.
-2. The command goes over the application's broker (kombu's pidbox) to that worker alone (remote.py).
+2. The command goes over the application's broker (kombu's pidbox) to that worker alone (remote.py). To one of a watched
+   application, an observer sends it, as Celery's own command.
 3. If the worker refuses, StateConflictError gives its reason. If it does not answer, WorkerSilentError is raised: a pool
    that runs tasks in the main process (solo) may be busy, and carry out the command later.
 """
@@ -84,7 +85,7 @@ def shrink(name: str, slots: int, application: str = NATIVE_NAME) -> CommandRepl
     """Remove slots from a worker's pool; a busy slot is removed once its task ends."""
     _check_range("/slots", slots, 1, MAX_STEP)
     worker = _alive(name, application)
-    if slots >= worker.beat.slots:
+    if slots >= _told(worker, "slots").slots:
         raise StateConflictError(
             f"{name} has {worker.beat.slots} slots, and at least one must remain. To stop its work, drain it."
         )
@@ -98,7 +99,7 @@ def autoscale(name: str, minimum: int, maximum: int, application: str = NATIVE_N
     if maximum < minimum:
         raise InvalidInputError(Problem("/maximum", "must not be smaller than minimum"))
     worker = _alive(name, application)
-    if worker.beat.autoscale is None:
+    if _told(worker, "slots").autoscale is None:
         raise StateConflictError(f"{name} was started without --autoscale and cannot scale by itself; grow or shrink it.")
     return _tell(worker, "autoscale", max=maximum, min=minimum)
 
@@ -115,7 +116,7 @@ def cancel_queue(name: str, queue: str, application: str = NATIVE_NAME) -> Comma
     """Make a worker stop consuming a queue; tasks that it has reserved still run."""
     _check_queue(queue)
     worker = _alive(name, application)
-    beat = worker.beat
+    beat = _told(worker, "queues")
     if queue not in {*beat.queues, *beat.withheld}:
         consumed = ", ".join((*beat.queues, *beat.withheld)) or "none"
         raise StateConflictError(f"{name} does not consume the queue {queue!r}; it consumes: {consumed}.")
@@ -127,7 +128,11 @@ def drain(name: str, application: str = NATIVE_NAME) -> CommandReply:
 
     Returns at once; the worker is drained once its heartbeat reports no tasks.
     """
-    return _tell(_alive(name, application), STOP_CONSUMING)
+    worker = _alive(name, application)
+    if not worker.beat.watched:
+        return _tell(worker, STOP_CONSUMING)
+    # Celery itself has no command for all queues.
+    return _tell(worker, STOP_CONSUMING, queues=list(_told(worker, "queues").queues))
 
 
 def limit_time(name: str, task: str, soft: float | None, hard: float | None, application: str = NATIVE_NAME) -> CommandReply:
@@ -157,7 +162,7 @@ def limit_rate(name: str, task: str, limit: str, application: str = NATIVE_NAME)
 def restart_pool(name: str, application: str = NATIVE_NAME) -> CommandReply:
     """Replace the processes of a worker's pool, each once its task ends. Celery refuses it without `worker_pool_restarts`."""
     worker = _alive(name, application)
-    if worker.beat.pool not in _RESTARTABLE:
+    if _told(worker, "slots").pool not in _RESTARTABLE:
         raise StateConflictError(f"The pool of {name} ({worker.beat.pool or 'unknown'}) cannot be restarted; only prefork can.")
     return _tell(worker, "pool_restart")
 
@@ -199,14 +204,14 @@ def shut_down(name: str, application: str = NATIVE_NAME) -> None:
     try:
         _tell(worker, "ping")
     except WorkerSilentError:
-        remote.shut_down(worker.application, name)
+        remote.shut_down(worker.application, name, watched=worker.beat.watched)
         raise
-    remote.shut_down(worker.application, name)
+    remote.shut_down(worker.application, name, watched=worker.beat.watched)
 
 
 def _resize(worker: _Worker, command: str, slots: int) -> CommandReply:
     _check_range("/slots", slots, 1, MAX_STEP)
-    beat = worker.beat
+    beat = _told(worker, "slots")
     if beat.pool not in _RESIZABLE:
         raise StateConflictError(f"The pool of {beat.name} ({beat.pool or 'unknown'}) has a fixed size.")
     if beat.autoscale is not None:
@@ -219,13 +224,30 @@ def _resize(worker: _Worker, command: str, slots: int) -> CommandReply:
 def _alive(name: str, application: str) -> _Worker:
     """Return a worker that can be told something. Raises WorkerUnknownError, StateConflictError or redis.RedisError."""
     worker = _find(name, application)
+    reason = "" if worker.application == NATIVE else remote.why_not(worker.beat, application)
+    # If nobody listens, nobody renews the heartbeats of watched workers either.
+    if reason and worker.beat.watched:
+        raise StateConflictError(reason)
     if not worker.beat.online:
         raise StateConflictError(
             f"{name} has sent no heartbeat for {worker.beat.heartbeat_age:.0f} s; it has died or lost its connection."
         )
-    if worker.application != NATIVE and (reason := remote.why_not(worker.beat, application)):
+    if reason:
         raise StateConflictError(reason)
     return worker
+
+
+def _told(worker: _Worker, field: str) -> WorkerBeat:
+    """Return the heartbeat of a worker that has told a field of it, and what it tells together with that.
+
+    Raises StateConflictError for a watched one that has not.
+    """
+    if field in worker.beat.unknown:
+        raise StateConflictError(
+            f"{worker.beat.name} has not told its {field} yet. Zenith asks it every 15 s; a worker without remote control"
+            " (worker_enable_remote_control) never answers."
+        )
+    return worker.beat
 
 
 def _find(name: str, application: str) -> _Worker:
@@ -242,7 +264,7 @@ def _tell(worker: _Worker, command: str, **arguments: Any) -> CommandReply:
     Raises WorkerSilentError, StateConflictError with the worker's reason, or as remote.ask.
     """
     name, began = worker.beat.name, time.monotonic()
-    answer = remote.ask(worker.application, command, arguments, [name]).get(name)
+    answer = remote.ask(worker.application, command, arguments, [name], watched=worker.beat.watched).get(name)
     if answer is None:
         raise WorkerSilentError(name, PATIENCE, is_busy=worker.beat.pool == "solo" and worker.beat.busy > 0)
     if isinstance(answer, dict) and "error" in answer:

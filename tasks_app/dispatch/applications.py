@@ -27,12 +27,12 @@ def named(name: str, visible: Visible = None) -> Application:
 
 
 def why_watched(application: Application) -> str:
-    """Return why Zenith sends nothing to an application that it only watches; empty for any other."""
+    """Return why Zenith sends no tasks to an application that it only watches; empty for any other."""
     if not application.is_watched:
         return ""
     return (
-        f"Zenith only watches {application.name}: it sends it nothing, and knows no exact arguments of its tasks. Attach it to"
-        " dispatch, cancel and replay them (docs/attach.md)."
+        f"Zenith only watches {application.name}: it sends it no tasks, and knows no exact arguments of them. Attach it to"
+        " dispatch and replay them (docs/attach.md)."
     )
 
 

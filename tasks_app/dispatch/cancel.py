@@ -11,7 +11,7 @@
 
 If a crash comes between these steps, the engine completes them (`revoke_requested`).
 
-Tasks of other applications are cancelled in another way (cancel_attached.py).
+Tasks of other applications are cancelled in other ways (cancel_attached.py, cancel_watched.py).
 """
 
 import logging
@@ -24,14 +24,15 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app.dispatch.applications import refuse_watched
 from tasks_app.dispatch.cancel_attached import attached_tasks, cancel_attached
+from tasks_app.dispatch.cancel_watched import cancel_watched
 from tasks_app.dispatch.cancelled import Cancelled, reason_of, revoked
 from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from zenith_site.common.application import celery_app
+from zenith_site.common.errors import ZenithError
 from zenith_worker.wire import claims
 from zenith_worker.wire.claims import Verdict
 from zenith_worker.wire.states import OPEN, Status
@@ -48,7 +49,8 @@ _ON_BROKER: Final = (Status.QUEUED, Status.RECEIVED, Status.RETRY, Status.REPLAC
 def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
     """Cancel tasks, a chunk at a time. Raises django.db.Error or redis.RedisError.
 
-    Tasks of applications that are only watched are left out. Raises StateConflictError if there are no others.
+    If those of a watched application cannot be cancelled now, the result says so; if there are no others, what `cancel_watched`
+    raises is raised.
 
     The request is stored before Redis is asked: if Redis is unreachable, the engine carries it out later.
     `by` names the caller on the timeline. With `force`, running tasks are killed.
@@ -56,16 +58,19 @@ def cancel(ids: Sequence[UUID], *, by: str, force: bool = False) -> Cancelled:
     by_application = attached_tasks(ids)
     attached = {id_ for of_one in by_application.values() for id_ in of_one}
     ids = [id_ for id_ in ids if id_ not in attached]
-    watched = [application for application in by_application if application.is_watched]
-    if watched and not ids and len(watched) == len(by_application):
-        refuse_watched(watched[0])
     total = Cancelled(0, 0, 0)
     for start in range(0, len(ids), CHUNK):
         total += _cancel_chunk(ids[start : start + CHUNK], by, force)
     for application, its_ids in by_application.items():
-        if application.is_watched:
+        if not application.is_watched:
+            total += cancel_attached(application, its_ids, by=by, force=force)
             continue
-        total += cancel_attached(application, its_ids, by=by, force=force)
+        try:
+            total += cancel_watched(application, its_ids, by=by, force=force)
+        except ZenithError as error:
+            if not ids and len(by_application) == 1:
+                raise
+            total += Cancelled(0, 0, 0, problems=(str(error),))
     return total
 
 

@@ -1,4 +1,4 @@
-"""Cancel tasks of other applications.
+"""Cancel tasks of attached applications.
 
 1. The request is stored in PostgreSQL (`cancel_requested_at`).
 2. A task that was not handed over to its application yet (hand_over.py) is REVOKED in the same transaction. While Redis cannot be
@@ -29,6 +29,7 @@ from tasks_app.dispatch.cancelled import Cancelled, reason_of, revoked
 from tasks_app.dispatch.hand_over import note_handed
 from tasks_app.models import Application, Task
 from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import Kind as ApplicationKind
 from tasks_app.recording import live
 from tasks_app.recording.apply import apply
 from zenith_site.common.faults import is_unreachable, record_fault
@@ -89,7 +90,9 @@ class RequestedCancellations:
             return 0
         self._next_look = self._clock() + LOOK_EVERY
         requested = Task.objects.filter(cancel_requested_at__isnull=False, status__in=OPEN).exclude(application=NATIVE_ID)
-        applications = Application.objects.filter(id__in=set(requested.order_by().values_list("application_id", flat=True)))
+        ids = set(requested.order_by().values_list("application_id", flat=True))
+        # What was asked of a watched application is over.
+        applications = Application.objects.filter(id__in=ids, kind=ApplicationKind.ATTACHED)
         return sum(map(_complete, applications))
 
 

@@ -14,17 +14,19 @@ class Cancelled:
     """The result of a cancellation: how many tasks were revoked, are running, or had already ended.
 
     `requested`: how many cancellations were passed on to the tasks' applications, whose workers report what comes of them.
+    `problems`: sentences about tasks that could not be cancelled, and about workers that did not do what they were told.
     """
 
     revoked: int
     running: int
     finished: int
     requested: int = 0
+    problems: tuple[str, ...] = ()
 
     def __add__(self, other: "Cancelled") -> "Cancelled":
         return Cancelled(
             self.revoked + other.revoked, self.running + other.running, self.finished + other.finished,
-            self.requested + other.requested,
+            self.requested + other.requested, (*self.problems, *(text for text in other.problems if text not in self.problems)),
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import redis
 from django.utils import timezone
 
-from tasks_app.models import Application, Task
+from tasks_app.models import Application, Task, TaskEvent
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.status_explanation import TaskContext, explain
 from zenith_site.common.humanize import rough_duration
@@ -23,8 +23,10 @@ ASKED_AFTER: Final = 45.0
 
 
 def explain_attached_status(task: Task) -> str:
-    """Return the explanation of a task's status. One query for its application, and the application's heartbeats."""
+    """Return the explanation of a task's status. Two queries at most, and the application's heartbeats."""
     application = Application.objects.get(id=task.application_id or NATIVE_ID)
+    if application.is_watched and task.cancel_requested_at and not task.is_finished:
+        return _revoked_elsewhere(task, timezone.now())
     workers: Sequence[WorkerBeat] | None = None
     if not task.is_finished:
         try:
@@ -62,6 +64,21 @@ def _cancelled(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now:
     if guard_names.of_workers(workers or ()).claims:
         return f"Cancelled; the workers of {name} refuse it before it starts, also those that have not heard of it yet."
     return f"Cancelled; the workers of {name} refuse it when they receive it."
+
+
+def _revoked_elsewhere(task: Task, now: datetime) -> str:
+    """Say what became of the newest request to cancel a task of a watched application; one query."""
+    notes = TaskEvent.objects.filter(task=task, position__lt=0).order_by("position").values_list("message", "at")
+    asked, at = notes.first() or ("cancelling it was asked for", task.cancel_requested_at or now)
+    does = (
+        "It was running when it was last heard of; only stopping it ends a run."
+        if task.status == Status.STARTED
+        else "Workers refuse it when its turn comes."
+    )
+    return (
+        f"{asked[:1].upper()}{asked[1:]} {rough_duration(max(0.0, (now - at).total_seconds()))} ago. {does} It is revoked once a"
+        " worker says so; workers that were down then do not know of it."
+    )
 
 
 def _unsent(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:

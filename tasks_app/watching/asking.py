@@ -23,6 +23,8 @@ from tasks_app.watching.reasons import reason_of
 ROUND: Final = 2.0
 ENABLE_EVERY: Final = 10.0
 INSPECT_EVERY: Final = 15.0
+#: Seconds after which workers have done what they were told, as a rule.
+SETTLES: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Asking:
     def reason(self) -> str:
         """What could not be asked lately, and why."""
         return "; ".join(f"{failed}: {reason}" for failed, reason in self._reasons.copy().items())
+
+    def hurry(self, round_: Round) -> None:
+        """Have a round made soon, since workers are about to change. Safe for threads."""
+        self._due[self._rounds.index(round_)] = time.monotonic() + SETTLES
 
     def run(self) -> None:
         """Ask until the end."""

@@ -188,8 +188,9 @@ def _take_answer(worker: Worker, answer: Mapping[str, Any], now: float) -> None:
     stats = _object(answer.get("stats"))
     if stats:
         pool, uptime = _object(stats.get("pool")), _count(stats.get("uptime"))
-        worker.slots = _count(pool.get("max-concurrency"))
-        implementation = pool.get("implementation")
+        implementation, processes = pool.get("implementation"), pool.get("processes")
+        # Prefork goes on telling the number that it was started with.
+        worker.slots = len(processes) if isinstance(processes, list) and processes else _count(pool.get("max-concurrency"))
         worker.pool = _pool_name(implementation) if isinstance(implementation, str) else ""
         worker.prefetch = _count(stats.get("prefetch_count"))
         worker.started_at = None if uptime is None else max(0.0, now - uptime)

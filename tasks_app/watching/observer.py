@@ -1,11 +1,12 @@
-"""The observer of one application: a thread receives events, one asks workers and the broker, one says how it goes, and one looks
-into queues for whoever wants to see.
+"""The observer of one application: its threads receive events, ask workers and the broker, tell workers what servers ask for,
+look into queues, and say how it goes.
 
 1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
 2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
 3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
 4. Every few seconds another thread asks the workers to send events, and sometimes what they have, and measures the queues.
-5. A third one writes the workers' heartbeats and the observer's own state.
+5. One has workers obey remote control (remote_control.py), and one looks into queues for whoever wants to see (looks.py).
+6. One writes the workers' heartbeats and the observer's own state.
 
 Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
 """
@@ -34,6 +35,7 @@ from tasks_app.watching.observer_state import ObserverState
 from tasks_app.watching.queues import Queues
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Received, Receiver
+from tasks_app.watching.remote_control import RemoteControl
 from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import command
@@ -118,12 +120,13 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        rounds = [Inspection(self.workers, self._found).round, self.queues.round]
-        self._asking = Asking(watched, make_app, self._stop, rounds, self._listens)
+        inspecting = Inspection(self.workers, self._found).round
+        self._asking = Asking(watched, make_app, self._stop, [inspecting, self.queues.round], self._listens)
+        self._control = RemoteControl(watched, make_app, self._stop, changed=lambda: self._asking.hurry(inspecting))
         self._looking = Looking(self.name, watched.broker, make_app, self._stop, self.queues.separator_of)
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._asking.run, self._looking.run, self._report)
+            for step in (self._receive, self._asking.run, self._control.run, self._looking.run, self._report)
         ]
 
     def start(self) -> None:

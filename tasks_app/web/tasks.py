@@ -17,6 +17,7 @@ from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
 from tasks_app.dispatch.rerun import run_again
+from tasks_app.errors import CommandWithdrawnError, WorkerSilentError
 from tasks_app.models import Task
 from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import Selection
@@ -264,11 +265,11 @@ def _dead_ids(task_filter: TaskFilter, most: int) -> list[UUID]:
 def _cancel(ids: Sequence[UUID], caller: Caller, *, force: bool = False) -> str:
     try:
         result = cancel(sorted(ids), by=caller.name, force=force)
-    except StateConflictError as error:
+    except (StateConflictError, CommandWithdrawnError, WorkerSilentError) as error:
         return str(error)
     running = f" {result.running:,} {'being stopped' if force else 'still running'}." if result.running else ""
     passed_on = f" {result.requested:,} passed on to their applications." if result.requested else ""
-    return f"{result.revoked:,} cancelled.{running}{passed_on}"
+    return " ".join([f"{result.revoked:,} cancelled.{running}{passed_on}", *result.problems])
 
 
 def _run_again(ids: Sequence[UUID], caller: Caller) -> str:

@@ -43,13 +43,8 @@ def send(task: str, *args: object, **options: object) -> None:
     commands.hand_over("shop", [{"id": f"{task}{args}", "task": task, "args": list(args), "kwargs": {}, "options": options}])
 
 
-#: The oldest Celery that is supported as well, and a pool without processes.
-@pytest.mark.parametrize(("version", "pool"), [("5.7", "prefork"), *([("5.3", "gevent")] if IS_LONG else [])])
-def test_workers_obey_and_answer(version: str, pool: str, shop: Callable[[str], Shop], url: str) -> None:
-    here = shop(version)
-    for name in ("shop@one", "shop@two"):
-        here.worker(name, "-c", "2", "--pool", pool, ZENITH_URL=url)
-    eventually(lambda: is_ready("shop@one") and is_ready("shop@two"), but=lambda: here.log[-4000:])
+def assert_obeys(here: Shop, pool: str) -> None:
+    """The worker shop@one, which has two slots, does whatever it is told, and ends."""
 
     def has(**fields: object) -> None:
         eventually(
@@ -81,6 +76,16 @@ def test_workers_obey_and_answer(version: str, pool: str, shop: Callable[[str], 
     control.shut_down("shop@one", "shop")
     eventually(lambda: beat("shop@one") is None, but=lambda: here.log[-4000:])
     assert beat("shop@two"), "the other one goes on"
+
+
+#: The oldest Celery that is supported as well, and a pool without processes.
+@pytest.mark.parametrize(("version", "pool"), [("5.7", "prefork"), *([("5.3", "gevent")] if IS_LONG else [])])
+def test_workers_obey_and_answer(version: str, pool: str, shop: Callable[[str], Shop], url: str) -> None:
+    here = shop(version)
+    for name in ("shop@one", "shop@two"):
+        here.worker(name, "-c", "2", "--pool", pool, ZENITH_URL=url)
+    eventually(lambda: is_ready("shop@one") and is_ready("shop@two"), but=lambda: here.log[-4000:])
+    assert_obeys(here, pool)
     assert commands.waiting("shop") == 0
     assert "NoPermission" not in here.log
 

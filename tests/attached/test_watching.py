@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 import redis
 from amqp.exceptions import NotFound
+from celery import Celery
 from kombu import Connection, Producer, Queue
 
-from tasks_app.models import Application, Attempt, Task
+from tasks_app.control import workers as control
+from tasks_app.dispatch.cancel import cancel
+from tasks_app.dispatch.cancelled import Cancelled
+from tasks_app.models import Application, Attempt, Task, TaskEvent
 from tasks_app.watching import looks, observer_state, queue_state
 from tasks_app.watching.applications import Watch, watch
 from tasks_app.watching.looks import NotSeenError
 from tasks_app.watching.observers import Observers
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
+from tests.attached.test_control import assert_obeys, beat
 from tests.rabbitmq import RabbitMQ, running
+from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_worker.wire import heartbeat
 from zenith_worker.wire.ids import key_of
@@ -91,11 +98,57 @@ def test_a_watched_application_on_redis_is_recorded_and_not_touched(shop: Callab
     assert application.last_heard_at is not None
     assert application.celery_version.startswith("5.7")
     assert {name: queue.depth for name, queue in queue_state.read("shop").items()} == {"celery": 0, "slow": 0}
-    keys = [key.decode() for key in redis.Redis.from_url(here.broker).scan_iter()]
-    assert [key for key in keys if not key.startswith(CELERYS_OWN) and not key.endswith(".reply.celery.pidbox")] == []
+    assert foreign_keys(here) == []
     state = observer_state.read("shop")
     assert state is not None
     assert (state.lost, state.odd) == (0, 0)
+
+
+def foreign_keys(here: Shop) -> list[str]:
+    """What is in the application's broker and not of Celery's own."""
+    keys = [key.decode() for key in redis.Redis.from_url(here.broker).scan_iter()]
+    return [key for key in keys if not key.startswith(CELERYS_OWN) and not key.endswith(".reply.celery.pidbox")]
+
+
+@pytest.mark.parametrize("version", ["5.7", *(["5.3"] if IS_LONG else [])])
+def test_its_workers_obey_through_its_observer(
+    version: str, shop: Callable[[str], Shop], observers: Observers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.watching.asking.ROUND", 0.3)
+    here = shop(version)
+    watch("shop", Watch(url=here.broker))
+    for name, slots in (("shop@one", "2"), ("shop@two", "1")):
+        here.worker(name, "-c", slots, attached=False)
+    eventually(
+        lambda: look(observers) and all((found := beat(name)) and not found.unknown for name in ("shop@one", "shop@two")),
+        but=lambda: here.log[-4000:],
+    )
+    assert_obeys(here, "prefork")
+
+    running = sent(here, "slow", "shop.slow", 30)
+    keys = [key_of(id_, "shop") for id_ in (running, sent(here, "celery", "shop.add", 1, 2))]
+
+    def reaches(*statuses: str) -> bool:
+        look(observers)
+        return [Task.objects.filter(pk=key).values_list("status", flat=True).first() for key in keys] == [*statuses]
+
+    eventually(lambda: reaches("STARTED", "RECEIVED"), but=lambda: here.log[-4000:])
+    assert cancel(keys, by="ann") == Cancelled(0, 0, 0, 2)
+    assert cancel(keys[:1], by="ann", force=True) == Cancelled(0, 0, 0, 1)
+    eventually(lambda: reaches("REVOKED", "REVOKED"), but=lambda: here.log[-4000:])
+    asked = set(TaskEvent.objects.filter(position__lt=0).values_list("task", "message"))
+    assert asked == {
+        (keys[0], "stopping it was asked for by ann"),
+        *((key, "cancelling it was asked for by ann") for key in keys),
+    }
+    assert here.read("LRANGE", "shop:runs", "0", "-1") == [running.encode()]
+    assert foreign_keys(here) == []
+
+
+def sent(here: Shop, queue: str, name: str, *args: object) -> str:
+    """The id of a task that another program has sent to the application."""
+    with closing(Celery(broker=here.broker, set_as_current=False)) as app:
+        return str(app.send_task(name, args, queue=queue).id)
 
 
 def test_a_watched_application_on_rabbitmq_is_recorded(
@@ -111,6 +164,8 @@ def _on_rabbitmq(server: RabbitMQ, here: Shop, observers: Observers) -> None:
     try:
         assert_all_recorded(here, observers)
         assert_queues_are_measured(here, observers)
+        assert control.ping("shop@one", "shop").answer == "pong"
+        assert "new rate limit" in control.limit_rate("shop@one", "shop.add", "10/m", "shop").answer
     finally:
         here.stop()
         observers.stop()

@@ -165,6 +165,7 @@ def test_a_task_is_cancelled_once(client: Client) -> None:
         "running": 0,
         "finished": 0,
         "requested": 0,
+        "problems": [],
         "more": False,
         "dry_run": False,
     }

@@ -302,7 +302,8 @@ def test_pages_api_and_command_say_what_was_passed_on(shop: Application, client:
     assert "1 passed on to their applications." in page.content.decode()
     answer = client.post("/api/v1/tasks/one/cancel", content_type="application/json").json()
     assert answer == {
-        "matched": 1, "revoked": 0, "running": 0, "finished": 0, "requested": 1, "more": False, "dry_run": False,
+        "matched": 1, "revoked": 0, "running": 0, "finished": 0, "requested": 1, "problems": [], "more": False,
+        "dry_run": False,
     }  # fmt: skip
     body = {"ids": [str(tasks["many"].id)]}
     assert client.post("/api/v1/tasks/cancel", body, content_type="application/json").json()["requested"] == 1

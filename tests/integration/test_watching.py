@@ -48,7 +48,7 @@ from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import client as redis_client
 from zenith_worker.wire.ids import key_of
-from zenith_worker.wire.keys import UNREADABLE
+from zenith_worker.wire.keys import UNREADABLE, application_keys
 
 pytestmark = pytest.mark.django_db
 
@@ -564,7 +564,7 @@ def task_of(row: Application, id_: str, **values: Any) -> Task:
     )
 
 
-def test_nothing_is_sent_to_a_watched_application(person: Client) -> None:
+def test_no_task_is_sent_to_a_watched_application(person: Client) -> None:
     row, _ = watch("shop", Watch(url=URL))
     failed, waiting = task_of(row, "a", status="FAILURE", error_type="ValueError"), task_of(row, "b", status="RECEIVED")
     letter = DeadLetter.objects.create(
@@ -573,16 +573,23 @@ def test_nothing_is_sent_to_a_watched_application(person: Client) -> None:
     origin = Origin(source="api", sent_by="test")
     with pytest.raises(InvalidDispatchError, match="Zenith only watches shop"):
         dispatch(Dispatch(task="shop.pay", application="shop"), origin)
-    for refused in (lambda: run_again(failed.id, origin), lambda: cancel([waiting.id], by="test")):
-        with pytest.raises(StateConflictError, match="Zenith only watches shop"):
-            refused()
+    with pytest.raises(StateConflictError, match="Zenith only watches shop"):
+        run_again(failed.id, origin)
     assert replay(Replay(selection=Selection(task_ids=(failed.id,))), origin).passed_over == 1
     letter.refresh_from_db()
     assert letter.state == "OPEN"
     page = person.get(f"/tasks/{failed.id}/").content.decode()
     assert "/tasks/act/again/" not in page
     assert "events describe them" in page
-    assert "/tasks/act/cancel/" not in person.get(f"/tasks/{waiting.id}/").content.decode()
+    assert "/dispatch/?like=" not in page
+    for key in ("handed", "commands", "cancelled"):
+        assert not redis_client().exists(getattr(application_keys("shop"), key))
+    # Its workers can be told to refuse it (test_watched_control.py), if somebody can tell them.
+    assert "/tasks/act/cancel/" in person.get(f"/tasks/{waiting.id}/").content.decode()
+    with pytest.raises(StateConflictError, match="No worker of shop is online"):
+        cancel([waiting.id], by="test")
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.cancel_requested_at) == ("RECEIVED", None)
 
 
 # --- Pages and API ---

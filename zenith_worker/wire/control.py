@@ -81,12 +81,18 @@ class WithdrawnError(RuntimeError):
     """No worker of the application took the command in time; nobody will carry it out."""
 
 
-def _is_name(value: Any) -> bool:
+#: Commands, and what each of their arguments may be.
+Allowed = Mapping[str, Mapping[str, Callable[[Any], bool]]]
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be the name of a worker, a queue or a task."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_name, value))
+def are_names(value: Any) -> bool:
+    """Whether a value is a list of names."""
+    return isinstance(value, list) and all(map(is_name, value))
 
 
 def _is_slots(value: Any) -> bool:
@@ -97,16 +103,16 @@ def _is_limit(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 < value <= _MOST_SECONDS)
 
 
-#: The commands, and what each argument may be. Celery's own take more, such as modules that a worker is to load again.
-_COMMANDS: Final[dict[str, dict[str, Callable[[Any], bool]]]] = {
+#: The commands to some workers. Celery's own take more, such as modules that a worker is to load again.
+COMMANDS: Final[Allowed] = {
     "ping": {},
     "pool_grow": {"n": _is_slots},
     "pool_shrink": {"n": _is_slots},
     "autoscale": {"max": _is_slots, "min": _is_slots},
-    "add_consumer": {"queue": _is_name},
-    STOP_CONSUMING: {"queues": _are_names},
-    "time_limit": {"task_name": _is_name, "soft": _is_limit, "hard": _is_limit},
-    "rate_limit": {"task_name": _is_name, "rate_limit": _is_name},
+    "add_consumer": {"queue": is_name},
+    STOP_CONSUMING: {"queues": are_names},
+    "time_limit": {"task_name": is_name, "soft": _is_limit, "hard": _is_limit},
+    "rate_limit": {"task_name": is_name, "rate_limit": is_name},
     "pool_restart": {},
     SHUTDOWN: {},
 }
@@ -131,17 +137,20 @@ def ask(application: str, command: str, arguments: Mapping[str, Any], workers: S
     return _look(application, request) or Answers({})
 
 
-def request_of(body: Mapping[str, Any]) -> Request:
-    """Return what the body of a CONTROL command asks for. Raises ValueError, with the reason, for what is not allowed."""
+def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int = WORKERS_AT_MOST) -> Request:
+    """Return what the body of a CONTROL command asks for. Raises ValueError, with the reason, for what is not allowed.
+
+    `most`: how many workers it may name.
+    """
     command, arguments, workers, token = (body.get(name) for name in ("command", "arguments", "workers", "token"))
     if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise ValueError("it has no token to be answered under")
-    allowed = _COMMANDS.get(command) if isinstance(command, str) else None
+    allowed = commands_.get(command) if isinstance(command, str) else None
     if allowed is None:
         raise ValueError(f"there is no command {command!r:.50}")
     if not (isinstance(arguments, dict) and all(name in allowed and allowed[name](arguments[name]) for name in arguments)):
         raise ValueError(f"{command} does not take these arguments")
-    if not (isinstance(workers, list) and _are_names(workers) and 0 < len(workers) <= WORKERS_AT_MOST):
+    if not (isinstance(workers, list) and are_names(workers) and 0 < len(workers) <= most):
         raise ValueError("it names no worker, or too many")
     return Request(str(command), arguments, workers, token)
 
@@ -156,13 +165,13 @@ def answer(application: str, token: str, answers: Answers) -> None:
     """Leave the answer to the command with this token. Raises redis.RedisError."""
     if not _TOKEN.fullmatch(token):
         return
-    by_worker = {name: _passed_on(value) for name, value in answers.by_worker.items()}
+    by_worker = {name: passed_on(value) for name, value in answers.by_worker.items()}
     body = json.dumps({"answers": by_worker, "error": answers.error[:PASSED_ON]})
     client().set(application_keys(application).control + token, body, px=int(ANSWER_KEPT * 1000))
 
 
-def _passed_on(value: Any) -> Any:
-    """Return a worker's answer; one that is too long as the beginning of its text."""
+def passed_on(value: Any) -> Any:
+    """Return a worker's answer as JSON holds it; one that is too long as the beginning of its text."""
     encoded = json.dumps(value, default=repr)
     return json.loads(encoded) if len(encoded) <= PASSED_ON else encoded[:PASSED_ON] + "…"
 

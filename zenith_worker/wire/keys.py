@@ -57,6 +57,11 @@ OBSERVER: Final = "zenith:observer:"
 OBSERVED_QUEUES: Final = "zenith:observed-queues:"
 OBSERVER_LOOKS: Final = "zenith:observer-looks:"
 OBSERVER_SAW: Final = "zenith:observer-saw:"
+#: + name: the list of what an observer is asked to tell workers; and + token: who decided on a request first, and its answer
+#: (tasks_app/watching/requests.py).
+OBSERVER_REQUESTS: Final = "zenith:observer-requests:"
+OBSERVER_TAKEN: Final = "zenith:observer-taken:"
+OBSERVER_ANSWER: Final = "zenith:observer-answer:"
 
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"

@@ -112,7 +112,7 @@ def position(attempt: int, delivery: int, status: Status, nesting: int = 0) -> i
 
 
 def note_position(number: int) -> int:
-    """Return the position of a task's note (from 0): a step without a change of status, before the task was sent."""
+    """Return the position of a task's note (from 0): a step without a change of status."""
     return -1 - number
 
 

@@ -3,14 +3,17 @@
 import json
 import os
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
 from tasks_app.dispatch.cancel import cancel
+from tasks_app.errors import CommandWithdrawnError, WorkerSilentError
 from tasks_app.models import Task
 from tasks_app.models.task_keys import tasks_meant
+from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.states import OPEN
 
@@ -41,15 +44,21 @@ class Command(BaseCommand):
             return
         if ids and not options["yes"] and input(f"Cancel {len(ids)} tasks? [y/N] ").strip().lower() != "y":
             raise CommandError("nothing was cancelled", returncode=1)
-        result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
-        counts = {"revoked": result.revoked, "running": result.running, "finished": result.finished}
+        try:
+            result = cancel(ids, by=os.environ.get("USER", ""), force=options["force"])
+        except (StateConflictError, CommandWithdrawnError, WorkerSilentError) as error:
+            raise CommandError(str(error), returncode=1) from error
+        counts: dict[str, object] = {"revoked": result.revoked, "running": result.running, "finished": result.finished}
         words = ", ".join(f"{count} {name}" for name, count in counts.items())
         if result.requested:
             counts["requested"] = result.requested
             words += f", {result.requested} passed on to their applications"
+        if result.problems:
+            counts["problems"] = result.problems
+            words = "\n".join([words, *result.problems])
         self._print(counts, words, as_json=options["json"])
 
-    def _print(self, counts: dict[str, int], words: str, *, as_json: bool) -> None:
+    def _print(self, counts: Mapping[str, object], words: str, *, as_json: bool) -> None:
         self.stdout.write(json.dumps(counts) if as_json else words)
 
 
