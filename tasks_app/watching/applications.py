@@ -12,7 +12,7 @@ from django.db import transaction
 from tasks_app.models import Application, Task
 from tasks_app.models.application import Kind
 from tasks_app.models.task_keys import forget_applications
-from tasks_app.watching import observer_state
+from tasks_app.watching import observed, observer_state
 from tasks_app.watching.brokers import SERIALIZERS, Broker, celery_of, sealed
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Receiver
@@ -111,6 +111,7 @@ def remove(name: str) -> Removal:
     names: Any = client().smembers(keys.workers)
     client().delete(keys.workers, *(keys.worker.encode() + text(worker).encode() for worker in names))
     observer_state.forget(name)
+    observed.forget(name)
     return told
 
 

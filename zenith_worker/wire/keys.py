@@ -52,6 +52,8 @@ ANSWER: Final = "zenith:answer:"
 
 #: + name: what the observer of a watched application says of itself, as JSON (tasks_app/watching/observer_state.py).
 OBSERVER: Final = "zenith:observer:"
+#: + name: what it knows of the application besides its workers' heartbeats, as JSON (tasks_app/watching/observed.py).
+OBSERVED: Final = "zenith:observed:"
 
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"
