@@ -15,8 +15,10 @@ from tasks_app.diagnosis.rules import RULES
 from tasks_app.dispatch.backlog import backlog
 from tasks_app.dispatch.create import MAX_TIME_LIMIT
 from tasks_app.models import Application, LoadSample
-from tasks_app.models.application import NATIVE_ID
+from tasks_app.models.application import NATIVE_ID, Kind
 from tasks_app.queries import queues
+from tasks_app.watching import observer_state
+from tasks_app.watching.observer_state import ObserverState
 from zenith_site.common.application import celery_app
 from zenith_site.doctor.registry import POSTGRESQL, REDIS, Finding, Level, Result, check, checks_applications, error, warning
 from zenith_worker.wire import heartbeat, keys, questions, stream
@@ -154,6 +156,37 @@ def consumers() -> Iterator[Finding]:
                 f"{queue.now.depth:,} messages wait in queue {queue.name}, but no worker consumes it",
                 f"celery -A zenith_site worker --queues {queue.name}",
             )
+
+
+@check("watched applications", POSTGRESQL, REDIS)
+def watched_applications() -> Iterator[Finding]:
+    """Check that an observer listens to each watched application, loses nothing, and can ask its workers."""
+    for row in Application.objects.filter(kind=Kind.WATCHED).exclude(broker="").order_by("name"):
+        state = observer_state.read(row.name)
+        if state is None:
+            yield error(
+                f"No observer listens to {row.name}: what its tasks do is not recorded",
+                f"{START_ENGINE}; if one runs with --only, add --only observer",
+            )
+        elif not state.listens:
+            yield warning(f"{row.name} is not heard: {state.reason}", f"manage.py watch {row.name} --test tries its broker")
+        else:
+            yield from _heard_badly(row.name, state)
+
+
+def _heard_badly(name: str, state: ObserverState) -> Iterator[Finding]:
+    if state.reason:
+        yield warning(f"{name} is heard, but {state.reason}", "its user's rights: docs/watch.md says which are needed")
+    if state.lost:
+        yield warning(
+            f"{state.lost:,} events of {name} were dropped, since Zenith could not keep up or its Redis was away",
+            f"start another recorder: {START_ENGINE} --only recorder",
+        )
+    if state.delay > LATE:
+        yield warning(
+            f"The events of {name} arrive {state.delay:.0f} s late: it sends more than its observer can read, or clocks differ",
+            "manage.py doctor --application says whose clock is wrong; otherwise give the engine more CPU",
+        )
 
 
 _LEVELS: Final = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING, Severity.NOTICE: Level.NOTICE}

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from celery import Celery
+from celery.schedules import crontab
 
 from zenith_worker.wire.worker_settings import NAME_AT_MOST, SCHEDULES_AT_MOST, Schedule, WorkerSettings
 
@@ -46,6 +47,7 @@ def _settings(app: Celery) -> WorkerSettings:
         prefetch_multiplier=conf.worker_prefetch_multiplier,
         result_expires=_expires(conf) if conf.result_backend else None,
         schedules=tuple(_schedules(conf)),
+        timezone=str(app.timezone),
     )
 
 
@@ -73,7 +75,7 @@ def _schedules(conf: Any) -> Iterator[Schedule]:
     for name, entry in list((conf.beat_schedule or {}).items())[:SCHEDULES_AT_MOST]:
         task, every = entry.get("task"), entry.get("schedule")
         if isinstance(task, str) and len(task) <= NAME_AT_MOST:
-            yield Schedule(str(name)[:NAME_AT_MOST], task, _interval(every))
+            yield Schedule(str(name)[:NAME_AT_MOST], task, _interval(every), _crontab(every))
 
 
 def _interval(every: Any) -> float | None:
@@ -82,3 +84,17 @@ def _interval(every: Any) -> float | None:
     if isinstance(every, timedelta):
         return every.total_seconds()
     return float(every) if isinstance(every, (int, float)) else None
+
+
+def _crontab(every: Any) -> str:
+    """Return a crontab's five fields in cron's order; empty for what is none."""
+    if not isinstance(every, crontab):
+        return ""
+    fields = (every._orig_minute, every._orig_hour, every._orig_day_of_month, every._orig_month_of_year, every._orig_day_of_week)
+    text = " ".join(map(_field, fields))
+    return text if len(text) <= NAME_AT_MOST else ""
+
+
+def _field(value: Any) -> str:
+    """Return a crontab's field, which may be a number, a text or a set of numbers."""
+    return "".join(str(value).split()) if isinstance(value, (int, str)) else ",".join(map(str, sorted(value)))

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
-
-import redis
 
 from tasks_app.diagnosis.facts import REDIS, BrokerFacts
+from tasks_app.watching import redis_health
+from tasks_app.watching.redis_health import RedisHealth
 from zenith_worker.wire.client import client
 from zenith_worker.wire.heartbeat import WorkerBeat
-
-#: The setting of Redis that says when it takes snapshots; empty for never.
-_SAVE: Final = "save"
 
 
 def told_broker(beats: Iterable[WorkerBeat]) -> BrokerFacts:
@@ -31,24 +27,16 @@ def result_expires(beats: Iterable[WorkerBeat]) -> float | None:
     return min((expires for expires in told if expires is not None), default=None)
 
 
-def native_broker(told: BrokerFacts) -> BrokerFacts:
-    """Return what Zenith's Redis says of itself, besides what workers tell. Raises redis.RedisError."""
-    memory: Any = client().info("memory")
-    persistence: Any = client().info("persistence")
+def asked_redis(told: BrokerFacts, health: RedisHealth | None) -> BrokerFacts:
+    """Return what a Redis says of itself, besides what workers tell."""
+    if health is None:
+        return told
     return replace(
-        told,
-        kind=REDIS,
-        eviction=memory.get("maxmemory_policy"),
-        memory_used=memory.get("used_memory"),
-        memory_limit=memory.get("maxmemory"),
-        persistent=bool(persistence.get("aof_enabled")) or _takes_snapshots(),
-    )
+        told, kind=REDIS, eviction=health.eviction, memory_used=health.memory_used, memory_limit=health.memory_limit,
+        persistent=health.persistent,
+    )  # fmt: skip
 
 
-def _takes_snapshots() -> bool | None:
-    """Return whether Redis takes snapshots; None if it does not say."""
-    try:
-        answer: Any = client().config_get(_SAVE)
-    except redis.ResponseError:
-        return None
-    return bool(answer[_SAVE]) if _SAVE in answer else None
+def native_health() -> RedisHealth:
+    """Return what Zenith's Redis says of itself. Raises redis.RedisError."""
+    return redis_health.ask(client())

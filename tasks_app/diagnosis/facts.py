@@ -47,14 +47,13 @@ class SettingsFacts:
         acks_late: whether tasks are acknowledged after they ran, unless they say otherwise.
         time_limit, soft_time_limit: None if there is none.
         prefetch_multiplier: 0 for no limit.
-        events, sent_events: whether it sends events of tasks, and its producers those of sent tasks; for watched applications.
+        sent_events: whether its producers send events of sent tasks; of a watched application.
     """
 
     acks_late: bool | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
     prefetch_multiplier: int | None = None
-    events: bool | None = None
     sent_events: bool | None = None
 
 
@@ -70,6 +69,7 @@ class WorkerFacts:
         limited, not_yet: tasks that it holds until a rate limit or their ETA allows them.
         clock_ahead: how far its clock is ahead of the observer's; negative if behind.
         stalled_seconds: for how long the oldest of its tasks that may start has been reserved.
+        events: whether it sends events of tasks; of a watched application.
     """
 
     name: str
@@ -89,6 +89,7 @@ class WorkerFacts:
     running: tuple[RunningTask, ...] | None = None
     stalled_seconds: float | None = None
     settings: SettingsFacts | None = None
+    events: bool | None = None
 
     @property
     def free(self) -> int | None:
@@ -165,6 +166,9 @@ class ScheduleFacts:
         every: its interval; None for a crontab.
         runs: how long ago its task was sent, the newest first; only some are read.
         observed_seconds: for how long tasks of the application have been recorded.
+        as_sent: whether its runs are known when they are sent; else only once a worker receives them.
+        crontab: its five fields in cron's order; empty for an interval.
+        due_seconds: in how many seconds a crontab is due.
     """
 
     name: str
@@ -172,6 +176,9 @@ class ScheduleFacts:
     every: float | None = None
     runs: tuple[float, ...] = ()
     observed_seconds: float = 0.0
+    as_sent: bool = True
+    crontab: str = ""
+    due_seconds: float | None = None
 
     @property
     def last_seconds(self) -> float | None:
@@ -181,7 +188,7 @@ class ScheduleFacts:
     @property
     def next_seconds(self) -> float | None:
         """In how many seconds it is due; negative if it is overdue."""
-        return None if self.every is None or not self.runs else self.every - self.runs[0]
+        return self.due_seconds if self.every is None or not self.runs else self.every - self.runs[0]
 
     @property
     def is_due(self) -> bool:
@@ -203,7 +210,8 @@ class Facts:
         longest_runtime: of a recent task or one that runs, or its time limit if that is longer.
         longest_wait: between a task's dispatch and its start.
         schedules: beat's.
-        missed: facts that could not be read within the time.
+        unheard: why a watched application is not heard, empty if it is; None for others.
+        missed: facts that could not be read, within the time or at all.
     """
 
     application: str
@@ -219,6 +227,7 @@ class Facts:
     longest_runtime: float | None = None
     longest_wait: float | None = None
     schedules: tuple[ScheduleFacts, ...] | None = None
+    unheard: str | None = None
     missed: tuple[str, ...] = ()
 
     @property

@@ -12,9 +12,11 @@ from tasks_app.analytics import figures
 from tasks_app.analytics.rollups import RollupFilter
 from tasks_app.analytics.window import Preset, span_of
 from tasks_app.catalog import catalogues_of
+from tasks_app.diagnosis.crontabs import due_seconds
 from tasks_app.diagnosis.facts import NamedTasks, ScheduleFacts
 from tasks_app.models import Application, DeadLetter, Task
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.watching.observed import Observed
 from zenith_site.common.sql import statements
 from zenith_worker.wire.heartbeat import WorkerBeat
 from zenith_worker.wire.states import Status
@@ -35,12 +37,20 @@ _BACK: Final = timedelta(days=8)
 _SQL: Final = statements(__file__)
 
 
-def unknown_tasks(application: Application) -> tuple[NamedTasks, ...] | None:
+def known_names(application: Application, observed: Observed) -> frozenset[str] | None:
+    """Return the names of the tasks that workers online have; None if that is not known."""
+    if application.is_watched:
+        return None if observed.names is None else frozenset(observed.names)
+    live = catalogues_of(application.pk)
+    return frozenset(name for tasks in live.tasks for name in tasks) if live.is_online else None
+
+
+def unknown_tasks(application: Application, known: frozenset[str] | None) -> tuple[NamedTasks, ...] | None:
     """Return the tasks that wait, or failed within the hour, although no worker knows their name. Two queries.
 
-    None if no worker online has told which tasks it knows.
+    None if it is not known which tasks workers know.
     """
-    if not catalogues_of(application.pk).is_online:
+    if known is None:
         return None
     waiting = Task.objects.filter(application=application.pk, status=Status.QUEUED).order_by("-created_at")
     failed = DeadLetter.objects.filter(
@@ -48,27 +58,27 @@ def unknown_tasks(application: Application) -> tuple[NamedTasks, ...] | None:
     ).order_by("-id")  # fmt: skip
     letters = failed.values_list("task_name", "queue", "error_type")[:NEWEST]
     refused = [(name, queue) for name, queue, error in letters if error.rpartition(".")[2] == NOT_REGISTERED]
-    return unknown_among([*waiting.values_list("name", "queue")[:NEWEST], *refused], application)
+    return unknown_among([*waiting.values_list("name", "queue")[:NEWEST], *refused], known)
 
 
-def unknown_among(tasks: Iterable[tuple[str, str]], application: Application) -> tuple[NamedTasks, ...] | None:
-    """Return those of these tasks, by name and queue, that no worker knows; None if none online has told what it knows."""
-    live = catalogues_of(application.pk)
-    if not live.is_online:
+def unknown_among(tasks: Iterable[tuple[str, str]], known: frozenset[str] | None) -> tuple[NamedTasks, ...] | None:
+    """Return those of these tasks, by name and queue, that no worker knows; None if it is not known what they know."""
+    if known is None:
         return None
-    known = {name for tasks in live.tasks for name in tasks}
     return tuple(
         NamedTasks(name, number, queue) for (name, queue), number in Counter(tasks).most_common()
         if name and name not in known and not name.startswith(_CELERYS)
     )  # fmt: skip
 
 
-def priorities(application: Application) -> tuple[int, ...]:
-    """Return the priorities of the newest tasks. One query."""
+def priorities(application: Application, seen: Iterable[int] = ()) -> tuple[int, ...] | None:
+    """Return the priorities of the newest tasks, and those that were seen; None if no task tells its own. One query."""
     statement = _SQL["own_priorities" if application.is_native else "priorities"]
     with connection.cursor() as cursor:
         cursor.execute(statement, {"application": application.pk, "most": NEWEST})
-        return tuple(row[0] for row in cursor.fetchall())
+        found = tuple(sorted({*seen, *(row[0] for row in cursor.fetchall())}))
+    # Events tell no priorities.
+    return None if application.is_watched and not found else found
 
 
 def longest_eta(application: Application) -> float | None:
@@ -88,19 +98,25 @@ def longest_times(application: Application) -> tuple[float | None, float | None]
     return totals.runtime(1.0), totals.waiting(1.0)
 
 
-def schedules(application: Application, beats: Iterable[WorkerBeat]) -> tuple[ScheduleFacts, ...]:
-    """Return beat's schedules, as workers online have them, with their newest runs. One query if there are any."""
+def schedules(application: Application, beats: Iterable[WorkerBeat], *, as_sent: bool = True) -> tuple[ScheduleFacts, ...]:
+    """Return beat's schedules, as workers online have them, with their newest runs. One query if there are any.
+
+    `as_sent`: a task is known when it is sent.
+    """
     told: dict[str, Schedule] = {}
+    timezone_of: dict[str, str] = {}
     for beat in beats:
         for entry in beat.settings.schedules if beat.online and beat.settings else ():
-            told.setdefault(entry.name, entry)
+            if told.setdefault(entry.name, entry) is entry and beat.settings:
+                timezone_of[entry.name] = beat.settings.timezone
     entries = [told[name] for name in sorted(told)][:SCHEDULES_AT_MOST]
     runs = _runs(application, sorted({entry.task for entry in entries})) if entries else {}
     since = application.first_heard_at
     observed = (timezone.now() - since).total_seconds() if since else 0.0
     return tuple(
         ScheduleFacts(
-            name=entry.name, task=entry.task, every=entry.every, runs=tuple(runs.get(entry.task, ())), observed_seconds=observed
+            name=entry.name, task=entry.task, every=entry.every, runs=tuple(runs.get(entry.task, ())), observed_seconds=observed,
+            as_sent=as_sent, crontab=entry.crontab, due_seconds=due_seconds(entry.crontab, timezone_of[entry.name]),
         )
         for entry in entries
     )  # fmt: skip

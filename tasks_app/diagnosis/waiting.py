@@ -4,7 +4,7 @@ from typing import Final
 
 import redis
 
-from tasks_app.diagnosis import task_facts, worker_facts
+from tasks_app.diagnosis import observation, task_facts, worker_facts
 from tasks_app.diagnosis.diagnose import diagnose
 from tasks_app.diagnosis.facts import Facts, QueueFacts
 from tasks_app.diagnosis.findings import Finding, Subject
@@ -58,11 +58,12 @@ def _concerns(finding: Finding, task: Task) -> bool:
 def _facts(task: Task, application: Application) -> Facts:
     """Return the facts about the workers that may run the task, and about itself. One query at most."""
     beats = [beat for beat in read_all(application.key_name) if beat.name == task.worker or task.queue in beat.queues]
-    tasks = worker_facts.tasks_at(application, [beat for beat in beats if beat.held])
+    observed = observation.of(application).observed
+    tasks = worker_facts.tasks_at(application, [beat for beat in beats if beat.held or beat.watched], observed.limits)
     return Facts(
         application=application.name,
         kind=str(application.kind),
-        workers=worker_facts.worker_facts(beats, tasks),
+        workers=worker_facts.worker_facts(beats, tasks, knows_limits=observed.limits is not None),
         queues=(QueueFacts(name=task.queue, tasks=int(task.status == Status.QUEUED)),),
-        unknown_tasks=task_facts.unknown_among([(task.name, task.queue)], application),
+        unknown_tasks=task_facts.unknown_among([(task.name, task.queue)], task_facts.known_names(application, observed)),
     )

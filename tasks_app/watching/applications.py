@@ -12,7 +12,7 @@ from django.db import transaction
 from tasks_app.models import Application, Task
 from tasks_app.models.application import Kind
 from tasks_app.models.task_keys import forget_applications
-from tasks_app.watching import observer_state, queue_state
+from tasks_app.watching import observed, observer_state, queue_state
 from tasks_app.watching.brokers import SERIALIZERS, Broker, celery_of, sealed
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Receiver
@@ -112,6 +112,7 @@ def remove(name: str) -> Removal:
     client().delete(keys.workers, *(keys.worker.encode() + text(worker).encode() for worker in names))
     observer_state.forget(name)
     queue_state.forget(name)
+    observed.forget(name)
     return told
 
 

@@ -102,11 +102,14 @@ class Asking:
 class Inspection:
     """Asks workers what they have, for the rows of tasks that nobody heard of and for the list of workers."""
 
-    def __init__(self, workers: HeardWorkers, found: deque[dict[str, Any]]) -> None:
-        self._workers, self._found = workers, found
+    def __init__(
+        self, workers: HeardWorkers, found: deque[dict[str, Any]], priorities: Callable[[set[int]], None] = lambda _: None
+    ) -> None:  # fmt: skip
+        self._workers, self._found, self._take_priorities = workers, found, priorities
         self.round: Final = Round("its workers cannot be asked", INSPECT_EVERY, self._ask)
 
     def _ask(self, app: Celery) -> None:
         answers = inspection.ask(app, len(self._workers.names()))
         self._workers.take_answers(answers.by_worker, time.time(), every=INSPECT_EVERY)
         self._found.extend(answers.tasks)
+        self._take_priorities(answers.priorities)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ TASKS_KEPT: Final = 5000
 #: The first question.
 FIRST: Final = "stats"
 #: Questions about tasks, with what their answer tells of a task.
-_OF_TASKS: Final = {"active": "task-started", "reserved": "task-received", "scheduled": "task-received"}
+_SCHEDULED: Final = "scheduled"
+_OF_TASKS: Final = {"active": "task-started", "reserved": "task-received", _SCHEDULED: "task-received"}
 
 
 @dataclass(slots=True)
@@ -32,12 +33,15 @@ class Answers:
     """What workers answered.
 
     Attributes:
-        by_worker: by name and question; `held` are the ids of its tasks, if all three questions about tasks were answered.
+        by_worker: by name and question; if all three questions about tasks were answered, `held` are the ids of its tasks,
+            `unacknowledged` those whose messages are not acknowledged, and `not_yet` the names of those that wait for their ETA.
         tasks: what they have, in the form of events.
+        priorities: those of their tasks.
     """
 
     by_worker: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    priorities: set[int] = field(default_factory=set)
 
 
 def ask(app: Celery, known: int = 0) -> Answers:
@@ -46,13 +50,14 @@ def ask(app: Celery, known: int = 0) -> Answers:
     As many as answered the first question are expected to answer the others.
     """
     answers = Answers()
-    held: dict[str, list[list[str]]] = defaultdict(list)
+    held: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
     for question in (FIRST, "active_queues", *_OF_TASKS):
         arguments = {"safe": True} if question == "active" else None
         for name, answer in _replies(app, question, arguments, known):
             if question in _OF_TASKS:
                 requests = list(_requests(answer))
-                held[name].append([request["id"] for request in requests])
+                held[name][question] = requests
+                answers.priorities.update(priority for request in requests if (priority := _priority(request)) is not None)
                 answers.tasks += [_event(request, name, question) for request in requests]
             else:
                 answers.by_worker[name][question] = answer
@@ -61,9 +66,18 @@ def ask(app: Celery, known: int = 0) -> Answers:
             break
     for name, lists in held.items():
         if len(lists) == len(_OF_TASKS):
-            answers.by_worker[name]["held"] = list(dict.fromkeys(id_ for ids in lists for id_ in ids))
+            answers.by_worker[name] |= _held(lists)
     del answers.tasks[TASKS_KEPT:]
     return answers
+
+
+def _held(lists: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    requests = {request["id"]: request for requests in lists.values() for request in requests}
+    return {
+        "held": list(requests),
+        "unacknowledged": [id_ for id_, request in requests.items() if request.get("acknowledged") is not True],
+        "not_yet": [str(request.get("name")) for request in lists[_SCHEDULED]],
+    }
 
 
 def _replies(app: Celery, question: str, arguments: dict[str, Any] | None, known: int) -> Iterator[tuple[str, Any]]:
@@ -79,6 +93,13 @@ def _requests(answer: Any) -> Iterator[dict[str, Any]]:
         request = item.get("request", item) if isinstance(item, dict) else None
         if isinstance(request, dict) and isinstance(request.get("id"), str) and 1 <= len(request["id"]) <= ID_KEPT:
             yield {**request, "eta": item.get("eta")}
+
+
+def _priority(request: dict[str, Any]) -> int | None:
+    """Return the priority of a request's message, as RabbitMQ and Redis have it; None if it has none."""
+    info = request.get("delivery_info")
+    priority = info.get("priority") if isinstance(info, dict) else None
+    return priority if type(priority) is int and 0 <= priority <= 255 else None
 
 
 def _event(request: dict[str, Any], worker: str, question: str) -> dict[str, Any]:

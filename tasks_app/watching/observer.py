@@ -26,9 +26,10 @@ from uuid import uuid4
 import redis
 from celery import Celery
 
-from tasks_app.watching import asking, inspection, observer_state
+from tasks_app.watching import asking, inspection, observed, observer_state
 from tasks_app.watching.asking import Asking, Inspection, Watched
 from tasks_app.watching.brokers import Broker, celery_of
+from tasks_app.watching.fact_rounds import FactRounds
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.looks import Looking
 from tasks_app.watching.observer_state import ObserverState
@@ -120,8 +121,10 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        inspecting = Inspection(self.workers, self._found).round
-        self._asking = Asking(watched, make_app, self._stop, [inspecting, self.queues.round], self._listens)
+        self._facts = FactRounds(self.name, watched.broker.url, self.workers)
+        inspecting = Inspection(self.workers, self._found, self._facts.take_priorities).round
+        rounds = [inspecting, self.queues.round, *self._facts.rounds]
+        self._asking = Asking(watched, make_app, self._stop, rounds, self._listens)
         self._control = RemoteControl(watched, make_app, self._stop, changed=lambda: self._asking.hurry(inspecting))
         self._looking = Looking(self.name, watched.broker, make_app, self._stop, self.queues.separator_of)
         self._threads = [
@@ -250,7 +253,7 @@ class Observer:
             self.translator.look_up(unheard)
             # What is reserved and recorded already has told its attempt, which no answer does.
             new = [item for item in unheard if item["type"] == "task-started" or not self.translator.knows(item["uuid"])]
-            self._append([step for item in new for step in self._steps(Received(item, now), item["queue"], FOUND_OLDEST)])
+            self._append([step for item in new for step in self._steps(Received(item, now), item["queue"], asked=True)])
 
     def _flush(self, *, everything: bool = False) -> None:
         received, self._received, self._due = self._received, [], float("inf")
@@ -263,14 +266,14 @@ class Observer:
         before = float("inf") if everything else time.time() - REJECTED_FOR
         self._append(self.translator.rejected(before))
 
-    def _steps(self, item: Received, queue: Any = None, oldest: float = OLDEST) -> list[Event]:
-        """Return the steps of an event. An odd one is set aside."""
-        event, at = item
+    def _steps(self, item: Received, queue: Any = None, *, asked: bool = False) -> list[Event]:
+        """Return the steps of an event, or of what a worker says that was asked. An odd one is set aside."""
+        event, at, waited = item
         try:
             if event["type"].startswith("worker-"):
-                self.workers.note(event, at)
+                self.workers.note(event, at, waited=waited)
                 return []
-            steps = self.translator.steps(event, at, oldest)
+            steps = self.translator.steps(event, at, FOUND_OLDEST if asked else OLDEST)
         except OddEventError as odd:
             self._set_aside(repr(event)[:2000].encode(errors="replace"), str(odd))
             return []
@@ -281,14 +284,17 @@ class Observer:
             return steps
         worker = steps[-1].worker
         if worker:
-            self.workers.heard(worker, at)
+            self.workers.heard(worker, at, by_itself=not asked)
             if self.workers.is_attached(worker):
                 return []
             if not steps[-1].queue:
                 steps[-1].queue = queue if isinstance(queue, str) else self.workers.only_queue(worker)
-        elif steps[-1].queue:
-            # Of what a worker has, the queue is among those that it consumes.
-            self.queues.hear(steps[-1].queue)
+        else:
+            # Only an event of a sent task names no worker.
+            self._facts.has_sent_events = True
+            if steps[-1].queue:
+                # Of what a worker has, the queue is among those that it consumes.
+                self.queues.hear(steps[-1].queue)
         self._delay = max(0.0, at - steps[-1].at)
         return steps
 
@@ -342,6 +348,7 @@ class Observer:
             heartbeat.write_heard(beats, self.name)
             for name in gone - own:
                 heartbeat.forget_heard(name, self.name)
+            self._facts.write()
             waiting = stream.length(self.name)
             self._is_behind = waiting > BEHIND or waiting * self._mean_bytes > BEHIND_BYTES
             state = self.state
@@ -358,6 +365,7 @@ class Observer:
     def _forget(self) -> None:
         try:
             observer_state.forget(self.name)
+            observed.forget(self.name)
         except redis.RedisError:
             logger.debug("The state of the observer of %s expires by itself.", self.name)
 

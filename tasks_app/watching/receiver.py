@@ -20,16 +20,19 @@ logger = logging.getLogger(__name__)
 
 #: Bytes of a message that is looked at. Celery gathers at most 24 events in one.
 LARGEST: Final = 16 * 2**20
+#: Seconds for which nothing arrived before a message that did not wait.
+IDLE: Final = 0.05
 #: Seconds between two checks of the connection's heartbeats, if the broker has any.
 CHECK_EVERY: Final = 1.0
 _JSON: Final = "application/json"
 
 
 class Received(NamedTuple):
-    """An event and when it arrived, as Unix time in seconds."""
+    """An event and when it arrived, as Unix time in seconds; `waited`: it may have waited for this receiver."""
 
     event: dict[str, Any]
     at: float
+    waited: bool = True
 
 
 class Receiver:
@@ -47,6 +50,8 @@ class Receiver:
     ) -> None:  # fmt: skip
         self._take, self._odd, self._connection = take, odd, connection
         self._next_check = 0.0
+        # Since when it has nothing to read, by the monotonic clock.
+        self._idle_since = float("inf")
         # Not taken from a pool: it lives as long as this receiver.
         channel = connection.default_channel
         self._events = EventReceiver(channel, app=app, node_id=name)
@@ -73,7 +78,7 @@ class Receiver:
 
         Raises what kombu raises for a lost connection.
         """
-        heard = False
+        self._idle_since, heard = time.monotonic(), False
         with suppress(TimeoutError):
             self._connection.drain_events(timeout=seconds)
             heard = True
@@ -85,7 +90,8 @@ class Receiver:
         return heard
 
     def _on_message(self, message: Message) -> None:
-        now = time.time()
+        now, waited = time.time(), time.monotonic() - self._idle_since < IDLE
+        self._idle_since = float("inf")
         try:
             body = self._decode(message)
         except Exception as error:  # whatever a decoder raises for what strangers send
@@ -93,10 +99,10 @@ class Receiver:
             return
         events = body if isinstance(body, list) else [body]
         if all(map(_is_event, events)):
-            self._take([Received(event, now) for event in events])
+            self._take([Received(event, now, waited) for event in events])
             return
         self._odd(_bytes(message.body), "it holds something that is no event")
-        self._take([Received(event, now) for event in events if _is_event(event)])
+        self._take([Received(event, now, waited) for event in events if _is_event(event)])
 
     def _decode(self, message: Message) -> Any:
         if len(message.body or "") > LARGEST:

@@ -32,6 +32,8 @@ OLDEST: Final = 3600.0
 #: Characters of an id and of a name.
 ID_KEPT: Final = 1024
 NAME_KEPT: Final = 255
+#: The error of a task whose name a worker does not know.
+NOT_REGISTERED: Final = "NotRegistered"
 #: Attempts that a stranger may claim.
 _MOST_ATTEMPTS: Final = 1 << 20
 
@@ -218,7 +220,11 @@ class Translator:
         self._failed_lately[heard.id] = None
         if len(self._failed_lately) > _FAILED_KEPT:
             self._failed_lately.popitem(last=False)
-        return [_step(heard, task, Status.FAILURE, task.current(), started_at=task.started_at, **_error(heard.body))]
+        error = _error(heard.body)
+        if error["error_type"] == NOT_REGISTERED and not task.received and error["traceback"] is None:
+            # A worker that does not know a task's name tells it only there.
+            error["name"] = error["error_message"][:NAME_KEPT]
+        return [_step(heard, task, Status.FAILURE, task.current(), started_at=task.started_at, **error)]
 
     def _retried(self, heard: Heard, task: _Task) -> list[Event]:
         attempt = task.current()

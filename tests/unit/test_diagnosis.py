@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from tasks_app.diagnosis.crontabs import due_seconds
 from tasks_app.diagnosis.diagnose import MOST_FINDINGS, diagnose
 from tasks_app.diagnosis.facts import (
     BrokerFacts,
@@ -25,12 +27,11 @@ from tasks_app.diagnosis.findings import Finding, Severity, counted, listed
 from tasks_app.diagnosis.rules import RULES
 from tests.processes import REPOSITORY
 
-SETTINGS = SettingsFacts(
-    acks_late=True, time_limit=600.0, soft_time_limit=540.0, prefetch_multiplier=1, events=True, sent_events=True
-)
+SETTINGS = SettingsFacts(acks_late=True, time_limit=600.0, soft_time_limit=540.0, prefetch_multiplier=1, sent_events=True)
 WORKER = WorkerFacts(
     name="celery@a", heard_seconds=1.0, pool="prefork", slots=4, busy=1, queues=frozenset({"mail"}), prefetch=4, messages=1,
     limited=(), not_yet=(), version="5.6.0", clock_ahead=0.1, running=(RunningTask("shop.send", 3.0),), settings=SETTINGS,
+    events=True,
 )  # fmt: skip
 MAIL = QueueFacts(
     name="mail", depth=5, broker_consumers=1, growth=-60.0, served=120.0, max_priority=10, queue_type="quorum", oldest_seconds=2.0
@@ -45,7 +46,7 @@ NIGHTLY = ScheduleFacts(
 HEALTHY = Facts(
     application="shop", workers=(WORKER, replace(WORKER, name="celery@b")), queues=(MAIL,), broker=BROKER,
     result_expires=86_400.0, priorities=(0, 5), unknown_tasks=(), lost=(), longest_eta=600.0, longest_runtime=30.0,
-    longest_wait=20.0, schedules=(NIGHTLY,),
+    longest_wait=20.0, schedules=(NIGHTLY,), unheard="",
 )  # fmt: skip
 
 
@@ -78,6 +79,10 @@ THREE_BEATS = tuple(60.0 * n + at for n in range(6) for at in (5.0, 12.0, 55.0))
 
 #: A rule's id, the facts that trigger it, its severity, a part of its sentence, and the facts at its border, which do not.
 CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
+    (
+        "not-heard", {"unheard": "no observer runs", "workers": None}, "warning", "does not hear shop: no observer runs",
+        {"unheard": ""},
+    ),
     (
         "no-worker", {"workers": (replace(WORKER, online=False),)}, "error", "so 5 waiting tasks will not start",
         worker(online=True),
@@ -135,6 +140,11 @@ CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
         "The only periodic task of shop was not sent in time; the last one was",
         schedule(runs=(150.0, 210.0)),
     ),
+    # Only workers tell of its tasks: one that waits unseen was sent in time.
+    (
+        "beat-dead", {**schedule(runs=(151.0,), as_sent=False), **queue(depth=0)}, "error", "was not sent in time",
+        {**schedule(runs=(151.0,), as_sent=False), **queue(depth=None)},
+    ),
     ("beat-dead", schedule(runs=()), "error", "none has ever been seen", schedule(runs=(), observed_seconds=100.0)),
     (
         "beat-doubled", schedule(runs=TWO_BEATS), "error", "shop.tidy was sent 2 times in each interval of 60 s",
@@ -172,6 +182,11 @@ CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
         {"schedules": (NIGHTLY, replace(NIGHTLY, name="bill", task="shop.bill", runs=(150.0,)))},
     ),
     (
+        "schedule-missed",
+        {"schedules": (NIGHTLY, replace(NIGHTLY, name="bill", task="shop.bill", runs=(151.0,)))}, "warning", "others are sent",
+        {"schedules": (NIGHTLY, replace(NIGHTLY, name="bill", task="shop.bill", runs=(151.0,), as_sent=False))},
+    ),
+    (
         "priorities-without-steps", {"priorities": (0, 2)}, "warning", "priorities 0 and 2, but Redis keeps all of these in one",
         {"priorities": (2, 3)},
     ),
@@ -199,7 +214,7 @@ CASES: list[tuple[str, dict[str, Any], str, str, dict[str, Any]]] = [
         "Celery 5.3.6 on celery@b; 5.6.0 on celery@a",
         {"workers": (WORKER, replace(WORKER, name="celery@b", version="5.3.6", online=False), WORKER)},
     ),
-    ("events-off", setting(events=False), "warning", "celery@a sends no events of tasks", setting(events=None)),
+    ("events-off", worker(events=False), "warning", "celery@a sends no events of tasks", worker(events=None)),
     (
         "worker-silent", {"workers": (WORKER, replace(WORKER, name="celery@b", online=False, heard_seconds=40.0))}, "warning",
         "celery@b has sent no heartbeat for 40 s", {"workers": (WORKER,)},
@@ -295,3 +310,28 @@ def test_of_very_many_findings_the_worst_are_kept() -> None:
 def test_numbers_and_names_in_sentences() -> None:
     assert (counted(1, "task"), counted(1200, "task")) == ("1 task", "1,200 tasks")
     assert [listed(list("abcde")[:number]) for number in range(5)] == ["", "a", "a and b", "a, b and c", "a, b, c and 1 more"]
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "now", "at"),
+    [
+        ("30 4 * * *", "UTC", "2026-03-01T04:30:00+00:00", "2026-03-02T04:30:00+00:00"),
+        ("*/15 * * * *", "UTC", "2026-03-01T04:31:10+00:00", "2026-03-01T04:45:00+00:00"),
+        ("0 9 * * mon-fri", "Europe/Berlin", "2026-03-06T12:00:00+00:00", "2026-03-09T08:00:00+00:00"),
+        # The 13th of a month that is a Friday, as Celery reads it; a leap day; a list.
+        ("0 0 13 * 5", "UTC", "2026-03-14T00:00:00+00:00", "2026-11-13T00:00:00+00:00"),
+        ("0 0 29 2 *", "UTC", "2026-03-01T00:00:00+00:00", "2028-02-29T00:00:00+00:00"),
+        ("0,30 0 1,15 * *", "UTC", "2026-03-01T00:10:00+00:00", "2026-03-01T00:30:00+00:00"),
+    ],
+)
+def test_when_a_crontab_is_due(text: str, zone: str, now: str, at: str) -> None:
+    start, due = datetime.fromisoformat(now), datetime.fromisoformat(at)
+    assert due_seconds(text, zone, start) == (due - start).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"), [("", "UTC"), ("0 4", "UTC"), ("a b c d e", "UTC"), ("99 4 * * *", "UTC"), ("0 4 * * *", "Mars/Olympus"),
+                       ("0 0 31 2 *", "UTC"), ("0 4 * * *", "../etc/passwd")]
+)  # fmt: skip
+def test_a_crontab_that_cannot_be_read_is_not_known(text: str, zone: str) -> None:
+    assert due_seconds(text, zone) is None

@@ -37,15 +37,17 @@ def test_what_is_set_is_told(app: Celery) -> None:
         result_expires=timedelta(hours=1), broker_transport_options={"visibility_timeout": 60, "priority_steps": [0, 5]},
         beat_schedule={
             "tidy": {"task": "shop.tidy", "schedule": timedelta(minutes=5)}, "odd": {"task": None},
-            "nightly": {"task": "shop.night", "schedule": crontab(hour="3")}, "often": {"task": "shop.often", "schedule": 0.5},
+            "nightly": {"task": "shop.night", "schedule": crontab(hour="3", day_of_month={2, 1})},
+            "often": {"task": "shop.often", "schedule": 0.5},
         },
     )  # fmt: skip
     told = settings_of(app)
     assert told is not None
     assert (told.visibility_timeout, told.priority_steps, told.acks_late, told.time_limit) == (60.0, (0, 5), True, 60.0)
-    assert (told.prefetch_multiplier, told.result_expires) == (0, 3600.0)
+    assert (told.prefetch_multiplier, told.result_expires, told.timezone) == (0, 3600.0, "UTC")
     assert told.schedules == (
-        Schedule("tidy", "shop.tidy", 300.0), Schedule("nightly", "shop.night", None), Schedule("often", "shop.often", 0.5)
+        Schedule("tidy", "shop.tidy", 300.0), Schedule("nightly", "shop.night", None, "* 3 1,2 * *"),
+        Schedule("often", "shop.often", 0.5)
     )  # fmt: skip
 
 

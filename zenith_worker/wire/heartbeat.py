@@ -75,6 +75,8 @@ class WorkerBeat:
         unknown: the fields that the worker did not tell its observer; they hold zero or nothing.
         longest_eta: seconds until the last of the tasks in `not_yet` is due.
         settings: those of Celery's that the diagnosis needs; None if it does not tell.
+        sends_events: whether a watched worker sends events of tasks; None if that is not known.
+        clock_ahead: how far a watched worker's clock is ahead of its observer's, in seconds.
     """
 
     name: str
@@ -107,6 +109,8 @@ class WorkerBeat:
     unknown: tuple[str, ...] = ()
     longest_eta: float | None = None
     settings: WorkerSettings | None = None
+    sends_events: bool | None = None
+    clock_ahead: float | None = None
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -323,6 +327,12 @@ def _moment(value: Any) -> float:
     return float(value)
 
 
+def _difference(value: Any) -> float:
+    if type(value) not in (int, float) or not -_BEYOND < value < _BEYOND:
+        raise TypeError(f"{value!r:.50} is not a difference of times")
+    return float(value)
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     """Return a list's texts, without those that PostgreSQL cannot store: one invalid name must not hide the others."""
     texts = _listed(value)
@@ -373,6 +383,7 @@ _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
     "depths": _depths,
-    "watched": _flag,
+    **dict.fromkeys(("watched", "sends_events"), _flag),
+    "clock_ahead": _difference,
     "settings": worker_settings.read,
 }

@@ -62,6 +62,8 @@ OBSERVER_SAW: Final = "zenith:observer-saw:"
 OBSERVER_REQUESTS: Final = "zenith:observer-requests:"
 OBSERVER_TAKEN: Final = "zenith:observer-taken:"
 OBSERVER_ANSWER: Final = "zenith:observer-answer:"
+#: + name: what it knows of the application besides its workers' heartbeats, as JSON (tasks_app/watching/observed.py).
+OBSERVED: Final = "zenith:observed:"
 
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"

@@ -19,11 +19,12 @@ _BEYOND: Final = 2**53
 
 
 class Schedule(NamedTuple):
-    """An entry of beat's schedule; `every` is its interval in seconds, None for a crontab."""
+    """An entry of beat's schedule: its interval in seconds, or its crontab's five fields in cron's order; else neither."""
 
     name: str
     task: str
     every: float | None
+    crontab: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class WorkerSettings:
         prefetch_multiplier: 0 for no limit.
         result_expires: 0 for never; None without results.
         schedules: beat's, as this worker's code has it.
+        timezone: in which beat reads crontabs.
+        sent_events: whether its producers send an event for each task that they send; only observers tell.
     """
 
     broker: str = ""
@@ -52,12 +55,16 @@ class WorkerSettings:
     prefetch_multiplier: int | None = None
     result_expires: float | None = None
     schedules: tuple[Schedule, ...] = ()
+    timezone: str = ""
+    sent_events: bool | None = None
 
 
 def as_json(settings: WorkerSettings) -> dict[str, Any]:
     """Return the settings as a JSON object, without those that are not set."""
     values = {name: getattr(settings, name) for name in _MEMBERS}
-    return {name: value for name, value in values.items() if value is not None and value != "" and value != ()}
+    # A server of an older release reads no crontabs.
+    values["schedules"] = [entry if entry.crontab else entry[:3] for entry in settings.schedules]
+    return {name: value for name, value in values.items() if value is not None and value not in ("", (), [])}
 
 
 def read(value: Any) -> WorkerSettings:
@@ -112,18 +119,18 @@ def _schedules(value: Any) -> tuple[Schedule, ...]:
     found = []
     for entry in value[:SCHEDULES_AT_MOST]:
         try:
-            name, task, every = entry
-            found.append(Schedule(_text(name), _text(task), None if every is None else _seconds(every)))
+            name, task, every, *crontab = entry
+            found.append(Schedule(_text(name), _text(task), None if every is None else _seconds(every), *map(_text, crontab)))
         except (TypeError, ValueError):
             continue
     return tuple(found)
 
 
 _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("broker", "queue_type"), _text),
+    **dict.fromkeys(("broker", "queue_type", "timezone"), _text),
     **dict.fromkeys(("visibility_timeout", "time_limit", "soft_time_limit", "result_expires"), _seconds),
     **dict.fromkeys(("max_priority", "prefetch_multiplier"), _count),
     "priority_steps": _steps,
-    "acks_late": _flag,
+    **dict.fromkeys(("acks_late", "sent_events"), _flag),
     "schedules": _schedules,
 }

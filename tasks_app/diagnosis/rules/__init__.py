@@ -6,6 +6,7 @@ from tasks_app.diagnosis.findings import Rule
 from tasks_app.diagnosis.rules import beat, broker, queues, workers
 
 RULES: Final[tuple[Rule, ...]] = (
+    queues.not_heard,
     queues.no_worker,
     queues.queue_unreadable,
     queues.queue_paused,

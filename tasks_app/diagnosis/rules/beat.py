@@ -21,6 +21,15 @@ def _knows_runs(facts: Facts) -> bool:
     return any(schedule.every is not None for schedule in facts.schedules or ())
 
 
+def _knows_absence(facts: Facts) -> bool:
+    """Whether a run that was not seen did not happen: it may wait unseen, if only its worker tells of it."""
+    if not _knows_runs(facts):
+        return False
+    if all(schedule.as_sent for schedule in facts.schedules or ()):
+        return True
+    return bool(facts.queues) and all(queue.depth == 0 for queue in facts.queues or ())
+
+
 def _is_overdue(schedule: ScheduleFacts) -> bool:
     if schedule.every is None:
         return False
@@ -33,10 +42,10 @@ def _judged(facts: Facts) -> list[ScheduleFacts]:
     return [schedule for schedule in facts.schedules or () if schedule.every is not None]
 
 
-@rule("beat-dead", "Beat sends periodic tasks.", _knows_runs)
+@rule("beat-dead", "Beat sends periodic tasks.", _knows_absence)
 def beat_dead(facts: Facts) -> Iterator[Finding]:
     """None of the schedules has run in time."""
-    judged = _judged(facts)
+    judged = _judged(facts) if _knows_absence(facts) else []
     if judged and all(map(_is_overdue, judged)):
         last = min((one.last_seconds for one in judged if one.last_seconds is not None), default=None)
         yield Finding(
@@ -54,10 +63,10 @@ def _none_of(schedules: list[ScheduleFacts]) -> str:
     return "The only periodic task" if len(schedules) == 1 else f"None of the {len(schedules):,} periodic tasks"
 
 
-@rule("schedule-missed", "Each periodic task is sent in time.", _knows_runs)
+@rule("schedule-missed", "Each periodic task is sent in time.", _knows_absence)
 def schedule_missed(facts: Facts) -> Iterator[Finding]:
     """One schedule has missed its time while others run."""
-    judged = _judged(facts)
+    judged = _judged(facts) if _knows_absence(facts) else []
     overdue = [one for one in judged if _is_overdue(one)]
     if len(overdue) == len(judged):
         return

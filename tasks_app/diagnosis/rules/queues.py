@@ -28,6 +28,23 @@ def _with_waiting(facts: Facts) -> Iterator[tuple[QueueFacts, int]]:
             yield queue, queue.waiting
 
 
+@rule("not-heard", "Zenith hears what the application's workers tell.", lambda facts: facts.unheard is not None)
+def not_heard(facts: Facts) -> Iterator[Finding]:
+    """No observer of a watched application listens, so nothing is known of what happens now."""
+    if facts.unheard:
+        yield Finding(
+            rule="not-heard",
+            severity=Severity.WARNING,
+            title="The application is not heard",
+            sentence=f"Zenith does not hear {facts.application}: {facts.unheard}. What its tasks do meanwhile is not recorded,"
+            " and what its workers do is not known.",
+            proof="manage.py watch lists what is watched, and what is heard.",
+            mend=f"manage.py watch {facts.application} --test says why its broker cannot be used. If no observer runs, start an"
+            " engine: manage.py run_engine",
+            subject=Subject.BROKER,
+        )
+
+
 @rule("no-worker", "At least one worker is online.", lambda facts: facts.workers is not None)
 def no_worker(facts: Facts) -> Iterator[Finding]:
     """No worker at all is online."""

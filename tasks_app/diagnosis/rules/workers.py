@@ -275,13 +275,10 @@ def clock_skew(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@rule(
-    "events-off", "Each worker sends events.",
-    _any(lambda worker: worker.settings is not None and worker.settings.events is not None),
-)  # fmt: skip
+@rule("events-off", "Each worker sends events.", _any(lambda worker: worker.events is not None))
 def events_off(facts: Facts) -> Iterator[Finding]:
     """A worker sends no events, so nothing of what it does is seen."""
-    names = [worker.name for worker in facts.online if worker.settings and worker.settings.events is False]
+    names = [worker.name for worker in facts.online if worker.events is False]
     if names:
         yield Finding(
             rule="events-off",
@@ -289,8 +286,9 @@ def events_off(facts: Facts) -> Iterator[Finding]:
             title="Workers send no events",
             sentence=f"{listed(names)} {'sends' if len(names) == 1 else 'send'} no events of tasks, so what"
             f" {'it does' if len(names) == 1 else 'they do'} is not recorded here.",
-            proof="Heartbeats arrive, events of tasks do not.",
-            mend=f"Start the workers with -E, set worker_send_task_events = True, or run: {facts.celery} control enable_events",
+            proof="Heartbeats arrive and count tasks, but no events of these arrive.",
+            mend=f"Start the workers with -E, set worker_send_task_events = True, or run: {facts.celery} control enable_events."
+            f" Zenith asks for events itself, unless that is turned off: manage.py watch {facts.application} --enable-events yes",
         )
 
 

@@ -1,0 +1,114 @@
+"""The rounds in which an observer asks workers for their settings and tasks, and the broker how it keeps messages.
+
+What they find goes into the workers' heartbeats, and into what is observed of the application (observed.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import redis
+from celery import Celery
+
+from tasks_app.watching import inspection, observed
+from tasks_app.watching.asking import Round
+from tasks_app.watching.heard_workers import HeardWorkers
+from tasks_app.watching.observed import NAMES_KEPT, Observed
+from tasks_app.watching.redis_health import RedisHealth, ask
+from tasks_app.watching.told_settings import OPTIONS, TaskOptions, Told, told
+from tasks_app.watching.urls import is_redis
+
+#: Seconds between two rounds, and workers that are asked in one: an answer has some 10 kB.
+SETTINGS_EVERY: Final = 5.0
+BROKER_EVERY: Final = 30.0
+ASKED_AT_ONCE: Final = 50
+#: Seconds for which a priority counts that a task was seen to have.
+PRIORITIES_FOR: Final = 3600.0
+#: Seconds between two writes of what is known.
+WRITE_EVERY: Final = 5.0
+
+
+class FactRounds:
+    """Asks for the facts of one application, and writes what is known of it besides its workers' heartbeats."""
+
+    def __init__(self, name: str, url: str, workers: HeardWorkers) -> None:
+        self._name, self._workers, self._is_redis = name, workers, is_redis(url)
+        self._early: dict[str, bool] = {}
+        self._priorities: dict[int, float] = {}
+        self._redis: RedisHealth | None = None
+        self._next_write = 0.0
+        #: Whether an event of a sent task has arrived.
+        self.has_sent_events = False
+        self.rounds: Final = [
+            Round("its workers' settings cannot be asked", SETTINGS_EVERY, self._ask_workers),
+            *([Round("its Redis cannot be asked", BROKER_EVERY, self._ask_redis)] if self._is_redis else []),
+        ]
+
+    def take_priorities(self, priorities: set[int]) -> None:
+        """Take in the priorities of tasks that workers have."""
+        self._priorities = {**self._priorities, **dict.fromkeys(priorities, time.time())}
+
+    def write(self) -> None:
+        """Write what is known, if it is time to. Raises redis.RedisError."""
+        if time.monotonic() >= self._next_write:
+            self._next_write = time.monotonic() + WRITE_EVERY
+            observed.write(self._name, self._observed(time.time()))
+
+    def _observed(self, now: float) -> Observed:
+        by_worker = self._workers.tasks(now)
+        known = _together([tasks for tasks in by_worker if tasks is not None])
+        self._note_early(known)
+        is_complete = bool(by_worker) and None not in by_worker and len(known) <= NAMES_KEPT
+        return Observed(
+            at=now,
+            names=tuple(known) if is_complete else None,
+            limits={name: options.rate_limit for name, options in known.items() if options.rate_limit} if is_complete else None,
+            early=tuple(name for name, early in self._early.items() if early),
+            priorities=tuple(sorted(value for value, at in self._priorities.items() if now - at < PRIORITIES_FOR)),
+            sent_events=self.has_sent_events or None,
+            redis=self._redis,
+        )
+
+    def _note_early(self, known: Mapping[str, TaskOptions]) -> None:
+        """Remember which tasks are acknowledged before they run, also after their worker is gone."""
+        for name, options in known.items():
+            if options.acks_late is not None and (name in self._early or len(self._early) < NAMES_KEPT):
+                self._early[name] = not options.acks_late
+
+    def _ask_workers(self, app: Celery) -> None:
+        names = self._workers.to_ask(time.time(), ASKED_AT_ONCE)
+        if not names:
+            return
+        confs = _answers(app, names, "conf", {"with_defaults": True})
+        registered = _answers(app, list(confs), "registered", {"taskinfoitems": list(OPTIONS)}) if confs else {}
+        answers: dict[str, Told] = {}
+        for name, conf in confs.items():
+            if (answer := told(conf, registered.get(name), is_redis=self._is_redis)) is not None:
+                answers[name] = answer
+        self._workers.take_settings(answers)
+
+    def _ask_redis(self, app: Celery) -> None:
+        self._redis = None
+        with app.connection_for_read() as connection:
+            self._redis = ask(redis.Redis(connection_pool=connection.default_channel.pool))
+
+
+def _answers(app: Celery, names: list[str], question: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ask these workers; return the answer of each that answers in time. Raises what kombu raises."""
+    replies = app.control.broadcast(
+        question, arguments=arguments, destination=names, reply=True, timeout=inspection.TIMEOUT, limit=len(names)
+    )
+    asked = set(names)
+    return {
+        name: answer for reply in (replies or ())[: len(names)] if isinstance(reply, dict)
+        for name, answer in reply.items() if name in asked
+    }  # fmt: skip
+
+
+def _together(all_tasks: list[Mapping[str, TaskOptions]]) -> dict[str, TaskOptions]:
+    found: dict[str, TaskOptions] = {}
+    for tasks in all_tasks:
+        found.update(tasks)
+    return found
