@@ -21,8 +21,9 @@ from django.core.management.base import BaseCommand, CommandError
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
 from tasks_app.watching import observer_state
-from tasks_app.watching.applications import Removal, Watch, free_name, removal, remove, watch, why_unreachable
+from tasks_app.watching.applications import Watch, free_name, removal, remove, watch, why_unreachable
 from tasks_app.watching.brokers import SERIALIZERS, Broker, BrokerUnknownError, broker_of, serializers_of
+from tasks_app.watching.engine_key import sealed_here
 from tasks_app.watching.urls import SCHEMES, check_url
 from zenith_site.common.errors import InvalidInputError, ZenithError
 
@@ -69,7 +70,9 @@ class Command(BaseCommand):
         try:
             self._handle(options)
         except InvalidInputError as error:
-            raise CommandError("; ".join(f"{item.pointer} {item.detail}" for item in error.problems), returncode=WRONG) from None
+            raise CommandError(
+                "; ".join(f"{item.pointer.removeprefix('/')} {item.detail}" for item in error.problems), returncode=WRONG
+            ) from None
         except ZenithError as error:
             raise CommandError(str(error), returncode=NOTHING) from None
         except redis.RedisError as error:
@@ -118,7 +121,8 @@ class Command(BaseCommand):
         if url is None and changes_nothing:
             self.stdout.write(f"The broker of {name} can be used.")
             return
-        row, is_new = watch(name, changes)
+        # This process may have another secret key than engines.
+        row, is_new = watch(name, changes, sealed_here)
         if options["json"]:
             self.stdout.write(json.dumps(_described(row)))
         elif is_new:
@@ -140,15 +144,15 @@ class Command(BaseCommand):
     def _remove(self, options: dict[str, Any]) -> None:
         told = removal(options["name"])
         if options["dry_run"]:
-            self.stdout.write("\n".join(_consequences(told, "Would be")))
+            self.stdout.write("\n".join(told.lines("Would be")))
             return
         if not options["yes"]:
-            self.stdout.write("\n".join(_consequences(told, "To be")))
+            self.stdout.write("\n".join(told.lines("To be")))
             if not sys.stdin.isatty():
                 raise CommandError("add --yes to skip the confirmation", returncode=WRONG)
             if input(f"Type the name {told.name} to stop watching it: ").strip() != told.name:
                 raise CommandError("nothing was removed", returncode=NOTHING)
-        self.stdout.write("\n".join(_consequences(remove(told.name), "Was")))
+        self.stdout.write("\n".join(remove(told.name).lines("Was")))
 
 
 def configured(text: str) -> Iterator[tuple[str, str]]:
@@ -185,14 +189,3 @@ def _described(row: Application) -> dict[str, Any]:
         "serializers": row.serializers.split(","), "key_prefix": row.key_prefix,
         "events": state.events if state else 0, "lost": state.lost if state else 0,
     }  # fmt: skip
-
-
-def _consequences(told: Removal, tense: str) -> Iterator[str]:
-    yield f"{tense} removed: the URL of the broker of {told.name}, and its {told.workers} listed workers."
-    if told.row:
-        yield f"{tense} removed: the application {told.name} itself, for which nothing was ever recorded."
-    else:
-        yield f"Stays until it is older than ZENITH_RETENTION_DAYS: what was recorded of {told.name}."
-    if told.unread:
-        yield f"Stays: {told.unread} reports that are still to be recorded."
-    yield "Its broker and its workers stay as they are; they go on sending events until they are restarted."
