@@ -72,8 +72,8 @@ def missing_servers() -> str:
     names = " and ".join(name for _, name in missing) + (" is" if len(missing) == 1 else " are")
     given = " ".join(f"--env {name}={'postgres' if name == 'DATABASE_URL' else 'redis'}://…" for _, name in missing)
     return (
-        f"This image has no {' and no '.join(server for server, _ in missing)}, and {names} not set. Give what is missing (docker run"
-        f" {given} …), or build an image that has both (docker build --build-arg BASE=python:3.12-slim --build-arg"
+        f"This image has no {' and no '.join(server for server, _ in missing)}, and {names} not set. Give what is missing (docker"
+        f" run {given} …), or build an image that has both (docker build --build-arg BASE=python:3.12-slim --build-arg"
         " EXTRA_REQUIREMENTS=requirements-embedded.txt …), or use docker compose. docs/deploy.md explains it under “Everything in"
         " one container”."
     )
