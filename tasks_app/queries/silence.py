@@ -1,10 +1,12 @@
-"""Why nothing is seen of a watched application: of its workers, and of its tasks. Sentences for its page."""
+"""What is not seen of a watched application, and why: its workers, its tasks, or parts of them. Sentences for its page."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from tasks_app.models import Task
 from tasks_app.queries.applications import ApplicationView
 
 #: Seconds after which workers that run at the broker have told that they are there.
@@ -53,3 +55,27 @@ def no_tasks(view: ApplicationView) -> Silence:
     if not row.enables_events:
         return Silence(title, f"{sent} Zenith does not ask its workers to send events: only those started with -E tell of tasks.")
     return Silence(title, f"Its workers have received none since Zenith listens. {sent}")
+
+
+def unknown(view: ApplicationView, newest: Sequence[Task]) -> list[str]:
+    """Return what is not known of a watched application, and why, as far as its workers and its newest tasks show it."""
+    row = view.application
+    if not row.broker:
+        return []
+    parts = ["What happened before Zenith listened, and in gaps: nobody keeps events for those who do not listen."]
+    silent = sum(beat.online and bool(beat.unknown) for beat in view.workers)
+    if silent:
+        parts.append(
+            f"Slots, queues and tasks of {silent} of its workers, which did not answer yet: their remote control is off, or they"
+            " are too busy."
+        )
+    if newest and all(task.queued_at is None for task in newest):
+        parts.append(
+            "Which tasks wait, and how long they waited before a worker received them: their senders do not tell. Celery's"
+            " setting task_send_sent_event, where tasks are sent, changes that."
+        )
+    if any(not task.queue for task in newest):
+        parts.append("The queue of some tasks: only their senders tell it, or a worker that consumes no other.")
+    if not row.enables_events:
+        parts.append("Tasks of workers that were started without -E: Zenith does not ask them to send events.")
+    return parts

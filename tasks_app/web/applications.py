@@ -72,6 +72,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Http404(f"There is no application {name[:50]!r}.")
     counts = queries.status_counts_in(name) if view.by_status is None else view.by_status
     offered = list(catalog.offered(view.application).values())
+    newest = TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks
     context = {
         "view": view,
         "application": view.application,
@@ -87,7 +88,8 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "no_tasks": silence.no_tasks(view) if view.application.is_watched else None,
         "may_administer": caller.may(ADMINISTER),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
-        "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks,
+        "tasks": newest,
+        "unknown": silence.unknown(view, [row.task for row in newest]) if view.application.is_watched else [],
     }
     context |= application_context(request, name)
     return render_page(request, "applications/application.html", context, fragments=FRAGMENTS)

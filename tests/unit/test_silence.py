@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tasks_app.models import Application
+from tasks_app.models import Application, Task
 from tasks_app.queries.applications import ApplicationView
-from tasks_app.queries.silence import SETTLED, no_tasks, no_workers
+from tasks_app.queries.silence import SETTLED, no_tasks, no_workers, unknown
 from tasks_app.watching.observer_state import ObserverState
 from zenith_worker.wire.heartbeat import WorkerBeat
 
 NOW = 1_000_000.0
+MUTE = WorkerBeat("c@d", 0, 0, 0, (), "", "", (), (), 1.0, watched=True, unknown=("slots",))
 BEAT = WorkerBeat("a@b", 0, 0, 0, (), "", "", (), (), 1.0, watched=True)
 
 
@@ -58,3 +60,23 @@ def test_why_no_worker_is_listed(shown: ApplicationView, title: str, text: str) 
 )
 def test_why_no_task_is_listed(shown: ApplicationView, text: str) -> None:
     assert text in no_tasks(shown).text
+
+
+@pytest.mark.parametrize(
+    ("shown", "newest", "texts"),
+    [
+        (view(broker=""), [Task()], []),
+        (view(listens(), (BEAT,)), [], []),
+        (view(listens(), (BEAT, MUTE)), [], ["of 1 of its workers"]),
+        (view(listens(), (BEAT,)), [Task(queue="q"), Task(queue="q")], ["task_send_sent_event"]),
+        (view(listens(), (BEAT,)), [Task(queue="q", queued_at=datetime.now(UTC)), Task()], ["The queue of some tasks"]),
+        (view(listens(), enables_events=False), [], ["without -E"]),
+    ],
+    ids=["ended", "nothing", "mute worker", "not told when sent", "no queue", "events off"],
+)
+def test_what_is_not_known(shown: ApplicationView, newest: list[Task], texts: list[str]) -> None:
+    told = unknown(shown, newest)
+    # The first one is always true while it is watched.
+    assert len(told) == (len(texts) + 1 if shown.application.broker else 0)
+    for text, part in zip(texts, told[1:], strict=True) if told else ():
+        assert text in part
