@@ -40,7 +40,7 @@ ANSWER_WITHIN: Final = 20.0
 LOOK_EVERY: Final = 0.2
 #: Tests that an engine makes at the same time, and that may wait in all.
 AT_ONCE: Final = 4
-WAITING_AT_MOST: Final = 10
+WAITING_AT_MOST: Final = 6
 #: Seconds after which a row is deleted, and between two looks for such rows and for the public key.
 KEPT: Final = 60.0
 _SQL: Final = statements(__file__)

@@ -18,6 +18,7 @@ from tasks_app.control.watching import UnusableBrokerError
 from tasks_app.models import Application
 from tasks_app.watching.applications import Watch, removal, remove
 from tasks_app.watching.brokers import SERIALIZERS
+from tasks_app.watching.connection_tests import NotTestedError
 from zenith_site.common.callers import ADMINISTER, Shows, audit_attempt, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
@@ -118,7 +119,7 @@ def end_watching(request: HttpRequest, name: str) -> HttpResponse:
 def _form(request: HttpRequest, row: Application | None) -> HttpResponse:
     form = WatchForm(request.POST if request.method == "POST" else None, row)
     only_tests = request.method == "POST" and "only_test" in request.POST
-    tested = ""
+    tested = not_tested = ""
     if request.method == "POST" and form.is_valid():
         try:
             if not only_tests:
@@ -128,17 +129,20 @@ def _form(request: HttpRequest, row: Application | None) -> HttpResponse:
             tested = watching.why_unusable(name, form.changes(), row)
         except UnusableBrokerError as error:
             tested = error.reason
+        except NotTestedError as error:
+            not_tested = str(error)
         except InvalidInputError as error:
             add_problems(form, error)
         except StateConflictError as error:
             form.add_error(None, str(error))
     context = {
-        "form": form, "row": row, "tested": tested, "is_tested": only_tests and not form.errors, "saves": not only_tests,
+        "form": form, "row": row, "tested": tested, "not_tested": not_tested, "saves": not only_tests,
+        "is_usable": only_tests and not (form.errors or tested or not_tested),
         "address": resolve_url("tasks:change_watching", row.name) if row else resolve_url("tasks:watch_application"),
     }  # fmt: skip
     # What was typed stays in the open page, also the URL, unless a field is wrong.
     keeps_form = form.is_bound and not form.errors and wants_fragments(request)
-    status = 422 if form.errors or (tested and not only_tests) else 200
+    status = 422 if form.errors or not_tested or (tested and not only_tests) else 200
     fragments = [TESTED] if keeps_form else [FORM]
     return render_page(request, "applications/watch.html", context, fragments=fragments, status=status)
 

@@ -297,18 +297,17 @@ def test_workers_of_the_same_name_have_their_own_tasks(shop: Shop) -> None:
 # --- Pages ---
 
 
-def test_without_another_application_the_page_says_how_to_attach_one(person: Client) -> None:
+def test_without_another_application_the_page_says_how_to_watch_and_attach_one(person: Client) -> None:
     Application.objects.get_or_create(id=NATIVE_ID, defaults={"name": "zenith", "kind": Kind.NATIVE})
     page = text(person, "/applications/")
     assert "celery -A shop worker -I zenith_worker.auto" in page
-    for path in ("/", "/tasks/"):
-        assert 'href="/applications/"' not in text(person, path)
+    assert "An administrator can enter it" in page
+    assert 'href="/applications/"' in text(person, "/tasks/")
     assert '<th scope="col">Application</th>' not in text(person, "/tasks/")
 
 
 def test_with_one_the_pages_show_it(person: Client, shop: Shop) -> None:
     beat("celery@till-1", "shop")
-    assert 'href="/applications/"' in text(person, "/")
     page = text(person, "/applications/")
     assert 'href="/applications/shop/"' in page
     assert "?status=SUCCESS&amp;q=application:shop" in page

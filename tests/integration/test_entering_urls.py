@@ -284,7 +284,7 @@ def test_an_application_is_watched_changed_and_ended_by_the_form(
 
 
 def test_a_connection_is_tested_before_it_is_saved(
-    administrator: Client, engine: Callable[..., None], answers: list[tuple[Any, ...]]
+    administrator: Client, engine: Callable[..., None], answers: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = typed(test="on", key_prefix="wrong: nothing listens at its host and port")
     refused = administrator.post("/watch-application/", wrong)
@@ -300,7 +300,15 @@ def test_a_connection_is_tested_before_it_is_saved(
     usable = administrator.post("/watch-application/", typed(only_test="1"))
     assert "The broker can be watched" in usable.content.decode()
     assert not Application.objects.filter(name="shop").exists()
-    for response in (refused, in_page, usable):
+
+    def away(*_: Any) -> str:
+        raise NotTestedError("No engine tested the connection.")
+
+    monkeypatch.setattr(connection_tests, "ask", away)
+    untested = administrator.post("/watch-application/", typed(test="on"))
+    assert untested.status_code == 422
+    assert "without the test it can be" in untested.content.decode()
+    for response in (refused, in_page, usable, untested):
         assert SECRET not in response.content.decode()
         assert "broker.example" not in response.content.decode()
 

@@ -54,18 +54,15 @@ def navigation(context: dict[str, Any]) -> list[list[Entry]]:
 
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)
-def nav_entry(
-    context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "", *, counted: bool = False
-) -> dict[str, Any]:
+def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "") -> dict[str, Any]:
     """Draw an entry of the navigation, if its page exists.
 
-    `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context; an
-    entry that is `counted` is drawn only if that is more than none.
+    `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context.
     """
     path = context["request"].path if "request" in context else ""
     counts = context.get("nav_counts") or {}
     count = counts.get(url_name)
-    url = _url(url_name) if not counted or (count and count.number) else ""
+    url = _url(url_name)
     # Every path begins with that of the overview.
     home = f"{site_paths.site_root()}/"
     return {
