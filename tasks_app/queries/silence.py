@@ -28,7 +28,7 @@ def no_workers(view: ApplicationView, now: float | None = None) -> Silence:
     if state is None:
         return Silence("Nobody listens", "No observer runs, so its workers are not heard. An engine runs it: start one.")
     if not state.listens:
-        return Silence("Its broker cannot be used", f"So its workers are not heard: {state.reason}.")
+        return Silence("Its broker cannot be used", f"So its workers are not heard: {state.reason.rstrip('.')}.")
     if (time.time() if now is None else now) - state.since < SETTLED:
         return Silence("Listening", "Zenith has just begun to listen. Workers that run tell within seconds that they are there.")
     if state.reason:

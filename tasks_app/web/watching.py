@@ -112,7 +112,8 @@ def end_watching(request: HttpRequest, name: str) -> HttpResponse:
         sentence=" ".join(removal(row.name).lines("To be")),
         action=reverse("tasks:end_watching", args=[row.name]),
         button=f"Stop watching {row.name}",
-        back=_page(row.name),
+        # Its own page may be gone afterwards.
+        back="tasks:applications",
     )
 
 

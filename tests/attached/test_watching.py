@@ -128,7 +128,7 @@ def test_a_watched_application_is_attached_in_place_and_recorded_once(
     client.force_login(User.objects.create_superuser("root"))
     page = client.get("/applications/shop/").content.decode()
     assert "All its workers online are" in page
-    assert "by their own reports, and no longer from their events" in " ".join(page.split())
+    assert "by its own reports, and no longer from its events" in " ".join(page.split())
     remove("shop")
     eventually(lambda: applications.take_in() or Application.objects.get(name="shop").kind == "attached")
     assert len(rows()) == 12

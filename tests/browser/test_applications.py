@@ -47,7 +47,7 @@ PATHS = {
     "queues": "queues/?application=shop",
     "diagnosis": "applications/shop/diagnosis/",
     "list": "applications/",
-    "watch": "watch-application/",
+    "watch": "applications/new/watch/",
     "watched": "applications/clinic/",
     "watching": "applications/clinic/watching/",
     "end-watching": "applications/clinic/end-watching/",

@@ -103,7 +103,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "applications/": {"get": PAGE},
     "applications/<name:name>/": {"get": PAGE},
     "applications/<name:name>/diagnosis/": {"get": PAGE},
-    "watch-application/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "applications/new/watch/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
     "applications/<name:name>/watching/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
     "applications/<name:name>/end-watching/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
     "queues/": {"get": PAGE},

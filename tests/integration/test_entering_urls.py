@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -155,6 +156,9 @@ def test_an_engine_tries_the_broker_and_says_why_it_cannot_be_watched(monkeypatc
         assert connection_tests.ask(row, None, "", ("json",)) == ""
         monkeypatch.setattr(settings, "SECRET_KEY", ENGINES)
         assert "cannot be read" in connection_tests.ask(row, None, "", ("json",))
+        # The command asks an engine for what it cannot read.
+        with pytest.raises(CommandError, match="cannot be watched: the broker's URL cannot be read"):
+            call_command("watch", "shop", test=True)
     assert not ConnectionTest.objects.exists()
 
 
@@ -249,9 +253,9 @@ def typed(**values: Any) -> dict[str, Any]:
 def test_an_application_is_watched_changed_and_ended_by_the_form(
     administrator: Client, engine: Callable[..., None], answers: list[tuple[Any, ...]]
 ) -> None:
-    page = administrator.get("/watch-application/").content.decode()
+    page = administrator.get("/applications/new/watch/").content.decode()
     assert 'type="password"' in page
-    assert administrator.post("/watch-application/", typed(test="on")).headers["Location"] == "/applications/shop/"
+    assert administrator.post("/applications/new/watch/", typed(test="on")).headers["Location"] == "/applications/shop/"
     assert answers == [(None, URL, "", ("json",))]
     page = administrator.get("/applications/shop/").content.decode()
     assert "/applications/shop/watching/" in page
@@ -275,7 +279,8 @@ def test_an_application_is_watched_changed_and_ended_by_the_form(
     assert not Application.objects.filter(name="shop").exists()
     entries = list(AuditEntry.objects.order_by("id"))
     assert [entry.action for entry in entries][-3:] == [
-        "POST /watch-application/", "POST /applications/<name:name>/watching/", "POST /applications/<name:name>/end-watching/",
+        "POST /applications/new/watch/", "POST /applications/<name:name>/watching/",
+        "POST /applications/<name:name>/end-watching/",
     ]  # fmt: skip
     assert all(entry.detail["application"] == "shop" for entry in entries[-3:])
     engine()
@@ -287,7 +292,7 @@ def test_a_connection_is_tested_before_it_is_saved(
     administrator: Client, engine: Callable[..., None], answers: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = typed(test="on", key_prefix="wrong: nothing listens at its host and port")
-    refused = administrator.post("/watch-application/", wrong)
+    refused = administrator.post("/applications/new/watch/", wrong)
     assert refused.status_code == 422
     page = refused.content.decode()
     assert "The broker cannot be watched: nothing listens at its host and port." in page
@@ -295,9 +300,9 @@ def test_a_connection_is_tested_before_it_is_saved(
     # Whoever tries addresses does so on record.
     entry = AuditEntry.objects.latest("id")
     assert (entry.status, entry.detail["application"], entry.detail["tested"]) == (422, "shop", True)
-    in_page = administrator.post("/watch-application/", wrong | {"only_test": "1"}, headers={"HX-Request": "true"})
+    in_page = administrator.post("/applications/new/watch/", wrong | {"only_test": "1"}, headers={"HX-Request": "true"})
     assert in_page.content.decode().strip().startswith('<div id="tested"')
-    usable = administrator.post("/watch-application/", typed(only_test="1"))
+    usable = administrator.post("/applications/new/watch/", typed(only_test="1"))
     assert "The broker can be watched" in usable.content.decode()
     assert not Application.objects.filter(name="shop").exists()
 
@@ -305,7 +310,7 @@ def test_a_connection_is_tested_before_it_is_saved(
         raise NotTestedError("No engine tested the connection.")
 
     monkeypatch.setattr(connection_tests, "ask", away)
-    untested = administrator.post("/watch-application/", typed(test="on"))
+    untested = administrator.post("/applications/new/watch/", typed(test="on"))
     assert untested.status_code == 422
     assert "without the test it can be" in untested.content.decode()
     for response in (refused, in_page, usable, untested):
@@ -332,7 +337,7 @@ def test_what_cannot_be_watched_is_said_beside_its_field(
     Application.objects.create(name="till", kind="attached")
     watching.begin("clinic", Watch(url=URL), test=False)
     for values, said in WRONG:
-        response = administrator.post("/watch-application/", typed(**values))
+        response = administrator.post("/applications/new/watch/", typed(**values))
         page = response.content.decode()
         assert response.status_code == 422, said
         assert said in page, said
@@ -346,10 +351,10 @@ def test_only_whoever_may_administer_sees_the_form(person: Client, engine: Calla
     watching.begin("shop", Watch(url=URL), test=False)
     for path in ("/applications/", "/applications/shop/"):
         page = person.get(path).content.decode()
-        assert "/watch-application/" not in page
+        assert "/applications/new/watch/" not in page
         assert "/applications/shop/watching/" not in page
     User.objects.filter(username=person_name(person)).update(is_superuser=False)
-    assert person.post("/watch-application/", typed()).status_code == 403
+    assert person.post("/applications/new/watch/", typed()).status_code == 403
 
 
 def person_name(person: Client) -> str:

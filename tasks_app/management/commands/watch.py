@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
-from tasks_app.watching import observer_state
+from tasks_app.watching import connection_tests, observer_state
 from tasks_app.watching.applications import Watch, free_name, removal, remove, watch, why_unreachable
 from tasks_app.watching.brokers import SERIALIZERS, Broker, BrokerUnknownError, broker_of, serializers_of
 from tasks_app.watching.engine_key import sealed_here
@@ -131,14 +131,15 @@ class Command(BaseCommand):
             self.stdout.write(f"{name} was changed; its observer connects again within seconds.")
 
     def _test(self, row: Application | None, changes: Watch) -> None:
-        try:
-            known = broker_of(row) if row is not None and changes.url is None else None
-        except BrokerUnknownError as error:
-            raise CommandError(str(error), returncode=NOTHING) from None
         prefix = changes.key_prefix if changes.key_prefix is not None else row.key_prefix if row else ""
         serializers = tuple(changes.serializers or (serializers_of(row) if row else ("json",)))
-        url = check_url(changes.url) if changes.url is not None else known.url if known else ""
-        if reason := why_unreachable(Broker(url, prefix, serializers)):
+        if changes.url is not None:
+            reason = why_unreachable(Broker(check_url(changes.url), prefix, serializers))
+        elif row is None or not row.broker:
+            raise CommandError("There is no URL to test: the application is not watched.", returncode=NOTHING)
+        else:
+            reason = _why_stored(row, prefix, serializers)
+        if reason:
             raise CommandError(f"The broker cannot be watched: {reason}. Nothing was changed.", returncode=NOTHING)
 
     def _remove(self, options: dict[str, Any]) -> None:
@@ -160,6 +161,14 @@ def configured(text: str) -> Iterator[tuple[str, str]]:
     for item in text.split():
         named = _NAMED.fullmatch(item)
         yield (named[1], named[2]) if named else ("", item)
+
+
+def _why_stored(row: Application, prefix: str, serializers: tuple[str, ...]) -> str:
+    """Return why the broker of a watched application cannot be used: tried by an engine if its URL cannot be read here."""
+    try:
+        return why_unreachable(Broker(broker_of(row).url, prefix, serializers))
+    except BrokerUnknownError:
+        return connection_tests.ask(row, None, prefix, serializers)
 
 
 def _url(given: str | None, *, ask: bool) -> str | None:
