@@ -479,7 +479,7 @@ def test_the_api_lists_and_shows_applications(api: ApiClient, shop: Shop) -> Non
     assert {name: value for name, value in shown.items() if not name.endswith("_at")} == {
         "name": "shop", "kind": "attached", "main": "shop", "celery_version": "5.5.3", "python_version": "3.12.1",
         "workers_online": 1, "tasks_by_status": {"QUEUED": 1, "SUCCESS": 1, "FAILURE": 1}, "reports_dropped": 0,
-        "isolated": False, "guards": [], "guards_partial": [], "observer": None,
+        "isolated": False, "guards": [], "guards_partial": [], "watching": None, "observer": None,
     }  # fmt: skip
     assert client.get(f"{API}/zenith").json()["tasks_by_status"] is None
     missing = client.get(f"{API}/nothing")
