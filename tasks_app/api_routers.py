@@ -1,6 +1,18 @@
 """The tasks' part of the JSON API."""
 
-from tasks_app.api import analytics, applications, batches, catalogue, dead_letters, events, queues, tasks, v1_tasks, workers
+from tasks_app.api import (
+    analytics,
+    applications,
+    batches,
+    catalogue,
+    dead_letters,
+    events,
+    queues,
+    tasks,
+    v1_tasks,
+    watching,
+    workers,
+)
 from zenith_site.common.api_routers import register
 
 register(
@@ -13,6 +25,8 @@ register(
     ("/api/v1/analytics", analytics.router),
     ("/api/v1/workers", workers.router),
     ("/api/v1/queues", queues.router),
+    # Before the other router of this path, in which names may hold slashes.
+    ("/api/v1/applications", watching.router),
     ("/api/v1/applications", applications.router),
     ("/api/v1/events", events.router),
 )

@@ -11,6 +11,6 @@ register(
     Entry("tasks:analytics", "Analytics", "chart-line", "a", Section.WORK, 50),
     Entry("tasks:workers", "Workers", "cpu", "w", Section.MACHINES, 10),
     Entry("tasks:queues", "Queues", "stack-2", "q", Section.MACHINES, 20),
-    Entry("tasks:applications", "Applications", "link", "c", Section.MACHINES, 25, counted=True),
+    Entry("tasks:applications", "Applications", "link", "c", Section.MACHINES, 25),
     Entry("tasks:events", "Events", "activity", "e", Section.SITE, 10),
 )

@@ -16,6 +16,7 @@ from tasks_app.queries import applications
 from tasks_app.queries.applications import ApplicationView
 from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.search.parameters import FilterText
+from tasks_app.watching.brokers import serializers_of
 from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import refuse_unknown
@@ -32,6 +33,15 @@ class ObserverAnswer(BaseModel):
     events: int = Field(ge=0, description="Events that it has received since it started.")
     lost: int = Field(ge=0, description="How many of them were dropped because Zenith could not keep up.")
     odd: int = Field(ge=0, description="How many of them were not as Celery writes them.")
+
+
+class WatchingAnswer(BaseModel):
+    """How an application is watched; nothing of its broker's URL."""
+
+    has_url: bool = Field(description="Whether its broker's URL is stored; false: it is not watched any more.")
+    key_prefix: str
+    serializers: list[str]
+    enable_events: bool = Field(description="Whether Zenith asks its workers to send events.")
 
 
 class ApplicationAnswer(BaseModel):
@@ -65,6 +75,7 @@ class ApplicationAnswer(BaseModel):
         description="The guards that only some of its workers online have, such as during a rolling deploy: nothing can rely on"
         " them."
     )
+    watching: WatchingAnswer | None = Field(description="Null unless the application is watched.")
     observer: ObserverAnswer | None = Field(description="Null unless the application is watched and its observer runs.")
 
     @classmethod
@@ -78,6 +89,12 @@ class ApplicationAnswer(BaseModel):
             tasks_by_status=None if view.by_status is None else dict(view.by_status), reports_dropped=view.dropped,
             guards=list(guards.shared) if guards and guards.workers else None,
             guards_partial=list(guards.partial if guards else ()),
+            watching=WatchingAnswer.model_construct(
+                has_url=bool(row.broker), key_prefix=row.key_prefix, serializers=list(serializers_of(row)),
+                enable_events=row.enables_events,
+            )
+            if row.is_watched
+            else None,
             observer=None
             if state is None
             else ObserverAnswer.model_construct(

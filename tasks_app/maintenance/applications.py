@@ -5,7 +5,7 @@ first entry on.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import redis
@@ -38,11 +38,20 @@ def take_in() -> None:
     announcements = announced(isolated)
     if not announcements:
         return
+    _adopt({announcement.name for announcement in announcements})
     rows = [(*announcement, last_heard(announcement.name)) for announcement in announcements]
     columns = dict(zip((*Announcement._fields, "heard_at"), map(list, zip(*rows, strict=True)), strict=True))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_UPDATE, {**columns, "heard_every": HEARD_EVERY})
         cursor.execute(_INSERT, {**columns, "most": ANNOUNCED_AT_MOST})
+
+
+def _adopt(names: Collection[str]) -> None:
+    """Take those for attached that are not watched any more, and whose workers report by themselves."""
+    for row in Application.objects.filter(kind=Kind.WATCHED, broker="", name__in=names):
+        with isolate_faults("reconciler", f"the application {row.name}"):
+            if any(beat.online and not beat.watched for beat in read_all(row.name)):
+                Application.objects.filter(pk=row.pk, kind=Kind.WATCHED, broker="").update(kind=Kind.ATTACHED)
 
 
 class GoneWorkers:

@@ -21,7 +21,7 @@ def swapped(columns, index):
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("tasks_app", "0025_watched_applications")]
+    dependencies = [("tasks_app", "0026_entering_urls")]
 
     operations = [
         migrations.AddField(

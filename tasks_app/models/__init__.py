@@ -4,6 +4,7 @@ from tasks_app.models.application import Application
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
 from tasks_app.models.catalogue import Catalogue
+from tasks_app.models.connection_test import ConnectionTest, EngineKey
 from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.idempotency_key import IdempotencyKey
@@ -19,7 +20,9 @@ __all__ = [
     "Attempt",
     "Batch",
     "Catalogue",
+    "ConnectionTest",
     "DeadLetter",
+    "EngineKey",
     "IdempotencyKey",
     "LatePeriod",
     "LoadSample",

@@ -42,6 +42,11 @@ class ApplicationView:
         return sum(beat.online for beat in self.workers)
 
     @property
+    def attached_online(self) -> int:
+        """The number of workers online that report by themselves: of a watched application, those that were attached since."""
+        return sum(beat.online and not beat.watched for beat in self.workers)
+
+    @property
     def guards(self) -> LiveGuards | None:
         """The guards that its workers online tell; None for Zenith's own, which do all of that, and for a watched one's."""
         row = self.application

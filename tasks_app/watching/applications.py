@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,9 @@ from zenith_worker.wire.applications import ANNOUNCED_AT_MOST, NATIVE_NAME, is_n
 from zenith_worker.wire.client import client, text
 from zenith_worker.wire.keys import application_keys
 
+#: Encrypts the URL of the broker of the application with a name.
+Seal = Callable[[str, str], str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Watch:
@@ -36,25 +39,37 @@ class Watch:
         return "Watch(…)"
 
 
-def watch(name: str, changes: Watch) -> tuple[Application, bool]:
-    """Watch an application, or change how it is watched; return its row, and whether it is new.
-
-    An engine begins within seconds. Raises InvalidInputError, or StateConflictError for an application of another kind.
-    """
+def check(name: str, changes: Watch) -> str | None:
+    """Return the new URL, if there is one. Raises InvalidInputError for what cannot be watched in this way."""
     url = None if changes.url is None else check_url(changes.url)
     _check(name, changes, url)
+    return url
+
+
+def watch(name: str, changes: Watch, seal: Seal = sealed, *, only_new: bool = False) -> tuple[Application, bool]:
+    """Watch an application, or change how it is watched; return its row, and whether it is new.
+
+    An engine begins within seconds. Raises InvalidInputError, or StateConflictError for an application of another kind, and with
+    `only_new` for one that is watched already.
+
+    Arguments:
+        seal: encrypts the URL of the broker of the application with a name.
+    """
+    url = check(name, changes)
     with transaction.atomic():
         row = Application.objects.select_for_update().filter(name=name).first()
-        if row is None and url is None:
-            raise InvalidInputError(Problem("url", f"is missing: {name} is not watched yet"))
+        if url is None and (row is None or (row.is_watched and not row.broker)):
+            raise InvalidInputError(Problem("/url", f"is missing: {name} is not watched yet"))
         if row is None and Application.objects.filter(kind=Kind.WATCHED).count() >= ANNOUNCED_AT_MOST:
             raise StateConflictError(f"{ANNOUNCED_AT_MOST} applications are watched; that is the most.")
         if row is not None and not row.is_watched:
             raise StateConflictError(f"{name} is {row.kind}: its workers report to Zenith themselves, so it need not be watched.")
+        if only_new and row is not None and row.broker:
+            raise StateConflictError(f"{name} is watched already. Change how, or choose another name.")
         is_new = row is None
         row = row or Application(name=name, kind=Kind.WATCHED)
         if url is not None:
-            row.broker = sealed(name, url)
+            row.broker = seal(name, url)
         row.key_prefix = row.key_prefix if changes.key_prefix is None else changes.key_prefix
         row.serializers = row.serializers if changes.serializers is None else ",".join(changes.serializers)
         row.enables_events = row.enables_events if changes.enables_events is None else changes.enables_events
@@ -84,6 +99,18 @@ class Removal:
     unread: int
     workers: int
     row: bool
+
+    def lines(self, tense: str) -> list[str]:
+        """Return what happens, for people; `tense` is how a removal is told of: "Would be", "To be" or "Was"."""
+        lines = [f"{tense} removed: the URL of the broker of {self.name}, and its {self.workers} listed workers."]
+        if self.row:
+            lines.append(f"{tense} removed: the application {self.name} itself, for which nothing was ever recorded.")
+        else:
+            lines.append(f"Stays until it is older than ZENITH_RETENTION_DAYS: what was recorded of {self.name}.")
+        if self.unread:
+            lines.append(f"Stays: {self.unread} reports that are still to be recorded.")
+        lines.append("Its broker and its workers stay as they are; they go on sending events until they are restarted.")
+        return lines
 
 
 def removal(name: str) -> Removal:
@@ -136,16 +163,16 @@ def _check(name: str, changes: Watch, url: str | None) -> None:
     problems = []
     if not is_name(name):
         reason = f"has at most 50 lower-case letters, digits, and hyphens between them, and is not {NATIVE_NAME}"
-        problems.append(Problem("name", reason))
+        problems.append(Problem("/name", reason))
     if changes.key_prefix and (len(changes.key_prefix) > 100 or not changes.key_prefix.isprintable()):
-        problems.append(Problem("key_prefix", "has at most 100 printable characters"))
+        problems.append(Problem("/key_prefix", "has at most 100 printable characters"))
     if changes.key_prefix and url is not None and not is_redis(url):
-        problems.append(Problem("key_prefix", "is for Redis only"))
+        problems.append(Problem("/key_prefix", "is for Redis only"))
     if changes.serializers is not None:
         unknown = [name for name in changes.serializers if name not in SERIALIZERS]
         if unknown or not changes.serializers:
             detail = f"takes {', '.join(SERIALIZERS)}; pickle is refused, since whoever writes it runs code here"
-            problems.append(Problem("serializers", detail))
+            problems.append(Problem("/serializers", detail))
     if problems:
         raise InvalidInputError(*problems)
 
@@ -154,5 +181,7 @@ def _watched_row(name: str) -> Application:
     row = Application.objects.filter(name=name, kind=Kind.WATCHED).first()
     if row is None:
         known = Application.objects.filter(kind=Kind.WATCHED).order_by("name").values_list("name", flat=True)
-        raise InvalidInputError(Problem("name", f"no watched application has this name; there are: {', '.join(known) or 'none'}"))
+        raise InvalidInputError(
+            Problem("/name", f"no watched application has this name; there are: {', '.join(known) or 'none'}")
+        )
     return row

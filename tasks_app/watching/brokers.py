@@ -47,7 +47,7 @@ class Broker:
 
 def sealed(name: str, url: str) -> str:
     """Return a broker's URL encrypted for the application of this name."""
-    return encrypt(url, _purpose(name))
+    return encrypt(url, purpose_of(name))
 
 
 def broker_of(application: Application) -> Broker:
@@ -57,18 +57,23 @@ def broker_of(application: Application) -> Broker:
             f"{application.name} is not watched any more: `manage.py watch {application.name}` watches it again."
         )
     try:
-        url = decrypt(application.broker, _purpose(application.name))
+        url = decrypt(application.broker, purpose_of(application.name))
     except DecryptionError:
         raise BrokerUnknownError(
-            "the broker's URL cannot be read, because ZENITH_SECRET_KEY is not the one that it was entered with: enter it again"
-            f" with `manage.py watch {application.name}`, where an engine runs."
+            "the broker's URL cannot be read with this process's ZENITH_SECRET_KEY. If that of the engines has changed, enter the"
+            f" URL again: on the application's page, or with `manage.py watch {application.name}`."
         ) from None
     return Broker(url, application.key_prefix, serializers_of(application))
 
 
 def serializers_of(application: Application) -> tuple[str, ...]:
     """Return what an application's workers write and accept; Zenith writes the first."""
-    return tuple(name for name in application.serializers.split(",") if name in SERIALIZERS) or ("json",)
+    return readable(application.serializers)
+
+
+def readable(serializers: str) -> tuple[str, ...]:
+    """Return those of some serializers, separated by commas, that Zenith reads; JSON if there is none."""
+    return tuple(name for name in serializers.split(",") if name in SERIALIZERS) or ("json",)
 
 
 def celery_of(broker: Broker) -> Celery:
@@ -113,5 +118,6 @@ def _transport_options(broker: Broker, master: str) -> dict[str, Any]:
 MASTER_OPTION: Final = "master_name"
 
 
-def _purpose(name: str) -> str:
+def purpose_of(name: str) -> str:
+    """Return what a URL in the row of the application with this name is encrypted for."""
     return f"the broker of the application {name}"

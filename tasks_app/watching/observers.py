@@ -21,6 +21,7 @@ from tasks_app.models.application import Kind
 from tasks_app.watching import observer_state
 from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import BrokerUnknownError, broker_of
+from tasks_app.watching.connection_tests import ConnectionTester
 from tasks_app.watching.observer import Gap, Observer
 from tasks_app.watching.observer_state import ObserverState
 from zenith_site.common.advisory_locks import AdvisoryLock
@@ -33,7 +34,8 @@ from zenith_worker.wire.ids import key_of
 logger = logging.getLogger(__name__)
 
 PART: Final = "observer"
-#: Seconds between two looks for new applications, and between two writes of when one was heard.
+#: Seconds between two looks for connections to test, for new applications, and between two writes of when one was heard.
+TEST_EVERY: Final = 0.5
 LOOK_EVERY: Final = 2.0
 NOTE_EVERY: Final = 5.0
 #: Gaps that an application's row keeps.
@@ -44,9 +46,18 @@ _SQL: Final = statements(__file__)
 
 def run(stop: threading.Event) -> None:
     """Observe until `stop` is set."""
-    observers = Observers()
+    observers, tester = Observers(), ConnectionTester()
+    next_look = 0.0
+
+    def step() -> None:
+        nonlocal next_look
+        tester.run_once()
+        if time.monotonic() >= next_look:
+            observers.run_once()
+            next_look = time.monotonic() + LOOK_EVERY
+
     try:
-        repeat(stop, PART, observers.run_once, every=LOOK_EVERY)
+        repeat(stop, PART, step, every=TEST_EVERY)
     finally:
         observers.stop()
 

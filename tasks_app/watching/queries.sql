@@ -17,3 +17,10 @@ UPDATE tasks_app_application SET
     listened_at = greatest(listened_at, to_timestamp(%(listened)s::float8)),
     celery_version = CASE WHEN %(version)s = '' THEN celery_version ELSE %(version)s END
 WHERE id = %(id)s
+
+-- take_connection_test --
+-- Takes the oldest connection test that no engine has taken.
+UPDATE tasks_app_connectiontest SET taken_at = now() WHERE id = (
+    SELECT id FROM tasks_app_connectiontest WHERE taken_at IS NULL ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id

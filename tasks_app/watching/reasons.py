@@ -27,7 +27,7 @@ _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (amqp.exceptions.AccessRefused, _LOGIN),
     (amqp.exceptions.NotAllowed, "its virtual host does not exist, or the user may not use it"),
     (amqp.exceptions.ResourceLocked, "another program has locked a queue of the same name"),
-    (ContentDisallowed, "it carries messages in a serializer that is not accepted: `--accept` names others"),
+    (ContentDisallowed, "it carries messages in a serializer that is not accepted: name it among its serializers"),
     (ssl.SSLError, _UNTRUSTED),
     (socket.gaierror, "its host's name is unknown"),
     (ConnectionRefusedError, _REFUSED),

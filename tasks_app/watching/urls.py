@@ -29,7 +29,7 @@ def check_url(url: str) -> str:
     """Return a broker's URL without surrounding white space. Raises InvalidInputError, which shows nothing of it."""
     url = url.strip()
     if reason := _why_not(url):
-        raise InvalidInputError(Problem("url", reason))
+        raise InvalidInputError(Problem("/url", reason))
     return url
 
 

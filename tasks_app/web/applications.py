@@ -12,14 +12,15 @@ from django.views.decorators.http import require_safe
 from tasks_app import catalog
 from tasks_app.models import Application
 from tasks_app.queries import applications as queries
-from tasks_app.queries import guards
+from tasks_app.queries import guards, silence
 from tasks_app.queries.applications import ApplicationView
 from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.queries.tasks import TaskFilter
 from tasks_app.queries.workers import workers_of
+from tasks_app.web.attaching import DIFFERENCES
 from tasks_app.web.context import application_context
 from tasks_app.web.cursor import with_event_cursor
-from zenith_site.common.callers import OPERATE, VIEW, Shows, authorize
+from zenith_site.common.callers import ADMINISTER, OPERATE, VIEW, Shows, authorize
 from zenith_site.common.pages import render_page
 from zenith_worker.wire.states import Status
 
@@ -49,12 +50,14 @@ LISTED: Final = (Status.STARTED, Status.FAILURE, Status.SUCCESS)
 @with_event_cursor
 def application_list(request: HttpRequest) -> HttpResponseBase:
     """List Zenith's own application and others, or say how to watch or attach the first."""
-    views = queries.applications(authorize(request, VIEW, Shows.FILTERED).applications)
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    views = queries.applications(caller.applications)
     context = {
         "applications": [(view, _figures(view, LISTED)) for view in views],
         "attached": sum(not (view.application.is_native or view.application.is_watched) for view in views),
         "watched": sum(view.application.is_watched for view in views),
         "listed": LISTED,
+        "may_administer": caller.may(ADMINISTER),
     }
     return render_page(request, "applications/applications.html", context, fragments=["applications/_applications.html"])
 
@@ -69,6 +72,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Http404(f"There is no application {name[:50]!r}.")
     counts = queries.status_counts_in(name) if view.by_status is None else view.by_status
     offered = list(catalog.offered(view.application).values())
+    newest = TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks
     context = {
         "view": view,
         "application": view.application,
@@ -79,8 +83,13 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         "offered": offered[:OFFERED],
         "offered_total": len(offered),
         "gaps": _gaps(view.application),
+        "no_workers": silence.no_workers(view) if view.application.is_watched else None,
+        "attaching": DIFFERENCES,
+        "no_tasks": silence.no_tasks(view) if view.application.is_watched else None,
+        "may_administer": caller.may(ADMINISTER),
         "live": None if view.application.is_native else catalog.catalogues_of(view.application.pk),
-        "tasks": TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks,
+        "tasks": newest,
+        "unknown": silence.unknown(view, [row.task for row in newest]) if view.application.is_watched else [],
     }
     context |= application_context(request, name)
     return render_page(request, "applications/application.html", context, fragments=FRAGMENTS)

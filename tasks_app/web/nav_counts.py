@@ -57,7 +57,7 @@ def _counts(counts: NavCounts) -> dict[str, Count]:
         "tasks:dead_letters": Count(counts.dead, f"open{of_all}", counts.dead >= COUNTED_TO),
         "tasks:workers": Count(counts.workers or 0, f"online{of_own}"),
         "tasks:queues": Count(counts.queues or 0, f"consumed{of_own}"),
-        "tasks:applications": Count(len(counts.attached), "attached"),
+        "tasks:applications": Count(len(counts.attached), "besides Zenith's own"),
     }
 
 

@@ -17,6 +17,7 @@ from tasks_app.web import (
     tasks,
     values,
     views,
+    watching,
     workers,
 )
 
@@ -42,6 +43,9 @@ urlpatterns = [
     path("analytics/", analytics.analytics_page, name="analytics"),
     path("choose-application/", application_switch.choose, name="choose_application"),
     path("applications/", applications.application_list, name="applications"),
+    path("applications/new/watch/", watching.watch_application, name="watch_application"),
+    path("applications/<name:name>/watching/", watching.change_watching, name="change_watching"),
+    path("applications/<name:name>/end-watching/", watching.end_watching, name="end_watching"),
     path("applications/<name:name>/diagnosis/", diagnosis.diagnosis, name="diagnosis"),
     path("applications/<name:name>/", applications.application, name="application"),
     path("events/", events.event_list, name="events"),

@@ -10,14 +10,17 @@ import pytest
 import redis
 from amqp.exceptions import NotFound
 from celery import Celery
+from django.contrib.auth.models import User
+from django.test import Client
 from kombu import Connection, Producer, Queue
 
 from tasks_app.control import workers as control
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.cancelled import Cancelled
+from tasks_app.maintenance import applications
 from tasks_app.models import Application, Attempt, Task, TaskEvent
 from tasks_app.watching import looks, observer_state, queue_state
-from tasks_app.watching.applications import Watch, watch
+from tasks_app.watching.applications import Watch, remove, watch
 from tasks_app.watching.looks import NotSeenError
 from tasks_app.watching.observers import Observers
 from tests.attached.conftest import Shop
@@ -149,6 +152,43 @@ def sent(here: Shop, queue: str, name: str, *args: object) -> str:
     """The id of a task that another program has sent to the application."""
     with closing(Celery(broker=here.broker, set_as_current=False)) as app:
         return str(app.send_task(name, args, queue=queue).id)
+
+
+def test_a_watched_application_is_attached_in_place_and_recorded_once(
+    shop: Callable[[str], Shop], observers: Observers, client: Client
+) -> None:
+    here = shop("5.7")
+    watched(here, observers)
+    here.stop()
+    # The same command with one option more. The observer does not know yet that it reports by itself.
+    here.worker("shop@one", "-c", "2")
+    eventually(lambda: any(beat.online and not beat.watched for beat in heartbeat.read_all("shop")), but=lambda: here.log[-4000:])
+    send = "import json, shop; print(json.dumps([task.delay(2).id for task in (shop.flaky, shop.fail) for _ in range(3)]))"
+
+    def rows() -> list[Task]:
+        return list(Task.objects.filter(application__name="shop", status__in=("SUCCESS", "FAILURE")))
+
+    for _ in range(2):
+        before = len(rows())
+        here.run("-c", send, attached=False)
+        eventually(lambda before=before: look(observers) and len(rows()) == before + 6, but=lambda: here.log[-4000:])
+        eventually(lambda: look(observers) and any(one.workers.is_attached("shop@one") for one in observers.running.values()))
+    for row in rows():
+        told = list(
+            TaskEvent.objects.filter(task=row, status__in=("STARTED", "RETRY", "SUCCESS", "FAILURE")).order_by("position")
+        )
+        tries = 3 if row.name == "shop.flaky" else 1
+        assert [event.status for event in told] == [*["STARTED", "RETRY"] * (tries - 1), "STARTED", row.status], told
+        assert row.attempt == tries
+        # As the worker reports it: events have Python's text of it.
+        assert row.args == [2]
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get("/applications/shop/").content.decode()
+    assert "All its workers online are" in page
+    assert "by its own reports, and no longer from its events" in " ".join(page.split())
+    remove("shop")
+    eventually(lambda: applications.take_in() or Application.objects.get(name="shop").kind == "attached")
+    assert len(rows()) == 12
 
 
 def test_a_watched_application_on_rabbitmq_is_recorded(

@@ -53,6 +53,7 @@ PAGES = [
     PageCase("tasks-search", at("/tasks/?q=error:Timeout")),
     PageCase("tasks-cancel", lambda sample: f"/tasks/act/cancel/?id={sample.task(Status.QUEUED)}"),
     PageCase("applications", at("/applications/")),
+    PageCase("watch-application", at("/applications/new/watch/")),
     PageCase("task-succeeded", task_in(Status.SUCCESS)),
     PageCase("task-large", lambda sample: f"/tasks/{sample.large()}/"),
     PageCase("task-value", lambda sample: f"/tasks/{sample.large()}/values/result/"),

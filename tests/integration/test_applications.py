@@ -297,18 +297,17 @@ def test_workers_of_the_same_name_have_their_own_tasks(shop: Shop) -> None:
 # --- Pages ---
 
 
-def test_without_another_application_the_page_says_how_to_attach_one(person: Client) -> None:
+def test_without_another_application_the_page_says_how_to_watch_and_attach_one(person: Client) -> None:
     Application.objects.get_or_create(id=NATIVE_ID, defaults={"name": "zenith", "kind": Kind.NATIVE})
     page = text(person, "/applications/")
     assert "celery -A shop worker -I zenith_worker.auto" in page
-    for path in ("/", "/tasks/"):
-        assert 'href="/applications/"' not in text(person, path)
+    assert "An administrator can enter it" in page
+    assert 'href="/applications/"' in text(person, "/tasks/")
     assert '<th scope="col">Application</th>' not in text(person, "/tasks/")
 
 
 def test_with_one_the_pages_show_it(person: Client, shop: Shop) -> None:
     beat("celery@till-1", "shop")
-    assert 'href="/applications/"' in text(person, "/")
     page = text(person, "/applications/")
     assert 'href="/applications/shop/"' in page
     assert "?status=SUCCESS&amp;q=application:shop" in page
@@ -480,7 +479,7 @@ def test_the_api_lists_and_shows_applications(api: ApiClient, shop: Shop) -> Non
     assert {name: value for name, value in shown.items() if not name.endswith("_at")} == {
         "name": "shop", "kind": "attached", "main": "shop", "celery_version": "5.5.3", "python_version": "3.12.1",
         "workers_online": 1, "tasks_by_status": {"QUEUED": 1, "SUCCESS": 1, "FAILURE": 1}, "reports_dropped": 0,
-        "isolated": False, "guards": [], "guards_partial": [], "observer": None,
+        "isolated": False, "guards": [], "guards_partial": [], "watching": None, "observer": None,
     }  # fmt: skip
     assert client.get(f"{API}/zenith").json()["tasks_by_status"] is None
     missing = client.get(f"{API}/nothing")

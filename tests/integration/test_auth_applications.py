@@ -80,7 +80,8 @@ FILTERED = {
 EVERYTHING = {
     "notifications/", "notifications/read/", "api/v1/notifications", "api/v1/notifications/read", "api/v1/notifications/<id>",
     "dead-letters/runs/<uuid:run_id>/stop/", "api/v1/dead-letters/runs/<run_id>", "api/v1/dead-letters/runs/<run_id>/stop",
-    "api/v1/audit-entries",
+    "api/v1/audit-entries", "applications/new/watch/", "applications/<name:name>/watching/",
+    "applications/<name:name>/end-watching/", "api/v1/applications/<name:name>/watching",
 }  # fmt: skip
 #: Zenith's own workers, queues and nodes: for those who may see its own application.
 OWN = {

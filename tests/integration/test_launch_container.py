@@ -14,6 +14,7 @@ from django.conf import LazySettings, settings
 
 from tests.processes import free_port
 from zenith_site.__main__ import expanded
+from zenith_site.embedded import postgres, redis
 from zenith_site.embedded.state import read_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import container, healthcheck
@@ -124,6 +125,21 @@ def test_everything_in_one_container_keeps_what_is_set(
 
     assert became[0][1]["ZENITH_HTTPS"] == "true"
     assert read_secret(tmp_path, "secret_key") == ""
+
+
+def test_without_servers_it_says_in_one_sentence_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "DATABASE_URL_FILE", "REDIS_URL", "REDIS_URL_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(postgres, "is_installed", lambda: False)
+    monkeypatch.setattr(redis, "is_installed", lambda: False)
+    with pytest.raises(SystemExit) as refused:
+        container.main(["watch", "redis://:secret@shop/0"])
+    assert "no PostgreSQL and no Redis, and DATABASE_URL and REDIS_URL are not set" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("DATABASE_URL_FILE", "/run/secrets/database_url")
+    assert "no Redis, and REDIS_URL is not set" in container.missing_servers()
+    monkeypatch.setattr(redis, "is_installed", lambda: True)
+    assert container.missing_servers() == ""
 
 
 def test_flower_has_its_password_in_the_environment_only(

@@ -99,7 +99,7 @@ def test_the_url_is_encrypted_in_the_row_and_unreadable_with_another_key(monkeyp
     assert broker_of(row).url == URL
     assert SECRET not in f"{broker_of(row)!r} {broker_of(row)} {Watch(url=URL)!r} {Watched(1, 'shop', broker_of(row))!r}"
     monkeypatch.setattr(settings, "SECRET_KEY", "another key " * 4)
-    with pytest.raises(BrokerUnknownError, match=r"enter it again with .manage\.py watch shop"):
+    with pytest.raises(BrokerUnknownError, match=r"or with .manage\.py watch shop"):
         broker_of(row)
     watch("shop", Watch(url=URL))
     row.refresh_from_db()
@@ -530,7 +530,7 @@ def test_an_engine_observes_what_is_watched_and_begins_anew_if_it_is_changed(mon
     assert not observers.running
     state = observer_state.read("shop")
     assert state
-    assert "enter it again" in state.reason
+    assert "enter the URL again" in state.reason
     remove("shop")
     observers.run_once()
     assert not second.is_running

@@ -2,7 +2,7 @@
 
 1. `AuditMiddleware` writes an entry after every successful request of a known caller that may change something (any method
    but GET, HEAD, OPTIONS and TRACE). No view can forget it; a view adds numbers and ids with `audit_details()`
-   (zenith_site/common/callers.py).
+   (zenith_site/common/callers.py). One that fails after it has contacted something outside is recorded too (`audit_attempt()`).
 2. Refusals (401, 403, 429) are counted, and many of one kind are one entry (zenith_site/auth/refusals.py).
 3. Logins, failed logins and logouts come from Django's signals.
 4. Entries are pruned after ZENITH_AUDIT_DAYS.
@@ -107,8 +107,10 @@ def _refused_with(request: HttpRequest, response: HttpResponseBase) -> int | Non
 
 def _may_have_changed_something(request: HttpRequest, response: HttpResponseBase) -> bool:
     match = request.resolver_match
-    if request.method in _SAFE or response.status_code >= HTTPStatus.BAD_REQUEST or match is None:
+    if request.method in _SAFE or match is None:
         return False
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        return hasattr(request, "audit_attempt")
     if match.app_names == ["admin"]:
         # An invalid form is answered with 200, a saved one with a redirect or with a page that closes the popup.
         return response.status_code == HTTPStatus.FOUND or "_popup" in request.POST

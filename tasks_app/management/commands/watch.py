@@ -20,9 +20,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.models import Application
 from tasks_app.models.application import Kind
-from tasks_app.watching import observer_state
-from tasks_app.watching.applications import Removal, Watch, free_name, removal, remove, watch, why_unreachable
+from tasks_app.watching import connection_tests, observer_state
+from tasks_app.watching.applications import Watch, free_name, removal, remove, watch, why_unreachable
 from tasks_app.watching.brokers import SERIALIZERS, Broker, BrokerUnknownError, broker_of, serializers_of
+from tasks_app.watching.engine_key import sealed_here
 from tasks_app.watching.urls import SCHEMES, check_url
 from zenith_site.common.errors import InvalidInputError, ZenithError
 
@@ -69,7 +70,9 @@ class Command(BaseCommand):
         try:
             self._handle(options)
         except InvalidInputError as error:
-            raise CommandError("; ".join(f"{item.pointer} {item.detail}" for item in error.problems), returncode=WRONG) from None
+            raise CommandError(
+                "; ".join(f"{item.pointer.removeprefix('/')} {item.detail}" for item in error.problems), returncode=WRONG
+            ) from None
         except ZenithError as error:
             raise CommandError(str(error), returncode=NOTHING) from None
         except redis.RedisError as error:
@@ -118,7 +121,8 @@ class Command(BaseCommand):
         if url is None and changes_nothing:
             self.stdout.write(f"The broker of {name} can be used.")
             return
-        row, is_new = watch(name, changes)
+        # This process may have another secret key than engines.
+        row, is_new = watch(name, changes, sealed_here)
         if options["json"]:
             self.stdout.write(json.dumps(_described(row)))
         elif is_new:
@@ -127,28 +131,29 @@ class Command(BaseCommand):
             self.stdout.write(f"{name} was changed; its observer connects again within seconds.")
 
     def _test(self, row: Application | None, changes: Watch) -> None:
-        try:
-            known = broker_of(row) if row is not None and changes.url is None else None
-        except BrokerUnknownError as error:
-            raise CommandError(str(error), returncode=NOTHING) from None
         prefix = changes.key_prefix if changes.key_prefix is not None else row.key_prefix if row else ""
         serializers = tuple(changes.serializers or (serializers_of(row) if row else ("json",)))
-        url = check_url(changes.url) if changes.url is not None else known.url if known else ""
-        if reason := why_unreachable(Broker(url, prefix, serializers)):
+        if changes.url is not None:
+            reason = why_unreachable(Broker(check_url(changes.url), prefix, serializers))
+        elif row is None or not row.broker:
+            raise CommandError("There is no URL to test: the application is not watched.", returncode=NOTHING)
+        else:
+            reason = _why_stored(row, prefix, serializers)
+        if reason:
             raise CommandError(f"The broker cannot be watched: {reason}. Nothing was changed.", returncode=NOTHING)
 
     def _remove(self, options: dict[str, Any]) -> None:
         told = removal(options["name"])
         if options["dry_run"]:
-            self.stdout.write("\n".join(_consequences(told, "Would be")))
+            self.stdout.write("\n".join(told.lines("Would be")))
             return
         if not options["yes"]:
-            self.stdout.write("\n".join(_consequences(told, "To be")))
+            self.stdout.write("\n".join(told.lines("To be")))
             if not sys.stdin.isatty():
                 raise CommandError("add --yes to skip the confirmation", returncode=WRONG)
             if input(f"Type the name {told.name} to stop watching it: ").strip() != told.name:
                 raise CommandError("nothing was removed", returncode=NOTHING)
-        self.stdout.write("\n".join(_consequences(remove(told.name), "Was")))
+        self.stdout.write("\n".join(remove(told.name).lines("Was")))
 
 
 def configured(text: str) -> Iterator[tuple[str, str]]:
@@ -156,6 +161,14 @@ def configured(text: str) -> Iterator[tuple[str, str]]:
     for item in text.split():
         named = _NAMED.fullmatch(item)
         yield (named[1], named[2]) if named else ("", item)
+
+
+def _why_stored(row: Application, prefix: str, serializers: tuple[str, ...]) -> str:
+    """Return why the broker of a watched application cannot be used: tried by an engine if its URL cannot be read here."""
+    try:
+        return why_unreachable(Broker(broker_of(row).url, prefix, serializers))
+    except BrokerUnknownError:
+        return connection_tests.ask(row, None, prefix, serializers)
 
 
 def _url(given: str | None, *, ask: bool) -> str | None:
@@ -185,14 +198,3 @@ def _described(row: Application) -> dict[str, Any]:
         "serializers": row.serializers.split(","), "key_prefix": row.key_prefix,
         "events": state.events if state else 0, "lost": state.lost if state else 0,
     }  # fmt: skip
-
-
-def _consequences(told: Removal, tense: str) -> Iterator[str]:
-    yield f"{tense} removed: the URL of the broker of {told.name}, and its {told.workers} listed workers."
-    if told.row:
-        yield f"{tense} removed: the application {told.name} itself, for which nothing was ever recorded."
-    else:
-        yield f"Stays until it is older than ZENITH_RETENTION_DAYS: what was recorded of {told.name}."
-    if told.unread:
-        yield f"Stays: {told.unread} reports that are still to be recorded."
-    yield "Its broker and its workers stay as they are; they go on sending events until they are restarted."

@@ -55,18 +55,15 @@ def navigation(context: dict[str, Any]) -> list[list[Entry]]:
 
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)
-def nav_entry(
-    context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "", *, counted: bool = False
-) -> dict[str, Any]:
+def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "") -> dict[str, Any]:
     """Draw an entry of the navigation, if its page exists.
 
-    `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context; an
-    entry that is `counted` is drawn only if that is more than none.
+    `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context.
     """
     path = context["request"].path if "request" in context else ""
     counts = context.get("nav_counts") or {}
     count = counts.get(url_name)
-    url = _url(url_name) if not counted or (count and count.number) else ""
+    url = _url(url_name)
     # Every path begins with that of the overview.
     home = f"{site_paths.site_root()}/"
     return {
@@ -85,11 +82,13 @@ def crumb(url_name: str, label: str, *args: object) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def sort_header(context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False) -> SafeString:
+def sort_header(
+    context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False, wide: bool = False
+) -> SafeString:  # fmt: skip
     """Draw a column's header as a link that sorts by it, or reverses the order if the list is already sorted by it.
 
     The URL has the order as `sort=key` or `sort=-key`; `default` is the list's own. The first click sorts in
-    descending order.
+    descending order. `wide`: the column is hidden on a narrow screen, where each row repeats it beside its name.
     """
     request = context["request"]
     current = request.GET.get("sort") or default
@@ -100,7 +99,7 @@ def sort_header(context: dict[str, Any], key: str, label: str, default: str = ""
     return format_html(
         '<th scope="col"{}{}><a class="sort" href="?{}" hx-boost="true" hx-swap="none">{}{}</a></th>',
         SafeString(f' aria-sort="{"descending" if down else "ascending"}"' if down or up else ""),
-        SafeString(' class="right"' if right else ""),
+        SafeString(' class="right"' if right else ' class="wide-only"' if wide else ""),
         query.urlencode(), label, icon("arrow-down" if down else "arrow-up" if up else "arrows-sort"),
     )  # fmt: skip
 
