@@ -44,6 +44,8 @@ def attached_queue_facts(application: Application, beats: Sequence[WorkerBeat]) 
 def _attached(queue: AttachedQueue, settings: WorkerSettings | None) -> QueueFacts:
     return QueueFacts(
         name=queue.name, depth=queue.waiting, tasks=queue.by_status.get(Status.QUEUED, 0),
+        held=queue.by_status.get(Status.PENDING, 0) if queue.pause else 0, oldest_seconds=queue.oldest_seconds,
+        paused_by=queue.pause.paused_by if queue.pause else None,
         max_priority=settings.max_priority if settings else None,
         queue_type=settings.queue_type or None if settings else None,
     )  # fmt: skip

@@ -8,7 +8,8 @@
 Redis remembers which tasks were handed over, so a crash between 1 and 2 hands nothing over twice. If Redis lost a command, the
 task is handed over again after CONFIRMED_WITHIN seconds.
 
-Nothing is handed over while no worker of the application takes commands, so that it can be cancelled and changed at once.
+Nothing is handed over for a paused queue, as far as it is known which queue a task goes to, nor while no worker of the
+application takes commands, so that it can be cancelled and changed at once.
 """
 
 import logging
@@ -42,10 +43,14 @@ CONFIRMED_WITHIN: Final = 60
 REST: Final = 30.0
 
 _SQL: Final = statements(__file__)
-_WAITING: Final = _SQL["applications_to_hand_over"]
-_UNHANDED: Final = _SQL["unhanded_pending"].format(columns=ROW_COLUMNS, within=CONFIRMED_WITHIN)
-_DUE: Final = _SQL["unhanded_due"].format(columns=ROW_COLUMNS)
-_OF_BATCH: Final = _SQL["unhanded_of_batch"].format(columns=ROW_COLUMNS)
+# The application's paused queues are few; all rows of one of these queries are of one application.
+_NOT_PAUSED: Final = """NOT EXISTS (SELECT FROM tasks_app_attachedpause AS paused
+    WHERE paused.application_id = tasks_app_task.application_id AND paused.queue = tasks_app_task.queue)"""
+_PARTS: Final = {"columns": ROW_COLUMNS, "not_paused": _NOT_PAUSED}
+_WAITING: Final = _SQL["applications_to_hand_over"].format(not_paused=_NOT_PAUSED)
+_UNHANDED: Final = _SQL["unhanded_pending"].format(**_PARTS, within=CONFIRMED_WITHIN)
+_DUE: Final = _SQL["unhanded_due"].format(**_PARTS)
+_OF_BATCH: Final = _SQL["unhanded_of_batch"].format(**_PARTS)
 _MARK: Final = _SQL["mark_handed"]
 
 

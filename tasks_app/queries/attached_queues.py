@@ -3,15 +3,18 @@
 Zenith does not see its broker. Where no worker online has told how many messages wait, that is unknown, and not zero.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from django.db import connection
+from django.utils import timezone
 
-from tasks_app.models import Application
+from tasks_app.models import Application, AttachedPause
 from zenith_site.common.sql import statements
 from zenith_worker.wire.heartbeat import WorkerBeat, read_all
+from zenith_worker.wire.purges import PAUSE, PURGE
 from zenith_worker.wire.states import Status
 
 #: Tasks of a status that are read at most, and queues that are shown at most; an application may have any number.
@@ -20,6 +23,8 @@ MOST: Final = 200
 #: The statuses of open tasks, as the page has columns.
 COUNTED: Final = (Status.PENDING, Status.QUEUED, Status.RECEIVED, Status.STARTED, Status.RETRY)
 
+#: Of a queue whose messages no worker online has counted.
+_UNTOLD: Final = (None, None)
 _OPEN_BY_QUEUE: Final = statements(__file__)["open_by_queue"]
 
 
@@ -33,6 +38,9 @@ class AttachedQueue:
         by_status: how many of its tasks are in each status of COUNTED, as far as its processes told.
         waiting: how many messages wait, as a worker told last; None if none of those online has told.
         told_seconds: how long ago that was counted.
+        oldest_at: when the oldest task that is known to wait was sent, if its sender reports to Zenith; None if none is known.
+        pause: set while the queue is paused.
+        unpausable: those of its consumers that do not obey a pause: their `zenith_worker` is older than that.
     """
 
     name: str
@@ -41,6 +49,16 @@ class AttachedQueue:
     by_status: dict[Status, int] = field(default_factory=dict)
     waiting: int | None = None
     told_seconds: float | None = None
+    oldest_at: datetime | None = None
+    pause: AttachedPause | None = None
+    unpausable: list[str] = field(default_factory=list)
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """How long the oldest task that is known has waited; None if nothing waits, or none is known."""
+        if self.oldest_at is None or self.waiting == 0:
+            return None
+        return max(0.0, (timezone.now() - self.oldest_at).total_seconds())
 
     @property
     def open_tasks(self) -> int:
@@ -66,10 +84,10 @@ class AttachedQueues:
 
 
 def queues_of(application: Application, q: str = "") -> AttachedQueues:
-    """Return the queues whose name has the text `q`, in any case. One query. Raises redis.RedisError."""
-    found = _counted(application)
+    """Return the queues whose name has the text `q`, in any case. Two queries. Raises redis.RedisError."""
+    found, _ = counted = _counted(application)
     total = {status: sum(counts.get(status, 0) for counts in found.values()) for status in COUNTED}
-    matching = [queue for queue in _with_workers(application, found) if q.casefold() in queue.name.casefold()]
+    matching = [queue for queue in _with_workers(application, counted) if q.casefold() in queue.name.casefold()]
     matching.sort(key=lambda queue: (-(queue.waiting or 0), -queue.open_tasks, queue.name))
     return AttachedQueues(matching[:MOST], len(matching), any(number >= READ_AT_MOST for number in total.values()))
 
@@ -85,7 +103,7 @@ def page_of(application: Application, q: str, after: str, limit: int) -> tuple[l
 
 
 def find(application: Application, name: str) -> AttachedQueue | None:
-    """Return one queue, or None if it is not known. One query. Raises redis.RedisError."""
+    """Return one queue, or None if it is not known. Two queries. Raises redis.RedisError."""
     return next((queue for queue in _with_workers(application, _counted(application)) if name and queue.name == name), None)
 
 
@@ -102,29 +120,48 @@ def depths_of(beats: Iterable[WorkerBeat]) -> dict[str, tuple[int, float]]:
     return newest
 
 
-def _counted(application: Application) -> dict[str, dict[Status, int]]:
-    """Return the open tasks by queue and status; the queue of some is not known."""
+def can_purge(application: Application) -> bool:
+    """Whether a worker is online that takes commands and can purge queues. Raises redis.RedisError."""
+    beats = read_all(application.key_name)
+    return any(beat.online and beat.catalogue and PURGE in beat.queue_commands for beat in beats)
+
+
+#: Open tasks by queue and status, and when the oldest QUEUED one of each queue was sent; the queue of some is not known.
+_Counted = tuple[dict[str, dict[Status, int]], dict[str, datetime]]
+
+
+def _counted(application: Application) -> _Counted:
     with connection.cursor() as cursor:
         statuses = [status.value for status in COUNTED]
         cursor.execute(_OPEN_BY_QUEUE, {"application": application.pk, "statuses": statuses, "most": READ_AT_MOST})
         found: dict[str, dict[Status, int]] = {}
-        for queue, status, number in cursor.fetchall():
+        oldest: dict[str, datetime] = {}
+        for queue, status, number, queued_at in cursor.fetchall():
             found.setdefault(queue, {})[Status(status)] = number
-    return found
+            if status == Status.QUEUED and queued_at is not None:
+                oldest[queue] = queued_at
+    return found, oldest
 
 
-def _with_workers(application: Application, counts: Mapping[str, dict[Status, int]]) -> list[AttachedQueue]:
+def _with_workers(application: Application, counted: _Counted) -> list[AttachedQueue]:
+    counts, oldest = counted
     consumers: dict[str, list[str]] = {}
     slots: dict[str, int] = {}
+    unpausable: dict[str, list[str]] = {}
     beats = [beat for beat in read_all(application.key_name) if beat.online]
     for beat in beats:
         for queue in beat.queues:
             consumers.setdefault(queue, []).append(beat.name)
             slots[queue] = slots.get(queue, 0) + beat.slots
+            if PAUSE not in beat.queue_commands:
+                unpausable.setdefault(queue, []).append(beat.name)
+    withheld = {queue for beat in beats for queue in beat.withheld}
     depths = depths_of(beats)
+    pauses = {pause.queue: pause for pause in AttachedPause.objects.filter(application=application)}
     return [
         AttachedQueue(
-            name, consumers.get(name, []), slots.get(name, 0), counts.get(name, {}), *depths.get(name, (None, None))
+            name, consumers.get(name, []), slots.get(name, 0), counts.get(name, {}), *depths.get(name, _UNTOLD),
+            oldest_at=oldest.get(name), pause=pauses.get(name), unpausable=unpausable.get(name, []),
         )
-        for name in counts.keys() | consumers.keys() | depths.keys()
+        for name in counts.keys() | consumers.keys() | depths.keys() | pauses.keys() | withheld
     ]  # fmt: skip

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -21,7 +20,9 @@ from tasks_app.queries.application_names import first_name, several_names
 from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.search.parameters import MAX_TEXT
+from tasks_app.web import attached_queues as attached_pages
 from tasks_app.web.application_switch import narrowed
+from tasks_app.web.pause_form import PauseForm
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
@@ -51,7 +52,9 @@ ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
     ("name", lambda queue: queue.name),
     ("depth", lambda queue: queue.waiting),
     ("depth_age_seconds", lambda queue: None if queue.told_seconds is None else round(queue.told_seconds, 1)),
+    ("oldest_seconds", lambda queue: queue.oldest_seconds),
     ("consumers", lambda queue: queue.consumers),
+    ("paused", lambda queue: queue.pause is not None),
     *((status.value.lower(), lambda queue, status=status: queue.by_status.get(status, 0)) for status in attached_queues.COUNTED),
 ]
 
@@ -103,7 +106,7 @@ def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) ->
     if kind := requested_format(request):
         return download(kind, "queues", ATTACHED_COLUMNS, found.queues)
     context = {
-        "found": found, "q": q, "statuses": attached_queues.COUNTED,
+        "found": found, "q": q, "statuses": attached_queues.COUNTED, "is_controlled": not application.is_watched,
         "applications": several_names(caller.applications), "application": application.name,
         "file_query": urlencode({"application": application.name, **({"q": q} if q else {})}),
     }  # fmt: skip
@@ -126,18 +129,11 @@ def queue(request: HttpRequest, name: str) -> HttpResponseBase:
     return render_page(request, "queues/queue.html", context, fragments=["queues/_queue.html"])
 
 
-class PauseForm(forms.Form):
-    """The reason for a pause."""
-
-    note = forms.CharField(
-        label="Note", required=False, max_length=control.MAX_NOTE, help_text="The reason, shown with the queue.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-    )  # fmt: skip
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 def pause(request: HttpRequest, name: str) -> HttpResponse:
     """Ask for a reason (GET), and pause a queue (POST)."""
+    if of := _other_application(request):
+        return attached_pages.pause(request, of, name)
     caller = authorize(request, OPERATE)
     _get_queue(name)
     form = PauseForm(request.POST if request.method == "POST" else None)
@@ -160,6 +156,8 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, name: str) -> HttpResponse:
     """Resume a queue."""
+    if of := _other_application(request):
+        return attached_pages.resume(request, of, name)
     authorize(request, OPERATE)
     if control.resume(name):
         refresh_pages("queues")
@@ -172,6 +170,8 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def purge(request: HttpRequest, name: str) -> HttpResponse:
     """Confirm, naming the number of tasks (GET), and purge a queue (POST)."""
+    if of := _other_application(request):
+        return attached_pages.purge(request, of, name)
     caller = authorize(request, OPERATE)
     _get_queue(name)
     if request.method == "POST":
@@ -191,6 +191,12 @@ def purge(request: HttpRequest, name: str) -> HttpResponse:
         request, title=f"Purge {name}?", action=reverse("tasks:purge_queue", args=[name]), button=f"Revoke {tasks}",
         sentence=f"{tasks} waiting in it will be revoked, and its messages removed. Scheduled tasks stay.", back=_url(name),
     )  # fmt: skip
+
+
+def _other_application(request: HttpRequest) -> str:
+    """Return the application whose queue the address means; empty for Zenith's own."""
+    name = request.GET.get("application", NATIVE_NAME)
+    return "" if name == NATIVE_NAME else name
 
 
 def _page_number(request: HttpRequest) -> int:

@@ -134,7 +134,7 @@ def ask(application: str, command: str, arguments: Mapping[str, Any], workers: S
 def request_of(body: Mapping[str, Any]) -> Request:
     """Return what the body of a CONTROL command asks for. Raises ValueError, with the reason, for what is not allowed."""
     command, arguments, workers, token = (body.get(name) for name in ("command", "arguments", "workers", "token"))
-    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+    if not is_token(token):
         raise ValueError("it has no token to be answered under")
     allowed = _COMMANDS.get(command) if isinstance(command, str) else None
     if allowed is None:
@@ -143,7 +143,12 @@ def request_of(body: Mapping[str, Any]) -> Request:
         raise ValueError(f"{command} does not take these arguments")
     if not (isinstance(workers, list) and _are_names(workers) and 0 < len(workers) <= WORKERS_AT_MOST):
         raise ValueError("it names no worker, or too many")
-    return Request(str(command), arguments, workers, token)
+    return Request(str(command), arguments, workers, str(token))
+
+
+def is_token(value: Any) -> bool:
+    """Whether a value can be the token of an answer."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def is_due(command: Command) -> bool:
