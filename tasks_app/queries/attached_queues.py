@@ -160,7 +160,8 @@ def _with_workers(application: Application, counted: _Counted) -> list[AttachedQ
     pauses = {pause.queue: pause for pause in AttachedPause.objects.filter(application=application)}
     return [
         AttachedQueue(
-            name, consumers.get(name, []), slots.get(name, 0), counts.get(name, {}), *depths.get(name, _UNTOLD),
+            name, consumers.get(name, []), slots.get(name, 0), counts.get(name, {}),
+            waiting=depths.get(name, _UNTOLD)[0], told_seconds=depths.get(name, _UNTOLD)[1],
             oldest_at=oldest.get(name), pause=pauses.get(name), unpausable=unpausable.get(name, []),
         )
         for name in counts.keys() | consumers.keys() | depths.keys() | pauses.keys() | withheld

@@ -28,6 +28,11 @@ def tell_url(name: str, command: str, application: str) -> str:
     return _of(application, reverse("tasks:tell_worker", args=[name, command]))
 
 
+def overview_url(application: str) -> str:
+    """Return the URL of the Overview of one application."""
+    return f"{reverse('tasks:overview')}?{urlencode({'application': application})}"
+
+
 def queues_url(application: str) -> str:
     """Return the URL of the queues of another application."""
     return _of(application, reverse("tasks:queues"))
