@@ -138,6 +138,9 @@ class Purges:
                 for kept in entries[number:]:
                     self._keep(*kept)
                 return False
+            except Exception as error:  # of one event that cannot be written, which is told apart and counted there
+                logger.debug("An entry cannot be written: %s", error)
+                self._keep(*entry)
         return True
 
 
@@ -247,12 +250,17 @@ def _amqp_queue(connection: Any, name: str) -> _Queue:
                 return
             left -= len(found)
             channel.basic_ack(found[-1].delivery_tag, multiple=True)
-            yield [
-                _Taken(channel.message_to_python(raw), len(raw.body or ""), bool((raw.delivery_info or {}).get("redelivered")))
-                for raw in found
-            ]
+            yield [_got(channel, raw) for raw in found]
 
     return _Queue(take, waiting)
+
+
+def _got(channel: Any, raw: Any) -> _Taken:
+    try:
+        redelivered = bool((raw.delivery_info or {}).get("redelivered"))
+        return _Taken(channel.message_to_python(raw), len(raw.body or ""), redelivered)
+    except Exception:  # its properties may be anything
+        return _Taken(None, 0)
 
 
 #: By the type of kombu's transport.

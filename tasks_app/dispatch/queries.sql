@@ -33,15 +33,13 @@ SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FRO
 ) AS due
 
 -- applications_to_hand_over --
--- Other applications that have tasks for their workers to send, to queues that are not paused. Steps along the index
--- task_to_hand_over.
+-- Other applications that have tasks for their workers to send, also to paused queues: the first one found is enough. Steps along
+-- the index task_to_hand_over.
 SELECT id, name FROM tasks_app_application AS application WHERE id <> 1 AND (
     EXISTS (SELECT FROM tasks_app_task WHERE application_id = application.id AND application_id <> 1 AND status = 'PENDING'
-        AND cancel_requested_at IS NULL AND (handed_at IS NULL OR handed_at < now() - make_interval(secs => %s))
-        AND {not_paused})
+        AND cancel_requested_at IS NULL AND (handed_at IS NULL OR handed_at < now() - make_interval(secs => %s)))
     OR EXISTS (SELECT FROM tasks_app_task WHERE application_id = application.id AND application_id <> 1 AND status = 'SCHEDULED'
-        AND not_before <= now() AND cancel_requested_at IS NULL
-        AND {not_paused})
+        AND not_before <= now() AND cancel_requested_at IS NULL)
 ) ORDER BY id
 
 -- unhanded_pending --

@@ -23,7 +23,7 @@ from django.utils import timezone
 from tasks_app.control import attached_queues as control
 from tasks_app.diagnosis.queue_facts import attached_queue_facts
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.dispatch.hand_over import HandOver
+from tasks_app.dispatch.hand_over import PAUSED_REST, HandOver
 from tasks_app.errors import PurgeUnansweredError
 from tasks_app.maintenance import pauses as copies
 from tasks_app.models import Application, AttachedPause, Task, TaskEvent
@@ -172,6 +172,20 @@ def test_what_cannot_be_reported_is_kept_and_the_purge_ends(app: Callable[..., C
     assert "Zenith's Redis" in found.error
     assert [event.task_id for event in kept] == ids[:2]
     assert redis.Redis.from_url(BROKER).llen("tills") == 3
+
+
+def test_an_entry_that_cannot_be_written_is_kept_for_each_task_apart(
+    app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ids_sent(app(), 3)
+
+    def fails(*_: Any) -> None:
+        raise ValueError("of one of them")
+
+    monkeypatch.setattr(stream, "append", fails)
+    kept: list[Event] = []
+    assert purge(app(), kept=kept) == Purged(3, 3, 0, "")
+    assert [event.task_id for event in kept] == ids
 
 
 @pytest.mark.parametrize(
@@ -342,8 +356,10 @@ def test_a_paused_queue_is_told_to_workers_and_nothing_is_handed_over_for_it(
     )
     other = {**held, "queue": "other"}
     Task.objects.create(id=key_of("c", "shop"), text_id="c", status="PENDING", args=[], kwargs={}, **other)
-    assert HandOver().run_once() == 1
-    assert HandOver().run_once() == 0
+    now = [0.0]
+    relay = HandOver(lambda: now[0])
+    assert relay.run_once() == 1
+    assert relay.run_once() == 0
     for task in (waits, late):
         found = detail(str(task.id))
         assert found is not None
@@ -352,7 +368,9 @@ def test_a_paused_queue_is_told_to_workers_and_nothing_is_handed_over_for_it(
 
     assert "tills is resumed." in person.post("/queues/resume/tills/?application=shop", follow=True).content.decode()
     assert pauses.read_of("shop") == frozenset()
-    assert HandOver().run_once() == 2
+    assert relay.run_once() == 0, "very many may be held back, so it does not look at them all the time"
+    now[0] += PAUSED_REST + 0.1
+    assert relay.run_once() == 2
 
 
 def test_programs_pause_and_resume(api: ApiClient, shop: Application) -> None:
