@@ -13,7 +13,18 @@ from django_celery_results.models import GroupResult, TaskResult
 
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import Replay, discard, replay
-from tasks_app.models import Application, Attempt, Batch, DeadLetter, MinuteRollup, QueuePause, ReplayRun, Task, TaskEvent
+from tasks_app.models import (
+    Application,
+    AttachedPause,
+    Attempt,
+    Batch,
+    DeadLetter,
+    MinuteRollup,
+    QueuePause,
+    ReplayRun,
+    Task,
+    TaskEvent,
+)
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.arguments import preview
 from zenith_site.common.admin import ReadOnlyAdmin
@@ -76,6 +87,13 @@ class QueuePauseAdmin(ReadOnlyAdmin):
     """Paused queues; resuming one takes more than removing its row."""
 
     list_display = ("queue", "paused_at", "paused_by", "note")
+
+
+@admin.register(AttachedPause)
+class AttachedPauseAdmin(ReadOnlyAdmin):
+    """Paused queues of attached applications; resuming one takes more than removing its row."""
+
+    list_display = ("application", "queue", "paused_at", "paused_by", "note")
 
 
 @admin.register(Attempt)

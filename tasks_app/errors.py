@@ -44,6 +44,18 @@ class WorkerSilentError(ZenithError):
         super().__init__(f"{name} did not answer within {seconds:g} s; it may still carry out the command.{why}")
 
 
+class PurgeUnansweredError(ZenithError):
+    """A worker of an attached application took a purge and did not answer in time."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+    def __init__(self, application: str, seconds: float) -> None:
+        super().__init__(
+            f"A worker of {application} took the command and has not answered within {seconds:g} s. How much it has removed is"
+            " not known; its log says so."
+        )
+
+
 class CommandWithdrawnError(ZenithError):
     """No worker of an attached application, or no observer of a watched one, took a command, so it was withdrawn."""
 

@@ -4,7 +4,7 @@ from zenith_site.common.callers import Shows
 from zenith_site.common.navigation import Entry, Section, register
 
 register(
-    Entry("tasks:overview", "Overview", "layout-dashboard", "o", Section.WORK, 10, shows=Shows.EVERYTHING),
+    Entry("tasks:overview", "Overview", "layout-dashboard", "o", Section.WORK, 10, shows=Shows.FILTERED),
     Entry("tasks:list", "Tasks", "list-details", "t", Section.WORK, 20),
     Entry("tasks:dispatch", "Dispatch", "send", "d", Section.WORK, 30),
     Entry("tasks:dead_letters", "Dead letters", "skull", "l", Section.WORK, 40),

@@ -4,7 +4,7 @@ Under gevent the thread is a greenlet, so whatever it sends, it sends as the app
 Redis and for the broker as long as they are away, and nothing else waits for it: tasks go on.
 
 A command is confirmed once it was carried out, or once it is clear that it never will be. If only the broker is away, it is kept
-and tried again. Remote control (attached_control.py) is not: somebody waits for its answer.
+and tried again. Remote control and purges (attached_control.py) are not: somebody waits for its answer.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from celery.worker import state as worker_state
 
 from zenith_worker import sending
 from zenith_worker.attached_control import RemoteControl
+from zenith_worker.attached_purge import Keep
 from zenith_worker.catalogue import PublishedCatalogue
 from zenith_worker.wire import commands
 from zenith_worker.wire.commands import Command, Kind
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.heartbeat import DEAD_AFTER
+from zenith_worker.wire.pauses import KnownPauses
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +75,16 @@ class Commands:
 
     Attributes:
         catalogue: the tasks that it can send.
+        pauses: the paused queues, which the heartbeats read again (attached_reporter.py).
     """
 
     _running: Commands | None = None
 
-    def __init__(self, app: Any, application: str) -> None:
+    def __init__(self, app: Any, application: str, keep: Keep) -> None:
         self._app, self._application = app, application
+        self.pauses = KnownPauses(application)
         self.catalogue = PublishedCatalogue(app, application)
-        self._control = RemoteControl(app, application)
+        self._control = RemoteControl(app, application, keep)
         self._stopped, self._looked_up = threading.Event(), threading.Event()
         self._at_work = threading.Lock()
         #: Ids of cancelled tasks that the worker's loop has not seen yet.
@@ -93,13 +97,14 @@ class Commands:
         self._is_reading, self._trouble = False, ""
 
     @classmethod
-    def start(cls, app: Any, application: str) -> Commands:
+    def start(cls, app: Any, application: str, keep: Keep) -> Commands:
         """Start the thread, or go on with it once the worker's consumer was made anew.
 
-        Waits a moment for the ids of cancelled tasks, so that a worker that just started runs none of them.
+        Waits a moment for the paused queues and the ids of cancelled tasks, so that a worker that just started runs none of them.
+        `keep` takes reports that cannot be sent now.
         """
         if cls._running is None:
-            cls._running = cls(app, application)
+            cls._running = cls(app, application, keep)
             cls._running._begin()
         cls._running.refuse_cancelled()
         return cls._running
@@ -162,6 +167,7 @@ class Commands:
     def _look_up_cancelled(self) -> None:
         if time.monotonic() < self._look_up_at:
             return
+        self.pauses.refresh()
         try:
             cancelled = commands.cancelled(self._application)
         except redis.ResponseError as error:
@@ -220,7 +226,7 @@ class Commands:
 
     def _carry_out(self, command: Command) -> None:
         """Carry out a command and confirm it, or keep it for later. Raises redis.RedisError if it cannot be confirmed now."""
-        if command.kind == Kind.CONTROL:
+        if command.kind in (Kind.CONTROL, Kind.PURGE):
             self._control.carry_out(command)
             return
         events = self._events_of(command)

@@ -1,4 +1,5 @@
-"""Passes Zenith's remote control commands (wire/control.py) on to an application's workers, over the application's broker.
+"""Passes Zenith's remote control commands (wire/control.py) on to an application's workers, over the application's broker, and
+has its queues purged (attached_purge.py).
 
 Each command has a thread and a connection of its own, so that neither the tasks that Zenith asks for nor the worker's loop wait
 for an answer: the worker that passes a command on may be the one that has to answer it.
@@ -14,9 +15,10 @@ import redis
 from celery import Celery
 
 from zenith_worker import broker
+from zenith_worker.attached_purge import Keep, Purges
 from zenith_worker.wire import commands, control
 from zenith_worker.wire.broadcasts import broadcast
-from zenith_worker.wire.commands import Command
+from zenith_worker.wire.commands import Command, Kind
 from zenith_worker.wire.control import Ability, Answers, Request
 
 logger = logging.getLogger(__name__)
@@ -33,10 +35,11 @@ def ability_of(consumer: Any) -> Ability:
 
 
 class RemoteControl:
-    """Passes commands on for an application."""
+    """Passes commands on for an application. `keep` takes reports that cannot be sent now."""
 
-    def __init__(self, app: Celery, application: str) -> None:
+    def __init__(self, app: Celery, application: str, keep: Keep) -> None:
         self._app, self._application = app, application
+        self._purges = Purges(app, application, keep)
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def carry_out(self, command: Command) -> None:
@@ -50,13 +53,22 @@ class RemoteControl:
         if self._free.acquire(blocking=False):
             threading.Thread(target=self._run, args=(command,), name="zenith-control", daemon=True).start()
         else:
-            self._answer(command, Answers({}, f"the worker that took it passes {AT_ONCE} others on; try again"))
+            self._refuse(command, f"the worker that took it passes {AT_ONCE} others on; try again")
 
     def _run(self, command: Command) -> None:
         try:
-            self._answer(command, self._answers(command))
+            if command.kind == Kind.PURGE:
+                self._purges.run(command)
+            else:
+                self._answer(command, self._answers(command))
         finally:
             self._free.release()
+
+    def _refuse(self, command: Command, reason: str) -> None:
+        if command.kind == Kind.PURGE:
+            self._purges.refuse(command, reason)
+        else:
+            self._answer(command, Answers({}, reason))
 
     def _answers(self, command: Command) -> Answers:
         try:

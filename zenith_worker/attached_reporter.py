@@ -10,6 +10,7 @@ greenlet must not make a living worker look dead.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -18,6 +19,7 @@ from celery import bootsteps, signals
 from zenith_worker import beats, consumers, held
 from zenith_worker.attached_commands import Commands
 from zenith_worker.attached_control import ability_of
+from zenith_worker.attached_purge import queue_commands
 from zenith_worker.buffer import Buffer
 from zenith_worker.crashes import hand_back_reserved
 from zenith_worker.guards import Guards
@@ -52,6 +54,7 @@ class AttachedReporter(bootsteps.StartStopStep):
     _commands: Commands
     _depths: QueueDepths
     _ability: Ability
+    _queue_commands: tuple[str, ...] = ()
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
@@ -63,10 +66,13 @@ class AttachedReporter(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Start the checks in the worker's loop, and once the heartbeats and the commands."""
-        self._commands = Commands.start(consumer.app, self.application)
-        self._depths = QueueDepths.start(consumer.app, lambda: consumers.queues_of(consumer))
-        self._ability = ability_of(consumer)
-        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(self._look), priority=10)
+        self._commands = Commands.start(consumer.app, self.application, self.reports.add)
+        # Before the first message is taken, so that none of a paused queue is.
+        consumers.apply_pauses(consumer, self._commands.pauses.names)
+        # What waits in a paused queue is counted as well.
+        self._depths = QueueDepths.start(consumer.app, lambda: [*consumers.queues_of(consumer), *consumers.withheld_queues()])
+        self._ability, self._queue_commands = ability_of(consumer), queue_commands(consumer)
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, lambda: quietly(lambda: self._look(consumer)), priority=10)
         if self.recovery is not None:
             self.recovery.start(consumer)
         Heartbeats.start(consumer, self)
@@ -82,11 +88,17 @@ class AttachedReporter(bootsteps.StartStopStep):
         depths, age = self._depths.told
         return {
             "catalogue": self._commands.digest, "guards": self.guards.names, "control": self._ability.value, "depths": depths,
-            "depths_age": age,
+            "depths_age": age, "queue_commands": self._queue_commands,
         }  # fmt: skip
 
-    def _look(self) -> None:
+    def refresh_pauses(self) -> None:
+        """Read again which queues are paused. Raises redis.RedisError."""
+        self._commands.pauses.refresh()
+
+    def _look(self, consumer: Any) -> None:
         self._commands.refuse_cancelled()
+        with suppress(*consumer.connection_errors):  # the worker's loop finds that by itself, and connects again
+            consumers.apply_pauses(consumer, self._commands.pauses.names)
         requests = held.unreported(HELD_FOR)
         if requests:
             self.reports.add(*held.steps(requests))
@@ -119,6 +131,7 @@ class Heartbeats:
     def _step(self, number: int) -> bool:
         self._reports.adopt()
         self._reports.announce()
+        self._reporter.refresh_pauses()
         beats.write(self._consumer, number, application=self._application, about=self._reporter.about)
         if self._reporter.recovery is not None:
             self._reporter.recovery.abandon_claims()

@@ -33,8 +33,16 @@ def apply_pauses(consumer: Any, paused: frozenset[str]) -> None:
         consumer.cancel_task_queue(name)
         _withheld.add(name)
     for name in _withheld - paused:
-        consumer.add_task_queue(name)
+        _consume_again(consumer, name)
         _withheld.discard(name)
+
+
+def _consume_again(consumer: Any, name: str) -> None:
+    """Consume a queue again, also after the next loss of the broker: before Celery 5.7 it would be forgotten then."""
+    consumer.add_task_queue(name)
+    queues = consumer.app.amqp.queues
+    if name not in queues.consume_from:
+        queues.select_add(queues[name])
 
 
 @control_command(name=STOP_CONSUMING)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router
@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.analytics.window import SteppedWindow
 from tasks_app.api.analytics_schemas import SpanAnswer
+from tasks_app.control import attached_queues as attached_control
 from tasks_app.control import queues as control
 from tasks_app.control.queues import MAX_NOTE, MAX_PURGED
-from tasks_app.models import Application
+from tasks_app.models import Application, AttachedPause, QueuePause
 from tasks_app.queries import attached_queues, queues
 from tasks_app.queries.attached_queues import AttachedQueue
 from tasks_app.queries.queue_rates import DepthPoint, history
@@ -38,6 +39,11 @@ class PauseAnswer(BaseModel):
     paused_at: datetime
     paused_by: str
     note: str
+
+    @classmethod
+    def of(cls, pause: QueuePause | AttachedPause) -> "PauseAnswer":
+        """Return the response for a pause."""
+        return cls.model_construct(paused_at=pause.paused_at, paused_by=pause.paused_by, note=pause.note)
 
 
 class DepthAnswer(BaseModel):
@@ -75,6 +81,7 @@ class QueueAnswer(BaseModel):
     )
     oldest_seconds: float | None = Field(
         description="How long the oldest waiting task has waited; null if none waits, or if Zenith does not know the task."
+        " Of another application: the oldest one whose sender reports to Zenith."
     )
     rate_out: float | None = Field(
         ge=0, description="Attempts that ended; null if the queues of some of another application's tasks are not known."
@@ -105,7 +112,7 @@ class QueueAnswer(BaseModel):
             ],
             oldest_seconds=now.oldest_seconds, rate_out=view.rate_out, rate_in=view.rate_in,
             seconds_to_drain=view.seconds_to_drain, consumers=view.consumers, slots=view.slots, broker_consumers=None,
-            pause=pause and PauseAnswer.model_construct(paused_at=pause.paused_at, paused_by=pause.paused_by, note=pause.note),
+            pause=PauseAnswer.of(pause) if pause else None,
         )  # fmt: skip
 
     @classmethod
@@ -120,9 +127,18 @@ class QueueAnswer(BaseModel):
                 for step, depth in (observed.by_priority if observed else ())
             ],
             oldest_seconds=queue.oldest_seconds, rate_out=queue.rates.served, rate_in=queue.rates.arriving,
-            seconds_to_drain=queue.seconds_to_drain, consumers=queue.consumers, slots=queue.slots, pause=None,
+            seconds_to_drain=queue.seconds_to_drain, consumers=queue.consumers, slots=queue.slots,
+            pause=PauseAnswer.of(queue.pause) if queue.pause else None,
             broker_consumers=observed.consumers if observed else None,
         )  # fmt: skip
+
+
+def _shows(request: HttpRequest) -> Shows:
+    return Shows.of(request.GET.get("application", NATIVE_NAME))
+
+
+#: For what is done to a queue of the application in the query.
+_OPERATES: Final = requires(OPERATE, _shows)
 
 
 class QueueQuery(QueueFilter):
@@ -132,17 +148,11 @@ class QueueQuery(QueueFilter):
 
 
 class OneQueueQuery(BaseModel):
-    """Whose queue to show."""
+    """Whose queue is meant."""
 
     model_config = ConfigDict(extra="forbid")
 
     application: FilterText = Field(default=NATIVE_NAME, description="The name of its application.")
-
-
-class NoQuery(BaseModel):
-    """No parameters: the queue is one of Zenith's own, and naming another application must not be ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class MessageAnswer(BaseModel):
@@ -245,12 +255,17 @@ class PurgeAnswer(BaseModel):
     """The result of a purge, or of its dry run."""
 
     dry_run: bool
-    revoked: int = Field(ge=0, description="Tasks that were revoked; in a dry run, tasks that would be.")
+    revoked: int = Field(
+        ge=0,
+        description="Tasks that were revoked; in a dry run, tasks that would be. Of another application: tasks whose messages a"
+        " worker has removed, which are REVOKED once its report is recorded, and tasks that were not sent yet.",
+    )
     running: int = Field(ge=0, description="Tasks that a worker had already started; they continue.")
     messages_removed: int = Field(ge=0)
     remaining: int = Field(
         ge=0, description=f"Tasks that still wait. One call revokes at most {MAX_PURGED:,}; call again for the rest."
     )
+    error: str = Field(default="", description="Why a worker of another application ended the purge early; empty if it did not.")
 
 
 @router.get(
@@ -310,44 +325,51 @@ def show_history(request: HttpRequest, name: str, query: Query[HistoryQuery]) ->
     return HistoryAnswer.model_construct(**SpanAnswer.ends(span), step_seconds=span.step, points=points)
 
 
-@router.post(
-    "/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue", auth=requires(OPERATE)
-)
-def pause(request: HttpRequest, name: str, body: PauseRequest | None = None) -> QueueAnswer:
+@router.post("/{name:name}/pause", response=QueueAnswer, summary="Pause a queue", operation_id="pause_queue", auth=_OPERATES)
+def pause(request: HttpRequest, name: str, query: Query[OneQueueQuery], body: PauseRequest | None = None) -> QueueAnswer:
     """Stop sending to a queue, and stop workers from taking from it, until it is resumed.
 
     New tasks wait in PostgreSQL, messages already sent wait on the broker, and tasks that workers have reserved
     still run. Workers follow within two seconds. Returns 409 if the queue is already paused.
+
+    Of another application, what that sends itself waits at its broker.
     """
-    refuse_unknown(request, NoQuery)
-    caller = known_caller(request)
-    if not control.pause(_checked(name), by=caller.name, note=(body or PauseRequest()).note):
+    application, caller, note = _operated(request, query), known_caller(request), (body or PauseRequest()).note
+    if not application.is_native:
+        if not attached_control.pause(application, _known_to(application, name), by=caller.name, note=note):
+            raise StateConflictError(f"The queue {name!r} is already paused.")
+        return _attached_answer(application, name)
+    if not control.pause(_checked(name), by=caller.name, note=note):
         raise StateConflictError(f"The queue {name!r} is already paused.")
     return _answer(name)
 
 
-@router.post(
-    "/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue", auth=requires(OPERATE)
-)
-def resume(request: HttpRequest, name: str) -> QueueAnswer:
+@router.post("/{name:name}/resume", response=QueueAnswer, summary="Resume a queue", operation_id="resume_queue", auth=_OPERATES)
+def resume(request: HttpRequest, name: str, query: Query[OneQueueQuery]) -> QueueAnswer:
     """Resume a paused queue and send the tasks that were held back. Returns 409 if it is not paused."""
-    refuse_unknown(request, NoQuery)
+    application = _operated(request, query)
+    if not application.is_native:
+        if not attached_control.resume(application, _checked(name)):
+            raise StateConflictError(f"The queue {name!r} is not paused.")
+        return QueueAnswer.of_attached(application.name, attached_queues.find(application, name) or AttachedQueue(name))
     if not control.resume(_checked(name)):
         raise StateConflictError(f"The queue {name!r} is not paused.")
     # An empty queue that nobody consumes may be unknown from now on.
     return QueueAnswer.of(queues.view(name))
 
 
-@router.post(
-    "/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue", auth=requires(OPERATE)
-)
-def purge(request: HttpRequest, name: str, body: PurgeRequest | None = None) -> PurgeAnswer:
+@router.post("/{name:name}/purge", response=PurgeAnswer, summary="Purge a queue", operation_id="purge_queue", auth=_OPERATES)
+def purge(request: HttpRequest, name: str, query: Query[OneQueueQuery], body: PurgeRequest | None = None) -> PurgeAnswer:
     """Revoke the waiting tasks of a queue and remove their messages. An event on each task names who purged it.
 
     Scheduled tasks stay, and so do failed tasks that wait for their next attempt.
+
+    Of another application, one of its workers removes the messages, also of tasks that Zenith does not know. Returns 409 if none
+    online can, and 504 if none takes the command within seconds.
     """
-    refuse_unknown(request, NoQuery)
-    caller = known_caller(request)
+    application, caller = _operated(request, query), known_caller(request)
+    if not application.is_native:
+        return _purge_attached(request, application, _known_to(application, name), caller.name, bool(body and body.dry_run))
     queue = _known(name)
     if body and body.dry_run:
         waiting = control.count_waiting(queue)
@@ -367,10 +389,43 @@ def show_queue(request: HttpRequest, name: str, query: Query[OneQueueQuery]) -> 
     refuse_unknown(request, OneQueueQuery)
     if application.is_native:
         return _answer(name)
+    return _attached_answer(application, name)
+
+
+def _operated(request: HttpRequest, query: OneQueueQuery) -> Application:
+    """Return the application whose queue is meant; the audit log names it. Raises InvalidQueryError or Http404."""
+    refuse_unknown(request, OneQueueQuery)
+    application = Application.named(query.application) if known_caller(request).sees(query.application) else None
+    if application is None:
+        raise Http404(f"There is no application {query.application[:50]!r}.")
+    if not application.is_native:
+        audit_details(request, application=application.name)
+    return application
+
+
+def _purge_attached(request: HttpRequest, application: Application, queue: str, by: str, dry_run: bool) -> PurgeAnswer:
+    if dry_run:
+        waiting = attached_control.count_waiting(application, queue).number
+        return PurgeAnswer(dry_run=True, revoked=waiting, running=0, messages_removed=0, remaining=waiting)
+    result = attached_control.purge(application, queue, by=by)
+    audit_details(request, revoked=result.revoked, messages_removed=result.removed)
+    return PurgeAnswer(
+        dry_run=False, revoked=result.revoked, running=0, messages_removed=result.removed, remaining=result.remaining or 0,
+        error=result.error,
+    )  # fmt: skip
+
+
+def _attached_answer(application: Application, name: str) -> QueueAnswer:
     queue = attached_queues.find(application, name)
     if queue is None:
         raise _unknown(name)
     return QueueAnswer.of_attached(application.name, queue)
+
+
+def _known_to(application: Application, name: str) -> str:
+    if attached_queues.find(application, _checked(name)) is None:
+        raise _unknown(name)
+    return name
 
 
 def _application(request: HttpRequest, name: str) -> Application:

@@ -1,4 +1,4 @@
-"""Pause, resume and purge queues.
+"""Pause, resume and purge queues of Zenith's own application; attached_queues.py has those of others.
 
 A pause is a row in PostgreSQL, so it outlasts every restart. While a queue is paused
 
@@ -51,16 +51,22 @@ def pause(queue: str, *, by: str, note: str = "") -> bool:
     follow once Redis is back.
     """
     refuse_reserved(queue)
-    problems = list(jsonsafe.problems(note, "/note"))
-    if len(note) > MAX_NOTE:
-        problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
-    if problems:
-        raise InvalidInputError(*problems)
+    note = checked_note(note)
     _, is_new = QueuePause.objects.get_or_create(
         queue=queue, defaults={"paused_at": timezone.now(), "paused_by": by[:200], "note": note}
     )
     pauses.copy()
     return is_new
+
+
+def checked_note(note: str) -> str:
+    """Return the note of a pause if it can be stored. Raises InvalidInputError."""
+    problems = list(jsonsafe.problems(note, "/note"))
+    if len(note) > MAX_NOTE:
+        problems.append(Problem("/note", f"must have at most {MAX_NOTE:,} characters"))
+    if problems:
+        raise InvalidInputError(*problems)
+    return note
 
 
 def resume(queue: str) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 NATIVE: Final = "native"
+WATCHED: Final = "watched"
 REDIS: Final = "redis"
 RABBITMQ: Final = "amqp"
 

@@ -47,7 +47,8 @@ def _attached(queue: AttachedQueue, settings: WorkerSettings | None) -> QueueFac
     told_type = settings.queue_type or None if settings else None
     return QueueFacts(
         name=queue.name, depth=queue.waiting, tasks=queue.by_status.get(Status.QUEUED, 0),
-        oldest_seconds=queue.oldest_seconds, unreadable=queue.unreadable,
+        held=queue.by_status.get(Status.PENDING, 0) if queue.pause else 0, oldest_seconds=queue.oldest_seconds,
+        paused_by=queue.pause.paused_by if queue.pause else None, unreadable=queue.unreadable,
         # A worker that has just begun is not counted yet.
         broker_consumers=observed.consumers if observed and (observed.consumers or observed.settled) else None,
         growth=queue.rates.growth, served=queue.rates.served,

@@ -8,7 +8,8 @@
 Redis remembers which tasks were handed over, so a crash between 1 and 2 hands nothing over twice. If Redis lost a command, the
 task is handed over again after CONFIRMED_WITHIN seconds.
 
-Nothing is handed over while no worker of the application takes commands, so that it can be cancelled and changed at once.
+Nothing is handed over for a paused queue, as far as it is known which queue a task goes to, nor while no worker of the
+application takes commands, so that it can be cancelled and changed at once.
 """
 
 import logging
@@ -22,7 +23,7 @@ from django.db import DatabaseError, connection, transaction
 
 from tasks_app.dispatch.message import ROW_COLUMNS, TaskRow
 from tasks_app.dispatch.send_commands import send_command
-from tasks_app.models import Application
+from tasks_app.models import Application, AttachedPause
 from tasks_app.recording import live
 from tasks_app.recording.events import EventRow, write_events
 from zenith_site.common.faults import is_unreachable, record_fault
@@ -40,12 +41,18 @@ PORTION: Final = 2**22
 CONFIRMED_WITHIN: Final = 60
 #: Seconds for which an application is left alone after its keys could not be used.
 REST: Final = 30.0
+#: Seconds for which one is left alone that has nothing but tasks of paused queues, of which there may be very many.
+PAUSED_REST: Final = 2.0
 
 _SQL: Final = statements(__file__)
+# The application's paused queues are few; all rows of one of these queries are of one application.
+_NOT_PAUSED: Final = """NOT EXISTS (SELECT FROM tasks_app_attachedpause AS paused
+    WHERE paused.application_id = tasks_app_task.application_id AND paused.queue = tasks_app_task.queue)"""
+_PARTS: Final = {"columns": ROW_COLUMNS, "not_paused": _NOT_PAUSED}
 _WAITING: Final = _SQL["applications_to_hand_over"]
-_UNHANDED: Final = _SQL["unhanded_pending"].format(columns=ROW_COLUMNS, within=CONFIRMED_WITHIN)
-_DUE: Final = _SQL["unhanded_due"].format(columns=ROW_COLUMNS)
-_OF_BATCH: Final = _SQL["unhanded_of_batch"].format(columns=ROW_COLUMNS)
+_UNHANDED: Final = _SQL["unhanded_pending"].format(**_PARTS, within=CONFIRMED_WITHIN)
+_DUE: Final = _SQL["unhanded_due"].format(**_PARTS)
+_OF_BATCH: Final = _SQL["unhanded_of_batch"].format(**_PARTS)
 _MARK: Final = _SQL["mark_handed"]
 
 
@@ -86,7 +93,10 @@ class HandOver:
         handed = 0
         for id_, name in self._waiting():
             try:
-                handed += sum(_chunk(name, query, id_) for query in (_UNHANDED, _DUE))
+                number = sum(_chunk(name, query, id_) for query in (_UNHANDED, _DUE))
+                if not number and AttachedPause.objects.filter(application=id_).exists():
+                    self._resting[name] = self._clock() + PAUSED_REST
+                handed += number
             except Exception as error:
                 if is_unreachable(error):
                     raise

@@ -33,7 +33,8 @@ SELECT count(*), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FRO
 ) AS due
 
 -- applications_to_hand_over --
--- Other applications that have tasks for their workers to send. Steps along the index task_to_hand_over.
+-- Other applications that have tasks for their workers to send, also to paused queues: the first one found is enough. Steps along
+-- the index task_to_hand_over.
 SELECT id, name FROM tasks_app_application AS application WHERE id <> 1 AND (
     EXISTS (SELECT FROM tasks_app_task WHERE application_id = application.id AND application_id <> 1 AND status = 'PENDING'
         AND cancel_requested_at IS NULL AND (handed_at IS NULL OR handed_at < now() - make_interval(secs => %s)))
@@ -45,20 +46,21 @@ SELECT id, name FROM tasks_app_application AS application WHERE id <> 1 AND (
 -- Locks tasks of one application that its workers were not asked to send, or that none has confirmed for {within} seconds.
 SELECT {columns} FROM tasks_app_task
 WHERE application_id = %s AND application_id <> 1 AND status = 'PENDING' AND cancel_requested_at IS NULL
-    AND (handed_at IS NULL OR handed_at < now() - make_interval(secs => {within}))
+    AND (handed_at IS NULL OR handed_at < now() - make_interval(secs => {within})) AND {not_paused}
 ORDER BY not_before, id LIMIT %s FOR UPDATE SKIP LOCKED
 
 -- unhanded_due --
 -- Locks scheduled tasks of one application that are due, oldest first.
 SELECT {columns} FROM tasks_app_task
 WHERE application_id = %s AND application_id <> 1 AND status = 'SCHEDULED' AND not_before <= now()
-    AND cancel_requested_at IS NULL
+    AND cancel_requested_at IS NULL AND {not_paused}
 ORDER BY not_before, id LIMIT %s FOR UPDATE SKIP LOCKED
 
 -- unhanded_of_batch --
 -- Locks the tasks of a batch that no worker was asked to send, in the order of their creation.
 SELECT {columns} FROM tasks_app_task
 WHERE batch_id = %s AND application_id <> 1 AND status = 'PENDING' AND handed_at IS NULL AND cancel_requested_at IS NULL
+    AND {not_paused}
 ORDER BY text_id LIMIT %s FOR UPDATE SKIP LOCKED
 
 -- mark_handed --

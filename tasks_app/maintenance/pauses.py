@@ -1,10 +1,12 @@
 """Copy the paused queues to Redis, for workers, which do not query PostgreSQL.
 
-The copy is written whenever a queue is paused or resumed (control/queues.py), and again every few seconds (samples.py), so a
-lost or wrong copy is repaired.
+The copies are written whenever a queue is paused or resumed (control/queues.py, control/attached_queues.py), and again every few
+seconds (samples.py), so a lost or wrong copy is repaired.
 """
 
-from tasks_app.models import QueuePause
+from tasks_app.models import Application, AttachedPause, QueuePause
+from tasks_app.models.application import Kind
+from zenith_worker.wire import pauses
 from zenith_worker.wire.client import client
 from zenith_worker.wire.keys import PAUSED
 
@@ -19,3 +21,16 @@ def copy() -> None:
         if names:
             pipe.sadd(PAUSED, *names)
         pipe.execute()
+
+
+def copy_attached() -> None:
+    """Copy those of attached applications, each to its own key. Raises redis.RedisError or django.db.Error.
+
+    One without any has an empty list there: a worker that finds nothing at all goes on with what it last knew.
+    """
+    attached = Application.objects.filter(kind=Kind.ATTACHED).order_by().values_list("name", flat=True)
+    paused: dict[str, list[str]] = {name: [] for name in attached}
+    for name, queue in AttachedPause.objects.order_by().values_list("application__name", "queue"):
+        if name in paused:
+            paused[name].append(queue)
+    pauses.write(paused)

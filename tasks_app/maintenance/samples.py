@@ -86,6 +86,7 @@ def _once() -> bool:
 def take() -> bool:
     """Take a sample; return whether it was stored. Raises redis.RedisError or django.db.Error."""
     pauses.copy()
+    pauses.copy_attached()
     beats = [beat for beat in read_all() if beat.online]
     load = [len(beats), sum(beat.slots for beat in beats), sum(beat.busy for beat in beats)]
     with transaction.atomic(), connection.cursor() as cursor:

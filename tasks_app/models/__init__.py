@@ -1,6 +1,7 @@
 """The models of tasks."""
 
 from tasks_app.models.application import Application
+from tasks_app.models.attached_pause import AttachedPause
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.batch import Batch
 from tasks_app.models.catalogue import Catalogue
@@ -17,6 +18,7 @@ from tasks_app.models.task import Task
 
 __all__ = [
     "Application",
+    "AttachedPause",
     "Attempt",
     "Batch",
     "Catalogue",

@@ -7,7 +7,7 @@ from typing import Final
 import redis
 from django.utils import timezone
 
-from tasks_app.models import Application, Task, TaskEvent
+from tasks_app.models import Application, AttachedPause, Task, TaskEvent
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries.status_explanation import TaskContext, explain
 from zenith_site.common.humanize import rough_duration
@@ -33,7 +33,10 @@ def explain_attached_status(task: Task) -> str:
             workers = heartbeat.read_all(application.key_name)
         except redis.RedisError:
             workers = None
-    return explain_attached(task, application.name, workers, timezone.now())
+    now = timezone.now()
+    if _waits(task, now) and AttachedPause.objects.filter(application=application, queue=task.queue).exists():
+        return _paused(task, application.name)
+    return explain_attached(task, application.name, workers, now)
 
 
 def explain_attached(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:
@@ -55,6 +58,20 @@ def explain_attached(task: Task, name: str, workers: Sequence[WorkerBeat] | None
             return _retrying(task, name, now)
         case _:
             return explain(task, TaskContext(now=now))
+
+
+def _waits(task: Task, now: datetime) -> bool:
+    """Whether a task waits for its queue, and is not about to be refused."""
+    if task.status == Status.SCHEDULED:
+        return task.not_before is not None and task.not_before <= now
+    return task.status in (Status.PENDING, Status.QUEUED) and task.cancel_requested_at is None
+
+
+def _paused(task: Task, name: str) -> str:
+    """Say why a task of a paused queue waits."""
+    if task.status == Status.PENDING and task.handed_at is not None:
+        return f"The queue {task.queue} is paused; the workers of {name} were asked to send it before, and it waits there then."
+    return f"The queue {task.queue} is paused; the task waits until the queue is resumed."
 
 
 def _cancelled(task: Task, name: str, workers: Sequence[WorkerBeat] | None, now: datetime) -> str:

@@ -39,9 +39,11 @@ SELECT wanted.queue, (SELECT count(*) FROM (
 FROM unnest(%s::text[]) AS wanted (queue)
 
 -- open_by_queue --
--- How many tasks of another application are in each of some statuses, by queue, along its own index, up to a limit for each status.
-SELECT counted.queue, wanted.status, count(*)
+-- How many tasks of another application are in each of some statuses, by queue, along its own index, up to a limit for each status,
+-- the oldest first; and when the first of them was sent.
+SELECT counted.queue, wanted.status, count(*), min(counted.queued_at)
 FROM unnest(%(statuses)s::text[]) AS wanted (status),
-    LATERAL (SELECT queue FROM tasks_app_task
-        WHERE application_id = %(application)s AND application_id <> 1 AND status = wanted.status LIMIT %(most)s) AS counted
+    LATERAL (SELECT queue, queued_at FROM tasks_app_task
+        WHERE application_id = %(application)s AND application_id <> 1 AND status = wanted.status
+        ORDER BY created_at LIMIT %(most)s) AS counted
 GROUP BY 1, 2

@@ -47,11 +47,8 @@ def switch_of(request: HttpRequest, names: list[str]) -> Switch:
     return Switch(names, chosen if chosen in names else "", _leads_to(request))
 
 
-def narrowed(leads_to: str = "") -> Callable[[_View], _View]:
-    """Decorate a view that shows one application with `?application=`: without any filter, that is the chosen one.
-
-    `leads_to` names the URL of another page, with the application's name as its argument, that is shown instead.
-    """
+def narrowed() -> Callable[[_View], _View]:
+    """Decorate a view that shows one application with `?application=`: without any filter, that is the chosen one."""
 
     def decorate(view: _View) -> _View:
         @wraps(view)
@@ -60,8 +57,6 @@ def narrowed(leads_to: str = "") -> Callable[[_View], _View]:
             chosen = _chosen(request)
             if not chosen:
                 return view(request, *args, **kwargs)
-            if leads_to:
-                return redirect(reverse(leads_to, args=[chosen]))
             return redirect(f"{request.path}?{urlencode({'application': chosen})}")
 
         return narrowed_view

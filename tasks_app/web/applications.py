@@ -76,7 +76,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
     context = {
         "view": view,
         "application": view.application,
-        "counters": _counters(counts, name),
+        "counters": counters(counts, name),
         "figures": _figures(view, [status for status in view.by_status or () if status not in COUNTERS]),
         "workers": workers_of(view.application),
         "guard_lines": guards.lines(view.guards) if view.guards else [],
@@ -104,21 +104,21 @@ def _gaps(application: Application) -> list[dict[str, Any]]:
     ]
 
 
-def _counters(counts: Mapping[Status, int | None], name: str) -> list[dict[str, Any]]:
+def counters(counts: Mapping[Status, int | None], name: str) -> list[dict[str, Any]]:
     """Return the counters of open tasks; without a number where Zenith's own application has too many to count."""
-    counters = []
+    found = []
     for label, statuses in COUNTERS_OF.items():
         numbers = [counts.get(status, 0) for status in statuses]
         known = [number for number in numbers if number is not None]
         terms = [*(f"status:{status.value}" for status in statuses), f"application:{name}"]
-        counters.append(
+        found.append(
             {
                 "label": label, "status": statuses[-1], "query": urlencode({"q": " ".join(terms)}, safe=":"),
                 "number": sum(known) if len(known) == len(numbers) else None,
                 "capped": any(number >= COUNTED_TO for number in known),
             }
         )  # fmt: skip
-    return counters
+    return found
 
 
 def _figures(view: ApplicationView, statuses: Iterable[Status]) -> list[dict[str, Any]]:

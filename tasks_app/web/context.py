@@ -1,6 +1,6 @@
 """The contexts of the Overview: the current state, which its socket pushes, and the outcomes of the period that a page shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -52,13 +52,22 @@ def outcomes_context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def application_context(request: HttpRequest, name: str) -> dict[str, Any]:
-    """Return the same for the overview of one application, and its open dead letters; of the last day if none is named."""
-    period = requested_range(request, PRESETS, Preset.H24, {})
+def application_context(request: HttpRequest, name: str, kept: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the same for the overview of one application, and its open dead letters; of the last day if none is named.
+
+    `kept` are parameters that the page's links keep. The slots are only those of Zenith's own application, which are sampled.
+    """
+    period = requested_range(request, PRESETS, Preset.H24, kept or {})
     selection = RollupFilter(application=name)
     letters = DeadLetterFilter(application=name, state=LetterState.OPEN, limit=GROUPS_SHOWN)
+    points = figures.series(period.span, selection)
+    efficiency = None
+    if name == NATIVE_NAME:
+        load = figures.load(period.span, outcomes={int(at.timestamp()): totals for at, totals in points})
+        efficiency = outcome_charts.efficiency(period.span, load)
     return {
-        **_outcomes(period, figures.series(period.span, selection), selection),
+        **_outcomes(period, points, selection),
+        "efficiency": efficiency,
         # The groups do not say that they are of the page's own application.
         "native": name,
         "groups": letters.groups().groups,

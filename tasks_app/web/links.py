@@ -33,5 +33,20 @@ def tell_url(name: str, command: str, application: str) -> str:
     return _of(application, reverse("tasks:tell_worker", args=[name, command]))
 
 
+def overview_url(application: str) -> str:
+    """Return the URL of the Overview of one application."""
+    return f"{reverse('tasks:overview')}?{urlencode({'application': application})}"
+
+
+def queues_url(application: str) -> str:
+    """Return the URL of the queues of another application."""
+    return _of(application, reverse("tasks:queues"))
+
+
+def queue_action_url(verb: str, name: str, application: str) -> str:
+    """Return the URL at which an application's queue is paused, resumed or purged."""
+    return _of(application, reverse(f"tasks:{verb}_queue", args=[name]))
+
+
 def _of(application: str, url: str) -> str:
     return url if application == NATIVE_NAME else f"{url}?{urlencode({'application': application})}"

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -24,7 +23,9 @@ from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.queries.waiting_messages import waiting_messages
 from tasks_app.search.parameters import MAX_TEXT
 from tasks_app.watching.looks import NotSeenError
+from tasks_app.web import attached_queues as attached_pages
 from tasks_app.web.application_switch import narrowed
+from tasks_app.web.pause_form import PauseForm
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
@@ -54,11 +55,13 @@ ATTACHED_COLUMNS: Final[list[tuple[str, Callable[[AttachedQueue], Any]]]] = [
     ("name", lambda queue: queue.name),
     ("depth", lambda queue: queue.waiting),
     ("depth_age_seconds", lambda queue: None if queue.told_seconds is None else round(queue.told_seconds, 1)),
+    ("oldest_seconds", lambda queue: queue.oldest_seconds),
     ("consumers", lambda queue: queue.consumers),
     ("oldest_seconds", lambda queue: queue.oldest_seconds),
     ("rate_in_per_minute", lambda queue: queue.rates.arriving),
     ("rate_out_per_minute", lambda queue: queue.rates.served),
     ("seconds_to_drain", lambda queue: queue.seconds_to_drain),
+    ("paused", lambda queue: queue.pause is not None),
     *((status.value.lower(), lambda queue, status=status: queue.by_status.get(status, 0)) for status in attached_queues.COUNTED),
 ]
 
@@ -166,18 +169,11 @@ def _seen_application(caller: Caller, name: str) -> Application:
     return application
 
 
-class PauseForm(forms.Form):
-    """The reason for a pause."""
-
-    note = forms.CharField(
-        label="Note", required=False, max_length=control.MAX_NOTE, help_text="The reason, shown with the queue.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-    )  # fmt: skip
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 def pause(request: HttpRequest, name: str) -> HttpResponse:
     """Ask for a reason (GET), and pause a queue (POST)."""
+    if of := _other_application(request):
+        return attached_pages.pause(request, of, name)
     caller = authorize(request, OPERATE)
     _get_queue(name)
     form = PauseForm(request.POST if request.method == "POST" else None)
@@ -200,6 +196,8 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, name: str) -> HttpResponse:
     """Resume a queue."""
+    if of := _other_application(request):
+        return attached_pages.resume(request, of, name)
     authorize(request, OPERATE)
     if control.resume(name):
         refresh_pages("queues")
@@ -212,6 +210,8 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def purge(request: HttpRequest, name: str) -> HttpResponse:
     """Confirm, naming the number of tasks (GET), and purge a queue (POST)."""
+    if of := _other_application(request):
+        return attached_pages.purge(request, of, name)
     caller = authorize(request, OPERATE)
     _get_queue(name)
     if request.method == "POST":
@@ -231,6 +231,12 @@ def purge(request: HttpRequest, name: str) -> HttpResponse:
         request, title=f"Purge {name}?", action=reverse("tasks:purge_queue", args=[name]), button=f"Revoke {tasks}",
         sentence=f"{tasks} waiting in it will be revoked, and its messages removed. Scheduled tasks stay.", back=_url(name),
     )  # fmt: skip
+
+
+def _other_application(request: HttpRequest) -> str:
+    """Return the application whose queue the address means; empty for Zenith's own."""
+    name = request.GET.get("application", NATIVE_NAME)
+    return "" if name == NATIVE_NAME else name
 
 
 def _page_number(request: HttpRequest) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tasks_app.control import attached_queues as queues
 from tasks_app.control import workers as control
 from tasks_app.models import Application, Task
 from tests.attached.conftest import Shop
@@ -65,6 +66,36 @@ def test_its_workers_obey_zenith_and_tell_what_waits(rabbitmq: RabbitMQ, shop: C
     assert (depths["empty"], depths["third"]) == (0, 0)
     assert depths["depths"] < 5, "what a worker holds waits no more"
     os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"] if IS_LONG else ["quorum"])
+def test_its_queues_are_paused_and_purged(kind: str, rabbitmq: RabbitMQ, shop: Callable[[str], Shop]) -> None:
+    application = Application.objects.create(name="shop", kind="attached")
+    queue = f"purged-{kind}"
+    queues.pause(application, queue, by="ada")
+    here = shop("5.7")
+    here.broker = rabbitmq.url(rabbitmq.hosts[1])
+    settings = json.dumps({"task_default_queue": queue, "task_default_queue_type": kind, "task_routes": {}})
+    here.worker("shop@one", "-c", "1", "-Q", f"{queue},other", SHOP_SETTINGS=settings)
+    eventually(
+        lambda: any(found.withheld == (queue,) and found.catalogue for found in heartbeat.read_all("shop")),
+        but=lambda: f"{heartbeat.read_all('shop')}\n{here.log[-4000:]}",
+    )
+    ids = [f"{kind}-{number}" for number in range(120)]
+    options = {"queue": queue}
+    commands.hand_over("shop", [{"id": id_, "task": "shop.add", "args": [1, 2], "kwargs": {}, "options": options} for id_ in ids])
+    rows = Task.objects.filter(text_id__in=ids)
+    eventually(lambda: record() and rows.filter(status="QUEUED").count() == 120, but=lambda: here.log[-4000:])
+    purged = queues.purge(application, queue, by="ada")
+    assert (purged.removed, purged.told, purged.remaining, purged.error) == (120, 120, 0, ""), here.log[-4000:]
+    assert record()
+    assert rows.filter(status="REVOKED").count() == 120
+    queues.resume(application, queue)
+    commands.hand_over("shop", [{"id": kind, "task": "shop.add", "args": [1, 2], "kwargs": {}, "options": options}])
+    eventually(
+        lambda: record() and Task.objects.filter(text_id=kind, status="SUCCESS").exists(),
+        but=lambda: f"{heartbeat.read_all('shop')}\n{here.log[-4000:]}",
+    )
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"] if IS_LONG else ["quorum"])

@@ -38,7 +38,8 @@ SETTINGS = WorkerSettings(
     schedules=(Schedule("close-tills", "shop.pay", 600.0), Schedule("nightly-report", "shop.report", None)),
 )  # fmt: skip
 PATHS = {
-    "overview": "applications/shop/",
+    "overview": "?application=shop",
+    "application": "applications/shop/",
     "tasks": "tasks/?application=shop",
     "dead-letters": "dead-letters/",
     "events": "events/",
@@ -82,7 +83,7 @@ def attach_shop() -> None:
         about = heartbeat.About(
             pool="prefork", started_at=time.time() - 7200, memory_bytes=90_000_000, processed=42, catalogue="0" * 32,
             control="on", depths=[heartbeat.Depth("parcels", 12345)], depths_age=3.0, guards=guards, prefetch=4,
-            limited=[heartbeat.Waiting("shop.pay", 4, "1/m")], settings=SETTINGS,
+            limited=[heartbeat.Waiting("shop.pay", 4, "1/m")], settings=SETTINGS, queue_commands=["pause", "purge"],
         )  # fmt: skip
         heartbeat.write(name, slots=4, busy=1, queues=["parcels", "tills"], application="shop", about=about)
         # They beat for an hour.
@@ -127,15 +128,19 @@ def test_one_application_is_chosen_for_all_pages(visitor: Visitor, site: Site) -
     page.wait_for_url("**/workers/?application=shop")
     assert page.locator("#workers tbody tr").count() == 2
     page.locator(".nav").get_by_role("link", name="Overview").click()
-    page.wait_for_url("**/applications/shop/")
+    page.wait_for_url("**/?application=shop")
     page.locator("#application-switch summary").click()
     page.get_by_role("button", name="All applications").click()
     page.wait_for_url(site.url)
     assert page.locator("h1").inner_text() == "Overview"
+    page.locator("#overview-application").select_option("shop")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.wait_for_url("**/?application=shop*")
+    assert page.locator("h1").inner_text() == "Overview of shop"
     page.keyboard.press("Control+k")
     page.keyboard.type("only shop")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/applications/shop/")
+    page.wait_for_url("**/?application=shop")
 
 
 def test_without_script_it_is_chosen_as_well(visitor: Visitor, site: Site) -> None:
@@ -145,6 +150,21 @@ def test_without_script_it_is_chosen_as_well(visitor: Visitor, site: Site) -> No
     page.get_by_role("button", name="shop", exact=True).click()
     assert page.url == f"{site.url}events/?application=shop"
     assert page.locator("#event-application").input_value() == "shop"
+
+
+def test_a_queue_is_paused_and_resumed_where_it_is_listed(visitor: Visitor, site: Site) -> None:
+    attach_shop()
+    page = visitor.logged_in("queues/?application=shop")
+    row = page.locator("#attached tbody tr", has_text="parcels")
+    row.get_by_role("link", name="Pause").click()
+    page.locator("dialog textarea").fill("The lorry broke down.")
+    page.locator("dialog").get_by_role("button", name="Pause", exact=True).click()
+    row.get_by_text("The lorry broke down.").wait_for()
+    pictured(page, "paused")
+    row.get_by_role("button", name="Resume").click()
+    row.get_by_role("link", name="Pause").wait_for()
+    row.get_by_role("link", name="Purge").click()
+    page.locator("dialog").get_by_text("12,345 messages wait in it").wait_for()
 
 
 def test_pages_of_several_applications_are_in_order(visitor: Visitor, site: Site) -> None:

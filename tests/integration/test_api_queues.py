@@ -312,10 +312,10 @@ def test_a_purge_revokes_what_waits_and_removes_its_messages(writer: Client) -> 
     scheduled = send(not_before=timezone.now() + timedelta(hours=1))
     elsewhere = send("idle2")
     would = post(writer, "idle/purge", {"dry_run": True}).json()
-    assert would == {"dry_run": True, "revoked": 6, "running": 0, "messages_removed": 0, "remaining": 6}
+    assert would == {"dry_run": True, "revoked": 6, "running": 0, "messages_removed": 0, "remaining": 6, "error": ""}
     assert len(messages("idle")) == 4
     done = post(writer, "idle/purge").json()
-    assert done == {"dry_run": False, "revoked": 6, "running": 0, "messages_removed": 4, "remaining": 0}
+    assert done == {"dry_run": False, "revoked": 6, "running": 0, "messages_removed": 4, "remaining": 0, "error": ""}
     assert statuses(ids + held) == {"REVOKED"}
     assert (statuses(scheduled), statuses(elsewhere)) == ({"SCHEDULED"}, {"QUEUED"})
     assert not messages("idle")

@@ -76,7 +76,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
 def worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """The commands to a worker, which is stepped by hand."""
     monkeypatch.setattr(attached_commands, "BLOCK", 0.01)
-    return Commands(app, "shop")
+    return Commands(app, "shop", lambda *_: None)
 
 
 def ask(*bodies: dict[str, Any]) -> None:

@@ -488,7 +488,19 @@ def test_the_navigation_offers_only_what_is_for_them(world: World) -> None:
     for path in ("/tasks/", "/dispatch/", "/dead-letters/", "/analytics/", "/events/", "/applications/", "/workers/", "/queues/"):
         assert f'href="{path}"' in page, path
     assert 'href="/nodes/"' in world.client("zenith").get("/tasks/").content.decode()
-    assert world.client("florist").get("/").headers["Location"] == "/tasks/"
+    assert world.client("nothing").get("/").headers["Location"] == "/tasks/"
+
+
+def test_the_overview_is_of_the_first_that_they_see_and_of_no_other(world: World) -> None:
+    for who, name, others in (("florist", "florist", ("clinic", "zenith")), ("both", "zenith", ("clinic",))):
+        client = world.client(who)
+        assert client.get("/").headers["Location"] == f"/?application={name}"
+        for headers in ({}, {"HX-Request": "true"}):
+            page = client.get(f"/?application={name}", headers=headers)
+            assert page.status_code == 200
+            assert MARK[name] in page.content.decode()
+            assert not leaked(who, page)
+        assert [client.get(f"/?application={other}").status_code for other in others] == [404] * len(others)
 
 
 def test_the_admin_is_for_nobody_who_is_limited(world: World) -> None:

@@ -13,7 +13,7 @@ from django.test import Client
 
 from tasks_app.analytics.sparks import STEP, STEPS, condensed, last_hour
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import LoadSample, QueueSample
+from tasks_app.models import Application, LoadSample, QueueSample
 from tasks_app.recording.apply import apply
 from tests.rollups import ended
 from zenith_worker.wire import heartbeat, stream
@@ -155,3 +155,61 @@ def test_the_charts_carry_their_numbers(person: Client) -> None:
     numbers = json.loads(drawn.data)
     assert (numbers["unit"], numbers["step"]) == ("rate", 60)
     assert [sum(one["values"]) for one in numbers["series"]] == [8, 2]
+
+
+# --- One application alone ---
+
+
+def some_of_shop() -> None:
+    """What `some_of_all` makes, and of another application three that run, one that waits and two failures of one kind."""
+    some_of_all()
+    shop = Application.objects.create(name="shop", kind="attached")
+    heartbeat.write("shop@till", slots=8, busy=3, queues=["tills"], application="shop", about=heartbeat.About(catalogue="d"))
+    statuses = [*[Status.STARTED] * 3, Status.QUEUED, Status.FAILURE, Status.FAILURE]
+    for number, status in enumerate(statuses):
+        failed = {"error_type": "TillError", "error_message": "closed", "runtime": 1.0} if status == Status.FAILURE else {}
+        event = Event(
+            task_id=f"order-{number}", application="shop", status=status, at=time.time(), name="shop.pay", queue="tills", **failed
+        )
+        apply([event], {"shop": shop.pk})
+
+
+@pytest.mark.parametrize("headers", [{}, FRAGMENTS], ids=["whole", "fragments"])
+def test_it_shows_one_application_alone(person: Client, headers: dict[str, str], django_assert_max_num_queries: Any) -> None:
+    some_of_shop()
+    with django_assert_max_num_queries(20):
+        page = person.get("/?application=shop", headers=headers)
+    counted = {counter["label"]: counter["number"] for counter in page.context["counters"]}
+    assert counted == {"Running": 3, "Waiting": 1, "Scheduled": 0, "Retrying": 0}
+    for counter in page.context["counters"]:
+        assert len(person.get(f"/tasks/?{counter['query']}").context["tasks"]) == counter["number"]
+    assert (page.context["total"].failed, page.context["dead"]) == (2, 2)
+    assert [(group.error_type, group.open) for group in page.context["groups"]] == [("TillError", 2)]
+    assert {row.task.name for row in page.context["tasks"]} == {"shop.pay"}
+    assert [view.beat.name for view in page.context["workers"]] == ["shop@till"]
+    for other in ("analyze_text", "KeyError", "w1@host"):
+        assert other not in page.text
+    assert 'name="application" value="shop"' in page.text, "another period would show all"
+
+
+def test_zeniths_own_is_an_application_too(person: Client) -> None:
+    some_of_shop()
+    page = person.get("/?application=zenith&window=1h")
+    assert {counter["label"]: counter["number"] for counter in page.context["counters"]} == {
+        "Running": 2, "Waiting": 3, "Scheduled": 1, "Retrying": 1,
+    }  # fmt: skip
+    assert (page.context["total"].succeeded, page.context["total"].failed) == (5, 4)
+    assert page.context["efficiency"]
+    for other in ("shop.pay", "TillError", "shop@till"):
+        assert other not in page.text
+
+
+def test_the_choice_stands_on_the_overview_if_there_are_several(person: Client) -> None:
+    assert "overview-application" not in person.get("/").text
+    some_of_shop()
+    for path, chosen in (("/", "All applications"), ("/?application=", "All applications"), ("/?application=shop", "shop")):
+        choice = person.get(path).text.partition('id="overview-application"')[2].partition("</select>")[0]
+        assert f">{chosen}</option>" in choice
+        assert ("selected" in choice) == (chosen == "shop")
+    for path in ("/?application=nothing", "/?application=%00", "/?application=" + "x" * 300):
+        assert person.get(path).status_code == 404

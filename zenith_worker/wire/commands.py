@@ -6,8 +6,8 @@
 3. What a worker had read when it died, another one takes over (`take_over`) once its heartbeat has expired.
 
 So a command is carried out at least once, and twice only if a worker is killed between the deed and its confirmation. A task is
-handed over once, however often servers try: its id is remembered until a day after it was confirmed. Remote control is carried
-out once at most: a worker removes such a command first (`take`).
+handed over once, however often servers try: its id is remembered until a day after it was confirmed. Remote control and
+purges are carried out once at most: a worker removes such a command first (`take`).
 """
 
 from __future__ import annotations
@@ -52,11 +52,14 @@ class Kind(StrEnum):
     REVOKE: revoke tasks on all of the application's workers. Body: `ids`, and `signal` to kill those that run.
     CONTROL: have some of its workers obey a remote control command (control.py). Body: `command`, `arguments`, `workers` and the
     `token` of the answer.
+    PURGE: remove the messages that wait in a queue (purges.py). Body: `queue`, `by` whom, `most` messages, and the `token` of the
+    answer.
     """
 
     SEND = "send"
     REVOKE = "revoke"
     CONTROL = "control"
+    PURGE = "purge"
 
 
 class Command(NamedTuple):

@@ -143,7 +143,7 @@ def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int
     `most`: how many workers it may name.
     """
     command, arguments, workers, token = (body.get(name) for name in ("command", "arguments", "workers", "token"))
-    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+    if not is_token(token):
         raise ValueError("it has no token to be answered under")
     allowed = commands_.get(command) if isinstance(command, str) else None
     if allowed is None:
@@ -152,7 +152,12 @@ def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int
         raise ValueError(f"{command} does not take these arguments")
     if not (isinstance(workers, list) and are_names(workers) and 0 < len(workers) <= most):
         raise ValueError("it names no worker, or too many")
-    return Request(str(command), arguments, workers, token)
+    return Request(str(command), arguments, workers, str(token))
+
+
+def is_token(value: Any) -> bool:
+    """Whether a value can be the token of an answer."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def is_due(command: Command) -> bool:

@@ -77,6 +77,7 @@ class WorkerBeat:
         settings: those of Celery's that the diagnosis needs; None if it does not tell.
         sends_events: whether a watched worker sends events of tasks; None if that is not known.
         clock_ahead: how far a watched worker's clock is ahead of its observer's, in seconds.
+        queue_commands: what an attached worker obeys of `pause` and `purge` (pauses.py, purges.py).
     """
 
     name: str
@@ -111,6 +112,7 @@ class WorkerBeat:
     settings: WorkerSettings | None = None
     sends_events: bool | None = None
     clock_ahead: float | None = None
+    queue_commands: tuple[str, ...] = ()
 
     @property
     def heartbeat_at(self) -> datetime:
@@ -155,6 +157,7 @@ class About:
     depths_age: float | None = None
     longest_eta: float | None = None
     settings: WorkerSettings | None = None
+    queue_commands: Sequence[str] = ()
 
 
 def write(
@@ -175,6 +178,7 @@ def write(
         "prefetch": about.prefetch, "limited": about.limited, "not_yet": about.not_yet, "catalogue": about.catalogue,
         "guards": list(about.guards), "control": about.control, "depths": list(about.depths), "depths_age": about.depths_age,
         "longest_eta": about.longest_eta, "settings": worker_settings.as_json(about.settings) if about.settings else None,
+        "queue_commands": list(about.queue_commands),
     }  # fmt: skip
     keys = application_keys(application)
     with client().pipeline(transaction=True) as pipe:
@@ -379,7 +383,7 @@ _MEMBERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("version", "instance", "pool", "python", "catalogue", "control"), _text),
     **dict.fromkeys(("pid", "slots", "busy", "memory_bytes", "processed", "prefetch"), _count),
     **dict.fromkeys(("started_at", "clock", "depths_age", "longest_eta"), _moment),
-    **dict.fromkeys(("queues", "held", "tags", "withheld", "guards", "unknown"), _texts),
+    **dict.fromkeys(("queues", "held", "tags", "withheld", "guards", "unknown", "queue_commands"), _texts),
     **dict.fromkeys(("limited", "not_yet"), _waiting),
     "autoscale": _range,
     "depths": _depths,

@@ -95,7 +95,7 @@ NATIVE: Final = ""
 class ApplicationKeys(NamedTuple):
     """The keys that an application's processes use: its stream of events, its workers, what it says of itself, which tasks run,
     its questions, and what Zenith asks of it. Zenith's own application is asked through its broker, so it has none of the last
-    four."""
+    five."""
 
     events: str
     workers: str
@@ -117,6 +117,8 @@ class ApplicationKeys(NamedTuple):
     handed: str = ""
     cancelled: str = ""
     control: str = ""
+    #: pauses.py: the names of its paused queues, as JSON.
+    paused: str = ""
 
 
 def application_prefix(application: str) -> str:
@@ -134,7 +136,7 @@ def application_keys(application: str) -> ApplicationKeys:
 
 _NAMES: Final = (
     "events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "claim:", "deliveries:", "lost:", "crash:",
-    "questions", "answer:", "commands", "handed", "cancelled", "control:",
+    "questions", "answer:", "commands", "handed", "cancelled", "control:", "paused",
 )  # fmt: skip
 _NATIVE_KEYS: Final = ApplicationKeys(
     EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE, CLAIM, DELIVERIES, LOST, CRASH, QUESTIONS, ANSWER

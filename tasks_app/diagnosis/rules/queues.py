@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tasks_app.diagnosis.facts import NATIVE, Facts, QueueFacts
+from tasks_app.diagnosis.facts import WATCHED, Facts, QueueFacts
 from tasks_app.diagnosis.findings import Finding, Severity, Subject, counted, listed, rule
 from zenith_site.common.humanize import rough_duration
 
@@ -82,7 +82,7 @@ def queue_unreadable(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@rule("queue-paused", "No queue with waiting tasks is paused.", lambda facts: facts.queues is not None and facts.kind == NATIVE)
+@rule("queue-paused", "No queue with waiting tasks is paused.", lambda facts: facts.queues is not None and facts.kind != WATCHED)
 def queue_paused(facts: Facts) -> Iterator[Finding]:
     """A queue is paused while tasks wait for it."""
     for queue in facts.queues or ():
@@ -94,8 +94,8 @@ def queue_paused(facts: Facts) -> Iterator[Finding]:
                 title="A queue is paused",
                 sentence=f"Queue {queue.name} is paused by {queue.paused_by or 'someone'}; {counted(number, 'task')} waiting"
                 f" for it {'does' if number == 1 else 'do'} not start until it is resumed.",
-                proof="The queue's page shows who paused it, when and why.",
-                mend="Resume the queue on its page.",
+                proof="The page Queues shows who paused it, when and why.",
+                mend="Resume it there.",
                 subject=Subject.QUEUE,
                 name=queue.name,
             )
