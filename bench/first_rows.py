@@ -51,7 +51,7 @@ def first_rows(rounds: int) -> list[float]:
                 raise BenchError(f"no task was shown within {PATIENCE:.0f} s")
         seconds.append(visitor.seconds)
         progress("")
-        say(f"watch: first rows {seconds[-1]:.1f} s after the web process, {stack.ready_after:.1f} s after the command was ready")
+        say(f"watch: first rows {seconds[-1]:.1f} s after the web process; the command was ready after {stack.ready_after:.1f} s")
     return seconds
 
 

@@ -103,8 +103,10 @@ class Receiver:
             and envelope["properties"].get("body_encoding") == "base64"
             and not (envelope["headers"] or {}).get("compression")
         )
-        channel = self._consumer.channel
-        return binascii.a2b_base64(envelope["body"]) if is_plain else channel.Message(envelope, channel=channel)
+        if is_plain:
+            return binascii.a2b_base64(envelope["body"])
+        channel: Any = self._consumer.channel
+        return channel.Message(envelope, channel=channel)  # type: ignore[no-any-return] # kombu has no types for it
 
     def _on_message(self, message: Message) -> None:
         self._on_body(message.body, lambda: self._decode(message))
