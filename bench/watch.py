@@ -5,7 +5,7 @@ step in PostgreSQL. Events are told while all sides are stopped by SIGSTOP, and 
 whatever they take; so telling them is not measured. Then one side after the other goes on, and is measured until it has taken in
 the last event. Ratios are formed within a round; every round begins with another side.
 
-Afterwards, an observer hears two million events as fast as it can, and its memory is looked at on the way.
+Afterwards, an observer hears two million events while they are told, and its memory is looked at on the way.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _rounds(trials: Sequence[Trial], total: int, count: int, seed: int) -> None:
 
 
 def _look_at_memory(side: Apart, events: int) -> Memory:
-    """Tell many events as fast as they are recorded, and look at the memory of the observer and the recorder on the way."""
+    """Tell many events in portions, and look at the memory of the observer and the recorder after each."""
     portion = max(1, min(PORTION, events // 10))
     pids = {role: pid for pid, role in side.processes.roles().items()}
     megabytes: dict[str, list[float]] = {"observer": [], "recorder": []}
@@ -187,7 +187,7 @@ def _report(pairs: Sequence[tuple[Trial, Trial]], memory: Memory, waits: Sequenc
     report.notes = [
         "  Events per second, and CPU seconds per 1,000 events by process.",
         *table([("", "events/s", *ROLES), *(_cells(trial) for pair in pairs for trial in pair)]),
-        f"  {memory.events:,} events, told as fast as they were recorded: {memory.rate:,.0f} per second.",
+        f"  {memory.events:,} events one after the other, told by a process beside it: {memory.rate:,.0f} per second.",
         f"  The newest was {format_number(max(memory.delays, default=0))} s old at most when the observer had it, and at most"
         f" {max(memory.lengths, default=0):,.0f} entries waited for the recorder.",
     ]

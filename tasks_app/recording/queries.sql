@@ -132,12 +132,18 @@ ON CONFLICT (task_id) DO UPDATE SET
     periodic_task_name = excluded.periodic_task_name, task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
     date_started = excluded.date_started, date_done = excluded.date_done
 
--- add_to_minute --
--- Adds a batch's counts to a minute of one task of an application on one queue; histograms bucket by bucket.
+-- add_to_minutes --
+-- Adds a batch's counts to minutes of tasks of an application on queues; histograms, which come as texts, bucket by bucket.
 INSERT INTO tasks_app_minuterollup AS kept
     (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
      runtime_histogram, waiting_seconds, waiting_histogram)
-VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+SELECT to_timestamp(minute), name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
+    runtimes::int[], waiting_seconds, waits::int[]
+FROM unnest(%s::float8[], %s::text[], %s::text[], %s::smallint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::float8[],
+    %s::text[], %s::float8[], %s::text[])
+    WITH ORDINALITY AS row (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds, runtimes,
+        waiting_seconds, waits, number)
+ORDER BY number
 ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
     succeeded = kept.succeeded + excluded.succeeded,
     failed = kept.failed + excluded.failed,
