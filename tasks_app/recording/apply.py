@@ -1,8 +1,9 @@
 """Apply a batch of reported events to PostgreSQL, in one transaction.
 
 1. Lock the rows of all tasks in the batch, in order of their ids (no deadlocks).
-2. Insert bare rows for unknown tasks (sent by other programs), and lock them too.
-3. Fold the events into the rows in memory (reducer.py has the rule).
+2. Fold the events into the rows in memory (reducer.py has the rule).
+3. Insert the rows of unknown tasks (sent by other programs) as they are by then: most end in the batch that they begin in. A row
+   that another recorder has inserted meanwhile is locked, and folded anew.
 4. Write changed rows, results, failed runs, dead letters, events and rollups, one statement each.
 
 This is idempotent: folding an event again changes nothing, results and events are inserted once, and a task is counted in the
@@ -15,7 +16,8 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -36,7 +38,7 @@ from zenith_worker.wire.events import Event
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.keys import NATIVE
 from zenith_worker.wire.routing import priority_of
-from zenith_worker.wire.states import TERMINAL, Status
+from zenith_worker.wire.states import RANKS, TERMINAL, Status
 
 #: The most characters of a name (of a task, worker, queue or error) in a row.
 _NAME_KEPT: Final = 255
@@ -44,22 +46,24 @@ _NAME_KEPT: Final = 255
 _SQL: Final = statements(__file__)
 _LOCK: Final = _SQL["lock_tasks"]
 
-_INSERT_BARE: Final = _SQL["insert_bare_tasks"]
+_INSERT: Final = _SQL["insert_tasks"]
 
 _UPDATE: Final = _SQL["update_tasks"]
+_UPDATE_EXTERNAL: Final = _SQL["update_external_tasks"]
 
 _HOLD: Final = _SQL["hold_retries"]
 
 _MESSAGES: Final = _SQL["keep_messages"]
-
-_UPDATE_ORIGIN: Final = _SQL["update_origins"]
 
 _FILL_QUEUES: Final = _SQL["fill_queues"]
 
 #: The statements name the members of TaskState that they write.
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _UPDATED: Final = _PARAMETER.findall(_UPDATE)
-_ORIGIN: Final = [name for name in _PARAMETER.findall(_UPDATE_ORIGIN) if name not in ("args", "kwargs")]
+#: Arguments are stored as JSON, and so not like the rest.
+_ARGUMENTS: Final = ("args", "kwargs")
+_UPDATED_EXTERNAL: Final = [name for name in _PARAMETER.findall(_UPDATE_EXTERNAL) if name not in _ARGUMENTS]
+_INSERTED: Final = [name for name in _PARAMETER.findall(_INSERT) if name not in _ARGUMENTS]
 
 
 #: The rows' keys of applications by `Event.application`, where there is only Zenith's own.
@@ -76,42 +80,76 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
     `applications`: the rows' keys of the applications that the events belong to. Raises ForeignTaskError, or django.db.Error if
     PostgreSQL is unreachable or refuses a value; then nothing was changed.
     """
+    keys: dict[tuple[str, str], str] = {}
     for event in events:
-        _make_storable(event)
+        _make_storable(event, keys)
     by_task: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_task[event.task_id].append(event)
     with transaction.atomic(), connection.cursor() as cursor:
         states = _lock(cursor, by_task, applications)
+        new = _insert(cursor, _without(by_task, states), applications)
+        states |= _lock(cursor, _without(by_task, states, new.states), applications)
         unrouted = [state for state in states.values() if not state.queue and state.source != EXTERNAL]
-        ended, corrected = _fold(states, by_task)
+        known = _fold(states, by_task)
         _write_rows(cursor, states.values())
         _fill_queues(cursor, [state for state in unrouted if state.queue])
         _hold(cursor, [event for event in events if event.held and event.application == NATIVE])
         _mark_acks_early(cursor, [event.task_id for event in events if event.early])
         _keep_messages(cursor, [event for event in events if event.extras])
+        ended = known.ended + new.ended
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
-        newest = _write_history(cursor, states, events, [state for state, _ in ended])
-        correct_events(cursor, list(chain.from_iterable(map(_event_rows, corrected))))
+        newest = _write_history(cursor, states | new.states, events, [state for state, _ in ended])
+        correct_events(cursor, list(chain.from_iterable(map(_event_rows, known.corrected + new.corrected))))
         return newest
 
 
-def _lock(cursor: CursorWrapper, by_task: dict[str, list[Event]], applications: Mapping[str, int]) -> dict[str, TaskState]:
-    states = _select(cursor, by_task)
-    missing = by_task.keys() - states.keys()
-    if missing:
-        first_seen = [min(step.received_at or step.at for step in by_task[id_]) for id_ in missing]
-        texts = [next((step.text_id for step in by_task[id_] if step.text_id), "") for id_ in missing]
-        owners = [applications[by_task[id_][0].application] for id_ in missing]
-        cursor.execute(_INSERT_BARE, [EXTERNAL, list(missing), texts, owners, first_seen])
-        states |= _select(cursor, missing)
-    for id_, steps in by_task.items():
+class _Folded(NamedTuple):
+    """Tasks with their events folded in; those that ended, each with the event that ended it; outcomes that correct others."""
+
+    states: dict[str, TaskState]
+    ended: list[tuple[TaskState, Event]]
+    corrected: list[Event]
+
+
+def _lock(cursor: CursorWrapper, by_task: Mapping[str, list[Event]], applications: Mapping[str, int]) -> dict[str, TaskState]:
+    states = _select(cursor, by_task) if by_task else {}
+    for id_, state in states.items():
         # A task's id at Zenith may be any UUID, also the key of another application's task.
-        if any(applications[step.application] != states[id_].application_id for step in steps):
+        if any(applications[step.application] != state.application_id for step in by_task[id_]):
             raise ForeignTaskError(f"the task {id_} belongs to another application")
     return states
+
+
+def _without(by_task: Mapping[str, list[Event]], *known: Collection[str]) -> dict[str, list[Event]]:
+    return {id_: steps for id_, steps in by_task.items() if not any(id_ in ids for ids in known)}
+
+
+def _insert(cursor: CursorWrapper, by_task: Mapping[str, list[Event]], applications: Mapping[str, int]) -> _Folded:
+    """Insert tasks that have no row, with their events folded in; return those that nobody else has inserted meanwhile."""
+    if not by_task:
+        return _Folded({}, [], [])
+    folded = _fold({id_: _first_state(id_, steps, applications) for id_, steps in by_task.items()}, by_task)
+    rows = list(folded.states.values())
+    cursor.execute(_INSERT, {**_columns(rows, _INSERTED), **_arguments(rows)})
+    inserted = {id_ for (id_,) in cursor.fetchall()}
+    if len(inserted) == len(rows):
+        return folded
+    return _Folded(
+        {id_: state for id_, state in folded.states.items() if id_ in inserted},
+        [(state, event) for state, event in folded.ended if state.id in inserted],
+        [event for event in folded.corrected if event.task_id in inserted],
+    )
+
+
+def _first_state(id_: str, steps: Sequence[Event], applications: Mapping[str, int]) -> TaskState:
+    """Return the state of a task that another program sent, before its first step. Raises ForeignTaskError."""
+    owners = {applications[step.application] for step in steps}
+    if len(owners) > 1:
+        raise ForeignTaskError(f"several applications report the task {id_}")
+    return TaskState(id_, text_id=next((step.text_id for step in steps if step.text_id), ""), application_id=owners.pop())
 
 
 def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]:
@@ -124,32 +162,32 @@ def _select(cursor: CursorWrapper, ids: Collection[str]) -> dict[str, TaskState]
     return by_id
 
 
-def _fold(states: dict[str, TaskState], by_task: dict[str, list[Event]]) -> tuple[list[tuple[TaskState, Event]], list[Event]]:
-    """Fold all events; return the tasks that ended, each with the event that ended it, and the outcomes that correct others."""
-    ended, corrected = [], []
-    for task_id, steps in by_task.items():
-        state = states[task_id]
-        for event in steps:
+def _fold(states: dict[str, TaskState], by_task: Mapping[str, list[Event]]) -> _Folded:
+    """Fold the events of these tasks into their states."""
+    folded = _Folded(states, [], [])
+    for task_id, state in states.items():
+        for event in by_task[task_id]:
             if contradicts(event, state):
-                corrected.append(event)
+                folded.corrected.append(event)
             if fold(state, event):
-                ended.append((state, event))
-    return ended, corrected
+                folded.ended.append((state, event))
+    return folded
 
 
 def _write_rows(cursor: CursorWrapper, states: Iterable[TaskState]) -> None:
-    rows = list(states)
-    cursor.execute(_UPDATE, _columns(rows, _UPDATED))
-    external = [state for state in rows if state.source == EXTERNAL]
+    own: list[TaskState] = []
+    external: list[TaskState] = []
+    for state in states:
+        (external if state.source == EXTERNAL else own).append(state)
+    if own:
+        cursor.execute(_UPDATE, _columns(own, _UPDATED))
     if external:
-        cursor.execute(
-            _UPDATE_ORIGIN,
-            {
-                **_columns(external, _ORIGIN),
-                "args": [storable(state.args) if state.args else None for state in external],
-                "kwargs": [storable(state.kwargs) if state.kwargs else None for state in external],
-            },
-        )
+        cursor.execute(_UPDATE_EXTERNAL, {**_columns(external, _UPDATED_EXTERNAL), **_arguments(external)})
+
+
+def _arguments(states: Sequence[TaskState]) -> dict[str, str]:
+    """Return the columns of arguments; NULL where none are told."""
+    return {name: column(storable(value) if (value := getattr(state, name)) else None for state in states) for name in _ARGUMENTS}
 
 
 def _fill_queues(cursor: CursorWrapper, states: Sequence[TaskState]) -> None:
@@ -189,11 +227,13 @@ def _write_history(
     ended: Sequence[TaskState],
 ) -> int | None:
     """Write events, and rollups of what is new; a repeated event is counted once."""
-    rows = sorted(chain.from_iterable(map(_event_rows, events)), key=lambda row: row.position)
+    rows = sorted(chain.from_iterable(map(_event_rows, events)), key=attrgetter("position"))
     written = write_events(cursor, rows)
     retry_times = {(str(row.task_id), row.position): row.at for row in rows if row.status == Status.RETRY}
     retried = [
-        (states[key[0]], retry_times[key]) for _, task_id, position in written if (key := (str(task_id), position)) in retry_times
+        (states[task_id], at)
+        for _, task_id, position in (written if retry_times else ())
+        if (at := retry_times.get((task_id, position))) is not None
     ]
     write_rollups(cursor, ended, retried)
     return max((event_id for event_id, _, _ in written), default=None)
@@ -212,12 +252,15 @@ def _event_rows(event: Event) -> Iterable[EventRow]:
 
 
 def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
-    delivery = event.position & ~0xFF
-    return EventRow(event.task_id, status, delivery | status.rank, at, event.worker, message)
+    return EventRow(event.task_id, status, (event.position & ~0xFF) | RANKS[status], at, event.worker, message)
 
 
-def _make_storable(event: Event) -> None:
-    key = str(key_of(event.task_id, event.application))
+def _make_storable(event: Event, keys: dict[tuple[str, str], str]) -> None:
+    """Make an event's values such that PostgreSQL can store them; `keys` holds those of the batch's tasks so far."""
+    ids = event.application, event.task_id
+    key = keys.get(ids)
+    if key is None:
+        key = keys[ids] = str(key_of(event.task_id, event.application))
     if key != event.task_id:
         event.task_id, event.text_id = key, storable_text(event.task_id)
     event.worker = storable_text(event.worker)[:_NAME_KEPT]

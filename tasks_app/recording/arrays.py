@@ -13,10 +13,11 @@ def column(values: Iterable[object]) -> str:
 
 
 def _element(value: object) -> str:
+    kind = type(value)
+    if kind is int or kind is float:
+        return repr(value)
     if value is None:
         return "NULL"
-    if type(value) is int or type(value) is float:
-        return repr(value)
     text = str(value)
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')

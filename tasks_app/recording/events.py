@@ -7,8 +7,7 @@ held for milliseconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db.backends.utils import CursorWrapper
@@ -19,8 +18,7 @@ from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """An event to insert. `at` is Unix time in seconds."""
 
     task_id: UUID | str
@@ -37,7 +35,7 @@ _INSERT: Final = _SQL["insert_events"]
 _CORRECT: Final = _SQL["correct_events"]
 
 
-def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, UUID, int]]:
+def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[int, str, int]]:
     """Insert events inside the open transaction; return (id, task id, position) of the new ones.
 
     An event that is already recorded is left unchanged; see `correct_events`.
@@ -49,14 +47,14 @@ def write_events(cursor: CursorWrapper, rows: Sequence[EventRow]) -> list[tuple[
         _INSERT,
         [
             column(row.task_id for row in rows),
-            column(row.status.value for row in rows),
+            column(row.status for row in rows),
             column(row.position for row in rows),
             column(row.at for row in rows),
             column(row.worker for row in rows),
             column(row.message for row in rows),
         ],
     )
-    written: list[tuple[int, UUID, int]] = cursor.fetchall()
+    written: list[tuple[int, str, int]] = cursor.fetchall()
     return written
 
 

@@ -1,10 +1,21 @@
--- insert_bare_tasks --
--- Inserts rows for unknown tasks.
-INSERT INTO tasks_app_task (id, text_id, application_id, name, queue, source, status, position, args, kwargs, worker,
-    error_type, error_message, created_at)
-SELECT id, text_id, application_id, '', '', %s, 'QUEUED', 0, '[]', '{}', '', '', '', to_timestamp(at)
-FROM unnest(%s::uuid[], %s::text[], %s::smallint[], %s::float8[]) AS row (id, text_id, application_id, at) ORDER BY id
+-- insert_tasks --
+-- Inserts tasks that other programs sent, as their first steps show them; returns the ids of those that were not there yet. Each
+-- parameter is named after the member of TaskState that it holds.
+INSERT INTO tasks_app_task (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id,
+    worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at, runtime)
+SELECT id, text_id, application_id, name, queue, source, status, position, coalesce(args, '[]'), coalesce(kwargs, '{}'), priority,
+    parent_id, worker, error_type, error_message, to_timestamp(created_at), to_timestamp(not_before), to_timestamp(queued_at),
+    to_timestamp(received_at), to_timestamp(started_at), to_timestamp(finished_at), runtime
+FROM unnest(%(id)s::uuid[], %(text_id)s::text[], %(application_id)s::smallint[], %(name)s::text[], %(queue)s::text[],
+    %(source)s::text[], %(status)s::text[], %(position)s::bigint[], %(args)s::jsonb[], %(kwargs)s::jsonb[],
+    %(priority)s::smallint[], %(parent_id)s::uuid[], %(worker)s::text[], %(error_type)s::text[], %(error_message)s::text[],
+    %(created_at)s::float8[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[])
+    AS row (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id, worker,
+        error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at, runtime)
+ORDER BY id
 ON CONFLICT (id) DO NOTHING
+RETURNING id::text
 
 -- update_tasks --
 -- Updates tasks to their new state. Each parameter is named after the member of TaskState that it holds.
@@ -28,17 +39,27 @@ UPDATE tasks_app_task SET held = true FROM unnest(%s::uuid[], %s::bigint[]) AS r
 WHERE tasks_app_task.id = row.id AND tasks_app_task.position = row.position
     AND tasks_app_task.status = 'RETRY'
 
--- update_origins --
--- Writes the origin of tasks that other programs sent, which only their first report contains.
-UPDATE tasks_app_task SET name = row.name, queue = row.queue,
+-- update_external_tasks --
+-- Updates tasks that other programs sent: also their origin, which only their first reports contain.
+UPDATE tasks_app_task SET
+    status = row.status, position = row.position, worker = row.worker,
+    error_type = row.error_type, error_message = row.error_message,
+    not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
+    received_at = to_timestamp(row.received_at),
+    started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
+    runtime = row.runtime,
+    name = row.name, queue = row.queue,
     priority = coalesce(tasks_app_task.priority, row.priority),
     created_at = to_timestamp(row.created_at),
     parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
     args = coalesce(row.args, tasks_app_task.args),
     kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
-FROM unnest(%(id)s::uuid[], %(name)s::text[], %(queue)s::text[], %(priority)s::smallint[], %(created_at)s::float8[],
-    %(parent_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
-    AS row (id, name, queue, priority, created_at, parent_id, args, kwargs)
+FROM unnest(%(id)s::uuid[], %(status)s::text[], %(position)s::bigint[], %(worker)s::text[], %(error_type)s::text[],
+    %(error_message)s::text[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(name)s::text[], %(queue)s::text[],
+    %(priority)s::smallint[], %(created_at)s::float8[], %(parent_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
+    AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
+        started_at, finished_at, runtime, name, queue, priority, created_at, parent_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
 -- fill_queues --
@@ -84,7 +105,7 @@ FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::
     WITH ORDINALITY AS row (task_id, status, position, at, worker, message, number)
 ORDER BY row.number
 ON CONFLICT (task_id, position) DO NOTHING
-RETURNING id, task_id, position
+RETURNING id, task_id::text, position
 
 -- correct_events --
 -- Corrects the time and worker of recorded events.
@@ -111,12 +132,18 @@ ON CONFLICT (task_id) DO UPDATE SET
     periodic_task_name = excluded.periodic_task_name, task_args = excluded.task_args, task_kwargs = excluded.task_kwargs,
     date_started = excluded.date_started, date_done = excluded.date_done
 
--- add_to_minute --
--- Adds a batch's counts to a minute of one task of an application on one queue; histograms bucket by bucket.
+-- add_to_minutes --
+-- Adds a batch's counts to minutes of tasks of an application on queues; histograms, which come as texts, bucket by bucket.
 INSERT INTO tasks_app_minuterollup AS kept
     (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
      runtime_histogram, waiting_seconds, waiting_histogram)
-VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+SELECT to_timestamp(minute), name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
+    runtimes::int[], waiting_seconds, waits::int[]
+FROM unnest(%s::float8[], %s::text[], %s::text[], %s::smallint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::float8[],
+    %s::text[], %s::float8[], %s::text[])
+    WITH ORDINALITY AS row (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds, runtimes,
+        waiting_seconds, waits, number)
+ORDER BY number
 ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
     succeeded = kept.succeeded + excluded.succeeded,
     failed = kept.failed + excluded.failed,

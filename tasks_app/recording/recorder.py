@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 2000
 #: The most entries in one batch, if all applications begin to send at once.
 LARGEST_BATCH: Final = 10 * BATCH
+#: Bytes of entries that one transaction takes, if they are more than one: other programs gather many steps in each.
+BATCH_BYTES: Final = 4 * 2**20
 #: Seconds to wait for an entry, and so how long stopping may take.
 BLOCK: Final = 1.0
 CLAIM_AFTER: Final = 15.0
@@ -87,10 +89,13 @@ class Recorder:
         entries = self._claim() or self._read(block)
         if entries:
             # Small batches in quick succession are load as well: tasks of a few milliseconds each.
-            is_soon = time.monotonic() - self._committed_at < COMMIT_EVERY
-            self._handle(entries)
+            began = time.monotonic()
+            is_soon = began - self._committed_at < COMMIT_EVERY
+            for portion in _portions(entries):
+                self._handle(portion)
             self._committed_at = time.monotonic()
-            if is_soon or len(entries) > IDLE_BATCH:
+            # What takes longer than that is a large batch already.
+            if self._committed_at - began < COMMIT_EVERY and (is_soon or len(entries) > IDLE_BATCH):
                 self._stop.wait(COMMIT_EVERY)
         return len(entries)
 
@@ -213,6 +218,21 @@ class Recorder:
     def _apply(self, events: Sequence[Event]) -> int | None:
         with with_fresh_connection():
             return apply(events, self._applications.ids)
+
+
+def _portions(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Yield the entries in order, as many at a time as fit into one transaction."""
+    portion: list[Entry] = []
+    size = 0
+    for entry in entries:
+        length = len(entry.raw or b"")
+        if portion and size + length > BATCH_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(entry)
+        size += length
+    if portion:
+        yield portion
 
 
 def _of(application: str) -> str:

@@ -11,13 +11,15 @@ end, the first to be recorded counts.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tasks_app.models.application import NATIVE_ID
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
 
 EXTERNAL = "external"
+_FIRST_QUEUED: Final = position(0, 0, Status.QUEUED)
+_STARTED_RANK: Final = RANKS[Status.STARTED]
 
 
 @dataclass(slots=True)
@@ -60,8 +62,9 @@ class TaskState:
 
 def fold(state: TaskState, event: Event) -> bool:
     """Apply one event to `state`; return whether it ended the task."""
-    _apply_origin(state, event)
-    newer = _delivery(event.position) - _delivery(state.position)
+    position_ = event.position
+    _apply_origin(state, event, position_)
+    newer = _delivery(position_) - _delivery(state.position)
     if state.is_terminal:
         if newer == 0:
             _fill_times(state, event, decides=False)
@@ -75,7 +78,7 @@ def fold(state: TaskState, event: Event) -> bool:
     _fill_times(state, event, decides)
     if decides:
         state.status = event.status
-        state.position = event.position
+        state.position = position_
         _take_outcome(state, event)
     return ends
 
@@ -89,9 +92,7 @@ def contradicts(event: Event, state: TaskState) -> bool:
     """
     recorded_at = max(state.received_at or 0.0, state.started_at or 0.0)
     return (
-        recorded_at > event.at
-        and event.status.rank > Status.STARTED.rank
-        and _delivery(event.position) == _delivery(state.position)
+        recorded_at > event.at and RANKS[event.status] > _STARTED_RANK and _delivery(event.position) == _delivery(state.position)
     )
 
 
@@ -104,9 +105,9 @@ def _start_delivery(state: TaskState) -> None:
     state.received_at = state.started_at = None
 
 
-def _apply_origin(state: TaskState, event: Event) -> None:
+def _apply_origin(state: TaskState, event: Event, position_: int) -> None:
     """Update what does not depend on the delivery and, for tasks that Zenith did not dispatch, the origin."""
-    if event.position == position(0, 0, Status.QUEUED) and state.queued_at is None:
+    if position_ == _FIRST_QUEUED and state.queued_at is None:
         state.queued_at = event.at
     if event.not_before is not None:
         state.not_before = max(state.not_before or event.not_before, event.not_before)

@@ -8,11 +8,13 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
+from tasks_app.recording.arrays import column
 from tasks_app.recording.reducer import TaskState
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import Status
@@ -40,7 +42,7 @@ class Tally:
 Key = tuple[int, str, str, int]
 
 _SQL: Final = statements(__file__)
-_ADD: Final = _SQL["add_to_minute"]
+_ADD: Final = _SQL["add_to_minutes"]
 _MARK_LATE: Final = _SQL["mark_late"]
 
 #: Seconds of a period that is summed up after its end (compaction.py), and after which further counts for it are late.
@@ -69,16 +71,18 @@ def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: It
     for state, at in retried:
         if _is_credible(state, at, now):
             tallies.setdefault(_key(state, at), Tally()).retried += 1
-    # Always in the same order, so that two recorders never deadlock.
-    for (minute, name, queue, application), tally in sorted(tallies.items()):
-        cursor.execute(
-            _ADD,
-            [
-                minute, name, queue, application, tally.succeeded, tally.failed, tally.revoked, tally.retried,
-                tally.runtime_seconds, tally.runtimes, tally.waiting_seconds, tally.waits,
-            ],
-        )  # fmt: skip
+    if tallies:
+        # Always in the same order, so that two recorders never deadlock.
+        rows = [_row(key, tally) for key, tally in sorted(tallies.items(), key=itemgetter(0))]
+        cursor.execute(_ADD, [column(values) for values in zip(*rows, strict=True)])
     _mark_late(cursor, tallies)
+
+
+def _row(key: Key, tally: Tally) -> tuple[object, ...]:
+    return (
+        *key, tally.succeeded, tally.failed, tally.revoked, tally.retried, tally.runtime_seconds, column(tally.runtimes),
+        tally.waiting_seconds, column(tally.waits),
+    )  # fmt: skip
 
 
 def percentile(histogram: list[int], share: float) -> float | None:

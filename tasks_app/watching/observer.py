@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -370,20 +370,24 @@ class Observer:
             logger.debug("The state of the observer of %s expires by itself.", self.name)
 
 
-def _portions(steps: Iterable[Event]) -> Iterable[tuple[bytes, int]]:
+def _portions(steps: Sequence[Event]) -> Iterator[tuple[bytes, int]]:
     """Yield steps as entries of bounded size, each with how many it holds. One that cannot be encoded is left out."""
-    rows: list[bytes] = []
-    size = 0
-    for step in steps:
-        try:
-            row = encode([step])[1:-1]
-        except Exception as error:  # whatever a stranger's value makes an encoder raise
+    for start in range(0, len(steps), BATCH):
+        yield from _entries(steps[start : start + BATCH])
+
+
+def _entries(steps: Sequence[Event]) -> Iterator[tuple[bytes, int]]:
+    """Yield steps as one entry; as several if it would be too large, or if one of them cannot be encoded."""
+    try:
+        raw = encode(steps)
+    except Exception as error:  # whatever a stranger's value makes an encoder raise
+        if len(steps) == 1:
             logger.warning("A step could not be encoded: %s", type(error).__name__)
-            continue
-        if rows and (len(rows) >= BATCH or size + len(row) > BATCH_BYTES):
-            yield b"[" + b",".join(rows) + b"]", len(rows)
-            rows, size = [], 0
-        rows.append(row)
-        size += len(row)
-    if rows:
-        yield b"[" + b",".join(rows) + b"]", len(rows)
+            return
+    else:
+        if len(raw) <= BATCH_BYTES or len(steps) == 1:
+            yield raw, len(steps)
+            return
+    middle = len(steps) // 2
+    yield from _entries(steps[:middle])
+    yield from _entries(steps[middle:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import logging
 import time
@@ -15,6 +16,8 @@ from kombu.connection import Connection
 from kombu.message import Message
 from kombu.messaging import Consumer
 from kombu.serialization import prepare_accept_content
+
+from tasks_app.watching.subscription import subscription_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """One connection's receiver.
+    """One connection's receiver. Messages of Redis are read and opened without kombu, as far as they are like Celery's own.
 
     Arguments:
         take: is called with the events of each message.
@@ -57,6 +60,7 @@ class Receiver:
         self._events = EventReceiver(channel, app=app, node_id=name)
         self._accept = prepare_accept_content(app.conf.accept_content)
         self._consumer = Consumer(channel, queues=[self._events.queue], no_ack=True, on_message=self._on_message)
+        self._subscription = subscription_of(channel, self._on_published)
 
     def __enter__(self) -> Receiver:
         self._consumer.consume()
@@ -78,10 +82,14 @@ class Receiver:
 
         Raises what kombu raises for a lost connection.
         """
-        self._idle_since, heard = time.monotonic(), False
-        with suppress(TimeoutError):
-            self._connection.drain_events(timeout=seconds)
-            heard = True
+        heard = False
+        if self._subscription is not None and self._subscription.has_more:
+            heard = self._subscription.read()
+        else:
+            self._idle_since = time.monotonic()
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=seconds)
+                heard = True
         now = time.monotonic()
         if now >= self._next_check:
             # Also while events come without a pause: RabbitMQ closes a connection that says nothing.
@@ -89,24 +97,54 @@ class Receiver:
             self._connection.heartbeat_check()
         return heard
 
+    def _on_published(self, data: bytes) -> None:
+        """Take what Redis published: a message in kombu's envelope."""
+        try:
+            opened = self._open(data)
+        except Exception as error:  # whatever a decoder raises for what strangers send
+            self._odd(data[:2000], f"it cannot be opened: {type(error).__name__}")
+            return
+        if isinstance(opened, bytes):
+            self._on_body(opened, lambda: json.loads(opened))
+        else:
+            self._on_message(opened)
+
+    def _open(self, data: bytes) -> bytes | Message:
+        """Return the body in an envelope, if it is JSON as Celery writes it; else the message as kombu opens it."""
+        if len(data) > 2 * LARGEST:
+            raise ValueError("too large")
+        envelope = json.loads(data)
+        is_plain = (
+            envelope["content-type"] == _JSON
+            and envelope["properties"].get("body_encoding") == "base64"
+            and not (envelope["headers"] or {}).get("compression")
+        )
+        if is_plain:
+            return binascii.a2b_base64(envelope["body"])
+        channel: Any = self._consumer.channel
+        return channel.Message(envelope, channel=channel)  # type: ignore[no-any-return] # kombu has no types for it
+
     def _on_message(self, message: Message) -> None:
+        self._on_body(message.body, lambda: self._decode(message))
+
+    def _on_body(self, raw: Any, decode: Callable[[], Any]) -> None:
         now, waited = time.time(), time.monotonic() - self._idle_since < IDLE
         self._idle_since = float("inf")
         try:
-            body = self._decode(message)
+            if len(raw or "") > LARGEST:
+                raise ValueError("too large")
+            body = decode()
         except Exception as error:  # whatever a decoder raises for what strangers send
-            self._odd(_bytes(message.body), f"it cannot be decoded: {type(error).__name__}")
+            self._odd(_bytes(raw), f"it cannot be decoded: {type(error).__name__}")
             return
         events = body if isinstance(body, list) else [body]
         if all(map(_is_event, events)):
             self._take([Received(event, now, waited) for event in events])
             return
-        self._odd(_bytes(message.body), "it holds something that is no event")
+        self._odd(_bytes(raw), "it holds something that is no event")
         self._take([Received(event, now, waited) for event in events if _is_event(event)])
 
     def _decode(self, message: Message) -> Any:
-        if len(message.body or "") > LARGEST:
-            raise ValueError("too large")
         if message.content_type == _JSON:
             # kombu's own way takes several times as long.
             return json.loads(message.body)

@@ -6,6 +6,7 @@ They are shown as what they are, and are never exact: a tuple looks like a list 
 import ast
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 #: Characters of a representation that are looked at, and kept. Celery's own bound is 1,024.
@@ -27,24 +28,45 @@ class Raised(NamedTuple):
 
 
 def arguments(text: Any) -> list[Any] | None:
-    """Return positional arguments by their representation; as one text if they cannot be told apart, None if there is none."""
+    """Return positional arguments by their representation; as one text if they cannot be told apart, None if there is none.
+
+    What is returned must not be changed: others may have it as well.
+    """
     if not isinstance(text, str):
         # Clients in other languages send values.
         return [_shown(item, _LEVELS) for item in text] if isinstance(text, list | tuple) else None
     if text in ("()", "[]", ""):
         return []
-    value = _literal(text)
-    return [_shown(item, _LEVELS) for item in value] if isinstance(value, list | tuple) else [text[:KEPT]]
+    return _remembered_arguments(text) if len(text) <= _REMEMBERED_LENGTH else _arguments(text)
 
 
 def keywords(text: Any) -> dict[str, Any] | None:
-    """Return keyword arguments by their representation; as one text under UNREAD if they cannot be told apart."""
+    """Return keyword arguments by their representation; as one text under UNREAD if they cannot be told apart.
+
+    What is returned must not be changed: others may have it as well.
+    """
     if not isinstance(text, str):
         return _shown(text, _LEVELS) if isinstance(text, dict) else None
     if text in ("{}", ""):
         return {}
+    return _remembered_keywords(text) if len(text) <= _REMEMBERED_LENGTH else _keywords(text)
+
+
+def _arguments(text: str) -> list[Any]:
+    value = _literal(text)
+    return [_shown(item, _LEVELS) for item in value] if isinstance(value, list | tuple) else [text[:KEPT]]
+
+
+def _keywords(text: str) -> dict[str, Any]:
     value = _literal(text)
     return _shown(value, _LEVELS) if isinstance(value, dict) else {UNREAD: text[:KEPT]}
+
+
+#: Reading a representation takes longer than all else that is done with an event, and the same one comes when a task is sent,
+#: when it is received, and whenever it runs again. Texts within Celery's own bound are remembered, a thousand of them.
+_REMEMBERED_LENGTH: Final = 1024
+_remembered_arguments = lru_cache(maxsize=1000)(_arguments)
+_remembered_keywords = lru_cache(maxsize=1000)(_keywords)
 
 
 def result(text: Any) -> str | None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import MinuteRollup, Task, TaskEvent
+from tasks_app.recording import apply as applying
 from tasks_app.recording import recorder
 from tasks_app.recording.apply import apply
 from tasks_app.recording.recorder import Recorder
@@ -28,7 +29,7 @@ from tests.histories import ARGS, KWARGS, NAME, QUEUE, START, TICK, arrivals, hi
 from tests.waiting import eventually
 from zenith_worker.wire import keys, stream
 from zenith_worker.wire.events import Event, decode, encode
-from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.states import RANKS, TERMINAL, Status, position
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -504,6 +505,45 @@ def test_two_recorders_share_the_stream_and_count_nothing_twice() -> None:
     assert tallies() == {"succeeded": 300, "retried": 300}
     assert TaskResult.objects.count() == 300
     assert TaskEvent.objects.filter(status="SUCCESS").count() == 300
+
+
+def test_a_task_that_another_recorder_inserts_meanwhile_is_folded_into_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    id_, lock = str(new_id()), applying._lock
+
+    def received() -> None:
+        try:
+            apply([step(id_, Status.RECEIVED, START + 1, worker="w1", name="their.task", queue="theirs")])
+        finally:
+            connection.close()
+
+    def lock_and_wait(*arguments: Any) -> Any:
+        states = lock(*arguments)
+        monkeypatch.setattr(applying, "_lock", lock)
+        other = threading.Thread(target=received)
+        other.start()
+        other.join(10)
+        return states
+
+    monkeypatch.setattr(applying, "_lock", lock_and_wait)
+    apply([success(id_)])
+    task = Task.objects.get()
+    assert (task.status, task.name, task.queue, task.worker) == ("SUCCESS", "their.task", "theirs", "w1")
+    assert task.received_at
+    assert list(TaskEvent.objects.order_by("id").values_list("status", flat=True)) == ["RECEIVED", "STARTED", "SUCCESS"]
+    assert tallies() == {"succeeded": 1}
+    assert TaskResult.objects.get().task_name == "their.task"
+
+
+def test_large_entries_are_applied_in_several_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = sent(5)
+    report(*map(success, ids))
+    monkeypatch.setattr(recorder, "BATCH_BYTES", 2 * len(encode([success(ids[0])])))
+    applied: list[int] = []
+    monkeypatch.setattr(recorder, "apply", lambda events, *rest: applied.append(len(events)) or apply(events, *rest))
+    assert record() == 5
+    assert applied == [2, 2, 1]
+    assert Task.objects.filter(status="SUCCESS").count() == 5
+    assert stream.length() == pending() == 0
 
 
 def test_a_recorder_survives_the_loss_of_its_database_connection_and_of_its_stream() -> None:

@@ -344,6 +344,47 @@ def test_whoever_listens_hears_everything_from_that_moment_on(company: Company) 
         eventually(lambda: receiver.wait(0.1) or len(heard) == 3)
 
 
+def test_a_message_that_is_not_as_celery_writes_it_is_opened_all_the_same(company: Company) -> None:
+    heard: list[Any] = []
+    odd: list[str] = []
+    broker = Broker(company.url, serializers=("json", "msgpack"))
+    with (
+        closing(celery_of(broker)) as app,
+        app.connection_for_read() as connection,
+        Receiver(app, connection, "zenith.here", heard.extend, lambda _, reason: odd.append(reason)) as receiver,
+    ):
+        channel = f"/{urlsplit(company.url).path[1:]}.celeryev/task.odd"
+        for envelope in (
+            "7",
+            "[]",
+            "{}",
+            '{"content-type": "application/json", "headers": {}, "properties": {}, "body": "x"}',
+            "no",
+        ):
+            company.redis.publish(channel, envelope)
+        company.publish({"type": "task-started"}, compression="zlib")
+        company.publish({"type": "task-started"}, serializer="msgpack")
+        company.publish([{"type": "task-started"}, {"type": "task-failed"}])
+        eventually(lambda: receiver.wait(0.1) or len(heard) == 4)
+    assert len(odd) == 5
+
+
+def test_a_flood_is_received_in_portions(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.watching.subscription.AT_ONCE", 2)
+    heard: list[Any] = []
+    with (
+        closing(celery_of(Broker(company.url))) as app,
+        app.connection_for_read() as connection,
+        Receiver(app, connection, "zenith.here", heard.extend, lambda *_: None) as receiver,
+    ):
+        for number in range(5):
+            company.publish({"type": f"task-{number}"})
+        for expected in (2, 4, 5):
+            receiver.wait(1.0)
+            assert len(heard) == expected
+    assert [received.event["type"] for received in heard] == [f"task-{number}" for number in range(5)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_odd_messages_stop_nothing_and_are_set_aside(company: Company, observer: Observer) -> None:
     odd = [7, None, ["x", {"type": 3}], {"no": "type"}, {"type": "task-started", "uuid": 7, "hostname": "x", "timestamp": 1}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final
 
 from celery.utils.saferepr import saferepr
@@ -91,7 +92,10 @@ class UnreadableEntryError(ValueError):
 #: Fields that are neither written into an entry nor read from one.
 _IN_MEMORY: Final = {"application", "text_id"}
 _REPORTED: Final = [item for item in fields(Event) if item.name not in _IN_MEMORY]
-_DEFAULTS: Final = {item.name: item.default for item in _REPORTED}
+_NAMES: Final = [item.name for item in _REPORTED]
+_DEFAULT_VALUES: Final = [item.default for item in _REPORTED]
+#: Returns all of an event's values at once, which is faster than one after the other.
+_values_of: Final = attrgetter(*_NAMES)
 
 
 #: The JSON types of a field's values, by a part of its annotation; None is a default and never written.
@@ -107,6 +111,8 @@ def _json_kinds(annotation: str) -> set[type]:
 
 
 _KINDS: Final = {item.name: _json_kinds(str(item.type)) for item in _REPORTED}
+#: A lookup takes a tenth of the time of `Status(value)`.
+_STATUSES: Final[dict[str, Status]] = {status.value: status for status in Status}
 _NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
 #: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
@@ -119,11 +125,13 @@ def encode(events: Iterable[Event]) -> bytes:
     another serializer, is reported as its `repr`: the report must not fail, and other events share the entry.
     """
     rows = [
-        {name: value for name, default in _DEFAULTS.items() if (value := getattr(event, name)) != default} for event in events
+        {name: value for name, default, value in zip(_NAMES, _DEFAULT_VALUES, _values_of(event)) if value != default}
+        for event in events
     ]
     try:
         text = _dumps(rows)
-        is_encodable = not _may_be_deep(text) or all(map(_is_encodable, rows))
+        # The list of rows is a level of its own.
+        is_encodable = not _may_be_deep(text) or not nested_deeper(rows, MAX_DEPTH + 1)
     except (TypeError, ValueError, RecursionError):
         is_encodable = False
     if not is_encodable:
@@ -209,13 +217,18 @@ def _event(row: dict[str, Any]) -> Event:
     """
     if type(row) is not dict:
         raise TypeError("an event is not an object")
-    row = {name: value for name, value in row.items() if name in _KINDS}
+    known = {}
     for name, value in row.items():
-        if type(value) not in _KINDS[name]:
+        kinds = _KINDS.get(name)
+        if kinds is None:
+            continue
+        if type(value) not in kinds:
             raise TypeError(f"{name} is a {type(value).__name__}")
         if name in _NUMBERS and not 0 <= value < _BEYOND:
             raise ValueError(f"{name} is out of range")
-    return Event(**{**row, "status": Status(row["status"])})
+        known[name] = value
+    known["status"] = _STATUSES.get(known["status"]) or Status(known["status"])
+    return Event(**known)
 
 
 def salvage(raw: bytes | None) -> list[Event]:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import time
 import uuid
+from functools import lru_cache
 from typing import Final
 
 from zenith_worker.wire.keys import NATIVE
@@ -47,7 +48,12 @@ def key_of(celery_id: str, application: str = NATIVE) -> uuid.UUID:
         if (key := as_uuid(celery_id)) is not None and str(key) == celery_id:
             return key
         return _derived(NAMESPACE, celery_id)
-    return _derived(_derived(APPLICATIONS_NAMESPACE, application), celery_id)
+    return _derived(_namespace_of(application), celery_id)
+
+
+@lru_cache(maxsize=1000)
+def _namespace_of(application: str) -> uuid.UUID:
+    return _derived(APPLICATIONS_NAMESPACE, application)
 
 
 def _derived(namespace: uuid.UUID, name: str) -> uuid.UUID:
