@@ -96,12 +96,13 @@ class RemoteControl:
             with app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
                 if time.monotonic() > ends_at:
-                    return Answers({}, "its broker took too long to answer")
+                    return Answers({}, "nothing was sent, because its broker took too long to answer")
                 is_sent = True
                 return Answers(_tell(app, connection, request, ends_at))
         except Exception as error:  # whatever kombu and the drivers raise
             reason = reason_of(error)
-            return Answers({}, f"{reason}; perhaps it was sent before" if is_sent else f"its broker cannot be used: {reason}")
+            unsent = f"nothing was sent, because its broker cannot be used: {reason}"
+            return Answers({}, f"{reason}; perhaps it was sent before" if is_sent else unsent)
 
 
 def _tell(app: Celery, connection: Any, request: Request, ends_at: float) -> dict[str, Any]:

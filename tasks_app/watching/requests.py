@@ -67,7 +67,8 @@ class Taken:
 def ask(application: str, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> dict[str, Any]:
     """Have the workers of a watched application told something; return what those named answered in time, by name.
 
-    Raises StateConflictError if nothing was sent, CommandWithdrawnError if no observer took it in time, and redis.RedisError.
+    Raises StateConflictError if it could not be sent or failed, CommandWithdrawnError if no observer took it in time, and
+    redis.RedisError.
     """
     if reason := why_nobody_listens(application):
         raise StateConflictError(f"Nothing was sent to {application}: {reason}.")
@@ -82,7 +83,7 @@ def ask(application: str, command: str, arguments: Mapping[str, Any], workers: S
         raise CommandWithdrawnError(application, control.PATIENCE, "observer")
     answers = Answers({}) if found is None else _read(found[1], workers)
     if answers.error:
-        raise StateConflictError(f"The command was not sent: {answers.error}.")
+        raise StateConflictError(f"The command to {application} failed: {answers.error}.")
     return dict(answers.by_worker)
 
 

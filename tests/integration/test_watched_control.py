@@ -278,7 +278,8 @@ def test_what_a_worker_has_not_told_is_not_guessed() -> None:
 def test_a_broker_that_is_away_is_said_without_its_address(remote: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StateConflictError) as refused:
         _away(monkeypatch)
-    assert str(refused.value) == "The command was not sent: its broker cannot be used: nothing listens at its host and port."
+    reason = "nothing was sent, because its broker cannot be used: nothing listens at its host and port"
+    assert str(refused.value) == f"The command to shop failed: {reason}."
 
 
 def _away(monkeypatch: pytest.MonkeyPatch) -> None:
