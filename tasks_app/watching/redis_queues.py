@@ -31,8 +31,9 @@ PRIORITIES: Final = range(10)
 #: kombu's prefix of bindings, and Celery's default exchange.
 BINDINGS: Final = "_kombu.binding."
 _DEFAULT_EXCHANGE: Final = "celery"
-#: Exchanges that are read in one round, bindings of one, and keys that a round passes while it looks for exchanges.
-EXCHANGES_READ: Final = 300
+#: Exchanges that are remembered besides those of known queues, bindings that are read of one, and keys that a round passes while
+#: it looks for exchanges.
+EXCHANGES_KEPT: Final = 300
 BINDINGS_READ: Final = 500
 SCANNED: Final = 20_000
 _SCAN_PAGE: Final = 1000
@@ -82,7 +83,7 @@ class Bindings:
         `known`: queues that are known otherwise; Celery gives each an exchange of its name.
         """
         self._scan(store)
-        exchanges = list(dict.fromkeys((_DEFAULT_EXCHANGE, *self._exchanges, *known)))[:EXCHANGES_READ]
+        exchanges = dict.fromkeys((_DEFAULT_EXCHANGE, *known, *self._exchanges))
         with store.redis.pipeline(transaction=False) as pipe:
             for exchange in exchanges:
                 pipe.srandmember(f"{store.prefix}{BINDINGS}{exchange}", BINDINGS_READ)
@@ -102,7 +103,7 @@ class Bindings:
                 self._may_scan = False
                 return
             names = (key[start:] for key in _texts(keys))
-            self._exchanges.update(name for name in names if len(self._exchanges) < EXCHANGES_READ and _is_exchange(name))
+            self._exchanges.update(name for name in names if len(self._exchanges) < EXCHANGES_KEPT and _is_exchange(name))
             if not self._cursor:
                 return
 

@@ -386,6 +386,7 @@ def test_their_own_application_is_shown(who: str, world: World) -> None:
         "/api/v1/analytics/queues", "/applications/", "/api/v1/applications", "/dispatch/?application=florist",
         "/api/v1/catalogue?application=florist", "/workers/", "/workers/?application=florist",
         "/workers/florist-worker@host/?application=florist", "/queues/?application=florist",
+        "/queues/of/florist-queue/?application=florist", "/api/v1/queues/florist-queue?application=florist",
         "/api/v1/workers?application=florist", "/api/v1/workers/florist-worker@host?application=florist",
     ):  # fmt: skip
         assert "florist" in client.get(path).content.decode(), path
@@ -420,8 +421,11 @@ def test_tasks_of_other_applications_are_not_read_to_count_those_that_one_sees(
 
 @pytest.mark.parametrize("name", ["clinic", "zenith"])
 def test_workers_and_queues_of_another_application_are_unknown(name: str, world: World) -> None:
-    worker = f"{MARK[name]}-worker@host"
-    for path in (f"/workers/{worker}/", "/queues/", "/api/v1/workers", f"/api/v1/workers/{worker}"):
+    worker, queue = f"{MARK[name]}-worker@host", f"{MARK[name]}-queue"
+    for path in (
+        f"/workers/{worker}/", "/queues/", f"/queues/of/{queue}/", "/api/v1/workers", f"/api/v1/workers/{worker}",
+        "/api/v1/queues", f"/api/v1/queues/{queue}", f"/api/v1/queues/{queue}/messages", f"/api/v1/queues/{queue}/history",
+    ):  # fmt: skip
         response = world.client("florist").get(path, {"application": name})
         assert response.status_code == (403 if name == "zenith" else 404), path
     page = world.client("florist").get("/workers/", {"application": name})

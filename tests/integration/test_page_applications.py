@@ -243,7 +243,7 @@ def test_of_an_attached_applications_queues_only_what_is_known_is_shown(person: 
     task_of(shop.application, "run", queue="reports", status=Status.STARTED)
     page = text(person, "/queues/?application=shop")
     assert "Zenith does not see the broker of shop" in page
-    assert "/tasks/?q=queue%3Atills&amp;application=shop" in page
+    assert "/queues/of/tills/?application=shop" in page
     assert "&lt;b&gt;odd&lt;/b&gt;" in page
     assert 'href="/queues/purge/tills/?application=shop"' in page
     assert ">own</a>" not in page
