@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from tasks_app.diagnosis.gather import diagnosis_of
 from tasks_app.models import Application, Attempt, Task
 from tasks_app.watching import observer_state
 from tasks_app.watching.applications import Watch, watch
@@ -106,6 +107,10 @@ def _on_rabbitmq(server: RabbitMQ, here: Shop, observers: Observers) -> None:
     watched(here, observers)
     try:
         assert_all_recorded(here, observers)
+        application = Application.objects.get(name="shop")
+        # Its queues are as Celery declares them, and its RabbitMQ says nothing of itself.
+        eventually(lambda: look(observers) and "classic-queues" in {one.rule for one in diagnosis_of(application).findings})
+        assert "eviction" in {rule.id for rule in diagnosis_of(application).unknown}
     finally:
         here.stop()
         observers.stop()
