@@ -138,7 +138,7 @@ class DiagnosisAnswer(BaseModel):
         description="The checks that could not be made, since nobody told the facts that they need."
     )
     left_out: int = Field(ge=0, description="How many more findings there are.")
-    missed: list[str] = Field(description="Facts that could not be read within the time.")
+    missed: list[str] = Field(description="Facts that could not be read, within the time or since the broker's user may not.")
 
     @classmethod
     def of(cls, found: Diagnosis, queue: str) -> "DiagnosisAnswer":

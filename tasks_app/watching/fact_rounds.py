@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from tasks_app.watching import inspection, observed
-from tasks_app.watching.asking import Round
+from tasks_app.watching.asking import Round, Watched
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.observed import NAMES_KEPT, Observed
 from tasks_app.watching.redis_health import RedisHealth, ask
@@ -33,8 +33,8 @@ WRITE_EVERY: Final = 5.0
 class FactRounds:
     """Asks for the facts of one application, and writes what is known of it besides its workers' heartbeats."""
 
-    def __init__(self, name: str, url: str, workers: HeardWorkers) -> None:
-        self._name, self._workers, self._is_redis = name, workers, is_redis(url)
+    def __init__(self, watched: Watched, workers: HeardWorkers) -> None:
+        self._watched, self._workers, self._is_redis = watched, workers, is_redis(watched.broker.url)
         self._early: dict[str, bool] = {}
         self._priorities: dict[int, float] = {}
         self._redis: RedisHealth | None = None
@@ -54,7 +54,7 @@ class FactRounds:
         """Write what is known, if it is time to. Raises redis.RedisError."""
         if time.monotonic() >= self._next_write:
             self._next_write = time.monotonic() + WRITE_EVERY
-            observed.write(self._name, self._observed(time.time()))
+            observed.write(self._watched.name, self._observed(time.time()))
 
     def _observed(self, now: float) -> Observed:
         by_worker = self._workers.tasks(now)
@@ -78,14 +78,20 @@ class FactRounds:
                 self._early[name] = not options.acks_late
 
     def _ask_workers(self, app: Celery) -> None:
-        names = self._workers.to_ask(time.time(), ASKED_AT_ONCE)
-        if not names:
-            return
-        confs = _answers(app, names, "conf", {"with_defaults": True})
-        registered = _answers(app, list(confs), "registered", {"taskinfoitems": list(OPTIONS)}) if confs else {}
+        workers = self._workers.to_ask(time.time(), ASKED_AT_ONCE)
+        new = [name for name, known in workers.items() if known is None]
+        if new and self._watched.enables_events:
+            # A worker that waits for a rate limit tells of what it received by events only, so these must not begin late.
+            app.control.enable_events(destination=new)
+        # Celery writes a line into the worker's log for this question.
+        confs = _answers(app, new, "conf", {"with_defaults": True})
+        names = [name for name, known in workers.items() if known is not None or name in confs]
+        registered = _answers(app, names, "registered", {"taskinfoitems": list(OPTIONS)})
         answers: dict[str, Told] = {}
-        for name, conf in confs.items():
-            if (answer := told(conf, registered.get(name), is_redis=self._is_redis)) is not None:
+        for name in names:
+            known, tasks = workers[name], registered.get(name)
+            answer = told(confs[name], tasks, is_redis=self._is_redis) if known is None else known.with_tasks(tasks)
+            if answer is not None:
                 answers[name] = answer
         self._workers.take_settings(answers)
 
@@ -97,6 +103,8 @@ class FactRounds:
 
 def _answers(app: Celery, names: list[str], question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Ask these workers; return the answer of each that answers in time. Raises what kombu raises."""
+    if not names:
+        return {}
     replies = app.control.broadcast(
         question, arguments=arguments, destination=names, reply=True, timeout=inspection.TIMEOUT, limit=len(names)
     )

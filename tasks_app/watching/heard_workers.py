@@ -25,9 +25,9 @@ _RAREST: Final = 300.0
 NAMES_KEPT: Final = 20
 #: Seconds without a word after which a worker is asked no more, and knows no tasks.
 LIVES: Final = 20.0
-#: Seconds after which a worker is asked again for its settings, and after which one that did not answer is.
-SETTINGS_KEPT: Final = 60.0
-SETTINGS_AGAIN: Final = 15.0
+#: Seconds after which a worker is asked again for its tasks, and for its settings if it did not answer.
+TASKS_KEPT: Final = 60.0
+ASKED_AGAIN: Final = 15.0
 #: Events that say that a worker lives.
 _ALIVE: Final = ("worker-online", "worker-heartbeat")
 
@@ -139,18 +139,21 @@ class HeardWorkers:
                     _take_answer(worker, answer, now)
                     worker.every = worker.every or every
 
-    def to_ask(self, now: float, most: int) -> list[str]:
-        """Return the workers to be asked for their settings now, at most so many: those first that were not asked for longest."""
+    def to_ask(self, now: float, most: int) -> dict[str, Told | None]:
+        """Return the workers to be asked for their settings and tasks now, at most so many, with what they have told.
+
+        Those that were not asked for longest come first. Settings stay the same while a worker runs, but not its tasks' options.
+        """
         with self._lock:
             due = [
                 (worker.asked_at, name) for name, worker in self._workers.items()
-                if now - worker.asked_at >= (SETTINGS_KEPT if worker.told else SETTINGS_AGAIN)
+                if now - worker.asked_at >= (TASKS_KEPT if worker.told else ASKED_AGAIN)
                 and not worker.attached and worker.lives(now)
             ]  # fmt: skip
             names = [name for _, name in sorted(due)[:most]]
             for name in names:
                 self._workers[name].asked_at = now
-        return names
+            return {name: self._workers[name].told for name in names}
 
     def take_settings(self, told: Mapping[str, Told]) -> None:
         """Take in what workers told of their settings, by name."""

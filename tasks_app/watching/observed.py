@@ -60,7 +60,9 @@ def read(name: str) -> Observed:
         return Observed()  # of another release
 
 
-def _observed(values: dict[str, Any]) -> Observed:
+def _observed(values: Any) -> Observed:
+    if not isinstance(values, dict):
+        raise TypeError("not an object")
     known = {item.name: values[item.name] for item in fields(Observed) if values.get(item.name) is not None}
     for name in ("names", "early", "priorities"):
         if name in known:

@@ -121,7 +121,7 @@ class Observer:
         self._is_behind = self._was_connected = False
         self._lost = self._odd = self._events = self._odd_kept = 0
         self._delay = 0.0
-        self._facts = FactRounds(self.name, watched.broker.url, self.workers)
+        self._facts = FactRounds(watched, self.workers)
         inspecting = Inspection(self.workers, self._found, self._facts.take_priorities).round
         rounds = [inspecting, self.queues.round, *self._facts.rounds]
         self._asking = Asking(watched, make_app, self._stop, rounds, self._listens)

@@ -42,20 +42,27 @@ class TaskOptions(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a worker has answered: its settings, and its own tasks by name; None if these are not known."""
+    """What a worker has answered: its settings, and its own tasks by name, None if these are not known.
+
+    `limits_rates`: whether it heeds rate limits at all.
+    """
 
     settings: WorkerSettings
     tasks: Mapping[str, TaskOptions] | None
+    limits_rates: bool = True
+
+    def with_tasks(self, registered: Any) -> Told:
+        """Return the same with what the worker answers now about its tasks, if it does."""
+        return self if registered is None else self._replace(tasks=_tasks(registered, limits_rates=self.limits_rates))
 
 
 def told(conf: Any, registered: Any, *, is_redis: bool) -> Told | None:
     """Return what a worker's answers tell; None if it did not tell its settings."""
     if not isinstance(conf, dict):
         return None
-    tasks = _tasks(registered)
-    if tasks is not None and conf.get("worker_disable_rate_limits"):
-        tasks = {name: options._replace(rate_limit="") for name, options in tasks.items()}
-    return Told(worker_settings.read(_members(conf, tasks, is_redis=is_redis)), tasks)
+    limits_rates = not conf.get("worker_disable_rate_limits")
+    tasks = _tasks(registered, limits_rates=limits_rates)
+    return Told(worker_settings.read(_members(conf, tasks, is_redis=is_redis)), tasks, limits_rates)
 
 
 def _members(conf: Mapping[str, Any], tasks: Mapping[str, TaskOptions] | None, *, is_redis: bool) -> dict[str, Any]:
@@ -137,11 +144,14 @@ def _crontab(value: Any) -> str:
     return " ".join(fields) if len(fields) == 5 else ""
 
 
-def _tasks(registered: Any) -> dict[str, TaskOptions] | None:
+def _tasks(registered: Any, *, limits_rates: bool) -> dict[str, TaskOptions] | None:
     if not isinstance(registered, list) or len(registered) > TASKS_KEPT:
         return None
     found = (_described(item) for item in registered if isinstance(item, str) and len(item) <= _DESCRIPTION_KEPT)
-    return {name: options for name, options in found if 1 <= len(name) <= NAME_KEPT and not name.startswith(_CELERYS)}
+    return {
+        name: options if limits_rates else options._replace(rate_limit="") for name, options in found
+        if 1 <= len(name) <= NAME_KEPT and not name.startswith(_CELERYS)
+    }  # fmt: skip
 
 
 def _described(item: str) -> tuple[str, TaskOptions]:

@@ -1,4 +1,8 @@
-"""Set-ups that really are broken, with real workers and a real broker: the diagnosis names each by its right rule first."""
+"""Set-ups that really are broken, with real workers and a real broker: the diagnosis names each by its right rule first.
+
+Here the applications are attached; what is watched is in test_watched_diagnosis.py. What both see in the same way is part of
+`make test-long` here.
+"""
 
 from __future__ import annotations
 
@@ -82,58 +86,6 @@ def test_rate_limited_tasks_that_fill_the_prefetch(shop: Callable[[str], Shop]) 
     is_named(here, "rate-limit-fills-prefetch")
 
 
-def test_tasks_with_an_eta_are_held_without_bound_and_beyond_the_visibility_timeout(shop: Callable[[str], Shop]) -> None:
-    here, changes = shop("5.7"), set_up()
-    first = here.worker("shop@one", *ONE, **changes)
-    send(here, *[["shop.add", [1, 2], {"countdown": 900}]] * 12, **changes)
-    is_named(here, "eta-grows-prefetch")
-    first.terminate()
-    first.wait()
-    short = set_up(broker_transport_options={"visibility_timeout": 300})
-    here.worker("shop@two", *ONE, **short)
-    is_named(here, "visibility-timeout", "eta-grows-prefetch")
-
-
-def test_a_task_that_no_worker_knows(shop: Callable[[str], Shop]) -> None:
-    here, changes = shop("5.7"), set_up()
-    here.worker("shop@one", *ONE, **changes)
-    send(here, ["shop.renamed", [], {}], **changes)
-    is_named(here, "unknown-task")
-
-
-def test_a_pool_that_is_dead(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_rules, "STALLED_AFTER", 1.0)
-    here, changes = shop("5.7"), set_up()
-    worker = here.worker("shop@one", *ONE, **changes)
-    eventually(lambda: rules() == [], but=lambda: here.log[-4000:])
-    children = [int(child) for child in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
-    for child in children:
-        os.kill(child, signal.SIGSTOP)
-    try:
-        send(here, ADD, **changes)
-        is_named(here, "pool-stalled")
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGCONT)
-
-
-def test_long_tasks_in_every_slot(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_rules, "LONG_RUN", 1.0)
-    here, changes = shop("5.7"), set_up()
-    worker = here.worker("shop@one", *ONE, **changes)
-    send(here, ["shop.slow", [300], {}], *[ADD] * 4, **changes)
-    is_named(here, "long-tasks-block")
-    # It would end only after its task.
-    os.killpg(worker.pid, signal.SIGKILL)
-
-
-def test_workers_of_different_releases(shop: Callable[[str], Shop]) -> None:
-    newer, older = shop("5.7"), shop("5.3")
-    newer.worker("shop@one", *ONE, **set_up())
-    older.worker("shop@two", *ONE, **set_up(), SHOP_BROKER=newer.broker, SHOP_RESULTS=newer.results)
-    is_named(newer, "mixed-versions")
-
-
 def test_beat_that_runs_twice_and_beat_that_does_not_run(shop: Callable[[str], Shop], tmp_path: Path) -> None:
     here, changes = shop("5.7"), set_up(beat_schedule={"adding": {"task": "shop.add", "schedule": 1.0, "args": [1, 2]}})
     here.worker("shop@one", "-c", "2", **changes)
@@ -165,3 +117,50 @@ if IS_LONG:
         send(here, ["shop.slow", [2], {"priority": 0}], ["shop.add", [1, 2], {"priority": 1}], **changes)
         expected = {"unbounded-prefetch", "priorities-without-steps", "results-expire", "no-time-limit"}
         eventually(lambda: expected <= set(rules()), but=lambda: f"{rules()}\n{here.log[-4000:]}")
+
+    def test_tasks_with_an_eta_are_held_without_bound_and_beyond_the_visibility_timeout(shop: Callable[[str], Shop]) -> None:
+        here, changes = shop("5.7"), set_up()
+        first = here.worker("shop@one", *ONE, **changes)
+        send(here, *[["shop.add", [1, 2], {"countdown": 900}]] * 12, **changes)
+        is_named(here, "eta-grows-prefetch")
+        first.terminate()
+        first.wait()
+        short = set_up(broker_transport_options={"visibility_timeout": 300})
+        here.worker("shop@two", *ONE, **short)
+        is_named(here, "visibility-timeout", "eta-grows-prefetch")
+
+    def test_a_task_that_no_worker_knows(shop: Callable[[str], Shop]) -> None:
+        here, changes = shop("5.7"), set_up()
+        here.worker("shop@one", *ONE, **changes)
+        send(here, ["shop.renamed", [], {}], **changes)
+        is_named(here, "unknown-task")
+
+    def test_a_pool_that_is_dead(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_rules, "STALLED_AFTER", 1.0)
+        here, changes = shop("5.7"), set_up()
+        worker = here.worker("shop@one", *ONE, **changes)
+        eventually(lambda: rules() == [], but=lambda: here.log[-4000:])
+        children = [int(child) for child in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        try:
+            send(here, ADD, **changes)
+            is_named(here, "pool-stalled")
+        finally:
+            for child in children:
+                os.kill(child, signal.SIGCONT)
+
+    def test_long_tasks_in_every_slot(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_rules, "LONG_RUN", 1.0)
+        here, changes = shop("5.7"), set_up()
+        worker = here.worker("shop@one", *ONE, **changes)
+        send(here, ["shop.slow", [300], {}], *[ADD] * 4, **changes)
+        is_named(here, "long-tasks-block")
+        # It would end only after its task.
+        os.killpg(worker.pid, signal.SIGKILL)
+
+    def test_workers_of_different_releases(shop: Callable[[str], Shop]) -> None:
+        newer, older = shop("5.7"), shop("5.3")
+        newer.worker("shop@one", *ONE, **set_up())
+        older.worker("shop@two", *ONE, **set_up(), SHOP_BROKER=newer.broker, SHOP_RESULTS=newer.results)
+        is_named(newer, "mixed-versions")

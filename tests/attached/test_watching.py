@@ -15,6 +15,7 @@ from django.test import Client
 from kombu import Connection, Producer, Queue
 
 from tasks_app.control import workers as control
+from tasks_app.diagnosis.gather import diagnosis_of
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.cancelled import Cancelled
 from tasks_app.maintenance import applications
@@ -206,6 +207,10 @@ def _on_rabbitmq(server: RabbitMQ, here: Shop, observers: Observers) -> None:
         assert_queues_are_measured(here, observers)
         assert control.ping("shop@one", "shop").answer == "pong"
         assert "new rate limit" in control.limit_rate("shop@one", "shop.add", "10/m", "shop").answer
+        application = Application.objects.get(name="shop")
+        # Its queues are as Celery declares them, and its RabbitMQ says nothing of itself.
+        eventually(lambda: look(observers) and "classic-queues" in {one.rule for one in diagnosis_of(application).findings})
+        assert "eviction" in {rule.id for rule in diagnosis_of(application).unknown}
     finally:
         here.stop()
         observers.stop()

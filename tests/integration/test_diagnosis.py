@@ -23,6 +23,11 @@ from tasks_app.diagnosis.waiting import explained
 from tasks_app.diagnosis.worker_facts import TasksOfWorker, worker_facts
 from tasks_app.models import Application
 from tasks_app.recording.apply import apply
+from tasks_app.watching import observed, observer_state
+from tasks_app.watching.applications import Watch, watch
+from tasks_app.watching.observed import Observed
+from tasks_app.watching.observer_state import ObserverState
+from tasks_app.watching.redis_health import RedisHealth
 from tests.attached_worker import attach, record, report, task_of
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import client as redis_client
@@ -144,12 +149,154 @@ def test_runs_of_a_schedule_are_read_from_its_tasks(shop: Application) -> None:
 def test_what_an_observer_does_not_know_is_no_fact(shop: Application) -> None:
     beat(held=["one"], slots=0)
     (told,) = heartbeat.read_all("shop")
-    observed = replace(told, watched=True, unknown=("slots", "queues", "prefetch"))
+    seen = replace(told, watched=True, unknown=("slots", "queues", "prefetch", "held"), settings=None)
     tasks = {told.name: TasksOfWorker((), 90.0)}
-    (facts,) = worker_facts([observed], tasks)
+    (facts,) = worker_facts([seen], tasks)
     assert (facts.slots, facts.queues, facts.prefetch, facts.limited, facts.not_yet, facts.clock_ahead) == (None,) * 6
-    assert (facts.busy, facts.messages, facts.stalled_seconds) == (0, 1, None)
+    assert (facts.busy, facts.messages, facts.stalled_seconds, facts.events) == (0, None, None, None)
     assert diagnose(Facts(application="shop", workers=(facts,), queues=(QueueFacts(name="bulk", depth=5),))).findings == ()
+    (facts,) = worker_facts([replace(seen, unknown=(), tags=("one",))], tasks)
+    assert (facts.not_yet, facts.limited, facts.messages, facts.stalled_seconds) == ((), None, 1, None)
+    (facts,) = worker_facts([replace(seen, unknown=())], tasks, knows_limits=True)
+    assert (facts.limited, facts.stalled_seconds) == ((), 90.0)
+
+
+# --- Of a watched application ---
+
+
+@pytest.fixture
+def watched() -> Application:
+    """A watched application whose observer listens."""
+    row, _ = watch("heard", Watch(url="redis://user:correct-horse@broker.example:6390/3"))
+    observer_state.write("heard", ObserverState(listens=True, since=time.time() - 100))
+    return row
+
+
+def heard(name: str = "heard@one", **body: Any) -> None:
+    """What an observer knows of a worker, and what it knows besides."""
+    known = {"pid": 1, "slots": 2, "busy": 0, "queues": ["mail"], "held": [], "prefetch": 2, "version": "5.6.0", "unknown": []}
+    settings = as_json(replace(GOOD, sent_events=True))
+    heartbeat.write_heard([heartbeat.Heard(name, {**known, "settings": settings, **body}, 0.0)], "heard")
+
+
+def observe(**known: Any) -> None:
+    healthy = RedisHealth("noeviction", 10, 100, persistent=True)
+    told = Observed(at=time.time(), names=("shop.charge",), limits={}, sent_events=True, redis=healthy)
+    observed.write("heard", replace(told, **known))
+
+
+def step(id_: str, status: Status, application: str = "heard", **more: Any) -> None:
+    report(application, id_, status, **{"name": "shop.charge", "queue": "mail", "worker": "heard@one", **more})
+    record()
+
+
+def test_a_healthy_watched_application_has_no_finding(watched: Application) -> None:
+    heard(sends_events=True, clock_ahead=0.1)
+    observe()
+    found = diagnosis_of(watched)
+    assert found.findings == ()
+    assert {rule.id for rule in found.unknown} == {
+        "queue-paused", "queue-unreadable", "channel-closed", "visibility-timeout", "beat-dead", "beat-doubled",
+        "queue-grows", "long-backlog", "schedule-missed", "priorities-without-steps", "results-expire", "classic-queues",
+        "unbounded-prefetch",
+    }  # fmt: skip
+
+
+def test_a_watched_application_is_diagnosed_by_what_its_observer_knows(watched: Application) -> None:
+    heard(busy=1, held=["runs"], not_yet=[["shop.remind", 20]], sends_events=False, clock_ahead=-40.0)
+    full = RedisHealth("allkeys-lru", 90, 100, persistent=False)
+    observe(limits={"shop.crawl": "1/m"}, early=("shop.charge",), priorities=(0, 1), redis=full)
+    for id_ in ("a", "b"):
+        step(id_, Status.RECEIVED, name="shop.crawl", at=time.time() - 60)
+    step("runs", Status.STARTED, at=time.time() - 60)
+    step("lost", Status.STARTED, at=time.time() - 60, worker="heard@gone")
+    step("renamed", Status.FAILURE, name="shop.renamed", error_type="NotRegistered", at=time.time())
+    assert rules(watched) == [
+        "unknown-task", "lost-early-acknowledged", "eviction", "clock-skew", "rate-limit-fills-prefetch", "eta-grows-prefetch",
+        "priorities-without-steps", "broker-memory", "no-persistence", "events-off",
+    ]  # fmt: skip
+
+
+def test_what_waits_for_its_eta_in_a_watched_worker_is_not_stalled(watched: Application) -> None:
+    heard(held=["later", "now"])
+    observe()
+    now = time.time()
+    step("later", Status.RECEIVED, at=now - 300, not_before=now + 300)
+    assert rules(watched) == []
+    step("now", Status.RECEIVED, at=now - 300, not_before=now - 60)
+    assert rules(watched) == ["pool-stalled"]
+    assert "for 60 s" in diagnosis_of(watched).findings[0].sentence
+
+
+def test_what_ran_before_a_gap_may_have_ended(watched: Application) -> None:
+    heard()
+    observe(early=("shop.charge",))
+    step("lost", Status.STARTED, at=time.time() - 60, worker="heard@gone")
+    watched.gaps = [[time.time() - 50, time.time() - 40, "no observer ran"], ["odd"], 7]
+    assert rules(watched) == []
+    watched.gaps = [[time.time() - 90, time.time() - 80, "no observer ran"]]
+    assert rules(watched) == ["lost-early-acknowledged"]
+
+
+def test_of_an_application_that_is_not_heard_only_that_is_said(watched: Application) -> None:
+    observer_state.write("heard", ObserverState(listens=False, reason="it refuses the user or the password", since=time.time()))
+    step("waits", Status.QUEUED, worker="")
+    (finding,) = diagnosis_of(watched).findings
+    assert (finding.rule, "heard: it refuses the user or the password" in finding.sentence) == ("not-heard", True)
+    observer_state.forget("heard")
+    assert "no observer runs" in diagnosis_of(watched).findings[0].sentence
+    observer_state.write("heard", ObserverState(listens=True, since=time.time()))
+    assert rules(watched) == [], "it has just begun to listen"
+    observer_state.write("heard", ObserverState(listens=True, since=time.time() - 60))
+    assert rules(watched) == ["no-worker"]
+
+
+def test_what_the_broker_keeps_from_its_user_is_said(watched: Application, admin_client: Client) -> None:
+    heard()
+    observe(redis=RedisHealth(refused=("INFO", "CONFIG GET")))
+    assert "the user may not run INFO and CONFIG GET" in diagnosis_of(watched).facts.missed[0]
+    page = admin_client.get("/applications/heard/diagnosis/").content.decode()
+    assert "Not read, so not judged" in page
+    assert "correct-horse" not in page
+    assert "broker.example" not in page
+
+
+@pytest.mark.parametrize("raw", [b"\xff", b"[]", b'{"at": 1, "redis": 7}', b'{"names": 7}', b'{"redis": [1, 2]}', b"[" * 100_000])
+def test_odd_facts_are_no_facts(watched: Application, raw: bytes) -> None:
+    redis_client().set("zenith:observed:heard", raw)
+    assert observed.read("heard") == Observed()
+
+
+def test_the_page_tells_when_a_crontab_is_due(watched: Application, admin_client: Client) -> None:
+    nightly = Schedule("nightly", "shop.night", None, "30 4 * * *")
+    heard(settings=as_json(WorkerSettings(time_limit=5.0, schedules=(nightly, Schedule("sun", "shop.sun", None)))))
+    observe()
+    page = admin_client.get("/applications/heard/diagnosis/").content.decode()
+    assert "30 4 * * *" in page
+    _, sun = gather(watched).schedules or ()
+    assert (sun.crontab, sun.next_seconds) == ("", None)
+    schedule = (gather(watched).schedules or ())[0]
+    assert 0 < (schedule.next_seconds or 0) <= 86_400
+
+
+def test_the_doctor_knows_whether_watched_applications_are_heard(watched: Application) -> None:
+    only = ("--only", "watched applications")
+    assert doctor(*only)[0] == 0
+    told = ObserverState(listens=True, reason="its workers cannot be asked: it does not answer in time", lost=5, delay=60.0)
+    observer_state.write("heard", told)
+    status, text = doctor(*only)
+    assert status == 1
+    for part in ("heard is heard, but its workers cannot be asked", "5 events of heard were dropped", "arrive 60 s late"):
+        assert part in text
+    observer_state.write("heard", ObserverState(listens=False, reason="it refuses the user or the password"))
+    status, text = doctor(*only)
+    assert (status, "heard is not heard: it refuses the user or the password" in text) == (1, True)
+    assert doctor("--application", "heard")[0] == 1
+    observer_state.forget("heard")
+    status, text = doctor(*only)
+    assert (status, "No observer listens to heard" in text, "correct-horse" in text) == (2, True, False)
+    Application.objects.filter(pk=watched.pk).update(broker="")
+    assert doctor(*only)[0] == 0
 
 
 def test_a_retry_far_away_counts_as_an_eta(shop: Application) -> None:
@@ -205,9 +352,11 @@ def test_what_takes_too_long_is_unknown_and_said(shop: Application) -> None:
 
 
 def test_settings_travel_in_a_heartbeat_and_odd_ones_are_left_out() -> None:
-    told = WorkerSettings(broker="redis", priority_steps=(0, 5), time_limit=3.5, schedules=(Schedule("a", "b", None),))
+    told = WorkerSettings(broker="redis", priority_steps=(0, 5), time_limit=3.5, schedules=(Schedule("a", "b", None),),
+                          sent_events=False, timezone="Europe/Berlin")  # fmt: skip
+    cron = WorkerSettings(schedules=(Schedule("a", "b", None, "0 4 * * *"), Schedule("c", "d", 5.0)))
     none = WorkerSettings(max_priority=0, prefetch_multiplier=0, result_expires=0.0)
-    assert [read(json.loads(json.dumps(as_json(one)))) for one in (told, none)] == [told, none]
+    assert [read(json.loads(json.dumps(as_json(one)))) for one in (told, none, cron)] == [told, none, cron]
     odd = {
         "broker": "a\x00b", "visibility_timeout": -1, "priority_steps": "0", "acks_late": 1, "time_limit": float("nan"),
         "schedules": [["a", "b"], ["tidy", "shop.tidy", 5], 7, [1, 2, 3]], "prefetch_multiplier": 4, "more": 1,

@@ -77,7 +77,9 @@ def test_what_a_worker_answers_is_what_it_would_tell_itself(app: Celery) -> None
 def test_rate_limits_that_are_off_are_none(app: Celery) -> None:
     app.conf.worker_disable_rate_limits = True
     app.task(name="shop.slow", rate_limit="1/m")(nothing)
-    assert answers(app).tasks == {"shop.slow": TaskOptions("", False)}
+    found = answers(app)
+    assert found.tasks == {"shop.slow": TaskOptions("", False)}
+    assert found.with_tasks(["shop.slow [rate_limit=1/m acks_late=True]"]).tasks == {"shop.slow": TaskOptions("", True)}
 
 
 @pytest.mark.parametrize(
@@ -179,18 +181,18 @@ def heartbeat(at: float, pid: int = 7, **more: Any) -> dict[str, Any]:
 def test_another_run_under_the_same_name_has_told_nothing() -> None:
     workers = HeardWorkers()
     workers.note(heartbeat(1000.0), 1000.0)
-    assert workers.to_ask(1000.0, 10) == ["shop@one"]
-    assert workers.to_ask(1001.0, 10) == []
+    assert workers.to_ask(1000.0, 10) == {"shop@one": None}
+    assert workers.to_ask(1001.0, 10) == {}
     workers.take_settings(
         {"shop@one": Told(WorkerSettings(time_limit=5.0), {"shop.add": TaskOptions()}), "shop@two": Told(WorkerSettings(), {})}
     )
     assert workers.tasks(1002.0) == [{"shop.add": TaskOptions()}]
-    assert workers.to_ask(1020.0, 10) == []
+    assert workers.to_ask(1019.0, 10) == {}
     workers.note(heartbeat(1002.0, pid=8), 1002.0)
     assert workers.tasks(1003.0) == [None]
-    assert workers.to_ask(1003.0, 10) == ["shop@one"]
+    assert workers.to_ask(1003.0, 10) == {"shop@one": None}
     assert workers.tasks(1100.0) == []
-    assert workers.to_ask(1100.0, 10) == []
+    assert workers.to_ask(1100.0, 10) == {}
 
 
 def test_workers_with_the_same_code_share_what_they_have() -> None:
