@@ -76,10 +76,18 @@ class Application:
         self._rng, self._pace, self._redis = rng, pace, redis.Redis.from_url(broker)
         self._workers = [self._dispatcher(app, f"worker-{number}@shop", number < GATHERING) for number in range(WORKERS)]
         self._sender = self._dispatcher(app, "web@shop", gathers=False)
+        # One producer, so that messages can be published many at a time and stay in their order.
+        self._producer = self._sender.producer
+        for worker in self._workers:
+            worker.producer = self._producer
         self.told = Told()
 
     def run(self, count: int) -> None:
         """Tell about so many events."""
+        with self._producer.batch(100):
+            self._tell_all(count)
+
+    def _tell_all(self, count: int) -> None:
         for worker in self._workers:
             self._tell(worker, "worker-online", sw_ident="py-celery", sw_ver="5.5.3", sw_sys="Linux", freq=2.0)
         under_way = [self._task() for _ in range(min(UNDER_WAY, count // 20 + 1))]

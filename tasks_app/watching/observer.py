@@ -30,6 +30,7 @@ from tasks_app.watching import asking, inspection, observed, observer_state
 from tasks_app.watching.asking import Asking, Inspection, Watched
 from tasks_app.watching.brokers import Broker, celery_of
 from tasks_app.watching.fact_rounds import FactRounds
+from tasks_app.watching.folding import folded
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.looks import Looking
 from tasks_app.watching.observer_state import ObserverState
@@ -261,7 +262,7 @@ class Observer:
             self.heard_at = received[-1].at
             self.first_heard_at = self.first_heard_at or received[0].at
             self.translator.look_up([item.event for item in received])
-            self._append([step for item in received for step in self._steps(item)])
+            self._append(folded([step for item in received for step in self._steps(item)]))
             self._events += len(received)
         before = float("inf") if everything else time.time() - REJECTED_FOR
         self._append(self.translator.rejected(before))

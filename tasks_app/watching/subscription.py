@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import redis.utils
 from kombu.transport import redis as transport
 
 #: Messages that one read takes.
@@ -17,7 +16,7 @@ AT_ONCE: Final = 500
 
 
 class Subscription:
-    """Takes the place of kombu's reader of subscriptions on one channel, which must not have subscribed yet.
+    """Takes the place of kombu's reader of subscriptions on one channel.
 
     Attributes:
         has_more: whether messages may have arrived that no socket tells of any more; then `read` has to be called.
@@ -26,15 +25,16 @@ class Subscription:
     def __init__(self, channel: transport.Channel, take: Callable[[bytes], None]) -> None:
         self._channel, self._take = channel, take
         self.has_more = False
+        self._connection: Any = None
         channel.handlers["LISTEN"] = self.read
-        if redis.utils.HIREDIS_AVAILABLE:
-            # redis-py's own makes a text of each message, for a log that nobody reads.
-            channel.subclient.push_handler_func = _unchanged
 
     def read(self) -> bool:
         """Read what has arrived. Raises what redis-py raises for a lost connection."""
         client = self._channel.subclient
         connection = client.connection
+        if connection is not self._connection:
+            self._connection = connection
+            _log_nothing(connection)
         # This one also asks, now and then, whether Redis is still there.
         self._handle(client, client.parse_response())
         for _ in range(AT_ONCE - 1):
@@ -51,6 +51,13 @@ class Subscription:
         elif client.is_health_check_response(response):
             client.health_check_response_counter -= 1
         # All others confirm a subscription.
+
+
+def _log_nothing(connection: Any) -> None:
+    """Keep redis-py from making a text of each message for a log that nobody reads; not every parser does."""
+    set_handler = getattr(connection._parser, "set_pubsub_push_handler", None)
+    if set_handler is not None:
+        set_handler(_unchanged)
 
 
 def _unchanged(response: Any) -> Any:
