@@ -407,7 +407,7 @@ def test_a_program_watches_changes_and_ends(api: ApiClient, engine: Callable[...
 
 
 def test_connections_are_tested_beside_others() -> None:
-    """kombu's channels share a dictionary: closing one while another thread opens one may fail, which says nothing of the broker."""
+    """kombu's channels share a dictionary: closing one may fail while another thread opens one."""
     parts = urlsplit(os.environ["REDIS_URL"])
     password = f":{parts.password}@" if parts.password else ""
     broker = Broker(f"redis://{password}{parts.hostname}:{parts.port}/13")
