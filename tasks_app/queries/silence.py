@@ -49,6 +49,8 @@ def no_workers(view: ApplicationView, now: float | None = None) -> Silence:
 def no_tasks(view: ApplicationView) -> Silence:
     """Return why a watched application has no tasks."""
     row, title = view.application, "No tasks yet"
+    if view.observer is None or not view.observer.listens:
+        return Silence(title, "Zenith does not listen, so none is heard of.")
     if not view.online:
         return Silence(title, "A task is heard of once a worker receives it, and none of its workers is heard.")
     sent = "A task appears when a worker receives it; when it is sent, only if its sender has Celery's task_send_sent_event on."

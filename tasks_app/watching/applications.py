@@ -146,14 +146,17 @@ def remove(name: str) -> Removal:
 def why_unreachable(broker: Broker) -> str:
     """Try a broker as an observer would; return why it cannot be used, or an empty text. Shows nothing of the URL."""
     app = celery_of(broker)
+    could_listen = False
     try:
         with app.connection_for_read() as connection:
             connection.connect()
             # Listening needs more rights than connecting.
             with Receiver(app, connection, f"zenith.{uuid4().hex}", lambda _: None, lambda *_: None):
                 app.control.broadcast("ping", connection=connection)
+                could_listen = True
     except Exception as error:  # whatever kombu and the drivers raise
-        return reason_of(error)
+        # When it is closed, a channel of kombu's for Redis iterates over a dictionary that those of other threads share.
+        return "" if could_listen and isinstance(error, RuntimeError) else reason_of(error)
     finally:
         app.close()
     return ""

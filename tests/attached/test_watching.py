@@ -159,20 +159,18 @@ def test_a_watched_application_is_attached_in_place_and_recorded_once(
     shop: Callable[[str], Shop], observers: Observers, client: Client
 ) -> None:
     here = shop("5.7")
-    watched(here, observers)
-    here.stop()
-    # The same command with one option more. The observer does not know yet that it reports by itself.
+    watch("shop", Watch(url=here.broker))
+    eventually(lambda: look(observers) and (state := observer_state.read("shop")) is not None and state.listens)
+    # The observer does not know yet that it reports by itself.
     here.worker("shop@one", "-c", "2")
     eventually(lambda: any(beat.online and not beat.watched for beat in heartbeat.read_all("shop")), but=lambda: here.log[-4000:])
-    send = "import json, shop; print(json.dumps([task.delay(2).id for task in (shop.flaky, shop.fail) for _ in range(3)]))"
 
     def rows() -> list[Task]:
         return list(Task.objects.filter(application__name="shop", status__in=("SUCCESS", "FAILURE")))
 
-    for _ in range(2):
-        before = len(rows())
-        here.run("-c", send, attached=False)
-        eventually(lambda before=before: look(observers) and len(rows()) == before + 6, but=lambda: here.log[-4000:])
+    for number in (1, 2):
+        here.run("-c", "import shop; print([len(task.delay(2).id) for task in (shop.flaky, shop.fail)])", attached=False)
+        eventually(lambda number=number: look(observers) and len(rows()) == 2 * number, but=lambda: here.log[-4000:])
         eventually(lambda: look(observers) and any(one.workers.is_attached("shop@one") for one in observers.running.values()))
     for row in rows():
         told = list(
@@ -189,7 +187,7 @@ def test_a_watched_application_is_attached_in_place_and_recorded_once(
     assert "by its own reports, and no longer from its events" in " ".join(page.split())
     remove("shop")
     eventually(lambda: applications.take_in() or Application.objects.get(name="shop").kind == "attached")
-    assert len(rows()) == 12
+    assert len(rows()) == 4
 
 
 def test_a_watched_application_on_rabbitmq_is_recorded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from django.utils import timezone
 from tasks_app.control import watching
 from tasks_app.models import Application, ConnectionTest, EngineKey, Task
 from tasks_app.watching import connection_tests, engine_key
-from tasks_app.watching.applications import Watch, watch
+from tasks_app.watching.applications import Watch, watch, why_unreachable
 from tasks_app.watching.brokers import Broker, BrokerUnknownError, broker_of
 from tasks_app.watching.connection_tests import ConnectionTester, NotTestedError
 from tests.integration.conftest import ApiClient
@@ -403,3 +404,12 @@ def test_a_program_watches_changes_and_ends(api: ApiClient, engine: Callable[...
     for response in (made, again, wrong, odd, changed, ended):
         assert SECRET not in response.content.decode()
     assert SECRET not in str(list(AuditEntry.objects.values()))
+
+
+def test_connections_are_tested_beside_others() -> None:
+    """kombu's channels share a dictionary: closing one may fail while another thread opens one."""
+    parts = urlsplit(os.environ["REDIS_URL"])
+    password = f":{parts.password}@" if parts.password else ""
+    broker = Broker(f"redis://{password}{parts.hostname}:{parts.port}/13")
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: why_unreachable(broker), range(40))) == {""}

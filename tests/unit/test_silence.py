@@ -52,11 +52,12 @@ def test_why_no_worker_is_listed(shown: ApplicationView, title: str, text: str) 
 @pytest.mark.parametrize(
     ("shown", "text"),
     [
+        (view(), "does not listen"),
         (view(listens()), "none of its workers is heard"),
         (view(listens(), (BEAT,), enables_events=False), "only those started with -E"),
         (view(listens(), (BEAT,)), "have received none since Zenith listens"),
     ],
-    ids=["no worker", "events off", "idle"],
+    ids=["no observer", "no worker", "events off", "idle"],
 )
 def test_why_no_task_is_listed(shown: ApplicationView, text: str) -> None:
     assert text in no_tasks(shown).text
