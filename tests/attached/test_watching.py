@@ -119,6 +119,7 @@ def test_its_workers_obey_through_its_observer(
     version: str, shop: Callable[[str], Shop], observers: Observers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks_app.watching.asking.ROUND", 0.3)
+    monkeypatch.setattr("tasks_app.watching.asking.INSPECT_EVERY", 2.0)
     here = shop(version)
     watch("shop", Watch(url=here.broker))
     for name, slots in (("shop@one", "2"), ("shop@two", "1")):
