@@ -20,6 +20,9 @@ from zenith_site.common.encryption import DecryptionError, decrypt, encrypt
 SERIALIZERS: Final = ("json", "msgpack", "yaml")
 #: Seconds for which a connection, or an answer of the broker, is waited for.
 CONNECT_TIMEOUT: Final = 5.0
+#: Connections to one broker that all threads of a process may hold at once: apps with the same URL share them, and a question
+#: holds one while it waits for another, so with too few of them threads would wait for each other for ever.
+POOL_LIMIT: Final = 10
 #: Seconds after which a queue of ours that nobody reads is removed by RabbitMQ.
 QUEUE_EXPIRES: Final = 60.0
 
@@ -83,7 +86,8 @@ def celery_of(broker: Broker) -> Celery:
     app.conf.update(
         task_serializer=broker.serializers[0], event_serializer=broker.serializers[0], accept_content=list(broker.serializers),
         broker_transport_options=_transport_options(broker, master), broker_connection_timeout=CONNECT_TIMEOUT,
-        broker_connection_retry_on_startup=False, broker_heartbeat=30, broker_pool_limit=2, event_queue_expires=QUEUE_EXPIRES,
+        broker_connection_retry_on_startup=False, broker_heartbeat=30, broker_pool_limit=POOL_LIMIT,
+        event_queue_expires=QUEUE_EXPIRES,
         broker_use_ssl=_tls(url), enable_utc=True, timezone="UTC", imports=(), include=(), control_queue_expires=QUEUE_EXPIRES,
     )  # fmt: skip
     app.finalize()

@@ -273,6 +273,9 @@ def test_the_page_tells_when_a_crontab_is_due(watched: Application, admin_client
     observe()
     page = admin_client.get("/applications/heard/diagnosis/").content.decode()
     assert "30 4 * * *" in page
+    worker = admin_client.get("/workers/heard@one/?application=heard").content.decode()
+    assert "5.0 s, soft" in worker
+    assert "tasks before they run" in worker
     _, sun = gather(watched).schedules or ()
     assert (sun.crontab, sun.next_seconds) == ("", None)
     schedule = (gather(watched).schedules or ())[0]
