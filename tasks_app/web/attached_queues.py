@@ -40,7 +40,7 @@ def pause(request: HttpRequest, of: str, name: str) -> HttpResponse:
         f" still run, and what {of} itself sends waits at its broker."
     )
     if view.unpausable:
-        sentence += f" {_workers(len(view.unpausable))} with an older zenith_worker."
+        sentence += f" {_going_on(len(view.unpausable))} zenith_worker is too old for that."
     return ask(
         request, form, title=f"Pause {name}?", button="Pause", action=queue_action_url("pause", name, of), back=queues_url(of),
         sentence=sentence,
@@ -118,5 +118,5 @@ def _tasks(number: int) -> str:
     return "1 task is" if number == 1 else f"{number:,} tasks are"
 
 
-def _workers(number: int) -> str:
-    return "1 worker goes on:" if number == 1 else f"{number:,} workers go on:"
+def _going_on(number: int) -> str:
+    return "1 worker goes on, because its" if number == 1 else f"{number:,} workers go on, because their"

@@ -411,11 +411,14 @@ def test_queues_of_watched_applications_are_neither_paused_nor_purged(person: Cl
 
 def test_workers_that_do_not_obey_a_pause_are_said(person: Client, shop: Application) -> None:
     beat(obeys=())
-    assert "1 worker goes on: with an older zenith_worker" in person.get("/queues/pause/tills/?application=shop").content.decode()
+    assert (
+        "1 worker goes on, because its zenith_worker is too old"
+        in person.get("/queues/pause/tills/?application=shop").content.decode()
+    )
     control.pause(shop, "tills", by="ada")
-    assert "1 worker goes on: an older zenith_worker" in person.get("/queues/?application=shop").content.decode()
+    assert "1 worker goes on: its zenith_worker is too old" in person.get("/queues/?application=shop").content.decode()
     beat()
-    assert "an older zenith_worker" not in person.get("/queues/?application=shop").content.decode()
+    assert "zenith_worker is too old" not in person.get("/queues/?application=shop").content.decode()
 
 
 def test_a_worker_goes_on_with_what_it_last_knew(shop: Application) -> None:
