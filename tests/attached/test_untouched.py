@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 READS: Final = {
     "HELLO", "AUTH", "CLIENT SETINFO", "CLIENT SETNAME", "SELECT", "PING", "MULTI", "EXEC", "WATCH", "UNWATCH", "SCRIPT LOAD",
     "SCRIPT EXISTS", "INFO", "CONFIG GET", "TIME", "EXISTS", "TYPE", "LLEN", "LRANGE", "LINDEX", "SCARD", "SMEMBERS", "HLEN",
-    "HGET", "HMGET", "ZCARD", "ZRANGE", "ZREVRANGEBYSCORE",
+    "HGET", "HMGET", "ZCARD", "ZRANGE", "ZREVRANGEBYSCORE", "SCAN", "SRANDMEMBER",
 }  # fmt: skip
 #: kombu's list of which queues there are, of the observer's own two: for events and for answers.
 BINDINGS: Final = r"_kombu\.binding(_permanent)?\.(celeryev|reply\.celery\.pidbox)|_kombu\.binding_deadlines"
