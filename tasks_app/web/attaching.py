@@ -17,9 +17,8 @@ DIFFERENCES: Final = (
     Difference(
         "Running again, replaying", "Not possible: the arguments are not exact", "One, some or all; also with other arguments"
     ),
-    Difference(
-        "Cancelling", "At most Celery's revoke, which a restarted worker forgets", "Lasts, whichever worker gets the task"
-    ),
+    Difference("Cancelling", "Celery's revoke, which a restarted worker forgets", "Lasts, whichever worker gets the task"),
+    Difference("Pausing and purging queues", "Not possible", "By its workers"),
     Difference(
         "Tasks that wait",
         "Known once a worker receives them, or with task_send_sent_event",
