@@ -86,18 +86,6 @@ def test_rate_limited_tasks_that_fill_the_prefetch(shop: Callable[[str], Shop]) 
     is_named(here, "rate-limit-fills-prefetch")
 
 
-def test_beat_that_runs_twice_and_beat_that_does_not_run(shop: Callable[[str], Shop], tmp_path: Path) -> None:
-    here, changes = shop("5.7"), set_up(beat_schedule={"adding": {"task": "shop.add", "schedule": 1.0, "args": [1, 2]}})
-    here.worker("shop@one", "-c", "2", **changes)
-    eventually(lambda: diagnosis() is not None, but=lambda: here.log[-4000:])
-    Application.objects.filter(name="shop").update(first_heard_at=timezone.now() - timedelta(hours=1))
-    is_named(here, "beat-dead")
-    for name in ("first", "second"):
-        here.start(f"beat-{name}", "-m", "celery", "-A", "attached_shop", "beat", "-s", str(tmp_path / name), "--pidfile", "",
-                   **changes)  # fmt: skip
-    is_named(here, "beat-doubled")
-
-
 if IS_LONG:
 
     def test_what_a_killed_worker_had_acknowledged(shop: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +152,14 @@ if IS_LONG:
         newer.worker("shop@one", *ONE, **set_up())
         older.worker("shop@two", *ONE, **set_up(), SHOP_BROKER=newer.broker, SHOP_RESULTS=newer.results)
         is_named(newer, "mixed-versions")
+
+    def test_beat_that_runs_twice_and_beat_that_does_not_run(shop: Callable[[str], Shop], tmp_path: Path) -> None:
+        here, changes = shop("5.7"), set_up(beat_schedule={"adding": {"task": "shop.add", "schedule": 1.0, "args": [1, 2]}})
+        here.worker("shop@one", "-c", "2", **changes)
+        eventually(lambda: diagnosis() is not None, but=lambda: here.log[-4000:])
+        Application.objects.filter(name="shop").update(first_heard_at=timezone.now() - timedelta(hours=1))
+        is_named(here, "beat-dead")
+        for name in ("first", "second"):
+            here.start(f"beat-{name}", "-m", "celery", "-A", "attached_shop", "beat", "-s", str(tmp_path / name), "--pidfile", "",
+                       **changes)  # fmt: skip
+        is_named(here, "beat-doubled")
