@@ -6,11 +6,14 @@ The app is nobody's default (`set_as_current=False`), reads no settings of anybo
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
+from kombu.connection import Connection
 
 from tasks_app.models import Application
 from tasks_app.watching.urls import is_redis, master_of
@@ -92,6 +95,14 @@ def celery_of(broker: Broker) -> Celery:
     )  # fmt: skip
     app.finalize()
     return app
+
+
+@contextmanager
+def opened(app: Celery) -> Iterator[Connection]:
+    """Yield a connection of the caller's own, which is tried twice, at once. Raises what kombu raises."""
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        yield connection
 
 
 def _tls(url: str) -> dict[str, Any] | None:

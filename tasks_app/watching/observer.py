@@ -1,11 +1,11 @@
-"""The observer of one application: its threads receive events, ask workers and the broker, tell workers what servers ask for,
-look into queues, and say how it goes.
+"""The observer of one application: its threads receive events, ask workers and the broker, carry out what servers ask for, and
+say how it goes.
 
 1. A connection to the application's broker is opened. If it cannot be, or is lost, the next try comes after a growing pause.
 2. Events are gathered for a moment, translated, and appended to the application's stream in entries of bounded size.
 3. What cannot be appended waits within a bound; then events are counted and dropped. The same is done if recorders fall behind.
 4. Every few seconds another thread asks the workers to send events, and sometimes what they have, and measures the queues.
-5. One has workers obey remote control (remote_control.py), and one looks into queues for whoever wants to see (looks.py).
+5. One has workers obey remote control, and looks into queues for whoever wants to see (answering.py).
 6. One writes the workers' heartbeats and the observer's own state.
 
 Nothing that a thread meets ends it. No error is logged as it came: some contain the broker's URL.
@@ -27,17 +27,16 @@ import redis
 from celery import Celery
 
 from tasks_app.watching import asking, inspection, observed, observer_state
+from tasks_app.watching.answering import Answering
 from tasks_app.watching.asking import Asking, Inspection, Watched
 from tasks_app.watching.brokers import Broker, celery_of
 from tasks_app.watching.fact_rounds import FactRounds
 from tasks_app.watching.folding import folded
 from tasks_app.watching.heard_workers import HeardWorkers
-from tasks_app.watching.looks import Looking
 from tasks_app.watching.observer_state import ObserverState
 from tasks_app.watching.queues import Queues
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Received, Receiver
-from tasks_app.watching.remote_control import RemoteControl
 from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import command
@@ -126,11 +125,12 @@ class Observer:
         inspecting = Inspection(self.workers, self._found, self._facts.take_priorities).round
         rounds = [inspecting, self.queues.round, *self._facts.rounds]
         self._asking = Asking(watched, make_app, self._stop, rounds, self._listens)
-        self._control = RemoteControl(watched, make_app, self._stop, changed=lambda: self._asking.hurry(inspecting))
-        self._looking = Looking(self.name, watched.broker, make_app, self._stop, self.queues.separator_of)
+        self._answering = Answering(
+            watched, make_app, self._stop, self.queues.separator_of, changed=lambda: self._asking.hurry(inspecting)
+        )
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=f"observer {self.name}", daemon=True)
-            for step in (self._receive, self._asking.run, self._control.run, self._looking.run, self._report)
+            for step in (self._receive, self._asking.run, self._answering.run, self._report)
         ]
 
     def start(self) -> None:

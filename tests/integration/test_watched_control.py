@@ -31,11 +31,11 @@ from tasks_app.errors import CommandWithdrawnError, WorkerSilentError
 from tasks_app.models import Application, Task, TaskEvent
 from tasks_app.queries.detail import detail
 from tasks_app.watching import observer_state, requests
+from tasks_app.watching.answering import Answering
 from tasks_app.watching.applications import Watch, watch
 from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import broker_of, celery_of
 from tasks_app.watching.observer_state import ObserverState
-from tasks_app.watching.remote_control import RemoteControl
 from tests.integration.conftest import ApiClient
 from tests.integration.test_watching import broker_url
 from tests.waiting import eventually
@@ -147,11 +147,12 @@ def staff() -> Iterator[Callable[..., Worker]]:
 @pytest.fixture
 def remote(shop: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Carries out requests as the observer of shop does; a list that grows whenever workers may have changed."""
-    monkeypatch.setattr("tasks_app.watching.remote_control.BLOCK", 0.2)
+    monkeypatch.setattr("tasks_app.watching.answering.BLOCK", 0.2)
     changes: list[str] = []
     stop = threading.Event()
-    carries_out = RemoteControl(Watched(shop.pk, "shop", broker_of(shop)), celery_of, stop, lambda: changes.append("changed"))
-    thread = threading.Thread(target=carries_out.run, daemon=True)
+    watched = Watched(shop.pk, "shop", broker_of(shop))
+    answering = Answering(watched, celery_of, stop, lambda _: None, lambda: changes.append("changed"))
+    thread = threading.Thread(target=answering.run, daemon=True)
     thread.start()
     yield changes
     stop.set()
@@ -209,8 +210,9 @@ def test_what_is_no_request_is_refused_and_the_next_one_is_carried_out(
         "no json", "[]", "7", "[" * 100_000, written(command="pool_restart", arguments={"modules": ["os"]}),
         written(command="revoke", arguments={"task_id": "x"}), written(command="revoke", arguments={"task_id": ["x"] * 101}),
         written(command="revoke", arguments={"task_id": ["x"], "signal": "SIGSTOP"}), written(command="enable_events"),
-        written(workers=[]), written(workers=["x"] * 1001), written(token="x"), written(until="soon"), written(until=[]),
-        written(until=10**400), json.dumps({"command": "ping", "arguments": {}, "workers": [ONE], "token": "0" * 32}),
+        written(workers=[]), written(workers=["x"] * 1001), written(command="look", arguments={"limit": 0}),
+        written(token="x"), written(until="soon"), written(until=[]), written(until=10**400),
+        json.dumps({"command": "ping", "arguments": {}, "workers": [ONE], "token": "0" * 32}),
         " " * 2**21 + "{}",
     ]  # fmt: skip
     append(*refused)

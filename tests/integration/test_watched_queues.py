@@ -24,7 +24,7 @@ from tasks_app.diagnosis.gather import gather
 from tasks_app.maintenance import samples
 from tasks_app.models import Application, QueueSample, Task
 from tasks_app.queries.waiting_messages import shown
-from tasks_app.watching import observer_state, queue_state, redis_queues
+from tasks_app.watching import observer_state, queue_state, redis_queues, requests
 from tasks_app.watching.applications import Watch, watch
 from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import Broker, broker_of, celery_of
@@ -32,6 +32,7 @@ from tasks_app.watching.declarations import Declaration, declarations
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.looks import NotSeenError, look
 from tasks_app.watching.observer import Observer
+from tasks_app.watching.observer_state import ObserverState
 from tasks_app.watching.queue_state import ObservedQueue
 from tasks_app.watching.queues import Queues
 from tests.integration.conftest import ApiClient
@@ -39,7 +40,7 @@ from tests.integration.test_metrics import samples as samples_of_metrics
 from tests.rollups import ended
 from tests.waiting import eventually
 from zenith_site.common.masking import MASK
-from zenith_worker.wire import heartbeat
+from zenith_worker.wire import control, heartbeat
 from zenith_worker.wire.broker_message import JSON, describe
 from zenith_worker.wire.client import client as redis_client
 from zenith_worker.wire.ids import key_of
@@ -335,7 +336,7 @@ def test_the_age_of_the_oldest_is_known_if_its_sender_told_when(shop: Applicatio
 @pytest.fixture
 def observer(company: Company, shop: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     monkeypatch.setattr("tasks_app.watching.asking.ROUND", 0.1)
-    monkeypatch.setattr("tasks_app.watching.looks.BLOCK", 0.2)
+    monkeypatch.setattr("tasks_app.watching.answering.BLOCK", 0.2)
     monkeypatch.setattr("tasks_app.watching.queues.MEASURE_EVERY", 0.2)
     monkeypatch.setattr("tasks_app.watching.inspection.TIMEOUT", 0.1)
     monkeypatch.setattr("tasks_app.watching.observer.BLOCK", 0.2)
@@ -357,7 +358,9 @@ def test_the_next_messages_are_seen_masked_and_none_is_taken(
     bare = json.loads(company.redis.lindex("mail", -1) or b"")
     headers = {"id": "js-1", "task": "js.task", "lang": "js"}
     body = base64.b64encode(json.dumps([[1, {"secret": "hunter2"}], {"k": 2}, None]).encode()).decode()
+    deep = "[[" + "[" * 900 + "]" * 900 + "], {}, {}]"
     company.redis.lpush("mail", json.dumps({**bare, "headers": headers, "body": body}), "no json", "x" * 3000)
+    company.redis.lpush("mail", json.dumps({"headers": {}, "body": deep, "content-type": JSON}))
     before = {key: value for key, value in keys_and_values(company.redis).items() if key.startswith(b"mail")}
     client = api("read")
 
@@ -371,14 +374,14 @@ def test_the_next_messages_are_seen_masked_and_none_is_taken(
     waiting = answer.json()["waiting"]
     assert [(item["task_id"][:4], item["priority"], item["position"]) for item in waiting] == [
         (first[:4], 0, 1), (waiting[1]["task_id"][:4], 0, 2), ("js-1", 0, 3), ("", 0, 4), ("", 0, 5),
-        (waiting[5]["task_id"][:4], 6, 1),
+        ("", 0, 6), (waiting[6]["task_id"][:4], 6, 1),
     ]  # fmt: skip
     assert (waiting[0]["task_type"], waiting[0]["args"]) == ("shop.pay", [7, {"password": MASK}])
     assert (waiting[0]["eta"], waiting[0]["expires_at"]) == ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z")
     assert (waiting[1]["content_type"], "object object" in str(waiting[1]["args"])) == ("application/x-python-serialize", True)
     assert (waiting[2]["args"], waiting[2]["kwargs"]) == ([1, {"secret": MASK}], {"k": 2})
     assert (waiting[3]["args"], waiting[3]["content_type"]) == (None, "")
-    assert waiting[5]["kwargs"] == {"token": MASK, "to": "<b>x</b>"}
+    assert waiting[6]["kwargs"] == {"token": MASK, "to": "<b>x</b>"}
     assert answer.json()["unacknowledged"] is None
     page = person.get("/queues/of/mail/?application=shop").content.decode()
     assert "hunter2" not in page
@@ -393,6 +396,16 @@ def test_other_keys_of_its_redis_are_not_shown(company: Company, observer: Obser
     assert api("read").get("/api/v1/queues/payroll/messages?application=shop").status_code == 404
     with pytest.raises(NotSeenError, match="does not know it"):
         look("shop", "payroll", 5)
+    with pytest.raises(NotSeenError, match="look does not take these arguments"):
+        look("shop", "x" * 256, 5)
+
+
+def test_a_look_that_nobody_takes_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "PATIENCE", 0.3)
+    observer_state.write("shop", ObserverState(listens=True, since=time.time()))
+    with pytest.raises(NotSeenError, match=r"The observer of shop did not answer within 0\.3 seconds"):
+        look("shop", "mail", 5)
+    assert requests.take("shop", 0.1) is None
 
 
 def test_why_messages_are_not_seen_is_said(shop: Application, person: Client, api: ApiClient) -> None:

@@ -137,10 +137,10 @@ def ask(application: str, command: str, arguments: Mapping[str, Any], workers: S
     return _look(application, request) or Answers({})
 
 
-def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int = WORKERS_AT_MOST) -> Request:
+def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int = WORKERS_AT_MOST, fewest: int = 1) -> Request:
     """Return what the body of a CONTROL command asks for. Raises ValueError, with the reason, for what is not allowed.
 
-    `most`: how many workers it may name.
+    `most`, `fewest`: how many workers it may name.
     """
     command, arguments, workers, token = (body.get(name) for name in ("command", "arguments", "workers", "token"))
     if not is_token(token):
@@ -150,7 +150,7 @@ def request_of(body: Mapping[str, Any], commands_: Allowed = COMMANDS, most: int
         raise ValueError(f"there is no command {command!r:.50}")
     if not (isinstance(arguments, dict) and all(name in allowed and allowed[name](arguments[name]) for name in arguments)):
         raise ValueError(f"{command} does not take these arguments")
-    if not (isinstance(workers, list) and are_names(workers) and 0 < len(workers) <= most):
+    if not (isinstance(workers, list) and are_names(workers) and fewest <= len(workers) <= most):
         raise ValueError("it names no worker, or too many")
     return Request(str(command), arguments, workers, str(token))
 

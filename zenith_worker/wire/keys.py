@@ -52,12 +52,9 @@ ANSWER: Final = "zenith:answer:"
 
 #: + name: what the observer of a watched application says of itself, as JSON (tasks_app/watching/observer_state.py).
 OBSERVER: Final = "zenith:observer:"
-#: + name: the queues that it measures, as JSON (tasks_app/watching/queue_state.py); the list of queues that it is asked to look
-#: into, and + token: what it saw there (tasks_app/watching/looks.py).
+#: + name: the queues that it measures, as JSON (tasks_app/watching/queue_state.py).
 OBSERVED_QUEUES: Final = "zenith:observed-queues:"
-OBSERVER_LOOKS: Final = "zenith:observer-looks:"
-OBSERVER_SAW: Final = "zenith:observer-saw:"
-#: + name: the list of what an observer is asked to tell workers; and + token: who decided on a request first, and its answer
+#: + name: the list of what servers ask of an observer; and + token: who decided on a request first, and its answer
 #: (tasks_app/watching/requests.py).
 OBSERVER_REQUESTS: Final = "zenith:observer-requests:"
 OBSERVER_TAKEN: Final = "zenith:observer-taken:"
