@@ -55,7 +55,7 @@ def nginx(directory: Path, port: int, web: int, path: str) -> Iterator[ssl.SSLCo
 
     Below `/stripped` it takes the path off before it passes a request on.
     """
-    certificate = _certify(directory)
+    certificate = certify(directory)
     config = directory / "nginx.conf"
     config.write_text(CONFIG.format(directory=directory, port=port, web=web, path=path))
     log = directory / "nginx.log"
@@ -75,7 +75,7 @@ def nginx(directory: Path, port: int, web: int, path: str) -> Iterator[ssl.SSLCo
         process.wait(30)
 
 
-def _certify(directory: Path) -> Path:
+def certify(directory: Path) -> Path:
     """Write a certificate for localhost and its key; return the certificate's place."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])

@@ -9,10 +9,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.processes import TAIL, ends, exec_with_parent, free_port, listens
 from tests.programs import program
@@ -22,6 +23,10 @@ from tests.waiting import eventually
 _ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
 
 
+#: What a user may configure, write and read, as regular expressions.
+Rights = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class RabbitMQ:
     """A server that runs, with the virtual hosts `hosts`."""
@@ -29,19 +34,19 @@ class RabbitMQ:
     port: int
     hosts: tuple[str, str] = ("one", "two")
 
-    def url(self, host: str) -> str:
-        """Return the address of a virtual host."""
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/{host}"
+    def url(self, host: str, user: str = "guest", address: str = "127.0.0.1") -> str:
+        """Return the address of a virtual host; each user's password is its name."""
+        return f"amqp://{user}:{user}@{address}:{self.port}/{host}"
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ with its files in `directory`. Skips or fails the test if none is installed."""
+def running(directory: Path, rights: Mapping[str, Rights] = MappingProxyType({})) -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ with its files in `directory`, and users with `rights`. Skips or fails the test if none is installed."""
     server = program("rabbitmq-server")
     directory.mkdir()
     port, epmd_port = free_port(), free_port()
     log = directory / "log"
-    environment = _environment(directory, port, epmd_port)
+    environment = _environment(directory, port, epmd_port, {"guest": (".*", ".*", ".*"), **rights})
     started: list[subprocess.Popen[bytes]] = []
     with log.open("ab") as output:
         # Without one that listens, Erlang starts a daemon, which stays for ever.
@@ -62,10 +67,10 @@ def running(directory: Path) -> Iterator[RabbitMQ]:
         _end(epmd)
 
 
-def _environment(directory: Path, port: int, epmd_port: int) -> dict[str, str]:
+def _environment(directory: Path, port: int, epmd_port: int, rights: Mapping[str, Rights]) -> dict[str, str]:
     (directory / "plugins").write_text("[].")
     definitions = directory / "definitions.json"
-    definitions.write_text(json.dumps(_definitions()))
+    definitions.write_text(json.dumps(_definitions(rights)))
     (directory / "configuration.conf").write_text(
         f"log.console = true\nlog.console.level = warning\nload_definitions = {definitions}\n"
     )
@@ -91,17 +96,25 @@ def _environment(directory: Path, port: int, epmd_port: int) -> dict[str, str]:
     }
 
 
-def _definitions() -> dict[str, list[dict[str, object]]]:
-    """Return the virtual hosts, and a user whose password is its name."""
-    salt, user = b"salt", "guest"
-    password = base64.b64encode(salt + hashlib.sha256(salt + user.encode()).digest()).decode()
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
-    algorithm = "rabbit_password_hashing_sha256"
+def _definitions(rights: Mapping[str, Rights]) -> dict[str, list[dict[str, object]]]:
+    """Return the virtual hosts, and users whose password is their name."""
     return {
-        "users": [{"name": user, "password_hash": password, "hashing_algorithm": algorithm, "tags": "administrator"}],
+        "users": [
+            {"name": user, "password_hash": _hashed(user), "hashing_algorithm": "rabbit_password_hashing_sha256",
+             "tags": "administrator" if user == "guest" else ""}
+            for user in rights
+        ],
         "vhosts": [{"name": host} for host in RabbitMQ.hosts],
-        "permissions": [{"user": user, "vhost": host, **everything} for host in RabbitMQ.hosts],
-    }
+        "permissions": [
+            {"user": user, "vhost": host, "configure": configure, "write": write, "read": read}
+            for user, (configure, write, read) in rights.items() for host in RabbitMQ.hosts
+        ],
+    }  # fmt: skip
+
+
+def _hashed(password: str) -> str:
+    salt = b"salt"
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def _epmd() -> str:

@@ -23,16 +23,21 @@ class RedisServer:
         config = directory / "redis.conf"
         own = () if sentinel else ("save ''", f"unixsocket {self.socket}")
         config.write_text("\n".join((f"port {self.port}", "bind 127.0.0.1", f"dir {directory}", *own, *lines, "")))
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                exec_with_parent(_programs()[0], str(config), *(("--sentinel",) if sentinel else ())), cwd=directory,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+        self._command = (_programs()[0], str(config), *(("--sentinel",) if sentinel else ()))
+        self.start()
         self.admin = redis.Redis(port=self.port, retry=None)
 
     def url(self, user: str = "", database: int = 0) -> str:
         """Return its URL for `user:password`."""
         return f"redis://{user}{'@' if user else ''}127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, at first or again, without what it held."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                exec_with_parent(*self._command), cwd=self._log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
 
     def wait(self) -> None:
         """Wait until it answers."""

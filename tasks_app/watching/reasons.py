@@ -24,7 +24,6 @@ _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (redis.exceptions.NoPermissionError, _RIGHTS),
     (redis.AuthenticationError, _LOGIN),
     (redis.sentinel.MasterNotFoundError, "Sentinel knows no master of this name, or none of them is reachable"),
-    (amqp.exceptions.AccessRefused, _LOGIN),
     (amqp.exceptions.NotAllowed, "its virtual host does not exist, or the user may not use it"),
     (amqp.exceptions.ResourceLocked, "another program has locked a queue of the same name"),
     (ContentDisallowed, "it carries messages in a serializer that is not accepted: name it among its serializers"),
@@ -44,8 +43,9 @@ _BY_TEXT: Final = (
     ("wrongpass", _LOGIN),
     ("invalid password", _LOGIN),
     ("invalid username", _LOGIN),
-    ("access_refused", _LOGIN),
     ("login was refused", _LOGIN),
+    # RabbitMQ's word for a queue or an exchange as well.
+    ("access_refused", _RIGHTS),
     ("noperm", _RIGHTS),
     ("not_allowed", "its virtual host does not exist, or the user may not use it"),
     ("db index is out of range", "it has no database of this number"),
@@ -58,6 +58,8 @@ _BY_TEXT: Final = (
     ("timeout", _SILENT),
     ("loading the dataset", "it is still loading its data"),
     ("closed", _GONE),
+    # redis-py's, if it has lost the connection of a subscription before.
+    ("pubsub connection not set", _GONE),
     ("reset by peer", _GONE),
 )
 
