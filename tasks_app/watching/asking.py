@@ -94,7 +94,9 @@ class Asking:
                 self._reasons.pop(round_.failed, None)
             except Exception as error:  # whatever kombu and the drivers raise
                 self._reasons[round_.failed] = reason_of(error)
-                app.pool.force_close_all()
+                if not isinstance(error, app.connection_for_read().channel_errors):
+                    # The connection may be broken, and its pool would give it out again.
+                    app.pool.force_close_all(close_pool=False)
             # Also after a failure: what takes long to fail must not keep others from being asked.
             self._due[index] = time.monotonic() + round_.every
 

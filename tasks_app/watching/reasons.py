@@ -16,12 +16,12 @@ _REFUSED: Final = "nothing listens at its host and port"
 _SILENT: Final = "it does not answer in time"
 _UNTRUSTED: Final = "its certificate is not trusted, or it does not speak TLS there"
 _LOGIN: Final = "it refuses the user or the password"
-_RIGHTS: Final = "its user may not do what Celery's event receiver and remote control need"
+RIGHTS: Final = "its user may not do what Celery's event receiver and remote control need"
 _GONE: Final = "the connection was lost"
 
 #: By type, the more special ones first.
 _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (redis.exceptions.NoPermissionError, _RIGHTS),
+    (redis.exceptions.NoPermissionError, RIGHTS),
     (redis.AuthenticationError, _LOGIN),
     (redis.sentinel.MasterNotFoundError, "Sentinel knows no master of this name, or none of them is reachable"),
     (amqp.exceptions.NotAllowed, "its virtual host does not exist, or the user may not use it"),
@@ -45,8 +45,8 @@ _BY_TEXT: Final = (
     ("invalid username", _LOGIN),
     ("login was refused", _LOGIN),
     # RabbitMQ's word for a queue or an exchange as well.
-    ("access_refused", _RIGHTS),
-    ("noperm", _RIGHTS),
+    ("access_refused", RIGHTS),
+    ("noperm", RIGHTS),
     ("not_allowed", "its virtual host does not exist, or the user may not use it"),
     ("db index is out of range", "it has no database of this number"),
     ("invalid db", "it has no database of this number"),

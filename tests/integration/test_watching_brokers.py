@@ -16,11 +16,12 @@ from celery import Celery
 
 from tasks_app.models import Task
 from tasks_app.recording.recorder import Recorder
-from tasks_app.watching import observer_state
+from tasks_app.watching import observed, observer_state, queue_state
 from tasks_app.watching.applications import Watch, watch, why_unreachable
 from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import Broker, broker_of
 from tasks_app.watching.observer import Observer
+from tasks_app.watching.reasons import RIGHTS
 from tests.processes import REPOSITORY, exec_with_parent
 from tests.rabbitmq import running
 from tests.redis_server import RedisServer, redis_server
@@ -125,13 +126,13 @@ def assert_heard(here: Observer, worker: Stub, id_: str = "a") -> None:
     )
 
 
-def assert_heard_and_asked(here: Observer, worker: Stub) -> None:
-    """Check that all works that an observer does."""
+def assert_heard_and_asked(here: Observer, worker: Stub, *, but: str = "") -> None:
+    """Check that all works that an observer does, but for what it says it may not do."""
     assert_heard(here, worker)
     eventually(lambda: any(beat.slots == 3 and beat.queues == ("tills",) for beat in heartbeat.read_all("shop")),
                but=lambda: (worker.asked, heartbeat.read_all("shop"), observer_state.read("shop")))  # fmt: skip
     eventually(lambda: "enable_events" in worker.asked)
-    eventually(lambda: (state := observer_state.read("shop")) is not None and state.listens and not state.reason,
+    eventually(lambda: (state := observer_state.read("shop")) is not None and state.listens and state.reason == but,
                but=lambda: observer_state.read("shop"))  # fmt: skip
 
 
@@ -142,10 +143,15 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def documented(beginning: str) -> str:
-    """Return the line of docs/watch.md that begins so, without what stands for a password."""
+    """Return the line of docs/watch.md that begins so."""
     lines = (REPOSITORY / "docs" / "watch.md").read_text().splitlines()
     [line] = [line for line in lines if line.startswith(beginning)]
     return line
+
+
+def denials(server: RedisServer) -> list[str]:
+    """Return the commands and the keys that the user was refused."""
+    return [entry["object"] for entry in server.admin.acl_log() if entry["username"] == "zenith"]
 
 
 def test_redis_with_tls_and_a_private_authority(server: RedisServer, tmp_path: Path) -> None:
@@ -160,16 +166,19 @@ def test_redis_with_tls_and_a_private_authority(server: RedisServer, tmp_path: P
 
 
 def test_a_redis_user_needs_no_more_than_the_documented_rights(server: RedisServer) -> None:
-    rule = documented("ACL SETUSER zenith ").replace("PASSWORD", SECRET)
+    rule = documented("ACL SETUSER zenith on").replace("PASSWORD", SECRET)
     server.admin.execute_command(*rule.split())
     with Stub(server.url()) as worker, observing(server.url(f"zenith:{SECRET}")) as here:
+        assert_heard_and_asked(here, worker, but=f"its queues cannot be measured: {RIGHTS}")
+        # What it may not do without is what it looks at beyond that.
+        assert {denied for denied in denials(server) if "tills" not in denied} <= {"scan", "srandmember", "info", "config|get"}
+    server.admin.execute_command(*documented("ACL SETUSER zenith %R").split())
+    server.admin.acl_log_reset()
+    with Stub(server.url()) as worker, observing(server.url(f"zenith:{SECRET}")) as here:
         assert_heard_and_asked(here, worker)
-        denied = [entry for entry in server.admin.acl_log() if entry["username"] == "zenith"]
-        assert denied == []
-        # The application's own keys stay out of its reach.
-        for command in (("GET", "x"), ("RPOP", "celery"), ("DEL", "celery"), ("FLUSHDB",), ("KEYS", "*")):
-            answer = server.admin.execute_command("ACL", "GETUSER", "zenith")
-            assert answer, command
+        eventually(lambda: (queue := queue_state.read("shop").get("tills")) is not None and queue.depth == 0)
+        eventually(lambda: (found := observed.read("shop").redis) is not None and not found.refused)
+        assert denials(server) == []
     server.admin.execute_command("ACL", "SETUSER", "zenith", "-psubscribe")
     assert "may not do what" in why_unreachable(Broker(server.url(f"zenith:{SECRET}")))
 
@@ -215,13 +224,15 @@ def test_a_broker_that_is_restarted_is_heard_again_and_the_gap_is_told(server: R
         started_at = time.time()
         eventually(lambda: here.state.listens, but=lambda: here.state)
         assert_heard(here, worker, "b")
+        worker.asked.clear()
+        assert_heard_and_asked(here, worker)
         [gap] = here.take_gaps()
         assert stopped_at - 1 < gap.start <= started_at <= gap.end
         assert gap.reason in {"the connection was lost", "nothing listens at its host and port"}
 
 
 def test_a_password_that_is_changed_is_named_and_the_new_one_is_used_from_then_on(server: RedisServer) -> None:
-    server.admin.execute_command(*documented("ACL SETUSER zenith ").replace("PASSWORD", SECRET).split())
+    server.admin.execute_command(*documented("ACL SETUSER zenith on").replace("PASSWORD", SECRET).split())
     with Stub(server.url()) as worker, observing(server.url(f"zenith:{SECRET}")) as here:
         assert_heard(here, worker)
         server.admin.execute_command("ACL", "SETUSER", "zenith", "resetpass", ">another")
