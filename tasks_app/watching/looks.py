@@ -6,7 +6,7 @@ Nothing is taken from the queue. How a request travels: requests.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from celery import Celery
@@ -18,13 +18,13 @@ from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.requests import LOOK, Answer, ask_observer
 from tasks_app.watching.urls import is_redis
 from zenith_site.common.errors import StateConflictError
+from zenith_site.common.jsonsafe import bounded
 from zenith_worker.wire import control
 from zenith_worker.wire.broker_message import BrokerMessage
 from zenith_worker.wire.control import Request
 
 NOT_ON_RABBITMQ: Final = "RabbitMQ shows no message without taking it"
 UNKNOWN_QUEUE: Final = "the observer does not know it"
-_MEMBERS: Final = tuple(field.name for field in fields(BrokerMessage))
 
 
 class NotSeenError(StateConflictError):
@@ -69,5 +69,5 @@ def see(app: Celery, request: Request, broker: Broker, separator_of: Callable[[s
 
 
 def _as_json(message: BrokerMessage) -> dict[str, Any]:
-    """`asdict` would recurse into arguments, however deep a stranger has nested them."""
-    return {name: getattr(message, name) for name in _MEMBERS}
+    """Cut what a stranger has nested so deep that whoever reads the answer could read none of the messages."""
+    return asdict(replace(message, args=bounded(message.args), kwargs=bounded(message.kwargs)))
