@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from celery import Celery
 
 from tasks_app.watching import inspection
-from tasks_app.watching.brokers import Broker
+from tasks_app.watching.brokers import Broker, disconnect
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.reasons import reason_of
 
@@ -77,6 +77,7 @@ class Asking:
                 self._look(app)
                 self._stop.wait(ROUND)
         finally:
+            disconnect(app)
             app.close()
 
     def _look(self, app: Celery) -> None:
@@ -88,7 +89,7 @@ class Asking:
                 self._reasons.pop(round_.failed, None)
             except Exception as error:  # whatever kombu and the drivers raise
                 self._reasons[round_.failed] = reason_of(error)
-                app.pool.force_close_all()
+                disconnect(app)
             # Also after a failure: what takes long to fail must not keep others from being asked.
             self._due[index] = time.monotonic() + round_.every
 
