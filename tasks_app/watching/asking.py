@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from celery import Celery
 
 from tasks_app.watching import inspection
-from tasks_app.watching.brokers import Broker
+from tasks_app.watching.brokers import Broker, disconnect
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.reasons import reason_of
 
@@ -83,6 +83,7 @@ class Asking:
                 self._look(app)
                 self._stop.wait(ROUND)
         finally:
+            disconnect(app)
             app.close()
 
     def _look(self, app: Celery) -> None:
@@ -95,8 +96,7 @@ class Asking:
             except Exception as error:  # whatever kombu and the drivers raise
                 self._reasons[round_.failed] = reason_of(error)
                 if not isinstance(error, app.connection_for_read().channel_errors):
-                    # The connection may be broken, and its pool would give it out again.
-                    app.pool.force_close_all(close_pool=False)
+                    disconnect(app)
             # Also after a failure: what takes long to fail must not keep others from being asked.
             self._due[index] = time.monotonic() + round_.every
 

@@ -105,6 +105,15 @@ def opened(app: Celery) -> Iterator[Connection]:
         yield connection
 
 
+def disconnect(app: Celery) -> None:
+    """Close the connections through which an app sends; the next use opens others.
+
+    kombu keeps them for the whole process, by URL, also after `app.close()`: one that was lost would fail again and again.
+    The pool itself must stay open: a closed one stays closed for every app of this URL, until the process ends.
+    """
+    app.pool.force_close_all(close_pool=False)
+
+
 def _tls(url: str) -> dict[str, Any] | None:
     """Return how certificates are checked: always, unless the URL says something else (`?ssl_cert_reqs=none`)."""
     parts = urlsplit(url.split(";")[0])

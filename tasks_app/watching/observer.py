@@ -29,7 +29,7 @@ from celery import Celery
 from tasks_app.watching import asking, inspection, observed, observer_state
 from tasks_app.watching.answering import Answering
 from tasks_app.watching.asking import Asking, Inspection, Watched
-from tasks_app.watching.brokers import Broker, celery_of
+from tasks_app.watching.brokers import Broker, celery_of, disconnect
 from tasks_app.watching.fact_rounds import FactRounds
 from tasks_app.watching.folding import folded
 from tasks_app.watching.heard_workers import HeardWorkers
@@ -191,7 +191,16 @@ class Observer:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _listen(self) -> None:
-        with closing(self._make_app(self.watched.broker)) as app, app.connection_for_read() as connection:
+        with closing(self._make_app(self.watched.broker)) as app:
+            try:
+                self._listen_to(app)
+            except Exception:
+                disconnect(app)
+                raise
+        self._flush(everything=True)
+
+    def _listen_to(self, app: Celery) -> None:
+        with app.connection_for_read() as connection:
             connection.connect()
             with Receiver(app, connection, self._queue, self._take, self._set_aside) as receiver:
                 self._connected()
@@ -205,7 +214,6 @@ class Observer:
                 ends_at = time.monotonic() + DRAIN
                 while self._hear(receiver, 0.01) and time.monotonic() < ends_at:
                     pass
-        self._flush(everything=True)
 
     def _hear(self, receiver: Receiver, seconds: float) -> bool:
         """Wait for events; return whether there were any. What was told before `listened_at` has been heard."""

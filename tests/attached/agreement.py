@@ -46,7 +46,8 @@ class Excuse(StrEnum):
     REPLACED = "its body replaced it"
     #: Told while no observer of Zenith ran.
     GAP = "it was told while nobody listened"
-    #: What follows from that: which attempt an event belongs to is told by those before it.
+    #: What follows from that: which attempt or delivery an event belongs to is told by those before it. A task that was open when
+    #: the gap began, and ran again, may so stand at a wrong attempt, and its row at a wrong state: a known limit.
     AFTER_GAP = "what was told before was not heard"
 
 
@@ -78,6 +79,10 @@ class Gaps:
         """Whether a time lies in one of them."""
         return at is not None and any(start <= at <= end for start, end in self._spans)
 
+    def cut(self, start: float, end: float) -> bool:
+        """Whether one of them begins between two times."""
+        return any(start <= begun <= end for begun, _ in self._spans)
+
 
 def compare(flower: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Task], gaps: Gaps) -> Agreement:
     """Compare all tasks that Flower lists with the rows of their ids; `rows` have their steps prefetched."""
@@ -107,7 +112,11 @@ class _Pair:
     def __init__(self, told: Mapping[str, Any], row: Task, gaps: Gaps) -> None:
         self.told, self.row, self.gaps = told, row, gaps
         self.steps = [(step.status, step.at.timestamp()) for step in row.events.all()]
-        self.is_partly_unheard = any(gaps.have(told[name]) for name in STEPS)
+        ran_again = bool(told["retries"] or told["retried"] or told["rejected"])
+        self.is_partly_unheard = any(gaps.have(told[name]) for name in STEPS) or (
+            ran_again and gaps.cut(min((at for _, at in self.steps), default=0.0), told["timestamp"])
+        )
+        self.ran_again = ran_again
 
     def compared(self, id_: str) -> Iterator[tuple[Difference, Excuse | None]]:
         """Yield the facts that differ, each with what excuses it."""
@@ -141,7 +150,7 @@ class _Pair:
         if name == "state":
             if told["state"] == "RETRY" and status == "RECEIVED" and told["received"] < told["retried"]:
                 return Excuse.LATE_RETRY
-            return self._excuse_rejected()
+            return self._excuse_rejected() or (Excuse.AFTER_GAP if self.ran_again and self.is_partly_unheard else None)
         return None
 
     def _excuse_rejected(self) -> Excuse | None:
