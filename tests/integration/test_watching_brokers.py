@@ -20,7 +20,7 @@ from tasks_app.recording.recorder import Recorder
 from tasks_app.watching import observed, observer_state, queue_state
 from tasks_app.watching.applications import Watch, watch, why_unreachable
 from tasks_app.watching.asking import Watched
-from tasks_app.watching.brokers import Broker, broker_of, celery_of, disconnect
+from tasks_app.watching.brokers import Broker, broker_of
 from tasks_app.watching.observer import Observer
 from tasks_app.watching.reasons import RIGHTS
 from tests.processes import REPOSITORY, exec_with_parent
@@ -235,18 +235,6 @@ def test_a_broker_that_is_restarted_is_heard_again_and_the_gap_is_told(server: R
         [gap] = here.take_gaps()
         assert stopped_at - 1 < gap.start <= started_at <= gap.end
         assert gap.reason in {"the connection was lost", "nothing listens at its host and port"}
-
-
-def test_what_failed_to_be_asked_can_be_asked_again(server: RedisServer) -> None:
-    """kombu keeps an app's connections by URL, for the whole process: a pool that was closed would stay so for every app."""
-    with Stub(server.url()) as worker:
-        for _ in range(2):
-            app = celery_of(Broker(server.url()))
-            eventually(lambda app=app: app.control.broadcast("stats", reply=True, timeout=0.5, limit=1))
-            disconnect(app)
-            assert app.control.broadcast("stats", reply=True, timeout=5, limit=1)
-            app.close()
-        assert worker.asked == {"stats"}
 
 
 def test_a_password_that_is_changed_is_named_and_the_new_one_is_used_from_then_on(server: RedisServer) -> None:
