@@ -74,8 +74,16 @@ class _Task:
         self.retry_at: float | None = None
 
     def current(self) -> int:
-        """Return the attempt that an event without a number is about."""
+        """Return the attempt that an event without a number is about, if another attempt may follow it."""
         return min(self.running or self.waiting or [self.attempt])
+
+    def last(self, *, started: bool = True) -> int:
+        """Return the attempt that an event without a number is about which ends the task; `started`: whether it ran.
+
+        An attempt before it has ended as well, although nobody may have heard of that.
+        """
+        first, second = (self.running, self.waiting) if started else (self.waiting, self.running)
+        return max(first or second or [self.attempt])
 
     def delivery(self, attempt: int) -> int:
         return self.deliveries if attempt == self.attempt else 0
@@ -187,6 +195,8 @@ class Translator:
         attempt, source = _attempt(heard.body), (heard.worker, heard.at)
         body = hash((str(heard.body.get("name")), str(heard.body.get("args")), str(heard.body.get("kwargs"))))
         replaced: list[Event] = []
+        # Of the attempt before this one, Celery may tell later that it is tried again; of those before that, it was not heard.
+        task.over(attempt - 2)
         if attempt > task.attempt:
             task.begin(attempt)
         elif task.received and task.received != source and attempt == task.attempt:
@@ -213,7 +223,7 @@ class Translator:
         runtime = heard.body.get("runtime")
         seconds = float(runtime) if isinstance(runtime, int | float) and 0 <= runtime < _LONGEST_RUN else None
         result = representations.result(heard.body.get("result"))
-        return [_step(heard, task, Status.SUCCESS, task.current(), runtime=seconds, result=result)]
+        return [_step(heard, task, Status.SUCCESS, task.last(), runtime=seconds, result=result)]
 
     def _failed(self, heard: Heard, task: _Task) -> list[Event]:
         self._rejected.pop(heard.id, None)
@@ -224,7 +234,7 @@ class Translator:
         if error["error_type"] == NOT_REGISTERED and not task.received and error["traceback"] is None:
             # A worker that does not know a task's name tells it only there.
             error["name"] = error["error_message"][:NAME_KEPT]
-        return [_step(heard, task, Status.FAILURE, task.current(), started_at=task.started_at, **error)]
+        return [_step(heard, task, Status.FAILURE, task.last(), started_at=task.started_at, **error)]
 
     def _retried(self, heard: Heard, task: _Task) -> list[Event]:
         attempt = task.current()
@@ -244,7 +254,8 @@ class Translator:
             message = f"stopped by signal {str(heard.body.get('signum'))[:20]}"
         else:
             message = "revoked"
-        return [_step(heard, task, Status.REVOKED, task.current(), message=message)]
+        attempt = task.last(started=bool(heard.body.get("terminated")))
+        return [_step(heard, task, Status.REVOKED, attempt, message=message)]
 
     def _rejects(self, heard: Heard, task: _Task) -> list[Event]:
         attempt = task.current()

@@ -250,3 +250,29 @@ def test_arguments_are_shown_as_what_they_are(args: Any, kwargs: Any, shown: tup
 )
 def test_an_error_is_told_apart(exception: Any, traceback: Any, expected: tuple[str, str]) -> None:
     assert representations.raised(exception, traceback) == expected
+
+
+_ENDS = [
+    event("succeeded", at=9, result="'paid'", runtime=0.1), failed("failed", 9),
+    event("revoked", at=9, terminated=True, signum="9"), event("revoked", at=9, expired=True),
+]  # fmt: skip
+
+
+@given(
+    runs=st.lists(st.sampled_from(["retried", "lost", "requeued"]), max_size=4),
+    end=st.sampled_from(_ENDS),
+    heard=st.lists(st.booleans(), min_size=20, max_size=20),
+)
+def test_whatever_was_not_heard_before_the_end_a_task_has_ended(runs: list[str], end: dict[str, Any], heard: list[bool]) -> None:
+    """Runs that were tried again, that died with their worker, and whose message was put back; any of it in a gap."""
+    happened, retries = [], 0
+    for number, run in enumerate([*runs, "ended"]):
+        happened += [received(number, retries=retries), event("started", at=number + 0.1)]
+        if run == "retried":
+            happened.append(failed("retried", number + 0.2))
+            retries += 1
+        elif run == "requeued":
+            happened.append(event("rejected", at=number + 0.2, requeue=True))
+    known = [item for item, is_heard in zip(happened, heard, strict=False) if is_heard]
+    state = row(*known, end)
+    assert state.status == {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED"}[end["type"].partition("-")[2]]
