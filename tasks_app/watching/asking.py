@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from celery import Celery
+from kombu.connection import Connection
 
 from tasks_app.watching import inspection
-from tasks_app.watching.brokers import Broker, disconnect
+from tasks_app.watching.brokers import Broker
 from tasks_app.watching.heard_workers import HeardWorkers
 from tasks_app.watching.reasons import reason_of
 
@@ -42,7 +43,7 @@ class Round(NamedTuple):
 
     failed: str
     every: float
-    ask: Callable[[Celery], object]
+    ask: Callable[[Celery, Connection], object]
 
 
 class Asking:
@@ -58,13 +59,13 @@ class Asking:
     ) -> None:  # fmt: skip
         self._watched, self._make_app, self._stop, self._listens = watched, make_app, stop, listens
         enabling = (
-            [Round("its workers cannot be told to send events", ENABLE_EVERY, lambda app: app.control.enable_events())]
-            if watched.enables_events
-            else []
+            [Round("its workers cannot be told to send events", ENABLE_EVERY, _enable_events)] if watched.enables_events else []
         )
         self._rounds = [*enabling, *rounds]
         self._due = [0.0] * len(self._rounds)
         self._reasons: dict[str, str] = {}
+        # Of this thread alone: what fails here disturbs nobody else.
+        self._connection: Connection | None = None
 
     @property
     def reason(self) -> str:
@@ -83,20 +84,27 @@ class Asking:
                 self._look(app)
                 self._stop.wait(ROUND)
         finally:
-            disconnect(app)
+            self._disconnect()
             app.close()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
 
     def _look(self, app: Celery) -> None:
         for index, round_ in enumerate(self._rounds):
             if self._stop.is_set() or not self._listens() or time.monotonic() < self._due[index]:
                 continue
             try:
-                round_.ask(app)
+                if self._connection is None:
+                    self._connection = app.connection_for_write()
+                round_.ask(app, self._connection)
                 self._reasons.pop(round_.failed, None)
             except Exception as error:  # whatever kombu and the drivers raise
                 self._reasons[round_.failed] = reason_of(error)
-                if not isinstance(error, app.connection_for_read().channel_errors):
-                    disconnect(app)
+                # It may be broken, or its channel closed.
+                self._disconnect()
             # Also after a failure: what takes long to fail must not keep others from being asked.
             self._due[index] = time.monotonic() + round_.every
 
@@ -110,8 +118,12 @@ class Inspection:
         self._workers, self._found, self._take_priorities = workers, found, priorities
         self.round: Final = Round("its workers cannot be asked", INSPECT_EVERY, self._ask)
 
-    def _ask(self, app: Celery) -> None:
-        answers = inspection.ask(app, len(self._workers.names()))
+    def _ask(self, app: Celery, connection: Connection) -> None:
+        answers = inspection.ask(app, connection, len(self._workers.names()))
         self._workers.take_answers(answers.by_worker, time.time(), every=INSPECT_EVERY)
         self._found.extend(answers.tasks)
         self._take_priorities(answers.priorities)
+
+
+def _enable_events(app: Celery, connection: Connection) -> None:
+    app.control.enable_events(connection=connection)

@@ -23,9 +23,6 @@ from zenith_site.common.encryption import DecryptionError, decrypt, encrypt
 SERIALIZERS: Final = ("json", "msgpack", "yaml")
 #: Seconds for which a connection, or an answer of the broker, is waited for.
 CONNECT_TIMEOUT: Final = 5.0
-#: Connections to one broker that all threads of a process may hold at once: apps with the same URL share them, and a question
-#: holds one while it waits for another, so with too few of them threads would wait for each other for ever.
-POOL_LIMIT: Final = 10
 #: Seconds after which a queue of ours that nobody reads is removed by RabbitMQ.
 QUEUE_EXPIRES: Final = 60.0
 
@@ -89,11 +86,14 @@ def celery_of(broker: Broker) -> Celery:
     app.conf.update(
         task_serializer=broker.serializers[0], event_serializer=broker.serializers[0], accept_content=list(broker.serializers),
         broker_transport_options=_transport_options(broker, master), broker_connection_timeout=CONNECT_TIMEOUT,
-        broker_connection_retry_on_startup=False, broker_heartbeat=30, broker_pool_limit=POOL_LIMIT,
+        broker_connection_retry_on_startup=False, broker_heartbeat=30,
         event_queue_expires=QUEUE_EXPIRES,
         broker_use_ssl=_tls(url), enable_utc=True, timezone="UTC", imports=(), include=(), control_queue_expires=QUEUE_EXPIRES,
     )  # fmt: skip
     app.finalize()
+    # Whatever is sent goes over the connection that is given. kombu's pools belong to the whole process, by URL: a connection
+    # that was lost would come back from them, and closing one closes it for everybody.
+    app.control.mailbox.producer_pool = None
     return app
 
 
@@ -103,15 +103,6 @@ def opened(app: Celery) -> Iterator[Connection]:
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
         yield connection
-
-
-def disconnect(app: Celery) -> None:
-    """Close the connections through which an app sends; the next use opens others.
-
-    kombu keeps them for the whole process, by URL, also after `app.close()`: one that was lost would fail again and again.
-    The pool itself must stay open: a closed one stays closed for every app of this URL, until the process ends.
-    """
-    app.pool.force_close_all(close_pool=False)
 
 
 def _tls(url: str) -> dict[str, Any] | None:

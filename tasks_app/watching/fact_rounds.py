@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import redis
 from celery import Celery
+from kombu.connection import Connection
 
 from tasks_app.watching import inspection, observed
 from tasks_app.watching.asking import Round, Watched
@@ -77,16 +78,16 @@ class FactRounds:
             if options.acks_late is not None and (name in self._early or len(self._early) < NAMES_KEPT):
                 self._early[name] = not options.acks_late
 
-    def _ask_workers(self, app: Celery) -> None:
+    def _ask_workers(self, app: Celery, connection: Connection) -> None:
         workers = self._workers.to_ask(time.time(), ASKED_AT_ONCE)
         new = [name for name, known in workers.items() if known is None]
         if new and self._watched.enables_events:
             # A worker that waits for a rate limit tells of what it received by events only, so these must not begin late.
-            app.control.enable_events(destination=new)
+            app.control.enable_events(destination=new, connection=connection)
         # Celery writes a line into the worker's log for this question.
-        confs = _answers(app, new, "conf", {"with_defaults": True})
+        confs = _answers(app, connection, new, "conf", {"with_defaults": True})
         names = [name for name, known in workers.items() if known is not None or name in confs]
-        registered = _answers(app, names, "registered", {"taskinfoitems": list(OPTIONS)})
+        registered = _answers(app, connection, names, "registered", {"taskinfoitems": list(OPTIONS)})
         answers: dict[str, Told] = {}
         for name in names:
             known, tasks = workers[name], registered.get(name)
@@ -95,18 +96,24 @@ class FactRounds:
                 answers[name] = answer
         self._workers.take_settings(answers)
 
-    def _ask_redis(self, app: Celery) -> None:
+    def _ask_redis(self, _: Celery, connection: Connection) -> None:
         self._redis = None
-        with app.connection_for_read() as connection:
-            self._redis = ask(redis.Redis(connection_pool=connection.default_channel.pool))
+        channel: Any = connection.default_channel
+        self._redis = ask(redis.Redis(connection_pool=channel.pool))
 
 
-def _answers(app: Celery, names: list[str], question: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _answers(app: Celery, connection: Connection, names: list[str], question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Ask these workers; return the answer of each that answers in time. Raises what kombu raises."""
     if not names:
         return {}
     replies = app.control.broadcast(
-        question, arguments=arguments, destination=names, reply=True, timeout=inspection.TIMEOUT, limit=len(names)
+        question,
+        connection=connection,
+        arguments=arguments,
+        destination=names,
+        reply=True,
+        timeout=inspection.TIMEOUT,
+        limit=len(names),
     )
     asked = set(names)
     return {

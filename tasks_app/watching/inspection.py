@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from celery import Celery
+from kombu.connection import Connection
 
 from tasks_app.watching.translation import ID_KEPT
 
@@ -44,7 +45,7 @@ class Answers:
     priorities: set[int] = field(default_factory=set)
 
 
-def ask(app: Celery, known: int = 0) -> Answers:
+def ask(app: Celery, connection: Connection, known: int = 0) -> Answers:
     """Ask all workers; `known`: how many are expected to answer, so that nobody waits for more. Raises what kombu raises.
 
     As many as answered the first question are expected to answer the others.
@@ -53,7 +54,7 @@ def ask(app: Celery, known: int = 0) -> Answers:
     held: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
     for question in (FIRST, "active_queues", *_OF_TASKS):
         arguments = {"safe": True} if question == "active" else None
-        for name, answer in _replies(app, question, arguments, known):
+        for name, answer in _replies(app, connection, question, arguments, known):
             if question in _OF_TASKS:
                 requests = list(_requests(answer))
                 held[name][question] = requests
@@ -80,8 +81,12 @@ def _held(lists: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
     }
 
 
-def _replies(app: Celery, question: str, arguments: dict[str, Any] | None, known: int) -> Iterator[tuple[str, Any]]:
-    replies = app.control.broadcast(question, arguments=arguments, reply=True, timeout=TIMEOUT, limit=known or None)
+def _replies(
+    app: Celery, connection: Connection, question: str, arguments: dict[str, Any] | None, known: int
+) -> Iterator[tuple[str, Any]]:
+    replies = app.control.broadcast(
+        question, connection=connection, arguments=arguments, reply=True, timeout=TIMEOUT, limit=known or None
+    )
     for reply in (replies or ())[:WORKERS_KEPT]:
         if isinstance(reply, dict):
             yield from ((name, answer) for name, answer in reply.items() if isinstance(name, str))

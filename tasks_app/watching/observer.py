@@ -29,7 +29,7 @@ from celery import Celery
 from tasks_app.watching import asking, inspection, observed, observer_state
 from tasks_app.watching.answering import Answering
 from tasks_app.watching.asking import Asking, Inspection, Watched
-from tasks_app.watching.brokers import Broker, celery_of, disconnect
+from tasks_app.watching.brokers import Broker, celery_of
 from tasks_app.watching.fact_rounds import FactRounds
 from tasks_app.watching.folding import folded
 from tasks_app.watching.heard_workers import HeardWorkers
@@ -192,11 +192,7 @@ class Observer:
 
     def _listen(self) -> None:
         with closing(self._make_app(self.watched.broker)) as app:
-            try:
-                self._listen_to(app)
-            except Exception:
-                disconnect(app)
-                raise
+            self._listen_to(app)
         self._flush(everything=True)
 
     def _listen_to(self, app: Celery) -> None:

@@ -65,19 +65,18 @@ class Queues:
         """Return what separates a queue's name from a priority in the names of its lists; None for a queue that is not known."""
         return self._separator if queue in self._queues else None
 
-    def _measure(self, app: Celery) -> None:
+    def _measure(self, _: Celery, connection: Connection) -> None:
         self._recall()
         heard, self._heard = self._heard, {}
         declared = self._workers.declared()
         self._know([*heard, *declared])
-        with app.connection_or_acquire() as connection:
-            kind = connection.transport.driver_type
-            if kind == REDIS:
-                self._measure_redis(connection)
-            elif kind == AMQP:
-                self._measure_amqp(connection, declared)
-            else:
-                return
+        kind = connection.transport.driver_type
+        if kind == REDIS:
+            self._measure_redis(connection)
+        elif kind == AMQP:
+            self._measure_amqp(connection, declared)
+        else:
+            return
         self._forget()
         self._write()
 

@@ -77,13 +77,12 @@ class _Task:
         """Return the attempt that an event without a number is about, if another attempt may follow it."""
         return min(self.running or self.waiting or [self.attempt])
 
-    def last(self, *, started: bool = True) -> int:
-        """Return the attempt that an event without a number is about which ends the task; `started`: whether it ran.
+    def last(self) -> int:
+        """Return the attempt that an event without a number is about which ends the task.
 
-        An attempt before it has ended as well, although nobody may have heard of that.
+        Attempts before it have ended as well, although nobody may have heard of that.
         """
-        first, second = (self.running, self.waiting) if started else (self.waiting, self.running)
-        return max(first or second or [self.attempt])
+        return max([*self.running, *self.waiting] or [self.attempt])
 
     def delivery(self, attempt: int) -> int:
         return self.deliveries if attempt == self.attempt else 0
@@ -254,8 +253,7 @@ class Translator:
             message = f"stopped by signal {str(heard.body.get('signum'))[:20]}"
         else:
             message = "revoked"
-        attempt = task.last(started=bool(heard.body.get("terminated")))
-        return [_step(heard, task, Status.REVOKED, attempt, message=message)]
+        return [_step(heard, task, Status.REVOKED, task.last(), message=message)]
 
     def _rejects(self, heard: Heard, task: _Task) -> list[Event]:
         attempt = task.current()

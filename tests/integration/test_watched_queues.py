@@ -18,6 +18,7 @@ import redis
 from celery import Celery
 from django.test import Client
 from django.utils import timezone
+from kombu import pools
 
 from tasks_app.diagnosis.diagnose import diagnose
 from tasks_app.diagnosis.gather import gather
@@ -79,8 +80,8 @@ class Company:
         return Queues("shop", HeardWorkers())
 
     def measure(self, queues: Queues) -> dict[str, ObservedQueue]:
-        with closing(celery_of(Broker(broker_url(), self.prefix))) as app:
-            queues._measure(app)
+        with closing(celery_of(Broker(broker_url(), self.prefix))) as app, app.connection_for_write() as connection:
+            queues._measure(app, connection)
         return queue_state.read("shop")
 
 
@@ -89,6 +90,8 @@ def company() -> Iterator[Company]:
     here = Company()
     yield here
     here.app.close()
+    # kombu keeps connections by their URL, and believes their queues declared that were flushed.
+    pools.reset()
 
 
 def keys_and_values(store: redis.Redis) -> dict[bytes, Any]:
@@ -207,7 +210,8 @@ def test_a_user_who_may_read_some_keys_only_sees_those_queues(company: Company) 
         queues.hear("mail")
         queues.hear("bulk")
         with closing(celery_of(Broker(f"redis://shop-user:pw@{parts.hostname}:{parts.port}/13"))) as app:
-            queues._measure(app)
+            with app.connection_for_write() as connection:
+                queues._measure(app, connection)
             assert {name: queue.depth for name, queue in queue_state.read("shop").items()} == {"mail": 1}
     finally:
         server.execute_command("ACL", "DELUSER", "shop-user")

@@ -520,7 +520,8 @@ def test_asking_workers_gives_nobodys_messages_back(company: Company) -> None:
     company.redis.zadd("unacked_index", {"tag": time.time() - 7 * 86_400})
     company.redis.hset("unacked", "tag", json.dumps([{"body": "", "properties": {}}, "celery", "celery"]))
     app = celery_of(Broker(company.url))
-    assert inspection.ask(app).tasks == []
+    with app.connection_for_write() as connection:
+        assert inspection.ask(app, connection).tasks == []
     app.close()
     assert company.redis.zrange("unacked_index", 0, -1) == [b"tag"]
     assert company.redis.hexists("unacked", "tag")

@@ -12,7 +12,7 @@ from tasks_app.recording.reducer import TaskState, fold
 from tasks_app.watching import representations
 from tasks_app.watching.translation import OLDEST, OddEventError, Translator, time_of
 from zenith_worker.wire.events import Event, decode, encode
-from zenith_worker.wire.states import Status, position
+from zenith_worker.wire.states import Status, attempt_of, position
 
 NOW = 1_700_000_000.0
 
@@ -275,4 +275,5 @@ def test_whatever_was_not_heard_before_the_end_a_task_has_ended(runs: list[str],
             happened.append(event("rejected", at=number + 0.2, requeue=True))
     known = [item for item, is_heard in zip(happened, heard, strict=False) if is_heard]
     state = row(*known, end)
+    assert attempt_of(state.position) >= max((item.get("retries", 0) for item in known), default=0)
     assert state.status == {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED"}[end["type"].partition("-")[2]]
