@@ -49,6 +49,7 @@ class Excuse(StrEnum):
     #: What follows from that: which attempt or delivery an event belongs to is told by those before it. A task that was open when
     #: the gap began, and ran again, may so stand at a wrong attempt, and its row at a wrong state: a known limit.
     AFTER_GAP = "what was told before was not heard"
+    UNREGISTERED = "of a task that its worker does not know, Flower has no name; Zenith reads it from the error"
 
 
 class Difference(NamedTuple):
@@ -142,6 +143,8 @@ class _Pair:
     def _excuse_word(self, name: str) -> Excuse | None:
         told, status = self.told, self.row.status
         if name == "name":
+            if not told["name"] and self.row.error_type == "NotRegistered":
+                return Excuse.UNREGISTERED
             if any(step == "REPLACED" for step, _ in self.steps):
                 return Excuse.REPLACED
             return Excuse.GAP if self.gaps.have(told["received"]) and not self.row.name else None

@@ -18,7 +18,6 @@ import redis
 from celery import Celery
 from django.test import Client
 from django.utils import timezone
-from kombu import pools
 
 from tasks_app.diagnosis.diagnose import diagnose
 from tasks_app.diagnosis.gather import gather
@@ -74,7 +73,9 @@ class Company:
         self.app.conf.broker_transport_options = options
 
     def send(self, queue: str, *args: Any, **options: Any) -> str:
-        return str(self.app.send_task("shop.pay", args, queue=queue, **options).id)
+        # Not one of kombu's pool, which lasts from test to test and believes the queues declared that were flushed.
+        with self.app.connection_for_write() as connection:
+            return str(self.app.send_task("shop.pay", args, queue=queue, connection=connection, **options).id)
 
     def observed(self) -> Queues:
         return Queues("shop", HeardWorkers())
@@ -90,8 +91,6 @@ def company() -> Iterator[Company]:
     here = Company()
     yield here
     here.app.close()
-    # kombu keeps connections by their URL, and believes their queues declared that were flushed.
-    pools.reset()
 
 
 def keys_and_values(store: redis.Redis) -> dict[bytes, Any]:
