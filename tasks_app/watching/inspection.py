@@ -14,7 +14,7 @@ from typing import Any, Final
 from celery import Celery
 from kombu.connection import Connection
 
-from tasks_app.watching.translation import ID_KEPT
+from tasks_app.watching.translation import ASKED, ID_KEPT
 
 #: Seconds for which answers are waited for.
 TIMEOUT: Final = 1.0
@@ -111,7 +111,7 @@ def _event(request: dict[str, Any], worker: str, question: str) -> dict[str, Any
     started = request.get("time_start")
     info = request.get("delivery_info")
     return {
-        "type": _OF_TASKS[question], "uuid": request["id"], "hostname": worker, "name": request.get("name"),
+        ASKED: True, "type": _OF_TASKS[question], "uuid": request["id"], "hostname": worker, "name": request.get("name"),
         "args": request.get("args"), "kwargs": request.get("kwargs"), "eta": request["eta"],
         "timestamp": started if isinstance(started, int | float) and question == "active" else time.time(),
         "queue": info.get("routing_key") if isinstance(info, dict) else None,

@@ -42,6 +42,10 @@ class OddEventError(ValueError):
     """An event is not as Celery writes it."""
 
 
+#: A member of what workers say when they are asked, which has the form of an event: it tells of no delivery of its own.
+ASKED: Final = "zenith_asked"
+
+
 class _Task:
     """What is remembered of a task that has not ended."""
 
@@ -191,6 +195,8 @@ class Translator:
         return [*replaced, _step(heard, task, Status.QUEUED, attempt, queue=queue, worker="", **_origin(heard.body))]
 
     def _received(self, heard: Heard, task: _Task) -> list[Event]:
+        if ASKED in heard.body:
+            return self._has(heard, task)
         attempt, source = _attempt(heard.body), (heard.worker, heard.at)
         body = hash((str(heard.body.get("name")), str(heard.body.get("args")), str(heard.body.get("kwargs"))))
         replaced: list[Event] = []
@@ -209,6 +215,13 @@ class Translator:
                 task.waiting.append(attempt)
             task.received, task.body, task.put_back, task.retry_at = source, body, False, None
         return [*replaced, _step(heard, task, Status.RECEIVED, attempt, **_origin(heard.body))]
+
+    def _has(self, heard: Heard, task: _Task) -> list[Event]:
+        """Tell that a worker has a task reserved, unless that was heard; its event may still come."""
+        if task.received or task.waiting or task.running:
+            return []
+        task.waiting.append(task.attempt)
+        return [_step(heard, task, Status.RECEIVED, task.attempt, **_origin(heard.body))]
 
     def _started(self, heard: Heard, task: _Task) -> list[Event]:
         attempt = min(task.waiting or [task.current()])

@@ -122,7 +122,13 @@ class Patient(Company):
 
     def condition(self) -> str:
         """What is known of it, for a test that failed."""
-        return f"{self.name} has {self.rules()}\n{gather(self.row())}\n{self.log[-3000:]}"
+        rows = list(
+            Task.objects.filter(application=self.row())
+            .order_by("-created_at")
+            .values_list("text_id", "status", "worker", "position")[:9]
+        )
+        held = {beat.name: beat.held for beat in heartbeat.read_all(self.name)}
+        return f"{self.name} has {self.rules()}\n{gather(self.row())}\n{rows}\n{held}\n{self.log[-3000:]}"
 
     def knows_all(self) -> bool:
         """Whether all of its workers online have answered everything."""

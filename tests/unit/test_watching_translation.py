@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks_app.recording.reducer import TaskState, fold
 from tasks_app.watching import representations
-from tasks_app.watching.translation import OLDEST, OddEventError, Translator, time_of
+from tasks_app.watching.translation import ASKED, OLDEST, OddEventError, Translator, time_of
 from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.states import Status, attempt_of, position
 
@@ -250,6 +250,15 @@ def test_arguments_are_shown_as_what_they_are(args: Any, kwargs: Any, shown: tup
 )
 def test_an_error_is_told_apart(exception: Any, traceback: Any, expected: tuple[str, str]) -> None:
     assert representations.raised(exception, traceback) == expected
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_a_worker_says_that_was_asked_is_no_delivery_of_its_own(place: int) -> None:
+    asked = event("received", at=0.25, name="shop.pay", args=[1], kwargs={}, queue="tills", **{ASKED: True})
+    happened = [received(0.1), event("started", at=0.2)]
+    happened.insert(place, asked)
+    assert {step[1:] for step in told(*happened)} == {(0, 0, 0)}
+    assert row(*happened).status == "STARTED"
 
 
 _ENDS = [
