@@ -58,12 +58,15 @@ class _Task:
         "received",
         "retry_at",
         "running",
+        "sent",
         "started_at",
         "waiting",
     )
 
     def __init__(self, attempt: int = 0, nesting: int = 0, delivery: int = 0, *, received: bool = False) -> None:
         self.nesting = nesting
+        #: Whether its sender was heard.
+        self.sent = False
         #: The newest attempt, whether it was received, and from where and when.
         self.attempt = attempt
         self.received: Any = received
@@ -190,7 +193,9 @@ class Translator:
             # Of a retry its worker tells as well; only when it is due is told here.
             task.retry_at = moment_of(heard.body.get("eta"))
             return []
-        replaced = self._replaced(heard, task) if task.running else []
+        # A sender publishes the task and then the event, which a quick worker's events may overtake.
+        replaced = self._replaced(heard, task) if task.running and task.sent else []
+        task.sent = True
         queue = _name(heard.body, "queue")
         return [*replaced, _step(heard, task, Status.QUEUED, attempt, queue=queue, worker="", **_origin(heard.body))]
 
@@ -287,6 +292,7 @@ class Translator:
         """Tell that the body of a running task has sent another task in its place."""
         step = _step(heard, task, Status.REPLACED, task.current(), message="replaced")
         task.nesting, task.running, task.waiting, task.started_at = task.nesting + 1, [], [], None
+        task.sent = False
         task.begin(0)
         return [step]
 

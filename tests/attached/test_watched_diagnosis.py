@@ -27,7 +27,6 @@ from tasks_app.watching.observers import Observers
 from tests.attached.conftest import Company, redis_server
 from tests.attached.environments import HERE
 from tests.attached.recording import record
-from tests.servers import IS_LONG
 from tests.waiting import eventually
 from zenith_worker.wire import heartbeat, stream
 
@@ -162,30 +161,28 @@ def children_of(worker: subprocess.Popen[bytes]) -> list[int]:
     return [int(child) for child in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
 
 
-if IS_LONG:  # Under load, now and then, the start of one of its tasks is not heard; the cause is not found yet.
-
-    def test_one_worker_suffers_from_one_thing_after_the_other(patients: Make, server: redis.Redis) -> None:
-        here = patients("shop")
-        here.watch()
-        first = here.worker("one", *ONE, settings=GOOD)
-        eventually(here.knows_all, but=lambda: here.log[-3000:])
-        here.send(times=3)
-        here.is_healthy("events-off", "sent-events-off", "eviction", "unknown-task", "clock-skew", "no-persistence", "no-worker")
-        _its_redis(here, server)
-        here.send(queue="bulk")
-        here.is_named("no-consumer")
-        here.sender.control.add_consumer("bulk", reply=True, timeout=10, limit=1)
-        here.is_healthy()
-        here.send(("shop.renamed", ()))
-        here.is_named("unknown-task")
-        DeadLetter.objects.all().delete()
-        here.is_healthy()
-        _its_pool_and_its_slots(here, first)
-        here.send(countdown=900, times=12)
-        here.is_named("eta-grows-prefetch")
-        here.send(countdown=9000)
-        here.is_named("visibility-timeout", "eta-grows-prefetch")
-        _its_end(here, first)
+def test_one_worker_suffers_from_one_thing_after_the_other(patients: Make, server: redis.Redis) -> None:
+    here = patients("shop")
+    here.watch()
+    first = here.worker("one", *ONE, settings=GOOD)
+    eventually(here.knows_all, but=lambda: here.log[-3000:])
+    here.send(times=3)
+    here.is_healthy("events-off", "sent-events-off", "eviction", "unknown-task", "clock-skew", "no-persistence", "no-worker")
+    _its_redis(here, server)
+    here.send(queue="bulk")
+    here.is_named("no-consumer")
+    here.sender.control.add_consumer("bulk", reply=True, timeout=10, limit=1)
+    here.is_healthy()
+    here.send(("shop.renamed", ()))
+    here.is_named("unknown-task")
+    DeadLetter.objects.all().delete()
+    here.is_healthy()
+    _its_pool_and_its_slots(here, first)
+    here.send(countdown=900, times=12)
+    here.is_named("eta-grows-prefetch")
+    here.send(countdown=9000)
+    here.is_named("visibility-timeout", "eta-grows-prefetch")
+    _its_end(here, first)
 
 
 def _its_redis(here: Patient, server: redis.Redis) -> None:

@@ -253,6 +253,15 @@ def test_an_error_is_told_apart(exception: Any, traceback: Any, expected: tuple[
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_sender_whose_event_comes_after_those_of_a_quick_worker_replaces_nothing(place: int) -> None:
+    sent = event("sent", at=0.3, retries=0, name="shop.pay", args="(1,)", kwargs="{}", queue="tills")
+    happened = [received(0.1), event("started", at=0.2)]
+    happened.insert(place, sent)
+    assert {step[1:] for step in told(*happened)} == {(0, 0, 0)}
+    assert row(*happened).status == "STARTED"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
 def test_what_a_worker_says_that_was_asked_is_no_delivery_of_its_own(place: int) -> None:
     asked = event("received", at=0.25, name="shop.pay", args=[1], kwargs={}, queue="tills", **{ASKED: True})
     happened = [received(0.1), event("started", at=0.2)]
