@@ -60,6 +60,7 @@ class _Task:
         "running",
         "sent",
         "started_at",
+        "unstarted",
         "waiting",
     )
 
@@ -74,6 +75,8 @@ class _Task:
         self.waiting: list[int] = []
         self.running: list[int] = []
         self.started_at: float | None = None
+        #: The nesting and attempt of a run that was replaced before anybody heard that it started.
+        self.unstarted: tuple[int, int] | None = None
         #: How often the newest attempt's message was delivered again, and whether it waits for that.
         self.deliveries = delivery
         self.put_back = False
@@ -229,6 +232,10 @@ class Translator:
         return [_step(heard, task, Status.RECEIVED, task.attempt, **_origin(heard.body))]
 
     def _started(self, heard: Heard, task: _Task) -> list[Event]:
+        if task.unstarted is not None:
+            step = _step(heard, task, Status.STARTED, 0)
+            (step.nesting, step.attempt), task.unstarted = task.unstarted, None
+            return [step]
         attempt = min(task.waiting or [task.current()])
         task.waiting = [item for item in task.waiting if item != attempt]
         task.running = [*task.running[-_MOST_RUNNING:], attempt]
@@ -291,6 +298,7 @@ class Translator:
     def _replaced(self, heard: Heard, task: _Task) -> list[Event]:
         """Tell that the body of a running task has sent another task in its place."""
         step = _step(heard, task, Status.REPLACED, task.current(), message="replaced")
+        task.unstarted = (task.nesting, min(task.waiting)) if task.waiting and not task.running else None
         task.nesting, task.running, task.waiting, task.started_at = task.nesting + 1, [], [], None
         task.sent = False
         task.begin(0)

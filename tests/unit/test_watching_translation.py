@@ -261,6 +261,21 @@ def test_a_sender_whose_event_comes_after_those_of_a_quick_worker_replaces_nothi
     assert row(*happened).status == "STARTED"
 
 
+def test_a_body_that_replaced_itself_before_its_start_was_told_has_started_all_the_same() -> None:
+    first, second = received(0.1), received(0.2, name="shop.add", args="(2,)")
+    happened = [
+        first,
+        second,
+        event("started", at=0.3),
+        event("started", at=0.4),
+        event("succeeded", at=0.5, result="2", runtime=0.1),
+    ]
+    assert [(step.status.value, step.nesting, step.at - NOW) for step in steps(*happened)] == [
+        ("RECEIVED", 0, pytest.approx(0.1)), ("REPLACED", 0, pytest.approx(0.2)), ("RECEIVED", 1, pytest.approx(0.2)),
+        ("STARTED", 0, pytest.approx(0.3)), ("STARTED", 1, pytest.approx(0.4)), ("SUCCESS", 1, pytest.approx(0.5)),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_what_a_worker_says_that_was_asked_is_no_delivery_of_its_own(place: int) -> None:
     asked = event("received", at=0.25, name="shop.pay", args=[1], kwargs={}, queue="tills", **{ASKED: True})
