@@ -63,8 +63,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+EMPTYING = pytest.StashKey["Emptying"]()
+#: The file of the test that ran last.
+BEFORE = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let each file begin with an empty database, and say who left something there.
+
+    PostgreSQL may still carry out what a process of the file before asked for, although that has ended.
+    """
+    stash = item.config.stash
+    before, stash[BEFORE] = stash.get(BEFORE, item.path), item.path
+    if before != item.path and EMPTYING in stash and item.get_closest_marker("django_db"):
+        if left := stash[EMPTYING].applications():
+            item.warn(pytest.PytestWarning(f"{before.relative_to(REPOSITORY)} left the applications {', '.join(left)} behind"))
+        stash[EMPTYING]()
+
+
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Emptying]:
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, request: pytest.FixtureRequest
+) -> Iterator[Emptying]:
     """The tests' database, and what empties it."""
     from django.test import TransactionTestCase
 
@@ -74,11 +95,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     # For the first import of the task modules, Celery sets Django up once more, which takes pytest's own handlers from the log.
     import_tasks()
     with django_db_blocker.unblock():
-        emptying = Emptying()
+        emptying = request.config.stash[EMPTYING] = Emptying()
     with pytest.MonkeyPatch.context() as patch:
         # In the place of Django's flush; what a test that is not transactional did is rolled back as ever.
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: emptying())
         yield emptying
+    del request.config.stash[EMPTYING]
     emptying.close()
 
 

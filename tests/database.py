@@ -80,6 +80,11 @@ class Emptying:
             self._connection = self._admin()
             empty(self._transaction)
 
+    def applications(self) -> list[str]:
+        """The names of the applications that there are, besides Zenith's own."""
+        rows = self._connection.execute("SELECT name FROM tasks_app_application WHERE kind <> 'native' ORDER BY name")
+        return [str(name) for (name,) in rows]
+
     def close(self) -> None:
         """Let everybody go of the database, so that it can be removed: a thread that a test left behind may be connected, too."""
         self._connection.close()

@@ -19,5 +19,5 @@ app.conf.update(
     zenith_max_deliveries=settings.ZENITH_MAX_DELIVERIES, zenith_drills=settings.ZENITH_DRILLS,
     zenith_result_max_bytes=settings.ZENITH_RESULT_MAX_BYTES,
 )  # fmt: skip
-app.steps["consumer"].add("zenith_worker.state_reporter:StateReporter")
+app.steps["consumer"].add("zenith_worker.own_worker:OwnWorker")
 application.use(app)

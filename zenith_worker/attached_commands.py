@@ -75,7 +75,7 @@ class Commands:
 
     Attributes:
         catalogue: the tasks that it can send.
-        pauses: the paused queues, which the heartbeats read again (attached_reporter.py).
+        pauses: the paused queues, which the heartbeats read again (worker_step.py).
     """
 
     _running: Commands | None = None

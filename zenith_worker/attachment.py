@@ -13,7 +13,7 @@ from billiard import current_process
 from celery import Celery, signals
 
 from zenith_worker import guards, reporting
-from zenith_worker.attached_reporter import reporter_of
+from zenith_worker.attached_worker import attached_worker
 from zenith_worker.buffer import Buffer
 from zenith_worker.guarded_tasks import guard_tasks
 from zenith_worker.guards import Guards
@@ -62,7 +62,7 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     buffer = Buffer(name, app.main or "")
     reports = Reports(buffer, claimed=chosen.claims)
     SignalReports(reports).connect()
-    app.steps["consumer"].add(reporter_of(name, buffer, chosen))
+    app.steps["consumer"].add(attached_worker(name, buffer, chosen))
     _wrap_backends(app, reports)
     _guard(app, chosen)
     return name

@@ -35,8 +35,13 @@ BYTES_KEPT: Final = 32 * 2**20
 #: Reports, and characters of JSON, that one entry of the stream holds.
 BATCH: Final = 200
 BATCH_BYTES: Final = 2**20
-#: Seconds for which the thread gathers reports before it sends them, and that it pauses at most after a failure.
+#: Seconds for which the thread gathers reports before it sends them: the first after a rest, and those that follow, since each
+#: entry costs the process that runs the tasks. And that it pauses at most after a failure.
 GATHER: Final = 0.02
+GATHER_UNDER_LOAD: Final = 0.1
+#: Seconds without a report after which the thread sleeps until one comes. Until then it looks by itself: to be woken costs the
+#: process that runs the tasks more than the report.
+RESTS_AFTER: Final = 1.0
 PAUSE_AT_MOST: Final = 5.0
 #: Seconds between two announcements of the application, so that a Redis that lost its data knows it again.
 ANNOUNCE_EVERY: Final = 30.0
@@ -69,6 +74,8 @@ class Buffer:
         self._thread: threading.Thread | None = None
         self._announced_at = float("-inf")
         self._is_failing = False
+        #: Whether the thread sleeps until it is woken.
+        self._rests = True
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -94,7 +101,8 @@ class Buffer:
                 self._rows.append(row)
                 self._bytes += len(row)
         self._start()
-        self._news.set()
+        if self._rests:
+            self._news.set()
 
     def flush(self, within: float = FLUSHED_WITHIN, *, in_pool: bool = False) -> None:
         """Send what is left, for at most `within` seconds; at a process's end.
@@ -163,17 +171,17 @@ class Buffer:
                 self._thread.start()
 
     def _run(self) -> None:
-        pause = GATHER
+        pause, sent_at = GATHER, time.monotonic()
         while True:
-            if not self._rows:
-                self._news.wait()
+            if not self._rows and time.monotonic() - sent_at > RESTS_AFTER:
+                self._rest()
+                pause = GATHER
             time.sleep(pause)
-            self._news.clear()
             try:
                 while self._rows:
                     self._send_batch()
-                pause = GATHER
-                self._is_failing = False
+                    sent_at = time.monotonic()
+                pause, self._is_failing = GATHER_UNDER_LOAD, False
             except redis.RedisError as error:
                 if not self._is_failing:
                     logger.warning("Zenith's Redis does not answer (%s); reports wait, and tasks go on.", error)
@@ -182,6 +190,15 @@ class Buffer:
                 if not self._is_failing:
                     logger.exception("Reports to Zenith cannot be sent; they wait, and tasks go on.")
                 self._is_failing, pause = True, PAUSE_AT_MOST
+
+    def _rest(self) -> None:
+        """Sleep until there is a report."""
+        self._news.clear()
+        self._rests = True
+        # Whoever added one before that did not wake this thread.
+        if not self._rows:
+            self._news.wait()
+        self._rests = False
 
     def _send_batch(self) -> None:
         """Send the oldest reports as one entry. Raises redis.RedisError; then they stay."""

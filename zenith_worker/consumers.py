@@ -1,6 +1,6 @@
 """The queues that this worker consumes: it stops consuming a paused queue, and starts again once the queue is resumed.
 
-Each worker checks for itself (state_reporter.py, with every heartbeat), so it does not matter if one starts while a queue is
+Each worker checks for itself (worker_step.py, several times a second), so it does not matter if one starts while a queue is
 paused, or is unreachable when it is resumed. Tasks that a worker has already reserved run.
 """
 

@@ -1,7 +1,7 @@
 """A pytest plugin that the suites run under (`-p tests.witness.plugin`): their application is Zenith's.
 
 Transport and consumer come from the configuration that source.py writes beside Celery's suite. What a configuration cannot say is
-said here: the result backend, the class of tasks, with automatic retries off, and the worker's state reporter. For kombu's,
+said here: the result backend, the class of tasks, with automatic retries off, and the worker's step. For kombu's,
 `redis:` means Zenith's transport. A test that takes too long fails, so that one that waits for ever does not stop the others.
 """
 
@@ -32,7 +32,7 @@ client.configure(os.environ["TEST_BACKEND"])
 questions.answer_here(lambda question: {})
 kombu.transport.TRANSPORT_ALIASES["redis"] = "zenith_worker.wire.transport:Transport"
 BaseLoader.override_backends = {"redis": "zenith_worker.backend:ZenithBackend"}
-Consumer.Blueprint.default_steps.append("zenith_worker.state_reporter:StateReporter")
+Consumer.Blueprint.default_steps.append("zenith_worker.own_worker:OwnWorker")
 
 
 class PatientTask(ZenithTask):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import redis
 
 from zenith_worker.wire.client import client, text
-from zenith_worker.wire.keys import PAUSED, application_keys
+from zenith_worker.wire.keys import NATIVE, PAUSED, application_keys
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ LARGEST: Final = 2**20
 
 
 def read() -> frozenset[str]:
-    """Return the names of the paused queues from Redis. Raises redis.RedisError."""
+    """Return the paused queues of Zenith's own workers, by name. Raises redis.RedisError."""
     return frozenset(text(name) for name in client().smembers(PAUSED))
 
 
@@ -62,7 +62,7 @@ class KnownPauses:
     def refresh(self) -> None:
         """Read them again. Raises redis.RedisError if Redis is away; a key that holds something else changes nothing."""
         try:
-            found = read_of(self._application)
+            found = read() if self._application == NATIVE else read_of(self._application)
         except redis.ResponseError as error:
             logger.debug("The paused queues cannot be read: %s", error)
             return
