@@ -128,7 +128,9 @@ class TaskRuns:
             if not waiting and any(max(run.received_at or 0, run.started_at or 0) >= at for run in self.runs):
                 return None
         due = [run for run in waiting if run.due_at is None or run.due_at <= at + _EARLY]
-        run = min(due, key=lambda run: (run.pid != pid, run.order)) if due else self._unheard(waiting, worker, pid)
+        if len(due) > 1:
+            due = [min(due, key=lambda run: (run.pid != pid, run.order))]
+        run = due[0] if due else self._unheard(waiting, worker, pid)
         run.started_at, run.asked = at, asked
         if run.nesting != self.nesting:
             # What it was replaced by has been heard already.
@@ -138,7 +140,7 @@ class TaskRuns:
     def first_of(self, worker: str, pid: int | None) -> Run:
         """Return the run that an event of a worker is about if another one may follow it at the same worker."""
         own = self._of(worker, pid)
-        return min([run for run in own if run.started_at is not None] or own or [self._newest()], key=lambda run: run.order)
+        return min([run for run in own if run.started_at is not None] or own or [self._newest()], key=_order)
 
     def retried_in(self, worker: str, pid: int | None) -> Run:
         """Return the run that is tried again. The next one may have been received already, there or elsewhere."""
@@ -154,15 +156,21 @@ class TaskRuns:
 
         Runs before it have ended as well, although nobody may have heard of that.
         """
-        return max(self._of(worker, pid) or [self._newest()], key=lambda run: run.order)
+        own = self._of(worker, pid)
+        return own[0] if len(own) == 1 else max(own or [self._newest()], key=_order)
 
     def over(self, ended: Run) -> None:
         """Note that a run has ended or was put back, and with it those of the attempts before at the same worker."""
+        if self.runs == [ended]:
+            self.runs = []
+            return
         own = self._of(ended.worker, ended.pid)
         self.runs = [run for run in self.runs if run is not ended and (run.attempt >= ended.attempt or run not in own)]
 
     def forget_before(self, attempt: int, worker: str, pid: int | None, unheard_until: float) -> None:
         """Forget a worker's runs of the attempts before this one if their end may not have been heard."""
+        if not self.runs:
+            return
         own = self._of(worker, pid)
         self.runs = [
             run for run in self.runs
@@ -200,14 +208,16 @@ class TaskRuns:
         return run
 
     def _keep(self, run: Run) -> None:
-        self.runs = [*self.runs[1 - MOST_RUNS :], run]
+        self.runs.append(run)
+        if len(self.runs) > MOST_RUNS:
+            del self.runs[0]
 
     def _of(self, worker: str, pid: int | None) -> list[Run]:
         return [run for run in self.runs if run.worker == worker and (run.pid == pid or None in (run.pid, pid))]
 
     def _unheard(self, waiting: list[Run], worker: str, pid: int | None) -> Run:
         """Return the run that has started at a worker of which nobody heard that it was received."""
-        next_ = min(waiting, key=lambda run: run.order, default=None)
+        next_ = min(waiting, key=_order, default=None)
         if next_ is not None and next_.attempt > self.over_before:
             # What waits there is not due: it is the next attempt.
             run = Run(next_.nesting, next_.attempt - 1, 0, worker, pid)
@@ -222,6 +232,10 @@ class TaskRuns:
 
     def _newest(self) -> Run:
         return Run(self.nesting, self.attempt, self.deliveries)
+
+
+def _order(run: Run) -> tuple[int, int, int]:
+    return run.order
 
 
 def runs_of(known: Known) -> TaskRuns:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from tasks_app.watching import representations
@@ -179,7 +180,7 @@ class Translator:
             return self._has(heard, task)
         attempt, name = _attempt(heard.body), _name(heard.body, "name")
         body = hash((name, str(heard.body.get("args")), str(heard.body.get("kwargs"))))
-        replaced: list[Event] = []
+        origin, replaced = _origin(heard.body), list[Event]()
         # Of the attempt before this one, the worker may tell later that it is tried again; of those before, that was not heard.
         task.forget_before(attempt - 1, heard.worker, heard.pid, self.listens_since)
         run = task.told_before(attempt, heard.worker, heard.pid, heard.at)
@@ -192,10 +193,10 @@ class Translator:
                     task.begin(attempt)
                 else:
                     task.deliveries += 1
-            run = task.receive(attempt, heard.worker, heard.pid, heard.at, moment_of(heard.body.get("eta")))
+            run = task.receive(attempt, heard.worker, heard.pid, heard.at, origin["not_before"])
         if attempt == task.attempt:
             task.body, task.name, task.retry_at = body, name, None
-        return [*replaced, _step(heard, run, Status.RECEIVED, **_origin(heard.body))]
+        return [*replaced, _step(heard, run, Status.RECEIVED, **origin)]
 
     def _has(self, heard: Heard, task: TaskRuns) -> list[Event]:
         """Tell that a worker has a task reserved, unless that was heard; its event may still come."""
@@ -302,7 +303,12 @@ def heard_at(event: Mapping[str, Any], received: float, oldest: float = OLDEST) 
 
 def is_name(value: Any) -> TypeGuard[str]:
     """Whether a value can be a worker's name: 1 to 255 characters that PostgreSQL and Redis can hold."""
-    return isinstance(value, str) and 1 <= len(value) <= NAME_KEPT and "\x00" not in value and is_text(value)
+    return isinstance(value, str) and 1 <= len(value) <= NAME_KEPT and _is_storable(value)
+
+
+@lru_cache(maxsize=1000)
+def _is_storable(name: str) -> bool:
+    return "\x00" not in name and is_text(name)
 
 
 def time_of(event: Mapping[str, Any], received: float, oldest: float = OLDEST) -> float:
