@@ -18,6 +18,8 @@ from tasks_app.models import Task
 
 #: Seconds by which two records of one event's time may differ: PostgreSQL keeps microseconds.
 GRAIN: Final = 5e-6
+#: Seconds by which a worker may tell something later than another one: an event's time is when it is told.
+LAG: Final = 1.0
 #: Zenith's status for each state of Celery's.
 STATUS: Final = {"PENDING": "QUEUED"}
 #: Flower's fields with times, and the steps in which Zenith keeps them.
@@ -34,6 +36,9 @@ class Excuse(StrEnum):
     #: A worker told of an attempt, or of a delivery, after another one had told of the next: Flower shows what came last, Zenith
     #: the newest run, or that the task has ended.
     LATE = "it was told of an earlier run, after something of a later one"
+    #: Its worker died after it had sent the next attempt and before it acknowledged this one. Flower shows the run that ended
+    #: last, Zenith the one that ended first: what has ended does not change.
+    TWICE = "it ran twice, and ended twice"
     #: Flower keeps the start of the attempt before, or of the delivery before; Zenith's row is about the newest.
     NEXT_RUN = "the newest run has been received and has not started"
     #: Celery ranks REJECTED below STARTED, so Flower goes on showing STARTED; the message is in its queue again.
@@ -168,12 +173,19 @@ class _Pair:
     def _excuse_row(self, name: str, theirs: float | None, ours: float | None, ended: float | None) -> Excuse | None:
         if self.gaps.have(ended if name == "runtime" else theirs):
             return Excuse.GAP
+        if self._ended_before(ended):
+            return Excuse.TWICE
         if name in STEPS and theirs is not None and self._is_of_earlier_run(theirs):
-            if ours is not None and theirs < ours:
+            if ours is not None and theirs < ours + LAG:
                 return Excuse.LATE
             if self.row.status == "RECEIVED" and theirs <= self.told["received"]:
                 return Excuse.NEXT_RUN
         return self._excuse_rejected()
+
+    def _ended_before(self, ended: float | None) -> bool:
+        """Whether Zenith has two ends, of two runs, of which the later one is Flower's."""
+        ends = sorted((at, run) for status, at, run in self.steps if status in ("SUCCESS", "FAILURE", "REVOKED"))
+        return ended is not None and len(ends) > 1 and abs(ends[-1][0] - ended) <= GRAIN and ends[0][1] == self.run != ends[-1][1]
 
     def _has_step(self, name: str, at: float) -> bool:
         return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step, _ in self.steps)
