@@ -238,11 +238,11 @@ def _order(run: Run) -> tuple[int, int, int]:
     return run.order
 
 
-def runs_of(known: Known) -> TaskRuns:
-    """Return a task as PostgreSQL has it."""
+def runs_of(known: Known, *, is_retried: bool = True) -> TaskRuns:
+    """Return a task as PostgreSQL has it; `is_retried`: after a retry, what comes next is of the next attempt."""
     task, status = TaskRuns(), _STATUSES.get(known.position & 0xFF)
     task.nesting, task.attempt, task.deliveries = (part(known.position) for part in _PARTS)
-    if status == Status.RETRY:
+    if status == Status.RETRY and is_retried:
         task.over_before = task.attempt + 1
         task.begin(task.attempt + 1)
     elif status == Status.REPLACED:

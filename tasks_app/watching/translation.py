@@ -26,7 +26,7 @@ from zenith_worker.wire.client import is_text
 from zenith_worker.wire.events import Event
 from zenith_worker.wire.states import Status
 
-#: Tasks that are remembered: the newest that have not ended. Each takes some 400 bytes.
+#: Tasks that are remembered: the newest that have not ended. Each takes some 450 bytes.
 REMEMBERED: Final = 50_000
 #: Seconds by which an event's own time may be before its arrival: a worker keeps events while its broker is away. Events from
 #: further away, and those from the future, happened when they arrived: their worker's clock is wrong.
@@ -90,14 +90,15 @@ class Translator:
 
         Those whose first event tells its attempt are not looked up.
         """
-        tells: dict[str, bool] = {}
+        first: dict[str, Mapping[str, Any]] = {}
         for event in events:
             id_ = event.get("uuid")
             if isinstance(id_, str) and 1 <= len(id_) <= ID_KEPT and event.get("type") in _RULES and not self._recalls(id_):
-                tells.setdefault(id_, "retries" in event)
-        unknown = sorted(id_ for id_, has_attempt in tells.items() if not has_attempt)
+                first.setdefault(id_, event)
+        unknown = sorted(id_ for id_, event in first.items() if "retries" not in event)
         for id_, known in self._look_up(unknown).items() if unknown else ():
-            self._remember(id_, runs_of(known))
+            # Another observer may have heard the same a moment before.
+            self._remember(id_, runs_of(known, is_retried=first[id_]["type"] != "task-retried"))
 
     def steps(self, event: Mapping[str, Any], received: float, oldest: float = OLDEST) -> list[Event]:
         """Return the steps that an event tells, none for one that tells none. Raises OddEventError.

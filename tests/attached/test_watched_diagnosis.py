@@ -221,9 +221,11 @@ def _its_redis(here: Patient, server: redis.Redis) -> None:
 
 def _its_queues(here: Patient) -> None:
     store = redis.Redis.from_url(here.broker)
+    here.send(queue="report")
+    # Its sender was heard; somebody else then stores a report where the queue was.
+    eventually(lambda: here.rules() and Task.objects.filter(queue="report").delete()[0], but=here.condition)
+    store.delete("report")
     store.set("report", "no list of messages")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        here.send(queue="report")
     here.is_named("queue-unreadable")
     store.delete("report")
     here.is_healthy()

@@ -413,6 +413,12 @@ def test_a_task_that_was_open_when_an_observer_began_goes_on_from_what_is_record
     assert told(*events, translator=Translator(open_tasks={"a": known})) == expected
 
 
+def test_two_observers_at_once_give_the_same_step_to_a_retry_that_the_other_one_has_recorded() -> None:
+    recorded = Known(position(1, 0, Status.RETRY), "shop.pay", "celery@one", NOW + 1, NOW + 2)
+    assert told(failed("retried", 3), translator=Translator(lambda _: {"a": recorded})) == [("RETRY", 1, 0, 0)]
+    assert told(event("started", at=4), translator=Translator(lambda _: {"a": recorded})) == [("STARTED", 2, 0, 0)]
+
+
 def test_what_ran_before_a_gap_is_over_once_its_worker_has_the_attempt_after_next() -> None:
     translator = Translator()
     assert told(received(1), event("started", at=2), translator=translator) == [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0)]
