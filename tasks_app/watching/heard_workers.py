@@ -11,7 +11,7 @@ from typing import Any, Final
 from tasks_app.watching.declarations import Declaration, declarations
 from tasks_app.watching.evidence import Evidence
 from tasks_app.watching.told_settings import TaskOptions, Told
-from tasks_app.watching.translation import NAME_KEPT, OddEventError, time_of
+from tasks_app.watching.translation import NAME_KEPT, OddEventError, is_name, time_of
 from zenith_worker.wire import heartbeat, worker_settings
 from zenith_worker.wire.client import is_text
 from zenith_worker.wire.heartbeat import Heard
@@ -99,7 +99,7 @@ class HeardWorkers:
     def note(self, event: Mapping[str, Any], received: float, *, waited: bool = True) -> None:
         """Take in an event of a worker; `waited`: it may have waited on its way. Raises OddEventError."""
         name, type_ = event.get("hostname"), event["type"]
-        if not isinstance(name, str) or not 1 <= len(name) <= NAME_KEPT or not _is_text(name):
+        if not is_name(name):
             raise OddEventError("its hostname is no name")
         time_of(event, received)
         with self._lock:
@@ -134,7 +134,7 @@ class HeardWorkers:
         """Take in what workers answered, by name and question; `every`: seconds between two inspections."""
         with self._lock:
             for name, answer in answers.items():
-                worker = self._worker(name[:NAME_KEPT], now)
+                worker = self._worker(name, now) if is_name(name) else None
                 if worker is not None:
                     _take_answer(worker, answer, now)
                     worker.every = worker.every or every

@@ -111,7 +111,7 @@ def _event(request: dict[str, Any], worker: str, question: str) -> dict[str, Any
     started = request.get("time_start")
     info = request.get("delivery_info")
     return {
-        ASKED: True, "type": _OF_TASKS[question], "uuid": request["id"], "hostname": worker, "name": request.get("name"),
+        ASKED: time.time(), "type": _OF_TASKS[question], "uuid": request["id"], "hostname": worker, "name": request.get("name"),
         "args": request.get("args"), "kwargs": request.get("kwargs"), "eta": request["eta"],
         "timestamp": started if isinstance(started, int | float) and question == "active" else time.time(),
         "queue": info.get("routing_key") if isinstance(info, dict) else None,

@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -37,7 +37,8 @@ from tasks_app.watching.observer_state import ObserverState
 from tasks_app.watching.queues import Queues
 from tasks_app.watching.reasons import reason_of
 from tasks_app.watching.receiver import Received, Receiver
-from tasks_app.watching.translation import OLDEST, OddEventError, Positions, Translator
+from tasks_app.watching.runs import Known
+from tasks_app.watching.translation import ASKED, OLDEST, LookUp, OddEventError, Translator
 from zenith_worker.wire import heartbeat, stream
 from zenith_worker.wire.client import command
 from zenith_worker.wire.events import Event, encode
@@ -70,6 +71,8 @@ GREETINGS: Final = 2
 GREET_EVERY: Final = 1.0
 #: Seconds for which a task that was rejected for good may still be told to have failed.
 REJECTED_FOR: Final = 2.0
+#: Seconds within which workers tell of themselves what they would say when they are asked.
+TOLD_WITHIN: Final = 2.0
 #: Seconds for which a task may have run that a worker names when it is asked.
 FOUND_OLDEST: Final = 90 * 86_400.0
 #: Odd events that are set aside in one round; others are only counted.
@@ -90,17 +93,18 @@ class Observer:
 
     Arguments:
         listened_at: when an observer listened last, as Unix time; None if none ever did.
-        positions: looks up tasks that are seen from the middle on.
+        look_up: looks up tasks that are seen from the middle on.
+        open_tasks: what is recorded of those that have not ended, by id.
     """
 
     def __init__(
-        self, watched: Watched, *, listened_at: float | None = None, positions: Positions = lambda _: {},
-        make_app: Callable[[Broker], Celery] = celery_of,
+        self, watched: Watched, *, listened_at: float | None = None, look_up: LookUp = lambda _: {},
+        open_tasks: Mapping[str, Known] | None = None, make_app: Callable[[Broker], Celery] = celery_of,
     ) -> None:  # fmt: skip
         self.watched, self.name = watched, watched.name
         self.workers = HeardWorkers()
         self.queues = Queues(watched.name, self.workers)
-        self.translator = Translator(positions)
+        self.translator = Translator(look_up, open_tasks=open_tasks)
         self.heard_at: float | None = None
         self.first_heard_at: float | None = None
         self.listened_at = listened_at
@@ -230,7 +234,7 @@ class Observer:
         now = time.time()
         if self.listened_at is not None:
             self._gaps.append(Gap(self.listened_at, now, self.state.reason if self._was_connected else "no observer ran"))
-        self.listened_at, self._was_connected = now, True
+        self.listened_at, self._was_connected, self.translator.listens_since = now, True, now
         self.state = replace(self.state, listens=True, reason="", since=now)
         logger.info("Watching %s.", self.name)
 
@@ -249,16 +253,27 @@ class Observer:
         self._received += events
 
     def _take_found(self) -> None:
-        """Tell what workers have that was never heard of: it began before anybody listened."""
+        """Tell what workers have that was never heard of: it was received or began before anybody listened.
+
+        What they told of it themselves has come first, as far as it was told.
+        """
+        now, translator = time.time(), self.translator
         found = []
-        while self._found:
+        while self._found and now - self._found[0][ASKED] >= TOLD_WITHIN:
             found.append(self._found.popleft())
-        now = time.time()
-        if unheard := [item for item in found if not self.translator.knows(item["uuid"])]:
-            self.translator.look_up(unheard)
+        if found:
+            self._flush()
+        unheard = [item for item in found if not translator.knows(item["uuid"]) or self._started_unheard(item)]
+        if unheard:
+            translator.look_up(unheard)
             # What is reserved and recorded already has told its attempt, which no answer does.
-            new = [item for item in unheard if item["type"] == "task-started" or not self.translator.knows(item["uuid"])]
+            new = [item for item in unheard if item["type"] == "task-started" or not translator.knows(item["uuid"])]
             self._append([step for item in new for step in self._steps(Received(item, now), item["queue"], asked=True)])
+
+    def _started_unheard(self, item: Mapping[str, Any]) -> bool:
+        """Whether a worker runs a task that it has begun before anybody listened. What it begins later, it tells by itself."""
+        is_before = item["type"] == "task-started" and item["timestamp"] < self.state.since
+        return is_before and not self.translator.runs_at(item["uuid"], item["hostname"])
 
     def _flush(self, *, everything: bool = False) -> None:
         received, self._received, self._due = self._received, [], float("inf")

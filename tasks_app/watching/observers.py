@@ -24,12 +24,15 @@ from tasks_app.watching.brokers import BrokerUnknownError, broker_of
 from tasks_app.watching.connection_tests import ConnectionTester
 from tasks_app.watching.observer import Gap, Observer
 from tasks_app.watching.observer_state import ObserverState
+from tasks_app.watching.runs import Known
+from tasks_app.watching.translation import REMEMBERED, LookUp
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat, with_fresh_connection
 from zenith_site.common.sessions import require_own_session
 from zenith_site.common.sql import statements
 from zenith_worker.wire.ids import key_of
+from zenith_worker.wire.states import OPEN
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,9 @@ class Observers:
         for id_, (row, watched) in wanted.items():
             if id_ not in self.running:
                 listened_at = row.listened_at.timestamp() if row.listened_at else None
-                self.running[id_] = self._make(watched, listened_at=listened_at, positions=positions_in(watched.name))
+                self.running[id_] = self._make(
+                    watched, listened_at=listened_at, look_up=known_tasks_of(watched.name), open_tasks=open_tasks_of(row)
+                )  # fmt: skip
                 self.running[id_].start()
         self._leases.keep_only(rows)
         if self._clock() >= self._next_note:
@@ -154,15 +159,22 @@ class Leases:
             self._held.discard(id_)
 
 
-def positions_in(name: str) -> Callable[[Sequence[str]], Mapping[str, int]]:
-    """Return a function that looks up the recorded positions of an application's tasks; of none while PostgreSQL is away."""
+def open_tasks_of(application: Application) -> dict[str, Known]:
+    """Return what is recorded of an application's newest tasks that have not ended, oldest first. Raises django.db.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL["open_tasks"], [application.pk, [status.value for status in OPEN], REMEMBERED])
+        return {id_: Known(*values) for id_, *values in reversed(cursor.fetchall())}
 
-    def positions(ids: Sequence[str]) -> Mapping[str, int]:
+
+def known_tasks_of(name: str) -> LookUp:
+    """Return a function that looks up what is recorded of an application's tasks; of none while PostgreSQL is away."""
+
+    def look_up(ids: Sequence[str]) -> Mapping[str, Known]:
         keys = {str(key_of(id_, name)): id_ for id_ in ids}
         try:
             with with_fresh_connection(), connection.cursor() as cursor:
-                cursor.execute(_SQL["positions"], [list(keys)])
-                return {keys[key]: position for key, position in cursor.fetchall()}
+                cursor.execute(_SQL["known_tasks"], [list(keys)])
+                return {keys[key]: Known(*values) for key, *values in cursor.fetchall()}
         except Error as error:
             logger.debug("Tasks of %s could not be looked up: %s", name, type(error).__name__)
             return {}
@@ -170,7 +182,7 @@ def positions_in(name: str) -> Callable[[Sequence[str]], Mapping[str, int]]:
             # It is needed seldom, and each observer has a thread of its own.
             connection.close()
 
-    return positions
+    return look_up
 
 
 def _watched(row: Application) -> Watched | None:

@@ -1,6 +1,13 @@
--- positions --
--- The positions of recorded tasks by key.
-SELECT id::text, position FROM tasks_app_task WHERE id = ANY(%s::uuid[])
+-- known_tasks --
+-- What is recorded of tasks by key.
+SELECT id::text, position, name, worker, extract(epoch FROM received_at)::float8, extract(epoch FROM started_at)::float8
+FROM tasks_app_task WHERE id = ANY(%s::uuid[])
+
+-- open_tasks --
+-- An application's newest tasks that have not ended, newest first. Index: task_application_newest.
+SELECT coalesce(nullif(text_id, ''), id::text), position, name, worker,
+    extract(epoch FROM received_at)::float8, extract(epoch FROM started_at)::float8
+FROM tasks_app_task WHERE application_id = %s AND status = ANY(%s) ORDER BY created_at DESC, id DESC LIMIT %s
 
 -- try_lease --
 -- Takes an application's lease, unless another session holds it.

@@ -1,8 +1,8 @@
 """From Celery's events to the steps of tasks: a pure rule with a bounded memory of the newest ids.
 
-Celery tells the attempt only when a task is sent or received (`retries`), so what follows belongs to the attempt that was
-received last and has not ended. A worker reports a task's steps in their order, but the next attempt may be received, there or
-elsewhere, before the last one is reported as retried.
+Celery tells the attempt only when a task is sent or received (`retries`), so what follows belongs to a run that was received at
+the same worker and has not ended (runs.py). A worker reports a task's steps in their order, but the next attempt may be received,
+there or elsewhere, before the last one is reported as retried.
 
 - A task that is received again in the same attempt is another delivery of its message, or, if its name or its arguments differ,
   what replaced it (`Task.replace`): of a replacement Celery tells nothing else.
@@ -14,17 +14,19 @@ Whatever is not as Celery writes it is an `OddEventError`; everything is from st
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from tasks_app.watching import representations
+from tasks_app.watching.runs import Known, Run, TaskRuns, runs_of
+from zenith_worker.wire.client import is_text
 from zenith_worker.wire.events import Event
-from zenith_worker.wire.states import Status, attempt_of, delivery_of, nesting_of
+from zenith_worker.wire.states import Status
 
-#: Tasks that are remembered: the newest that have not ended. Each takes some 400 bytes.
+#: Tasks that are remembered: the newest that have not ended. Each takes some 450 bytes.
 REMEMBERED: Final = 50_000
 #: Seconds by which an event's own time may be before its arrival: a worker keeps events while its broker is away. Events from
 #: further away, and those from the future, happened when they arrived: their worker's clock is wrong.
@@ -42,68 +44,9 @@ class OddEventError(ValueError):
     """An event is not as Celery writes it."""
 
 
-#: A member of what workers say when they are asked, which has the form of an event: it tells of no delivery of its own.
+#: A member of what workers say when they are asked, which has the form of an event: when that was, as Unix time. It tells of no
+#: delivery of its own.
 ASKED: Final = "zenith_asked"
-
-
-class _Task:
-    """What is remembered of a task that has not ended."""
-
-    __slots__ = (
-        "attempt",
-        "body",
-        "deliveries",
-        "nesting",
-        "put_back",
-        "received",
-        "retry_at",
-        "running",
-        "sent",
-        "started_at",
-        "unstarted",
-        "waiting",
-    )
-
-    def __init__(self, attempt: int = 0, nesting: int = 0, delivery: int = 0, *, received: bool = False) -> None:
-        self.nesting = nesting
-        #: Whether its sender was heard.
-        self.sent = False
-        #: The newest attempt, whether it was received, and from where and when.
-        self.attempt = attempt
-        self.received: Any = received
-        #: Attempts that were received and have not started, and those that have started and not ended.
-        self.waiting: list[int] = []
-        self.running: list[int] = []
-        self.started_at: float | None = None
-        #: The nesting and attempt of a run that was replaced before anybody heard that it started.
-        self.unstarted: tuple[int, int] | None = None
-        #: How often the newest attempt's message was delivered again, and whether it waits for that.
-        self.deliveries = delivery
-        self.put_back = False
-        self.body: Any = None
-        self.retry_at: float | None = None
-
-    def current(self) -> int:
-        """Return the attempt that an event without a number is about, if another attempt may follow it."""
-        return min(self.running or self.waiting or [self.attempt])
-
-    def last(self) -> int:
-        """Return the attempt that an event without a number is about which ends the task.
-
-        Attempts before it have ended as well, although nobody may have heard of that.
-        """
-        return max([*self.running, *self.waiting] or [self.attempt])
-
-    def delivery(self, attempt: int) -> int:
-        return self.deliveries if attempt == self.attempt else 0
-
-    def over(self, attempt: int) -> None:
-        """Note that an attempt has ended or was put back."""
-        self.running = [item for item in self.running if item > attempt]
-        self.waiting = [item for item in self.waiting if item > attempt]
-
-    def begin(self, attempt: int) -> None:
-        self.attempt, self.received, self.deliveries, self.put_back = attempt, False, 0, False
 
 
 class Heard(NamedTuple):
@@ -112,19 +55,31 @@ class Heard(NamedTuple):
     id: str
     at: float
     worker: str
+    pid: int | None
     body: Mapping[str, Any]
 
 
-#: Returns the positions of tasks by id, as far as they are recorded.
-Positions = Callable[[Sequence[str]], Mapping[str, int]]
+#: Returns what is recorded of tasks, by id.
+LookUp = Callable[[Sequence[str]], Mapping[str, Known]]
 
 
 class Translator:
-    """Turns the events of one application into steps of its tasks. Not safe for threads."""
+    """Turns the events of one application into steps of its tasks. Not safe for threads.
 
-    def __init__(self, positions: Positions = lambda _: {}, *, most: int = REMEMBERED) -> None:
-        self._positions, self._most = positions, most
-        self._tasks: OrderedDict[str, _Task] = OrderedDict()
+    Attributes:
+        listens_since: since when all events are heard, as Unix time.
+    """
+
+    def __init__(
+        self, look_up: LookUp = lambda _: {}, *, most: int = REMEMBERED, open_tasks: Mapping[str, Known] | None = None
+    ) -> None:  # fmt: skip
+        self._look_up, self._most = look_up, most
+        self.listens_since = 0.0
+        self._tasks: OrderedDict[str, TaskRuns] = OrderedDict()
+        for id_, known in (open_tasks or {}).items():
+            self._remember(id_, runs_of(known))
+        # The newest that have ended while another worker had them.
+        self._ended: OrderedDict[str, TaskRuns] = OrderedDict()
         # Rejected for good: Celery may still tell why.
         self._rejected: dict[str, Event] = {}
         # The newest that failed: Celery 5.7 tells of a rejection for good only after the failure.
@@ -135,14 +90,15 @@ class Translator:
 
         Those whose first event tells its attempt are not looked up.
         """
-        tells: dict[str, bool] = {}
+        first: dict[str, Mapping[str, Any]] = {}
         for event in events:
             id_ = event.get("uuid")
-            if isinstance(id_, str) and 1 <= len(id_) <= ID_KEPT and event.get("type") in _RULES and id_ not in self._tasks:
-                tells.setdefault(id_, "retries" in event)
-        unknown = sorted(id_ for id_, has_attempt in tells.items() if not has_attempt)
-        for id_, position in self._positions(unknown).items() if unknown else ():
-            self._remember(id_, _Task(attempt_of(position), nesting_of(position), delivery_of(position), received=True))
+            if isinstance(id_, str) and 1 <= len(id_) <= ID_KEPT and event.get("type") in _RULES and not self._recalls(id_):
+                first.setdefault(id_, event)
+        unknown = sorted(id_ for id_, event in first.items() if "retries" not in event)
+        for id_, known in self._look_up(unknown).items() if unknown else ():
+            # Another observer may have heard the same a moment before.
+            self._remember(id_, runs_of(known, is_retried=first[id_]["type"] != "task-retried"))
 
     def steps(self, event: Mapping[str, Any], received: float, oldest: float = OLDEST) -> list[Event]:
         """Return the steps that an event tells, none for one that tells none. Raises OddEventError.
@@ -153,14 +109,14 @@ class Translator:
         if rule is None:
             return []
         heard = heard_at(event, received, oldest)
-        task = self._tasks.get(heard.id)
+        task = self._tasks.get(heard.id) or self._ended.get(heard.id)
         if task is None:
-            task = self._remember(heard.id, _Task())
-        else:
+            task = self._remember(heard.id, TaskRuns())
+        elif heard.id in self._tasks:
             self._tasks.move_to_end(heard.id)
         steps = rule(self, heard, task)
         if steps and steps[-1].status in _ENDS:
-            self._tasks.pop(heard.id, None)
+            self._end(heard, task)
         return steps
 
     def rejected(self, before: float) -> list[Event]:
@@ -182,7 +138,24 @@ class Translator:
         """Whether a task is remembered, and so was heard of lately."""
         return id_ in self._tasks
 
-    def _remember(self, id_: str, task: _Task) -> _Task:
+    def runs_at(self, id_: str, worker: str) -> bool:
+        """Whether a task is known to have started at a worker."""
+        task = self._tasks.get(id_)
+        return task is not None and task.runs_at(worker)
+
+    def _recalls(self, id_: str) -> bool:
+        return id_ in self._tasks or id_ in self._ended
+
+    def _end(self, heard: Heard, task: TaskRuns) -> None:
+        """Forget a task that has ended, unless another worker may still tell of an attempt before, or of a delivery."""
+        task.over(task.last_of(heard.worker, heard.pid))
+        self._tasks.pop(heard.id, None)
+        if task.runs:
+            self._ended[heard.id] = task
+            if len(self._ended) > _ENDED_KEPT:
+                self._ended.popitem(last=False)
+
+    def _remember(self, id_: str, task: TaskRuns) -> TaskRuns:
         self._tasks[id_] = task
         if len(self._tasks) > self._most:
             self._tasks.popitem(last=False)
@@ -190,66 +163,63 @@ class Translator:
 
     # --- One rule for each type of event ---
 
-    def _sent(self, heard: Heard, task: _Task) -> list[Event]:
+    def _sent(self, heard: Heard, task: TaskRuns) -> list[Event]:
         attempt = _attempt(heard.body)
         if attempt:
             # Of a retry its worker tells as well; only when it is due is told here.
             task.retry_at = moment_of(heard.body.get("eta"))
             return []
         # A sender publishes the task and then the event, which a quick worker's events may overtake.
-        replaced = self._replaced(heard, task) if task.running and task.sent else []
+        has_started = any(run.started_at is not None for run in task.runs)
+        replaced = self._replaced(heard, task) if has_started and task.sent else []
         task.sent = True
-        queue = _name(heard.body, "queue")
-        return [*replaced, _step(heard, task, Status.QUEUED, attempt, queue=queue, worker="", **_origin(heard.body))]
+        queue, first = _name(heard.body, "queue"), Run(task.nesting, 0, 0)
+        return [*replaced, _step(heard, first, Status.QUEUED, queue=queue, worker="", **_origin(heard.body))]
 
-    def _received(self, heard: Heard, task: _Task) -> list[Event]:
+    def _received(self, heard: Heard, task: TaskRuns) -> list[Event]:
         if ASKED in heard.body:
             return self._has(heard, task)
-        attempt, source = _attempt(heard.body), (heard.worker, heard.at)
-        body = hash((str(heard.body.get("name")), str(heard.body.get("args")), str(heard.body.get("kwargs"))))
-        replaced: list[Event] = []
-        # Of the attempt before this one, Celery may tell later that it is tried again; of those before that, it was not heard.
-        task.over(attempt - 2)
-        if attempt > task.attempt:
-            task.begin(attempt)
-        elif task.received and task.received != source and attempt == task.attempt:
-            if task.body is not None and task.body != body and not task.put_back:
-                replaced = self._replaced(heard, task)
+        attempt, name = _attempt(heard.body), _name(heard.body, "name")
+        body = hash((name, str(heard.body.get("args")), str(heard.body.get("kwargs"))))
+        origin, replaced = _origin(heard.body), list[Event]()
+        # Of the attempt before this one, the worker may tell later that it is tried again; of those before, that was not heard.
+        task.forget_before(attempt - 1, heard.worker, heard.pid, self.listens_since)
+        run = task.told_before(attempt, heard.worker, heard.pid, heard.at)
+        if run is None:
+            if attempt > task.attempt:
                 task.begin(attempt)
-            else:
-                task.deliveries += 0 if task.put_back else 1
+            elif attempt == task.attempt and task.received and not task.put_back:
+                if task.is_other(body, name):
+                    replaced = self._replaced(heard, task)
+                    task.begin(attempt)
+                else:
+                    task.deliveries += 1
+            run = task.receive(attempt, heard.worker, heard.pid, heard.at, origin["not_before"])
         if attempt == task.attempt:
-            if task.received != source and attempt not in task.waiting:
-                task.waiting.append(attempt)
-            task.received, task.body, task.put_back, task.retry_at = source, body, False, None
-        return [*replaced, _step(heard, task, Status.RECEIVED, attempt, **_origin(heard.body))]
+            task.body, task.name, task.retry_at = body, name, None
+        return [*replaced, _step(heard, run, Status.RECEIVED, **origin)]
 
-    def _has(self, heard: Heard, task: _Task) -> list[Event]:
+    def _has(self, heard: Heard, task: TaskRuns) -> list[Event]:
         """Tell that a worker has a task reserved, unless that was heard; its event may still come."""
-        if task.received or task.waiting or task.running:
+        if task.received or task.runs:
             return []
-        task.waiting.append(task.attempt)
-        return [_step(heard, task, Status.RECEIVED, task.attempt, **_origin(heard.body))]
+        run = task.add(heard.worker, None)
+        run.asked = True
+        return [_step(heard, run, Status.RECEIVED, **_origin(heard.body))]
 
-    def _started(self, heard: Heard, task: _Task) -> list[Event]:
-        if task.unstarted is not None:
-            step = _step(heard, task, Status.STARTED, 0)
-            (step.nesting, step.attempt), task.unstarted = task.unstarted, None
-            return [step]
-        attempt = min(task.waiting or [task.current()])
-        task.waiting = [item for item in task.waiting if item != attempt]
-        task.running = [*task.running[-_MOST_RUNNING:], attempt]
-        task.started_at = heard.at
+    def _started(self, heard: Heard, task: TaskRuns) -> list[Event]:
+        run = task.started_in(heard.worker, heard.pid, heard.at, asked=ASKED in heard.body)
         # Only what workers answer when they are asked tells more here.
-        return [_step(heard, task, Status.STARTED, attempt, **(_origin(heard.body) if "name" in heard.body else {}))]
+        origin = _origin(heard.body) if "name" in heard.body else {}
+        return [] if run is None else [_step(heard, run, Status.STARTED, **origin)]
 
-    def _succeeded(self, heard: Heard, task: _Task) -> list[Event]:
+    def _succeeded(self, heard: Heard, task: TaskRuns) -> list[Event]:
         runtime = heard.body.get("runtime")
         seconds = float(runtime) if isinstance(runtime, int | float) and 0 <= runtime < _LONGEST_RUN else None
         result = representations.result(heard.body.get("result"))
-        return [_step(heard, task, Status.SUCCESS, task.last(), runtime=seconds, result=result)]
+        return [_step(heard, task.last_of(heard.worker, heard.pid), Status.SUCCESS, runtime=seconds, result=result)]
 
-    def _failed(self, heard: Heard, task: _Task) -> list[Event]:
+    def _failed(self, heard: Heard, task: TaskRuns) -> list[Event]:
         self._rejected.pop(heard.id, None)
         self._failed_lately[heard.id] = None
         if len(self._failed_lately) > _FAILED_KEPT:
@@ -258,54 +228,49 @@ class Translator:
         if error["error_type"] == NOT_REGISTERED and not task.received and error["traceback"] is None:
             # A worker that does not know a task's name tells it only there.
             error["name"] = error["error_message"][:NAME_KEPT]
-        return [_step(heard, task, Status.FAILURE, task.last(), started_at=task.started_at, **error)]
+        run = task.last_of(heard.worker, heard.pid)
+        return [_step(heard, run, Status.FAILURE, started_at=run.started_at, **error)]
 
-    def _retried(self, heard: Heard, task: _Task) -> list[Event]:
-        attempt = task.current()
-        step = _step(
-            heard, task, Status.RETRY, attempt, started_at=task.started_at, not_before=task.retry_at, **_error(heard.body)
-        )  # fmt: skip
-        task.over(attempt)
-        task.started_at = None
-        if task.attempt == attempt:
-            task.begin(attempt + 1)
-        return [step]
+    def _retried(self, heard: Heard, task: TaskRuns) -> list[Event]:
+        run = task.retried_in(heard.worker, heard.pid)
+        due, error = task.retry_at, _error(heard.body)
+        task.over(run)
+        if task.attempt == run.attempt:
+            task.begin(run.attempt + 1)
+        task.over_before = max(task.over_before, run.attempt + 1)
+        return [_step(heard, run, Status.RETRY, started_at=run.started_at, not_before=due, **error)]
 
-    def _revoked(self, heard: Heard, task: _Task) -> list[Event]:
+    def _revoked(self, heard: Heard, task: TaskRuns) -> list[Event]:
         if heard.body.get("expired"):
             message = "expired"
         elif heard.body.get("terminated"):
             message = f"stopped by signal {str(heard.body.get('signum'))[:20]}"
         else:
             message = "revoked"
-        return [_step(heard, task, Status.REVOKED, task.last(), message=message)]
+        return [_step(heard, task.last_of(heard.worker, heard.pid), Status.REVOKED, message=message)]
 
-    def _rejects(self, heard: Heard, task: _Task) -> list[Event]:
-        attempt = task.current()
+    def _rejects(self, heard: Heard, task: TaskRuns) -> list[Event]:
+        run = task.first_of(heard.worker, heard.pid)
         if heard.body.get("requeue"):
-            task.over(attempt)
-            if attempt == task.attempt:
+            task.over(run)
+            if task.is_newest(run):
                 task.deliveries, task.put_back = task.deliveries + 1, True
-            return [_step(heard, task, Status.QUEUED, attempt, message="rejected: its message goes back to the queue")]
+                run = Run(run.nesting, run.attempt, task.deliveries)
+            return [_step(heard, run, Status.QUEUED, message="rejected: its message goes back to the queue")]
         if heard.id in self._failed_lately:
             # Nothing more comes of it.
             self._tasks.pop(heard.id, None)
         elif len(self._rejected) < self._most:
             error = {"error_type": "Reject", "error_message": "its message was rejected and dropped"}
-            self._rejected[heard.id] = _step(heard, task, Status.FAILURE, attempt, **error)
+            self._rejected[heard.id] = _step(heard, run, Status.FAILURE, **error)
         return []
 
-    def _replaced(self, heard: Heard, task: _Task) -> list[Event]:
+    def _replaced(self, heard: Heard, task: TaskRuns) -> list[Event]:
         """Tell that the body of a running task has sent another task in its place."""
-        step = _step(heard, task, Status.REPLACED, task.current(), message="replaced")
-        task.unstarted = (task.nesting, min(task.waiting)) if task.waiting and not task.running else None
-        task.nesting, task.running, task.waiting, task.started_at = task.nesting + 1, [], [], None
-        task.sent = False
-        task.begin(0)
-        return [step]
+        return [_step(heard, task.replaced(), Status.REPLACED, message="replaced")]
 
 
-_Rule = Callable[[Translator, Heard, _Task], list[Event]]
+_Rule = Callable[[Translator, Heard, TaskRuns], list[Event]]
 _RULES: Final[Mapping[str, _Rule]] = {
     "task-sent": Translator._sent,
     "task-received": Translator._received,
@@ -317,10 +282,11 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "task-rejected": Translator._rejects,
 }
 _ENDS: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
-#: Failures that are remembered for a moment.
+#: Tasks that have ended, and failures, that are remembered for a moment.
+_ENDED_KEPT: Final = 1000
 _FAILED_KEPT: Final = 1000
-#: Runs of one task at once that are remembered.
-_MOST_RUNNING: Final = 9
+#: Numbers beyond this are no times; NaN is not below it either.
+_HUGEST: Final = 1e308
 #: Seconds of a runtime beyond which it is no runtime.
 _LONGEST_RUN: Final = 10 * 365 * 86_400
 
@@ -330,9 +296,20 @@ def heard_at(event: Mapping[str, Any], received: float, oldest: float = OLDEST) 
     id_, worker = event.get("uuid"), event.get("hostname")
     if not isinstance(id_, str) or not 1 <= len(id_) <= ID_KEPT:
         raise OddEventError(f"its uuid is no text of 1 to {ID_KEPT:,} characters")
-    if not isinstance(worker, str):
-        raise OddEventError("its hostname is no text")
-    return Heard(id_, time_of(event, received, oldest), worker[:NAME_KEPT], event)
+    if not is_name(worker):
+        raise OddEventError("its hostname is no name")
+    pid = event.get("pid")
+    return Heard(id_, time_of(event, received, oldest), worker, pid if type(pid) is int else None, event)
+
+
+def is_name(value: Any) -> TypeGuard[str]:
+    """Whether a value can be a worker's name: 1 to 255 characters that PostgreSQL and Redis can hold."""
+    return isinstance(value, str) and 1 <= len(value) <= NAME_KEPT and _is_storable(value)
+
+
+@lru_cache(maxsize=1000)
+def _is_storable(name: str) -> bool:
+    return "\x00" not in name and is_text(name)
 
 
 def time_of(event: Mapping[str, Any], received: float, oldest: float = OLDEST) -> float:
@@ -341,7 +318,7 @@ def time_of(event: Mapping[str, Any], received: float, oldest: float = OLDEST) -
     A timestamp is Unix time in Celery. Should it be local time, its offset from UTC brings it near its arrival.
     """
     at, offset = event.get("timestamp"), event.get("utcoffset")
-    if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
+    if not isinstance(at, int | float) or isinstance(at, bool) or not -_HUGEST < at < _HUGEST:
         raise OddEventError("its timestamp is no number")
     if abs(at - received) >= oldest and isinstance(offset, int | float) and -24 <= offset <= 24:
         local = at + offset * 3600
@@ -390,8 +367,8 @@ def moment_of(text: Any) -> float | None:
     return seconds if 0 <= seconds < 253_402_300_800 else None
 
 
-def _step(heard: Heard, task: _Task, status: Status, attempt: int, *, worker: str | None = None, **more: Any) -> Event:
+def _step(heard: Heard, run: Run, status: Status, *, worker: str | None = None, **more: Any) -> Event:
     return Event(
-        task_id=heard.id, status=status, at=heard.at, nesting=task.nesting, attempt=attempt, delivery=task.delivery(attempt),
+        task_id=heard.id, status=status, at=heard.at, nesting=run.nesting, attempt=run.attempt, delivery=run.delivery,
         worker=heard.worker if worker is None else worker, **more,
     )  # fmt: skip

@@ -18,6 +18,8 @@ from tasks_app.models import Task
 
 #: Seconds by which two records of one event's time may differ: PostgreSQL keeps microseconds.
 GRAIN: Final = 5e-6
+#: Seconds by which a worker may tell something later than another one: an event's time is when it is told.
+LAG: Final = 1.0
 #: Zenith's status for each state of Celery's.
 STATUS: Final = {"PENDING": "QUEUED"}
 #: Flower's fields with times, and the steps in which Zenith keeps them.
@@ -31,11 +33,14 @@ ENDS: Final = ("succeeded", "failed", "revoked")
 class Excuse(StrEnum):
     """Why the two may differ, and are both right."""
 
-    #: The next attempt was received before its worker told of the retry: Flower's state is the event that came last, and it
-    #: keeps the start of the attempt before. Zenith shows the newest attempt, which waits.
-    LATE_RETRY = "the retry was told after the next attempt had been received"
+    #: A worker told of an attempt, or of a delivery, after another one had told of the next: Flower shows what came last, Zenith
+    #: the newest run, or that the task has ended.
+    LATE = "it was told of an earlier run, after something of a later one"
+    #: Its worker died after it had sent the next attempt and before it acknowledged this one. Flower shows the run that ended
+    #: last, Zenith the one that ended first: what has ended does not change.
+    TWICE = "it ran twice, and ended twice"
     #: Flower keeps the start of the attempt before, or of the delivery before; Zenith's row is about the newest.
-    NEXT_ATTEMPT = "the newest attempt has been received and has not started"
+    NEXT_RUN = "the newest run has been received and has not started"
     #: Celery ranks REJECTED below STARTED, so Flower goes on showing STARTED; the message is in its queue again.
     PUT_BACK = "its message was rejected and went back to its queue"
     #: Celery tells of a rejection for good and nothing else; Flower goes on showing STARTED. It will never run, so it has failed.
@@ -46,9 +51,6 @@ class Excuse(StrEnum):
     REPLACED = "its body replaced it"
     #: Told while no observer of Zenith ran.
     GAP = "it was told while nobody listened"
-    #: What follows from that: which attempt or delivery an event belongs to is told by those before it. A task that was open when
-    #: the gap began, and ran again, may so stand at a wrong attempt, and its row at a wrong state: a known limit.
-    AFTER_GAP = "what was told before was not heard"
     UNREGISTERED = "of a task that its worker does not know, Flower has no name; Zenith reads it from the error"
 
 
@@ -80,10 +82,6 @@ class Gaps:
         """Whether a time lies in one of them."""
         return at is not None and any(start <= at <= end for start, end in self._spans)
 
-    def cut(self, start: float, end: float) -> bool:
-        """Whether one of them begins between two times."""
-        return any(start <= begun <= end for begun, _ in self._spans)
-
 
 def compare(flower: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Task], gaps: Gaps) -> Agreement:
     """Compare all tasks that Flower lists with the rows of their ids; `rows` have their steps prefetched."""
@@ -112,12 +110,8 @@ class _Pair:
 
     def __init__(self, told: Mapping[str, Any], row: Task, gaps: Gaps) -> None:
         self.told, self.row, self.gaps = told, row, gaps
-        self.steps = [(step.status, step.at.timestamp()) for step in row.events.all()]
-        ran_again = bool(told["retries"] or told["retried"] or told["rejected"])
-        self.is_partly_unheard = any(gaps.have(told[name]) for name in STEPS) or (
-            ran_again and gaps.cut(min((at for _, at in self.steps), default=0.0), told["timestamp"])
-        )
-        self.ran_again = ran_again
+        self.steps = [(step.status, step.at.timestamp(), step.position >> 8) for step in row.events.all()]
+        self.run = row.position >> 8
 
     def compared(self, id_: str) -> Iterator[tuple[Difference, Excuse | None]]:
         """Yield the facts that differ, each with what excuses it."""
@@ -126,6 +120,7 @@ class _Pair:
             ("name", told["name"] or "", row.name),
             ("state", STATUS.get(told["state"], told["state"]), row.status),
             ("worker", told.get("worker", ""), row.worker),
+            ("retries", told["retries"] or 0, row.attempt - 1),
         ):
             if theirs != ours:
                 yield Difference(id_, name, theirs, ours), self._excuse_word(name)
@@ -138,23 +133,31 @@ class _Pair:
             ("ended", ended, _seconds(row.finished_at)), ("runtime", told["runtime"], row.runtime),
         ):  # fmt: skip
             if not _is_same(theirs, ours):
-                yield Difference(id_, name, theirs, ours), self._excuse_row(name, theirs)
+                yield Difference(id_, name, theirs, ours), self._excuse_row(name, theirs, ours, ended)
 
     def _excuse_word(self, name: str) -> Excuse | None:
-        told, status = self.told, self.row.status
+        told = self.told
         if name == "name":
             if not told["name"] and self.row.error_type == "NotRegistered":
                 return Excuse.UNREGISTERED
-            if any(step == "REPLACED" for step, _ in self.steps):
+            if any(step == "REPLACED" for step, *_ in self.steps):
                 return Excuse.REPLACED
             return Excuse.GAP if self.gaps.have(told["received"]) and not self.row.name else None
         if self.gaps.have(told["timestamp"]):
             return Excuse.GAP
-        if name == "state":
-            if told["state"] == "RETRY" and status == "RECEIVED" and told["received"] < told["retried"]:
-                return Excuse.LATE_RETRY
-            return self._excuse_rejected() or (Excuse.AFTER_GAP if self.ran_again and self.is_partly_unheard else None)
-        return None
+        if name == "retries":
+            return self._excuse_retries()
+        # Flower keeps the time of the event that came last, whatever it makes of it.
+        if self._is_of_earlier_run(told["timestamp"]):
+            return Excuse.LATE
+        return self._excuse_rejected() if name == "state" else None
+
+    def _excuse_retries(self) -> Excuse | None:
+        """Return the excuse for a count that Flower has from the reception that it was told of last."""
+        at = self.told["received"]
+        if at is None or self.gaps.have(at):
+            return Excuse.GAP if at else None
+        return Excuse.LATE if self._is_of_earlier_run(at) else None
 
     def _excuse_rejected(self) -> Excuse | None:
         """Return the excuse for a task that Flower calls started after it was rejected."""
@@ -165,22 +168,31 @@ class _Pair:
     def _excuse_step(self, name: str, at: float) -> Excuse | None:
         if name == "rejected" and self.told["failed"] and self.told["failed"] <= at and self.row.status == "FAILURE":
             return Excuse.FAILED
-        if self.gaps.have(at):
-            return Excuse.GAP
-        return Excuse.AFTER_GAP if self.is_partly_unheard else None
+        return Excuse.GAP if self.gaps.have(at) else None
 
-    def _excuse_row(self, name: str, theirs: float | None) -> Excuse | None:
-        status = self.row.status
-        if self.gaps.have(theirs):
+    def _excuse_row(self, name: str, theirs: float | None, ours: float | None, ended: float | None) -> Excuse | None:
+        if self.gaps.have(ended if name == "runtime" else theirs):
             return Excuse.GAP
-        if name == "started" and status == "RECEIVED" and theirs is not None and theirs <= self.told["received"]:
-            return Excuse.NEXT_ATTEMPT
-        if rejected := self._excuse_rejected():
-            return rejected
-        return Excuse.AFTER_GAP if self.is_partly_unheard else None
+        if self._ended_before(ended):
+            return Excuse.TWICE
+        if name in STEPS and theirs is not None and self._is_of_earlier_run(theirs):
+            if ours is not None and theirs < ours + LAG:
+                return Excuse.LATE
+            if self.row.status == "RECEIVED" and theirs <= self.told["received"]:
+                return Excuse.NEXT_RUN
+        return self._excuse_rejected()
+
+    def _ended_before(self, ended: float | None) -> bool:
+        """Whether Zenith has two ends, of two runs, of which the later one is Flower's."""
+        ends = sorted((at, run) for status, at, run in self.steps if status in ("SUCCESS", "FAILURE", "REVOKED"))
+        return ended is not None and len(ends) > 1 and abs(ends[-1][0] - ended) <= GRAIN and ends[0][1] == self.run != ends[-1][1]
 
     def _has_step(self, name: str, at: float) -> bool:
-        return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step in self.steps)
+        return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step, _ in self.steps)
+
+    def _is_of_earlier_run(self, at: float) -> bool:
+        """Whether Zenith has a step of this time, of an earlier attempt or delivery than the one that its row shows."""
+        return any(abs(at - step) <= GRAIN and run < self.run for _, step, run in self.steps)
 
 
 def _is_same(theirs: float | None, ours: float | None) -> bool:

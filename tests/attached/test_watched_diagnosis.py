@@ -21,7 +21,9 @@ from celery import Celery
 from django.utils import timezone
 
 from tasks_app.diagnosis.gather import diagnosis_of, gather
-from tasks_app.models import Application, DeadLetter, Task
+from tasks_app.maintenance import samples
+from tasks_app.models import Application, DeadLetter, QueueSample, Task
+from tasks_app.watching import queue_state
 from tasks_app.watching.applications import Watch, watch
 from tasks_app.watching.observers import Observers
 from tests.attached.conftest import Company, redis_server
@@ -130,6 +132,22 @@ class Patient(Company):
         held = {beat.name: beat.held for beat in heartbeat.read_all(self.name)}
         return f"{self.name} has {self.rules()}\n{gather(self.row())}\n{rows}\n{held}\n{self.log[-3000:]}"
 
+    def depth(self, queue: str) -> int:
+        """Return how many messages its observer has counted in a queue."""
+        return queue_state.read(self.name)[queue].depth or 0
+
+    def sample(self, minutes: int) -> None:
+        """Sample its queues as an engine does, as if that had been so many whole minutes ago, or one fewer."""
+        QueueSample.objects.filter(minute__gte=timezone.now() - timedelta(minutes=minutes + 1)).delete()
+        samples.take_others()
+        now = timezone.now().replace(second=0, microsecond=0)
+        for sample in QueueSample.objects.filter(minute__gte=now - timedelta(minutes=1)):
+            for ago in {minutes, minutes - 1}:
+                QueueSample.objects.update_or_create(
+                    application=sample.application, queue=sample.queue, minute=now - timedelta(minutes=ago),
+                    defaults={"depth": sample.depth, "unacknowledged": 0},
+                )  # fmt: skip
+
     def knows_all(self) -> bool:
         """Whether all of its workers online have answered everything."""
         self.observers.run_once()
@@ -178,6 +196,7 @@ def test_one_worker_suffers_from_one_thing_after_the_other(patients: Make, serve
     # It is named while it waits already: its failure has to be recorded before it can be taken back.
     eventually(lambda: here.rules() and DeadLetter.objects.all().delete()[0], but=here.condition)
     here.is_healthy()
+    _its_queues(here)
     _its_pool_and_its_slots(here, first)
     here.send(countdown=900, times=12)
     here.is_named("eta-grows-prefetch")
@@ -197,6 +216,32 @@ def _its_redis(here: Patient, server: redis.Redis) -> None:
     server.config_set("maxmemory", int(used["used_memory"] / 0.85))
     here.is_named("broker-memory")
     server.config_set("maxmemory", "0")
+    here.is_healthy()
+
+
+def _its_queues(here: Patient) -> None:
+    store = redis.Redis.from_url(here.broker)
+    here.send(queue="report")
+    # Its sender was heard; somebody else then stores a report where the queue was.
+    eventually(lambda: here.rules() and Task.objects.filter(queue="report").delete()[0], but=here.condition)
+    store.delete("report")
+    store.set("report", "no list of messages")
+    here.is_named("queue-unreadable")
+    store.delete("report")
+    here.is_healthy()
+    here.sample(6)
+    here.send(("shop.slow", (0.5,)), times=60)
+    eventually(lambda: here.rules() is not None and here.depth("slow") > 40, but=here.condition)
+    here.sample(1)
+    here.is_named("queue-grows")
+    longest = here.depth("slow")
+    here.sample(6)
+    eventually(lambda: here.rules() is not None and here.depth("slow") < longest, but=here.condition)
+    here.sample(1)
+    here.is_named("long-backlog")
+    store.delete("slow")
+    Task.objects.filter(status="QUEUED").delete()
+    QueueSample.objects.all().delete()
     here.is_healthy()
 
 

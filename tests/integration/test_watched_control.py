@@ -37,7 +37,7 @@ from tasks_app.watching.asking import Watched
 from tasks_app.watching.brokers import broker_of, celery_of
 from tasks_app.watching.observer_state import ObserverState
 from tests.integration.conftest import ApiClient
-from tests.integration.test_watching import broker_url
+from tests.integration.watching import broker_url
 from tests.waiting import eventually
 from zenith_site.common.errors import StateConflictError
 from zenith_site.models import ApplicationLimit, AuditEntry

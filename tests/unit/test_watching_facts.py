@@ -243,3 +243,10 @@ def test_what_a_redis_does_not_say_is_not_known(
     health: RedisHealth = ask(Answering(info, save))  # type: ignore[arg-type]
     assert (health.persistent, health.refused) == (persistent, refused)
     assert health.eviction == ("noeviction" if "memory" in info else None)
+
+
+def test_names_that_are_none_are_not_among_workers_whatever_they_answer() -> None:
+    workers = HeardWorkers()
+    odd = {name: {"stats": {"prefetch_count": 4}} for name in ("", "a\x00", "b\ud800", "c" * 300, "d\n@\N{SNOWMAN}")}
+    workers.take_answers({**odd, "e": {"stats": 7, "active_queues": [{"name": {}}, 7], "held": "x"}}, 1000.0, every=15.0)
+    assert workers.names() == ["d\n@\N{SNOWMAN}", "e"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks_app.recording.reducer import TaskState, fold
 from tasks_app.watching import representations
+from tasks_app.watching.runs import Known
 from tasks_app.watching.translation import ASKED, OLDEST, OddEventError, Translator, time_of
 from zenith_worker.wire.events import Event, decode, encode
 from zenith_worker.wire.states import Status, attempt_of, position
@@ -77,7 +78,7 @@ def row(*events: dict[str, Any]) -> TaskState:
         ),
         pytest.param(
             [received(), event("started"), received(5, worker="celery@two"), event("started", worker="celery@two"),
-             event("succeeded")],
+             event("succeeded", worker="celery@two")],
             [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("RECEIVED", 0, 1, 0), ("STARTED", 0, 1, 0), ("SUCCESS", 0, 1, 0)],
             id="delivered again after its worker died",
         ),
@@ -141,9 +142,9 @@ def test_a_retry_that_was_sent_tells_when_it_is_due() -> None:
 def test_steps_of_a_task_that_an_earlier_observer_saw_belong_to_its_recorded_attempt() -> None:
     asked: list[list[str]] = []
 
-    def recorded(ids: Any) -> dict[str, int]:
+    def recorded(ids: Any) -> dict[str, Known]:
         asked.append(list(ids))
-        return {"a": position(2, 1, Status.STARTED)}
+        return {"a": Known(position(2, 1, Status.STARTED), worker="celery@one")}
 
     translator = Translator(recorded)
     events = [event("retried"), received(retries=3), event("succeeded"), event("started", "b"), {**received(), "uuid": "c"}]
@@ -283,6 +284,174 @@ def test_what_a_worker_says_that_was_asked_is_no_delivery_of_its_own(place: int)
     happened.insert(place, asked)
     assert {step[1:] for step in told(*happened)} == {(0, 0, 0)}
     assert row(*happened).status == "STARTED"
+
+
+ONE, TWO = {"worker": "celery@one"}, {"worker": "celery@two"}
+AGAIN = {"pid": 2}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param(
+            [received(), event("started"), received(5, **TWO), event("started", **TWO), event("succeeded", **ONE)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 0, 1), ("STARTED", 0, 1), ("SUCCESS", 0, 0)],
+            id="it runs twice, and the first one ends first",
+        ),
+        pytest.param(
+            [received(), received(5, **TWO), event("started", at=6, **TWO), event("started", at=7)],
+            [("RECEIVED", 0, 0), ("RECEIVED", 0, 1), ("STARTED", 0, 1), ("STARTED", 0, 0)], id="both start, the second one first",
+        ),
+        pytest.param(
+            [received(), received(5, **AGAIN), event("started", at=6, **AGAIN), event("succeeded", at=7, **AGAIN)],
+            [("RECEIVED", 0, 0), ("RECEIVED", 0, 1), ("STARTED", 0, 1), ("SUCCESS", 0, 1)],
+            id="delivered again to a worker of the same name",
+        ),
+        pytest.param(
+            [received(), event("started", at=1), event("started", at=5, **TWO), failed("retried", 6) | {"hostname": "celery@two"},
+             received(7, retries=1)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("STARTED", 0, 1), ("RETRY", 0, 1), ("RECEIVED", 1, 0)],
+            id="the reception elsewhere was not heard",
+        ),
+        pytest.param(
+            [received(), event("started", at=1), event("started", at=5), event("succeeded", at=6)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("STARTED", 0, 1), ("SUCCESS", 0, 1)],
+            id="the reception by the same worker was not heard",
+        ),
+        pytest.param(
+            [received(1, retries=1, **TWO), received(0.5), event("started", at=0.6), failed("retried", 0.7),
+             event("started", at=2, **TWO), event("succeeded", at=3, **TWO)],
+            [("RECEIVED", 1, 0), ("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RETRY", 0, 0), ("STARTED", 1, 0), ("SUCCESS", 1, 0)],
+            id="what a worker tells of the attempt before comes late",
+        ),
+        pytest.param(
+            [received(1, retries=1, **TWO), failed("retried", 1.1), event("started", at=2, **TWO)],
+            [("RECEIVED", 1, 0), ("RETRY", 0, 0), ("STARTED", 1, 0)], id="nothing was heard of an attempt before it was over",
+        ),
+        pytest.param(
+            [received(), event("started"), received(1, retries=1, **TWO), event("started", at=2, **TWO),
+             event("succeeded", at=3, **TWO), failed("retried", 4)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("SUCCESS", 1, 0), ("RETRY", 0, 0)],
+            id="a retry is told after another worker has ended the task",
+        ),
+        pytest.param(
+            [received(), event("started"), received(1, retries=1, **TWO), event("started", at=1.1, **TWO), received(2, retries=2),
+             failed("retried", 3), failed("retried", 4) | {"hostname": "celery@two"}, event("started", at=5)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("RECEIVED", 2, 0), ("RETRY", 0, 0),
+             ("RETRY", 1, 0), ("STARTED", 2, 0)],
+            id="two retries are told after the third attempt was received",
+        ),
+        pytest.param(
+            [received(1, retries=2) | {"eta": "2023-11-14T22:13:25+00:00"}, event("started", at=2), failed("retried", 3),
+             event("started", at=6), event("succeeded", at=7)],
+            [("RECEIVED", 2, 0), ("STARTED", 1, 0), ("RETRY", 1, 0), ("STARTED", 2, 0), ("SUCCESS", 2, 0)],
+            id="what starts before the next attempt is due is the one before it",
+        ),
+        pytest.param(
+            [received(), event("started"), event("rejected", at=2, requeue=True), received(3, **TWO),
+             event("started", at=4, **TWO), event("succeeded", at=5, **TWO)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("QUEUED", 0, 1), ("RECEIVED", 0, 1), ("STARTED", 0, 1), ("SUCCESS", 0, 1)],
+            id="put back, and taken by another worker",
+        ),
+        pytest.param(
+            [received(), received(0.2, name="shop.other", **TWO), event("started", at=0.3, **TWO),
+             event("succeeded", at=0.4, **TWO), event("started", at=0.1)],
+            [("RECEIVED", 0, 0), ("REPLACED", 0, 0), ("RECEIVED", 0, 0), ("STARTED", 0, 0), ("SUCCESS", 0, 0), ("STARTED", 0, 0)],
+            id="replaced before its start was told, and told after the end of what replaced it",
+        ),
+        pytest.param(
+            [received(), event("started"), failed("retried", 1), received(0.1), event("started", at=2)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RETRY", 0, 0), ("RECEIVED", 0, 0), ("STARTED", 1, 0)],
+            id="a reception is told again after its attempt is over",
+        ),
+    ],
+)  # fmt: skip
+def test_an_event_is_about_a_run_at_the_worker_that_tells_it(
+    events: list[dict[str, Any]], expected: list[tuple[str, int, int]]
+) -> None:
+    assert [step[:3] for step in told(*events)] == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "events", "expected"),
+    [
+        pytest.param(
+            Known(position(0, 0, Status.STARTED), "shop.pay", "celery@one", NOW + 1, NOW + 2), [received(9, **AGAIN)],
+            [("RECEIVED", 0, 1, 0)], id="delivered again after its worker died",
+        ),
+        pytest.param(
+            Known(position(0, 0, Status.RECEIVED), "shop.pay", "celery@one", NOW + 1), [received(1)], [("RECEIVED", 0, 0, 0)],
+            id="its reception is told again",
+        ),
+        pytest.param(
+            Known(position(0, 0, Status.RECEIVED), "shop.pay", "celery@one", NOW + 1), [event("started", at=2)],
+            [("STARTED", 0, 0, 0)], id="it starts",
+        ),
+        pytest.param(
+            Known(position(0, 0, Status.QUEUED), "shop.pay"), [received(9)], [("RECEIVED", 0, 0, 0)], id="only sent before",
+        ),
+        pytest.param(
+            Known(position(0, 2, Status.QUEUED), "shop.pay"), [received(9)], [("RECEIVED", 0, 2, 0)], id="put back before",
+        ),
+        pytest.param(
+            Known(position(1, 0, Status.RETRY), "shop.pay", "celery@one", NOW + 1, NOW + 2), [event("started", at=9)],
+            [("STARTED", 2, 0, 0)], id="tried again, which nobody heard to be received",
+        ),
+        pytest.param(
+            Known(position(0, 0, Status.REPLACED), "shop.pay", "celery@one", NOW + 1, NOW + 2), [received(9, name="shop.add")],
+            [("RECEIVED", 0, 0, 1)], id="replaced before",
+        ),
+        pytest.param(
+            Known(position(0, 0, Status.STARTED), "shop.pay", "celery@one", NOW + 1, NOW + 2), [received(9, name="shop.add")],
+            [("REPLACED", 0, 0, 0), ("RECEIVED", 0, 0, 1)], id="replaced now",
+        ),
+    ],
+)  # fmt: skip
+def test_a_task_that_was_open_when_an_observer_began_goes_on_from_what_is_recorded(
+    known: Known, events: list[dict[str, Any]], expected: list[tuple[str, int, int, int]]
+) -> None:
+    assert told(*events, translator=Translator(open_tasks={"a": known})) == expected
+
+
+def test_two_observers_at_once_give_the_same_step_to_a_retry_that_the_other_one_has_recorded() -> None:
+    recorded = Known(position(1, 0, Status.RETRY), "shop.pay", "celery@one", NOW + 1, NOW + 2)
+    assert told(failed("retried", 3), translator=Translator(lambda _: {"a": recorded})) == [("RETRY", 1, 0, 0)]
+    assert told(event("started", at=4), translator=Translator(lambda _: {"a": recorded})) == [("STARTED", 2, 0, 0)]
+
+
+def test_what_ran_before_a_gap_is_over_once_its_worker_has_the_attempt_after_next() -> None:
+    translator = Translator()
+    assert told(received(1), event("started", at=2), translator=translator) == [("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0)]
+    translator.listens_since = NOW + 5
+    assert told(received(6, retries=2), event("started", at=7), failed("retried", 8), translator=translator) == [
+        ("RECEIVED", 2, 0, 0), ("STARTED", 2, 0, 0), ("RETRY", 2, 0, 0),
+    ]  # fmt: skip
+
+
+def test_of_the_tasks_that_are_open_the_newest_are_remembered() -> None:
+    known = {str(number): Known(position(0, 0, Status.RECEIVED)) for number in range(20)}
+    translator = Translator(open_tasks=known, most=10)
+    assert [number for number in range(20) if translator.knows(str(number))] == list(range(10, 20))
+
+
+def test_a_worker_that_is_asked_tells_of_a_start_that_was_not_heard_and_of_no_other() -> None:
+    def asked(at: float, **more: Any) -> dict[str, Any]:
+        return event("started", at=at, name="shop.pay", args=[1], kwargs={}, **{ASKED: True, **more})
+
+    assert told(received(1), asked(2), event("succeeded", at=3)) == [
+        ("RECEIVED", 0, 0, 0), ("STARTED", 0, 0, 0), ("SUCCESS", 0, 0, 0),
+    ]  # fmt: skip
+    # Its own event may still come.
+    assert told(received(1), asked(2), event("started", at=2.1))[1:] == [("STARTED", 0, 0, 0)] * 2
+    # The answer is older than what was heard since.
+    assert told(received(1), event("started", at=2), failed("retried", 3), received(4, retries=1), asked(2))[4:] == []
+    # It was delivered again while nobody listened.
+    assert told(received(1), event("started", at=2), asked(5, **TWO))[2:] == [("STARTED", 0, 1, 0)]
+
+
+@given(st.permutations([received(1), event("started", at=2), failed("failed", 3), received(1), event("started", at=2)]))
+def test_in_whatever_order_and_however_often_its_events_are_told_a_task_has_ended(happened: list[dict[str, Any]]) -> None:
+    assert row(*happened).status == "FAILURE"
 
 
 _ENDS = [
