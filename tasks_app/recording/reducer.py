@@ -38,6 +38,8 @@ class TaskState:
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
     parent_id: str | None = None
+    root_id: str | None = None
+    group_id: str | None = None
     worker: str = ""
     error_type: str = ""
     error_message: str = ""
@@ -128,6 +130,8 @@ def _apply_origin(state: TaskState, event: Event, position_: int) -> None:
     state.kwargs = state.kwargs or event.kwargs
     state.priority = event.priority if state.priority is None else state.priority
     state.parent_id = state.parent_id or event.parent_id
+    state.root_id = state.root_id or event.root_id
+    state.group_id = state.group_id or event.group_id
 
 
 def _fill_times(state: TaskState, event: Event, decides: bool) -> None:
