@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chord, group
 
 from tasks_app.recording.workflows import membership
 from tests.canvases import Message, sent, sig
