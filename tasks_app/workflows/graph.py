@@ -109,6 +109,9 @@ class _Builder:
         self.graph = Graph(nodes, more=read.more)
         self._entries = self._entries_of_bodies()
         self._planner = Planner(self._key, most=MOST_PLANNED, most_edges=MOST_EDGES)
+        # What follows a task that was run again follows that one now; the rows of what did not run stay.
+        self._not_run = Planner(self._key, most=MOST_PLANNED, most_edges=MOST_EDGES)
+        self._run_again = {member.replay_of_id for member in read.tasks}
 
     def build(self) -> None:
         """Add what is planned, and every edge."""
@@ -118,7 +121,7 @@ class _Builder:
         for part in planned.values():
             self.graph.nodes.setdefault(part.key, Node(part.key, part.name, group=part.group))
         self._connect_tasks()
-        self._connect_planned(planned.values())
+        self._connect_planned([*planned.values(), *self._not_run.parts.values()])
         self.graph.if_fails = tuple(sorted(self._planner.if_fails))
         watched = self._read.application.is_watched
         told = self._read.told.values()
@@ -144,7 +147,8 @@ class _Builder:
 
     def _plan(self, member: Member, told: Told) -> None:
         if told.embed:
-            self._planner.follow(str(member.id), told.embed)
+            planner = self._not_run if member.is_finished and member.id in self._run_again else self._planner
+            planner.follow(str(member.id), told.embed)
         if told.chord is not None and told.has_chord:
             self._planner.join([], told.chord)
 
@@ -176,6 +180,8 @@ class _Builder:
         """Add the edges of what is planned, unless rows tell it: a step that never ran has a row, but no parent."""
         nodes, led_to = self.graph.nodes, {edge.after for edge in self.graph.edges}
         for part in planned:
+            if part.key not in nodes:
+                continue
             is_told = nodes[part.key].member is not None and part.key in led_to
             for before, kind in part.after:
                 if before in nodes and not (is_told and nodes[before].member is not None):

@@ -110,6 +110,17 @@ def test_a_task_sends_others_and_one_is_run_again() -> None:
     assert outline.outline(found, NOW, NOW).status == WorkflowStatus.SUCCEEDED, "what failed was run again"
 
 
+def test_what_was_planned_after_a_task_follows_the_one_in_its_place() -> None:
+    (first,) = sent(sig("a") | sig("b"))
+    (again,) = sent(sig("a") | sig("b"))
+    old = read([first], {"a": Status.FAILURE})
+    new = read([again], {"a": Status.QUEUED})
+    replay = replace(new.tasks[0], replay_of_id=old.tasks[0].id)
+    found = graph_of(replace(old, tasks=[*old.tasks, replay], told={**old.told, **new.told}))
+    assert shape(found) == {"a replay a", "a next b"}
+    assert names(found) == ["a", "a", "b"]
+
+
 def test_a_task_that_replaced_itself_with_a_group() -> None:
     """The body of its chord has the task's own id."""
     parts = sent(chord([sig("b"), sig("c")], sig("a")), root_id="a", task_id="a")
