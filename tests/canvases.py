@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any, Final
+from unittest.mock import patch
 
 from celery import Celery
 from celery.canvas import Signature
-from celery.signals import before_task_publish
 from kombu.utils import json as kombu_json
 
 from zenith_worker.wire import extras
 
-_APP: Final = Celery("canvases", broker="memory://", backend="cache+memory://", set_as_current=False)
+#: Sends nothing.
+APP: Final = Celery("canvases", broker="memory://", backend="cache+memory://", set_as_current=False)
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,17 @@ class Message:
 
 def sig(name: str, *args: Any, **kwargs: Any) -> Signature:
     """Return the signature of a task that nobody runs."""
-    return Signature(name, args=args, kwargs=kwargs, app=_APP)
+    return Signature(name, args=args, kwargs=kwargs, app=APP)
 
 
 def sent(canvas: Any, **options: Any) -> list[Message]:
-    """Send a canvas; return its messages in the order in which Celery sent them."""
+    """Send a canvas; return its messages in the order in which Celery sent them. Nothing is published, so nothing is reported."""
     messages: list[Message] = []
 
-    def note(sender: str, headers: dict[str, Any], body: Any, **_: Any) -> None:
-        told = json.loads(kombu_json.dumps([headers, body[2]]))
-        messages.append(Message(headers["id"], sender, extras.of_message(*told)))
+    def note(producer: Any, name: str, message: Any, **_: Any) -> None:
+        headers, embed = json.loads(kombu_json.dumps([message.headers, message.body[2]]))
+        messages.append(Message(headers["id"], name, extras.of_message(headers, embed)))
 
-    before_task_publish.connect(note)
-    try:
-        canvas.clone().set(app=_APP).apply_async(**options)
-    finally:
-        before_task_publish.disconnect(note)
+    with patch.object(APP.amqp, "send_task_message", note):
+        canvas.clone().apply_async(**options)
     return messages

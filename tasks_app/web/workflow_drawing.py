@@ -100,7 +100,7 @@ def drawing(folded: Folded, critical: Collection[str], now: datetime) -> Drawing
         return None
     placed = layout([box.key for box in boxes], edges)
     tallest = max(placed.columns)
-    corners = {
+    corners: dict[str, tuple[float, float]] = {
         key: (_MARGIN + column * (WIDTH + _GAP_X), _MARGIN + (row + (tallest - placed.columns[column]) / 2) * (HEIGHT + _GAP_Y))
         for key, (column, row) in placed.places.items()
     }

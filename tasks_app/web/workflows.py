@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.cancelled import Cancelled
+from tasks_app.errors import CommandWithdrawnError, WorkerSilentError
 from tasks_app.models.application import Visible
 from tasks_app.queries.application_names import several_names
 from tasks_app.web.application_switch import narrowed
@@ -29,7 +30,7 @@ from tasks_app.workflows.members import Members, members, top_of
 from tasks_app.workflows.outline import outline
 from tasks_app.workflows.status import WorkflowStatus
 from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
-from zenith_site.common.errors import CommandWithdrawnError, InvalidQueryError, StateConflictError, WorkerSilentError
+from zenith_site.common.errors import InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
 
 FILTERS: Final = ("application", "status")

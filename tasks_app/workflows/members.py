@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from tasks_app.models import Application, Workflow
-from tasks_app.models.application import NATIVE_ID, Visible, of_visible
+from tasks_app.models.application import Visible, of_visible
 from zenith_site.common.masking import mask_text
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import OPEN, TERMINAL, Status, attempt_of, nesting_of
@@ -139,14 +139,15 @@ def members(workflow_id: UUID, visible: Visible = None) -> Members | None:
     workflow = Workflow.objects.filter(of_visible(visible), id=workflow_id).select_related("application").first()
     if workflow is None:
         return None
-    parameters = {"id": workflow.id, "application": workflow.application_id or NATIVE_ID, "most": MOST + 1}
+    application = workflow.application or Application.native()
+    parameters: dict[str, Any] = {"id": workflow.id, "application": workflow.application_id, "most": MOST + 1}
     with connection.cursor() as cursor:
         cursor.execute(_MEMBERS, parameters)
         rows = [_member(row) for row in cursor.fetchall()]
         tasks = rows[:MOST]
         cursor.execute(_MESSAGES, {"ids": [task.id for task in tasks]})
         told = {row[0]: _told(row) for row in cursor.fetchall()}
-    return Members(workflow, workflow.application, tasks, told, more=len(rows) > MOST)
+    return Members(workflow, application, tasks, told, more=len(rows) > MOST)
 
 
 def _member(row: Sequence[Any]) -> Member:
@@ -155,8 +156,8 @@ def _member(row: Sequence[Any]) -> Member:
 
 
 def _told(row: Sequence[Any]) -> Told:
-    *values, embed, chord = row[1:]
-    return Told(*values, _object(embed), _object(chord))
+    _, next_id, next_kind, has_chord, opaque, cut, embed, chord = row
+    return Told(next_id, next_kind, has_chord, opaque, cut, _object(embed), _object(chord))
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 _DEEPEST: Final = 40
 _NAME_KEPT: Final = 255
 #: Celery's own tasks that run another one for each of many arguments.
-_MAPS: Final = ("map", "starmap", "xmap", "xstarmap", "chunks")
+_MAPS: Final = ("celery.map", "celery.starmap", "celery.chunks")
 
 
 @dataclass
@@ -115,7 +115,7 @@ def name_of(signature: Mapping[str, Any]) -> str:
     """Return the name of a signature's task; for a map, also that of the task which it runs."""
     name = signature.get("task")
     text = name[:_NAME_KEPT] if isinstance(name, str) else ""
-    if signature.get("subtask_type") in _MAPS:
+    if text in _MAPS:
         inner = _object(_object(signature.get("kwargs")).get("task")).get("task")
         return f"{text} of {inner}"[:_NAME_KEPT] if isinstance(inner, str) else text
     return text

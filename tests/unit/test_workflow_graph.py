@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from celery import chord, group
+from celery.canvas import chunks, xmap, xstarmap
 
 from tasks_app.workflows import folding, graph, layout, outline
 from tasks_app.workflows.graph import Edge, Graph, Kind, Node, graph_of
 from tasks_app.workflows.signatures import Planner
 from tasks_app.workflows.status import WorkflowStatus
-from tests.canvases import Message, sent, sig
+from tests.canvases import APP, Message, sent, sig
 from tests.workflows import NOW, member, read
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
@@ -53,8 +54,8 @@ CANVASES: dict[str, tuple[Any, set[str]]] = {
     "callback": (sig("a").set(link=sig("c")), {"a callback c"}),
     "callback in a chain": (sig("a") | sig("b").set(link=sig("c")), {"a next b", "b callback c"}),
     "errback": ((sig("a") | sig("b")).on_error(sig("e")), {"a next b"}),
-    "map": (sig("a") | sig("b").map([1, 2]), {"a next celery.map of b"}),
-    "starmap": (sig("a") | sig("b").starmap([(1,), (2,)]), {"a next celery.starmap of b"}),
+    "map": (sig("a") | xmap(sig("b"), [1, 2], app=APP), {"a next celery.map of b"}),
+    "starmap": (sig("a") | xstarmap(sig("b"), [(1,), (2,)], app=APP), {"a next celery.starmap of b"}),
 }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_what_is_planned_stands_there_once_the_first_part_is_sent(name: str) -> 
 
 
 def test_chunks_are_a_group_of_maps() -> None:
-    found = graph_of(read(sent(sig("b").chunks([(1,), (2,), (3,)], 2).group())))
+    found = graph_of(read(sent(chunks(sig("b"), [(1,), (2,), (3,)], 2, app=APP).group())))
     assert names(found) == ["celery.starmap", "celery.starmap"]
     assert len({node.group for node in found.nodes.values()}) == 1
 
