@@ -316,7 +316,7 @@ def test_a_watched_workflow_says_where_its_knowledge_ends(person: Client) -> Non
 
 
 def test_the_rest_is_cancelled_after_a_question_with_the_count(person: Client) -> None:
-    (first, second) = dispatched = _dispatched_family()
+    dispatched = _dispatched_family()
     workflow = only_workflow().id
     question = text(person, f"/workflows/{workflow}/cancel/")
     assert "Cancel 2 tasks" in question
@@ -324,7 +324,6 @@ def test_the_rest_is_cancelled_after_a_question_with_the_count(person: Client) -
     assert set(Task.objects.filter(id__in=dispatched).values_list("status", flat=True)) == {"REVOKED"}
     entry = AuditEntry.objects.latest("id")
     assert entry.details["revoked"] == 2
-    assert "No " not in str(first), second
 
 
 def _dispatched_family() -> Sequence[UUID]:
