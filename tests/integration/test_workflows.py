@@ -323,7 +323,7 @@ def test_the_rest_is_cancelled_after_a_question_with_the_count(person: Client) -
     person.post(f"/workflows/{workflow}/cancel/")
     assert set(Task.objects.filter(id__in=dispatched).values_list("status", flat=True)) == {"REVOKED"}
     entry = AuditEntry.objects.latest("id")
-    assert entry.details["revoked"] == 2
+    assert entry.detail["revoked"] == 2
 
 
 def _dispatched_family() -> Sequence[UUID]:
