@@ -8,11 +8,13 @@ from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router
+from ninja import Query, Router, Status
 from pydantic import BaseModel, Field
 
-from tasks_app.api.task_schemas import CancelAnswer, CancelOne
+from tasks_app.api.task_schemas import CancelAnswer, CancelOne, RetryAnswer
 from tasks_app.dispatch.cancel import cancel
+from tasks_app.dispatch.create import Origin
+from tasks_app.workflows.chords import run_body
 from tasks_app.workflows.folding import PLANNED, status_of_node
 from tasks_app.workflows.graph import Graph, Kind, Node, graph_of
 from tasks_app.workflows.listing import COUNTED, Listed, WorkflowFilter
@@ -23,7 +25,7 @@ from zenith_site.auth.api import requires
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize, known_caller
 from zenith_site.common.openapi import link_header, problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
-from zenith_worker.wire.states import Status
+from zenith_worker.wire import states
 
 router = Router(tags=["workflows"])
 
@@ -38,7 +40,7 @@ class WorkflowAnswer(BaseModel):
     created_at: datetime
     total: int = Field(description=f"Number of its tasks that were sent; of a large workflow, {COUNTED:,} are counted.")
     finished: int = Field(description="Number of tasks that have ended, with any outcome.")
-    by_status: dict[Status, int] = Field(description="Number of tasks by status; a status without tasks is left out.")
+    by_status: dict[states.Status, int] = Field(description="Number of tasks by status; a status without tasks is left out.")
 
     @classmethod
     def of(cls, listed: Listed) -> Self:
@@ -111,8 +113,8 @@ class WorkflowDetailAnswer(WorkflowAnswer):
         )  # fmt: skip
 
 
-def _statuses(counts: Mapping[str, int]) -> dict[Status, int]:
-    return {Status(name): count for name, count in counts.items() if name != PLANNED}
+def _statuses(counts: Mapping[str, int]) -> dict[states.Status, int]:
+    return {states.Status(name): count for name, count in counts.items() if name != PLANNED}
 
 
 @router.get(
@@ -144,7 +146,8 @@ def show_workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetailAnswe
 
 @router.post(
     "/{workflow_id}/cancel", response=CancelAnswer, summary="Cancel the open tasks of a workflow", operation_id="cancel_workflow",
-    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND), auth=requires(OPERATE, Shows.FILTERED),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT),
+    auth=requires(OPERATE, Shows.FILTERED),
 )  # fmt: skip
 def cancel_workflow(request: HttpRequest, workflow_id: str, body: CancelOne | None = None) -> CancelAnswer:
     """Cancel every open task of the workflow. Running tasks finish, and what is planned after them is sent, unless `force` kills
@@ -155,6 +158,23 @@ def cancel_workflow(request: HttpRequest, workflow_id: str, body: CancelOne | No
     result = cancel(ids, by=caller.name, force=bool(body and body.force))
     audit_details(request, workflow=str(read.workflow.id), revoked=result.revoked, running=result.running)
     return CancelAnswer.of(result, matched=len(ids))
+
+
+@router.post(
+    "/{workflow_id}/bodies/{task_id}/run", response={201: RetryAnswer}, summary="Run the body of a chord after a failure",
+    operation_id="run_chord_body", openapi_extra=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    auth=requires(OPERATE, Shows.FILTERED),
+)  # fmt: skip
+def run_chord_body(request: HttpRequest, workflow_id: str, task_id: UUID) -> Status[RetryAnswer]:
+    """Send the failed body of a chord, by the key of its row, with the stored results of its parts.
+
+    All of them must have succeeded by now: run those that failed again first.
+    """
+    caller = known_caller(request)
+    read = _read(workflow_id, caller)
+    new = run_body(graph_of(read), task_id, Origin.of(caller, "api"))
+    audit_details(request, workflow=str(read.workflow.id), task=str(task_id), new=str(new))
+    return Status(HTTPStatus.CREATED, RetryAnswer(task_id=new, replay_of=task_id))
 
 
 def _read(workflow_id: str, caller: Caller) -> Members:

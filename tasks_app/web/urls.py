@@ -38,6 +38,7 @@ urlpatterns = [
     path("workflows/", workflows.workflow_list, name="workflows"),
     path("workflows/<uuid:workflow_id>/", workflows.workflow, name="workflow"),
     path("workflows/<uuid:workflow_id>/cancel/", workflows.cancel_workflow, name="cancel_workflow"),
+    path("workflows/<uuid:workflow_id>/bodies/<uuid:task_id>/run/", workflows.run_chord_body, name="run_chord_body"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
     path("dead-letters/replay/", dead_letter_actions.replay_letters, name="replay_letters"),

@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.cancelled import Cancelled
+from tasks_app.dispatch.create import Origin
 from tasks_app.errors import CommandWithdrawnError, WorkerSilentError
 from tasks_app.models.application import Visible
 from tasks_app.queries.application_names import several_names
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.workflow_drawing import Row, drawing, part_url, rows, rows_of_parts
+from tasks_app.workflows.chords import continuable, run_body
 from tasks_app.workflows.folding import Folded, folded
 from tasks_app.workflows.graph import graph_of
 from tasks_app.workflows.listing import WorkflowFilter
@@ -30,7 +32,7 @@ from tasks_app.workflows.members import Members, members, top_of
 from tasks_app.workflows.outline import outline
 from tasks_app.workflows.status import WorkflowStatus
 from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
-from zenith_site.common.errors import InvalidQueryError, StateConflictError
+from zenith_site.common.errors import InvalidInputError, InvalidQueryError, StateConflictError
 from zenith_site.common.pages import answer, confirm, render_page
 
 FILTERS: Final = ("application", "status")
@@ -87,6 +89,7 @@ def workflow(request: HttpRequest, workflow_id: UUID) -> HttpResponseBase:
         "open": len(read.open_ids()),
         "if_fails": ", ".join(graph.if_fails),
         "followed": _followed(read),
+        "bodies": [graph.nodes[str(id_)].member for id_ in continuable(graph)],
         "parts": _parts(request, boxes),
     }
     return render_page(request, "workflows/workflow.html", context, fragments=["workflows/_workflow.html"])
@@ -124,6 +127,28 @@ def cancel_workflow(request: HttpRequest, workflow_id: UUID) -> HttpResponseBase
         back=page,
         fields=[("force", "1")] if force else [],
     )
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def run_chord_body(request: HttpRequest, workflow_id: UUID, task_id: UUID) -> HttpResponseBase:
+    """Confirm that a chord's body is sent with the results of its parts (GET), and send it (POST)."""
+    caller = authorize(request, OPERATE, Shows.FILTERED)
+    read = _read(workflow_id, caller.applications)
+    page = reverse("tasks:workflow", args=[read.workflow.id])
+    if request.method == "POST":
+        try:
+            new = run_body(graph_of(read), task_id, Origin.of(caller, "page"))
+        except (StateConflictError, InvalidInputError) as error:
+            messages.warning(request, str(error))
+        else:
+            audit_details(request, workflow=str(read.workflow.id), task=str(task_id), new=str(new))
+            messages.success(request, "The body of the chord was sent.")
+        return answer(request, page)
+    return confirm(
+        request, title="Run the body of the chord?",
+        sentence="1 task is sent: the body, with the stored results of all parts.",
+        action=reverse("tasks:run_chord_body", args=[read.workflow.id, task_id]), button="Run the body", back=page, danger=False,
+    )  # fmt: skip
 
 
 def _read(workflow_id: UUID, visible: Visible) -> Members:

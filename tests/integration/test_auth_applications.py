@@ -66,6 +66,7 @@ FILTERED = {
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
     "applications/", "applications/<name:name>/", "applications/<name:name>/diagnosis/", "workers/", "queues/",
     "choose-application/", "workflows/", "workflows/<uuid:workflow_id>/", "workflows/<uuid:workflow_id>/cancel/",
+    "workflows/<uuid:workflow_id>/bodies/<uuid:task_id>/run/", "api/v1/workflows/<workflow_id>/bodies/<task_id>/run",
     "api/v1/workflows", "api/v1/workflows/<workflow_id>", "api/v1/workflows/<workflow_id>/cancel",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
@@ -172,7 +173,8 @@ class Rows:
         )
         what = "scheduled" if route.endswith(("/edit/", "/now/")) else "running" if route.endswith("cancel") else "failed"
         for part, value in {
-            "<uuid:task_id>": str(self.keys[what]), "<name:task_id>": self.ids[what], "<name:celery_id>": self.ids[what],
+            "<uuid:task_id>": str(self.keys[what]), "<task_id>": str(self.keys[what]),
+            "<name:task_id>": self.ids[what], "<name:celery_id>": self.ids[what],
             "<uuid:workflow_id>": str(self.keys["scheduled"]), "<workflow_id>": str(self.keys["scheduled"]),
             "<name:fingerprint>": self.fingerprint, "<batch_id>": str(self.batch.id), "<name:name>": name,
         }.items():  # fmt: skip

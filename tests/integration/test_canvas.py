@@ -19,6 +19,7 @@ from django_celery_results.models import TaskResult
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import DeadLetter, Task, TaskEvent
+from tasks_app.workflows.chords import run_body
 from tasks_app.workflows.graph import Graph, graph_of
 from tasks_app.workflows.listing import WorkflowFilter
 from tasks_app.workflows.members import members, top_of
@@ -29,6 +30,7 @@ from tests import stack as stacks
 from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_site.common.application import celery_app, stay_current
+from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire import deliveries, stream
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.keys import UNREADABLE
@@ -156,6 +158,23 @@ def test_a_chord_whose_part_fails_says_what_it_blocked() -> None:
     graph, figures = eventually(lambda: found if (found := workflow_of(result.id))[1].finished == 3 else None)
     assert edges(graph) == [("canvas.add", "join", "canvas.total"), ("canvas.bad", "join", "canvas.total")]
     assert [(failure.member.name, failure.blocked) for failure in figures.failures] == [("canvas.bad", 1)]
+
+
+def test_a_chord_whose_failed_part_was_run_again_goes_on_with_its_body(log: str) -> None:
+    result = chord([tasks.add.s(1), tasks.fails_first.s(log, 4)], tasks.total.s()).delay()
+    body = ended(result.id)
+    assert body.status == "FAILURE"
+    (failed,) = Task.objects.filter(name="canvas.fails_first")
+    with pytest.raises(StateConflictError):
+        run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    again = ended(str(run_again(failed.id, Origin(source="api"))))
+    assert again.status == "SUCCESS"
+    new = run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    assert (ended(str(new)).status, Task.objects.get(id=new).args) == ("SUCCESS", [[1, 4]])
+    assert TaskResult.objects.get(task_id=str(new)).result == "5"
+    with pytest.raises(StateConflictError):
+        run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    assert eventually(lambda: workflow_of(result.id)[1].status == "SUCCEEDED")
 
 
 @pytest.mark.parametrize("kind", ["task", "group", "chain", "chord"])
