@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from tasks_app.models import Application, Workflow
-from tasks_app.models.application import Visible, of_visible
+from tasks_app.models.application import NATIVE_ID, Visible, of_visible
 from zenith_site.common.masking import mask_text
 from zenith_site.common.sql import statements
 from zenith_worker.wire.states import OPEN, TERMINAL, Status, attempt_of, nesting_of
@@ -136,11 +136,12 @@ def top_of(task_or_workflow: UUID) -> UUID:
 
 def members(workflow_id: UUID, visible: Visible = None) -> Members | None:
     """Return a workflow that the caller may see with its tasks; None for an unknown one. Four queries."""
-    workflow = Workflow.objects.filter(of_visible(visible), id=workflow_id).select_related("application").first()
+    workflow = Workflow.objects.filter(of_visible(visible), id=workflow_id).first()
     if workflow is None:
         return None
-    application = workflow.application or Application.native()
-    parameters: dict[str, Any] = {"id": workflow.id, "application": workflow.application_id, "most": MOST + 1}
+    owner = workflow.application_id or NATIVE_ID
+    application = Application.native() if owner == NATIVE_ID else Application.objects.get(id=owner)
+    parameters: dict[str, Any] = {"id": workflow.id, "application": owner, "most": MOST + 1}
     with connection.cursor() as cursor:
         cursor.execute(_MEMBERS, parameters)
         rows = [_member(row) for row in cursor.fetchall()]
