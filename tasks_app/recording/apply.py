@@ -270,7 +270,7 @@ def _make_storable(event: Event, keys: dict[tuple[str, str], str]) -> None:
     """Make an event's values such that PostgreSQL can store them; `keys` holds those of the batch's tasks so far."""
     ids = event.application, event.task_id
     if event.extras or event.root_id:
-        belongs = membership(event.task_id, event.extras, event.application, event.root_id)
+        belongs = membership(event.task_id, event.extras, event.application, event.root_id, replaced=event.nesting > 0)
         event.root_id, event.group_id, event.workflow_id = belongs
     key = keys.get(ids)
     if key is None:

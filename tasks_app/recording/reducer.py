@@ -119,6 +119,8 @@ def _apply_origin(state: TaskState, event: Event, position_: int) -> None:
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)
+    state.root_id = state.root_id or event.root_id
+    state.group_id = state.group_id or event.group_id
     # The row shows the original task. A replacement's name stands there only until a step of the original is recorded.
     if event.nesting:
         state.name, state.queue = state.name or event.name, state.queue or event.queue
@@ -130,8 +132,6 @@ def _apply_origin(state: TaskState, event: Event, position_: int) -> None:
     state.kwargs = state.kwargs or event.kwargs
     state.priority = event.priority if state.priority is None else state.priority
     state.parent_id = state.parent_id or event.parent_id
-    state.root_id = state.root_id or event.root_id
-    state.group_id = state.group_id or event.group_id
 
 
 def _fill_times(state: TaskState, event: Event, decides: bool) -> None:

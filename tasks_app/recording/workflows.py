@@ -33,17 +33,23 @@ class Membership(NamedTuple):
 
 
 def membership(
-    celery_id: str, extras: Mapping[str, Any] | None, application: str = NATIVE, root: str | None = None
+    celery_id: str,
+    extras: Mapping[str, Any] | None,
+    application: str = NATIVE,
+    root: str | None = None,
+    *,
+    replaced: bool = False,
 ) -> Membership:
     """Return what a message tells of a task's workflow.
 
     `extras` are of wire/extras.py, from outside, and may hold anything. `root` is the root's id if it is told without them.
+    `replaced`: the message replaces another one, and its group is not one that the task was a part of.
     """
     headers, embed = _object((extras or {}).get("headers")), _object((extras or {}).get("embed"))
     root = root or _text(headers.get("root_id"))
     part_of = _text(headers.get("group")) if headers.get("group_index") is not None else None
     if root is None or root == celery_id:
-        root = _outermost_group(headers, embed)
+        root = None if replaced else _outermost_group(headers, embed)
     keys = [None if id_ is None else str(key_of(id_, application)) for id_ in (root, part_of)]
     workflow = keys[0]
     if workflow is None and follows(embed):

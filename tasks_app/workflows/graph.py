@@ -157,13 +157,13 @@ class _Builder:
         for member in self._read.tasks:
             key = str(member.id)
             for entry in self._joins(member):
-                # The body of a chord that replaces a task has the task's own id.
-                if entry in self.graph.nodes and entry != str(member.parent_id):
+                if entry in self.graph.nodes:
                     self._add(key, entry, Kind.JOIN)
             if member.replay_of_id in self._by_id:
                 self._add(str(member.replay_of_id), key, Kind.REPLAY)
             parent = self._by_id.get(member.parent_id) if member.parent_id else None
-            if parent is not None and key not in joined:
+            replaces = parent is not None and parent.was_replaced and str(parent.id) in self._joins(member)
+            if parent is not None and key not in joined and not replaces:
                 self._add(str(parent.id), key, self._kind(parent, member))
 
     def _kind(self, parent: Member, child: Member) -> Kind:
@@ -172,8 +172,6 @@ class _Builder:
             return Kind.NEXT
         if told.next_kind in ("group", "chord") and child.group_id is not None:
             return Kind.NEXT
-        if parent.was_replaced and str(parent.id) in self._joins(child):
-            return Kind.REPLACED
         return Kind.SENDS
 
     def _connect_planned(self, planned: Iterable[Planned]) -> None:
@@ -190,8 +188,15 @@ class _Builder:
     def _add(self, before: str, after: str, kind: Kind) -> None:
         if len(self.graph.edges) >= MOST_EDGES:
             self.graph.more = True
+        elif kind in AFTER_SUCCESS and self._is_replacement(before, after):
+            self.graph.edges.append(Edge(after, before, Kind.REPLACED))
         elif before != after:
             self.graph.edges.append(Edge(before, after, kind))
+
+    def _is_replacement(self, part: str, task: str) -> bool:
+        """Whether a task's body has sent this part in the task's place: the last part of what it sent has the task's own id."""
+        first, last = self.graph.nodes[task].member, self.graph.nodes[part].member
+        return first is not None and first.was_replaced and (last is None or last.created_at >= first.created_at)
 
 
 def in_order(keys: Iterable[str], edges: Iterable[Edge]) -> list[str]:
