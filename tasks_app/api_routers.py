@@ -12,6 +12,7 @@ from tasks_app.api import (
     v1_tasks,
     watching,
     workers,
+    workflows,
 )
 from zenith_site.common.api_routers import register
 
@@ -20,6 +21,7 @@ register(
     ("", analytics.stats_router),
     ("/api/v1/tasks", v1_tasks.router),
     ("/api/v1/batches", batches.router),
+    ("/api/v1/workflows", workflows.router),
     ("/api/v1/dead-letters", dead_letters.router),
     ("/api/v1/catalogue", catalogue.router),
     ("/api/v1/analytics", analytics.router),

@@ -6,6 +6,7 @@ from zenith_site.common.navigation import Entry, Section, register
 register(
     Entry("tasks:overview", "Overview", "layout-dashboard", "o", Section.WORK, 10, shows=Shows.FILTERED),
     Entry("tasks:list", "Tasks", "list-details", "t", Section.WORK, 20),
+    Entry("tasks:workflows", "Workflows", "sitemap", "f", Section.WORK, 25),
     Entry("tasks:dispatch", "Dispatch", "send", "d", Section.WORK, 30),
     Entry("tasks:dead_letters", "Dead letters", "skull", "l", Section.WORK, 40),
     Entry("tasks:analytics", "Analytics", "chart-line", "a", Section.WORK, 50),

@@ -66,6 +66,13 @@ def flaky(log: str, value: int) -> int:
     return value
 
 
+@shared_task(name="canvas.fails_first", max_retries=0)
+def fails_first(log: str, value: int) -> int:
+    if note(log) == 1:
+        raise ValueError("the first time")
+    return value
+
+
 @shared_task(name="canvas.write")
 def write(result: Any, log: str) -> None:
     note(log)

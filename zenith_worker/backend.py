@@ -137,7 +137,8 @@ class ZenithBackend(ReportingMixin, RedisBackend):
         counts = report(event, token=token_of(request), stored=stored, long=_may_come_twice(request))
         before = _stored.set(outcome.task_id)
         try:
-            yield counts
+            with canvas.ending(request):
+                yield counts
         finally:
             _stored.reset(before)
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 from celery import Celery
 
+from zenith_worker.wire import extras
 from zenith_worker.wire.routing import queue_of
 
 #: Signatures that stand for several tasks: their own id is not a task's.
 _COMPOUND = frozenset({"chain", "group", "chord"})
+#: The root of the task whose end Celery is storing: what does not run because of it has the same one.
+_root: Final[ContextVar[str | None]] = ContextVar("root", default=None)
+
+
+@contextmanager
+def ending(request: Any) -> Iterator[None]:
+    """Note for the block which task ends; `request` may be None."""
+    before = _root.set(getattr(request, "root_id", None) or getattr(request, "id", None))
+    try:
+        yield
+    finally:
+        _root.reset(before)
 
 
 def origins(app: Celery, signature: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -39,7 +54,22 @@ def _origin(app: Celery, signature: Mapping[str, Any]) -> dict[str, Any]:
         "queue": queue_of(app, str(signature["task"]), routed),
         "args": list(signature.get("args") or ()),
         "kwargs": dict(signature.get("kwargs") or {}),
+        "extras": extras.of_message(_headers(options), _embed(options)),
     }
+
+
+def _headers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers that would say to which workflow a task belongs."""
+    return {
+        "id": options.get("task_id"),
+        "root_id": options.get("root_id") or _root.get(),
+        "group": options.get("group_id"),
+        "group_index": options.get("group_index"),
+    }
+
+
+def _embed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"chord": options.get("chord"), "callbacks": options.get("link"), "errbacks": options.get("link_error")}
 
 
 def ids_sent_at_end(request: Any) -> set[str]:

@@ -136,7 +136,8 @@ class ReportingMixin:
         pending = _Pending(outcome.task_id, lambda: self.reports.outcome(self._event(outcome), outcome.request))
         before = _pending.set(pending)
         try:
-            yield True
+            with canvas.ending(outcome.request):
+                yield True
         except BaseException:
             # A success that could not be stored becomes a failure: Celery calls again.
             if outcome.state != states.SUCCESS:

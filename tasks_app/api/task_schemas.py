@@ -169,6 +169,7 @@ class TaskDetailAnswer(TaskSummary):
     replay_of: UUID | None = Field(description="The task that this one replaces.")
     replayed_by: list[UUID] = Field(description="The tasks that replace this one, oldest first; at most twenty.")
     parent_id: UUID | None = Field(description="The task that sent this one while it ran; it may have been pruned.")
+    workflow_id: UUID | None = Field(description="Its workflow, for `/api/v1/workflows`; null if it belongs to none.")
     children: list[UUID] = Field(
         description="The tasks that this one sent while it ran, newest first; at most twenty. Search for `parent:ID` to get all."
     )
@@ -185,7 +186,7 @@ class TaskDetailAnswer(TaskSummary):
             cancel_requested_at=task.cancel_requested_at, timeline=[EventAnswer.of(event) for event in detail.events],
             runs=list(_runs(task, detail.attempts)), replay_of=task.replay_of_id,
             replayed_by=[relative.id for relative in detail.lineage.replayed_by], parent_id=task.parent_id,
-            children=[relative.id for relative in detail.lineage.children],
+            children=[relative.id for relative in detail.lineage.children], workflow_id=detail.lineage.workflow,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tasks_app.dispatch.hand_over import hand_over_batch
 from tasks_app.dispatch.message import PARENT_HEADER, ROOT_HEADER
 from tasks_app.dispatch.publish import publish_batch
 from tasks_app.dispatch.retries import why_not_retries
-from tasks_app.dispatch.rows import NewTask, insert
+from tasks_app.dispatch.rows import NewTask, Sender, insert
 from tasks_app.dispatch.samples import SAMPLE_TEXTS
 from tasks_app.dispatch.send_commands import asking_for
 from tasks_app.errors import InvalidDispatchError
@@ -225,16 +225,15 @@ def _lineage_headers() -> dict[str, str]:
     return {PARENT_HEADER: id_, ROOT_HEADER: jsonsafe.storable_text(running.request.root_id or "") or id_}
 
 
-def _parent_key() -> str | None:
-    """Return the key of the task whose body dispatches, or None outside of a task."""
-    running = celery_app().current_worker_task
-    return str(key_of(running.request.id)) if running and running.request.id else None
+def _sender() -> Sender:
+    headers = _lineage_headers()
+    return Sender(key_of(headers[PARENT_HEADER]), key_of(headers[ROOT_HEADER])) if headers else Sender()
 
 
 def write_tasks(batch: Batch, tasks: Sequence[NewTask], application: Application) -> None:
     """Insert a batch's tasks inside the open transaction, and publish them once it is committed."""
     with connection.cursor() as cursor:
-        newest = insert(cursor, batch, tasks, application.pk, _parent_key() if application.is_native else None)
+        newest = insert(cursor, batch, tasks, application.pk, _sender() if application.is_native else Sender())
     TaskMessage.objects.bulk_create(TaskMessage(task_id=task.id, extras=task.extras) for task in tasks if task.extras)
     transaction.on_commit(lambda: live.poke(newest))
     if application.is_native:

@@ -31,6 +31,7 @@ from tasks_app.models import Application, DeadLetter, ReplayRun, Task, TaskMessa
 from tasks_app.models.application import NATIVE_ID, Kind
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.replay_run import ACTIVE, RunState
+from tasks_app.recording.workflows import roots_of_replays
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, Problem
 from zenith_site.common.masking import mask_problems
@@ -137,8 +138,14 @@ def replay_letters(letters: QuerySet[DeadLetter], request: Replay, origin: Origi
     for (application_id, name), same_letters in sorted(of_kind.items()):
         application = applications[application_id]
         extras_of = inherited([letter.task_id for letter in same_letters])
+        root_of = roots_of_replays(letter.task for letter in same_letters)
         entry = catalog.known_entry(name, application_id) if request.kwargs else None
-        tasks = [_successor(letter.task, application, entry, request, extras_of.get(letter.task_id)) for letter in same_letters]
+        tasks = [
+            _successor(letter.task, application, entry, request, extras_of.get(letter.task_id))._replace(
+                root=root_of.get(letter.task_id)
+            )
+            for letter in same_letters
+        ]
         write_tasks(new_batch(name, len(tasks), origin, application), tasks, application)
         replacements += [Replacement(old.id, old.task_id, new.id) for old, new in zip(same_letters, tasks, strict=True)]
     return replacements

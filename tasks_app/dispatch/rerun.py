@@ -13,6 +13,7 @@ from tasks_app.dispatch.rows import NewTask
 from tasks_app.models import Application, DeadLetter, Task, TaskMessage
 from tasks_app.models.application import of_visible
 from tasks_app.models.dead_letter import LetterState, Selection
+from tasks_app.recording.workflows import roots_of_replays
 from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire.queue_names import why_reserved
 
@@ -68,7 +69,7 @@ def _copy(task: Task, application: Application, origin: Origin) -> UUID:
         args=json.dumps(task.args), kwargs=json.dumps(task.kwargs), priority=task.priority, max_retries=task.max_retries,
         # Without `expires_at`: whoever runs the task again wants it to run now.
         replay_of=task.id, time_limit=task.time_limit, soft_time_limit=task.soft_time_limit,
-        extras=inherited([task.id]).get(task.id),
+        extras=inherited([task.id]).get(task.id), root=roots_of_replays([task]).get(task.id),
     )  # fmt: skip
     write_tasks(new_batch(task.name, 1, origin, application), [new], application)
     return new.id

@@ -11,6 +11,7 @@ from django.db.backends.utils import CursorWrapper
 
 from tasks_app.models import Application, Batch
 from tasks_app.recording.events import EventRow, write_events
+from tasks_app.recording.workflows import follows, note_workflows
 from zenith_worker.wire.ids import key_of, new_id
 from zenith_worker.wire.states import Status, position
 
@@ -31,6 +32,8 @@ class NewTask(NamedTuple):
     expires_at: datetime | None = None
     extras: dict[str, Any] | None = None
     text_id: str = ""
+    # The root of its workflow, if that is not that of the task whose body dispatches it.
+    root: UUID | None = None
 
     @classmethod
     def of(cls, application: Application, **values: Any) -> Self:
@@ -49,11 +52,18 @@ class NewTask(NamedTuple):
 _COPY: Final = """
     COPY tasks_app_task (id, text_id, application_id, name, queue, status, position, args, kwargs, priority, max_retries,
         batch_id, source, worker, error_type, error_message, created_at, not_before, replay_of_id,
-        time_limit, soft_time_limit, expires_at, parent_id) FROM STDIN
+        time_limit, soft_time_limit, expires_at, parent_id, root_id) FROM STDIN
 """
 
 
-def insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask], application_id: int, parent: str | None) -> int | None:
+class Sender(NamedTuple):
+    """The task whose body dispatches, and the root of its workflow, as keys; None outside of a task."""
+
+    parent: UUID | None = None
+    root: UUID | None = None
+
+
+def insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask], application_id: int, sender: Sender) -> int | None:
     """Insert a batch's tasks and their first events inside the open transaction; return the id of the newest event."""
     now = datetime.now(UTC)
     seconds = time.time()
@@ -69,7 +79,14 @@ def insert(cursor: CursorWrapper, batch: Batch, tasks: Sequence[NewTask], applic
                 task.id, task.text_id, application_id, batch.task_name, task.queue, status.value, first_position, task.args,
                 task.kwargs, task.priority, task.max_retries, batch.id, batch.source, "", "", "", batch.created_at,
                 task.not_before, task.replay_of, task.time_limit, task.soft_time_limit, task.expires_at,
-                parent,
+                sender.parent, task.root or sender.root,
             ))  # fmt: skip
+    note_workflows(cursor, {str(id_): (application_id, batch.created_at.timestamp()) for id_ in _workflows(tasks, sender)})
     written = write_events(cursor, events)
     return max((row[0] for row in written), default=None)
+
+
+def _workflows(tasks: Sequence[NewTask], sender: Sender) -> set[UUID]:
+    """Return the workflows that are known to exist by these tasks: those of their roots, and of tasks that others follow."""
+    roots = {root for task in tasks if (root := task.root or sender.root)}
+    return roots | {task.id for task in tasks if task.extras and follows(task.extras.get("embed") or {})}

@@ -1,4 +1,5 @@
-"""Remove what is older than ZENITH_RETENTION_DAYS: finished tasks with everything that belongs to them, batches, replay runs.
+"""Remove what is older than ZENITH_RETENTION_DAYS: finished tasks with everything that belongs to them, batches, workflows,
+replay runs.
 
 This needs no index on the end of tasks, which would cost every task something: tasks that ended long ago are at the beginning
 of the index by creation. Tasks there that must stay (open, very long, or with a dead letter) are skipped.
@@ -42,6 +43,14 @@ _BATCHES: Final = f"""
         FOR UPDATE SKIP LOCKED)
     DELETE FROM tasks_app_batch USING gone WHERE tasks_app_batch.id = gone.id
 """  # noqa: S608 -- no input is in it
+_LEFT_WORKFLOW: Final = """created_at < %(before)s
+    AND NOT EXISTS (SELECT FROM tasks_app_task WHERE root_id = tasks_app_workflow.id)
+    AND NOT EXISTS (SELECT FROM tasks_app_task WHERE id = tasks_app_workflow.id)"""
+_WORKFLOWS: Final = f"""
+    WITH gone AS (SELECT id FROM tasks_app_workflow WHERE {_LEFT_WORKFLOW} ORDER BY created_at, id LIMIT %(chunk)s
+        FOR UPDATE SKIP LOCKED)
+    DELETE FROM tasks_app_workflow USING gone WHERE tasks_app_workflow.id = gone.id
+"""  # noqa: S608 -- no input is in it
 _RUNS: Final = """
     WITH gone AS (SELECT id FROM tasks_app_replayrun WHERE finished_at < %(before)s LIMIT %(chunk)s FOR UPDATE SKIP LOCKED)
     DELETE FROM tasks_app_replayrun USING gone WHERE tasks_app_replayrun.id = gone.id
@@ -49,6 +58,7 @@ _RUNS: Final = """
 _COUNTS: Final = {
     "tasks": f"SELECT count(*) FROM tasks_app_task WHERE {_EXPIRED}",  # noqa: S608 -- no input is in it
     "batches": f"SELECT count(*) FROM tasks_app_batch WHERE {_EMPTY_BATCH}",  # noqa: S608
+    "workflows": f"SELECT count(*) FROM tasks_app_workflow WHERE {_LEFT_WORKFLOW}",  # noqa: S608
     "runs": "SELECT count(*) FROM tasks_app_replayrun WHERE finished_at < %(before)s",
 }
 
@@ -72,13 +82,18 @@ def batches(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
     return _repeat(_BATCHES, max_age, chunk)
 
 
+def workflows(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
+    """Remove workflows older than `max_age` without tasks; yield the number after each transaction."""
+    return _repeat(_WORKFLOWS, max_age, chunk)
+
+
 def replay_runs(max_age: timedelta, chunk: int = CHUNK) -> Iterator[int]:
     """Remove replay runs that ended longer ago than `max_age`; yield the number after each transaction."""
     return _repeat(_RUNS, max_age, chunk)
 
 
 def count(kind: str, max_age: timedelta) -> int:
-    """Return how many "tasks", "batches" or "runs" would be removed now; batches of those tasks do not count yet."""
+    """Return how many "tasks", "batches", "workflows" or "runs" would be removed now; batches of those tasks do not count yet."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS[kind], _parameters(max_age))
         return int(cursor.fetchone()[0])

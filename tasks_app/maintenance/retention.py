@@ -58,7 +58,7 @@ _FIGURES: Final = (
 
 
 def rules() -> list[Rule]:
-    """Return every rule, in the order to apply them: tasks after their dead letters, batches after their tasks."""
+    """Return every rule, in the order to apply them: tasks after their dead letters, batches and workflows after their tasks."""
     return [*_OWN, *registered()]
 
 
@@ -196,6 +196,10 @@ _OWN: Final = (
     Rule(
         "batches", "older than ZENITH_RETENTION_DAYS with no tasks left",
         lambda: expired.batches(_age()), lambda: expired.count("batches", _age()),
+    ),
+    Rule(
+        "workflows", "older than ZENITH_RETENTION_DAYS with no tasks left",
+        lambda: expired.workflows(_age()), lambda: expired.count("workflows", _age()),
     ),
     Rule(
         "replays", "that ended more than ZENITH_RETENTION_DAYS ago",

@@ -82,6 +82,11 @@ class Task(models.Model):
     )  # fmt: skip
     # No foreign key: the parent may be unknown, become known later, or be pruned before its children.
     parent_id = models.UUIDField(null=True, blank=True, help_text="The task that sent this one while it ran.")
+    # No foreign keys either: a group has no row, and the first task may become known later.
+    root_id = models.UUIDField(
+        null=True, blank=True, help_text="The first task of its workflow, or the group; NULL for the first and for single tasks."
+    )
+    group_id = models.UUIDField(null=True, blank=True, help_text="The group of which it is a part.")
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -138,6 +143,8 @@ class Task(models.Model):
             models.Index(
                 fields=("parent_id", "created_at", "id"), name="task_child_newest", condition=Q(parent_id__isnull=False)
             ),
+            # workflows/members.py: the tasks of a workflow, and how many are in each status. Small: few tasks have a root.
+            models.Index(fields=("root_id", "status"), name="task_workflow", condition=Q(root_id__isnull=False)),
             # dispatch/cancel.py revoke_requested: cancellations that a crash interrupted. Almost always empty.
             models.Index(
                 fields=("id",),

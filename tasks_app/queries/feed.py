@@ -37,10 +37,11 @@ class FeedEvent:
     replay_of_id: UUID | None = None
     text_id: str = ""
     application_id: int | None = NATIVE_ID
+    root_id: UUID | None = None
 
     def concerns(self, ids: Collection[str]) -> bool:
-        """Return whether this is an event of one of these tasks, of one that they sent, or of one that replaced them."""
-        return any(str(id_) in ids for id_ in (self.task_id, self.parent_id, self.replay_of_id) if id_)
+        """Return whether this is an event of one of these tasks, of one that they sent, of their workflow, or in their place."""
+        return any(str(id_) in ids for id_ in (self.task_id, self.parent_id, self.replay_of_id, self.root_id) if id_)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of a task in a TASK_UPDATE frame."""
@@ -109,7 +110,7 @@ def since(after: int) -> list[FeedEvent] | None:
     """Return the events after `after`, oldest first, or None if there are more than MAX_BEHIND."""
     columns = (
         "id", "task_id", "task__name", "task__queue", "status", "position", "worker", "at",
-        "task__parent_id", "task__replay_of_id", "task__text_id", "task__application_id",
+        "task__parent_id", "task__replay_of_id", "task__text_id", "task__application_id", "task__root_id",
     )  # fmt: skip
     rows = TaskEvent.objects.filter(id__gt=after).order_by("id").values_list(*columns)[: MAX_BEHIND + 1]
     events = [FeedEvent(*row) for row in rows]

@@ -31,6 +31,7 @@ from tasks_app.recording.events import EventRow, correct_events, write_events
 from tasks_app.recording.reducer import EXTERNAL, TaskState, contradicts, fold
 from tasks_app.recording.results import REVOKED_RESULT, write_results
 from tasks_app.recording.rollups import write_rollups
+from tasks_app.recording.workflows import membership, note_workflows
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
 from zenith_site.common.sql import statements
@@ -97,6 +98,7 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
         _hold(cursor, [event for event in events if event.held and event.application == NATIVE])
         _mark_acks_early(cursor, [event.task_id for event in events if event.early])
         _keep_messages(cursor, [event for event in events if event.extras])
+        _note_workflows(cursor, states | new.states, [event for event in events if event.workflow_id])
         ended = known.ended + new.ended
         write_results(cursor, ended)
         write_attempts(cursor, events)
@@ -216,6 +218,15 @@ def _keep_messages(cursor: CursorWrapper, events: Sequence[Event]) -> None:
         cursor.execute(_MESSAGES, [list(column) for column in zip(*rows, strict=True)])
 
 
+def _note_workflows(cursor: CursorWrapper, states: Mapping[str, TaskState], events: Iterable[Event]) -> None:
+    workflows: dict[str, tuple[int, float]] = {}
+    for event in events:
+        state = states.get(event.task_id)
+        if event.workflow_id and state is not None:
+            workflows.setdefault(event.workflow_id, (state.application_id, state.created_at or event.at))
+    note_workflows(cursor, workflows)
+
+
 def _columns(states: Sequence[TaskState], names: Iterable[str]) -> dict[str, str]:
     return {name: column(getattr(state, name) for state in states) for name in names}
 
@@ -258,6 +269,9 @@ def _row(event: Event, status: Status, at: float, message: str) -> EventRow:
 def _make_storable(event: Event, keys: dict[tuple[str, str], str]) -> None:
     """Make an event's values such that PostgreSQL can store them; `keys` holds those of the batch's tasks so far."""
     ids = event.application, event.task_id
+    if event.extras or event.root_id:
+        belongs = membership(event.task_id, event.extras, event.application, event.root_id, replaced=event.nesting > 0)
+        event.root_id, event.group_id, event.workflow_id = belongs
     key = keys.get(ids)
     if key is None:
         key = keys[ids] = str(key_of(event.task_id, event.application))

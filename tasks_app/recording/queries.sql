@@ -2,17 +2,20 @@
 -- Inserts tasks that other programs sent, as their first steps show them; returns the ids of those that were not there yet. Each
 -- parameter is named after the member of TaskState that it holds.
 INSERT INTO tasks_app_task (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id,
-    worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at, runtime)
+    root_id, group_id, worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at,
+    runtime)
 SELECT id, text_id, application_id, name, queue, source, status, position, coalesce(args, '[]'), coalesce(kwargs, '{}'), priority,
-    parent_id, worker, error_type, error_message, to_timestamp(created_at), to_timestamp(not_before), to_timestamp(queued_at),
-    to_timestamp(received_at), to_timestamp(started_at), to_timestamp(finished_at), runtime
+    parent_id, root_id, group_id, worker, error_type, error_message, to_timestamp(created_at), to_timestamp(not_before),
+    to_timestamp(queued_at), to_timestamp(received_at), to_timestamp(started_at), to_timestamp(finished_at), runtime
 FROM unnest(%(id)s::uuid[], %(text_id)s::text[], %(application_id)s::smallint[], %(name)s::text[], %(queue)s::text[],
     %(source)s::text[], %(status)s::text[], %(position)s::bigint[], %(args)s::jsonb[], %(kwargs)s::jsonb[],
-    %(priority)s::smallint[], %(parent_id)s::uuid[], %(worker)s::text[], %(error_type)s::text[], %(error_message)s::text[],
+    %(priority)s::smallint[], %(parent_id)s::uuid[], %(root_id)s::uuid[], %(group_id)s::uuid[],
+    %(worker)s::text[], %(error_type)s::text[], %(error_message)s::text[],
     %(created_at)s::float8[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
     %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[])
-    AS row (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id, worker,
-        error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at, runtime)
+    AS row (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id, root_id,
+        group_id, worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at,
+        runtime)
 ORDER BY id
 ON CONFLICT (id) DO NOTHING
 RETURNING id::text
@@ -52,14 +55,17 @@ UPDATE tasks_app_task SET
     priority = coalesce(tasks_app_task.priority, row.priority),
     created_at = to_timestamp(row.created_at),
     parent_id = coalesce(tasks_app_task.parent_id, row.parent_id),
+    root_id = coalesce(tasks_app_task.root_id, row.root_id),
+    group_id = coalesce(tasks_app_task.group_id, row.group_id),
     args = coalesce(row.args, tasks_app_task.args),
     kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
 FROM unnest(%(id)s::uuid[], %(status)s::text[], %(position)s::bigint[], %(worker)s::text[], %(error_type)s::text[],
     %(error_message)s::text[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
     %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(name)s::text[], %(queue)s::text[],
-    %(priority)s::smallint[], %(created_at)s::float8[], %(parent_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
+    %(priority)s::smallint[], %(created_at)s::float8[], %(parent_id)s::uuid[], %(root_id)s::uuid[],
+    %(group_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
     AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
-        started_at, finished_at, runtime, name, queue, priority, created_at, parent_id, args, kwargs)
+        started_at, finished_at, runtime, name, queue, priority, created_at, parent_id, root_id, group_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
 -- fill_queues --
@@ -72,6 +78,13 @@ WHERE tasks_app_task.id = row.id AND tasks_app_task.queue = ''
 INSERT INTO tasks_app_taskmessage AS kept (task_id, nesting, extras)
 SELECT * FROM unnest(%s::uuid[], %s::int[], %s::jsonb[])
 ON CONFLICT (task_id) DO UPDATE SET nesting = excluded.nesting, extras = excluded.extras WHERE kept.nesting < excluded.nesting
+
+-- insert_workflows --
+-- Inserts workflows that are not known yet.
+INSERT INTO tasks_app_workflow (id, application_id, created_at)
+SELECT id, application_id, to_timestamp(at) FROM unnest(%s::uuid[], %s::smallint[], %s::float8[]) AS row (id, application_id, at)
+ORDER BY id
+ON CONFLICT (id) DO NOTHING
 
 -- insert_attempts --
 -- Inserts failed runs; a run reported twice is one row.

@@ -38,6 +38,8 @@ class TaskState:
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
     parent_id: str | None = None
+    root_id: str | None = None
+    group_id: str | None = None
     worker: str = ""
     error_type: str = ""
     error_message: str = ""
@@ -117,6 +119,8 @@ def _apply_origin(state: TaskState, event: Event, position_: int) -> None:
         return
     first_seen = event.received_at or event.at
     state.created_at = min(state.created_at or first_seen, first_seen)
+    state.root_id = state.root_id or event.root_id
+    state.group_id = state.group_id or event.group_id
     # The row shows the original task. A replacement's name stands there only until a step of the original is recorded.
     if event.nesting:
         state.name, state.queue = state.name or event.name, state.queue or event.queue

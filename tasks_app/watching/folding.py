@@ -57,3 +57,4 @@ def _carry(step: Event, earlier: Event) -> None:
     step.args = earlier.args if step.args is None else step.args
     step.kwargs = earlier.kwargs if step.kwargs is None else step.kwargs
     step.parent_id = step.parent_id or earlier.parent_id
+    step.root_id = step.root_id or earlier.root_id

@@ -334,14 +334,19 @@ def _attempt(body: Mapping[str, Any]) -> int:
 
 
 def _origin(body: Mapping[str, Any]) -> dict[str, Any]:
-    parent = body.get("parent_id")
     return {
         "name": _name(body, "name"),
         "args": representations.arguments(body.get("args")),
         "kwargs": representations.keywords(body.get("kwargs")),
         "not_before": moment_of(body.get("eta")),
-        "parent_id": parent if isinstance(parent, str) and 1 <= len(parent) <= ID_KEPT else None,
+        "parent_id": _id(body.get("parent_id")),
+        # The first task is its own root.
+        "root_id": root if (root := _id(body.get("root_id"))) != body.get("uuid") else None,
     }
+
+
+def _id(value: Any) -> str | None:
+    return value if isinstance(value, str) and 1 <= len(value) <= ID_KEPT else None
 
 
 def _error(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The query says what the page shows:
 - `on=tasks,queues`: topics. `tasks` follows the events of tasks; any other topic is a name passed to
   `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell.
 - `task=ID`, `name=NAME` (each may be repeated): narrows `tasks` to these.
-- `family=ID`: narrows `tasks` to these, the tasks that they sent while they ran, and their replacements.
+- `family=ID`: narrows `tasks` to these, the tasks that they sent while they ran, their workflows, and their replacements.
 - `after=N`: the newest event that the page has seen; anything later is reported at once.
 
 A frame is `{"type": "CHANGED", "topics": […], "event_id": N}`, at most two a second. It carries no content: the page

@@ -19,6 +19,7 @@ from tasks_app.web import (
     views,
     watching,
     workers,
+    workflows,
 )
 
 app_name = "tasks"
@@ -34,6 +35,10 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/now/", task.send_now, name="send_now"),
     path("tasks/<uuid:task_id>/values/<slug:value>/", values.task_value, name="value"),
     path("tasks/by-id/<name:celery_id>/", task.by_id, name="by_id"),
+    path("workflows/", workflows.workflow_list, name="workflows"),
+    path("workflows/<uuid:workflow_id>/", workflows.workflow, name="workflow"),
+    path("workflows/<uuid:workflow_id>/cancel/", workflows.cancel_workflow, name="cancel_workflow"),
+    path("workflows/<uuid:workflow_id>/bodies/<uuid:task_id>/run/", workflows.run_chord_body, name="run_chord_body"),
     path("dispatch/", dispatch.dispatch_page, name="dispatch"),
     path("dead-letters/", dead_letters.groups, name="dead_letters"),
     path("dead-letters/replay/", dead_letter_actions.replay_letters, name="replay_letters"),

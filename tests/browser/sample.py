@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task
+from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task, TaskMessage, Workflow
 from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
 from tests.browser.nodes_sample import fill_nodes
@@ -73,6 +74,7 @@ class Sample:
     #: Ids of nodes and groups by name.
     nodes: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    workflow: str = ""
 
     def large(self) -> str:
         """A task whose arguments and result are too long for its page."""
@@ -179,7 +181,15 @@ def _family(sample: Sample) -> None:
     before, parent = sample.tasks[Status.SUCCESS][-2:]
     Task.objects.filter(id=parent).update(parent_id=before)
     children = [*sample.tasks[Status.STARTED][:2], *sample.tasks[Status.FAILURE][:1], sample.tasks[Status.SUCCESS][0]]
-    Task.objects.filter(id__in=children).update(parent_id=parent)
+    Task.objects.filter(id__in=children).update(parent_id=parent, root_id=before)
+    Task.objects.filter(id=parent).update(root_id=before)
+    Workflow.objects.create(id=before, created_at=timezone.now())
+    planned = [
+        {"task": name, "options": {"task_id": str(new_id())}}
+        for name in ("mail.send_digest", "thumbs.resize", "reports.render_pdf")
+    ]
+    TaskMessage.objects.create(task_id=children[0], extras={"headers": {}, "embed": {"chain": planned}})
+    sample.workflow = str(before)
 
 
 def _large(sample: Sample) -> None:

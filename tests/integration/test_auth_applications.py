@@ -65,7 +65,9 @@ FILTERED = {
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
     "applications/", "applications/<name:name>/", "applications/<name:name>/diagnosis/", "workers/", "queues/",
-    "choose-application/",
+    "choose-application/", "workflows/", "workflows/<uuid:workflow_id>/", "workflows/<uuid:workflow_id>/cancel/",
+    "workflows/<uuid:workflow_id>/bodies/<uuid:task_id>/run/", "api/v1/workflows/<workflow_id>/bodies/<task_id>/run",
+    "api/v1/workflows", "api/v1/workflows/<workflow_id>", "api/v1/workflows/<workflow_id>/cancel",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
@@ -142,7 +144,9 @@ class Rows:
             [
                 Event(task_id=self.ids["failed"], status=Status.FAILURE, name=f"{self.mark}.fails", **failure, **common),
                 Event(task_id=self.ids["running"], status=Status.STARTED, name=f"{self.mark}.runs", **common),
-                Event(task_id=self.ids["scheduled"], status=Status.QUEUED, name=f"{self.mark}.waits", **common),
+                Event(
+                    task_id=self.ids["scheduled"], status=Status.QUEUED, name=f"{self.mark}.waits", extras=self._chain(), **common
+                ),
             ],
             {common["application"]: key},
         )
@@ -157,6 +161,11 @@ class Rows:
                 last_seen_at=timezone.now(),
             )  # fmt: skip
 
+    def _chain(self) -> dict[str, Any]:
+        """What makes a task the first of a workflow."""
+        following = {"task": f"{self.mark}.follows", "options": {"task_id": f"{self.mark}-follows"}}
+        return {"headers": {}, "embed": {"chain": [following]}}
+
     def path(self, route: str) -> str:
         """The path of a route with this application's ids and names in it."""
         name = (
@@ -164,7 +173,9 @@ class Rows:
         )
         what = "scheduled" if route.endswith(("/edit/", "/now/")) else "running" if route.endswith("cancel") else "failed"
         for part, value in {
-            "<uuid:task_id>": str(self.keys[what]), "<name:task_id>": self.ids[what], "<name:celery_id>": self.ids[what],
+            "<uuid:task_id>": str(self.keys[what]), "<task_id>": str(self.keys[what]),
+            "<name:task_id>": self.ids[what], "<name:celery_id>": self.ids[what],
+            "<uuid:workflow_id>": str(self.keys["scheduled"]), "<workflow_id>": str(self.keys["scheduled"]),
             "<name:fingerprint>": self.fingerprint, "<batch_id>": str(self.batch.id), "<name:name>": name,
         }.items():  # fmt: skip
             route = route.replace(part, value)
@@ -312,7 +323,7 @@ def test_no_answer_has_anything_of_another_application(route: str, world: World)
 WITH_IDS = sorted(
     route
     for route in FILTERED
-    if any(part in route for part in ("task_id>", "celery_id>", "fingerprint>", "batch_id>", "<name:name>"))
+    if any(part in route for part in ("task_id>", "celery_id>", "fingerprint>", "batch_id>", "workflow_id>", "<name:name>"))
 )
 
 
@@ -352,6 +363,7 @@ LISTS = [
     "/dead-letters/?error={0}Error", "/api/v1/dead-letters?group={group}", "/api/v1/dead-letters/groups?application={0}",
     "/api/v1/batches?application={0}", "/api/v1/batches?task={0}.batched", "/analytics/?application={0}",
     "/analytics/?format=csv&list=task", "/analytics/?group=queue", "/api/v1/analytics/tasks?application={0}",
+    "/workflows/?application={0}", "/workflows/?status=RUNNING", "/api/v1/workflows?application={0}", "/api/v1/workflows",
     "/analytics/stats?application={0}", "/dispatch/", "/dispatch/?application={own}",
 ]  # fmt: skip
 
@@ -383,7 +395,9 @@ def test_their_own_application_is_shown(who: str, world: World) -> None:
     for path in (
         "/tasks/", "/tasks/?q=application:florist", "/tasks/all", "/api/v1/tasks", "/events/", "/api/v1/events", "/dead-letters/",
         "/api/v1/dead-letters", "/api/v1/dead-letters/groups", "/api/v1/batches", "/analytics/", "/api/v1/analytics/tasks",
-        "/api/v1/analytics/queues", "/applications/", "/api/v1/applications", "/dispatch/?application=florist",
+        "/workflows/",
+        "/api/v1/workflows", "/api/v1/analytics/queues", "/applications/", "/api/v1/applications",
+        "/dispatch/?application=florist",
         "/api/v1/catalogue?application=florist", "/workers/", "/workers/?application=florist",
         "/workers/florist-worker@host/?application=florist", "/queues/?application=florist",
         "/queues/of/florist-queue/?application=florist", "/api/v1/queues/florist-queue?application=florist",

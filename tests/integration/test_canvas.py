@@ -13,17 +13,24 @@ import pytest
 from celery import chain, chord, current_app, group
 from celery.exceptions import ChordError
 from celery.result import AsyncResult
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.dispatch.rerun import run_again
 from tasks_app.models import DeadLetter, Task, TaskEvent
+from tasks_app.workflows.chords import run_body
+from tasks_app.workflows.graph import Graph, graph_of
+from tasks_app.workflows.listing import WorkflowFilter
+from tasks_app.workflows.members import members, top_of
+from tasks_app.workflows.outline import Outline, outline
 from tests import canvas_tasks as tasks
 from tests import hijacking_tasks
 from tests import stack as stacks
 from tests.stack import Stack
 from tests.waiting import eventually
 from zenith_site.common.application import celery_app, stay_current
+from zenith_site.common.errors import StateConflictError
 from zenith_worker.wire import deliveries, stream
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.keys import UNREADABLE
@@ -100,6 +107,85 @@ def test_chords_in_chords_in_chains_and_behind_groups() -> None:
     both = chain(tasks.add.s(1), chord([tasks.add.s(1), tasks.add.s(2)], tasks.total.s()), tasks.add.s(10))
     assert both.delay().get(timeout=PATIENCE) == 15
     assert (group(tasks.add.s(1), tasks.add.s(2)) | tasks.total.s() | tasks.add.s(1)).delay().get(timeout=PATIENCE) == 4
+
+
+def workflow_of(task_id: str) -> tuple[Graph, Outline]:
+    """The graph of the workflow that a task belongs to, and its figures."""
+    read = members(top_of(key_of(task_id)))
+    assert read is not None
+    graph = graph_of(read)
+    return graph, outline(graph, read.workflow.created_at, timezone.now())
+
+
+def edges(graph: Graph) -> list[tuple[str, str, str]]:
+    return sorted((graph.nodes[edge.before].name, str(edge.kind), graph.nodes[edge.after].name) for edge in graph.edges)
+
+
+def test_a_chord_of_chains_is_one_workflow() -> None:
+    parts = [tasks.add.s(1) | tasks.quiet_add.s(2), tasks.add.s(3) | tasks.quiet_add.s(4)]
+    result = chord(parts, tasks.total.s()).delay()
+    assert result.get(timeout=PATIENCE) == 10
+    body = ended(result.id).id
+    graph, figures = eventually(lambda: found if (found := workflow_of(str(body)))[1].finished == 5 else None)
+    assert edges(graph) == [
+        *[("canvas.add", "next", "canvas.quiet_add")] * 2, *[("canvas.quiet_add", "join", "canvas.total")] * 2,
+    ]  # fmt: skip
+    assert (figures.status, figures.total, figures.planned) == ("SUCCEEDED", 5, 0)
+    assert len(figures.critical) == 3
+    (listed,) = WorkflowFilter().page().workflows
+    assert (listed.finished, listed.total, listed.status) == (5, 5, "SUCCEEDED")
+
+
+def test_a_failed_step_that_is_run_again_goes_on_from_there(log: str) -> None:
+    first, second = (tasks.fails_first.s(log, 4) | tasks.add.s(1)).delay().parent.id, "canvas.add"
+    assert ended(first).status == "FAILURE"
+    graph, figures = eventually(lambda: found if (found := workflow_of(first))[1].finished == 2 else None)
+    assert edges(graph) == [("canvas.fails_first", "next", second)]
+    assert ([failure.blocked for failure in figures.failures], figures.status) == ([1], "FAILED")
+    again = run_again(key_of(first), Origin(source="api"))
+    graph, figures = eventually(lambda: found if (found := workflow_of(str(again)))[1].finished == 4 else None, within=PATIENCE)
+    assert edges(graph) == [
+        ("canvas.fails_first", "next", second), ("canvas.fails_first", "next", second),
+        ("canvas.fails_first", "replay", "canvas.fails_first"),
+    ]  # fmt: skip
+    assert figures.status == "SUCCEEDED"
+    assert Task.objects.get(name=second, status="SUCCESS").args == [4, 1]
+
+
+def test_a_chord_whose_part_fails_says_what_it_blocked() -> None:
+    result = chord([tasks.bad.s(), tasks.add.s(2)], tasks.total.s()).delay()
+    assert ended(result.id).status == "FAILURE"
+    graph, figures = eventually(lambda: found if (found := workflow_of(result.id))[1].finished == 3 else None)
+    assert edges(graph) == [("canvas.add", "join", "canvas.total"), ("canvas.bad", "join", "canvas.total")]
+    assert [(failure.member.name, failure.blocked) for failure in figures.failures] == [("canvas.bad", 1)]
+
+
+def test_a_chord_whose_failed_part_was_run_again_goes_on_with_its_body(log: str) -> None:
+    result = chord([tasks.add.s(1), tasks.fails_first.s(log, 4)], tasks.total.s()).delay()
+    body = ended(result.id)
+    assert body.status == "FAILURE"
+    (failed,) = Task.objects.filter(name="canvas.fails_first")
+    with pytest.raises(StateConflictError):
+        run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    again = ended(str(run_again(failed.id, Origin(source="api"))))
+    assert again.status == "SUCCESS"
+    new = run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    assert (ended(str(new)).status, Task.objects.get(id=new).args) == ("SUCCESS", [[1, 4]])
+    assert TaskResult.objects.get(task_id=str(new)).result == "5"
+    with pytest.raises(StateConflictError):
+        run_body(workflow_of(result.id)[0], body.id, Origin(source="api"))
+    assert eventually(lambda: workflow_of(result.id)[1].status == "SUCCEEDED")
+
+
+@pytest.mark.parametrize("kind", ["task", "group", "chain", "chord"])
+def test_a_task_that_replaces_itself_is_a_workflow_without_cycles(kind: str) -> None:
+    task = tasks.replace.delay(kind, 1, 2).id
+    ended(task)
+    if kind == "task":
+        return
+    graph, figures = eventually(lambda: found if (found := workflow_of(task))[1].status == "SUCCEEDED" else None)
+    assert graph.edges
+    assert figures.planned == 0
 
 
 def test_a_chord_that_a_task_makes() -> None:

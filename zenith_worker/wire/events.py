@@ -67,6 +67,11 @@ class Event:
     kwargs: dict[str, Any] | None = None
     priority: int | None = None
     parent_id: str | None = None
+    # Only if its extras do not hold it: of a watched application's task, or of one whose extras JSON cannot hold.
+    root_id: str | None = None
+    # Set by the recorder (tasks_app/recording/workflows.py).
+    group_id: str | None = None
+    workflow_id: str | None = None
     # What else its message carries (extras.py); for a replacement also its name and arguments.
     extras: dict[str, Any] | None = None
 
@@ -90,7 +95,7 @@ class UnreadableEntryError(ValueError):
 
 
 #: Fields that are neither written into an entry nor read from one.
-_IN_MEMORY: Final = {"application", "text_id"}
+_IN_MEMORY: Final = {"application", "text_id", "group_id", "workflow_id"}
 _REPORTED: Final = [item for item in fields(Event) if item.name not in _IN_MEMORY]
 _NAMES: Final = [item.name for item in _REPORTED]
 _DEFAULT_VALUES: Final = [item.default for item in _REPORTED]
@@ -173,6 +178,8 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
     if row.keys() & {"args", "kwargs", "extras"}:
         # Only the representation of its arguments, or of the tasks that follow it, is known.
         described["extras"] = OPAQUE
+        if root := ((row.get("extras") or {}).get("headers") or {}).get("root_id"):
+            described["root_id"] = root
     if "args" in row:
         described["args"] = [_encodable(item) for item in row["args"]]
     if "kwargs" in row:
