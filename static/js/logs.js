@@ -1,12 +1,14 @@
-// Follows a node's log. Lines are only appended, in blocks that the browser does not draw while they are off screen; beyond
+// Follows the log of a node or a task. Lines are only appended, in blocks that the browser does not draw while they are off screen; beyond
 // MOST lines the oldest blocks are removed. The page's socket announces new lines. The script also polls every few seconds,
-// which tells the node's host that somebody is still reading.
+// which tells that somebody is still reading.
 //
-// Searching hides the lines without the text. While paused, nothing is requested; on resuming, the missed lines are read.
+// Searching a node's log hides the lines without the text. A task's may be longer than what is here, so the server filters it
+// (data-server-filter). While paused, nothing is requested; on resuming, the missed lines are read.
 
 const MOST = 10_000;
 const ASK_EVERY = 5000;
 const NEAR_END = 40;
+const TYPED_FOR = 250;
 
 const box = document.getElementById("log-lines");
 const search = document.getElementById("log-search");
@@ -18,6 +20,7 @@ let { after } = box.dataset;
 let paused = false;
 let busy = false;
 let again = false;
+let typing;
 
 function atEnd() {
   return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
@@ -48,10 +51,31 @@ function filterAll() {
   toEnd();
 }
 
-search.addEventListener("input", filterAll);
+function filters() {
+  return "serverFilter" in box.dataset ? `&${new URLSearchParams(new FormData(search.form))}` : "";
+}
+
+async function filterOnServer() {
+  const asked = filters();
+  const response = await fetch(`${box.dataset.log}?after=${asked}`, { cache: "no-store" }).catch(() => null);
+  if (response?.status !== 200 || asked !== filters()) return;
+  box.innerHTML = await response.text();
+  after = response.headers.get("X-Log-After");
+  empty.textContent = "No line matches.";
+  empty.hidden = box.childElementCount > 0;
+  document.getElementById("log-earlier")?.remove();
+  toEnd();
+}
+
+search.form.addEventListener("input", () => {
+  if (!("serverFilter" in box.dataset)) return filterAll();
+  clearTimeout(typing);
+  typing = setTimeout(filterOnServer, TYPED_FOR);
+});
 search.form.addEventListener("submit", (event) => {
   event.preventDefault();
-  filterAll();
+  if ("serverFilter" in box.dataset) filterOnServer();
+  else filterAll();
 });
 
 // --- Following ---
@@ -62,7 +86,7 @@ function append(html) {
   const lines = piece.content.querySelectorAll("li");
   if (lines.length === 0) return;
   const follow = atEnd();
-  filterLines(lines);
+  if (!("serverFilter" in box.dataset)) filterLines(lines);
   box.append(piece.content);
   let over = box.querySelectorAll("li").length - MOST;
   while (over > 0) {
@@ -83,9 +107,13 @@ async function ask() {
   try {
     do {
       again = false;
-      const response = await fetch(`${box.dataset.log}?after=${encodeURIComponent(after)}`, { cache: "no-store" });
+      const asked = filters();
+      const response = await fetch(`${box.dataset.log}?after=${encodeURIComponent(after)}${asked}`, {
+        cache: "no-store",
+      });
       const next = response.headers.get("X-Log-After");
-      if (response.status !== 200 || next === null) return;
+      // What was asked for before the filter changed comes too late.
+      if (response.status !== 200 || next === null || asked !== filters()) return;
       const more = next !== after;
       append(await response.text());
       after = next;

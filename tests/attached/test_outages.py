@@ -139,6 +139,7 @@ def test_without_a_url_a_worker_runs_as_if_nothing_were_there(shop: Callable[[st
         ({"ZENITH_APPLICATION": "Shop North"}, "ZENITH_APPLICATION='Shop North'"),
         ({"ZENITH_APPLICATION": "zenith"}, "the name of Zenith's own application"),
         ({"ZENITH_GUARD": "claims,locks"}, "there is no guard 'locks'"),
+        ({"ZENITH_TASK_LOGS": "loud"}, "ZENITH_TASK_LOGS='loud': it takes debug, info, warning, error, off"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop], changes: dict[str, str], reason: str) -> None:
