@@ -21,6 +21,7 @@ let paused = false;
 let busy = false;
 let again = false;
 let typing;
+let filtered = 0;
 
 function atEnd() {
   return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
@@ -59,7 +60,9 @@ async function filterOnServer() {
   const asked = filters();
   const response = await fetch(`${box.dataset.log}?after=${asked}`, { cache: "no-store" }).catch(() => null);
   if (response?.status !== 200 || asked !== filters()) return;
-  box.innerHTML = await response.text();
+  const html = await response.text();
+  filtered += 1;
+  box.innerHTML = html;
   after = response.headers.get("X-Log-After");
   empty.textContent = "No line matches.";
   empty.hidden = box.childElementCount > 0;
@@ -108,14 +111,17 @@ async function ask() {
     do {
       again = false;
       const asked = filters();
+      const begun = filtered;
       const response = await fetch(`${box.dataset.log}?after=${encodeURIComponent(after)}${asked}`, {
         cache: "no-store",
       });
       const next = response.headers.get("X-Log-After");
+      if (response.status !== 200 || next === null) return;
+      const html = await response.text();
       // What was asked for before the filter changed comes too late.
-      if (response.status !== 200 || next === null || asked !== filters()) return;
+      if (asked !== filters() || begun !== filtered) return;
       const more = next !== after;
-      append(await response.text());
+      append(html);
       after = next;
       again ||= more;
     } while (again && !paused);
