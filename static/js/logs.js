@@ -122,6 +122,7 @@ async function ask() {
       if (asked !== filters() || begun !== filtered) return;
       const more = next !== after;
       append(html);
+      if ("serverFilter" in box.dataset) empty.hidden = box.childElementCount > 0;
       after = next;
       again ||= more;
     } while (again && !paused);
@@ -148,7 +149,6 @@ document.addEventListener("zenith:frame", ({ detail }) => {
 document.addEventListener("visibilitychange", ask);
 
 toEnd();
-if (!("ended" in box.dataset)) {
-  setInterval(ask, ASK_EVERY);
-  ask();
-}
+// The page of a task has none of its lines.
+if (!("ended" in box.dataset) || after === "") ask();
+if (!("ended" in box.dataset)) setInterval(ask, ASK_EVERY);

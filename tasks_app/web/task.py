@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -30,14 +30,14 @@ from tasks_app.queries.values import by_name, sizes
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.dispatch_forms import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
-from tasks_app.web.task_logs import is_watched, log_context
+from tasks_app.web.task_logs import is_watched, log_card
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
-from zenith_site.common.pages import answer, ask, confirm, render_page, wants_fragments
+from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_site.common.previews import EDITED, ROW
 from zenith_worker.wire.queue_names import MAX_NAME
 from zenith_worker.wire.states import Status
@@ -83,9 +83,8 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "result_json": _pretty(item.result) if row.status == Status.SUCCESS and item.result is not None else "",
         "curl": "" if arguments_cut else _curl(request, row, item.arguments),
         "nodes": _nodes(row, task_detail.attempts) if is_native else [],
+        **log_card(row),
     }
-    if not wants_fragments(request):
-        context |= {} if watched else log_context(row, QueryDict())
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 
 

@@ -25,10 +25,11 @@ from zenith_site.common.callers import VIEW, Shows, authorize
 from zenith_site.common.downloads import text_file
 from zenith_site.common.pages import render_page
 
-#: Lines on a task's page, on the page of its log and in one answer to an open page, and in one block of either.
-ON_TASK: Final = 200
+#: Lines on the page of a log and in one answer to an open page, and in one block of either.
 ON_PAGE: Final = 1000
 BLOCK: Final = 100
+#: Attempts that can be chosen.
+MOST_ATTEMPTS: Final = 100
 #: How long after its end a task's page still asks for lines: those on the way.
 TRAILING: Final = timedelta(seconds=30)
 
@@ -76,7 +77,7 @@ def log(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
     try:
         if "after" in request.GET:
             return _piece(task, request.GET)
-        context = {"task": task, "watched": is_watched(task), **log_context(task, request.GET, ON_PAGE)}
+        context = {"task": task, "watched": is_watched(task), **_log_context(task, request.GET)}
     except ValueError:
         raise Http404("This line does not exist.") from None
     return render_page(request, "tasks/log.html", context, fragments=["tasks/_log.html"])
@@ -87,22 +88,30 @@ def is_watched(task: Task) -> bool:
     return task.application_id not in (None, NATIVE_ID) and of_task(task).is_watched
 
 
-def log_context(task: Task, query: QueryDict, limit: int = ON_TASK) -> dict[str, Any]:
-    """Return the context of tasks/_log.html; one query. Raises ValueError if the address has a cursor that is none."""
+def log_card(task: Task) -> dict[str, Any]:
+    """Return the context of tasks/_log.html on a task's page, without a query: the script there asks for the lines."""
+    return {
+        "log_ended": _has_ended(task),
+        "log_topic": log_watch.topic(task.pk),
+        "log_levels": list(LEVELS),
+        "log_attempts": range(1, min(max(task.attempt, 1), MOST_ATTEMPTS) + 1),
+        "log_days": settings.ZENITH_TASK_LOG_DAYS,
+    }
+
+
+def _log_context(task: Task, query: QueryDict) -> dict[str, Any]:
+    """Return the context of a log's own page; one query. Raises ValueError if the address has a cursor that is none."""
     only = _filter(query)
-    page = read_newest(task, query.get("before", ""), limit, only)
+    page = read_newest(task, query.get("before", ""), ON_PAGE, only)
     log_watch.watch(task.pk)
     return {
+        **log_card(task),
+        "log_is_here": True,
+        "log_ended": _has_ended(task) or bool(query.get("before")),
         "log_blocks": _blocks(task, page.lines),
         "log_after": page.after,
-        "log_ended": _has_ended(task) or bool(query.get("before")),
-        "log_topic": log_watch.topic(task.pk),
         "log_filter": only,
         "log_is_filtered": only != LogFilter(),
-        "log_levels": list(LEVELS),
-        "log_attempts": range(1, min(max(task.attempt, 1), 100) + 1),
-        "log_days": settings.ZENITH_TASK_LOG_DAYS,
-        "log_most": settings.ZENITH_TASK_LOG_LINES,
         "log_earlier": _earlier(task, page, only),
     }
 

@@ -39,7 +39,9 @@ def a_task(age: timedelta, **values: Any) -> Task:
     TaskEvent.objects.create(task=task, status=task.status, position=1, at=at)
     Attempt.objects.create(task=task, attempt=1, finished_at=at, outcome=Status.RETRY)
     TaskResult.objects.create(task_id=str(task.id))
-    TaskLog.objects.create(task_id=task.id, application_id=1, position=1, attempt=1, lines=0, chars=2, text="[]", recorded_at=at)
+    TaskLog.objects.create(
+        task_id=task.id, application_id=1, position=1, attempt=1, lines=0, chars=2, text="[]", recorded_at=timezone.now()
+    )
     return task
 
 
