@@ -11,8 +11,8 @@ from bench.processes import BenchError
 from bench.report import print_json, print_reports, progress
 
 BENCHMARKS = (
-    "tracking", "attached", "watch", "bulk", "latency", "results", "footprint", "lists", "pages", "reconcile", "prune", "nodes",
-    "soak",
+    "tracking", "attached", "logs", "watch", "bulk", "latency", "results", "footprint", "lists", "pages", "reconcile", "prune",
+    "nodes", "soak",
 )  # fmt: skip
 
 

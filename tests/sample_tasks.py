@@ -5,6 +5,7 @@ The test process itself never imports them: to it they are another program's tas
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.utils.log import get_task_logger
 
 
 @shared_task(name="sample.echo")
@@ -153,6 +155,25 @@ def meet(marker: str) -> str:
     while not Path(marker).exists():
         time.sleep(0.01)
     return "met"
+
+
+@shared_task(name="sample.tells")
+def tells(number: int, password: str = "") -> None:
+    """Log and print."""
+    logging.getLogger("shop.orders").info("order %s with password=%s", number, password)
+    get_task_logger(__name__).warning("of Celery's logger")
+    logging.getLogger("shop").debug("too much")
+    print("printed")  # noqa: T201
+    try:
+        raise KeyError(number)
+    except KeyError:
+        logging.exception("it failed")
+
+
+@shared_task(name="sample.keeps_quiet", zenith_logs=False)
+def keeps_quiet() -> None:
+    """Log what nobody is to read."""
+    logging.getLogger("shop").warning("confidential")
 
 
 @shared_task(name="sample.touch")

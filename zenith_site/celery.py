@@ -17,7 +17,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(celery_config.load(settings.ZENITH_CELERY_CONFIG))
 app.conf.update(
     zenith_max_deliveries=settings.ZENITH_MAX_DELIVERIES, zenith_drills=settings.ZENITH_DRILLS,
-    zenith_result_max_bytes=settings.ZENITH_RESULT_MAX_BYTES,
+    zenith_result_max_bytes=settings.ZENITH_RESULT_MAX_BYTES, zenith_task_logs=settings.ZENITH_TASK_LOGS,
 )  # fmt: skip
 app.steps["consumer"].add("zenith_worker.own_worker:OwnWorker")
 application.use(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ from zenith_worker.guards import Guards
 from zenith_worker.reporting_backend import with_reports
 from zenith_worker.reporting_signals import SignalReports
 from zenith_worker.reports import Reports
+from zenith_worker.task_logs import DEFAULT, TaskLogs, parse_level
+from zenith_worker.task_logs import VARIABLE as LOGS
 from zenith_worker.wire import applications, client, instance, keys
 
 #: The environment: the URL of Zenith's Redis, the application's name, and the guards that it asks for.
@@ -43,15 +45,17 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     `url` is that of Zenith's Redis (default: ZENITH_URL). `name` has lower-case letters, digits, and hyphens between them
     (default: ZENITH_APPLICATION, else the app's main name). `guard` names the guards (guards.py; default: ZENITH_GUARD). This
     connects to nothing: processes that run tasks or send them report from a thread of their own, and without the guard
-    `claims:closed` a Redis that does not answer keeps nobody waiting.
+    `claims:closed` a Redis that does not answer keeps nobody waiting. Workers also send what tasks log, from the level in the
+    environment's ZENITH_TASK_LOGS on (default: info; off: nothing).
 
-    Raises ValueError for a URL or a name that cannot be, for an unknown guard, and for a second app.
+    Raises ValueError for a URL, a name or a level that cannot be, for an unknown guard, and for a second app.
     """
     url = url or os.environ.get(URL, "")
     if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
         raise ValueError(f"{URL} must be the URL of Zenith's Redis, redis://… or rediss://…")
     chosen = _guards(guard or os.environ.get(GUARD, ""))
     name = _name(app, name or os.environ.get(NAME, ""))
+    level = parse_level(os.environ.get(LOGS, "") or DEFAULT)
     if _Process.app is app:
         return _Process.name
     if _Process.app is not None:
@@ -65,6 +69,7 @@ def attach(app: Celery, url: str | None = None, name: str | None = None, guard: 
     app.steps["consumer"].add(attached_worker(name, buffer, chosen))
     _wrap_backends(app, reports)
     _guard(app, chosen)
+    _in_workers(lambda **_: TaskLogs.keep(level))
     return name
 
 
@@ -98,10 +103,15 @@ def _guard(app: Celery, chosen: Guards) -> None:
         instance.tell_children()
 
     signals.worker_init.connect(begin, weak=False)
+    _in_workers(guard_all)
+
+
+def _in_workers(act: Callable[..., None]) -> None:
+    """Call this in workers and in their pools' processes, once each is about to start."""
     for signal in (signals.worker_init, signals.worker_process_init):
-        signal.connect(guard_all, weak=False)
+        signal.connect(act, weak=False)
     if current_process().name != "MainProcess":
-        guard_all()  # a spawned child whose signal has been sent
+        act()  # a spawned child whose signal has been sent
 
 
 def _wrap_backends(app: Celery, reports: Reports) -> None:

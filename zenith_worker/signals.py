@@ -6,10 +6,11 @@ waits for Redis for a dispatched task.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from celery import current_task, signals, states
+from celery import current_app, current_task, signals, states
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Reject
 from celery.worker.request import Request
@@ -20,6 +21,7 @@ from zenith_worker.errors import Replaced
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.reporting_signals import SignalReports
 from zenith_worker.reports import OWN_REPORTS
+from zenith_worker.task_logs import DEFAULT, SETTING, TaskLogs, let_pass, parse_level
 from zenith_worker.wire import claims, correlation, stream
 from zenith_worker.wire.deliveries import delivery_limit, put_back
 from zenith_worker.wire.headers import BACKOFF_HEADER, COPIES_HEADER, REQUEST_HEADER
@@ -100,6 +102,26 @@ def clear_correlation(**_: Any) -> None:
     """Clear the log's task and request: this thread's next lines belong to none."""
     correlation.task.set(("", ""))
     correlation.request_id.set("")
+
+
+def _log_level() -> int | None:
+    return parse_level(getattr(current_app.conf, SETTING, DEFAULT))
+
+
+@signals.worker_init.connect
+@signals.worker_process_init.connect
+def keep_task_logs(**_: Any) -> None:
+    """Keep what tasks log in this worker; a spawned process of its pool begins without what the main process has set up."""
+    TaskLogs.keep(_log_level())
+
+
+@signals.after_setup_logger.connect
+@signals.after_setup_task_logger.connect
+def let_task_logs_pass(logger: logging.Logger, **_: Any) -> None:
+    """Let the kept levels pass: a worker's log has warnings only, but what tasks log is to be seen in Zenith."""
+    level = _log_level()
+    if level is not None:
+        let_pass(logger, level)
 
 
 OwnSignalReports(OWN_REPORTS).connect()

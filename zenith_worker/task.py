@@ -30,6 +30,7 @@ class ZenithTask(ClaimedTask, Task):
         retry_backoff_cap: longest back-off in seconds before any retry.
         max_deliveries: how often one message may be delivered without its body ending, before the task fails for good;
             None for the setting of that name.
+        zenith_logs: whether what its body logs is kept (task_logs.py).
         drill: whether this task exists only to try out failures; its body does not run if `zenith_drills` is off.
     """
 
@@ -40,6 +41,7 @@ class ZenithTask(ClaimedTask, Task):
     retry_backoff_cap = CAP_SECONDS
     drill = False
     max_deliveries: int | None = None
+    zenith_logs = True
 
     def __init__(self) -> None:
         if self.time_limit:

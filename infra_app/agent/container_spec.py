@@ -68,6 +68,7 @@ def environment(group: NodeGroup, files: Mapping[str, str], directory: str) -> d
         "ZENITH_MASK_STORED": str(settings.ZENITH_MASK_STORED).lower(),
         # The image defaults to production's setting.
         "ZENITH_DRILLS": str(settings.ZENITH_DRILLS).lower(),
+        "ZENITH_TASK_LOGS": settings.ZENITH_TASK_LOGS,
         # Scratch space only: the root file system is read-only.
         "ZENITH_DATA_DIR": "/tmp/zenith",  # noqa: S108 (in the container, whose own it is)
     }

@@ -40,15 +40,25 @@ _LEVEL_OF: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ShownLine:
-    """A log line as it is shown."""
+    """A log line as templates/_log_blocks.html shows it."""
 
     entry: Entry
     level: str
 
     @property
+    def moment(self) -> str:
+        """Docker's timestamp."""
+        return self.entry.at
+
+    @property
     def time(self) -> str:
-        """The time of day in Docker's timestamp."""
+        """The time of day in it."""
         return self.entry.at[11:19]
+
+    @property
+    def text(self) -> str:
+        """What was written."""
+        return self.entry.text
 
 
 @require_safe
@@ -114,7 +124,7 @@ def _piece(node: Node, after: str) -> HttpResponse:
         raise Http404("This line does not exist.") from None
     if lines.kept:
         lines = Lines([], "", kept=True)
-    response = HttpResponse(render_to_string("nodes/_log_blocks.html", {"blocks": _blocks(lines.entries)}))
+    response = HttpResponse(render_to_string("_log_blocks.html", {"blocks": _blocks(lines.entries)}))
     response["X-Log-After"] = lines.after
     return response
 

@@ -1,12 +1,14 @@
-// Follows a node's log. Lines are only appended, in blocks that the browser does not draw while they are off screen; beyond
+// Follows the log of a node or a task. Lines are only appended, in blocks that the browser does not draw while they are off screen; beyond
 // MOST lines the oldest blocks are removed. The page's socket announces new lines. The script also polls every few seconds,
-// which tells the node's host that somebody is still reading.
+// which tells that somebody is still reading.
 //
-// Searching hides the lines without the text. While paused, nothing is requested; on resuming, the missed lines are read.
+// Searching a node's log hides the lines without the text. A task's may be longer than what is here, so the server filters it
+// (data-server-filter). While paused, nothing is requested; on resuming, the missed lines are read.
 
 const MOST = 10_000;
 const ASK_EVERY = 5000;
 const NEAR_END = 40;
+const TYPED_FOR = 250;
 
 const box = document.getElementById("log-lines");
 const search = document.getElementById("log-search");
@@ -18,6 +20,8 @@ let { after } = box.dataset;
 let paused = false;
 let busy = false;
 let again = false;
+let typing;
+let filtered = 0;
 
 function atEnd() {
   return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
@@ -48,10 +52,33 @@ function filterAll() {
   toEnd();
 }
 
-search.addEventListener("input", filterAll);
+function filters() {
+  return "serverFilter" in box.dataset ? `&${new URLSearchParams(new FormData(search.form))}` : "";
+}
+
+async function filterOnServer() {
+  const asked = filters();
+  const response = await fetch(`${box.dataset.log}?after=${asked}`, { cache: "no-store" }).catch(() => null);
+  if (response?.status !== 200 || asked !== filters()) return;
+  const html = await response.text();
+  filtered += 1;
+  box.innerHTML = html;
+  after = response.headers.get("X-Log-After");
+  empty.textContent = "No line matches.";
+  empty.hidden = box.childElementCount > 0;
+  document.getElementById("log-earlier")?.remove();
+  toEnd();
+}
+
+search.form.addEventListener("input", () => {
+  if (!("serverFilter" in box.dataset)) return filterAll();
+  clearTimeout(typing);
+  typing = setTimeout(filterOnServer, TYPED_FOR);
+});
 search.form.addEventListener("submit", (event) => {
   event.preventDefault();
-  filterAll();
+  if ("serverFilter" in box.dataset) filterOnServer();
+  else filterAll();
 });
 
 // --- Following ---
@@ -62,7 +89,7 @@ function append(html) {
   const lines = piece.content.querySelectorAll("li");
   if (lines.length === 0) return;
   const follow = atEnd();
-  filterLines(lines);
+  if (!("serverFilter" in box.dataset)) filterLines(lines);
   box.append(piece.content);
   let over = box.querySelectorAll("li").length - MOST;
   while (over > 0) {
@@ -83,11 +110,19 @@ async function ask() {
   try {
     do {
       again = false;
-      const response = await fetch(`${box.dataset.log}?after=${encodeURIComponent(after)}`, { cache: "no-store" });
+      const asked = filters();
+      const begun = filtered;
+      const response = await fetch(`${box.dataset.log}?after=${encodeURIComponent(after)}${asked}`, {
+        cache: "no-store",
+      });
       const next = response.headers.get("X-Log-After");
       if (response.status !== 200 || next === null) return;
+      const html = await response.text();
+      // What was asked for before the filter changed comes too late.
+      if (asked !== filters() || begun !== filtered) return;
       const more = next !== after;
-      append(await response.text());
+      append(html);
+      if ("serverFilter" in box.dataset) empty.hidden = box.childElementCount > 0;
       after = next;
       again ||= more;
     } while (again && !paused);
@@ -114,7 +149,6 @@ document.addEventListener("zenith:frame", ({ detail }) => {
 document.addEventListener("visibilitychange", ask);
 
 toEnd();
-if (!("ended" in box.dataset)) {
-  setInterval(ask, ASK_EVERY);
-  ask();
-}
+// The page of a task has none of its lines.
+if (!("ended" in box.dataset) || after === "") ask();
+if (!("ended" in box.dataset)) setInterval(ask, ASK_EVERY);

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 
 from tasks_app.api.quota import admit_trigger
+from tasks_app.api.task_log_schemas import TaskLogAnswer, TaskLogQuery
 from tasks_app.api.task_schemas import (
     MAX_CANCELLED,
     CancelAnswer,
@@ -31,6 +32,7 @@ from tasks_app.models import Task
 from tasks_app.models.application import Visible
 from tasks_app.models.task_keys import first_meant
 from tasks_app.queries.detail import detail
+from tasks_app.queries.task_logs import read_forward
 from tasks_app.queries.tasks import TaskFilter, named, open_among
 from tasks_app.queries.values import NAMES, whole
 from zenith_site.auth.api import requires
@@ -172,6 +174,23 @@ def show_value(request: HttpRequest, task_id: str, value: str) -> Any:
     except LookupError:
         raise Http404(f"This task has no {value[:50]!r}; possible values are {', '.join(NAMES)}.") from None
     return HttpResponse(json.dumps(whole_value, ensure_ascii=False), content_type="application/json")
+
+
+@router.get(
+    "/{name:task_id}/logs", response=TaskLogAnswer, summary="Read what a task logged", operation_id="read_task_log",
+    openapi_extra={"responses": {**problem_responses(HTTPStatus.NOT_FOUND)["responses"], **link_header()["responses"]}},
+)  # fmt: skip
+def read_log(request: HttpRequest, response: HttpResponse, task_id: str, query: Query[TaskLogQuery]) -> TaskLogAnswer:
+    """Return lines, oldest first, with secrets masked. To go on, or to follow the log, ask again with `after`.
+
+    The header `Link: <…>; rel="next"` points to the next page, if there are more lines by now. Lines are kept for
+    `ZENITH_TASK_LOG_DAYS`, the newest of each task; a task of a watched application has none.
+    """
+    caller = authorize(request, VIEW, Shows.FILTERED)
+    refuse_unknown(request, TaskLogQuery)
+    page = read_forward(_task(task_id, caller), query.after, query.limit, query.to_filter())
+    link_next(request, response, query.model_copy(update={"after": page.after}) if page.more else None)
+    return TaskLogAnswer.of(page)
 
 
 # An id may contain slashes, so these routes come after the more specific ones.

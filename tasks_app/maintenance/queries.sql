@@ -84,3 +84,23 @@ FROM unnest(%s::timestamptz[]) AS period
 JOIN tasks_app_periodrollup ON seconds = {quarter} AND start >= period AND start < period + interval '{seconds} seconds'
 GROUP BY scope, period, application_id, name, queue
 ON CONFLICT (seconds, scope, name, queue, start, application_id) DO UPDATE SET {excluded}
+
+-- remove_old_task_logs --
+-- Removes up to a number of rows that are too old. Only the oldest are looked at, so this needs no index on their age.
+DELETE FROM tasks_app_tasklog WHERE id = ANY(ARRAY(
+    SELECT id FROM (SELECT id, recorded_at FROM tasks_app_tasklog ORDER BY id LIMIT %s) AS oldest WHERE recorded_at < %s))
+
+-- remove_oldest_task_logs --
+-- Removes the oldest rows, up to a number, until so many characters are gone; returns the lengths of those that it removed.
+DELETE FROM tasks_app_tasklog WHERE id = ANY(ARRAY(
+    SELECT id FROM (
+        SELECT id, chars, sum(chars) OVER (ORDER BY id) AS so_far
+        FROM (SELECT id, chars FROM tasks_app_tasklog ORDER BY id LIMIT %s) AS oldest) AS added
+    WHERE so_far - chars < %s))
+RETURNING chars
+
+-- count_removable_task_logs --
+-- Counts the rows that are too old, and the oldest beyond a number of characters.
+SELECT count(*) FROM (
+    SELECT recorded_at, sum(chars) OVER (ORDER BY id DESC) - chars AS newer FROM tasks_app_tasklog) AS placed
+WHERE recorded_at < %s OR newer >= %s

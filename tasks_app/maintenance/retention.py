@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from tasks_app.maintenance import compaction, expired
+from tasks_app.maintenance import compaction, expired, task_logs
 from tasks_app.models import DeadLetter
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
@@ -179,6 +179,10 @@ def _age() -> timedelta:
     return timedelta(days=settings.ZENITH_RETENTION_DAYS)
 
 
+def _log_bounds() -> tuple[timedelta, int]:
+    return timedelta(days=settings.ZENITH_TASK_LOG_DAYS), settings.ZENITH_TASK_LOG_MAX_MB * 2**20
+
+
 def _letter_bounds() -> tuple[timedelta, int]:
     return timedelta(days=settings.ZENITH_DEAD_LETTER_DAYS), settings.ZENITH_DEAD_LETTER_MAX
 
@@ -190,8 +194,12 @@ _OWN: Final = (
     ),
     Rule(
         "tasks",
-        "that ended more than ZENITH_RETENTION_DAYS ago and have no dead letter, with their events, attempts and results",
+        "that ended more than ZENITH_RETENTION_DAYS ago and have no dead letter, with their events, attempts, results and logs",
         lambda: expired.tasks(_age()), lambda: expired.count("tasks", _age()),
+    ),
+    Rule(
+        "task logs", "older than ZENITH_TASK_LOG_DAYS, or the oldest beyond ZENITH_TASK_LOG_MAX_MB of all",
+        lambda: task_logs.prune(*_log_bounds()), lambda: task_logs.count(*_log_bounds()),
     ),
     Rule(
         "batches", "older than ZENITH_RETENTION_DAYS with no tasks left",

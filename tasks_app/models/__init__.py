@@ -15,6 +15,7 @@ from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
 from tasks_app.models.sample import LoadSample, QueueSample
 from tasks_app.models.task import Task
+from tasks_app.models.task_log import TaskLog
 from tasks_app.models.workflow import Workflow
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ReplayRun",
     "Task",
     "TaskEvent",
+    "TaskLog",
     "TaskMessage",
     "Workflow",
 ]

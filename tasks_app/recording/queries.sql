@@ -183,3 +183,28 @@ SELECT id::text, text_id, application_id, name, queue, source, status, position,
     date_part('epoch', queued_at) AS queued_at, date_part('epoch', received_at) AS received_at,
     date_part('epoch', started_at) AS started_at, date_part('epoch', finished_at) AS finished_at, runtime
 FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE
+
+-- insert_task_logs --
+-- Inserts lines that tasks logged. An entry that is read a second time changes nothing. Each parameter is named after its column.
+INSERT INTO tasks_app_tasklog (task_id, application_id, position, nesting, attempt, delivery, source, first, lines, chars, text,
+    left_out, recorded_at)
+SELECT *, 0, now() FROM unnest(%(task_id)s::uuid[], %(application_id)s::smallint[], %(position)s::bigint[], %(nesting)s::int[],
+    %(attempt)s::int[], %(delivery)s::smallint[], %(source)s::int[], %(first)s::bigint[], %(lines)s::int[], %(chars)s::int[],
+    %(text)s::text[])
+ON CONFLICT DO NOTHING
+
+-- find_long_task_logs --
+-- Finds those of these tasks that have logged more lines or characters than are kept.
+SELECT task_id, application_id FROM tasks_app_tasklog
+JOIN unnest(%(keys)s::uuid[], %(applications)s::smallint[]) AS row (task_id, application_id) USING (task_id, application_id)
+GROUP BY task_id, application_id HAVING sum(lines) > %(lines)s OR sum(chars) > %(chars)s
+ORDER BY task_id, application_id
+
+-- lock_task_logs --
+-- Locks the rows of what a task logged, oldest first; the numbers of a run are one text.
+SELECT task_id, id, concat_ws(' ', nesting, attempt, delivery, source), lines, chars, left_out FROM tasks_app_tasklog
+WHERE task_id = %s AND application_id = %s ORDER BY position FOR UPDATE
+
+-- note_left_out --
+-- Notes how many lines of earlier runs were removed before these.
+UPDATE tasks_app_tasklog SET left_out = %s WHERE id = %s

@@ -3,7 +3,8 @@
 The query says what the page shows:
 
 - `on=tasks,queues`: topics. `tasks` follows the events of tasks; any other topic is a name passed to
-  `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell.
+  `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell. `task-log-KEY` announces
+  what a task logs, if the caller may see the task.
 - `task=ID`, `name=NAME` (each may be repeated): narrows `tasks` to these.
 - `family=ID`: narrows `tasks` to these, the tasks that they sent while they ran, their workflows, and their replacements.
 - `after=N`: the newest event that the page has seen; anything later is reported at once.
@@ -17,19 +18,25 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
+from tasks_app.models import Task
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.queries import feed
 from tasks_app.queries.feed import FeedEvent
 from tasks_app.recording.live import GROUP
+from tasks_app.recording.log_watch import PREFIX as LOG_PREFIX
+from tasks_app.recording.log_watch import topic as log_topic
 from tasks_app.web.consumers import PumpingConsumer
 from tasks_app.web.fan_out_cache import fan_out_cache
 from zenith_site.common.callers import Shows
 from zenith_site.common.live_updates import PAGES
+from zenith_worker.wire.ids import as_uuid
 
 TASKS: Final = "tasks"
 NOTIFICATIONS: Final = "notifications"
 #: The topics of pages that callers who may not see Zenith's own application may open.
 FILTERED_TOPICS: Final = frozenset({TASKS, "dead-letters"})
+#: Logs that one page of a limited caller follows.
+MOST_LOGS: Final = 10
 _MOST: Final = 2**63 - 1
 
 
@@ -44,11 +51,8 @@ class PageConsumer(PumpingConsumer):
         """Read what the page shows; the first pump reports what changed since `after`."""
         query = parse_qs(self.scope["query_string"].decode("latin1"))
         self._topics = {topic for text in query.get("on", []) for topic in text.split(",") if topic} | {NOTIFICATIONS}
-        if self.seen is not None and NATIVE_ID in self.seen:
-            self._topics.discard(NOTIFICATIONS)  # they are of all applications
-        elif self.seen is not None:
-            # All other topics are of Zenith's own application, or of all; their pages refuse the caller.
-            self._topics &= FILTERED_TOPICS
+        if self.seen is not None:
+            self._topics = self._without_logs(self.seen) | await database_sync_to_async(self._seen_logs)(self.seen)
         self._tasks = frozenset(query.get("task", []))
         self._families = frozenset(query.get("family", []))
         self._names = frozenset(query.get("name", []))
@@ -60,6 +64,22 @@ class PageConsumer(PumpingConsumer):
             self._after = after
             if not await database_sync_to_async(feed.reaches_back_to)(after):
                 self._changed.add(TASKS)
+
+    def _without_logs(self, seen: frozenset[int]) -> set[str]:
+        """Return the topics, without those of logs, that a caller may hear of who sees only these applications."""
+        if NATIVE_ID not in seen:
+            # All other topics are of Zenith's own application, or of all; their pages refuse the caller.
+            return self._topics & FILTERED_TOPICS
+        # Notifications are of all applications.
+        return {topic for topic in self._topics if not topic.startswith(LOG_PREFIX)} - {NOTIFICATIONS}
+
+    def _seen_logs(self, seen: frozenset[int]) -> set[str]:
+        """Return the topics of logs of tasks of these applications; one query, or none."""
+        keys = [key for topic in self._topics if (key := as_uuid(topic.removeprefix(LOG_PREFIX))) and topic == log_topic(key)]
+        if not keys:
+            return set()
+        tasks = Task.objects.filter(pk__in=keys[:MOST_LOGS], application_id__in=seen).order_by()
+        return {log_topic(key) for key in tasks.values_list("pk", flat=True)}
 
     async def page_changed(self, message: dict[str, Any]) -> None:
         """Note that something without an event has changed."""

@@ -30,6 +30,7 @@ from tasks_app.queries.values import by_name, sizes
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.dispatch_forms import MomentField
 from tasks_app.web.state_diagram import path_in_words, state_diagrams
+from tasks_app.web.task_logs import is_watched, log_card
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
@@ -59,10 +60,11 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     arguments = by_name(row, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     is_native = row.application_id == NATIVE_ID
+    watched = is_watched(row)
     context = {
         "task": row,
         "native": is_native,
-        "watched": not is_native and of_task(row).is_watched,
+        "watched": watched,
         "application": item.application if item.among_several else "",
         "why": explained(row, task_detail.why),
         "events": task_detail.events,
@@ -81,6 +83,7 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "result_json": _pretty(item.result) if row.status == Status.SUCCESS and item.result is not None else "",
         "curl": "" if arguments_cut else _curl(request, row, item.arguments),
         "nodes": _nodes(row, task_detail.attempts) if is_native else [],
+        **log_card(row),
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import redis
 from celery import Celery, Task, signals
 from celery.backends.redis import RedisBackend
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.utils.log import get_task_logger
 from celery.worker.request import Request
 
 app = Celery("shop", broker=os.environ["SHOP_BROKER"], backend=os.environ["SHOP_RESULTS"])
@@ -122,6 +124,20 @@ def slow(seconds: float) -> float:
 def order(self: Task, number: int) -> list[Any]:
     """Order something."""
     return [number, self.request.delivery_info["routing_key"], self.request.root_id == self.request.id, self.request.headers]
+
+
+@app.task(base=Noted, name="shop.tells")
+def tells() -> None:
+    """Log in each way."""
+    logging.getLogger("shop.orders").info("an order with password=%s", "hunter2")
+    get_task_logger("shop").warning("of Celery's logger")
+    print("printed")  # noqa: T201
+
+
+@app.task(base=Noted, name="shop.confidential", zenith_logs=False)
+def confidential() -> None:
+    """Log what stays here."""
+    logging.getLogger("shop.orders").warning("confidential")
 
 
 @app.task(base=Noted, name="shop.fail")

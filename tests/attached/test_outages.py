@@ -14,6 +14,8 @@ import pytest
 
 from tasks_app.control.applications import add
 from tasks_app.models import Application, Task
+from tasks_app.queries.task_logs import read_forward
+from tasks_app.recording.log_recorder import LogRecorder
 from tests.attached.conftest import Shop, zenith_url
 from tests.attached.recording import record
 from tests.processes import REPOSITORY, exec_with_parent
@@ -63,6 +65,14 @@ def relay() -> Iterator[Relay]:
 def recorded(ids: list[str]) -> int:
     record()
     return Task.objects.filter(id__in=[key_of(id_, "shop") for id_ in ids], status="SUCCESS").count()
+
+
+def logged(id_: str) -> list[str]:
+    """What a task logged, as an engine has it."""
+    recorder = LogRecorder()
+    while recorder.step(block=0.01) or recorder.step(block=0.01):
+        pass
+    return [line.message for line in read_forward(Task.objects.get(id=key_of(id_, "shop"))).lines]
 
 
 @pytest.mark.parametrize("guard", ["", "claims"])
@@ -139,6 +149,7 @@ def test_without_a_url_a_worker_runs_as_if_nothing_were_there(shop: Callable[[st
         ({"ZENITH_APPLICATION": "Shop North"}, "ZENITH_APPLICATION='Shop North'"),
         ({"ZENITH_APPLICATION": "zenith"}, "the name of Zenith's own application"),
         ({"ZENITH_GUARD": "claims,locks"}, "there is no guard 'locks'"),
+        ({"ZENITH_TASK_LOGS": "loud"}, "ZENITH_TASK_LOGS='loud': it takes debug, info, warning, error, off"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(shop: Callable[[str], Shop], changes: dict[str, str], reason: str) -> None:
@@ -154,7 +165,12 @@ def test_an_application_with_a_redis_user_of_its_own_reports_all_that_it_did(sho
     here = shop("5.7")
     worker = here.worker("shop@one", "-c", "2", ZENITH_URL=url, ZENITH_GUARD="claims,recovery,retries")
     ids = here.run("burst.py", "20", ZENITH_URL=url)
-    eventually(lambda: recorded(ids) == 20, but=lambda: here.log[-4000:])
+    telling = [here.run("sends.py", name, ZENITH_URL=url) for name in ("shop.confidential", "shop.tells")]
+    eventually(lambda: recorded(ids + telling) == 22, but=lambda: here.log[-4000:])
+    eventually(lambda: len(logged(telling[1])) == 3)
+    assert logged(telling[1]) == ["an order with password=***", "of Celery's logger", "printed"]
+    assert logged(telling[0]) == []
+    assert "an order with password=hunter2" in here.log, "its own log is its own"
     row = Application.objects.get(name="shop")
     assert (row.isolated, row.main) == (True, "shop")
     assert [beat.name for beat in heartbeat.read_all("shop")] == ["shop@one"]
@@ -162,4 +178,5 @@ def test_an_application_with_a_redis_user_of_its_own_reports_all_that_it_did(sho
     eventually(lambda: not heartbeat.read_all("shop"), within=40)
     assert "NoPermission" not in here.log
     assert "runs unclaimed" not in here.log
-    assert not [line for line in here.log.splitlines() if "WARNING" in line]
+    told = ("of Celery's logger", "printed", "confidential")
+    assert not [line for line in here.log.splitlines() if "WARNING" in line and not line.endswith(told)]

@@ -65,6 +65,7 @@ PAGES = [
     PageCase("task-failed", task_in(Status.FAILURE)),
     PageCase("task-running", task_in(Status.STARTED)),
     PageCase("task-scheduled", task_in(Status.SCHEDULED)),
+    PageCase("task-log", lambda sample: f"/tasks/{sample.task(Status.FAILURE)}/log/?level=warning"),
     PageCase("task-edit", lambda sample: f"/tasks/{sample.task(Status.SCHEDULED)}/edit/"),
     PageCase("dispatch", at("/dispatch/")),
     PageCase("dispatch-task", at("/dispatch/?task=analyze_text")),

@@ -23,6 +23,7 @@ from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task, TaskMessage, Workflow
 from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
+from tests.browser.logs_sample import fill_logs
 from tests.browser.nodes_sample import fill_nodes
 from tests.database import Emptying
 from zenith_site.notify.decisions import Alert, Evaluation
@@ -103,6 +104,7 @@ def fill() -> Sample:
     apply(events)
     _family(sample)
     _large(sample)
+    fill_logs(*(sample.task(status) for status in (Status.FAILURE, Status.STARTED, Status.RETRY, Status.SUCCESS)))
     _rollups(chance)
     _samples(chance)
     _heartbeats()

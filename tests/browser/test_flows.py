@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from tasks_app.models import DeadLetter, Task
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.waiting import eventually
+from zenith_worker.wire import task_logs
 from zenith_worker.wire.states import Status
+from zenith_worker.wire.task_logs import LogChunk, LogLine
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -157,6 +160,39 @@ def test_new_tasks_arrive_only_where_they_match(visitor: Visitor, site: Site, wa
     dispatch(task="drill_sleep", kwargs={"seconds": 0.0})
     page.locator("[data-row]").first.wait_for()
     assert page.locator("[data-row]").count() == 1
+
+
+def test_the_log_of_a_task_is_followed_filtered_and_paused(visitor: Visitor, site: Site) -> None:
+    dispatch(task="analyze_text", data=["a"], queue="nobody-serves-this")
+    task = Task.objects.get()
+    page = visitor.logged_in(f"tasks/{task.id}/")
+    page.get_by_text("What the task logs appears here once it runs.").wait_for()
+    log(task, "apple", "banana", level=20)
+    page.get_by_text("apple").wait_for()
+    log(task, "cherry", level=40, first=2)
+    page.locator("#log-lines .log-error").wait_for()
+    shown = page.locator("#log-lines li")
+    assert shown.count() == 3
+    page.get_by_label("Search the log").fill("BAN")
+    eventually(lambda: shown.count() == 1)
+    log(task, "cherries", "more bananas", level=20, first=3)
+    eventually(lambda: shown.count() == 2)
+    page.get_by_label("Search the log").fill("")
+    page.get_by_label("Lowest level").select_option("error")
+    eventually(lambda: shown.all_inner_texts() and "cherry" in shown.all_inner_texts()[0] and shown.count() == 1)
+    page.get_by_label("Lowest level").select_option("")
+    eventually(lambda: shown.count() == 5)
+    page.get_by_role("button", name="Pause").click()
+    log(task, "while paused", level=20, first=5)
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_text("while paused").wait_for()
+    assert shown.count() == 6
+
+
+def log(task: Task, *messages: str, level: int, first: int = 0) -> None:
+    """Log lines as the task's worker does."""
+    lines = [LogLine(time.time(), level, "shop", message) for message in messages]
+    task_logs.append([LogChunk(task_id=task.celery_id, lines=lines, first=first)])
 
 
 @with_and_without_scripts

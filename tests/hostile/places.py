@@ -17,7 +17,8 @@ from tests.hostile.garbage import Garbage
 from zenith_worker.wire import keys, stream
 from zenith_worker.wire.ids import new_id
 
-ENTRIES, BEATS, MESSAGES, HELD, CLAIMS, RESULTS, COUNTS, LINES = 3700, 600, 1500, 600, 1000, 1000, 100, 300
+ENTRIES, BEATS, MESSAGES, HELD, CLAIMS, RESULTS, COUNTS, LINES = 3400, 600, 1500, 600, 1000, 1000, 100, 300
+LOGGED = 300
 BODIES, FRAMES = 400, 800
 #: What a worker reports, how it gives a sign of life, what it claims, what it answers.
 ENTRY = [{"task_id": str(new_id()), "status": "STARTED", "at": 1.5, "worker": "w@h", "name": "t", "queue": "q", "args": [1]}]
@@ -25,6 +26,7 @@ BEAT = {
     "pid": 1, "slots": 2, "busy": 0, "queues": ["default"], "version": "5.7.0", "instance": "i", "held": ["a"], "tags": ["b"],
     "autoscale": [1, 2], "limited": [["t", 1, "1/s"]], "clock": 1.5,
 }  # fmt: skip
+LOG = [{"t": str(new_id()), "f": 1, "a": 1, "l": [[1.5, 20, "shop", "a line"]]}]
 CLAIM = "R|0|i|t|1|0"
 RESULT = {"status": "SUCCESS", "result": 1, "task_id": "x"}
 DISPATCH = {"dispatches": [{"task": "analyze_text", "count": 1, "data": "x", "kwargs": {}}]}
@@ -50,6 +52,8 @@ def write(garbage: Garbage, node: UUID) -> None:
     with stream.client().pipeline(transaction=False) as pipe:
         for _ in range(ENTRIES):
             pipe.xadd(keys.EVENTS, {garbage.rng.choice("eeex"): garbage.raw(ENTRY)})
+        for _ in range(LOGGED):
+            pipe.xadd(keys.LOGS, {garbage.rng.choice("lllx"): garbage.raw(LOG)})
         for number in range(BEATS):
             pipe.sadd(keys.WORKERS, f"bad{number}@host")
             pipe.set(f"{keys.WORKER}bad{number}@host", garbage.raw(BEAT), ex=300)

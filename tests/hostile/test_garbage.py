@@ -26,7 +26,7 @@ from tests.stack import Stack, running, settling
 from tests.waiting import eventually
 from zenith_site.auth.tokens import create_token
 from zenith_site.common import faults
-from zenith_worker.wire import heartbeat, keys, stream
+from zenith_worker.wire import heartbeat, keys, stream, task_logs
 from zenith_worker.wire.states import Status
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults]
@@ -78,6 +78,7 @@ def test_everything_works_afterwards_and_what_is_bad_is_counted(stack: Stack, ga
 
         redis = stream.client()
         eventually(lambda: stream.length() == 0, within=120, but=stack.news)
+        eventually(lambda: task_logs.length() == 0, within=120, but=stack.news)
         eventually(lambda: redis.llen("default") == 0, within=120, but=stack.news)
         eventually(lambda: not any(tag.startswith(b"bad") for tag in redis.hkeys(keys.UNACKED)), within=120, but=stack.news)
         assert stream.unreadable_count() > places.ENTRIES / 3

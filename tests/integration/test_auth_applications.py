@@ -30,6 +30,7 @@ from tasks_app.queries import status_counts
 from tasks_app.queries.application_names import ids_of
 from tasks_app.queries.feed import since
 from tasks_app.recording.apply import apply
+from tasks_app.recording.log_recorder import rows_of, store
 from tasks_app.web.page_socket import PageConsumer
 from tasks_app.web.routing import websocket_urlpatterns
 from tests.integration.test_auth_doors import DOORS, OTHERS, SOCKETS, ask, path_of, said
@@ -47,6 +48,8 @@ from zenith_worker.wire.events import Event
 from zenith_worker.wire.heartbeat import About
 from zenith_worker.wire.ids import key_of
 from zenith_worker.wire.states import Status
+from zenith_worker.wire.stream import Entry
+from zenith_worker.wire.task_logs import LogChunk, LogLine, encode
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
@@ -62,6 +65,7 @@ OPEN = {"metrics"}
 #: Shows only what the caller may see.
 FILTERED = {
     "", "nav/counts/", "tasks/", "tasks/act/<slug:verb>/", "tasks/<uuid:task_id>/", "tasks/<uuid:task_id>/values/<slug:value>/",
+    "tasks/<uuid:task_id>/log/",
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
     "applications/", "applications/<name:name>/", "applications/<name:name>/diagnosis/", "workers/", "queues/",
@@ -71,6 +75,7 @@ FILTERED = {
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
+    "api/v1/tasks/<name:task_id>/logs",
     "api/v1/tasks/<name:task_id>/values/<value>", "api/v1/tasks/<name:task_id>/cancel", "api/v1/tasks/<name:task_id>/retry",
     "api/v1/batches", "api/v1/batches/<batch_id>", "api/v1/batches/<batch_id>/cancel", "analytics/stats",
     "api/v1/analytics/series", "api/v1/analytics/tasks", "api/v1/analytics/queues", "api/v1/analytics/heatmap",
@@ -151,6 +156,10 @@ class Rows:
             {common["application"]: key},
         )
         self.keys = {what: key_of(id_, "" if key == NATIVE_ID else name) for what, id_ in self.ids.items()}
+        logged = LogChunk(
+            task_id=self.ids["failed"], lines=[LogLine(time.time(), 20, f"{self.mark}-logger", f"{self.mark}-logged")]
+        )
+        store(rows_of(Entry("1-1", encode([logged]), common["application"]), key))
         Task.objects.filter(id=self.keys["scheduled"]).update(status=Status.SCHEDULED, not_before=now.replace(year=2099))
         Task.objects.filter(id=self.keys["failed"]).update(batch=self.batch)
         self.fingerprint = DeadLetter.objects.get(task=self.keys["failed"]).fingerprint
@@ -649,6 +658,19 @@ async def test_a_page_hears_of_its_own_applications_only(world: World) -> None:
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["tasks"]
         await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
         assert json.loads(await socket.receive_from(timeout=10))["topics"] == ["dead-letters", "tasks"]
+        await socket.disconnect(timeout=10)
+    finally:
+        await asyncio.to_thread(connections.close_all)
+
+
+@pytest.mark.parametrize("who", ["florist", "both"])
+async def test_a_page_hears_of_the_logs_of_its_own_tasks_only(world: World, who: str) -> None:
+    topics = {name: f"task-log-{world.rows[name].keys['running']}" for name in APPLICATIONS}
+    try:
+        socket = await listen(world, who, f"/ws/page?on={','.join(topics.values())},task-log-1")
+        await socket.send_to(text_data=json.dumps({"type": "REFRESH"}))
+        heard = json.loads(await socket.receive_from(timeout=10))["topics"]
+        assert set(heard) == {topics[name] for name in LIMITS[who]}
         await socket.disconnect(timeout=10)
     finally:
         await asyncio.to_thread(connections.close_all)

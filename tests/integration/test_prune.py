@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.maintenance import expired, retention
-from tasks_app.models import Attempt, Batch, DeadLetter, IdempotencyKey, ReplayRun, Task, TaskEvent
+from tasks_app.models import Attempt, Batch, DeadLetter, IdempotencyKey, ReplayRun, Task, TaskEvent, TaskLog
 from tasks_app.models.replay_run import RunState
 from tests.rollups import ended
 from zenith_site.common.retention import Rule, registered
@@ -39,6 +39,9 @@ def a_task(age: timedelta, **values: Any) -> Task:
     TaskEvent.objects.create(task=task, status=task.status, position=1, at=at)
     Attempt.objects.create(task=task, attempt=1, finished_at=at, outcome=Status.RETRY)
     TaskResult.objects.create(task_id=str(task.id))
+    TaskLog.objects.create(
+        task_id=task.id, application_id=1, position=1, attempt=1, lines=0, chars=2, text="[]", recorded_at=timezone.now()
+    )
     return task
 
 
@@ -53,7 +56,7 @@ def test_an_old_task_goes_with_all_that_belongs_to_it_and_a_young_one_stays() ->
     a_task(MONTH + timedelta(hours=1))
     young = a_task(MONTH - timedelta(hours=1))
     assert prune("--yes")["rows"]["tasks"] == 1
-    for model in (Task, TaskEvent, Attempt, TaskResult):
+    for model in (Task, TaskEvent, Attempt, TaskResult, TaskLog):
         assert model.objects.count() == 1, model
     assert Task.objects.get() == young
     assert TaskResult.objects.get().task_id == str(young.id)

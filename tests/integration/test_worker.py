@@ -17,9 +17,10 @@ from django_celery_results.models import TaskResult
 from tasks_app.builtin_tasks import analyze_text, drill_sleep
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import MinuteRollup, Task, TaskEvent
+from tasks_app.models import MinuteRollup, Task, TaskEvent, TaskLog
 from tasks_app.queries.attempts import attempts_of
 from tasks_app.queries.status_explanation import explain_status
+from tasks_app.queries.task_logs import read_forward
 from tests import stack as stacks
 from tests.broker import messages
 from tests.stack import Gate, Stack, answers
@@ -187,6 +188,22 @@ def test_a_task_whose_result_is_ignored_is_accounted_for_all_the_same() -> None:
     task = ended(task_id)
     assert (task.status, task.args, task.runtime is not None) == ("SUCCESS", [5], True)
     assert AsyncResult(task_id).get(timeout=30) is None
+
+
+def test_what_a_task_logs_and_prints_is_kept_and_the_workers_own_log_stays_as_it_was(stack: Stack) -> None:
+    quiet, telling = call("sample.keeps_quiet"), call("sample.tells", 7, password="hunter2")
+    ended(quiet)
+    task = ended(telling)
+    lines = eventually(lambda: (found := read_forward(task).lines) and len(found) == 4 and found)
+    assert [(line.logger, line.level, line.message.partition("\n")[0]) for line in lines] == [
+        ("shop.orders", "info", "order 7 with password=***"), ("tests.sample_tasks", "warning", "of Celery's logger"),
+        ("celery.redirected", "warning", "printed"), ("root", "error", "it failed"),
+    ]  # fmt: skip
+    assert lines[-1].message.endswith("KeyError: 7")
+    assert not TaskLog.objects.filter(task_id=quiet).exists()
+    written = stack.processes[-1].output
+    assert "order 7" not in written, "the worker was started with --loglevel WARNING"
+    assert "of Celery's logger" in written
 
 
 def test_progress_that_a_task_stores_does_not_stand_in_the_way_of_its_outcome() -> None:

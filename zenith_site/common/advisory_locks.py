@@ -29,6 +29,8 @@ class AdvisoryLock(IntEnum):
     OUTBOX = 0x6F7574626F78
     #: Counting what hosts have left, and placing nodes on them.
     SCHEDULER = 6_110_001
+    #: Recording what tasks log ("tasklo"), so that the lines of a task are stored in their order.
+    TASK_LOGS = 0x7461736B6C6F
     #: An agent's lease of a host ("host"): the first of two numbers; the second is the host's key.
     HOST_LEASE = 0x686F7374
     #: An observer's lease of a watched application ("obsv"): the first of two numbers; the second is the application's key.

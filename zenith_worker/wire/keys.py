@@ -62,6 +62,10 @@ OBSERVER_ANSWER: Final = "zenith:observer-answer:"
 #: + name: what it knows of the application besides its workers' heartbeats, as JSON (tasks_app/watching/observed.py).
 OBSERVED: Final = "zenith:observed:"
 
+#: The stream of what tasks log (task_logs.py), and the sorted set of the tasks whose logs somebody reads: key → until when.
+LOGS: Final = "zenith:logs"
+LOGS_WATCHED: Final = "zenith:logs-watched"
+
 #: Hashes by part of Zenith: its newest fault, and how many it has had.
 FAULTS: Final = "zenith:faults"
 FAULT_COUNTS: Final = "zenith:fault-counts"
@@ -91,8 +95,8 @@ NATIVE: Final = ""
 
 class ApplicationKeys(NamedTuple):
     """The keys that an application's processes use: its stream of events, its workers, what it says of itself, which tasks run,
-    its questions, and what Zenith asks of it. Zenith's own application is asked through its broker, so it has none of the last
-    five."""
+    its questions, what its tasks log, and what Zenith asks of it. Zenith's own application is asked through its broker, so it has
+    none of the last five."""
 
     events: str
     workers: str
@@ -108,6 +112,8 @@ class ApplicationKeys(NamedTuple):
     crash: str
     questions: str
     answer: str
+    #: task_logs.py: a stream of its own, so that a flood of lines delays no outcome.
+    logs: str
     #: commands.py: the stream of commands, the sorted set of tasks that were handed over, and that of cancelled ones;
     #: and control.py: + token: what workers answered.
     commands: str = ""
@@ -133,10 +139,10 @@ def application_keys(application: str) -> ApplicationKeys:
 
 _NAMES: Final = (
     "events", "workers", "worker:", "alive:", "dropped", "about", "catalogue", "claim:", "deliveries:", "lost:", "crash:",
-    "questions", "answer:", "commands", "handed", "cancelled", "control:", "paused",
+    "questions", "answer:", "logs", "commands", "handed", "cancelled", "control:", "paused",
 )  # fmt: skip
 _NATIVE_KEYS: Final = ApplicationKeys(
-    EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE, CLAIM, DELIVERIES, LOST, CRASH, QUESTIONS, ANSWER
+    EVENTS, WORKERS, WORKER, ALIVE, DROPPED, ABOUT, CATALOGUE, CLAIM, DELIVERIES, LOST, CRASH, QUESTIONS, ANSWER, LOGS
 )
 
 
