@@ -141,7 +141,13 @@ class Rows:
         apply(
             [
                 Event(task_id=self.ids["failed"], status=Status.FAILURE, name=f"{self.mark}.fails", **failure, **common),
-                Event(task_id=self.ids["running"], status=Status.STARTED, name=f"{self.mark}.runs", **common),
+                Event(
+                    task_id=self.ids["running"],
+                    status=Status.STARTED,
+                    name=f"{self.mark}.runs",
+                    **common,
+                    progress={"current": 1, "total": 2, "state": f"{self.mark}-state", "meta": [f"{self.mark}-meta"]},
+                ),
                 Event(task_id=self.ids["scheduled"], status=Status.QUEUED, name=f"{self.mark}.waits", **common),
             ],
             {common["application"]: key},
