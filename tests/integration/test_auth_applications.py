@@ -656,6 +656,17 @@ async def test_a_page_of_zeniths_own_application_hears_of_its_nodes(world: World
         await asyncio.to_thread(connections.close_all)
 
 
+async def test_how_far_tasks_of_another_application_are_changes_no_page() -> None:
+    page = PageConsumer()
+    page._topics, page._changed = {"tasks", "progress"}, set()
+    page._names = page._tasks = page._families = frozenset()
+    page.seen = frozenset({7})
+    await page.tasks_progress({"tasks": [["a", NATIVE_ID], ["b", 8]]})
+    assert not page._changed
+    await page.tasks_progress({"tasks": [["c", 7]]})
+    assert page._changed == {"progress"}
+
+
 def test_an_event_of_another_application_changes_no_page(world: World) -> None:
     page = PageConsumer()
     page._names = page._tasks = page._families = frozenset()
