@@ -16,6 +16,8 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 
+import zenith_worker
+
 
 @shared_task(name="sample.echo")
 def echo(*args: Any, **kwargs: Any) -> list[Any]:
@@ -128,6 +130,26 @@ def rejects() -> None:
 def progress(self: Task) -> str:
     self.update_state(state="PROGRESS", meta={"done": 1})
     return "done"
+
+
+@shared_task(name="sample.steps", time_limit=60)
+def steps(count: int, marker: str) -> int:
+    """Handle items, and wait for a file before the last one."""
+    done = 0
+    for done in zenith_worker.progress(range(1, count + 1)):
+        while done == count and not Path(marker).exists():
+            time.sleep(0.01)
+    return done
+
+
+@shared_task(name="sample.uses")
+def uses(seconds: float, megabytes: int) -> int:
+    """Use CPU time and memory."""
+    block = bytearray(megabytes * 2**20)
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return len(block)
 
 
 @shared_task(name="sample.hangs", soft_time_limit=0.5, time_limit=1, max_retries=0)

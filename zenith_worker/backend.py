@@ -22,7 +22,7 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import TaskRevokedError
 from kombu.utils.encoding import bytes_to_str
 
-from zenith_worker import canvas
+from zenith_worker import canvas, progress_reports
 from zenith_worker.carried import Carried, carried, token_of
 from zenith_worker.outcomes import OUTCOMES, Outcome, not_run
 from zenith_worker.reporting import report, with_redis_retries
@@ -129,6 +129,7 @@ class ZenithBackend(ReportingMixin, RedisBackend):
     def _reported(self, outcome: Outcome, *, keeps: bool) -> Iterator[bool]:
         """Report an outcome; yield whether it counts, and keep Celery's own steps in the block from storing the result again."""
         request = outcome.request
+        progress_reports.end(request)
         if outcome.state == states.SUCCESS and not (keeps or _is_part(request)):
             outcome = outcome.with_value(None)
         event = outcome.event(self.largest_result, **unsent(outcome.task_id))

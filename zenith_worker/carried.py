@@ -11,6 +11,7 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
+from zenith_worker import usage
 from zenith_worker.wire.compat import dataclass
 from zenith_worker.wire.headers import DELIVERY_HEADER, RECEIVED_HEADER
 from zenith_worker.wire.states import Status
@@ -29,6 +30,7 @@ class Carried:
         number: how often the same attempt's message had been delivered before.
         started_at: when the body started.
         started_clock: the same on the monotonic clock.
+        meter: measures what the body uses.
         retry_at: when the next attempt is due.
         held: whether the next attempt waits in PostgreSQL, without a message.
         is_zenith_task: whether the task is of Zenith's class, which sets the next two.
@@ -39,12 +41,14 @@ class Carried:
         lease_until: on the monotonic clock, until when nobody can take over this delivery's claim; None without a claim.
         was_cancelled: whether the worker gave the task back because it lost its connection; Celery calls that a retry.
         was_put_back: whether the message goes back to its queue after a time limit; Celery calls that a failure.
+        progress: the reports of how far tasks are, by their id, that the body told (progress_reports.py).
     """
 
     received_at: float | None = None
     number: int = 0
     started_at: float | None = None
     started_clock: float | None = None
+    meter: usage.Meter | None = None
     retry_at: float | None = None
     held: bool = False
     is_zenith_task: bool = False
@@ -55,15 +59,22 @@ class Carried:
     lease_until: float | None = None
     was_cancelled: bool = False
     was_put_back: bool = False
+    progress: dict[str, Any] | None = None
 
     @property
     def runtime(self) -> float | None:
         """Seconds since the body started; None if it has not."""
         return None if self.started_clock is None else time.monotonic() - self.started_clock
 
+    @property
+    def used(self) -> usage.Usage:
+        """What the body has used so far."""
+        return usage.Usage() if self.meter is None else self.meter.read()
+
     def start(self) -> None:
         """Record that the body starts now."""
         self.started_at, self.started_clock = time.time(), time.monotonic()
+        self.meter = usage.begin()
 
 
 def stamp(headers: dict[str, Any], number: int) -> None:

@@ -12,6 +12,7 @@ from billiard.exceptions import WorkerLostError
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from zenith_worker import out_of_memory
 from zenith_worker.carried import carried
 from zenith_worker.reporting import with_redis_retries
 from zenith_worker.wire import claims
@@ -33,7 +34,7 @@ class CrashNoting:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         task = self.task  # type: ignore[attr-defined]
         if _is_lost(self, error) and task.acks_late and task.reject_on_worker_lost and not _is_sent_anew(self):
-            _note_crash(self, str(error))
+            _note_crash(self, "; ".join(filter(None, [str(error), out_of_memory.explain()])))
         super().on_failure(exc_info, *rest, **options)  # type: ignore[misc]
 
 

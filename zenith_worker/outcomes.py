@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.utils.saferepr import saferepr
 from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import EncodeError
 from kombu.utils import json
 
+from zenith_worker import out_of_memory
 from zenith_worker.carried import carried
 from zenith_worker.errors import ResultNotJSONError, ResultTooLargeError
 from zenith_worker.origin import origin
@@ -61,6 +63,7 @@ class Outcome:
         Raises ResultNotJSONError or ResultTooLargeError; with `describes`, the result's representation is in its place.
         """
         delivery, run = carried(self.request), RunNumber.of_request(self.request)
+        used = delivery.used
         # As in django-celery-results, a body may set `request.meta`.
         own = getattr(self.request, "meta", None)
         meta = _json({**(own if isinstance(own, dict) else {}), "children": self.children}) if self.children or own else None
@@ -84,6 +87,8 @@ class Outcome:
             not_before=delivery.retry_at if self.state == states.RETRY else None,
             held=self.state == states.RETRY and delivery.held,
             runtime=delivery.runtime,
+            cpu=None if used.cpu is None else round(used.cpu, 6),
+            memory=used.memory,
             periodic_task_name=str(getattr(self.request, "periodic_task_name", None) or ""),
             **{**members, **about},
         )
@@ -108,7 +113,9 @@ class Outcome:
             return {}
         error = _real(self.error)
         if error is not None:
-            return {"error_type": type(error).__qualname__, "error_message": _text(error)[:MESSAGE_KEPT]}
+            why = out_of_memory.explain() if isinstance(error, WorkerLostError) else ""
+            text = f"{_text(error)[:MESSAGE_KEPT]} ({why})" if why else _text(error)[:MESSAGE_KEPT]
+            return {"error_type": type(error).__qualname__, "error_message": text}
         if isinstance(self.error, UnpickleableExceptionWrapper):
             return {"error_type": self.error.exc_cls_name, "error_message": _message(list(self.error.exc_args))}
         if isinstance(self.value, dict) and "exc_type" in self.value:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from celery import states
 from celery.exceptions import TaskRevokedError
 
-from zenith_worker import canvas
+from zenith_worker import canvas, progress_reports
 from zenith_worker.carried import carried
 from zenith_worker.outcomes import Outcome, not_run
 from zenith_worker.reports import Reports
@@ -91,7 +91,7 @@ class ReportingMixin:
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **options: Any
     ) -> Any:
-        """Store as ever; then report the outcome that this is part of, or a later task of a chain that will not run."""
+        """Store as ever; then report what this is part of: an outcome, a later task of a chain that will not run, or progress."""
         if state == states.STARTED and self.reports.claimed and carried(request).number and not carried(request).lease_until:
             return None  # a message that came again: only its claim tells whether the task has ended
         answer = super().store_result(task_id, result, state, traceback=traceback, request=request, **options)  # type: ignore[misc]
@@ -101,6 +101,7 @@ class ReportingMixin:
                 pending.report()
         elif pending is not None and state in states.PROPAGATE_STATES:
             quietly(lambda: self._report_not_run(task_id, result, state, traceback, request))
+        progress_reports.report_state(self.reports.add, task_id, result, state, request)
         return answer
 
     def on_chord_part_return(self, request: Any, *rest: Any, **options: Any) -> Any:
@@ -130,6 +131,7 @@ class ReportingMixin:
         if getattr(outcome.request, "is_eager", False):
             yield True  # it runs in its caller, and no worker knows it
             return
+        progress_reports.end(outcome.request)
         if not self.reports.counts(outcome.request):
             yield False
             return

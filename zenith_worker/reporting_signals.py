@@ -15,6 +15,7 @@ import celery
 from celery import signals, states
 from celery.app.task import Task
 
+from zenith_worker import out_of_memory, progress_reports, usage
 from zenith_worker.carried import carried, due_at, stamp
 from zenith_worker.errors import NotNow, NotThisDelivery
 from zenith_worker.origin import sent
@@ -49,6 +50,7 @@ class SignalReports:
             (signals.task_prerun, self._started),
             (signals.task_retry, self._retried),
             (signals.task_postrun, self._ended),
+            (signals.worker_init, self._worker_begins),
             (signals.worker_process_shutdown, self._process_ends),
         ):
             signal.connect(handler, weak=False)
@@ -92,6 +94,7 @@ class SignalReports:
         if request.is_eager or reason is None:
             return
         carried(request).retry_at = due_at(reason.when)
+        progress_reports.end(request)
         self._reports.outcome(_failed(sender, request, reason.exc or reason, states.RETRY, einfo and einfo.traceback), request)
 
     def _ended(self, task: Task[..., Any], retval: Any, state: str, **_: Any) -> None:
@@ -102,6 +105,7 @@ class SignalReports:
         request = task.request
         if request.is_eager:
             return
+        progress_reports.end(request)
         self._reports.ended(request)
         if state in (states.IGNORED, states.REJECTED) and not isinstance(retval, (NotThisDelivery, NotNow)):
             self._report_end(task, retval, state)
@@ -119,6 +123,10 @@ class SignalReports:
             self._reports.outcome(_bare(request, Status.REPLACED, "replaced"), request)
         else:
             self._reports.outcome(_bare(request, Status.IGNORED, str(retval)), request)
+
+    def _worker_begins(self, sender: Any, **_: Any) -> None:
+        usage.keep_peak(sender)
+        out_of_memory.begin()
 
     def _process_ends(self, **_: Any) -> None:
         self._reports.process_ends()

@@ -7,6 +7,7 @@ caller that reads several figures passes them on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from django.db import connection
@@ -21,13 +22,14 @@ from tasks_app.maintenance.compaction import (
     LENGTHS,
     MINUTE,
     QUARTER,
+    USAGE_SUMS,
     Watermarks,
     watermarks,
 )
 from tasks_app.models import PeriodRollup
 from tasks_app.models.application import NATIVE_ID, Visible
 from tasks_app.models.rollup import COUNT_COLUMNS
-from tasks_app.recording.rollups import Tally, percentile
+from tasks_app.recording.rollups import BYTES_PER_SECOND, Tally, percentile
 from tasks_app.search.parser import quoted
 from zenith_worker.wire.applications import NATIVE_NAME
 
@@ -63,6 +65,9 @@ class Totals(Tally):
             **{name: getattr(self, name) + getattr(other, name) for name in COUNT_COLUMNS},
             runtimes=[mine + theirs for mine, theirs in zip(self.runtimes, other.runtimes, strict=True)],
             waits=[mine + theirs for mine, theirs in zip(self.waits, other.waits, strict=True)],
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            cpus=[mine + theirs for mine, theirs in zip_longest(self.cpus, other.cpus, fillvalue=0)],
+            memories=[mine + theirs for mine, theirs in zip_longest(self.memories, other.memories, fillvalue=0)],
         )
 
     def runtime(self, share: float) -> float | None:
@@ -72,6 +77,21 @@ class Totals(Tally):
     def waiting(self, share: float) -> float | None:
         """Return a percentile of the waiting times in seconds; `share` is from 0 to 1."""
         return percentile(self.waits, share)
+
+    @property
+    def cpu_mean(self) -> float | None:
+        """The mean CPU time of a run in seconds; None if it is not known of any."""
+        runs = sum(self.cpus)
+        return self.cpu_seconds / runs if runs else None
+
+    def cpu(self, share: float) -> float | None:
+        """Return a percentile of the CPU times in seconds; `share` is from 0 to 1."""
+        return percentile(self.cpus, share) if self.cpus else None
+
+    def memory(self, share: float) -> int | None:
+        """Return a percentile of the largest memory in bytes; `share` is from 0 to 1."""
+        value = percentile(self.memories, share) if self.memories else None
+        return None if value is None else round(value * BYTES_PER_SECOND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +148,19 @@ def by_name_and_step(
 
 def by_task(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each task name. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, marks=marks).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("name",), "name", DAY, usage=True, marks=marks).items()}
 
 
 def by_queue(span: TimeWindow, selection: RollupFilter, *, marks: Watermarks | None = None) -> dict[str, Totals]:
     """Return the totals of each queue. Two queries."""
-    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, marks=marks).items()}
+    return {key[0]: totals for key, totals in _read(span, selection, ("queue",), "queue", DAY, usage=True, marks=marks).items()}
 
 
 def by_pair(
     span: TimeWindow, selection: RollupFilter | None = None, *, marks: Watermarks | None = None
 ) -> dict[tuple[str, str], Totals]:
     """Return the totals of each task name on each queue. Two queries."""
-    rows = _read(span, selection or RollupFilter(), ("name", "queue"), "name", DAY, marks=marks)
+    rows = _read(span, selection or RollupFilter(), ("name", "queue"), "name", DAY, usage=True, marks=marks)
     return {(key[0], key[1]): totals for key, totals in rows.items()}
 
 
@@ -188,21 +208,22 @@ def _read(
     longest: int,
     *,
     histograms: bool = True,
+    usage: bool = False,
     names: Sequence[str] | None = None,
     marks: Watermarks | None = None,
     **parameters: Any,
 ) -> dict[tuple[Any, ...], Totals]:
     """Return the totals of a window, grouped by SQL expressions over `at`, `name`, `queue` and `application_id`.
 
-    `longest` is a length that every row's period must divide, so that no row belongs to two groups. With `names`, only rows
-    whose column `by` is one of them count.
+    `longest` is a length that every row's period must divide, so that no row belongs to two groups. With `usage` also what tasks
+    used, beside the histograms. With `names`, only rows whose column `by` is one of them count.
     """
     scope = selection.scope((by,))
     only = f"{by} = ANY(%(names)s)" if names is not None else ""
     parts = _parts(span, selection, scope, longest, only, marks)
     if not parts:
         return {}
-    selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ())])
+    selected = ", ".join([*groups, COUNT_SUMS, *((HISTOGRAM_SUMS,) if histograms else ()), *((USAGE_SUMS,) if usage else ())])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(groups)))}" if groups else ""
     query = f"SELECT {selected} FROM ({parts}) AS counted {grouped}"  # noqa: S608 -- no input is in it
     with connection.cursor() as cursor:

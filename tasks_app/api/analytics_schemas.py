@@ -12,6 +12,7 @@ from zenith_worker.wire.states import Status
 
 _Count = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float | None, Field(ge=0)]
+_Bytes = Annotated[int | None, Field(ge=0)]
 _Percent = Annotated[float | None, Field(ge=0, le=100)]
 
 
@@ -92,11 +93,19 @@ class Row(Outcomes):
     """One task or queue."""
 
     name: str
+    cpu_mean: _Seconds = Field(description="CPU time of a run, in seconds; null if no worker told it.")
+    cpu_p50: _Seconds
+    cpu_p95: _Seconds
+    memory_p50: _Bytes = Field(description="The largest memory of a run's process, in bytes; null if no worker told it.")
+    memory_p95: _Bytes
 
     @classmethod
     def of(cls, name: str, totals: Totals) -> "Row":
         """Return the row for a task's or queue's sums."""
-        return cls.model_construct(name=name, **_outcomes(totals))
+        return cls.model_construct(
+            name=name, **_outcomes(totals), cpu_mean=totals.cpu_mean, cpu_p50=totals.cpu(0.5), cpu_p95=totals.cpu(0.95),
+            memory_p50=totals.memory(0.5), memory_p95=totals.memory(0.95),
+        )  # fmt: skip
 
 
 class SummaryAnswer(SpanAnswer):

@@ -15,6 +15,7 @@ from tasks_app.dispatch.schedule import Changes
 from tasks_app.models import Task, TaskEvent
 from tasks_app.queries.attempts import AttemptView
 from tasks_app.queries.detail import TaskDetail
+from tasks_app.queries.progress import ProgressView
 from tasks_app.queries.tasks import QueryText, TaskFilter, TaskWithResult
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.masking import mask_text
@@ -68,6 +69,29 @@ class DispatchAnswer(BaseModel):
         return cls(triggered=sum(batch.triggered for batch in batches), batches=batches)
 
 
+class ProgressAnswer(BaseModel):
+    """How far a task is, as it told last."""
+
+    current: float | None = Field(description="Steps that are done.")
+    total: float | None = Field(description="All steps; null if that is unknown.")
+    percent: float | None = Field(description="The share of the steps that are done.", ge=0, le=100)
+    state: str | None = Field(description="The name of the task's custom state.", examples=["PROGRESS"])
+    meta: Any = Field(description="What else the task told with it; long values are cut.")
+    at: datetime = Field(description="When it told that, by its worker's clock.")
+    rate: float | None = Field(description="Steps a second over the recent reports; null until there are enough.", ge=0)
+    seconds_left: float | None = Field(description="How long the rest takes at that rate.", ge=0)
+
+    @classmethod
+    def of(cls, view: ProgressView | None) -> Self | None:
+        """Return the response for a task's progress, if it tells any."""
+        if view is None:
+            return None
+        return cls.model_construct(
+            current=view.current, total=view.total, percent=view.percent, state=view.state or None, meta=view.meta, at=view.at,
+            rate=view.pace.rate, seconds_left=view.pace.seconds_left,
+        )  # fmt: skip
+
+
 class TaskSummary(TaskAnswer):
     """One task, as lists show it."""
 
@@ -76,6 +100,9 @@ class TaskSummary(TaskAnswer):
     batch_id: UUID | None
     application: str = Field(description="The name of the task's application; `zenith` is Zenith's own.")
     not_before: datetime | None = Field(description="When a scheduled task is due, or when a failed one runs again.")
+    progress: ProgressAnswer | None = Field(description="How far it is; null if it does not tell, or not yet in its newest run.")
+    cpu_seconds: float | None = Field(description="CPU time of the run that ended it; null if that is unknown.")
+    memory_bytes: int | None = Field(description="The largest memory of its process during that run; null if that is unknown.")
 
     @classmethod
     def of(cls, item: TaskWithResult) -> Self:
@@ -88,7 +115,8 @@ def summary_members(item: TaskWithResult) -> dict[str, Any]:
     task = item.task
     own = {
         "queue": task.queue, "priority": task.priority, "batch_id": task.batch_id, "application": item.application,
-        "not_before": task.not_before,
+        "not_before": task.not_before, "progress": ProgressAnswer.of(item.progress), "cpu_seconds": task.cpu,
+        "memory_bytes": task.memory,
     }  # fmt: skip
     return task_members(item) | own
 
@@ -122,6 +150,8 @@ class RunOfTask(BaseModel):
     received_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    cpu_seconds: float | None = Field(description="CPU time of its body; null if that is unknown.")
+    memory_bytes: int | None = Field(description="The largest memory of its process while it ran; null if that is unknown.")
     error_type: str | None
     error_message: str | None
     traceback: str | None
@@ -135,6 +165,7 @@ class RunOfTask(BaseModel):
         return cls.model_construct(
             attempt=run.attempt, delivery=run.delivery, status=Status(run.status), worker=run.worker or None,
             received_at=run.received_at, started_at=run.started_at, finished_at=run.finished_at,
+            cpu_seconds=run.cpu, memory_bytes=run.memory,
             error_type=run.error_type or None, error_message=run.error_message or None, traceback=traceback or None,
             cut=cut_of(task, cut),
         )  # fmt: skip

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.models.application import NATIVE_ID
-from tasks_app.models.rollup import COUNT_COLUMNS, HISTOGRAM_COLUMNS
+from tasks_app.models.rollup import COUNT_COLUMNS, HISTOGRAM_COLUMNS, USAGE_COUNT_COLUMNS, USAGE_HISTOGRAM_COLUMNS
 from tasks_app.recording.rollups import BUCKETS, LATE_AFTER, PERIOD
 from zenith_site.common.advisory_locks import AdvisoryLock
 from zenith_site.common.sql import statements
@@ -45,16 +45,25 @@ def _histogram_sum(column: str) -> str:
     return "ARRAY[" + ", ".join(f"coalesce(sum({column}[{number}]), 0)::bigint" for number in range(1, BUCKETS + 1)) + "]"
 
 
+def _sparse_sum(column: str) -> str:
+    """Return the same for a histogram that is mostly empty, and stays so."""
+    return f"CASE WHEN sum(cardinality({column})) > 0 THEN {_histogram_sum(column)} ELSE '{{}}' END"
+
+
 #: The SQL of a rollup's columns, and of their sums: of the counts, and of the histograms, which take five times as long.
-COLUMNS: Final = ", ".join([*COUNT_COLUMNS, *HISTOGRAM_COLUMNS])
+_ALL: Final = (*COUNT_COLUMNS, *HISTOGRAM_COLUMNS, *USAGE_COUNT_COLUMNS, *USAGE_HISTOGRAM_COLUMNS)
+COLUMNS: Final = ", ".join(_ALL)
 COUNT_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNT_COLUMNS)
 HISTOGRAM_SUMS: Final = ", ".join(map(_histogram_sum, HISTOGRAM_COLUMNS))
+USAGE_SUMS: Final = ", ".join(
+    [*(f"coalesce(sum({name}), 0)" for name in USAGE_COUNT_COLUMNS), *map(_sparse_sum, USAGE_HISTOGRAM_COLUMNS)]
+)
 
 _SQL: Final = statements(__file__)
 _FILLED_IN: Final = {
     "columns": COLUMNS,
-    "sums": f"{COUNT_SUMS}, {HISTOGRAM_SUMS}",
-    "excluded": ", ".join(f"{name} = excluded.{name}" for name in (*COUNT_COLUMNS, *HISTOGRAM_COLUMNS)),
+    "sums": f"{COUNT_SUMS}, {HISTOGRAM_SUMS}, {USAGE_SUMS}",
+    "excluded": ", ".join(f"{name} = excluded.{name}" for name in _ALL),
     "quarter": QUARTER,
     "native": NATIVE_ID,
 }

@@ -34,6 +34,7 @@ _DELETES: Final = (
     "DELETE FROM tasks_app_attempt WHERE task_id = ANY(%s)",
     "DELETE FROM tasks_app_tasklog WHERE task_id = ANY(%s)",
     "DELETE FROM tasks_app_taskmessage WHERE task_id = ANY(%s)",
+    "DELETE FROM tasks_app_taskprogress WHERE task_id = ANY(%s)",
     "UPDATE tasks_app_task SET replay_of_id = NULL WHERE replay_of_id = ANY(%s)",
     "DELETE FROM tasks_app_task WHERE id = ANY(%s)",
 )

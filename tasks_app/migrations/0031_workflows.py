@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("tasks_app", "0029_task_logs")]
+    dependencies = [("tasks_app", "0030_progress")]
 
     operations = [
         migrations.CreateModel(

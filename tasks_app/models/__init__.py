@@ -10,6 +10,7 @@ from tasks_app.models.dead_letter import DeadLetter
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.message import TaskMessage
+from tasks_app.models.progress import TaskProgress
 from tasks_app.models.queue_pause import QueuePause
 from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
@@ -40,4 +41,5 @@ __all__ = [
     "TaskLog",
     "TaskMessage",
     "Workflow",
+    "TaskProgress",
 ]

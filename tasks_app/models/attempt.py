@@ -22,6 +22,8 @@ class Attempt(models.Model):
     received_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField()
+    cpu = models.FloatField(null=True, blank=True, help_text="CPU time in seconds.")
+    memory = models.BigIntegerField(null=True, blank=True, help_text="The largest memory of its process, in bytes.")
     due_at = models.DateTimeField(null=True, blank=True, help_text="When the next run was to begin, where another was to follow.")
     outcome = models.CharField(
         max_length=9, choices=CHOICES, help_text="RETRY, FAILURE or REVOKED; QUEUED when it was recovered."

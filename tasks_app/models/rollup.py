@@ -10,10 +10,13 @@ from tasks_app.models.application import NATIVE_ID, Application
 #: The columns that are added up, and the histograms, which are added up bucket by bucket.
 COUNT_COLUMNS: Final = ("succeeded", "failed", "revoked", "retried", "runtime_seconds", "waiting_seconds")
 HISTOGRAM_COLUMNS: Final = ("runtime_histogram", "waiting_histogram")
+#: The same for what tasks used, which few figures show.
+USAGE_COUNT_COLUMNS: Final = ("cpu_seconds",)
+USAGE_HISTOGRAM_COLUMNS: Final = ("cpu_histogram", "memory_histogram")
 
 
 class Rollup(models.Model):
-    """How many tasks of an application ended in a period, how long they ran, and how long they had waited.
+    """How many tasks of an application ended in a period, how long they ran and had waited, and what they used.
 
     The histograms count runs by bucket; recording/rollups.py has the bounds. An empty histogram counts as zeros.
     """
@@ -33,6 +36,9 @@ class Rollup(models.Model):
     runtime_histogram = ArrayField(models.PositiveIntegerField())
     waiting_seconds = models.FloatField(default=0.0, db_default=0.0)
     waiting_histogram = ArrayField(models.PositiveIntegerField(), default=list, db_default=[])
+    cpu_seconds = models.FloatField(default=0.0, db_default=0.0)
+    cpu_histogram = ArrayField(models.PositiveIntegerField(), default=list, db_default=[])
+    memory_histogram = ArrayField(models.PositiveIntegerField(), default=list, db_default=[])
 
     class Meta:
         abstract = True

@@ -71,6 +71,8 @@ class Task(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     runtime = models.FloatField(null=True, blank=True, help_text="Seconds in the task's body.")
+    cpu = models.FloatField(null=True, blank=True, help_text="CPU seconds of the run that ended it; NULL: unknown.")
+    memory = models.BigIntegerField(null=True, blank=True, help_text="The largest memory of its process meanwhile, in bytes.")
     # In RETRY: the task has no message; dispatch/publish.py sends the next attempt's when it is due.
     held = models.BooleanField(default=False, db_default=False, help_text="Waits for its retry in PostgreSQL.")
     acks_early = models.BooleanField(

@@ -15,8 +15,8 @@ class AttemptView:
     """One run of a task.
 
     `attempt` counts from 1, `delivery` how often the attempt had been delivered before, `nesting` how often the task had
-    replaced itself; `due_at` is when the next run was to start. A lost run has the status QUEUED, and `error_message` says why
-    it was lost.
+    replaced itself; `due_at` is when the next run was to start. `cpu` are its CPU seconds, and `memory` the most bytes that its
+    process had meanwhile, as far as that is known. A lost run has the status QUEUED, and `error_message` says why it was lost.
     """
 
     nesting: int = 0
@@ -28,6 +28,8 @@ class AttemptView:
     started_at: datetime | None
     finished_at: datetime | None
     due_at: datetime | None = None
+    cpu: float | None = None
+    memory: int | None = None
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
@@ -83,6 +85,7 @@ def _from_row(row: Attempt) -> AttemptView:
     return AttemptView(
         nesting=row.nesting, attempt=row.attempt, delivery=row.delivery, status=row.outcome, worker=row.worker,
         received_at=row.received_at, started_at=row.started_at, finished_at=row.finished_at, due_at=row.due_at,
+        cpu=row.cpu, memory=row.memory,
         error_type=row.error_type, error_message=mask_text(row.error_message), traceback=mask_text(row.traceback),
     )  # fmt: skip
 
@@ -95,6 +98,6 @@ def _from_task(task: Task) -> AttemptView | None:
     return AttemptView(
         nesting=nesting_of(task.position), attempt=task.attempt, delivery=delivery_of(task.position), status=status,
         worker=task.worker, received_at=task.received_at, started_at=task.started_at,
-        finished_at=task.finished_at if status in TERMINAL else None,
+        finished_at=task.finished_at if status in TERMINAL else None, cpu=task.cpu, memory=task.memory,
         error_type=task.error_type, error_message=mask_text(task.error_message),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from tasks_app.models.task import result_id
 from tasks_app.models.task_keys import tasks_meant
 from tasks_app.queries.application_names import has_attached, names_of
 from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
+from tasks_app.queries.progress import ProgressView, progress_of
 from tasks_app.search import planner
 from tasks_app.search.index_scan import Walked
 from tasks_app.search.limited import LimitedFilter
@@ -228,6 +229,11 @@ class TaskWithResult:
         return f"{self.task.error_type}: {shorten_text(self.task.error_message, self.limit)}"
 
     @property
+    def progress(self) -> ProgressView | None:
+        """How far the task is, if it tells."""
+        return progress_of(self.task, self.limit)
+
+    @property
     def cut(self) -> dict[str, str]:
         """The fields that are cut, each with the name under which queries/values.py returns the whole value."""
         args, kwargs, cut = self.arguments
@@ -254,7 +260,9 @@ def find(task_id: str, limit: int = SHOWN, visible: Visible = None) -> TaskWithR
 
     `limit`: how many characters of each value are read.
     """
-    query = with_heads(named(task_id, visible).select_related("batch", "message"), limit).annotate(among_several=has_attached())
+    query = with_heads(named(task_id, visible).select_related("batch", "message", "progress"), limit).annotate(
+        among_several=has_attached()
+    )
     for task in query[:1]:
         return replace(next(with_results([task], limit)), among_several=task.among_several)
     return None
@@ -291,7 +299,7 @@ def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWith
 
 
 def _newest_first(bare: bool) -> QuerySet[Task]:
-    query = Task.objects.order_by("-created_at", "-id")
+    query = Task.objects.select_related("progress").order_by("-created_at", "-id")
     return query.defer("args", "kwargs") if bare else with_heads(query)
 
 

@@ -4,7 +4,7 @@
 2. Fold the events into the rows in memory (reducer.py has the rule).
 3. Insert the rows of unknown tasks (sent by other programs) as they are by then: most end in the batch that they begin in. A row
    that another recorder has inserted meanwhile is locked, and folded anew.
-4. Write changed rows, results, failed runs, dead letters, events and rollups, one statement each.
+4. Write changed rows, results, failed runs, dead letters, progress, events and rollups, one statement each.
 
 This is idempotent: folding an event again changes nothing, results and events are inserted once, and a task is counted in the
 rollups only by the transaction that saw it end.
@@ -24,10 +24,12 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from tasks_app.models.application import NATIVE_ID
+from tasks_app.recording import live
 from tasks_app.recording.arrays import column
 from tasks_app.recording.attempts import write_attempts
 from tasks_app.recording.dead_letters import write_dead_letters
 from tasks_app.recording.events import EventRow, correct_events, write_events
+from tasks_app.recording.progress import is_told_by_another, write_progress
 from tasks_app.recording.reducer import EXTERNAL, TaskState, contradicts, fold
 from tasks_app.recording.results import REVOKED_RESULT, write_results
 from tasks_app.recording.rollups import write_rollups
@@ -84,11 +86,14 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
     keys: dict[tuple[str, str], str] = {}
     for event in events:
         _make_storable(event, keys)
+    told, events = events, [event for event in events if not is_told_by_another(event)]
     by_task: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_task[event.task_id].append(event)
     with transaction.atomic(), connection.cursor() as cursor:
-        states = _lock(cursor, by_task, applications)
+        # With the tasks of which others told something: their rows get a reference, and all locks are taken in one order.
+        noted: dict[str, list[Event]] = {event.task_id: [] for event in told if is_told_by_another(event)}
+        states = _lock(cursor, noted | by_task, applications)
         new = _insert(cursor, _without(by_task, states), applications)
         states |= _lock(cursor, _without(by_task, states, new.states), applications)
         unrouted = [state for state in states.values() if not state.queue and state.source != EXTERNAL]
@@ -103,8 +108,11 @@ def apply(events: Sequence[Event], applications: Mapping[str, int] = _OWN) -> in
         write_results(cursor, ended)
         write_attempts(cursor, events)
         write_dead_letters(cursor, ended)
+        moved = write_progress(cursor, told, applications)
         newest = _write_history(cursor, states | new.states, events, [state for state, _ in ended])
         correct_events(cursor, list(chain.from_iterable(map(_event_rows, known.corrected + new.corrected))))
+        if moved:
+            transaction.on_commit(lambda: live.tell_progress(moved))
         return newest
 
 
@@ -259,7 +267,9 @@ def _event_rows(event: Event) -> Iterable[EventRow]:
         if at is not None and event.status != status:
             yield _row(event, status, at, "")
     message = event.message or (f"{event.error_type}: {event.error_message}" if event.error_type else "")
-    yield _row(event, event.status, event.at, message)
+    # A report of progress comes later than the step that it tells again.
+    at = event.at if event.progress is None else event.started_at or event.at
+    yield _row(event, event.status, at, message)
 
 
 def _row(event: Event, status: Status, at: float, message: str) -> EventRow:

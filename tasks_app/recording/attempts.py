@@ -49,6 +49,8 @@ def write_attempts(cursor: CursorWrapper, events: Iterable[Event]) -> None:
             [event.error_type for event in failed],
             [event.error_message for event in failed],
             [_own_part(event) for event in failed],
+            [event.cpu for event in failed],
+            [event.memory for event in failed],
         ],
     )
 

@@ -3,19 +3,19 @@
 -- parameter is named after the member of TaskState that it holds.
 INSERT INTO tasks_app_task (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id,
     root_id, group_id, worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at,
-    runtime)
+    runtime, cpu, memory)
 SELECT id, text_id, application_id, name, queue, source, status, position, coalesce(args, '[]'), coalesce(kwargs, '{}'), priority,
     parent_id, root_id, group_id, worker, error_type, error_message, to_timestamp(created_at), to_timestamp(not_before),
-    to_timestamp(queued_at), to_timestamp(received_at), to_timestamp(started_at), to_timestamp(finished_at), runtime
+    to_timestamp(queued_at), to_timestamp(received_at), to_timestamp(started_at), to_timestamp(finished_at), runtime, cpu, memory
 FROM unnest(%(id)s::uuid[], %(text_id)s::text[], %(application_id)s::smallint[], %(name)s::text[], %(queue)s::text[],
     %(source)s::text[], %(status)s::text[], %(position)s::bigint[], %(args)s::jsonb[], %(kwargs)s::jsonb[],
     %(priority)s::smallint[], %(parent_id)s::uuid[], %(root_id)s::uuid[], %(group_id)s::uuid[],
     %(worker)s::text[], %(error_type)s::text[], %(error_message)s::text[],
     %(created_at)s::float8[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
-    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[])
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(cpu)s::float8[], %(memory)s::bigint[])
     AS row (id, text_id, application_id, name, queue, source, status, position, args, kwargs, priority, parent_id, root_id,
         group_id, worker, error_type, error_message, created_at, not_before, queued_at, received_at, started_at, finished_at,
-        runtime)
+        runtime, cpu, memory)
 ORDER BY id
 ON CONFLICT (id) DO NOTHING
 RETURNING id::text
@@ -28,12 +28,12 @@ UPDATE tasks_app_task SET
     not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
     received_at = to_timestamp(row.received_at),
     started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
-    runtime = row.runtime
+    runtime = row.runtime, cpu = row.cpu, memory = row.memory
 FROM unnest(%(id)s::uuid[], %(status)s::text[], %(position)s::bigint[], %(worker)s::text[], %(error_type)s::text[],
     %(error_message)s::text[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
-    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[])
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(cpu)s::float8[], %(memory)s::bigint[])
     AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
-        started_at, finished_at, runtime)
+        started_at, finished_at, runtime, cpu, memory)
 WHERE tasks_app_task.id = row.id
 
 -- hold_retries --
@@ -50,7 +50,7 @@ UPDATE tasks_app_task SET
     not_before = to_timestamp(row.not_before), queued_at = to_timestamp(row.queued_at),
     received_at = to_timestamp(row.received_at),
     started_at = to_timestamp(row.started_at), finished_at = to_timestamp(row.finished_at),
-    runtime = row.runtime,
+    runtime = row.runtime, cpu = row.cpu, memory = row.memory,
     name = row.name, queue = row.queue,
     priority = coalesce(tasks_app_task.priority, row.priority),
     created_at = to_timestamp(row.created_at),
@@ -61,11 +61,12 @@ UPDATE tasks_app_task SET
     kwargs = coalesce(row.kwargs, tasks_app_task.kwargs)
 FROM unnest(%(id)s::uuid[], %(status)s::text[], %(position)s::bigint[], %(worker)s::text[], %(error_type)s::text[],
     %(error_message)s::text[], %(not_before)s::float8[], %(queued_at)s::float8[], %(received_at)s::float8[],
-    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(name)s::text[], %(queue)s::text[],
+    %(started_at)s::float8[], %(finished_at)s::float8[], %(runtime)s::float8[], %(cpu)s::float8[], %(memory)s::bigint[],
+    %(name)s::text[], %(queue)s::text[],
     %(priority)s::smallint[], %(created_at)s::float8[], %(parent_id)s::uuid[], %(root_id)s::uuid[],
     %(group_id)s::uuid[], %(args)s::jsonb[], %(kwargs)s::jsonb[])
     AS row (id, status, position, worker, error_type, error_message, not_before, queued_at, received_at,
-        started_at, finished_at, runtime, name, queue, priority, created_at, parent_id, root_id, group_id, args, kwargs)
+        started_at, finished_at, runtime, cpu, memory, name, queue, priority, created_at, parent_id, root_id, group_id, args, kwargs)
 WHERE tasks_app_task.id = row.id
 
 -- fill_queues --
@@ -86,16 +87,33 @@ SELECT id, application_id, to_timestamp(at) FROM unnest(%s::uuid[], %s::smallint
 ORDER BY id
 ON CONFLICT (id) DO NOTHING
 
+-- keep_progress --
+-- Stores how far tasks are: of all reports, the newest of the newest run. A report without a run is another task's, and belongs
+-- to the run that the task's row shows. What an application tells of another one's task is left out.
+INSERT INTO tasks_app_taskprogress AS kept (task_id, run, at, current, total, state, meta, earlier_at, earlier_current, samples)
+SELECT DISTINCT ON (row.task_id) row.task_id, coalesce(row.run, task.position >> 8), to_timestamp(row.at), row.current, row.total,
+    row.state, row.meta, to_timestamp(row.earlier_at), row.earlier_current, row.samples
+FROM unnest(%s::uuid[], %s::smallint[], %s::bigint[], %s::float8[], %s::float8[], %s::float8[], %s::text[], %s::jsonb[],
+    %s::float8[], %s::float8[], %s::smallint[])
+    AS row (task_id, application_id, run, at, current, total, state, meta, earlier_at, earlier_current, samples)
+JOIN tasks_app_task AS task ON task.id = row.task_id AND task.application_id = row.application_id
+ORDER BY row.task_id, coalesce(row.run, task.position >> 8) DESC, row.at DESC, row.current DESC NULLS LAST
+ON CONFLICT (task_id) DO UPDATE SET
+    run = excluded.run, at = excluded.at, current = excluded.current, total = excluded.total, state = excluded.state,
+    meta = excluded.meta, earlier_at = excluded.earlier_at, earlier_current = excluded.earlier_current, samples = excluded.samples
+WHERE (kept.run, kept.at, coalesce(kept.current, -1)) < (excluded.run, excluded.at, coalesce(excluded.current, -1))
+RETURNING task_id::text, (SELECT application_id FROM tasks_app_task WHERE id = task_id)
+
 -- insert_attempts --
 -- Inserts failed runs; a run reported twice is one row.
 INSERT INTO tasks_app_attempt (task_id, nesting, attempt, delivery, worker, received_at, started_at,
-    finished_at, due_at, outcome, error_type, error_message, traceback)
+    finished_at, due_at, outcome, error_type, error_message, traceback, cpu, memory)
 SELECT task_id, nesting, attempt, delivery, worker, to_timestamp(received_at), to_timestamp(started_at),
-    to_timestamp(finished_at), to_timestamp(due_at), outcome, error_type, error_message, traceback
+    to_timestamp(finished_at), to_timestamp(due_at), outcome, error_type, error_message, traceback, cpu, memory
 FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::float8[], %s::float8[],
-    %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[])
+    %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::bigint[])
     WITH ORDINALITY AS row (task_id, nesting, attempt, delivery, worker, received_at, started_at,
-        finished_at, due_at, outcome, error_type, error_message, traceback, number)
+        finished_at, due_at, outcome, error_type, error_message, traceback, cpu, memory, number)
 ORDER BY number
 ON CONFLICT (task_id, nesting, attempt, delivery) DO NOTHING
 
@@ -149,13 +167,13 @@ ON CONFLICT (task_id) DO UPDATE SET
 -- Adds a batch's counts to minutes of tasks of an application on queues; histograms, which come as texts, bucket by bucket.
 INSERT INTO tasks_app_minuterollup AS kept
     (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
-     runtime_histogram, waiting_seconds, waiting_histogram)
+     runtime_histogram, waiting_seconds, waiting_histogram, cpu_seconds, cpu_histogram, memory_histogram)
 SELECT to_timestamp(minute), name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds,
-    runtimes::int[], waiting_seconds, waits::int[]
+    runtimes::int[], waiting_seconds, waits::int[], cpu_seconds, cpus::int[], memories::int[]
 FROM unnest(%s::float8[], %s::text[], %s::text[], %s::smallint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::float8[],
-    %s::text[], %s::float8[], %s::text[])
+    %s::text[], %s::float8[], %s::text[], %s::float8[], %s::text[], %s::text[])
     WITH ORDINALITY AS row (minute, name, queue, application_id, succeeded, failed, revoked, retried, runtime_seconds, runtimes,
-        waiting_seconds, waits, number)
+        waiting_seconds, waits, cpu_seconds, cpus, memories, number)
 ORDER BY number
 ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
     succeeded = kept.succeeded + excluded.succeeded,
@@ -169,7 +187,14 @@ ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
     waiting_seconds = kept.waiting_seconds + excluded.waiting_seconds,
     waiting_histogram = (
         SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
-        FROM unnest(kept.waiting_histogram, excluded.waiting_histogram) WITH ORDINALITY AS pair (mine, theirs, number))
+        FROM unnest(kept.waiting_histogram, excluded.waiting_histogram) WITH ORDINALITY AS pair (mine, theirs, number)),
+    cpu_seconds = kept.cpu_seconds + excluded.cpu_seconds,
+    cpu_histogram = coalesce((
+        SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
+        FROM unnest(kept.cpu_histogram, excluded.cpu_histogram) WITH ORDINALITY AS pair (mine, theirs, number)), '{}'),
+    memory_histogram = coalesce((
+        SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
+        FROM unnest(kept.memory_histogram, excluded.memory_histogram) WITH ORDINALITY AS pair (mine, theirs, number)), '{}')
 
 -- mark_late --
 -- Marks a period as late. DO UPDATE and not DO NOTHING, so that whoever removes the mark waits for this transaction's counts.
@@ -181,7 +206,8 @@ ON CONFLICT (start) DO UPDATE SET touched_at = excluded.touched_at
 SELECT id::text, text_id, application_id, name, queue, source, status, position, worker, error_type, error_message,
     date_part('epoch', created_at) AS created_at, date_part('epoch', not_before) AS not_before,
     date_part('epoch', queued_at) AS queued_at, date_part('epoch', received_at) AS received_at,
-    date_part('epoch', started_at) AS started_at, date_part('epoch', finished_at) AS finished_at, runtime
+    date_part('epoch', started_at) AS started_at, date_part('epoch', finished_at) AS finished_at, runtime,
+    cpu, memory
 FROM tasks_app_task WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE
 
 -- insert_task_logs --

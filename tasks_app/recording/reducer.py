@@ -50,6 +50,8 @@ class TaskState:
     started_at: float | None = None
     finished_at: float | None = None
     runtime: float | None = None
+    cpu: float | None = None
+    memory: int | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -157,3 +159,4 @@ def _take_outcome(state: TaskState, event: Event) -> None:
     if event.status in TERMINAL:
         state.finished_at = event.at
         state.runtime = event.runtime
+        state.cpu, state.memory = event.cpu, event.memory

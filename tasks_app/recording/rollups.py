@@ -1,4 +1,4 @@
-"""Count outcomes by minute, task name, queue and application, with histograms of runtimes and waiting times.
+"""Count outcomes by minute, task name, queue and application, with histograms of runtimes, waiting times, CPU time and memory.
 
 The histograms' bounds grow by the square root of two from 0.1 ms to over an hour, so a percentile read from them is off by at
 most a fifth. The idea is that of Prometheus' exponential histograms.
@@ -22,6 +22,8 @@ from zenith_worker.wire.states import Status
 #: Upper bounds in seconds; one more bucket holds everything above.
 BOUNDS: Final = tuple(0.0001 * 2 ** (step / 2) for step in range(52))
 BUCKETS: Final = len(BOUNDS) + 1
+#: Bytes of memory that are counted like a second: so the first bucket ends at 1 MiB, and the last bound is 46 TiB.
+BYTES_PER_SECOND: Final = 2**20 / BOUNDS[0]
 
 
 @dataclass(slots=True)
@@ -36,6 +38,10 @@ class Tally:
     waiting_seconds: float = 0.0
     runtimes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     waits: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    cpu_seconds: float = 0.0
+    # Empty if nothing is known: watched applications tell neither.
+    cpus: list[int] = field(default_factory=list)
+    memories: list[int] = field(default_factory=list)
 
 
 #: A minute (Unix time), a task name, a queue, and an application.
@@ -81,7 +87,7 @@ def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: It
 def _row(key: Key, tally: Tally) -> tuple[object, ...]:
     return (
         *key, tally.succeeded, tally.failed, tally.revoked, tally.retried, tally.runtime_seconds, column(tally.runtimes),
-        tally.waiting_seconds, column(tally.waits),
+        tally.waiting_seconds, column(tally.waits), tally.cpu_seconds, column(tally.cpus), column(tally.memories),
     )  # fmt: skip
 
 
@@ -139,6 +145,18 @@ def _count_end(tally: Tally, state: TaskState) -> None:
     if (seconds := _waiting_seconds(state)) is not None:
         tally.waiting_seconds += seconds
         tally.waits[bisect_left(BOUNDS, seconds)] += 1
+    if state.cpu is not None:
+        tally.cpu_seconds += state.cpu
+        tally.cpus = _counted(tally.cpus, state.cpu)
+    if state.memory is not None:
+        tally.memories = _counted(tally.memories, state.memory / BYTES_PER_SECOND)
+
+
+def _counted(histogram: list[int], value: float) -> list[int]:
+    """Return a histogram, which may be empty, with one more value in it."""
+    histogram = histogram or [0] * BUCKETS
+    histogram[bisect_left(BOUNDS, value)] += 1
+    return histogram
 
 
 def _waiting_seconds(state: TaskState) -> float | None:

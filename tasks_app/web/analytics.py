@@ -59,6 +59,13 @@ COLUMNS: Final[list[tuple[str, Callable[[tuple[Any, Totals]], Any]]]] = [
     ("waiting_p50_seconds", lambda point: point[1].waiting(0.5)),
     ("waiting_p95_seconds", lambda point: point[1].waiting(0.95)),
 ]
+#: The same for the tables, which also tell what tasks used.
+USED: Final[list[tuple[str, Callable[[Any], Any]]]] = [
+    ("cpu_p50_seconds", lambda row: row[1].cpu(0.5)),
+    ("cpu_p95_seconds", lambda row: row[1].cpu(0.95)),
+    ("memory_p50_bytes", lambda row: row[1].memory(0.5)),
+    ("memory_p95_bytes", lambda row: row[1].memory(0.95)),
+]
 
 
 class TableRow(NamedTuple):
@@ -85,6 +92,16 @@ class TableRow(NamedTuple):
     def waits(self) -> list[float | None]:
         """Return the waiting times p50 and p95, in seconds."""
         return [self.totals.waiting(share) for share in (0.5, 0.95)]
+
+    @property
+    def cpu(self) -> list[float | None]:
+        """Return the CPU times p50 and p95, in seconds."""
+        return [self.totals.cpu(share) for share in (0.5, 0.95)]
+
+    @property
+    def memory(self) -> list[int | None]:
+        """Return the largest memory p50 and p95, in bytes."""
+        return [self.totals.memory(share) for share in (0.5, 0.95)]
 
 
 @require_safe
@@ -132,7 +149,7 @@ def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: 
     """Return a download of the series, or of the whole table of tasks or queues."""
     if list_ in ("task", "queue"):
         rows = figures.summary(period.span, selection, by=list_, order=order, limit=MOST)
-        return download(kind, f"analytics-{list_}s", [(list_, lambda row: row[0]), *COLUMNS], rows)
+        return download(kind, f"analytics-{list_}s", [(list_, lambda row: row[0]), *COLUMNS, *USED], rows)
     return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(period.span, selection))
 
 

@@ -108,6 +108,9 @@ class PumpingConsumer(AsyncWebsocketConsumer):
         """Wake the pump: something was committed."""
         self.wake()
 
+    async def tasks_progress(self, message: dict[str, Any]) -> None:
+        """Note which tasks have told how far they are; sockets of events show nothing of it."""
+
     def wake(self) -> None:
         """Make the pump poll now."""
         if hasattr(self, "_poked"):

@@ -2,9 +2,9 @@
 
 The query says what the page shows:
 
-- `on=tasks,queues`: topics. `tasks` follows the events of tasks; any other topic is a name passed to
-  `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell. `task-log-KEY` announces
-  what a task logs, if the caller may see the task.
+- `on=tasks,queues`: topics. `tasks` follows the events of tasks, and `progress` what they tell of how far they are; any other
+  topic is a name passed to `zenith_site.common.live_updates.refresh_pages`. Every page also gets `notifications`, for the bell.
+  `task-log-KEY` announces what a task logs, if the caller may see the task.
 - `task=ID`, `name=NAME` (each may be repeated): narrows `tasks` to these.
 - `family=ID`: narrows `tasks` to these, the tasks that they sent while they ran, their workflows, and their replacements.
 - `after=N`: the newest event that the page has seen; anything later is reported at once.
@@ -32,9 +32,10 @@ from zenith_site.common.live_updates import PAGES
 from zenith_worker.wire.ids import as_uuid
 
 TASKS: Final = "tasks"
+PROGRESS: Final = "progress"
 NOTIFICATIONS: Final = "notifications"
 #: The topics of pages that callers who may not see Zenith's own application may open.
-FILTERED_TOPICS: Final = frozenset({TASKS, "dead-letters"})
+FILTERED_TOPICS: Final = frozenset({TASKS, PROGRESS, "dead-letters"})
 #: Logs that one page of a limited caller follows.
 MOST_LOGS: Final = 10
 _MOST: Final = 2**63 - 1
@@ -85,6 +86,16 @@ class PageConsumer(PumpingConsumer):
         """Note that something without an event has changed."""
         if hasattr(self, "_changed"):
             self._changed.update(self._topics.intersection(message["topics"]))
+            self.wake()
+
+    async def tasks_progress(self, message: dict[str, Any]) -> None:
+        """Note that tasks have told how far they are: the page shows that of one, or of whatever it lists."""
+        if PROGRESS not in getattr(self, "_topics", ()) or not hasattr(self, "_changed"):
+            return
+        tasks = {task_id for task_id, application_id in message["tasks"] if self.seen is None or application_id in self.seen}
+        shown = self._tasks | self._families
+        if not tasks.isdisjoint(shown) if shown else tasks:
+            self._changed.add(PROGRESS)
             self.wake()
 
     async def pump(self) -> None:

@@ -75,6 +75,8 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "diagrams": state_diagrams(task_detail.course),
         "timeline": timeline_drawing(task_detail.course, row.not_before),
         "error": item.error,
+        "progress": (progress := item.progress),
+        "progress_meta": "" if progress is None or progress.meta is None else _pretty(progress.meta),
         "cut": {*cut, *(["arguments"] if arguments_cut else [])},
         "sizes": sizes(row) if arguments_cut or "result" in cut else {},
         "row_shown": ROW,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.models import Application, Task
+from tasks_app.models import Application, Task, TaskProgress
 from tests.attached.conftest import Shop
 from tests.attached.recording import record
 from tests.servers import IS_LONG
@@ -100,6 +100,8 @@ def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any], 
 
     eventually(lambda: statuses() == wanted, but=lambda: f"{differences(statuses(), wanted)}\n{here.log[-20_000:]}")
     assert not Task.objects.exclude(application=application).exists()
+    told = TaskProgress.objects.get(task_id=key_of(attached["ids"]["own state"], "shop"))
+    assert (told.current, told.total, told.state) == (1, 2, "PROGRESS")
     # What a task calls itself has no message, and no row.
     assert not Task.objects.filter(name="shop.add", args=[20, 20]).exists()
 

@@ -149,7 +149,10 @@ def _history(sample: Sample, status: Status, at: float, chance: random.Random) -
     if status == Status.RECEIVED:
         return steps
     steps.append(Event(status=Status.STARTED, at=at + 0.5, received_at=at + 0.4, **common))
+    if status == Status.STARTED:
+        steps.append(_progress(number, at + 0.5, common))
     end = at + 0.5 + runtime
+    common |= {"cpu": runtime * chance.uniform(0.1, 0.9), "memory": chance.randint(60, 400) * 2**20}
     if status == Status.SUCCESS:
         result = json.dumps({"word_count": 9, "unique_words": 8, "preview": "The quick brown fox"})
         steps.append(Event(status=status, at=end, runtime=runtime, result=result, **times, **common))
@@ -176,6 +179,17 @@ def _history(sample: Sample, status: Status, at: float, chance: random.Random) -
                 Event(status=status, at=end + 4, attempt=1, result='{"exc_type": "OSError"}', **failed, **second, **common)
             )
     return steps
+
+
+def _progress(number: int, started_at: float, common: dict[str, Any]) -> Event:
+    """How far a running task is, by its own account: the last of four, which is shown, has all that there can be."""
+    now, done = time.time(), 180 * number
+    progress = {
+        "current": done, "total": 1000, "state": "PROGRESS" if number % 2 else "RENDERING",
+        "meta": {"current": done, "file": "invoices/2026/10/harbour-and-sons.csv", "errors": []},
+        "earlier": [now - 10, done - 40], "samples": 20,
+    }  # fmt: skip
+    return Event(status=Status.STARTED, at=now, started_at=started_at, progress=progress, **common)
 
 
 def _family(sample: Sample) -> None:

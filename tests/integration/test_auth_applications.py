@@ -148,7 +148,13 @@ class Rows:
         apply(
             [
                 Event(task_id=self.ids["failed"], status=Status.FAILURE, name=f"{self.mark}.fails", **failure, **common),
-                Event(task_id=self.ids["running"], status=Status.STARTED, name=f"{self.mark}.runs", **common),
+                Event(
+                    task_id=self.ids["running"],
+                    status=Status.STARTED,
+                    name=f"{self.mark}.runs",
+                    **common,
+                    progress={"current": 1, "total": 2, "state": f"{self.mark}-state", "meta": [f"{self.mark}-meta"]},
+                ),
                 Event(
                     task_id=self.ids["scheduled"], status=Status.QUEUED, name=f"{self.mark}.waits", extras=self._chain(), **common
                 ),
@@ -684,6 +690,17 @@ async def test_a_page_of_zeniths_own_application_hears_of_its_nodes(world: World
         await socket.disconnect(timeout=10)
     finally:
         await asyncio.to_thread(connections.close_all)
+
+
+async def test_how_far_tasks_of_another_application_are_changes_no_page() -> None:
+    page = PageConsumer()
+    page._topics, page._changed = {"tasks", "progress"}, set()
+    page._names = page._tasks = page._families = frozenset()
+    page.seen = frozenset({7})
+    await page.tasks_progress({"tasks": [["a", NATIVE_ID], ["b", 8]]})
+    assert not page._changed
+    await page.tasks_progress({"tasks": [["c", 7]]})
+    assert page._changed == {"progress"}
 
 
 def test_an_event_of_another_application_changes_no_page(world: World) -> None:

@@ -493,6 +493,26 @@ def test_a_page_is_not_told_of_what_it_does_not_show(opened: Open, query: str) -
         assert changes(socket) == ["notifications"]
 
 
+def test_a_page_is_told_how_far_its_task_is_and_a_list_of_any(opened: Open) -> None:
+    ours, other = sleeps(2)
+
+    def told(task_id: str, current: int) -> None:
+        progress = {"current": current, "total": 9}
+        apply([Event(task_id=task_id, status=Status.STARTED, at=time.time(), worker="w", progress=progress)])
+
+    for task_id in (ours, other):
+        told(task_id, 1)
+    after = feed.newest_id()
+    with opened(f"/ws/page?on=tasks,progress&after={after}&family={ours}") as page:
+        with opened(f"/ws/page?on=tasks,progress&after={after}") as listing:
+            ready(page)
+            ready(listing)
+            told(other, 2)
+            assert changes(listing) == ["progress"]
+        told(ours, 3)
+        assert changes(page) == ["progress"]
+
+
 def test_a_page_hears_what_happened_before_its_socket_was_open(opened: Open) -> None:
     after = feed.newest_id()
     sleeps()

@@ -17,8 +17,9 @@ from django_celery_results.models import TaskResult
 from tasks_app.builtin_tasks import analyze_text, drill_sleep
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import MinuteRollup, Task, TaskEvent, TaskLog
+from tasks_app.models import MinuteRollup, Task, TaskEvent, TaskLog, TaskProgress
 from tasks_app.queries.attempts import attempts_of
+from tasks_app.queries.progress import progress_of
 from tasks_app.queries.status_explanation import explain_status
 from tasks_app.queries.task_logs import read_forward
 from tests import stack as stacks
@@ -211,6 +212,38 @@ def test_progress_that_a_task_stores_does_not_stand_in_the_way_of_its_outcome() 
     assert AsyncResult(task_id).get(timeout=30) == "done"
     assert ended(task_id).status == "SUCCESS"
     assert TaskResult.objects.get().status == "SUCCESS"
+
+
+def test_how_far_a_task_is_is_known_while_it_runs_and_after_its_end(gate: Gate, tmp_path: Path) -> None:
+    task_id = call("sample.steps", 2000, str(tmp_path / "gate"))
+    eventually(lambda: TaskProgress.objects.filter(task=task_id, current=1999, total=2000).exists())
+    task = Task.objects.select_related("progress").get(id=task_id)
+    view = progress_of(task)
+    assert (task.status, task.name, task.args) == ("STARTED", "sample.steps", [2000, str(tmp_path / "gate")])
+    assert view is not None
+    assert view.counted == "1,999 of 2,000"
+    gate.open()
+    assert ended(task_id).status == "SUCCESS"
+    eventually(lambda: TaskProgress.objects.get(task=task_id).current == 2000)
+    assert steps_of(task_id).count("STARTED") == 1
+
+
+def test_a_state_of_its_own_is_known_with_what_a_task_tells() -> None:
+    task_id = call("sample.progress")
+    assert ended(task_id).status == "SUCCESS"
+    row = eventually(lambda: TaskProgress.objects.filter(task=task_id).first())
+    assert (row.state, row.meta, row.current) == ("PROGRESS", {"done": 1}, None)
+
+
+def test_what_a_task_used_is_known() -> None:
+    task = ended(call("sample.uses", 0.2, 96))
+    assert task.cpu is not None
+    assert task.cpu >= 0.2
+    assert task.memory is not None
+    assert task.memory > 96 * 2**20
+    small = ended(call("sample.echo", 1))
+    assert small.memory is not None
+    assert small.memory < 400 * 2**20
 
 
 # --- Failures and retries ---

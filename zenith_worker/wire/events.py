@@ -51,6 +51,11 @@ class Event:
     # For RETRY: its worker sent no message; the next attempt waits in PostgreSQL (dispatch/publish.py).
     held: bool = False
     runtime: float | None = None
+    # For STARTED: how far the task is at that time (progress.py); `started_at` then is the time of the step itself.
+    progress: dict[str, Any] | None = None
+    # Of an ended run: CPU time in seconds, and the largest memory of its process while it ran, in bytes.
+    cpu: float | None = None
+    memory: int | None = None
     result: str | None = None
     traceback: str | None = None
     error_type: str = ""
@@ -118,9 +123,9 @@ def _json_kinds(annotation: str) -> set[type]:
 _KINDS: Final = {item.name: _json_kinds(str(item.type)) for item in _REPORTED}
 #: A lookup takes a tenth of the time of `Status(value)`.
 _STATUSES: Final[dict[str, Status]] = {status.value: status for status in Status}
-_NUMBERS: Final = {name for name, kinds in _KINDS.items() if int in kinds}
 #: Greater than every valid time (the year 9999) and count; also excludes NaN and infinities.
 _BEYOND: Final = 253_402_300_800
+_LIMITS: Final[dict[str, int]] = {name: _BEYOND for name, kinds in _KINDS.items() if int in kinds} | {"memory": 2**60}
 
 
 def encode(events: Iterable[Event]) -> bytes:
@@ -231,7 +236,8 @@ def _event(row: dict[str, Any]) -> Event:
             continue
         if type(value) not in kinds:
             raise TypeError(f"{name} is a {type(value).__name__}")
-        if name in _NUMBERS and not 0 <= value < _BEYOND:
+        limit = _LIMITS.get(name)
+        if limit is not None and not 0 <= value < limit:
             raise ValueError(f"{name} is out of range")
         known[name] = value
     known["status"] = _STATUSES.get(known["status"]) or Status(known["status"])

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from tasks_app.web import links
 from zenith_site.common import site_paths
 from zenith_site.common.callers import applications_of
-from zenith_site.common.humanize import NOTHING, duration, size, whole_duration
+from zenith_site.common.humanize import NOTHING, duration, rough_duration, size, whole_duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
 from zenith_site.common.navigation import Entry, sections_for
@@ -24,6 +24,7 @@ from zenith_worker.wire.states import Status
 register = template.Library()
 register.filter(duration)
 register.filter(size)
+register.filter(rough_duration)
 register.simple_tag(links.tasks_with)
 register.simple_tag(links.queue_url)
 register.simple_tag(links.worker_url)
