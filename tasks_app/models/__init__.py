@@ -14,6 +14,7 @@ from tasks_app.models.queue_pause import QueuePause
 from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
 from tasks_app.models.sample import LoadSample, QueueSample
+from tasks_app.models.saved_view import SavedView
 from tasks_app.models.task import Task
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "QueuePause",
     "QueueSample",
     "ReplayRun",
+    "SavedView",
     "Task",
     "TaskEvent",
     "TaskMessage",

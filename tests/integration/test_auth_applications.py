@@ -63,9 +63,10 @@ OPEN = {"metrics"}
 FILTERED = {
     "", "nav/counts/", "tasks/", "tasks/act/<slug:verb>/", "tasks/<uuid:task_id>/", "tasks/<uuid:task_id>/values/<slug:value>/",
     "tasks/by-id/<name:celery_id>/", "tasks/<uuid:task_id>/edit/", "tasks/<uuid:task_id>/now/", "dispatch/", "dead-letters/",
+    "tasks/<uuid:task_id>/peek/", "tasks/views/new/", "tasks/views/<int:view_id>/", "tasks/views/<int:view_id>/delete/",
     "dead-letters/replay/", "dead-letters/discard/", "dead-letters/<name:fingerprint>/", "analytics/", "events/",
     "applications/", "applications/<name:name>/", "applications/<name:name>/diagnosis/", "workers/", "queues/",
-    "choose-application/",
+    "choose-application/", "find/",
     "tasks/trigger", "tasks/all", "task-status/<name:task_id>",
     "api/v1/dead-letters", "api/v1/dead-letters/groups", "api/v1/dead-letters/replay", "api/v1/dead-letters/discard",
     "api/v1/dead-letters/<name:task_id>", "api/v1/tasks", "api/v1/tasks/cancel", "api/v1/tasks/<name:task_id>",
@@ -351,6 +352,7 @@ LISTS = [
     "/api/v1/events?application={0}", "/dead-letters/?application={0}", "/dead-letters/?state=ALL&format=csv",
     "/dead-letters/?error={0}Error", "/api/v1/dead-letters?group={group}", "/api/v1/dead-letters/groups?application={0}",
     "/api/v1/batches?application={0}", "/api/v1/batches?task={0}.batched", "/analytics/?application={0}",
+    "/find/?q={0}", "/find/?q={id}", "/find/?q={key}",
     "/analytics/?format=csv&list=task", "/analytics/?group=queue", "/api/v1/analytics/tasks?application={0}",
     "/analytics/stats?application={0}", "/dispatch/", "/dispatch/?application={own}",
 ]  # fmt: skip
