@@ -18,6 +18,7 @@ from tasks_app.web.task_tabs import list_url
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import add_problems
+from zenith_site.common.masking import mask_text
 from zenith_site.common.pages import answer, ask, confirm
 
 #: The parameters of the list's address that a view keeps, beside the columns.
@@ -51,7 +52,7 @@ def view_tabs(views: list[SavedView], query: str, caller: Caller) -> list[dict[s
     """Return the views as tabs; the one that the page shows is lit."""
     return [
         {
-            "label": view.name, "url": f"?{view.query}", "count": None, "current": view.query == query, "status": "",
+            "label": mask_text(view.name), "url": f"?{view.query}", "count": None, "current": view.query == query, "status": "",
             "id": view.pk, "shared": view.is_shared, "may_change": control.may_change(view, caller),
         }
         for view in views

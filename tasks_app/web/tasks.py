@@ -27,13 +27,14 @@ from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
+from tasks_app.web.nav_counts import applications_to_choose
 from tasks_app.web.saved_views import view_query, view_tabs
 from tasks_app.web.task_columns import COLUMNS, PARAMETER, chosen_columns, columns_query, shown_columns
 from tasks_app.web.task_tabs import TABS, list_url, status_tabs
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
-from zenith_site.common.pages import answer, confirm, render_page
+from zenith_site.common.pages import answer, confirm, render_page, wants_fragments
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 from zenith_worker.wire.states import TERMINAL
@@ -86,7 +87,7 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         # In the default order, the only one that reaches every match.
         return download(kind, "tasks", FILE_COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
     page = None if problem else task_filter.page(lines=True, unmasked=unmasked)
-    applications = several_names(visible)
+    applications = several_names(visible) if wants_fragments(request) else applications_to_choose(request)
     columns = chosen_columns(request.GET)
     kept = columns_query(columns)
     query = view_query(task_filter, columns)
