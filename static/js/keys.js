@@ -1,5 +1,7 @@
-// Keyboard shortcuts: `/` search, `g` then a letter for a page, `j` and `k` rows, `x` select, Enter opens, `?` help. They are
-// ignored while typing, and can be turned off (WCAG 2.1.4). The pages come from the navigation.
+// Keyboard shortcuts: `/` search, `g` then a letter for a page, `j` and `k` rows, `x` select, `p` or Space peeks, Enter opens, `?`
+// help. They are ignored while typing, and can be turned off (WCAG 2.1.4). The pages come from the navigation.
+
+import { closePeek, isPeeking, peekAt, peekOn } from "./peek.js";
 
 const PATIENCE = 1500;
 const OFF = "zenith-keys-off";
@@ -77,15 +79,33 @@ const actions = {
   "?": openHelp,
   j: () => move(1),
   k: () => move(-1),
+  p: () => peekAt(currentRow()),
   x: () => currentRow()?.querySelector("[data-row-box]")?.click(),
   g: () => {
     wentAt = Date.now();
   },
 };
 
+// In the side panel these go on to the next row; there they are the only shortcuts.
+const peeking = { j: () => peekOn(1), k: () => peekOn(-1), p: closePeek };
+
+function onlyPeekIsOpen() {
+  return isPeeking() && document.querySelectorAll("dialog[open]").length === 1;
+}
+
 document.addEventListener("keydown", (event) => {
   if (off || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return;
-  if (event.target.closest?.(TYPING) || document.querySelector("dialog[open]")) return;
+  if (event.target.closest?.(TYPING)) return;
+  if (onlyPeekIsOpen()) {
+    peeking[event.key]?.();
+    return;
+  }
+  if (document.querySelector("dialog[open]")) return;
+  // On a row only: Space presses buttons and scrolls the page.
+  if (event.key === " ") {
+    if (event.target.matches?.("[data-row]") && peekAt(event.target)) event.preventDefault();
+    return;
+  }
   if (event.key === "Enter") {
     if (event.target.matches?.("[data-row]"))
       (event.target.querySelector("[data-open]") ?? event.target.querySelector("a"))?.click();

@@ -2,8 +2,8 @@
 // 1. A frame of HTML (Overview) has whole fragments; each replaces the element with its id.
 // 2. A CHANGED frame names topics. The elements with `data-refetch` that show one of them are requested again: one request per
 //    address, at most two a second, with the ETag of the last response.
-// 3. While the tab is hidden, rows or text are selected, a button is held down, a field is being filled in or an action runs,
-//    nothing is replaced; afterwards the page requests everything it missed. It does the same after a reconnect.
+// 3. While the tab is hidden, rows or text are selected, a button is held down, a field is being filled in, <details data-hold>
+//    is open or an action runs, nothing is replaced; afterwards the page requests everything it missed. It does the same after a reconnect.
 // 4. A replacement keeps the keyboard focus, open <details> and popovers, scroll positions, and what a screen reader is reading.
 //
 // data-refetch=""          requested from the page's own address (with its filters); a value is another address
@@ -47,8 +47,15 @@ function requestPending() {
   return main.querySelector(".htmx-request") !== null;
 }
 
+// Whether a panel with choices that are not sent yet is open: <details data-hold>.
+function choosing() {
+  return main.querySelector("details[data-hold][open]") !== null;
+}
+
 function onHold() {
-  return document.hidden || pressed || requestPending() || rowsSelected() || textSelected() || fillingIn();
+  return (
+    document.hidden || pressed || requestPending() || rowsSelected() || textSelected() || fillingIn() || choosing()
+  );
 }
 
 function tell(name, detail) {
@@ -75,6 +82,7 @@ document.addEventListener("visibilitychange", () => {
 document.addEventListener("selectionchange", catchUp);
 document.addEventListener("htmx:afterRequest", () => setTimeout(catchUp));
 document.addEventListener("focusout", () => setTimeout(catchUp));
+document.addEventListener("toggle", catchUp, { capture: true });
 for (const changes of ["change", "zenith:selected"]) {
   document.addEventListener(changes, () => {
     drawPaused();

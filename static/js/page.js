@@ -1,4 +1,4 @@
-// What every page shares: toasts, copy buttons, and the messages for failed htmx requests.
+// What every page shares: toasts, copy buttons, menus, and the messages for failed htmx requests.
 
 const toasts = document.getElementById("toasts");
 const LINGER = 8000;
@@ -57,6 +57,21 @@ if (toasts) {
   new MutationObserver(() => toasts.querySelectorAll(".toast").forEach(settle)).observe(toasts, { childList: true });
   toasts.querySelectorAll(".toast").forEach(settle);
 }
+
+// A menu closes like a popover: by a click elsewhere or on one of its links, and with Escape, which returns the focus.
+document.addEventListener("click", ({ target }) => {
+  for (const menu of document.querySelectorAll("details.hint[open]")) {
+    if (!menu.contains(target) || target.closest(".menu-item")) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  const menu =
+    event.key === "Escape" && !document.querySelector("dialog[open]") && event.target.closest("details.hint");
+  if (!menu?.open) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
 
 async function copy(text, source) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);

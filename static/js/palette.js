@@ -1,10 +1,16 @@
 // The command palette (Ctrl-K or Cmd-K): finds the page's links and buttons by typing. It has no list of its own: the entries
-// are the navigation's links, and every element with data-palette (named by its value, or else by its text).
+// are the navigation's links, and every element with data-palette (named by its value, or else by its text). A moment after
+// somebody has typed, the server adds the tasks, names, queues, workers and applications that it finds (web/find.py).
+
+const PAUSE = 150;
+const LEAST = 2;
 
 const palette = document.getElementById("palette");
 const input = document.getElementById("palette-input");
 const list = document.getElementById("palette-list");
 let entries = [];
+let found = [];
+let timer = 0;
 let chosen = 0;
 
 function nameOf(element) {
@@ -40,7 +46,24 @@ function matches(name, words) {
 function shown() {
   const text = input.value.trim();
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return [...entries.filter((entry) => matches(entry.name, words)), ...search(text)];
+  return [...entries.filter((entry) => matches(entry.name, words)), ...found, ...search(text)];
+}
+
+function entryOf({ kind, name, detail, url }) {
+  const icon = palette.querySelector(`[data-kind="${CSS.escape(kind)}"] .icon`);
+  return { name, detail, icon, run: () => location.assign(url) };
+}
+
+// What was found for an earlier text stays until the answer for this one is here, so that the list does not flicker.
+async function find() {
+  const text = input.value.trim();
+  if (text.length < LEAST) return;
+  const response = await fetch(`${palette.dataset.find}?q=${encodeURIComponent(text)}`, {
+    headers: { Accept: "application/json" },
+  }).catch(() => null);
+  if (!response?.ok || response.redirected || input.value.trim() !== text) return;
+  found = (await response.json()).found.map(entryOf);
+  draw();
 }
 
 function draw() {
@@ -53,7 +76,9 @@ function draw() {
       row.role = "option";
       row.ariaSelected = String(index === chosen);
       if (entry.icon) row.append(entry.icon.cloneNode(true));
-      row.append(entry.name);
+      row.append(Object.assign(document.createElement("span"), { className: "cut", textContent: entry.name }));
+      if (entry.detail)
+        row.append(Object.assign(document.createElement("small"), { className: "muted", textContent: entry.detail }));
       row.addEventListener("click", () => run(entry));
       return row;
     }),
@@ -68,20 +93,21 @@ function run(entry) {
   entry?.run();
 }
 
-function open() {
+function reset() {
   entries = gather();
+  found = [];
   input.value = "";
   chosen = 0;
   draw();
+}
+
+function open() {
+  reset();
   palette.showModal();
 }
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-open-dialog='palette']")) {
-    entries = gather();
-    input.value = "";
-    draw();
-  }
+  if (event.target.closest("[data-open-dialog='palette']")) reset();
 });
 
 document.addEventListener("keydown", (event) => {
@@ -93,7 +119,10 @@ document.addEventListener("keydown", (event) => {
 
 input.addEventListener("input", () => {
   chosen = 0;
+  if (input.value.trim().length < LEAST) found = [];
   draw();
+  clearTimeout(timer);
+  timer = setTimeout(find, PAUSE);
 });
 
 input.addEventListener("keydown", (event) => {

@@ -24,8 +24,8 @@ from zenith_site.common.application import celery_app
 from zenith_site.common.errors import Problem
 
 __all__ = [
-    "CatalogEntry", "Effort", "LiveCatalogues", "MessageOptions", "catalogues_of", "entries", "every_entry", "forget", "get",
-    "known_entry", "message_options", "offered", "refuse_drill", "suggested",
+    "CatalogEntry", "Effort", "LiveCatalogues", "MessageOptions", "all_catalogues", "catalogues_of", "entries", "every_entry",
+    "forget", "get", "known_entry", "message_options", "offered", "refuse_drill", "suggested",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tasks_app.models.queue_pause import QueuePause
 from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
 from tasks_app.models.sample import LoadSample, QueueSample
+from tasks_app.models.saved_view import SavedView
 from tasks_app.models.task import Task
 from tasks_app.models.task_log import TaskLog
 from tasks_app.models.workflow import Workflow
@@ -36,10 +37,11 @@ __all__ = [
     "QueuePause",
     "QueueSample",
     "ReplayRun",
+    "SavedView",
     "Task",
     "TaskEvent",
     "TaskLog",
     "TaskMessage",
-    "Workflow",
     "TaskProgress",
+    "Workflow",
 ]

@@ -1,7 +1,7 @@
 """Dead letters: grouped by cause, listed one by one, and one in full."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import LetterState, Selection
 from tasks_app.models.task_keys import best_of, keys_meant
 from tasks_app.queries.application_names import names_by_id
+from tasks_app.queries.arguments import argument_line, know_names, with_lines
 from tasks_app.queries.lineage import Relative, replays_of
 from tasks_app.search.limited import LimitedFilter
 from tasks_app.search.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterText
@@ -62,11 +63,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter with its task, the tasks that replaced it, oldest first, and the name of its application."""
+    """A dead letter with its task, the tasks that replaced it, oldest first, and the name of its application.
+
+    `line`: the task's arguments in one line, in a list.
+    """
 
     letter: DeadLetter
     replayed_by: list[Relative]
     application: str = NATIVE_NAME
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,15 @@ class DeadLetterFilter(LimitedFilter):
 
     def page(self) -> LetterPage:
         """Return the letters of this page and their replays, in two queries, or three if some are of another application."""
-        query = self._query().select_related("task").defer("task__args", "task__kwargs").order_by("-id")
+        query = with_lines(self._query().select_related("task").order_by("-id"), "task__")
         if self.cursor:
             query = query.filter(id__lt=self.cursor)
         rows = list(query[: self.limit + 1])
         letters = rows[: self.limit]
         following = self._after(letters[-1].id) if len(rows) > self.limit else None
-        return LetterPage(_with_replays(letters), following)
+        know_names(letter.application_id for letter in letters)
+        items = [replace(item, line=argument_line(item.letter, item.letter.task)) for item in _with_replays(letters)]
+        return LetterPage(items, following)
 
     def groups(self) -> GroupPage:
         """Return the groups of this page, in one query, or two if some are of another application.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -19,7 +20,7 @@ from tasks_app.models.places import CURSOR_PATTERN, Place, older
 from tasks_app.models.task import result_id
 from tasks_app.models.task_keys import tasks_meant
 from tasks_app.queries.application_names import has_attached, names_of
-from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, preview, with_heads
+from tasks_app.queries.arguments import NO_ARGUMENTS, Arguments, argument_line, know_names, preview, with_heads, with_lines
 from tasks_app.queries.progress import ProgressView, progress_of
 from tasks_app.search import planner
 from tasks_app.search.index_scan import Walked
@@ -101,11 +102,12 @@ class TaskFilter(LimitedFilter):
         " match.",
     )
 
-    def page(self, *, bare: bool = False, unmasked: bool = False) -> TaskPage:
+    def page(self, *, bare: bool = False, lines: bool = False, unmasked: bool = False) -> TaskPage:
         """Return the tasks of this page with their results: in two queries, or with a filter in about eight.
 
         Args:
             bare: leave out arguments and results, which saves a query.
+            lines: read the arguments in one line each (`TaskWithResult.line`), and no results.
             unmasked: search the stored text and not the masked one, for users who may operate. Otherwise a search for text in
                 errors takes another query, or a few if much of what it finds is masked.
 
@@ -113,35 +115,36 @@ class TaskFilter(LimitedFilter):
         """
         before = Place.of_cursor(self.cursor) if self.cursor else None
         search = self.search(unmasked=unmasked)
+        values = _Values.LINES if lines else _Values.NONE if bare else _Values.WHOLE
         if self.sort:
-            return self._sorted(search, before, bare)
+            return self._sorted(search, before, values)
         if replace(search, unmasked=False) == Search():
-            return self._any(before, bare)
+            return self._any(before, values)
         walked = planner.find(search, before, self.limit + 1)
         places = walked.places[: self.limit]
         # If the walk returned one more than the limit, its own end does not matter.
         end = self._end_of(walked) if len(walked.places) <= self.limit else places[-1]
-        tasks = _newest_first(bare).filter(id__in=[place.id for place in places])
-        return TaskPage(_shown(tasks, bare), self._after(end) if end else None, walked.reached)
+        tasks = _newest_first(values).filter(id__in=[place.id for place in places])
+        return TaskPage(_shown(tasks, values), self._after(end) if end else None, walked.reached)
 
     def _end_of(self, walked: Walked) -> Place | None:
         """Return where a search continues that stopped early; the row there may be one that a limited caller may not see."""
         end = walked.reached
         return end if end is None or self._visible is None or end in walked.places else end.blurred
 
-    def _any(self, before: Place | None, bare: bool) -> TaskPage:
-        query = _newest_first(bare)
+    def _any(self, before: Place | None, values: "_Values") -> TaskPage:
+        query = _newest_first(values)
         tasks = list((query.filter(older(before)) if before else query)[: self.limit + 1])
         following = self._after(_place(tasks[self.limit - 1])) if len(tasks) > self.limit else None
-        return TaskPage(_shown(tasks[: self.limit], bare), following)
+        return TaskPage(_shown(tasks[: self.limit], values), following)
 
-    def _sorted(self, search: Search, after: Place | None, bare: bool) -> TaskPage:
+    def _sorted(self, search: Search, after: Place | None, values: "_Values") -> TaskPage:
         """Return a sorted page of the newest matching tasks; it continues after the last task of the page before."""
         walked = planner.find(search, None, SORTED_AMONG + 1)
         ids = in_order(walked.ids[:SORTED_AMONG], self.sort)
         start = ids.index(after.id) + 1 if after and after.id in ids else 0
         page_ids = ids[start : start + self.limit]
-        task_of = {item.task.id: item for item in _shown(_newest_first(bare).filter(id__in=page_ids), bare)}
+        task_of = {item.task.id: item for item in _shown(_newest_first(values).filter(id__in=page_ids), values)}
         places = {place.id: place for place in walked.places}
         following = self._after(places[page_ids[-1]]) if start + self.limit < len(ids) else None
         has_more = len(walked.ids) > SORTED_AMONG or walked.reached is not None
@@ -203,6 +206,7 @@ class TaskWithResult:
         arguments: empty in a list without them.
         result_cut: whether the result is longer than what is here.
         application: the name of the task's application.
+        line: the arguments in one line, in a list that shows them so.
         among_several: whether there are other applications; only known for a task that was read alone.
         limit: how many characters of each value are shown.
     """
@@ -214,6 +218,7 @@ class TaskWithResult:
     limit: int = SHOWN
     application: str = NATIVE_NAME
     among_several: bool = False
+    line: str = ""
 
     @property
     def data(self) -> Any:
@@ -298,21 +303,42 @@ def with_results(tasks: Iterable[Task], limit: int = SHOWN) -> Iterator[TaskWith
         yield TaskWithResult(task, result, preview(task, limit), cut, limit, names[task.application_id])
 
 
-def _newest_first(bare: bool) -> QuerySet[Task]:
+class _Values(Enum):
+    """What a list reads of its tasks' arguments and results."""
+
+    #: Nothing.
+    NONE = auto()
+    #: Each task's arguments in one line.
+    LINES = auto()
+    #: The beginnings of both.
+    WHOLE = auto()
+
+
+def _newest_first(values: _Values) -> QuerySet[Task]:
     query = Task.objects.select_related("progress").order_by("-created_at", "-id")
-    return query.defer("args", "kwargs") if bare else with_heads(query)
+    if values is _Values.NONE:
+        return query.defer("args", "kwargs")
+    return with_lines(query) if values is _Values.LINES else with_heads(query)
 
 
 def _place(task: Task) -> Place:
     return Place(task.created_at, task.id)
 
 
-def _shown(tasks: Iterable[Task], bare: bool) -> list[TaskWithResult]:
-    if not bare:
+def _shown(tasks: Iterable[Task], values: _Values) -> list[TaskWithResult]:
+    if values is _Values.WHOLE:
         return list(with_results(tasks))
     tasks = list(tasks)
     names = names_of(tasks)
-    return [TaskWithResult(task, None, application=names[task.application_id]) for task in tasks]
+    if values is _Values.LINES:
+        know_names(task.application_id for task in tasks)
+    return [
+        TaskWithResult(
+            task, None, application=names[task.application_id],
+            line=argument_line(task, task) if values is _Values.LINES else "",
+        )
+        for task in tasks
+    ]  # fmt: skip
 
 
 def value_of(text: str | None, limit: int | None = None) -> tuple[Any, bool]:

@@ -84,6 +84,20 @@ def quoted(value: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
+def without(text: str, key: str) -> str:
+    """Return a search without its terms of one key, the rest as it was written. Raises ValueError if it cannot be parsed."""
+    kept, place = [], 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+            continue
+        token = _token(text, place)
+        place = token.end()
+        if (token["key"] or "").lower() != key:
+            kept.append(token[0])
+    return " ".join(kept)
+
+
 class _Term(NamedTuple):
     key: str
     value: str
@@ -126,9 +140,7 @@ def _terms(text: str) -> Iterator[_Term]:
         if text[place].isspace():
             place += 1
             continue
-        token = _TOKEN.match(text, place)
-        if token is None:
-            raise ValueError(f"{_start_of(text, place)!r}: a double quote is not closed, or stands in the middle of a word")
+        token = _token(text, place)
         place = token.end()
         key, value = (token["key"] or ""), token["value"]
         is_quoted = value.startswith('"')
@@ -136,6 +148,13 @@ def _terms(text: str) -> Iterator[_Term]:
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         is_lone_minus = not key and not is_quoted and token["minus"] and not value
         yield _checked(_Term("", "-", False) if is_lone_minus else _Term(key, value, bool(token["minus"])))
+
+
+def _token(text: str, place: int) -> re.Match[str]:
+    token = _TOKEN.match(text, place)
+    if token is None:
+        raise ValueError(f"{_start_of(text, place)!r}: a double quote is not closed, or stands in the middle of a word")
+    return token
 
 
 def _checked(term: _Term) -> _Term:

@@ -122,6 +122,12 @@ def status_counts_of(
     return counted
 
 
+def names_and_queues() -> list[tuple[str, ...]]:
+    """Return the pairs of name and queue that tasks of any application have, in one query; none if there are too many."""
+    (pairs,) = distinct(_PAIRS)
+    return pairs or []
+
+
 def _read_values(search: Search) -> _Values:
     """Read the values by which a search's streams are chosen, in one query, or none if they are not needed."""
     is_needed = {

@@ -72,7 +72,7 @@ def application(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Http404(f"There is no application {name[:50]!r}.")
     counts = queries.status_counts_in(name) if view.by_status is None else view.by_status
     offered = list(catalog.offered(view.application).values())
-    newest = TaskFilter(application=name, limit=NEWEST).page(bare=True, unmasked=caller.may(OPERATE)).tasks
+    newest = TaskFilter(application=name, limit=NEWEST).page(lines=True, unmasked=caller.may(OPERATE)).tasks
     context = {
         "view": view,
         "application": view.application,

@@ -10,10 +10,10 @@ from tasks_app.analytics import figures, sparks
 from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.sparks import Sparks
 from tasks_app.analytics.window import Preset
-from tasks_app.models import Task
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries.counters import counts
 from tasks_app.queries.dead_letters import DeadLetterFilter
+from tasks_app.queries.tasks import TaskFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import Range, requested_range
@@ -34,7 +34,7 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
     return {
         "workers": workers,
         "counts": counts(workers),
-        "tasks": list(Task.objects.defer("args", "kwargs").order_by("-created_at", "-id")[:STREAM_LENGTH]),
+        "tasks": TaskFilter(limit=STREAM_LENGTH).page(lines=True).tasks,
         "sparks": hour or sparks.last_hour(),
     }
 

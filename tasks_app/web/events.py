@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tasks_app.models import TaskEvent
 from tasks_app.queries.application_names import names_of, several_names
+from tasks_app.queries.event_bursts import bursts
 from tasks_app.queries.events import EventFilter
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
@@ -50,7 +51,7 @@ def event_list(request: HttpRequest) -> HttpResponseBase:
     filters = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}
     paused = "paused" in request.GET
     context = {
-        "events": page.events[::-1],
+        "bursts": bursts(page.events[::-1]),
         "problem": problem,
         "filters": filters,
         "statuses": list(Status),

@@ -1,7 +1,6 @@
 """The counts beside the navigation's entries, sent with every page and refreshed every few seconds; and the applications."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
@@ -30,12 +29,23 @@ def context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    visible = applications_of(user)
-    counts = cache(lambda: read_nav_counts(visible))
     return {
-        "nav_counts": SimpleLazyObject(lambda: _counts(counts())),
-        "application_switch": SimpleLazyObject(lambda: switch_of(request, _to_choose(counts().attached, visible))),
+        "nav_counts": SimpleLazyObject(lambda: _counts(_read_once(request))),
+        "application_switch": SimpleLazyObject(lambda: switch_of(request, applications_to_choose(request))),
     }
+
+
+def applications_to_choose(request: HttpRequest) -> list[str]:
+    """Return what `several_names` does for whoever requests a whole page, whose counts have the names without another query."""
+    return _to_choose(_read_once(request).attached, applications_of(request.user))
+
+
+def _read_once(request: HttpRequest) -> NavCounts:
+    """Return the counts as they were when the request first needed them."""
+    if not hasattr(request, "read_nav_counts"):
+        request.read_nav_counts = read_nav_counts(applications_of(request.user))  # type: ignore[attr-defined]
+    counts: NavCounts = request.read_nav_counts  # type: ignore[attr-defined]
+    return counts
 
 
 @require_safe

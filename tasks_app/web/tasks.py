@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
 from uuid import UUID
 
 import redis
@@ -13,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from pydantic import ValidationError
 
 from tasks_app import catalog
+from tasks_app.control.saved_views import views_of
 from tasks_app.dispatch.cancel import cancel
 from tasks_app.dispatch.create import Origin
 from tasks_app.dispatch.replay import discard, open_letters
@@ -22,20 +22,22 @@ from tasks_app.models import Task
 from tasks_app.models.application import Visible
 from tasks_app.models.dead_letter import Selection
 from tasks_app.queries.application_names import several_names
-from tasks_app.queries.applications import status_counts_in
-from tasks_app.queries.status_counts import COUNTED_TO
 from tasks_app.queries.tasks import TaskFilter, TaskWithResult, open_among, tasks_seen_among
 from tasks_app.search.parser import quoted
 from tasks_app.search.sorting import SORTED_AMONG
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
+from tasks_app.web.nav_counts import applications_to_choose
+from tasks_app.web.saved_views import view_query, view_tabs
+from tasks_app.web.task_columns import COLUMNS, PARAMETER, chosen_columns, columns_query, shown_columns
+from tasks_app.web.task_tabs import TABS, list_url, status_tabs
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
 from zenith_site.common.errors import InvalidQueryError, StateConflictError
-from zenith_site.common.pages import answer, confirm, render_page
+from zenith_site.common.pages import answer, confirm, render_page, wants_fragments
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
-from zenith_worker.wire.states import TERMINAL, Status
+from zenith_worker.wire.states import TERMINAL
 
 PAGE: Final = 50
 #: Queues, and workers, that the search box suggests.
@@ -45,12 +47,7 @@ SELECTED: Final = ("status", "task", "application", "q")
 #: Tasks that one action takes at most; its confirmation says whether more may match.
 MOST_CANCELLED: Final = 10_000
 MOST_RUN_AGAIN: Final = 1000
-#: The tabs, in the order in which a task goes through them.
-TABS: Final = (
-    Status.STARTED, Status.RECEIVED, Status.QUEUED, Status.PENDING, Status.SCHEDULED, Status.RETRY, Status.FAILURE,
-    Status.SUCCESS, Status.REVOKED, Status.REPLACED, Status.IGNORED,
-)  # fmt: skip
-COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
+FILE_COLUMNS: Final[list[tuple[str, Callable[[TaskWithResult], Any]]]] = [
     ("id", lambda item: item.task.celery_id),
     ("name", lambda item: item.task.name),
     ("status", lambda item: item.task.status),
@@ -88,9 +85,12 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     task_filter = task_filter.limited_to(visible)
     if (kind := requested_format(request)) and not problem:
         # In the default order, the only one that reaches every match.
-        return download(kind, "tasks", COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
-    page = None if problem else task_filter.page(bare=True, unmasked=unmasked)
-    applications = several_names(visible)
+        return download(kind, "tasks", FILE_COLUMNS, _rows(task_filter.model_copy(update={"sort": ""}), unmasked))
+    page = None if problem else task_filter.page(lines=True, unmasked=unmasked)
+    applications = several_names(visible) if wants_fragments(request) else applications_to_choose(request)
+    columns = chosen_columns(request.GET)
+    kept = columns_query(columns)
+    query = view_query(task_filter, columns)
     context = {
         "problem": problem,
         "tasks": page.tasks if page else [],
@@ -100,10 +100,16 @@ def task_list(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         "order": _order(task_filter.sort, more=bool(page and page.more_unsorted)),
         "task": task_filter.task,
         "application": task_filter.application,
-        "tabs": _tabs(task_filter, visible),
+        "tabs": status_tabs(task_filter, visible, kept),
+        "views": view_tabs(list(views_of(caller)), query, caller),
+        "view_query": "" if problem else query,
+        "columns": shown_columns(columns, several_applications=bool(applications)),
+        "all_columns": shown_columns(tuple(column.key for column in COLUMNS), several_applications=bool(applications)),
+        "shows": columns,
+        "kept_columns": kept.get(PARAMETER, ""),
         "filtered": bool(task_filter.status or task_filter.q or task_filter.task or task_filter.application or problem),
-        "next_url": f"?{page.following.query_string()}" if page and page.following else "",
-        "first_url": f"?{_first_page(task_filter)}" if task_filter.cursor else "",
+        "next_url": list_url(page.following.query_string(), kept) if page and page.following else "",
+        "first_url": list_url(_first_page(task_filter), kept) if task_filter.cursor else "",
         "searched_to": page.searched_to if page else None,
         "matching": len(page.tasks) + 1 if page and page.following else 0,
         "file_query": _first_page(task_filter),
@@ -204,25 +210,6 @@ def _rows(task_filter: TaskFilter, unmasked: bool) -> Any:
         yield from page.tasks[:remaining]
         remaining -= len(page.tasks)
         following = page.following
-
-
-def _tabs(task_filter: TaskFilter, visible: Visible) -> list[dict[str, Any]]:
-    counts = status_counts_in(task_filter.application, visible)
-    base = {"q": task_filter.q, "task": task_filter.task, "application": task_filter.application, "sort": task_filter.sort}
-
-    def url(**more: str) -> str:
-        # An address without any filter would show the application that is chosen in the sidebar.
-        return "?" + (urlencode({name: value for name, value in {**base, **more}.items() if value}) or "application=")
-
-    tabs = [{"label": "All", "url": url(), "count": None, "current": task_filter.status is None, "status": ""}]
-    return tabs + [
-        {
-            "label": status.label, "url": url(status=status.value), "count": count, "status": status.value,
-            "capped": count is not None and count >= COUNTED_TO, "current": task_filter.status == status,
-        }
-        for status in TABS
-        if (count := counts[status]) != 0 or task_filter.status == status
-    ]  # fmt: skip
 
 
 def _first_page(task_filter: TaskFilter) -> str:

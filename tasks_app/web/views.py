@@ -57,7 +57,7 @@ def _narrowed_overview(request: HttpRequest, caller: Caller, name: str) -> HttpR
     application = Application.named(name) if caller.sees(name) else None
     if application is None:
         raise Http404(f"There is no application {name[:50]!r}.")
-    tasks = TaskFilter(application=name, limit=STREAM_LENGTH).page(bare=True, unmasked=caller.may(OPERATE)).tasks
+    tasks = TaskFilter(application=name, limit=STREAM_LENGTH).page(lines=True, unmasked=caller.may(OPERATE)).tasks
     context = {
         "application": application,
         "one_only": caller.applications is not None,

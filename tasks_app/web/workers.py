@@ -87,7 +87,9 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Http404(f"There is no worker {name[:100]!r}. A lost worker leaves the list after five minutes.")
     is_native = application == NATIVE_NAME
     context = {
-        "view": view, "beat": view.beat, "commands": COMMANDS, "is_native": is_native,
+        "view": view, "beat": view.beat, "is_native": is_native,
+        "everyday": {name: command for name, command in COMMANDS.items() if name in EVERYDAY},
+        "seldom": {name: command for name, command in COMMANDS.items() if name not in EVERYDAY},
         "why_not": "" if is_native else why_not(view.beat, application),
         "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
@@ -174,6 +176,10 @@ COMMANDS: Final = {
         success="{} is shutting down.",
     ),
 }  # fmt: skip
+
+
+#: The commands with a button of their own; the others are in a menu, the dangerous ones last.
+EVERYDAY: Final = frozenset({"grow", "shrink"})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks_app.models import DeadLetter, Task
+from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.waiting import eventually
 from zenith_worker.wire import task_logs
@@ -63,6 +64,7 @@ def test_a_dead_letter_is_found_by_its_group_and_replayed_with_changed_arguments
     eventually(DeadLetter.objects.exists, within=30)
     page = visitor.logged_in("dead-letters/", scripts=scripts)
     page.locator("[data-row] a[data-open]").click()
+    page.get_by_text("All 1 open").click()
     page.get_by_role("link", name="Replay 1").click()
     field = page.get_by_label("Change arguments")
     field.fill('{"times": "never"}')
@@ -113,6 +115,51 @@ def test_a_column_sorts_the_list_and_stays_in_the_address(visitor: Visitor, site
     page.locator("th[aria-sort='descending']").wait_for()
     assert page.locator("[data-row] a[data-open]").first.inner_text() == "drill_sleep"
     Task.objects.filter(status=Status.QUEUED).update(status=Status.REVOKED, finished_at="2030-01-01T00:00:00Z")
+
+
+def test_tasks_are_peeked_at_one_after_the_other_without_leaving_the_list(visitor: Visitor, site: Site) -> None:
+    dispatch(task="analyze_text", data=["first", "second"], queue="nobody-serves-this")
+    page = visitor.logged_in("tasks/?q=queue:nobody-serves-this")
+    rows = page.locator("#list [data-row]")
+    page.keyboard.press("j")
+    page.keyboard.press("Space")
+    panel = page.locator("#peek[open]")
+    shown = [rows.nth(number).locator("[title]").first.get_attribute("title") for number in (0, 1)]
+    panel.get_by_text(shown[0]).wait_for()
+    assert grave_violations(page) == []
+    page.keyboard.press("j")
+    panel.get_by_text(shown[1]).wait_for()
+    page.keyboard.press("Escape")
+    panel.wait_for(state="detached")
+    assert rows.nth(1).evaluate("row => row === document.activeElement")
+    rows.nth(0).get_by_role("link", name="Peek").click()
+    panel.get_by_role("link", name="Cancel").click()
+    page.get_by_role("button", name="Cancel 1 task").click()
+    panel.get_by_text("Revoked").wait_for()
+    panel.get_by_role("link", name="Open the task").click()
+    page.wait_for_url(re.compile("/tasks/[0-9a-f-]{36}/"))
+    Task.objects.filter(status=Status.QUEUED).update(status=Status.REVOKED, finished_at="2030-01-01T00:00:00Z")
+
+
+def test_without_scripts_a_peek_leads_to_the_task(visitor: Visitor, site: Site) -> None:
+    dispatch(task="analyze_text", data=["a"], queue="nobody-serves-this")
+    page = visitor.logged_in("tasks/?q=queue:nobody-serves-this", scripts=False)
+    page.get_by_role("link", name="Peek").click()
+    page.wait_for_url(re.compile("/tasks/[0-9a-f-]{36}/"))
+    Task.objects.filter(status=Status.QUEUED).update(status=Status.REVOKED, finished_at="2030-01-01T00:00:00Z")
+
+
+@with_and_without_scripts
+def test_a_view_is_saved_and_found_beside_the_tabs(visitor: Visitor, site: Site, scripts: bool) -> None:
+    page = visitor.logged_in("tasks/?q=status:FAILURE&columns=arguments,runtime", scripts=scripts)
+    page.locator("#views summary").click()
+    page.get_by_role("link", name="Save this view").click()
+    page.get_by_label("Name").fill("Failures")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("navigation", name="Saved views").get_by_role("link", name="Failures").wait_for()
+    page.goto(f"{site.url}tasks/")
+    page.get_by_role("navigation", name="Saved views").get_by_role("link", name="Failures").click()
+    page.wait_for_url(re.compile("columns=arguments%2Cruntime"))
 
 
 def test_the_last_word_of_a_search_is_completed(visitor: Visitor, site: Site) -> None:

@@ -298,6 +298,17 @@ def test_the_palette_finds_pages_and_actions(visitor: Visitor, site: Site) -> No
     page.get_by_role("heading", name="Overview").wait_for()
 
 
+def test_the_palette_finds_a_task_by_the_beginning_of_its_id(visitor: Visitor, site: Site) -> None:
+    (task_id,) = run_some(1)
+    page = gallery(visitor, site)
+    page.keyboard.press("Control+k")
+    page.keyboard.type(str(task_id)[:18])
+    page.locator("#palette-list").get_by_text("analyze_text").wait_for()
+    assert grave_violations(page) == []
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}tasks/{task_id}/")
+
+
 def test_a_page_below_marks_its_entry(visitor: Visitor, site: Site) -> None:
     (task_id,) = run_some(1)
     page = visitor.logged_in()

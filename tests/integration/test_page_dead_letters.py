@@ -61,6 +61,20 @@ def test_groups_are_counted_and_filtered(person: Client) -> None:
     assert "Nothing matches the filter" in person.get("/dead-letters/?task=nothing").content.decode()
 
 
+def test_the_letters_of_a_group_have_their_arguments(person: Client) -> None:
+    dead(1)
+    assert "seconds=1" in person.get(f"/dead-letters/{group()}/").content.decode()
+
+
+def test_no_button_that_stands_out_decides_about_every_letter(person: Client) -> None:
+    dead(4)
+    for path in ("/dead-letters/", f"/dead-letters/{group()}/"):
+        text = person.get(path).content.decode()
+        assert "All 4 open" in text
+        before_the_selection = text.split('id="selection"')[0]
+        assert "button-primary" not in before_the_selection
+
+
 def test_the_pages_take_few_queries_however_many_letters(person: Client, django_assert_max_num_queries: Any) -> None:
     for count in (1, 30):
         dead(count)

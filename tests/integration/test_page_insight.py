@@ -86,10 +86,19 @@ def test_events_go_on_to_older_ones_and_into_a_file(person: Client) -> None:
     ended(60)
     first = person.get("/events/")
     second = person.get(f"/events/{first.context['next_url']}")
-    event_ids = [event.id for page in (first, second) for event in page.context["events"]]
-    assert event_ids == sorted(event_ids, reverse=True)
+    event_ids = [event.id for page in (first, second) for burst in page.context["bursts"] for event in burst.events]
     saved = json.loads(person.get("/events/?format=json").getvalue())
-    assert [row["id"] for row in saved][: len(event_ids)] == event_ids
+    assert [row["id"] for row in saved][: len(event_ids)] == sorted(event_ids, reverse=True)
+
+
+def test_what_happened_to_a_task_is_one_row_that_opens(person: Client) -> None:
+    (task_id,) = ended()
+    (burst,) = person.get("/events/").context["bursts"]
+    assert burst.earlier[-1].status == Status.QUEUED
+    assert burst.newest.status == Status.SUCCESS
+    page = text(person, "/events/")
+    assert page.count(f'href="/tasks/{task_id}/" data-open') == 1
+    assert page.count("<li>") >= 2
 
 
 def test_figures_are_shown_with_links_to_what_they_count(person: Client) -> None:

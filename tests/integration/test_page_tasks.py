@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import catalog
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
 from tasks_app.models import DeadLetter, Task, TaskMessage
+from tasks_app.queries.arguments import LINE, TOO_LARGE
 from tasks_app.recording.apply import apply
 from tasks_app.search.sorting import COLUMNS
 from zenith_site.models import AuditEntry
@@ -101,11 +102,88 @@ def test_the_page_takes_the_same_few_queries_however_many_rows(person: Client, d
             page(person)
 
 
-def test_arguments_and_results_are_not_read_for_a_list_that_shows_neither(person: Client) -> None:
+def test_results_are_not_read_for_a_list_that_shows_none(person: Client) -> None:
     sent(1)
     with CaptureQueriesContext(connection) as queries:
         page(person)
-    assert not [query["sql"] for query in queries if "kwargs" in query["sql"] or "taskresult" in query["sql"]]
+    assert not [query["sql"] for query in queries if "taskresult" in query["sql"]]
+
+
+# --- Arguments and columns ---
+
+
+def lines(client: Client, query: str = "") -> list[str]:
+    return [item.line for item in client.get(f"/tasks/{query}").context["tasks"]]
+
+
+def called_with(*args: Any, **kwargs: Any) -> None:
+    (task_id,) = sent(1)
+    Task.objects.filter(id=task_id).update(args=list(args), kwargs=kwargs)
+
+
+def test_a_row_has_the_arguments_in_one_line_by_name(person: Client) -> None:
+    called_with("two\nlines", 4711, format="a4")
+    assert lines(person) == ['data="two\\nlines", 4711, format="a4"']
+
+
+def test_secrets_in_a_row_are_masked(person: Client) -> None:
+    called_with("postgres://u:hunter2@h/db", password="hunter2")
+    (line,) = lines(person)
+    assert "hunter2" not in line + page(person)
+    assert "password=" in line
+
+
+def test_long_arguments_are_cut_and_very_large_ones_not_read(person: Client) -> None:
+    called_with("long " * 200)
+    called_with([f"{number} is no repetition" for number in range(3000)])
+    large, long = lines(person)
+    assert large == TOO_LARGE
+    assert long.endswith("…")
+    assert len(long) <= LINE + 1
+
+
+def test_a_task_without_arguments_has_an_empty_line(person: Client) -> None:
+    called_with()
+    assert lines(person) == [""]
+
+
+def test_columns_are_chosen_in_the_address_and_stay_in_every_link(person: Client) -> None:
+    sent(60)
+    response = person.get("/tasks/?columns=priority&columns=runtime,nonsense")
+    text = response.content.decode()
+    assert [column.key for column in response.context["columns"]] == ["priority", "runtime"]
+    assert "Arguments</th>" not in text
+    links = [response.context["next_url"], *(tab["url"] for tab in response.context["tabs"])]
+    assert all("columns=priority%2Cruntime" in link for link in links)
+    assert '<input type="hidden" name="columns" value="priority,runtime">' in text
+
+
+def test_unknown_columns_are_the_usual_ones(person: Client) -> None:
+    sent(1)
+    assert person.get("/tasks/?columns=nonsense").context["columns"] == person.get("/tasks/").context["columns"]
+
+
+@pytest.mark.parametrize(
+    ("query", "lit"),
+    [
+        ("", ["All"]),
+        ("?q=status:FAILURE", ["Failure"]),
+        ("?q=name:x* status:failure", ["Failure"]),
+        ("?q=status:FAILURE status:SUCCESS", ["Failure", "Success"]),
+        ("?status=FAILURE", ["Failure"]),
+    ],
+)
+def test_the_tab_is_lit_whose_status_the_search_names(person: Client, query: str, lit: list[str]) -> None:
+    tabs = person.get(f"/tasks/{query}").context["tabs"]
+    assert [str(tab["label"]) for tab in tabs if tab["current"]] == lit
+
+
+def test_a_tab_replaces_the_status_in_the_search(person: Client) -> None:
+    sent(1)
+    tabs = person.get("/tasks/?q=status:FAILURE -name:x*").context["tabs"]
+    urls = {str(tab["label"]): tab["url"] for tab in tabs}
+    assert urls["All"] == "?q=-name%3Ax%2A"
+    assert urls["Queued"] == "?q=-name%3Ax%2A&status=QUEUED"
 
 
 def test_selected_tasks_are_cancelled_after_a_question_that_names_the_count(person: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.search.parser import Argument, FilterValue, Search, parse
+from tasks_app.search.parser import Argument, FilterValue, Search, parse, without
 from zenith_worker.wire.states import Status
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -100,3 +100,15 @@ def test_any_text_is_understood_or_refused_with_a_reason(text: str) -> None:
     except ValueError as error:
         refused = str(error)
     assert refused or found == parse(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("", ""),
+        ("status:FAILURE", ""),
+        ('name:"a b" -status:SUCCESS "no answer"  STATUS:failure args.status:1', 'name:"a b" "no answer" args.status:1'),
+    ],
+)
+def test_terms_of_one_key_are_taken_out(text: str, rest: str) -> None:
+    assert without(text, "status") == rest

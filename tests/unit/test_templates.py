@@ -23,6 +23,7 @@ PARTS_WITHOUT_ROOT = {
     "_nav_count.html", "_nav_counts.html", "_under_way.html", "_outcomes.html",
     "_search_box.html", "_save_as.html", "_problem.html", "_question.html", "_theme.html", "_selection.html", "_decide_all.html",
     "_node_columns.html", "_versions.html", "_figure.html", "_application_choice.html",
+    "_arguments.html", "_burst.html", "_step.html", "_peek.html",
     "_application_switch.html", "_attached_actions.html", "_attached_pause.html",
 }  # fmt: skip
 

@@ -148,11 +148,11 @@ def select_none() -> SafeString:
 
 
 @register.simple_tag
-def selection_button(label: str, icon: str, action: str = "") -> SafeString:
+def selection_button(label: str, icon: str, action: str = "", *, primary: bool = False) -> SafeString:
     """Draw a button of the selection bar; `action` is where it leads, if not where the bar does."""
     return format_html(
-        '<button type="submit" class="button button-small"{} data-dialog>{} {}</button>',
-        _attribute("formaction", action), draw_icon(icon), label,
+        '<button type="submit" class="button button-small{}"{} data-dialog>{} {}</button>',
+        " button-primary" if primary else "", _attribute("formaction", action), draw_icon(icon), label,
     )  # fmt: skip
 
 
@@ -189,6 +189,24 @@ def post_form(context: Context, content: str, url_name: str, *args: object) -> S
         '<form method="post" action="{}" hx-post="{}" hx-swap="none">{}{}</form>',
         url, url, CsrfTokenNode().render(context), content,
     )  # fmt: skip
+
+
+@register.simple_tag
+def peek_cell(task_id: object, about: str) -> SafeString:
+    """Draw the cell with a row's button that shows its task in the side panel; without script it leads to the task's page.
+
+    `about` names the task for a screen reader.
+    """
+    return format_html(
+        '<td class="row-peek"><a class="icon-button" href="{}" aria-label="Peek at {}" data-peek>{}</a></td>',
+        reverse("tasks:task", args=[task_id]), about, draw_icon("eye"),
+    )  # fmt: skip
+
+
+@register.simple_tag
+def peek_head() -> SafeString:
+    """Draw the head of the column of `peek_cell`."""
+    return SafeString('<th scope="col"><span class="visually-hidden">Peek</span></th>')
 
 
 @register.simple_tag

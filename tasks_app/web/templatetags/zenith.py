@@ -83,13 +83,11 @@ def crumb(url_name: str, label: str, *args: object) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def sort_header(
-    context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False, wide: bool = False
-) -> SafeString:  # fmt: skip
+def sort_header(context: dict[str, Any], key: str, label: str, default: str = "", *, right: bool = False) -> SafeString:
     """Draw a column's header as a link that sorts by it, or reverses the order if the list is already sorted by it.
 
     The URL has the order as `sort=key` or `sort=-key`; `default` is the list's own. The first click sorts in
-    descending order. `wide`: the column is hidden on a narrow screen, where each row repeats it beside its name.
+    descending order.
     """
     request = context["request"]
     current = request.GET.get("sort") or default
@@ -100,7 +98,7 @@ def sort_header(
     return format_html(
         '<th scope="col"{}{}><a class="sort" href="?{}" hx-boost="true" hx-swap="none">{}{}</a></th>',
         SafeString(f' aria-sort="{"descending" if down else "ascending"}"' if down or up else ""),
-        SafeString(' class="right"' if right else ' class="wide-only"' if wide else ""),
+        SafeString(' class="right"' if right else ""),
         query.urlencode(), label, icon("arrow-down" if down else "arrow-up" if up else "arrows-sort"),
     )  # fmt: skip
 
