@@ -15,6 +15,7 @@ from tasks_app.models.replay_run import ReplayRun
 from tasks_app.models.rollup import LatePeriod, MinuteRollup, PeriodRollup
 from tasks_app.models.sample import LoadSample, QueueSample
 from tasks_app.models.task import Task
+from tasks_app.models.worker_minute import WorkerMinute
 
 __all__ = [
     "Application",
@@ -36,4 +37,5 @@ __all__ = [
     "Task",
     "TaskEvent",
     "TaskMessage",
+    "WorkerMinute",
 ]
