@@ -33,7 +33,7 @@ from tasks_app.web.state_diagram import path_in_words, state_diagrams
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
-from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
@@ -59,10 +59,14 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     arguments = by_name(row, *item.arguments[:2])
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     is_native = row.application_id == NATIVE_ID
+    is_watched = not is_native and of_task(row).is_watched
+    may_copy = bool(row.name) and caller.may(DISPATCH) and not is_watched
     context = {
         "task": row,
         "native": is_native,
-        "watched": not is_native and of_task(row).is_watched,
+        "watched": is_watched,
+        "may_copy": may_copy,
+        "has_more": may_copy or (caller.may(OPERATE) and _has_more(row, is_watched)),
         "application": item.application if item.among_several else "",
         "why": explained(row, task_detail.why),
         "events": task_detail.events,
@@ -83,6 +87,11 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "nodes": _nodes(row, task_detail.attempts) if is_native else [],
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
+
+
+def _has_more(row: Task, is_watched: bool) -> bool:
+    """Return whether more can be done with a task than its page's first button does."""
+    return row.status in (Status.SCHEDULED, Status.STARTED) or (row.status == Status.FAILURE and not is_watched)
 
 
 class EditForm(forms.Form):
