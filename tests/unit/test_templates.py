@@ -24,6 +24,7 @@ PARTS_WITHOUT_ROOT = {
     "_search_box.html", "_save_as.html", "_problem.html", "_question.html", "_theme.html", "_selection.html", "_decide_all.html",
     "_node_columns.html", "_versions.html", "_figure.html", "_application_choice.html",
     "_application_switch.html", "_attached_actions.html", "_attached_pause.html",
+    "_page_tabs.html", "_members.html", "_fold_row.html", "_newest_traceback.html", "_trends.html",
 }  # fmt: skip
 
 TEXTS = {str(page.relative_to(TEMPLATES)): page.read_text() for page in PAGES}
