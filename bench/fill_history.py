@@ -61,6 +61,13 @@ _DEPTHS = """
     FROM generate_series(date_trunc('minute', now()) - %(days)s * interval '1 day', now(), interval '1 minute') AS minute,
         unnest(ARRAY['default', 'slow', 'mail', 'reports']) AS queue
 """
+# A day of it, as retention keeps.
+_WORKERS = """
+    INSERT INTO tasks_app_workerminute (minute, worker, succeeded, failed, memory_bytes)
+    SELECT minute, 'worker-' || number || '@host', 40, extract(epoch FROM minute)::int / 60 %% 3, 200000000 + number * 1000000
+    FROM generate_series(date_trunc('minute', now()) - interval '1 day', now(), interval '1 minute') AS minute,
+        generate_series(1, 72) AS number
+"""
 
 
 def fill_history(admin_url: str) -> None:
@@ -73,7 +80,7 @@ def fill_history(admin_url: str) -> None:
         with connection.transaction():
             # Every row is derived from its task, so checking foreign keys is unnecessary.
             connection.execute("SET LOCAL session_replication_role = replica")
-            for statement in (_STEPS, _RUNS, _LETTERS, _MINUTES, _LOOKS, _DEPTHS):
+            for statement in (_STEPS, _RUNS, _LETTERS, _MINUTES, _LOOKS, _DEPTHS, _WORKERS):
                 connection.execute(statement, values)
         connection.execute("VACUUM ANALYZE")
 

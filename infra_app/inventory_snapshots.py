@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -12,6 +12,10 @@ from infra_app.models import HostSnapshot
 from infra_app.types import ContainerSeen, ImageSeen
 
 _SHORT_ID = 12
+
+
+#: Networks that every Docker Engine has by itself.
+DOCKERS_OWN: Final = frozenset({"none", "host", "bridge"})
 
 
 @dataclass
@@ -92,6 +96,11 @@ def uptime(container: ContainerSeen) -> float | None:
 def image_name(image: ImageSeen) -> str:
     """Return an image's first tag, or a short id if it has none."""
     return image["tags"][0] if image["tags"] else image["id"].removeprefix("sha256:")[:_SHORT_ID]
+
+
+def is_noise(name: str, *, is_used: bool) -> bool:
+    """Return whether a network is one that Docker makes by itself and nothing uses."""
+    return name in DOCKERS_OWN and not is_used
 
 
 def _use(dangling: bool, used: object) -> str:

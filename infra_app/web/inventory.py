@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from infra_app import inventory_snapshots
+from infra_app.models import Host
 from infra_app.resources import Resource, ResourceKind, Usage, resources
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import download, requested_format
@@ -72,10 +73,15 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
     rows = [resource for resource in all_resources if filters.matches(resource)]
     if kind := requested_format(request):
         return download(kind, "inventory", COLUMNS, rows)
+    # Docker's own networks are only listed if one looks for networks.
+    shown = rows if filters.kind == ResourceKind.NETWORK or filters.q else [row for row in rows if not _is_noise(row)] or rows
     context = {
         "snapshots": snapshots,
-        "rows": rows[:ROWS],
-        "more": max(0, len(rows) - ROWS),
+        "rows": shown[:ROWS],
+        "more": max(0, len(shown) - ROWS),
+        "folded": [row for row in rows if _is_noise(row)] if len(shown) < len(rows) else [],
+        "networks_url": filters.url(kind=ResourceKind.NETWORK.value),
+        "agents": [found.name for found in Host.objects.all() if found.agent_online] if not all_resources else [],
         "total": sum(resource.size or 0 for resource in rows),
         "reclaimable": sum(resource.size or 0 for resource in all_resources if resource.use is Usage.DANGLING),
         "filters": filters,
@@ -85,6 +91,10 @@ def inventory(request: HttpRequest) -> HttpResponseBase:
         "file_query": filters.url(),
     }
     return render_page(request, "inventory/inventory.html", context, fragments=["inventory/_inventory.html"])
+
+
+def _is_noise(resource: Resource) -> bool:
+    return resource.kind is ResourceKind.NETWORK and inventory_snapshots.is_noise(resource.name, is_used=bool(resource.used_by))
 
 
 def _tabs(all_resources: list[Resource], filters: Filter) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from infra_app import inventory_snapshots
-from infra_app.inventory_snapshots import Container
-from infra_app.models import HostSnapshot
+from infra_app.inventory_snapshots import Container, is_noise
+from infra_app.models import Host, HostSnapshot
+from infra_app.types import NetworkSeen
 from infra_app.web.network_map import network_map
 from zenith_site.common.callers import VIEW, authorize
 from zenith_site.common.downloads import download, requested_format
@@ -37,8 +38,12 @@ def network(request: HttpRequest) -> HttpResponseBase:
     containers = list(inventory_snapshots.containers(selected_snapshots))
     if kind := requested_format(request):
         return download(kind, "network", COLUMNS, containers)
+    networks = [(snapshot.host.name, network) for snapshot in selected_snapshots for network in snapshot.networks]
     context = {
         "snapshots": snapshots,
+        "networks": [pair for pair in networks if not _is_noise(pair[1])],
+        "folded": [pair for pair in networks if _is_noise(pair[1])],
+        "agents": [found.name for found in Host.objects.all() if found.agent_online] if not containers else [],
         "selected_snapshots": selected_snapshots,
         "host": host,
         "containers": containers,
@@ -47,6 +52,10 @@ def network(request: HttpRequest) -> HttpResponseBase:
         "tabs": _tabs(snapshots, host),
     }
     return render_page(request, "network/network.html", context, fragments=["network/_network.html"])
+
+
+def _is_noise(network: NetworkSeen) -> bool:
+    return is_noise(network["name"], is_used=bool(network["members"]))
 
 
 def _tabs(snapshots: list[HostSnapshot], host: str) -> list[dict[str, Any]]:

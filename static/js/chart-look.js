@@ -1,7 +1,7 @@
 // The options of a uPlot chart. Colours and dashes are read from the chart's legend, so that only the style sheet defines
 // them; the scales use the box's own colours.
 
-import { mark, shown } from "./chart-units.js";
+import { mark, marked, steps, TIMELINE } from "./chart-units.js";
 
 const { uPlot } = window;
 const FONT = "11px 'Inter Variable', system-ui, sans-serif";
@@ -23,21 +23,21 @@ function lonely({ data }, index) {
   return data[index].flatMap((_, at) => (known(at) && !known(at - 1) && !known(at + 1) ? [at] : []));
 }
 
-function line(swatch, filled) {
+function line(swatch, filled, joined) {
   const { color, strokeDasharray } = getComputedStyle(swatch);
   const dash = strokeDasharray === "none" ? [] : strokeDasharray.split(",").map(Number.parseFloat);
   const points = { show: true, size: 5, fill: color, filter: lonely };
-  return { stroke: color, width: 1.8, dash, points, ...(filled ? { fill: tint(color) } : {}) };
+  return { stroke: color, width: 1.8, dash, points, spanGaps: joined, ...(filled ? { fill: tint(color) } : {}) };
 }
 
 function axes(box, unit) {
   const { color, borderTopColor } = getComputedStyle(box);
   const axis = { stroke: color, font: FONT, gap: 6, ticks: { show: false } };
   const times = (_, at, __, ___, between) => at.map((one) => mark(one, between));
-  const values = (_, at) => at.map((one) => shown(unit, one));
+  const values = (_, at) => at.map((one) => marked(unit, one));
   return [
-    { ...axis, size: 24, grid: { show: false }, values: times },
-    { ...axis, size: 54, grid: { stroke: borderTopColor, width: 1 }, values },
+    { ...axis, size: 24, incrs: TIMELINE, grid: { show: false }, values: times },
+    { ...axis, size: 54, incrs: steps(unit), grid: { stroke: borderTopColor, width: 1 }, values },
   ];
 }
 
@@ -45,12 +45,13 @@ export function look(box, swatches, { unit, series }) {
   return {
     width: box.clientWidth,
     height: box.clientHeight,
-    padding: [8, 10, 0, 0],
+    // Half of the last label of the scale of times may stand right of the last step.
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { y: false, sync: TOGETHER, drag: { x: true, y: false, setScale: false } },
     scales: { y: { range: unit === "percent" ? [0, 100] : (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
     axes: axes(box, unit),
-    series: [{}, ...series.map(({ filled }, index) => line(swatches[index], filled))],
+    series: [{}, ...series.map(({ filled, joined }, index) => line(swatches[index], filled, joined))],
   };
 }

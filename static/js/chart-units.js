@@ -36,6 +36,29 @@ export function shown(unit, value) {
   return value === null || value === undefined ? NOTHING : UNITS[unit](value);
 }
 
+// Formats a mark of the scale of values.
+export function marked(unit, value) {
+  return shown(unit, value).replace(".0 ", " ");
+}
+
+// What a person would choose as the distance of two marks: 1, 2 or 5 of a power of ten; of times from a second up, TIME_STEPS of
+// tasks_app/web/charts.py.
+const DECIMALS = Array.from({ length: 42 }, (_, index) => [1, 2, 5][index % 3] * 10 ** (Math.floor(index / 3) - 5));
+const TIMES = [
+  ...DECIMALS.filter((one) => one < 1),
+  ...[1, 2, 5, 10, 15, 30],
+  ...[1, 2, 5, 10, 15, 30].map((minutes) => minutes * 60),
+  ...[1, 2, 3, 6, 12].map((hours) => hours * 3600),
+  ...[1, 2, 5, 7, 14, 30, 60, 90, 180, 365, 730].map((days) => days * DAY),
+];
+
+export function steps(unit) {
+  return unit === "seconds" ? TIMES : DECIMALS;
+}
+
+// A chart's shortest step is a minute.
+export const TIMELINE = TIMES.filter((one) => one >= 60);
+
 // Formats a mark of the time scale; `between` is the number of seconds between two marks.
 export function mark(seconds, between) {
   const midnight = seconds % DAY === 0;

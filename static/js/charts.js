@@ -37,6 +37,7 @@ function say(plot, { unit, step: seconds }) {
   const at = plot.cursor.idx ?? null;
   const time = card.querySelector("[data-at]");
   time.textContent = at === null ? time.dataset.at : step(plot.data[0][at], seconds);
+  card.querySelector("[data-whole]").hidden = at !== null;
   keysOf(plot.root).forEach((key, index) => {
     const value = key.querySelector("[data-value]");
     value.textContent = at === null ? value.dataset.value : shown(unit, plot.data[index + 1][at]);

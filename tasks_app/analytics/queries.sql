@@ -20,3 +20,20 @@ SELECT unnest(ARRAY['retried', 'failed']), step, unnest(ARRAY[retried, failed]):
 FROM (SELECT ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::int AS step,
         sum(retried) AS retried, sum(failed) AS failed
     FROM tasks_app_minuterollup WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS ended
+
+-- depths_of_queues --
+-- The most messages that waited in queues of an application, step by step, each queue a range of the samples' key.
+SELECT wanted.queue, found.* FROM unnest(%(names)s::text[]) AS wanted (queue) CROSS JOIN LATERAL (
+    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth) FROM tasks_app_queuesample
+    WHERE queue = wanted.queue AND application_id = %(application)s AND minute >= to_timestamp(%(since)s)
+    GROUP BY 1) AS found
+
+-- minutes_of_workers --
+-- What finished and failed on workers, and their largest memory, step by step: one range of the key, the newest minutes.
+SELECT wanted.application, worker, date_part('epoch', minute)::bigint / %(step)s * %(step)s,
+    sum(succeeded + failed)::bigint, sum(failed)::bigint, max(memory_bytes)
+FROM unnest(%(applications)s::text[], %(names)s::text[]) AS wanted (application, name)
+JOIN tasks_app_application AS known ON known.name = wanted.application
+JOIN tasks_app_workerminute ON application_id = known.id AND worker = wanted.name
+WHERE minute >= to_timestamp(%(since)s)
+GROUP BY 1, 2, 3

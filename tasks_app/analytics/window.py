@@ -80,6 +80,16 @@ class TimeWindow:
         return range(self.since // self.step * self.step, self.until, self.step)
 
 
+def filled_preset() -> Preset:
+    """Return the shortest preset, from an hour to a day, that shows all figures there are; a day if there are older ones.
+
+    One query.
+    """
+    oldest = _oldest()
+    age = 0.0 if oldest is None else time.time() - oldest
+    return next((preset for preset in (Preset.H1, Preset.H6) if age <= seconds_of(preset)), Preset.H24)
+
+
 def span_of(window: Preset) -> TimeWindow:
     """Return the window of a preset, in one step. One query for `all`, none otherwise."""
     return _span(*_ends(window), None)
@@ -186,7 +196,13 @@ def _ends(window: Preset) -> tuple[float, float]:
     now = time.time()
     if window != Preset.ALL:
         return now - seconds_of(window), now
+    oldest = _oldest()
+    return min(now - MINUTE, oldest) if oldest is not None else now - DAY, now
+
+
+def _oldest() -> int | None:
+    """Return when the oldest figures begin, in Unix time."""
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST)
-        oldest = cursor.fetchone()[0]
-    return min(now - MINUTE, oldest) if oldest is not None else now - DAY, now
+        oldest: int | None = cursor.fetchone()[0]
+    return oldest

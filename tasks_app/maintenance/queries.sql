@@ -64,6 +64,15 @@ FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS row (queue,
 ON CONFLICT (queue, minute, application_id) DO UPDATE SET depth = excluded.depth, unacknowledged = excluded.unacknowledged,
     oldest_seconds = excluded.oldest_seconds
 
+-- sample_workers --
+-- Stores that these workers of an application are online, and the largest memory of each in this minute.
+INSERT INTO tasks_app_workerminute AS kept (minute, application_id, worker, memory_bytes)
+SELECT date_trunc('minute', now()), %s, row.worker, row.memory_bytes
+FROM unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS row (worker, memory_bytes, number)
+ORDER BY number
+ON CONFLICT (minute, application_id, worker) DO UPDATE SET memory_bytes = greatest(kept.memory_bytes, excluded.memory_bytes)
+WHERE kept.memory_bytes IS DISTINCT FROM greatest(kept.memory_bytes, excluded.memory_bytes)
+
 -- sum_minutes --
 -- Sums up periods of {seconds} seconds from their minutes, for each application. GROUPING SETS also give rows for a queue (scope 1)
 -- and for all its tasks (2) beside those for a task (0). If no task ended, there is a row of scope 2 of Zenith's own application.

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from tasks_app.maintenance import compaction, expired, task_logs
 from tasks_app.models import DeadLetter
+from tasks_app.recording import worker_minutes
 from zenith_site.common.faults import isolate_faults
 from zenith_site.common.loops import repeat
 from zenith_site.common.retention import Rule, registered
@@ -172,6 +173,24 @@ def _count_keys() -> int:
     return _count(f"SELECT count(*) FROM tasks_app_idempotencykey WHERE {_IS_FORGOTTEN}")  # noqa: S608
 
 
+# --- Workers' minutes -------------------------------------------------------------------------------------------------
+
+_WORKER_MINUTES: Final = f"FROM tasks_app_workerminute WHERE minute < now() - {worker_minutes.KEPT} * interval '1 second'"
+# An hour at a time, by the index of minutes.
+_OLD_MINUTES: Final = f"""
+    DELETE {_WORKER_MINUTES} AND minute < (SELECT min(minute) FROM tasks_app_workerminute) + interval '1 hour'
+"""  # noqa: S608 -- no input is in it
+
+
+def _worker_minutes() -> Iterator[int]:
+    while count := _execute(_OLD_MINUTES, []):
+        yield count
+
+
+def _count_worker_minutes() -> int:
+    return _count(f"SELECT count(*) {_WORKER_MINUTES}")
+
+
 # --- The rules --------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +236,7 @@ _OWN: Final = (
         "figures", "by minute and quarter of an hour, and samples, older than ZENITH_RETENTION_DAYS; daily figures are kept",
         lambda: _figures(_age()), lambda: _count_figures(_age()),
     ),
+    Rule("workers' minutes", "older than a day", _worker_minutes, _count_worker_minutes),
     Rule("idempotency keys", "older than a day", _keys, _count_keys),
 )  # fmt: skip
 

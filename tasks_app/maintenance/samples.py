@@ -1,4 +1,4 @@
-"""Sample the workers and queues a few times a minute: load and depth over time.
+"""Sample the workers and queues a few times a minute: load, memory and depth over time.
 
 Any number of engines may sample. A sample is one transaction under an advisory lock, and is skipped if another engine has just
 taken one, so the number of engines does not distort means.
@@ -33,7 +33,7 @@ from zenith_worker.wire.states import Status
 LOOK_EVERY: Final = 10.0
 #: The newest waiting tasks whose queues are sampled, even if those are not known otherwise.
 NEWEST: Final = 1000
-#: Queues of other applications that are sampled at most, each application with the same share.
+#: Queues of other applications that are sampled at most, each application with the same share; and workers.
 OTHERS_SAMPLED: Final = 2000
 #: The greatest number that a sample holds.
 _GREATEST: Final = 2**31 - 1
@@ -41,6 +41,9 @@ _GREATEST: Final = 2**31 - 1
 _SQL: Final = statements(__file__)
 _LOAD: Final = _SQL["sample_load"]
 _QUEUES: Final = _SQL["sample_queues"]
+_WORKERS: Final = _SQL["sample_workers"]
+#: The longest name of a worker that a sample holds.
+_LONGEST_NAME: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ def _once() -> bool:
     with isolate_faults("samples", "load and queues"):
         is_taken = take()
     if is_taken:
+        with isolate_faults("samples", "workers"):
+            take_workers()
         with isolate_faults("samples", "queues of other applications"):
             take_others()
     return compaction.compact()
@@ -102,6 +107,22 @@ def take() -> bool:
             ],
         )  # fmt: skip
     return True
+
+
+def take_workers() -> None:
+    """Store which workers of all applications are online, and their memory. Raises redis.RedisError or django.db.Error.
+
+    Of other applications at most OTHERS_SAMPLED in all, each with the same share.
+    """
+    rows = list(Application.objects.order_by("id"))
+    most = max(1, OTHERS_SAMPLED // max(1, len(rows) - 1))
+    for row, beats in zip(rows, read_several(row.key_name for row in rows).values(), strict=True):
+        online = [beat for beat in beats if beat.online and len(beat.name) <= _LONGEST_NAME]
+        sampled = sorted(online if row.is_native else online[:most], key=lambda beat: beat.name)
+        if sampled:
+            with connection.cursor() as cursor:
+                names, memory = column(beat.name for beat in sampled), column(beat.memory_bytes for beat in sampled)
+                cursor.execute(_WORKERS, [row.pk, names, memory])
 
 
 def take_others() -> None:

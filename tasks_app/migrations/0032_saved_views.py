@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks_app", "0028_attached_pauses"),
+        ("tasks_app", "0031_workflows"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -18,6 +18,7 @@ from tasks_app.models.sample import LoadSample, QueueSample
 from tasks_app.models.saved_view import SavedView
 from tasks_app.models.task import Task
 from tasks_app.models.task_log import TaskLog
+from tasks_app.models.worker_minute import WorkerMinute
 from tasks_app.models.workflow import Workflow
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "TaskLog",
     "TaskMessage",
     "TaskProgress",
+    "WorkerMinute",
     "Workflow",
 ]

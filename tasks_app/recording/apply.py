@@ -33,6 +33,7 @@ from tasks_app.recording.progress import is_told_by_another, write_progress
 from tasks_app.recording.reducer import EXTERNAL, TaskState, contradicts, fold
 from tasks_app.recording.results import REVOKED_RESULT, write_results
 from tasks_app.recording.rollups import write_rollups
+from tasks_app.recording.worker_minutes import write_worker_minutes
 from tasks_app.recording.workflows import membership, note_workflows
 from zenith_site.common.jsonsafe import storable, storable_text
 from zenith_site.common.masking import mask_json, mask_text
@@ -255,6 +256,7 @@ def _write_history(
         if (at := retry_times.get((task_id, position))) is not None
     ]
     write_rollups(cursor, ended, retried)
+    write_worker_minutes(cursor, ended)
     return max((event_id for event_id, _, _ in written), default=None)
 
 

@@ -196,6 +196,16 @@ ON CONFLICT (minute, name, queue, application_id) DO UPDATE SET
         SELECT array_agg(coalesce(mine, 0) + coalesce(theirs, 0) ORDER BY number)
         FROM unnest(kept.memory_histogram, excluded.memory_histogram) WITH ORDINALITY AS pair (mine, theirs, number)), '{}')
 
+-- add_to_worker_minutes --
+-- Adds to what ended on each worker, minute by minute.
+INSERT INTO tasks_app_workerminute AS kept (minute, application_id, worker, succeeded, failed)
+SELECT to_timestamp(minute), application_id, worker, succeeded, failed
+FROM unnest(%s::float8[], %s::smallint[], %s::text[], %s::int[], %s::int[])
+    WITH ORDINALITY AS row (minute, application_id, worker, succeeded, failed, number)
+ORDER BY number
+ON CONFLICT (minute, application_id, worker) DO UPDATE SET
+    succeeded = kept.succeeded + excluded.succeeded, failed = kept.failed + excluded.failed
+
 -- mark_late --
 -- Marks a period as late. DO UPDATE and not DO NOTHING, so that whoever removes the mark waits for this transaction's counts.
 INSERT INTO tasks_app_lateperiod (start, touched_at) VALUES (to_timestamp(%s), now())

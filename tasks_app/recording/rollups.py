@@ -72,10 +72,10 @@ def write_rollups(cursor: CursorWrapper, ended: Iterable[TaskState], retried: It
     tallies: dict[Key, Tally] = {}
     now = time.time()
     for state in (state for state in ended if state.status != Status.IGNORED):
-        if _is_credible(state, at := state.finished_at or 0.0, now):
+        if is_credible(state, at := state.finished_at or 0.0, now):
             _count_end(tallies.setdefault(_key(state, at), Tally()), state)
     for state, at in retried:
-        if _is_credible(state, at, now):
+        if is_credible(state, at, now):
             tallies.setdefault(_key(state, at), Tally()).retried += 1
     if tallies:
         # Always in the same order, so that two recorders never deadlock.
@@ -128,7 +128,8 @@ def _pair(state: TaskState) -> tuple[str, str]:
     return pair
 
 
-def _is_credible(state: TaskState, at: float, now: float) -> bool:
+def is_credible(state: TaskState, at: float, now: float) -> bool:
+    """Return whether a time (Unix, in seconds) that a report names can be right."""
     return state.is_native or now - settings.ZENITH_RETENTION_DAYS * 86_400 < at < now + AHEAD
 
 

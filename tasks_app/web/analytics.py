@@ -14,7 +14,7 @@ from tasks_app import catalog
 from tasks_app.analytics import figures
 from tasks_app.analytics.figures import Order
 from tasks_app.analytics.rollups import RollupFilter, Totals
-from tasks_app.analytics.window import MAX_POINTS, Bucket, Preset, seconds_of
+from tasks_app.analytics.window import MAX_POINTS, Bucket, filled_preset, seconds_of
 from tasks_app.maintenance.compaction import Watermarks, watermarks
 from tasks_app.queries.application_names import several_names
 from tasks_app.web import outcome_charts
@@ -113,7 +113,8 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     selection = RollupFilter(**words, visible=caller.applications)
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
-    period = requested_range(request, list(LABELS), Preset.H24, kept)
+    # A young system would have isolated dots in a day's chart.
+    period = requested_range(request, list(LABELS), filled_preset, kept)
     if kind := requested_format(request):
         return _file(kind, request.GET.get("list", ""), period, selection, order)
     marks = watermarks()
@@ -123,7 +124,7 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     context = {
         "total": TableRow("", total, "", *_links(period, selection)),
         "minutes": period.span.minutes,
-        "charts": _charts(period, selection, points),
+        "charts": _charts(period, selection, points, total),
         "tasks": [_row(name, totals, "task", period, selection) for name, totals in tasks],
         "queues": [_row(name, totals, "queue", period, selection) for name, totals in queues],
         "heat": heatmap(period, selection, marks),
@@ -153,13 +154,13 @@ def _file(kind: str, list_: str, period: Range, selection: RollupFilter, order: 
     return download(kind, "analytics", [("since", lambda row: row[0]), *COLUMNS], figures.series(period.span, selection))
 
 
-def _charts(period: Range, selection: RollupFilter, points: list[_Point]) -> list[Chart]:
-    load = figures.load(period.span, selection, {int(at.timestamp()): total for at, total in points})
+def _charts(period: Range, selection: RollupFilter, points: list[_Point], total: Totals) -> list[Chart]:
+    load = figures.load(period.span, selection, {int(at.timestamp()): totals for at, totals in points})
     return [
-        outcome_charts.throughput(period.span, points),
-        outcome_charts.efficiency(period.span, load),
-        outcome_charts.runtimes(period.span, points),
-        outcome_charts.waiting_times(period.span, points),
+        outcome_charts.throughput(period.span, points, total),
+        outcome_charts.efficiency(period.span, load, total),
+        outcome_charts.runtimes(period.span, points, total),
+        outcome_charts.waiting_times(period.span, points, total),
     ]
 
 
@@ -182,7 +183,7 @@ def _comparison(
         totals = figures.series_of(period.span, selection, by=group, names=names, histograms=timed, marks=marks) if names else {}
     length = period.span.until - period.span.since
     return {
-        "compared": outcome_charts.comparison(period.span, totals, MEASURES[series]),
+        "compared": outcome_charts.comparison(period.span, totals, MEASURES[series], dict(summaries[group])),
         "hidden": {name: period.pairs(*without) for name, without in HIDDEN.items()},
         "measures": [(name, measure.label, name == series) for name, measure in MEASURES.items()],
         "groups": [(name, label, name == group) for name, label in GROUPS.items()],

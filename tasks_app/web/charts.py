@@ -5,6 +5,7 @@ with a crosshair and more; docs/decisions/0008-charts-on-the-server.md says why 
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,17 +15,24 @@ from typing import Final
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks_app.analytics.window import TimeWindow
-from tasks_app.maintenance.compaction import DAY
+from tasks_app.analytics.window import HOUR, TimeWindow
+from tasks_app.maintenance.compaction import DAY, MINUTE
 from zenith_site.common.humanize import NOTHING, duration
 
 #: Width and height of the SVG box, in its own units.
 SIZE: Final = 100
 #: Rows of the table below a chart at most; the newest are shown.
 TABLE_ROWS: Final = 48
-#: Marks on each scale.
-Y_MARKS: Final = 3
-X_MARKS: Final = 5
+#: Steps on each scale at most.
+Y_STEPS: Final = 4
+X_STEPS: Final = 6
+#: Seconds between two marks of a scale, as a person would choose them, from a second up; static/js/chart-units.js has the same.
+TIME_STEPS: Final = (
+    1, 2, 5, 10, 15, 30,
+    MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
+    HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR,
+    *(days * DAY for days in (1, 2, 5, 7, 14, 30, 60, 90, 180, 365, 730)),
+)  # fmt: skip
 
 Value = float | None
 
@@ -46,29 +54,48 @@ class Unit(StrEnum):
             return f"{value:.0f} %"
         return _rate(value) if self is Unit.RATE else duration(value)
 
+    def marked(self, value: float) -> str:
+        """Return a value as a mark of a scale."""
+        return self.shown(value).replace(".0 ", " ")
+
 
 @dataclass(frozen=True)
 class Series:
     """One line. Its CSS class `style` gives it a colour and a dash pattern, so that lines differ without colour, too.
 
-    `filled`: whether the area below the line is tinted.
+    Attributes:
+        total: the figure of the whole period, as the legend says it.
+        filled: whether the area below the line is tinted.
+        joined: whether the line goes on over steps without a value, because nothing happened in them. Otherwise a step without a
+            value is unknown, and a gap.
     """
 
     label: str
     style: str
     values: Sequence[Value]
+    total: str = ""
     filled: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series as it is drawn. `area` is the outline of the tinted area, `last` the newest value in words."""
+    """A series as it is drawn. `area` is the outline of the tinted area, `total` the figure of the whole period in words."""
 
     label: str
     style: str
     path: str
     area: str
-    last: str
+    total: str
+
+
+@dataclass(frozen=True)
+class TimeMark:
+    """A mark of the scale of times: where it is, in percent of the width, and on which side of that its label stands."""
+
+    x: str
+    label: str
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +115,8 @@ class Chart:
     note: str
     lines: list[Line]
     y_marks: list[str]
-    x_marks: list[str]
+    x_marks: list[TimeMark]
+    grid: str
     rows: list[ChartRow]
     data: str
     empty: bool
@@ -103,15 +131,55 @@ def chart(id_: str, title: str, span: TimeWindow, series: Sequence[Series], unit
     """Lay out a chart with one value per series for each step of a span; `note` names the unit, such as "per minute"."""
     starts = span.starts()
     values_present = [value for one in series for value in one.values if value is not None]
-    top = 100.0 if unit is Unit.PERCENT else _round_up(max(values_present, default=0.0))
-    lines = [_line(one, top, unit) for one in series]
-    y_marks = [unit.shown(top * mark / (Y_MARKS - 1)) for mark in reversed(range(Y_MARKS))] if top else []
+    marks = scale(max(values_present, default=0.0), unit)
+    lines = [_line(one, marks[-1]) for one in series]
     columns = [one.values for one in series]
     rows = [
         ChartRow(datetime.fromtimestamp(start, tz=UTC), [unit.shown(values[index]) for values in columns])
         for index, start in list(enumerate(starts))[-TABLE_ROWS:]
     ]
-    return Chart(id_, title, note, lines, y_marks, _x_marks(span), rows, _data(span, series, unit), not any(values_present))
+    return Chart(
+        id_, title, note, lines, [unit.marked(mark) for mark in reversed(marks)] if marks[-1] else [], time_marks(span),
+        "".join(f"M0 {SIZE - SIZE * index / max(len(marks) - 1, 1):.2f}H{SIZE}" for index in range(len(marks))),
+        rows, _data(span, series, unit), not any(values_present),
+    )  # fmt: skip
+
+
+def scale(most: float, unit: Unit) -> list[float]:
+    """Return the marks of a scale that begins with 0 and holds values up to `most`, in round steps."""
+    if unit is Unit.PERCENT:
+        return [0.0, 50.0, 100.0]
+    if most <= 0:
+        return [0.0]
+    step = _step(most, unit)
+    return [step * index for index in range(math.ceil(most / step - 1e-9) + 1)]
+
+
+def _step(most: float, unit: Unit) -> float:
+    if unit is Unit.SECONDS and most > Y_STEPS * 0.5:
+        return _time_step(most, Y_STEPS)
+    power = 10.0 ** math.floor(math.log10(most / Y_STEPS))
+    return next(step * power for step in (1, 2, 5, 10) if most <= Y_STEPS * step * power * (1 + 1e-9))
+
+
+def _time_step(seconds: float, steps: int) -> float:
+    """Return the shortest of TIME_STEPS of which at most so many make up a time."""
+    return next((step for step in TIME_STEPS if seconds / step <= steps), TIME_STEPS[-1])
+
+
+def time_marks(span: TimeWindow) -> list[TimeMark]:
+    """Return the marks of the scale of times: whole minutes, hours or days in UTC, as many as fit beside each other."""
+    first, last = span.starts()[0], span.starts()[-1]
+    step = int(max(_time_step(last - first, X_STEPS), MINUTE))
+    length = max(last - first, 1)
+    return [_time_mark(at, 100 * (at - first) / length, step) for at in range(-(-first // step) * step, last + 1, step)]
+
+
+def _time_mark(at: int, share: float, step: int) -> TimeMark:
+    anchor = "start" if share < 4 else "end" if share > 96 else "middle"
+    # As `mark` of static/js/chart-units.js.
+    words = "%d %b" if step >= DAY or at % DAY == 0 else "%H:%M"
+    return TimeMark(f"{share:.2f}%", f"{datetime.fromtimestamp(at, tz=UTC):{words}}", anchor)
 
 
 def _table_row(row: ChartRow) -> str:
@@ -119,34 +187,32 @@ def _table_row(row: ChartRow) -> str:
     return f"<tr><td>{row.at:%Y-%m-%d %H:%M}</td>{values}</tr>"
 
 
-def _line(series: Series, top: float, unit: Unit) -> Line:
-    runs = _runs(series.values, top)
+def _line(series: Series, top: float) -> Line:
+    runs = _runs(series.values, top, joined=series.joined)
     path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) + "h0" for run in runs)
     area = "".join(f"M{run[0][0]:.1f} {SIZE}L" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) + f"V{SIZE}Z" for run in runs)
-    last = next((value for value in reversed(series.values) if value is not None), None)
-    return Line(series.label, series.style, path, area if series.filled else "", unit.shown(last))
+    return Line(series.label, series.style, path, area if series.filled else "", series.total)
 
 
-def _runs(values: Sequence[Value], top: float) -> list[list[tuple[float, float]]]:
-    """Return the points of each unbroken stretch of the line; a missing value breaks it."""
+def _runs(values: Sequence[Value], top: float, *, joined: bool) -> list[list[tuple[float, float]]]:
+    """Return the points of each unbroken stretch of the line; a missing value breaks it, unless it is `joined`."""
     runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(values):
         if value is not None:
             runs[-1].append((SIZE * index / max(len(values) - 1, 1), SIZE - SIZE * (value / top if top else 0)))
-        elif runs[-1]:
+        elif runs[-1] and not joined:
             runs.append([])
     return [run for run in runs if run]
 
 
-def _x_marks(span: TimeWindow) -> list[str]:
-    starts = span.starts()
-    time_format = "%d %b" if span.until - span.since > 1.5 * DAY else "%H:%M"
-    marks = [round(mark * (len(starts) - 1) / (X_MARKS - 1)) for mark in range(X_MARKS)]
-    return [f"{datetime.fromtimestamp(starts[mark], tz=UTC):{time_format}}" for mark in marks]
-
-
 def _data(span: TimeWindow, series: Sequence[Series], unit: Unit) -> str:
-    lines = [{"label": one.label, "filled": one.filled, "values": [_rounded(value) for value in one.values]} for one in series]
+    lines = [
+        {
+            "label": one.label, "filled": one.filled, "joined": one.joined,
+            "values": [_rounded(value) for value in one.values],
+        }
+        for one in series
+    ]  # fmt: skip
     first = span.starts()[0]
     return json.dumps({"first": first, "step": span.step, "unit": unit, "series": lines}, separators=(",", ":"))
 
@@ -163,13 +229,3 @@ def _rate(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}".removesuffix(".0") if value >= 1 or not value else f"{value:.2g}"
-
-
-def _round_up(value: float) -> float:
-    """Return the next larger of 1, 2, 5, 10, 20, … so that the scale has round numbers."""
-    if value <= 0:
-        return 0.0
-    unit = 1e-4
-    while unit * 10 < value:
-        unit *= 10
-    return next(unit * step for step in (1, 2, 5, 10) if unit * step >= value)

@@ -58,7 +58,7 @@ def dispatch_page(request: HttpRequest) -> HttpResponse:
     application = _application_of(like) if like else _application(parameters.get("application", ""), caller)
     name = parameters.get("task") or (like.name if like else "")
     entry = catalog.offered(application).get(name)
-    context = {**_catalogue(application, caller), "entry": entry, "name": name, "like": like}
+    context = {**_catalogue(application, caller), **_picker(request, application), "entry": entry, "name": name, "like": like}
     if entry is None:
         context["problem"] = str(DrillsOffError(name)) if name in catalog.entries(application) else ""
         return _page(request, context, HTTPStatus.CONFLICT if context["problem"] and posted else HTTPStatus.OK)
@@ -130,6 +130,14 @@ def _catalogue(application: Application, caller: Caller) -> dict[str, Any]:
         "drills": settings.ZENITH_DRILLS,
         "live": None if application.is_native else catalog.catalogues_of(application.pk),
     }
+
+
+def _picker(request: HttpRequest, application: Application) -> dict[str, Any]:
+    """Return the tasks that the search in the picker finds, and the other parameters of the address, which it keeps."""
+    q = request.GET.get("q", "").strip()[:200].replace("\0", "")
+    found = [entry for name, entry in catalog.offered(application).items() if q.casefold() in name.casefold()]
+    kept = [(name, request.GET[name]) for name in ("application", "task", "like") if request.GET.get(name)]
+    return {"q": q, "found": found, "kept": kept}
 
 
 def _missing_in(application: Application, entry: CatalogEntry) -> int:

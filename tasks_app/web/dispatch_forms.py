@@ -13,6 +13,7 @@ from tasks_app.models import Application
 from zenith_site.common import jsonsafe
 from zenith_site.common.errors import InvalidInputError, InvalidJSONError
 from zenith_site.common.forms import ObjectField, add_problems
+from zenith_site.common.masking import is_secret
 from zenith_worker.wire.queue_names import MAX_NAME
 
 #: Prefix of an argument's field, so that it cannot clash with an option's.
@@ -140,9 +141,20 @@ def _field(name: str, argument: dict[str, Any], *, required: bool) -> forms.Fiel
         argument = _unless_null(argument)
     help_text = argument.get("description") or _type_help(argument) + ("" if required else ", optional")
     field = _field_of_type(argument, label=name, required=required, help_text=help_text)
+    if is_secret(name) and isinstance(field.widget, forms.Textarea):
+        field.widget = _secret_widget(name)
     default = argument.get("default")
     field.initial = None if default is None else _initial(field, default)
     return field
+
+
+def _secret_widget(name: str) -> forms.Widget:
+    """Return a field that does not show what is typed. A key may have several lines, which a password field would join."""
+    attrs = {"autocomplete": "new-password", "spellcheck": "false"}
+    if "key" in name.lower() or "cert" in name.lower():
+        return forms.Textarea(attrs={**attrs, "rows": 3, "class": "concealed"})
+    # What was typed is still there after the preview, and if another field is refused.
+    return forms.PasswordInput(attrs=attrs, render_value=True)
 
 
 def _field_of_type(argument: dict[str, Any], **common: Any) -> forms.Field:

@@ -44,45 +44,70 @@ def measure_steps(span: TimeWindow, totals: Sequence[Totals], measure: Measure) 
     return [measure.value(one, minutes) for one, minutes in zip(totals, _minutes(span), strict=True)]
 
 
-def throughput(span: TimeWindow, points: Points) -> Chart:
-    """Draw finished and failed tasks per minute."""
+def throughput(span: TimeWindow, points: Points, total: Totals) -> Chart:
+    """Draw finished and failed tasks per minute; the legend has their numbers, from the `total` of all points."""
     totals = [one for _, one in points]
+    finished, failed = (measure_steps(span, totals, MEASURES[name]) for name in ("finished", "failed"))
     lines = [
-        Series("Finished", "line-finished", measure_steps(span, totals, MEASURES["finished"]), filled=True),
-        Series("Failed", "line-failure", measure_steps(span, totals, MEASURES["failed"])),
+        Series("Finished", "line-finished", finished, f"{total.finished:,}", filled=True),
+        Series("Failed", "line-failure", failed, f"{total.failed:,}"),
     ]
     return chart("throughput", "Throughput and failures", span, lines, Unit.RATE, note="per minute")
 
 
-def efficiency(span: TimeWindow, load: Sequence[LoadPoint]) -> Chart:
+def efficiency(span: TimeWindow, load: Sequence[LoadPoint], total: Totals) -> Chart:
     """Draw the success rate, and the share of busy slots."""
+    sampled = [point for point in load if point.slots]
+    busy = 100 * sum(point.busy or 0 for point in sampled) / sum(point.slots or 0 for point in sampled) if sampled else None
+    shown = Unit.PERCENT.shown
+    rates, loads = [point.success_rate for point in load], [point.load for point in load]
     lines = [
-        Series("Success rate", "line-success", [point.success_rate for point in load]),
-        Series("Busy slots", "line-started", [point.load for point in load], filled=True),
+        Series("Success rate", "line-success", rates, shown(total.success_rate), joined=True),
+        Series("Busy slots", "line-started", loads, shown(busy), filled=True),
     ]
     return chart("efficiency", "Efficiency and load", span, lines, Unit.PERCENT, note="percent")
 
 
-def runtimes(span: TimeWindow, points: Points) -> Chart:
+def runtimes(span: TimeWindow, points: Points, total: Totals) -> Chart:
     """Draw percentiles of runtimes."""
-    lines = [Series(label, style, [totals.runtime(share) for _, totals in points]) for label, style, share in PERCENTILES]
+    lines = [
+        Series(
+            label, style, [totals.runtime(share) for _, totals in points], Unit.SECONDS.shown(total.runtime(share)), joined=True
+        )
+        for label, style, share in PERCENTILES
+    ]
     return chart("runtime", "Runtime", span, lines, Unit.SECONDS, note="of successes and failures")
 
 
-def waiting_times(span: TimeWindow, points: Points) -> Chart:
+def waiting_times(span: TimeWindow, points: Points, total: Totals) -> Chart:
     """Draw percentiles of the times that tasks waited for a worker."""
-    lines = [Series(label, style, [totals.waiting(share) for _, totals in points]) for label, style, share in PERCENTILES]
+    lines = [
+        Series(
+            label, style, [totals.waiting(share) for _, totals in points], Unit.SECONDS.shown(total.waiting(share)), joined=True
+        )
+        for label, style, share in PERCENTILES
+    ]
     return chart("waiting", "Waiting for a worker", span, lines, Unit.SECONDS, note="before the last attempt")
 
 
-def comparison(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure) -> Chart:
-    """Draw one measure for several tasks or queues, or for all together."""
+def comparison(span: TimeWindow, groups: Mapping[str, Sequence[Totals]], measure: Measure, whole: Mapping[str, Totals]) -> Chart:
+    """Draw one measure for several tasks or queues, or for all together; `whole` has the totals of the period by name."""
+    is_rate = measure.unit is Unit.RATE
     lines = [
-        Series(name or "(unknown)", f"line-{number}", measure_steps(span, totals, measure))
+        Series(
+            name or "(unknown)", f"line-{number}", measure_steps(span, totals, measure), _whole(whole[name], measure),
+            joined=not is_rate,
+        )
         for number, (name, totals) in enumerate(groups.items(), start=1)
-    ]
+    ]  # fmt: skip
     note = {Unit.RATE: "per minute", Unit.PERCENT: "percent", Unit.SECONDS: "time"}[measure.unit]
     return chart("compared", measure.label, span, lines, measure.unit, note=note)
+
+
+def _whole(total: Totals, measure: Measure) -> str:
+    """Return the measure of a whole period: of a rate, the number."""
+    value = measure.value(total, 1.0)
+    return f"{value:,.0f}" if measure.unit is Unit.RATE and value is not None else measure.unit.shown(value)
 
 
 def _minutes(span: TimeWindow) -> list[float]:

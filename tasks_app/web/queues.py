@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -11,9 +12,10 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from tasks_app.analytics import histories
 from tasks_app.analytics.window import Preset, SteppedWindow
 from tasks_app.control import queues as control
-from tasks_app.models import Application
+from tasks_app.models import Application, Task
 from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
 from tasks_app.queries.application_names import first_name, several_names
@@ -26,6 +28,7 @@ from tasks_app.watching.looks import NotSeenError
 from tasks_app.web import attached_queues as attached_pages
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.pause_form import PauseForm
+from tasks_app.web.trends import Trend, queue_trends
 from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError
@@ -34,6 +37,8 @@ from zenith_site.common.jsonsafe import storable_text
 from zenith_site.common.live_updates import refresh_pages
 from zenith_site.common.pages import answer, ask, confirm, render_page
 from zenith_worker.wire.applications import NATIVE_NAME
+from zenith_worker.wire.broker_message import BrokerMessage
+from zenith_worker.wire.ids import key_of
 
 PEEKED: Final = 20
 #: Queues per page; an open page is refreshed every three seconds.
@@ -87,6 +92,7 @@ def queue_list(request: HttpRequest) -> HttpResponseBase:
     page = queue_filter.longest(number)
     context = {
         "queues": page.queues, "matching": page.matching, "q": q,
+        "trends": _trends([view.name for view in page.queues], Application.native()),
         "applications": several_names(caller.applications), "application": NATIVE_NAME,
         "first_url": _list_url(q, 1) if number > 1 else "",
         "next_url": _list_url(q, number + 1) if page.following else "",
@@ -111,7 +117,8 @@ def _attached_queues(request: HttpRequest, caller: Caller, name: str, q: str) ->
     if kind := requested_format(request):
         return download(kind, "queues", ATTACHED_COLUMNS, found.queues)
     context = {
-        "found": found, "q": q, "statuses": attached_queues.COUNTED, "watched": application.is_watched,
+        "found": found, "q": q, "trends": _trends([queue.name for queue in found.queues if queue.name], application),
+        "statuses": attached_queues.COUNTED, "watched": application.is_watched,
         "applications": several_names(caller.applications), "application": application.name,
         "file_query": urlencode({"application": application.name, **({"q": q} if q else {})}),
     }  # fmt: skip
@@ -128,12 +135,15 @@ def queue(request: HttpRequest, name: str) -> HttpResponse:
     view = _get_queue(name)
     native = Application.native()
     held = queries.peek_unacknowledged(name, PEEKED)
+    waiting = waiting_messages(native, name, PEEKED)
     context = {
         "view": view,
         "application": NATIVE_NAME if several_names(caller.applications) else "",
         "depths": _depths(name, native),
-        "waiting": waiting_messages(native, name, PEEKED),
+        "trends": _trends([name], native, histories.FINE)[name],
+        "waiting": waiting,
         "unacknowledged": held,
+        "tasks": _tasks_of([*(shown.message for shown in waiting), *(message for message, _ in held)], native),
     }
     return render_page(request, "queues/queue.html", context, fragments=["queues/_queue.html"])
 
@@ -152,13 +162,25 @@ def _attached_queue(request: HttpRequest, caller: Caller, application_name: str,
     context = {
         "queue": found, "application": application.name, "watched": application.is_watched,
         "depths": _depths(name, application), "waiting": messages_, "why_not": why_not,
+        "tasks": _tasks_of([shown.message for shown in messages_], application),
+        "trends": _trends([name], application, histories.FINE)[name],
     }  # fmt: skip
     return render_page(request, "queues/attached_queue.html", context, fragments=["queues/_attached_queue.html"])
 
 
-def _depths(name: str, application: Application) -> list[int]:
-    points = history(name, SteppedWindow(window=Preset.H6).span(), application.pk)
-    return [point.depth or 0 for point in points]
+def _depths(name: str, application: Application) -> list[int | None]:
+    return [point.depth for point in history(name, SteppedWindow(window=Preset.H6).span(), application.pk)]
+
+
+def _trends(names: list[str], application: Application, step: int = histories.COARSE) -> dict[str, list[Trend]]:
+    return {name: queue_trends(found) for name, found in histories.of_queues(names, application, step).items()}
+
+
+def _tasks_of(messages_: list[BrokerMessage], application: Application) -> dict[str, UUID]:
+    """Return the keys of the tasks of these messages that have a row, by Celery's id. One query."""
+    keys = {message.task_id: key_of(message.task_id, application.key_name) for message in messages_ if message.task_id}
+    known = set(Task.objects.filter(id__in=keys.values()).values_list("id", flat=True)) if keys else set()
+    return {id_: key for id_, key in keys.items() if key in known}
 
 
 def _seen_application(caller: Caller, name: str) -> Application:

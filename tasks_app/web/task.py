@@ -34,7 +34,7 @@ from tasks_app.web.task_logs import is_watched, log_card
 from tasks_app.web.timeline_drawing import timeline_drawing
 from tasks_app.web.traceback_view import TracebackView, parse_traceback
 from tasks_app.worker_nodes import NodeSeen
-from zenith_site.common.callers import OPERATE, VIEW, Caller, Shows, audit_details, authorize
+from zenith_site.common.callers import DISPATCH, OPERATE, VIEW, Caller, Shows, audit_details, authorize
 from zenith_site.common.errors import InvalidInputError
 from zenith_site.common.forms import ListField, ObjectField, add_problems
 from zenith_site.common.pages import answer, ask, confirm, render_page
@@ -61,10 +61,13 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     arguments_cut = bool({"args", "kwargs"} & cut.keys())
     is_native = row.application_id == NATIVE_ID
     watched = is_watched(row)
+    may_copy = bool(row.name) and caller.may(DISPATCH) and not watched
     context = {
         "task": row,
         "native": is_native,
         "watched": watched,
+        "may_copy": may_copy,
+        "has_more": may_copy or (caller.may(OPERATE) and _has_more(row, watched)),
         "application": item.application if item.among_several else "",
         "why": explained(row, task_detail.why),
         "events": task_detail.events,
@@ -88,6 +91,11 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
         **log_card(row),
     }
     return render_page(request, "tasks/task.html", context, fragments=["tasks/_task.html"])
+
+
+def _has_more(row: Task, is_watched: bool) -> bool:
+    """Return whether more can be done with a task than its page's first button does."""
+    return row.status in (Status.SCHEDULED, Status.STARTED) or (row.status == Status.FAILURE and not is_watched)
 
 
 class EditForm(forms.Form):

@@ -12,11 +12,13 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from tasks_app import worker_nodes
+from tasks_app import catalog, worker_nodes
+from tasks_app.analytics import histories
 from tasks_app.control import workers as control
 from tasks_app.control.remote import why_not
 from tasks_app.control.workers import CommandReply
 from tasks_app.errors import CommandWithdrawnError, WorkerSilentError, WorkerUnknownError
+from tasks_app.models import Application
 from tasks_app.queries import guards
 from tasks_app.queries import workers as queries
 from tasks_app.queries.application_names import several_names
@@ -24,6 +26,7 @@ from tasks_app.queries.workers import WorkerView
 from tasks_app.web.application_switch import narrowed
 from tasks_app.web.cursor import with_event_cursor
 from tasks_app.web.links import tell_url, worker_url
+from tasks_app.web.trends import Trend, worker_trends
 from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
 from zenith_site.common.downloads import download, requested_format
 from zenith_site.common.errors import InvalidInputError, StateConflictError
@@ -62,7 +65,7 @@ def worker_list(request: HttpRequest) -> HttpResponseBase:
         return download(kind, "workers", COLUMNS, views)
     online = [view for view in views if view.beat.online]
     context = {
-        "workers": views[:ROWS],
+        "workers": _with_trends(views[:ROWS]),
         "left_out": max(0, len(views) - ROWS),
         "online": len(online),
         "slots": sum(view.beat.slots for view in online),
@@ -94,8 +97,15 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
         "worker_application": application if several_names(caller.applications) else "",
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
         "guard_lines": guards.lines_of(view.beat.guards),
+        "trends": _with_trends([view], histories.FINE)[0][1],
     }  # fmt: skip
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
+
+
+def _with_trends(views: list[WorkerView], step: int = histories.COARSE) -> list[tuple[WorkerView, list[Trend]]]:
+    """Return workers with the sparklines of their last hour. One query."""
+    found = histories.of_workers([(view.application, view.beat.name) for view in views], step)
+    return [(view, worker_trends(found[view.application, view.beat.name])) for view in views]
 
 
 class NoForm(forms.Form):
@@ -192,6 +202,8 @@ def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
         raise Http404("There is no such worker or command.")
     back = worker_url(name, application)
     form = action.form(request.POST if request.method == "POST" else None)
+    if "task" in form.fields and (names := _task_names(application)):
+        form.fields["task"] = forms.ChoiceField(label="Task", choices=[("", "Choose a task"), *((name, name) for name in names)])
     if request.method == "POST" and form.is_valid():
         try:
             reply = action.send(name, **form.cleaned_data, application=application)
@@ -209,6 +221,12 @@ def send_command(request: HttpRequest, name: str, command: str) -> HttpResponse:
         request, form, title=f"{action.label}?", sentence=action.sentence.format(name), button=action.label, danger=action.danger,
         action=tell_url(name, command, application), back=back,
     )  # fmt: skip
+
+
+def _task_names(application: str) -> list[str]:
+    """Return the tasks that an application's workers told of, by name; none if they tell of none."""
+    row = Application.named(application)
+    return [] if row is None else sorted(catalog.entries(row))
 
 
 def _words(reply: object) -> str:

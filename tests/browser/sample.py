@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from tasks_app.dispatch.create import Dispatch, Origin, dispatch
-from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task, TaskMessage, Workflow
+from tasks_app.models import DeadLetter, LoadSample, MinuteRollup, QueueSample, Task, TaskMessage, WorkerMinute, Workflow
 from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
 from tests.browser.logs_sample import fill_logs
@@ -242,7 +242,7 @@ def _rollups(chance: random.Random) -> None:
 
 
 def _samples(chance: random.Random) -> None:
-    """Looks at workers and queues as the engine's samples would have taken them: busier by day, a backlog in the trouble."""
+    """Looks at workers and queues as the engine takes samples: busier by day, a backlog in the trouble; and workers' minutes."""
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
     loads, queues = [], []
     for back in range(HOURS * 60):
@@ -254,12 +254,22 @@ def _samples(chance: random.Random) -> None:
         queues.append(QueueSample(minute=at, queue="default", depth=depth, unacknowledged=busy))
     LoadSample.objects.bulk_create(loads, ignore_conflicts=True)
     QueueSample.objects.bulk_create(queues, ignore_conflicts=True)
+    minutes = [
+        WorkerMinute(
+            minute=minute - timedelta(minutes=back), worker=name, succeeded=chance.randint(0, 2 * busy),
+            failed=int(chance.random() < 0.03), memory_bytes=(180 + 40 * number - back + chance.randint(0, 12)) * 1_000_000,
+        )
+        for number, (name, _, busy) in enumerate(WORKERS) for back in range(60)
+    ]  # fmt: skip
+    memory = {"update_conflicts": True, "unique_fields": ["minute", "application", "worker"], "update_fields": ["memory_bytes"]}
+    WorkerMinute.objects.bulk_create(minutes, **memory)
 
 
 def _heartbeats() -> None:
     """Beat for workers that do not exist, with keys that live so long that they look fresh for an hour."""
     for name, slots, busy in [*WORKERS, (GONE, 4, 0)]:
-        heartbeat.write(name, slots=slots, busy=busy, queues=["default", "mail", "reports"])
+        about = heartbeat.About(memory_bytes=210_000_000, pool="prefork", started_at=time.time() - 5_000)
+        heartbeat.write(name, slots=slots, busy=busy, queues=["default", "mail", "reports"], about=about)
         left = 3600 if name != GONE else heartbeat.KEPT - 42
         stream.client().pexpire(f"zenith:worker:{name}", int(left * 1000))
 

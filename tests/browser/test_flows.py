@@ -173,6 +173,7 @@ def test_a_scheduled_task_is_moved_and_then_sent_at_once(visitor: Visitor, site:
     dispatch(task="analyze_text", data=["Later."], not_before=datetime.now(UTC) + timedelta(days=1))
     task = Task.objects.get()
     page = visitor.logged_in(f"tasks/{task.id}/", scripts=scripts)
+    page.locator("#task-more summary").click()
     page.get_by_role("link", name="Change", exact=True).click()
     page.get_by_label("Not before").fill("2040-01-01T08:00:00")
     page.get_by_role("button", name="Change", exact=True).click()

@@ -158,8 +158,9 @@ def test_the_page_shows_each_attempt_with_its_error(admin: Any) -> None:
     section = page[page.index('id="attempts-title"') :]
     assert "CardError: declined 0" in section
     assert "CardError: &lt;b&gt;for good&lt;/b&gt;" in section
-    # The newest has a card of its own.
-    assert "traceback below" in section
+    # The newest has a card of its own, before everything else.
+    assert "traceback above" in section
+    assert page.index('id="traceback"') < page.index('id="path"')
     assert section.count("<summary>traceback</summary>") == 1
 
 

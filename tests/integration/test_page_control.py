@@ -167,6 +167,25 @@ def test_the_next_messages_are_shown(person: Client) -> None:
     assert str(id_) in text(person, "/queues/of/default/")
 
 
+def test_the_next_in_line_lead_to_their_tasks_if_these_are_known(person: Client) -> None:
+    beat()
+    known, unknown = dispatch(Dispatch(task="analyze_text", data=["a", "b"]), Origin(source="api")).ids
+    Task.objects.filter(id=unknown).delete()
+    page = text(person, "/queues/of/default/")
+    assert f'href="/tasks/{known}/"' in page
+    assert f'href="/tasks/{unknown}/"' not in page
+
+
+@pytest.mark.parametrize("command", ["rate-limit", "time-limit"])
+def test_a_limit_is_for_one_of_the_tasks_that_there_are(person: Client, command: str) -> None:
+    beat()
+    path = f"/workers/{WORKER}/{command}/"
+    page = text(person, path)
+    assert '<option value="analyze_text">' in page
+    answer = person.post(path, {"task": "nothing", "limit": "1/s", "hard": "5"})
+    assert (answer.status_code, "is not one of the available choices" in answer.content.decode()) == (422, True)
+
+
 def test_both_lists_are_saved_as_files(person: Client) -> None:
     beat()
     assert WORKER in person.get("/workers/?format=csv").getvalue().decode()

@@ -99,3 +99,12 @@ def test_who_may_not_dispatch_is_kept_out() -> None:
     client = Client()
     client.force_login(User.objects.create_user("vera", password="a long enough one"))
     assert client.get(PATH).status_code == 403
+
+
+def test_the_picker_is_searched_without_script_and_keeps_what_is_chosen(person: Client) -> None:
+    page = person.get(f"{PATH}?q=ANALYZE&task=drill_sleep").content.decode()
+    choices = page.partition('id="choices"')[2].partition("</ul>")[0]
+    assert "analyze_text" in choices
+    assert "drill_sleep" not in choices
+    assert '<input type="hidden" name="task" value="drill_sleep">' in page.partition('class="card-body picker"')[2]
+    assert "No task has this in its name." in person.get(f"{PATH}?q=nothing").content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -385,3 +386,41 @@ def test_the_network_is_drawn_and_told(person: Client, django_assert_max_num_que
     assert "All hosts" in page
     assert "it has no containers" in text(person, "/network/", host="zen-02")
     assert "172.18.0.5" in person.get("/network/?format=csv").getvalue().decode()
+
+
+OWN = [
+    {"id": name, "name": name, "driver": name, "internal": False, "subnets": [], "gateway": None, "members": []}
+    for name in ("none", "host", "bridge")
+]  # fmt: skip
+
+
+def test_dockers_own_networks_are_folded_away_while_nothing_uses_them(person: Client) -> None:
+    snapshot(host("zen-01"), **{**HELD, "networks": [*HELD["networks"], *OWN]})
+    listed, _, folded = text(person, "/network/").partition('<details id="own-networks"')
+    assert ">bridge<" not in listed
+    assert "own networks, unused" in folded
+    assert ">bridge<" in folded
+    inventory = text(person, "/inventory/")
+    assert ">bridge<" not in inventory
+    assert "own networks<" in inventory
+    assert ">bridge<" in text(person, "/inventory/", kind="network")
+
+
+@pytest.mark.parametrize("path", ["/inventory/", "/network/"])
+def test_nobody_is_asked_to_start_an_agent_that_runs(person: Client, path: str) -> None:
+    assert "Start one with manage.py run_agent" in text(person, path)
+    host("zen-01")
+    page = text(person, path)
+    assert "Start one with manage.py run_agent" not in page
+    assert "An agent runs." in page
+
+
+@pytest.mark.parametrize("path", ["/nodes/", "/inventory/", "/network/"])
+def test_what_docker_hosts_hold_is_one_entry_with_tabs(person: Client, path: str) -> None:
+    page = text(person, path)
+    tabs = page.partition("page-tabs")[2].partition("</nav>")[0]
+    assert re.findall(r'href="([^"]+)"', tabs) == ["/nodes/", "/inventory/", "/network/"]
+    assert re.findall(r'href="([^"]+)" aria-current="page"', tabs) == [path]
+    navigation = page.partition('<nav class="nav"')[2].partition("</nav>")[0]
+    assert re.findall(r'<li hidden>\s*<a href="([^"]+)"', navigation) == ["/inventory/", "/network/"]
+    assert re.search(r'href="/nodes/"\s+aria-current', navigation)

@@ -81,3 +81,25 @@ def test_a_copy_without_a_text_does_not_become_the_text_null() -> None:
 def test_a_copy_of_an_optional_choice_has_it_chosen() -> None:
     of = entry({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}], "default": None})
     assert submitted(of, initial_arguments(of, {"note": "b"})) == {"note": "b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "widget"),
+    [
+        ("password", forms.PasswordInput),
+        ("api_token", forms.PasswordInput),
+        ("private_key", forms.Textarea),
+        ("note", forms.Textarea),
+    ],
+)
+def test_a_secret_is_not_shown_while_it_is_typed(name: str, widget: type) -> None:
+    schema = {"properties": {name: {"type": "string"}}, "required": [name], "additionalProperties": False}
+    of: Any = SimpleNamespace(arguments_schema=schema, first_argument=None)
+    made = arguments_form(of, {f"{ARGUMENT}{name}": "hunter2"})
+    shown = made.fields[f"{ARGUMENT}{name}"].widget
+    assert type(shown) is widget
+    assert ("concealed" in str(made)) == (name == "private_key")
+    # It is still there after the preview.
+    assert "hunter2" in str(made)
+    assert made.is_valid()
+    assert given_arguments(of, made) == {name: "hunter2"}

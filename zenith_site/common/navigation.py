@@ -29,6 +29,8 @@ class Entry:
         place: the position in its section, from top to bottom.
         staff: whether only staff see it.
         shows: as the page's view says; an entry whose page would refuse the caller is not shown.
+        tab_of: the `url_name` of the entry that stands for this page too. Its pages have tabs (`page_tabs`), and the navigation
+            has only its key.
     """
 
     url_name: str
@@ -39,6 +41,7 @@ class Entry:
     place: int
     staff: bool = False
     shows: Shows = Shows.FILTERED
+    tab_of: str = ""
 
 
 _ENTRIES: Final[list[Entry]] = []
@@ -52,6 +55,13 @@ def register(*entries: Entry) -> None:
 def sections_for(applications: Applications) -> list[list[Entry]]:
     """Return the entries of each section for callers who may see these applications; None for all."""
     return [[entry for entry in entries if are_shown(entry.shows, applications)] for entries in sections()]
+
+
+def tabs_of(url_name: str) -> list[Entry]:
+    """Return the entries whose pages are tabs of each other, if the page with this URL is one of several; else only its own."""
+    entries = [entry for section in sections() for entry in section]
+    first = next((entry.tab_of or entry.url_name for entry in entries if entry.url_name == url_name), url_name)
+    return [entry for entry in entries if first in (entry.url_name, entry.tab_of)]
 
 
 @cache

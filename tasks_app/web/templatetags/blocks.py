@@ -164,6 +164,7 @@ def dialog_link(
     *args: object,
     icon: str,
     about: object = None,
+    css: str = "button button-small",
 ) -> SafeString:
     """Draw a link that looks like a button and opens a question in the page's dialog.
 
@@ -174,11 +175,12 @@ def dialog_link(
         args: see `url_name`.
         icon: the icon before the label.
         about: the id of what the question is about, if it stands in the query; the answer then leads back to this page.
+        css: its classes; "menu-item" in a menu.
     """
     url = reverse(url_name, args=args)
     if about is not None:
         url += "?" + urlencode({"id": about, "next": context["request"].path}, quote_via=quote, safe="/")
-    return format_html('<a class="button button-small" href="{}" data-dialog>{} {}</a>', url, draw_icon(icon), label)
+    return format_html('<a class="{}" href="{}" data-dialog>{} {}</a>', css, url, draw_icon(icon), label)
 
 
 @register.simple_block_tag(takes_context=True)

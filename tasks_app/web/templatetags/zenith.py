@@ -1,6 +1,7 @@
 """Template filters for numbers, times and statuses (the exact value belongs in a title beside them), and tags for links."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,12 +14,13 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from tasks_app.web import links
+from tasks_app.web.trends import Trend
 from zenith_site.common import site_paths
 from zenith_site.common.callers import applications_of
 from zenith_site.common.humanize import NOTHING, duration, rough_duration, size, whole_duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.names_in_urls import as_segment
-from zenith_site.common.navigation import Entry, sections_for
+from zenith_site.common.navigation import Entry, sections_for, tabs_of
 from zenith_worker.wire.states import Status
 
 register = template.Library()
@@ -56,23 +58,35 @@ def navigation(context: dict[str, Any]) -> list[list[Entry]]:
 
 
 @register.inclusion_tag("_nav_entry.html", takes_context=True)
-def nav_entry(context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "") -> dict[str, Any]:
+def nav_entry(
+    context: dict[str, Any], url_name: str, label: str, icon: str, key: str = "", tab_of: str = ""
+) -> dict[str, Any]:  # fmt: skip
     """Draw an entry of the navigation, if its page exists.
 
     `key` is the letter that opens the page after `g`. The count beside the entry is `nav_counts[url_name]` of the context.
+    A page that is a tab of another (`tab_of`) is only there for its key and the palette.
     """
     path = context["request"].path if "request" in context else ""
     counts = context.get("nav_counts") or {}
     count = counts.get(url_name)
     url = _url(url_name)
+    urls = [url] if tab_of else [_url(entry.url_name) for entry in tabs_of(url_name)] or [url]
     # Every path begins with that of the overview.
     home = f"{site_paths.site_root()}/"
     return {
         "url": url, "label": label, "icon_name": icon, "key": key,
         "count": count, "count_id": css_id(url_name),
         # A page further down marks its entry, too; but every page is below the Overview.
-        "current": "page" if path == url else "true" if url and url != home and path.startswith(url) else "",
+        "current": "page" if path == url else "true" if any(one and one != home and path.startswith(one) for one in urls) else "",
+        "tab_of": tab_of,
     }  # fmt: skip
+
+
+@register.inclusion_tag("_page_tabs.html")
+def page_tabs(url_name: str) -> dict[str, Any]:
+    """Draw the tabs between the pages that share an entry of the navigation; `url_name` is this page's own."""
+    entries = [(entry, url) for entry in tabs_of(url_name) if (url := _url(entry.url_name))]
+    return {"tabs": [{"label": entry.label, "url": url, "current": entry.url_name == url_name} for entry, url in entries]}
 
 
 @register.simple_tag
@@ -191,16 +205,32 @@ def site_root() -> str:
 
 
 @register.simple_tag
-def sparkline(values: list[float], label: str) -> SafeString:
-    """Draw numbers as a row of small bars, the newest on the right; `label` describes them in words."""
-    most = max([*values, 1])
-    sizes = [max(18 * value / most, 1.2) if value else 0.6 for value in values]
+def sparkline(values: Sequence[float | None], label: str, failed: Sequence[float | None] = ()) -> SafeString:
+    """Draw numbers as a row of small bars, the newest on the right; `label` describes them in words.
+
+    An unknown value (None) is a gap. `failed` are parts of the values, which are drawn over them in their own colour.
+    """
+    most = max([*(value for value in values if value is not None), 1])
     # One path for all bars: a list has a sparkline in each row, and separate elements would take ten times as long.
-    bars = "".join(f"M{4 * index} 20v-{size:.1f}h3V20" for index, size in enumerate(sizes))
+    drawn = format_html('<path d="{}"></path>', _bars(values, most, 0.6))
+    if any(failed):
+        drawn += format_html('<path class="failed" d="{}"></path>', _bars(failed, most, 0))
     return format_html(
-        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}"><path d="{}"></path></svg>',
-        max(4 * len(values) - 1, 1), label, bars,
-    )  # fmt: skip
+        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}">{}</svg>', max(4 * len(values) - 1, 1), label, drawn
+    )
+
+
+def _bars(values: Sequence[float | None], most: float, least: float) -> str:
+    """Return the path of bars, each at least visible; `least` is how high a zero is."""
+    sizes = [None if value is None else max(18 * value / most, 1.2) if value else least for value in values]
+    return "".join(f"M{4 * index} 20v-{size:.1f}h3V20" for index, size in enumerate(sizes) if size)
+
+
+@register.simple_tag
+def trend(line: Trend) -> SafeString:
+    """Draw the history of a queue or worker, with its words as a title."""
+    label = f"{line.title} in the last hour: {line.words}"
+    return format_html('<span class="trend" title="{}">{}</span>', label, sparkline(line.values, label, line.failed))
 
 
 @register.filter
