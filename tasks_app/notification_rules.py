@@ -1,25 +1,33 @@
-"""The notification rules of tasks, workers and queues."""
+"""The notification rules of tasks, workers and queues, and what rules that people make may be about them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import Count, Max
+from django.urls import get_script_prefix
 from django.utils import timezone
 
 from tasks_app.models import DeadLetter, QueuePause, QueueSample
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.dead_letter import LetterState
+from tasks_app.queries import rule_measures
 from tasks_app.queries.application_names import names_by_id
-from tasks_app.web.links import tasks_with
+from tasks_app.search.parser import quoted
+from tasks_app.web.links import queue_url, tasks_with
 from zenith_site.common.humanize import duration
 from zenith_site.common.masking import mask_text
 from zenith_site.common.site_paths import page_path
 from zenith_site.notify import decisions
 from zenith_site.notify.decisions import Evaluation, Failures
-from zenith_site.notify.kinds import NotificationKind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity, Subject
+from zenith_site.notify.measures import Measure, register_evaluate, register_measure
+from zenith_site.notify.models import NotificationRule
 from zenith_site.notify.rules import Rule, page, register
 from zenith_worker.wire import clearing, stream
+from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all, unreadable
 
 #: The most causes that one pass reports: a storm of different errors must not send hundreds of notifications at once.
@@ -83,6 +91,49 @@ def _tasks_of_worker(name: str) -> str:
     return tasks_with("worker", name)
 
 
+def _workers_gone(rule: NotificationRule, open_keys: frozenset[str]) -> Evaluation:
+    """Decide about the workers that a rule is about; a key is an application's name and a worker's."""
+    ages = rule_measures.worker_ages(rule, MAX_CAUSES)
+    cleared = rule_measures.cleared_workers(open_keys - ages.keys())
+    found = decisions.workers_lost(ages, cleared, open_keys, _tasks_of_named_worker, settings.ZENITH_NOTIFY_WORKER_GONE)
+    return Evaluation(
+        [replace(item, title=f"worker {rule_measures.worker_name(item.key)} is lost") for item in found.holding], found.over
+    )
+
+
+def _tasks_of_named_worker(key: str) -> str:
+    application, _, name = key.partition(rule_measures.OF)
+    return _here(tasks_with("worker", name, application))
+
+
+def _failures_link(rule: NotificationRule) -> str:
+    if rule.fingerprint:
+        return page_path("tasks:dead_letter_group", rule.fingerprint)
+    terms = {"name": rule.task, "queue": rule.queue, "error": rule.error_type.strip("*")}
+    query = " ".join(["status:FAILURE", *(f"{key}:{_term(value)}" for key, value in terms.items() if value)])
+    values = {"q": query, "application": rule.application}
+    return f"{page_path('tasks:list')}?{urlencode({name: value for name, value in values.items() if value})}"
+
+
+def _queue_link(rule: NotificationRule) -> str:
+    if rule.queue and "*" not in rule.queue:
+        return _here(queue_url(rule.queue, rule.application or NATIVE_NAME))
+    return page_path("tasks:queues")
+
+
+def _term(pattern: str) -> str:
+    return pattern if "*" in pattern and not any(map(str.isspace, pattern)) else quoted(pattern)
+
+
+def _here(url: str) -> str:
+    """Return a URL as a path below the site's root."""
+    return url.removeprefix(get_script_prefix().rstrip("/"))
+
+
+register_measure(Subject.FAILURES, Measure(rule_measures.failures, _failures_link))
+register_measure(Subject.FAILURE_SHARE, Measure(rule_measures.shares, _failures_link))
+register_measure(Subject.QUEUE_DEPTH, Measure(rule_measures.depths, _queue_link))
+register_evaluate(Subject.WORKER_GONE, _workers_gone)
 register(
     Rule(NotificationKind.DEAD_LETTER, Severity.WARNING, _dead_letters, for_=0.0, keep_firing_for=0.0),
     Rule(NotificationKind.WORKER_GONE, Severity.WARNING, _workers_lost),

@@ -12,16 +12,18 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
-from zenith_site.auth import audit_list
+from zenith_site.auth import audit_list, people
 from zenith_site.auth.tokens import identity, new_raw, revoke
 from zenith_site.common.admin import ClosedLookups, ReadOnlyAdmin
 from zenith_site.common.application_names import application_names
 from zenith_site.common.callers import audit_details
 from zenith_site.common.downloads import MOST, download, requested_format
+from zenith_site.common.errors import StateConflictError
 from zenith_site.models import ApiToken, ApplicationLimit, AuditEntry, Scope, load_makers
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ class ApplicationLimitInline(LimitInline):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether the caller may change the user."""
-        return request.user.has_perm("auth.change_user") and _may_touch(request, obj)
+        return request.user.has_perm("auth.change_user") and _may_change(request, obj)
 
     has_change_permission = has_view_permission = has_add_permission
 
@@ -183,7 +185,7 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class PeopleAdmin(PeopleModelAdmin):
-    """Django's user admin, in which only superusers can create or change superusers."""
+    """Django's user admin, with the rules of auth/people.py."""
 
     inlines = (ApplicationLimitInline,)
 
@@ -198,22 +200,39 @@ class PeopleAdmin(PeopleModelAdmin):
         audit_details(request, **({"limited_to": limits[0].applications} if limits else {}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Reserve for superusers the fields that would make somebody one; others assign groups."""
+        """Reserve for superusers the fields that would make somebody one; others assign groups, but not their own."""
         fixed = () if _is_superuser(request) else ("is_superuser", "user_permissions")
-        return (*super().get_readonly_fields(request, obj), *fixed)
+        own = ("is_active", "is_staff", "groups") if obj is not None and obj.pk == request.user.pk else ()
+        return (*super().get_readonly_fields(request, obj), *fixed, *(() if _is_superuser(request) else own))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the groups as well, unless nobody would be left who may administer."""
+        super().save_related(request, form, formsets, change)
+        _require_an_administrator()
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Delete a user, unless nobody would be left who may administer."""
+        super().delete_model(request, obj)
+        _require_an_administrator()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Delete several users, unless nobody would be left who may administer."""
+        with transaction.atomic():
+            super().delete_queryset(request, queryset)
+            _require_an_administrator()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether the caller may change this user, which includes setting a password."""
-        return _may_touch(request, obj) and super().has_change_permission(request, obj)
+        return _may_change(request, obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether the caller may delete this user."""
-        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+        return _may_change(request, obj) and super().has_delete_permission(request, obj)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Apply the same rule to a bulk deletion."""
         deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
-        if not all(_may_touch(request, user) for user in objs):
+        if not all(_may_change(request, user) for user in objs):
             lacking = {*lacking, "superuser"}
         return deleted, counts, lacking, protected
 
@@ -248,5 +267,13 @@ def _is_superuser(request: HttpRequest) -> bool:
     return cast("User", request.user).is_superuser
 
 
-def _may_touch(request: HttpRequest, person: Any) -> bool:
-    return _is_superuser(request) or not getattr(person, "is_superuser", False)
+def _may_change(request: HttpRequest, person: Any) -> bool:
+    return people.may_touch(cast("User", request.user), person if isinstance(person, User) else None)
+
+
+def _require_an_administrator() -> None:
+    """Undo what the request did, by a refusal, if nobody is left who may administer."""
+    try:
+        people.require_an_administrator()
+    except StateConflictError as error:
+        raise PermissionDenied(str(error)) from error

@@ -237,8 +237,7 @@ class Environment:
     def webhook(self, name: str, *, example: str) -> str:
         """Return a URL to post to, also from NAME_FILE. The whole URL may be a secret, so an error does not show it."""
         value = self.secret(name)
-        parts = _split(value)
-        if value and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
+        if value and not is_webhook(value):
             self._refuse(name, "***", f"an address without a login, such as {example}")
         return value
 
@@ -255,6 +254,12 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
+
+
+def is_webhook(url: str) -> bool:
+    """Whether something can be posted to a URL: http or https, with a host and without a login."""
+    parts = _split(url)
+    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def without_password(url: str) -> str:

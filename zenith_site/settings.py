@@ -394,6 +394,9 @@ if ZENITH_NOTIFY_WEBHOOK_URL and not is_signing_secret(ZENITH_NOTIFY_WEBHOOK_SEC
         f"ZENITH_NOTIFY_WEBHOOK_URL is set, but ZENITH_NOTIFY_WEBHOOK_SECRET is missing or too weak: it takes {ACCEPTED_SECRET}."
     )
 
+# Hosts inside the operator's network that channels made on the page may reach (notify/egress.py).
+ZENITH_NOTIFY_HOSTS = env.hosts("ZENITH_NOTIFY_HOSTS")
+
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
 EMAIL_PORT = env.integer("EMAIL_PORT", 25, minimum=1, maximum=65535)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
@@ -407,7 +410,8 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "zenith@local
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
-LOGGING = logging_config(
-    formatter=env.choice("ZENITH_LOG_FORMAT", ("text", "json"), "text"),
-    level=env.choice("ZENITH_LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper(),
-)
+ZENITH_LOG_FORMAT = env.choice("ZENITH_LOG_FORMAT", ("text", "json"), "text")
+ZENITH_LOG_LEVEL = env.choice("ZENITH_LOG_LEVEL", ("debug", "info", "warning", "error"), "info")
+LOGGING = logging_config(formatter=ZENITH_LOG_FORMAT, level=ZENITH_LOG_LEVEL.upper())
+# OpenTelemetry reads it by itself (tracing/); the page of settings shows it.
+ZENITH_TRACES_TO = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -1,7 +1,7 @@
-"""The Settings page: the user's profile, theme, password and tokens; for administrators, the configuration."""
+"""The Settings page: the user's profile, theme, password and tokens. Administrators have further pages below it."""
 
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from django import forms
 from django.conf import settings
@@ -18,37 +18,18 @@ from zenith_site.auth.permissions import OWN_TOKENS
 from zenith_site.auth.token_api import TokenRequest, make_token, own_token, own_tokens, revoke_token
 from zenith_site.auth.tokens import made_with
 from zenith_site.common.application_names import application_names
-from zenith_site.common.callers import ADMINISTER, SCOPES, VIEW, Caller, Shows, authorize
+from zenith_site.common.callers import SCOPES, VIEW, Caller, Shows, authorize
 from zenith_site.common.errors import InvalidInputError, StateConflictError
 from zenith_site.common.forms import add_problems
-from zenith_site.common.masking import is_secret
 from zenith_site.common.pages import answer, ask, confirm, render_page
+from zenith_site.models import Scope
+from zenith_site.people_page import section_context
 from zenith_site.version import VERSION
 
 YEAR: Final = 365 * 24 * 3600
 #: The user's tokens that the page lists at most, the newest first.
 TOKENS_SHOWN: Final = 100
 THEMES: Final = {"system": "System", "dark": "Dark", "light": "Light"}
-#: The settings that are shown; docs/configuration.md explains each. Values under a secret's name are masked.
-SHOWN: Final = (
-    "ZENITH_ENV", "ZENITH_HTTPS", "ZENITH_RATE_LIMIT", "ZENITH_READ_RATE_LIMIT", "ZENITH_REFUSAL_RATE_LIMIT",
-    "ZENITH_WORKER_CONCURRENCY", "ZENITH_TASK_MODULES", "ZENITH_CELERY_CONFIG", "ZENITH_DRILLS",
-    "ZENITH_RETENTION_DAYS", "ZENITH_DEAD_LETTER_DAYS", "ZENITH_DEAD_LETTER_MAX", "ZENITH_AUDIT_DAYS",
-    "ZENITH_TASK_LOGS", "ZENITH_TASK_LOG_LINES", "ZENITH_TASK_LOG_DAYS", "ZENITH_TASK_LOG_MAX_MB",
-    "ZENITH_MASK_KEYS", "ZENITH_MASK_STORED", "ZENITH_METRICS_TOKEN", "ZENITH_METRICS_MAX_TASKS",
-    "ZENITH_EMBEDDED_POSTGRES", "ZENITH_EMBEDDED_REDIS", "ZENITH_API_KEY", "ALLOWED_HOSTS",
-    "ZENITH_PUBLIC_URL", "ZENITH_NOTIFY_QUIET", "ZENITH_NOTIFY_WORKER_GONE", "ZENITH_NOTIFY_QUEUE_AGE",
-    "ZENITH_NOTIFY_STREAM_LAG", "ZENITH_NOTIFY_HOST_UNREACHABLE", "ZENITH_NOTIFY_ROUTES", "ZENITH_NOTIFY_THROTTLE",
-    "ZENITH_NOTIFY_EMAIL", "ZENITH_NOTIFICATION_DAYS", "ZENITH_NOTIFICATION_MAX",
-    "CSRF_TRUSTED_ORIGINS", "CELERY_TASK_SOFT_TIME_LIMIT", "CELERY_TASK_TIME_LIMIT", "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT",
-)  # fmt: skip
-
-
-class Setting(NamedTuple):
-    """One setting and its current value."""
-
-    name: str
-    value: str
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -63,9 +44,14 @@ class TokenForm(forms.Form):
     """A token to create."""
 
     name = forms.CharField(max_length=60, label="Name", help_text="What uses the token.")
-    scopes = forms.MultipleChoiceField(label="Scopes", choices=[(scope, scope) for scope in SCOPES], initial=["read"])
+    scopes = forms.MultipleChoiceField(
+        label="What it may do", choices=Scope.choices, initial=["read"], widget=forms.CheckboxSelectMultiple
+    )
     applications = forms.MultipleChoiceField(
-        label="Applications", required=False, help_text="What the token sees. Choose none for all that you see."
+        label="Only these applications",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What the token sees. Choose none for all that you see.",
     )
     expires_at = forms.DateField(
         label="Expires on", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: never."
@@ -74,7 +60,7 @@ class TokenForm(forms.Form):
 
 @require_safe
 def settings_page(request: HttpRequest) -> HttpResponse:
-    """Show the user's settings, and the installation's configuration."""
+    """Show the user's own settings."""
     caller = authorize(request, VIEW, Shows.FILTERED)
     context = {
         "form": ProfileForm(instance=cast(User, request.user)),
@@ -82,7 +68,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
         "themes": THEMES.items(),
         "tokens": own_tokens(caller, TOKENS_SHOWN),
         "limited_to": None if caller.applications is None else sorted(caller.applications),
-        "configuration": _configuration() if caller.may(ADMINISTER) else [],
+        **section_context(caller),
         "version": VERSION,
     }
     return render_page(request, "settings/settings.html", context, fragments=["settings/_settings.html"])
@@ -138,7 +124,7 @@ def make(request: HttpRequest) -> HttpResponse:
     """Ask for a token's name and scopes (GET), and create it (POST). It is shown only once."""
     caller = authorize(request, OWN_TOKENS, Shows.FILTERED)
     form = TokenForm(request.POST if request.method == "POST" else None)
-    own_scopes = [(scope, scope) for scope, permission in SCOPES.items() if caller.may(permission)]
+    own_scopes = [(scope, label) for scope, label in Scope.choices if caller.may(SCOPES[scope])]
     cast(forms.MultipleChoiceField, form.fields["scopes"]).choices = own_scopes
     _offer_applications(form, caller)
     if request.method == "POST" and form.is_valid():
@@ -195,17 +181,3 @@ def _token_request(cleaned: dict[str, Any]) -> TokenRequest:
             "expires_at": f"{ends.isoformat()}T23:59:59+00:00" if ends else None,
         }
     )  # fmt: skip
-
-
-def _configuration() -> list[Setting]:
-    return [Setting(name, "***" if is_secret(name) else _text(getattr(settings, name, None))) for name in SHOWN]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple | set | frozenset):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {part}" for name, part in value.items()) or "none"
-    if hasattr(value, "count") and hasattr(value, "seconds"):
-        return f"{value.count}/{value.seconds}s"
-    return "none" if value in (None, "") else str(value)

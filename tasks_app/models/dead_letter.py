@@ -71,6 +71,8 @@ class DeadLetter(models.Model):
             models.Index(fields=("fingerprint", "created_at"), name="letter_group"),
             # queries/dead_letters.py: what is open, newest first; dispatch/replay.py: oldest first.
             models.Index(fields=("id",), name="letter_open", condition=Q(state=LetterState.OPEN)),
+            # queries/rule_measures.py: those of the last minutes.
+            models.Index(fields=("created_at",), name="letter_created"),
             # queries/dead_letters.py: those of another application, newest first.
             models.Index(fields=("application", "id"), name="letter_attached", condition=~Q(application=NATIVE_ID)),
         )

@@ -47,3 +47,32 @@ FROM unnest(%(statuses)s::text[]) AS wanted (status),
         WHERE application_id = %(application)s AND application_id <> 1 AND status = wanted.status
         ORDER BY created_at LIMIT %(most)s) AS counted
 GROUP BY 1, 2
+
+-- rule_failures --
+-- Tasks that failed for good, minute by minute, for a rule that people made; along letter_created.
+SELECT floor(date_part('epoch', created_at) / 60)::bigint * 60 AS minute, count(*), 0
+FROM tasks_app_deadletter
+WHERE created_at > %(since)s
+    AND (%(task)s::text IS NULL OR task_name LIKE %(task)s) AND (%(queue)s::text IS NULL OR queue LIKE %(queue)s)
+    AND (%(error_type)s::text IS NULL OR error_type LIKE %(error_type)s)
+    AND (%(fingerprint)s::text IS NULL OR fingerprint = %(fingerprint)s)
+    AND (%(application)s::smallint IS NULL OR application_id = %(application)s)
+GROUP BY minute ORDER BY minute
+
+-- rule_shares --
+-- Tasks that failed, and those that ended otherwise than by cancelling, minute by minute; a range of rollup_key.
+SELECT date_part('epoch', minute)::bigint, sum(failed), sum(succeeded + failed)
+FROM tasks_app_minuterollup
+WHERE minute > %(since)s
+    AND (%(task)s::text IS NULL OR name LIKE %(task)s) AND (%(queue)s::text IS NULL OR queue LIKE %(queue)s)
+    AND (%(application)s::smallint IS NULL OR application_id = %(application)s)
+GROUP BY minute HAVING sum(succeeded + failed) > 0 ORDER BY minute
+
+-- rule_depths --
+-- Messages that waited in all of some queues together, in each minute that has a sample; a range of queue_sample_minute.
+SELECT date_part('epoch', minute)::bigint, sum(depth), 0
+FROM tasks_app_queuesample
+WHERE minute > %(since)s
+    AND (%(queue)s::text IS NULL OR queue LIKE %(queue)s)
+    AND (%(application)s::smallint IS NULL OR application_id = %(application)s)
+GROUP BY minute ORDER BY minute

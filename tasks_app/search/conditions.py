@@ -57,7 +57,7 @@ _ERROR: Final = "task.error_type <> '' AND lower(task.error_type || ': ' || task
 
 def _choice_conditions(column: str, choices: Sequence[FilterValue]) -> Iterator[IndexCondition]:
     for unwanted in (False, True):
-        patterns = [_pattern(choice.value) for choice in choices if choice.unwanted == unwanted]
+        patterns = [like_pattern(choice.value) for choice in choices if choice.unwanted == unwanted]
         if not patterns:
             continue
         if column == "worker":
@@ -72,7 +72,7 @@ def _application_conditions(search: Search) -> Iterator[IndexCondition]:
     if search.application:
         yield IndexCondition(_APPLICATION.format("= %(application)s"), {"application": search.application})
     for unwanted in (False, True):
-        patterns = [_pattern(choice.value) for choice in search.applications if choice.unwanted == unwanted]
+        patterns = [like_pattern(choice.value) for choice in search.applications if choice.unwanted == unwanted]
         if patterns:
             name = f"application_{'not' if unwanted else 'like'}"
             yield _negated(IndexCondition(_APPLICATION.format(f"LIKE ANY(%({name})s)"), {name: patterns}), unwanted)
@@ -187,7 +187,7 @@ _SPECIAL: Final = re.compile(r"([%_\\])")
 _ESCAPED: Final = r"\\\1"
 
 
-def _pattern(text: str) -> str:
+def like_pattern(text: str) -> str:
     """Return a LIKE pattern in which only `*` is special, and stands for any text."""
     return _SPECIAL.sub(_ESCAPED, text).replace("*", "%")
 

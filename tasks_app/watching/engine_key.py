@@ -1,4 +1,4 @@
-"""The key for brokers' URLs: engines have it, and others have its public half, with which URLs can be written but not read.
+"""The key for brokers' URLs and channels' addresses: engines have it, and others have its public half, which only writes them.
 
 In Compose and Kubernetes, web has another ZENITH_SECRET_KEY than engines (docs/deploy.md). An engine stores its public key when
 it starts; if its secret key has changed, URLs that were entered before must be entered again.
@@ -21,7 +21,7 @@ class NoEngineError(StateConflictError):
 
     def __init__(self) -> None:
         super().__init__(
-            "No engine has started with this database yet, and only an engine can read a broker's URL. Start one"
+            "No engine has started with this database yet, and only an engine can read what is entered here. Start one"
             " (`manage.py run_engine`), and try again."
         )
 
@@ -34,12 +34,12 @@ def tell(*, only_if_missing: bool = False) -> None:
         EngineKey.objects.update_or_create(pk=_ROW, defaults={"public": public, "told_at": timezone.now()})
 
 
-def seal_for_engines(url: str, purpose: str) -> str:
-    """Return a URL that only engines can read. Raises NoEngineError."""
+def seal_for_engines(text: str, purpose: str) -> str:
+    """Return a text that only engines can read. Raises NoEngineError."""
     public = EngineKey.objects.filter(pk=_ROW).values_list("public", flat=True).first()
     if public is None:
         raise NoEngineError
-    return encryption.seal(url, purpose, public)
+    return encryption.seal(text, purpose, public)
 
 
 def sealed_for_engines(name: str, url: str) -> str:

@@ -86,7 +86,16 @@ FILTERED = {
 }  # fmt: skip
 #: Of all applications: for nobody who is limited.
 EVERYTHING = {
-    "notifications/", "notifications/read/", "api/v1/notifications", "api/v1/notifications/read", "api/v1/notifications/<id>",
+    "settings/configuration/", "settings/audit/", "settings/users/", "settings/users/new/", "settings/users/<int:user_id>/",
+    "settings/users/<int:user_id>/active/", "settings/users/<int:user_id>/password/",
+    "notifications/", "notifications/read/", "notifications/<int:notification_id>/mute/", "notifications/rules/",
+    "notifications/rules/new/", "notifications/rules/<int:rule_id>/", "notifications/rules/<int:rule_id>/mute/",
+    "notifications/rules/<int:rule_id>/test/", "notifications/rules/<int:rule_id>/remove/", "notifications/channels/",
+    "notifications/channels/new/", "notifications/channels/<uuid:channel_id>/",
+    "notifications/channels/<uuid:channel_id>/remove/", "notifications/channels/test/<slug:key>/",
+    "api/v1/notifications/<id>/mute", "api/v1/notification-channels", "api/v1/notification-rules",
+    "api/v1/notification-rules/preview", "api/v1/notification-rules/<rule_id>", "api/v1/notification-rules/<rule_id>/test",
+    "api/v1/notifications", "api/v1/notifications/read", "api/v1/notifications/<id>",
     "dead-letters/runs/<uuid:run_id>/stop/", "api/v1/dead-letters/runs/<run_id>", "api/v1/dead-letters/runs/<run_id>/stop",
     "api/v1/audit-entries", "applications/new/watch/", "applications/<name:name>/watching/",
     "applications/<name:name>/end-watching/", "api/v1/applications/<name:name>/watching",

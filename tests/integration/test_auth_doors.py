@@ -63,6 +63,7 @@ LOGIN = kind("anonymous expired revoked read dispatch", stranger=200, person=302
 LOGOUT = kind("", stranger=302, token=302, person=302)
 ADMIN_LOGIN = kind("", stranger=302, token=302, person=403)
 
+RULE = {"name": "Mine", "subject": "failures"}
 #: Route → method → who may; with a body that is right where one is needed. Of methods that are not named, the answer is 405.
 DOORS: dict[str, dict[str, Any]] = {
     "login/": {"get": LOGIN, "post": LOGIN},
@@ -74,10 +75,29 @@ DOORS: dict[str, dict[str, Any]] = {
     "settings/profile/": {"post": PAGE},
     "settings/theme/": {"post": PAGE},
     "settings/password/": {"get": PAGE, "post": PAGE},
+    "settings/configuration/": {"get": INFRA_PAGE},
+    "settings/audit/": {"get": INFRA_PAGE},
+    "settings/users/": {"get": INFRA_PAGE},
+    "settings/users/new/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "settings/users/<int:user_id>/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "settings/users/<int:user_id>/active/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "settings/users/<int:user_id>/password/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
     "settings/tokens/": {"get": PAGE, "post": PAGE},
     "settings/tokens/<int:token_id>/revoke/": {"get": PAGE, "post": PAGE},
     "notifications/": {"get": PAGE},
     "notifications/read/": {"post": PAGE},
+    "notifications/<int:notification_id>/mute/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "notifications/rules/": {"get": PAGE},
+    "notifications/rules/new/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "notifications/rules/<int:rule_id>/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "notifications/rules/<int:rule_id>/mute/": {"post": OPERATE_PAGE},
+    "notifications/rules/<int:rule_id>/test/": {"post": OPERATE_PAGE},
+    "notifications/rules/<int:rule_id>/remove/": {"get": OPERATE_PAGE, "post": OPERATE_PAGE},
+    "notifications/channels/": {"get": INFRA_PAGE},
+    "notifications/channels/new/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "notifications/channels/<uuid:channel_id>/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "notifications/channels/<uuid:channel_id>/remove/": {"get": INFRA_PAGE, "post": INFRA_PAGE},
+    "notifications/channels/test/<slug:key>/": {"post": INFRA_PAGE},
     "nav/counts/": {"get": PAGE},
     "find/": {"get": PAGE},
     "tasks/": {"get": PAGE},
@@ -223,6 +243,12 @@ DOORS: dict[str, dict[str, Any]] = {
     "api/v1/notifications": {"get": READ_API},
     "api/v1/notifications/read": {"post": (READ_API, {"all": True})},
     "api/v1/notifications/<id>": {"get": READ_API},
+    "api/v1/notifications/<id>/mute": {"post": (OPERATE_API, {"until": None})},
+    "api/v1/notification-channels": {"get": OPERATE_API},
+    "api/v1/notification-rules": {"get": READ_API, "post": (OPERATE_API, RULE)},
+    "api/v1/notification-rules/preview": {"post": (OPERATE_API, RULE)},
+    "api/v1/notification-rules/<rule_id>": {"get": READ_API, "put": (OPERATE_API, RULE), "delete": OPERATE_API},
+    "api/v1/notification-rules/<rule_id>/test": {"post": OPERATE_API},
 }
 #: Views that look at no method, or send people with a session away first.
 ANY_METHOD = {"login/", "admin/login/", "openapi.json", "docs"}
@@ -248,7 +274,9 @@ def path_of(route: str) -> str:
     for name, value in {
         "<uuid:task_id>": UUID_, "<slug:verb>": "cancel", "<uuid:run_id>": UUID_, "<name:fingerprint>": "none",
         "<slug:value>": "args", "<value>": "args",
-        "<int:token_id>": "0", "<int:view_id>": "0", "<name:celery_id>": UUID_, "<name:task_id>": UUID_,
+        "<int:token_id>": "0", "<int:view_id>": "0", "<int:notification_id>": "0", "<int:rule_id>": "0", "<rule_id>": "0",
+        "<int:user_id>": "0", "<uuid:channel_id>": UUID_, "<slug:key>": "none",
+        "<name:celery_id>": UUID_, "<name:task_id>": UUID_,
         "<name:name>": "nobody", "<slug:command>": "grow",
         "<task_id>": UUID_, "<node_id>": UUID_, "<group_id>": UUID_, "<verb>": "drain",
         "<uuid:node_id>": UUID_, "<uuid:group_id>": UUID_,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from zenith_site.models import ApiToken, AuditEntry
+from zenith_site.settings_catalog import SECTIONS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "a long enough one"
@@ -79,11 +82,51 @@ def test_the_password_is_changed_by_who_knows_the_old_one(person: Client, vera: 
     assert person.get("/settings/").status_code == 200
 
 
-def test_the_configuration_is_for_those_who_administer_and_without_secrets(person: Client, admin: User, settings: object) -> None:
-    settings.ZENITH_API_KEY = "zen_a-key-that-nobody-sees"  # type: ignore[attr-defined]
-    assert "ZENITH_RATE_LIMIT" not in person.get("/settings/").content.decode()
-    client = Client()
+@pytest.fixture
+def root(admin: User) -> Client:
+    client = Client(headers={"Accept": "text/html"})
     client.force_login(admin)
-    page = client.get("/settings/").content.decode()
+    return client
+
+
+def test_the_configuration_is_for_those_who_administer_and_without_secrets(person: Client, root: Client, settings: Any) -> None:
+    settings.ZENITH_API_KEY = "zen_a-key-that-nobody-sees"
+    settings.ZENITH_AGENT_ENGINE = "tcp://user:hunter22@docker:2376"
+    assert person.get("/settings/configuration/").status_code == 403
+    page = root.get("/settings/configuration/").content.decode()
     assert "ZENITH_RATE_LIMIT" in page
     assert "nobody-sees" not in page
+    assert "hunter22" not in page
+    assert settings.SECRET_KEY not in page
+
+
+def test_settings_are_found_by_what_they_mean_and_what_they_are_called(root: Client, settings: Any) -> None:
+    settings.ZENITH_RETENTION_DAYS = 12
+    response = root.get("/settings/configuration/?q=finished+tasks")
+    found = [setting.variable for _, matching in response.context["sections"] for setting in matching]
+    assert "ZENITH_RETENTION_DAYS" in found
+    assert "12 days" in response.content.decode()
+    assert root.get("/settings/configuration/?q=nothing+like+this").context["count"] == 0
+    assert root.get("/settings/configuration/?q=%00%F0%28").status_code == 200
+
+
+def test_every_documented_variable_is_among_the_settings() -> None:
+    table = (Path(__file__).parents[2] / "docs/configuration.md").read_text().split("[Security](security.md)")[0]
+    documented = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([A-Z_]+)`", line[: line.index("|", 2)])
+    }
+    # Read by docker-compose.yml only.
+    compose = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "ZENITH_IMAGE", "ZENITH_FLOWER_PORT", "ZENITH_DOCKER_SOCKET"}
+    listed = {setting.variable for section in SECTIONS for setting in section.settings}
+    assert documented - compose == {name for name in listed if name.isupper()}
+
+
+def test_every_setting_has_a_value() -> None:
+    for section in SECTIONS:
+        for setting in section.settings:
+            assert setting.value
+            assert setting.label
+            assert setting.meaning.endswith(".")

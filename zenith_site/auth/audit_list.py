@@ -1,6 +1,6 @@
-"""The audit log as a filtered list in pages, newest first: for the API and for files."""
+"""The audit log as a filtered list in pages, newest first: for the page, the API and files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -81,6 +81,16 @@ class AuditFilter(BaseModel):
         if len(matches) > self.limit:
             return Page(entries, self.model_copy(update={"cursor": entries[-1].id}))
         return Page(entries, self.model_copy(update={"cursor": first}) if first > oldest else None)
+
+    def rows(self, most: int) -> Iterator[AuditEntry]:
+        """Yield the entries that match, from the newest on, at most so many."""
+        following: AuditFilter | None = self.model_copy(update={"limit": MAX_LIMIT, "cursor": 0})
+        remaining = most
+        while following is not None and remaining > 0:
+            page = following.page()
+            yield from page.entries[:remaining]
+            remaining -= len(page.entries)
+            following = page.following
 
     def query_string(self) -> str:
         """Return this filter as a URL's query, without the defaults."""

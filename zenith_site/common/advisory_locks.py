@@ -27,6 +27,10 @@ class AdvisoryLock(IntEnum):
     NOTIFICATIONS = 0x6E6F74696679
     #: Claiming an outgoing message ("outbox").
     OUTBOX = 0x6F7574626F78
+    #: Making notification rules and channels, of which there is a greatest number ("rules").
+    NOTIFICATION_RULES = 0x72756C6573
+    #: Changing who may administer, so that somebody remains ("admins").
+    ADMINISTRATORS = 0x61646D696E73
     #: Counting what hosts have left, and placing nodes on them.
     SCHEDULER = 6_110_001
     #: Recording what tasks log ("tasklo"), so that the lines of a task are stored in their order.

@@ -1,6 +1,7 @@
 """Notifications in the API: listing them as the caller sees them, and marking them as read."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -8,12 +9,14 @@ from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zenith_site.auth.api import requires
-from zenith_site.common.callers import VIEW, Shows, audit_details, authorize, known_caller
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize, known_caller
+from zenith_site.common.openapi import problem_responses
 from zenith_site.common.paging import link_next, refuse_unknown
 from zenith_site.notify import inbox
 from zenith_site.notify.inbox import MAX_LIMIT, NotificationFilter
-from zenith_site.notify.kinds import Channel, NotificationKind, Severity
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
+from zenith_site.notify.rule_changes import Until
 
 router = Router(tags=["notifications"])
 
@@ -24,7 +27,7 @@ _STATES = " ".join(f"`{state.value}`: {state.sentence}" for state in DeliverySta
 class DeliveryAnswer(BaseModel):
     """The delivery of a notification through one channel."""
 
-    channel: Channel
+    channel: str = Field(description="`email`, `slack` or `webhook` for those of the environment, or the key of another one.")
     step: Step = Field(description="Whether it is about the notification's beginning or its end.")
     state: DeliveryState = Field(description=_STATES)
     attempts: int
@@ -53,6 +56,7 @@ class NotificationAnswer(BaseModel):
     last_seen_at: datetime
     recovered_at: datetime | None = Field(description="When it was over; `null` while it is ongoing.")
     recovery: str = Field(description="How it ended.")
+    muted_until: datetime | None = Field(description="Until then it rings no bell and sends nothing.")
     read: bool = Field(description="Whether you have read it.")
     deliveries: list[DeliveryAnswer]
 
@@ -114,12 +118,41 @@ def read_notifications(request: HttpRequest, body: ReadRequest) -> ReadAnswer:
     return ReadAnswer(read=marked, unread=inbox.unread_by(caller.user).count())
 
 
+class MuteRequest(BaseModel):
+    """Until when a notification is muted."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"until": "2030-01-31T12:00:00Z"}})
+
+    until: Until = Field(description="At most a year from now; `null` ends it.")
+
+
+@router.post(
+    "/{id}/mute",
+    response=NotificationAnswer,
+    summary="Mute a notification",
+    operation_id="mute_notification",
+    auth=requires(OPERATE, Shows.EVERYTHING),
+    openapi_extra=problem_responses(HTTPStatus.NOT_FOUND),
+)
+def mute_notification(request: HttpRequest, id: str, body: MuteRequest) -> NotificationAnswer:
+    """Mute a notification for everybody. If its condition comes back before, that is muted as well."""
+    notification = _find(request, id)
+    inbox.mute(notification, body.until)
+    audit_details(request, notification=notification.id, muted_until=body.until.isoformat() if body.until else None)
+    return NotificationAnswer.of(notification)
+
+
 @router.get("/{id}", response=NotificationAnswer, summary="Show one notification", operation_id="show_notification")
 def show_notification(request: HttpRequest, id: str) -> NotificationAnswer:
     """Return one notification with its deliveries."""
-    caller = authorize(request, VIEW, Shows.EVERYTHING)
+    authorize(request, VIEW, Shows.EVERYTHING)
+    return NotificationAnswer.of(_find(request, id))
+
+
+def _find(request: HttpRequest, id: str) -> Notification:
+    caller = known_caller(request)
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
     matches = NotificationFilter(limit=1, cursor=number + 1).page(caller.user).notifications
     if not number or not matches or matches[0].id != number:
         raise Http404(f"There is no notification {id[:100]!r}.")
-    return NotificationAnswer.of(matches[0])
+    return matches[0]

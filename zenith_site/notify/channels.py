@@ -1,7 +1,7 @@
 """The channels of notifications: e-mail, a Slack-compatible webhook, and a signed webhook (standardwebhooks.com).
 
-Only the operator's environment sets a channel's address: no page and no API does, redirects are not followed, and only the status
-of a response is kept. So nobody can use a channel to explore a network.
+Redirects are not followed, and only the status of a response is kept. What a page entered reaches only public addresses and hosts
+that the operator has named (egress.py). So nobody can use a channel to explore a network.
 """
 
 import json
@@ -17,6 +17,8 @@ from typing import Final, cast
 from django.conf import settings
 from django.core.mail import EmailMessage
 
+from zenith_site.notify.destinations import Destination
+from zenith_site.notify.egress import GuardedHTTP, GuardedHTTPS
 from zenith_site.notify.kinds import Channel
 from zenith_site.notify.messages import OutgoingMessage
 from zenith_site.notify.signing import signature
@@ -38,22 +40,17 @@ class SendError(Exception):
         self.retry_after = retry_after
 
 
-def send(channel: Channel, message: OutgoingMessage) -> None:
-    """Send a message through a configured channel. Raises SendError."""
-    _SENDERS[channel](message)
+def send(to: Destination, message: OutgoingMessage) -> None:
+    """Send a message to where a channel leads. Raises SendError."""
+    _SENDERS[to.kind](to, message)
 
 
-def configured() -> list[Channel]:
-    """Return the configured channels."""
-    return [channel for channel in Channel if getattr(settings, ADDRESSES[channel])]
-
-
-def _email(message: OutgoingMessage) -> None:
+def _email(to: Destination, message: OutgoingMessage) -> None:
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "zenith"
     mail = EmailMessage(
         subject=f"[Zenith] {message.subject}",
         body="\n\n".join(message.lines),
-        to=settings.ZENITH_NOTIFY_EMAIL,
+        to=list(to.addresses),
         # Mail servers recognize a repeated message by its id.
         headers={"Message-ID": f"<{message.id}@{domain}>", "Auto-Submitted": "auto-generated"},
     )
@@ -63,21 +60,21 @@ def _email(message: OutgoingMessage) -> None:
         raise SendError(_reason(error)) from error
 
 
-def _slack(message: OutgoingMessage) -> None:
+def _slack(to: Destination, message: OutgoingMessage) -> None:
     sign = "🟢" if message.step == "recovered" else _SIGNS[message.severity]
     text = "\n".join([f"{sign} *{_escaped(message.subject)}*", *map(_escaped, message.lines)])
-    _post(settings.ZENITH_NOTIFY_SLACK_URL, json.dumps({"text": text}).encode(), {"Idempotency-Key": str(message.id)})
+    _post(to, json.dumps({"text": text}).encode(), {"Idempotency-Key": str(message.id)})
 
 
-def _webhook(message: OutgoingMessage) -> None:
+def _webhook(to: Destination, message: OutgoingMessage) -> None:
     body = message.body()
     moment = int(time.time())
     headers = {
         "Webhook-Id": str(message.id),
         "Webhook-Timestamp": str(moment),
-        "Webhook-Signature": signature(settings.ZENITH_NOTIFY_WEBHOOK_SECRET, str(message.id), moment, body),
+        "Webhook-Signature": signature(to.secret, str(message.id), moment, body),
     }
-    _post(settings.ZENITH_NOTIFY_WEBHOOK_URL, body, headers)
+    _post(to, body, headers)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -86,14 +83,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _opener: Final = urllib.request.build_opener(_NoRedirect)
+_guarded_opener: Final = urllib.request.build_opener(_NoRedirect, GuardedHTTP, GuardedHTTPS)
 
 
-def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
-    request = urllib.request.Request(  # noqa: S310 -- the setting takes http and https only
-        url, body, {"Content-Type": "application/json", "User-Agent": f"Zenith/{VERSION}", **headers}, method="POST"
+def _post(to: Destination, body: bytes, headers: Mapping[str, str]) -> None:
+    opener = _guarded_opener if to.entered else _opener
+    request = urllib.request.Request(  # noqa: S310 -- settings and forms take http and https only
+        to.addresses[0], body, {"Content-Type": "application/json", "User-Agent": f"Zenith/{VERSION}", **headers}, method="POST"
     )
     try:
-        with _opener.open(request, timeout=TIMEOUT):
+        with opener.open(request, timeout=TIMEOUT):
             pass
     except urllib.error.HTTPError as error:
         error.close()
@@ -118,10 +117,6 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-_SENDERS: Final[Mapping[Channel, Callable[[OutgoingMessage], None]]] = {
+_SENDERS: Final[Mapping[Channel, Callable[[Destination, OutgoingMessage], None]]] = {
     Channel.EMAIL: _email, Channel.SLACK: _slack, Channel.WEBHOOK: _webhook,
-}  # fmt: skip
-#: The setting with each channel's address.
-ADDRESSES: Final = {
-    Channel.EMAIL: "ZENITH_NOTIFY_EMAIL", Channel.SLACK: "ZENITH_NOTIFY_SLACK_URL", Channel.WEBHOOK: "ZENITH_NOTIFY_WEBHOOK_URL",
 }  # fmt: skip

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from zenith_site.common.humanize import duration
+from zenith_site.notify.kinds import Severity
 
 Link = Callable[[str], str]
 
@@ -27,6 +28,8 @@ class Alert:
         key: identifies it within its kind.
         link: the page about its cause, as a path on this site.
         count: the number of failures; 1 for a condition that simply holds.
+        severity: None for that of the rule's kind.
+        channels: the keys of the channels that get it; None for those that take its kind and severity.
     """
 
     key: str
@@ -34,6 +37,8 @@ class Alert:
     body: str
     link: str
     count: int = 1
+    severity: Severity | None = None
+    channels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

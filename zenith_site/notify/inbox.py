@@ -1,18 +1,19 @@
-"""The notifications as one user sees them: unread ones, lists, marking as read; and their retention."""
+"""The notifications as one user sees them: unread ones, lists, marking as read; muting them for all; and their retention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, Window
+from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Prefetch, Q, QuerySet, Value, When, Window
 from django.db.models.functions import Now
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from zenith_site.notify.kinds import NotificationKind
+from zenith_site.common.live_updates import refresh_pages
+from zenith_site.notify.kinds import NotificationKind, Severity
 from zenith_site.notify.models import Delivery, Notification, Reading
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _CHUNK: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Bell:
-    """The number of a user's unread notifications, and the newest of them."""
+    """The number of a user's unread notifications, and the first of them: the most severe, then the newest."""
 
     unread: int
     notices: Sequence[Notification]
@@ -36,7 +37,7 @@ class Bell:
 
 @dataclass(frozen=True)
 class Page:
-    """Some notifications, newest first, and the filter that continues after them, if there are more."""
+    """Some notifications in order, and the filter that continues after them, if there are more."""
 
     notifications: Sequence[Notification]
     following: "NotificationFilter | None"
@@ -49,6 +50,11 @@ class NotificationFilter(BaseModel):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="How many to return.")
     cursor: int = Field(default=0, ge=0, le=_MOST, description="Where to continue: taken from the `Link` of a page.")
+    after: int = Field(default=0, ge=0, le=len(Severity), description="The same, if they are ordered by severity.")
+    order: Literal["newest", "severity"] = Field(
+        default="newest",
+        description="`severity`: those that are ongoing and not muted come first, the most severe before others.",
+    )
     unread: bool = Field(default=False, description="Only notifications that you have not read.")
     open: bool = Field(default=False, description="Only notifications whose condition still holds.")
     kind: Annotated[NotificationKind | None, BeforeValidator(lambda value: value or None)] = Field(
@@ -60,19 +66,25 @@ class NotificationFilter(BaseModel):
     def page(self, user: "User") -> Page:
         """Return one page, each with `read` and its `deliveries`; two queries."""
         query = self._query(user).annotate(read=_read_by(user)).prefetch_related(_DELIVERIES)
-        matches = list(query.order_by("-id")[: self.limit + 1])
+        if self.order == "severity":
+            query = query.annotate(urgency=_urgency()).order_by("-urgency", "-id")
+            if self.cursor:
+                query = query.filter(Q(urgency__lt=self.after) | Q(urgency=self.after, id__lt=self.cursor))
+        else:
+            query = query.order_by("-id").filter(**({"id__lt": self.cursor} if self.cursor else {}))
+        matches = list(query[: self.limit + 1])
         notifications = matches[: self.limit]
-        following = self.model_copy(update={"cursor": notifications[-1].id}) if len(matches) > self.limit else None
-        return Page(notifications, following)
+        return Page(notifications, self._after(notifications[-1]) if len(matches) > self.limit else None)
 
     def query_string(self) -> str:
         """Return this filter as a URL's query, without the defaults."""
         return urlencode({name: _text(value) for name, value in self.model_dump(exclude_defaults=True, mode="json").items()})
 
+    def _after(self, last: Notification) -> "NotificationFilter":
+        return self.model_copy(update={"cursor": last.id, "after": getattr(last, "urgency", 0)})
+
     def _query(self, user: "User") -> QuerySet[Notification]:
         query = unread_by(user) if self.unread else Notification.objects.all()
-        if self.cursor:
-            query = query.filter(id__lt=self.cursor)
         if self.open:
             query = query.filter(recovered_at=None)
         return query.filter(kind=self.kind) if self.kind else query
@@ -83,19 +95,20 @@ _DELIVERIES: Final = Prefetch("deliveries", Delivery.objects.order_by("id"))
 
 def bell(user: "User") -> Bell:
     """Return the bell's content, in one query."""
-    newest = list(unread_by(user).annotate(unread=Window(Count("id"))).order_by("-id")[:NEWEST])
-    return Bell(newest[0].unread if newest else 0, newest)
+    unread = unread_by(user).annotate(unread=Window(Count("id")), urgency=_urgency())
+    first = list(unread.order_by("-urgency", "-id")[:NEWEST])
+    return Bell(first[0].unread if first else 0, first)
 
 
 def unread_by(user: "User") -> QuerySet[Notification]:
-    """Return the notifications since a user joined that they have not read."""
-    return Notification.objects.filter(~_read_by(user))
+    """Return the notifications since a user joined that they have not read, without muted ones."""
+    return Notification.objects.filter(~_read_by(user)).exclude(_muted())
 
 
 def counts(user: "User") -> dict[str, int]:
     """Return the number of notifications: `all`, `unread`, `open`, and of each kind; one query, since they are few."""
     numbers: dict[str, int] = Notification.objects.aggregate(
-        all=Count("id"), unread=Count("id", filter=~_read_by(user)), open=Count("id", filter=Q(recovered_at=None)),
+        all=Count("id"), unread=Count("id", filter=~_read_by(user) & ~_muted()), open=Count("id", filter=Q(recovered_at=None)),
         **{kind.value: Count("id", filter=Q(kind=kind)) for kind in NotificationKind},
     )  # fmt: skip
     return numbers
@@ -114,6 +127,13 @@ def mark_read(user: "User", ids: Sequence[int] | None = None, kind: Notification
         # Two concurrent requests may mark the same one.
         Reading.objects.bulk_create(readings, ignore_conflicts=True)
     return len(readings)
+
+
+def mute(notification: Notification, until: datetime | None) -> None:
+    """Mute a notification for all until a moment, or end that. If its condition comes back before, that is muted as well."""
+    notification.muted_until = until
+    notification.save(update_fields=["muted_until"])
+    refresh_pages("notifications")
 
 
 def prune() -> int:
@@ -143,6 +163,18 @@ def _remove(chunk: QuerySet[Notification, Any]) -> int:
         Notification.objects.filter(id__in=ids).delete()
         removed += len(ids)
     return removed
+
+
+def _muted() -> Q:
+    # Without the first part it would be unknown, and not false, for what was never muted.
+    return Q(muted_until__isnull=False, muted_until__gt=Now())
+
+
+def _urgency() -> Case:
+    """Return the expression by which the most urgent come first: 0 for what is over or muted."""
+    by_severity = [When(severity=severity, then=Value(severity.rank + 1)) for severity in Severity]
+    calm = Q(recovered_at__isnull=False) | _muted()
+    return Case(When(calm, then=Value(0)), *by_severity, default=Value(0), output_field=IntegerField())
 
 
 def _read_by(user: "User") -> Q:

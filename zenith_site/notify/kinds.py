@@ -40,6 +40,7 @@ class NotificationKind(StrEnum):
     HOST_UNREACHABLE = "host-unreachable"
     FAULT = "fault"
     SET_ASIDE = "set-aside"
+    RULE = "rule"
 
     @property
     def label(self) -> str:
@@ -61,6 +62,7 @@ _LABELS: Final = {
     NotificationKind.HOST_UNREACHABLE: "Host unreachable",
     NotificationKind.FAULT: "Internal error",
     NotificationKind.SET_ASIDE: "Set aside",
+    NotificationKind.RULE: "Rule of your own",
 }
 _SENTENCES: Final = {
     NotificationKind.DEAD_LETTER: "Tasks failed for good, for a cause that is new or had been quiet.",
@@ -71,11 +73,69 @@ _SENTENCES: Final = {
     NotificationKind.HOST_UNREACHABLE: "A Docker host's agent is silent, or cannot reach its Docker Engine.",
     NotificationKind.FAULT: "A part of Zenith failed unexpectedly. It retries, and the other parts keep running.",
     NotificationKind.SET_ASIDE: "A report or a heartbeat could not be read, and was set aside.",
+    NotificationKind.RULE: "What somebody described in a rule on the page happens.",
 }
 
 
+#: The kinds that Zenith notices by itself, without a rule that people made.
+BUILT_IN: Final = tuple(kind for kind in NotificationKind if kind is not NotificationKind.RULE)
+
+
+class Subject(StrEnum):
+    """What a rule that people make is about."""
+
+    FAILURES = "failures"
+    FAILURE_SHARE = "failure-share"
+    QUEUE_DEPTH = "queue-depth"
+    WORKER_GONE = "worker-gone"
+    KIND = "kind"
+
+    @property
+    def label(self) -> str:
+        """The name for display."""
+        return _SUBJECTS[self][0]
+
+    @property
+    def sentence(self) -> str:
+        """When a rule about it opens a notification."""
+        return _SUBJECTS[self][1]
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The fields that narrow such a rule down."""
+        return _SUBJECTS[self][2]
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The fields with the numbers that such a rule compares with."""
+        return _SUBJECTS[self][3]
+
+
+_SUBJECTS: Final[dict[Subject, tuple[str, str, tuple[str, ...], tuple[str, ...]]]] = {
+    Subject.FAILURES: (
+        "Tasks fail for good", "More tasks than a number fail for good within some minutes.",
+        ("task", "queue", "error_type", "fingerprint", "application"), ("threshold", "minutes"),
+    ),
+    Subject.FAILURE_SHARE: (
+        "A share of tasks fails", "More than a share of the tasks that end within some minutes fails for good.",
+        ("task", "queue", "application"), ("share", "threshold", "minutes"),
+    ),
+    Subject.QUEUE_DEPTH: (
+        "Messages wait in a queue", "More messages than a number wait, without a break, for some minutes.",
+        ("queue", "application"), ("threshold", "minutes"),
+    ),
+    Subject.WORKER_GONE: (
+        "A worker is gone", "A worker sends no heartbeat any more, and did not shut down.", ("worker", "application"), (),
+    ),
+    Subject.KIND: (
+        "Zenith notices something", "More notifications of one kind than a number are opened within some minutes.",
+        ("kind",), ("threshold", "minutes"),
+    ),
+}  # fmt: skip
+
+
 class Channel(StrEnum):
-    """A channel through which notifications leave Zenith."""
+    """A kind of channel through which notifications leave Zenith; the environment sets up one of each at most."""
 
     EMAIL = "email"
     SLACK = "slack"

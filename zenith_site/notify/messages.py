@@ -15,7 +15,7 @@ from zenith_site.notify.models import Notification, Step
 
 #: Notifications that a message for people lists at most.
 MOST_NAMED: Final = 10
-TEST: Final = "test"
+TEST: Final = Step.TEST.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class OutgoingMessage:
     def lines(self) -> list[str]:
         """The paragraphs of the message's text."""
         if self.step == TEST:
-            return [f"This is a test of this channel, sent by `manage.py notify --test` of {public_url('/')}."]
+            return [f"This is a test of this channel, sent by Zenith at {public_url('/')}."]
         paragraphs = [_paragraph(notification) for notification in self.notifications[:MOST_NAMED]]
         if (more := len(self.notifications) - MOST_NAMED) > 0:
             paragraphs.append(f"… and {more} more: {public_url(page_path('notifications'))}")

@@ -5,6 +5,7 @@
 2. `claim` takes what is due: deliveries of one channel, kind and step go out in one message, whose id they keep. Claims are made
    one at a time, under an advisory lock; after LEASE seconds another engine may claim the message again.
 3. `record_outcome` stores the result. An unreachable receiver is tried again with a growing back-off (`pause_after`) for a day.
+4. A test of a channel (`request_test`) goes the same way, since only an engine can read the address, but is tried once.
 
 The throttle delays the second message of a kind, so that everything that comes in the meantime goes out as one message.
 """
@@ -29,9 +30,10 @@ from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_site.notify import channels
 from zenith_site.notify.channels import SendError
-from zenith_site.notify.kinds import Channel, NotificationKind, Severity
+from zenith_site.notify.destinations import UnreadableAddressError, all_channels, find_destination
+from zenith_site.notify.kinds import Channel
 from zenith_site.notify.messages import OutgoingMessage
-from zenith_site.notify.models import Delivery, DeliveryState, Step
+from zenith_site.notify.models import Delivery, DeliveryState, NotificationChannel, Step
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +54,10 @@ _SKIP: Final = _SQL["skip_opened"]
 _TELL_END: Final = _SQL["tell_recovered"]
 
 
-def tell_opened(cursor: Any, kind: NotificationKind, severity: Severity, ids: Sequence[int]) -> None:
-    """Write deliveries of new notifications for every channel they are routed to, inside the open transaction."""
-    routed = [channel for channel in channels.configured() if settings.ZENITH_NOTIFY_ROUTES[channel].takes(kind, severity)]
-    if ids and routed:
-        cursor.execute(_TELL, [list(ids), routed])
+def tell_opened(cursor: Any, pairs: Sequence[tuple[int, str]]) -> None:
+    """Write deliveries of new notifications, as pairs of an id and a channel's key, inside the open transaction."""
+    if pairs:
+        cursor.execute(_TELL, [list(column) for column in zip(*pairs, strict=True)])
 
 
 def tell_recovered(cursor: Any, ids: Sequence[int]) -> None:
@@ -72,13 +73,32 @@ def skip(cursor: Any, ids: Sequence[int]) -> None:
         cursor.execute(_SKIP, [list(ids)])
 
 
+def request_test(keys: Sequence[str]) -> int:
+    """Have an engine send a test message through these channels now; return how many. A test that still waits is not repeated.
+
+    A channel's test replaces its earlier ones.
+    """
+    with transaction.atomic():
+        tests = Delivery.objects.filter(channel__in=keys, step=Step.TEST)
+        waiting = set(tests.filter(state=DeliveryState.WAITING).values_list("channel", flat=True))
+        new = [key for key in dict.fromkeys(keys) if key not in waiting]
+        tests.filter(channel__in=new).delete()
+        Delivery.objects.bulk_create(Delivery(channel=key, step=Step.TEST, created_at=Now(), due_at=Now()) for key in new)
+    return len(new)
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage:
-    """A message that this engine has claimed and sends now."""
+    """A message that this engine has claimed and sends now; `channel` is the key of its channel."""
 
-    channel: Channel
+    channel: str
     message: OutgoingMessage
     attempt: int
+
+    @property
+    def label(self) -> str:
+        """The channel for the log: its kind, or the key of one that was made on the page."""
+        return Channel(self.channel).label if self.channel in list(Channel) else f"The channel {self.channel}"
 
 
 def run(stop: threading.Event) -> None:
@@ -92,12 +112,14 @@ def send_next() -> bool:
     if claimed is None:
         return False
     try:
-        channels.send(claimed.channel, claimed.message)
+        channels.send(find_destination(claimed.channel), claimed.message)
     except SendError as error:
         record_outcome(claimed, error)
+    except (UnreadableAddressError, NotificationChannel.DoesNotExist) as error:
+        record_outcome(claimed, SendError(str(error)))
     except Exception as error:
         # A bug in the channel: tried again later, as if the receiver had failed.
-        faults.record_fault("outbox", error, f"a message by {claimed.channel.label}")
+        faults.record_fault("outbox", error, f"a message by {claimed.label}")
         record_outcome(claimed, SendError(f"{type(error).__name__}: {error}"))
     else:
         record_outcome(claimed)
@@ -112,8 +134,8 @@ def claim() -> ClaimedMessage | None:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.OUTBOX])
-        _waiting().exclude(channel__in=channels.configured()).update(
-            state=DeliveryState.SKIPPED, error="This channel is not configured."
+        _waiting().exclude(channel__in=[channel.key for channel in all_channels()]).update(
+            state=DeliveryState.SKIPPED, error="This channel is not configured any more."
         )
         while (first := _due().order_by("due_at", "id").first()) is not None:
             if first.message is None and first.step == Step.OPENED and _hold_back(first):
@@ -128,11 +150,12 @@ def record_outcome(claimed: ClaimedMessage, error: SendError | None = None) -> N
     if error is None:
         rows.update(state=DeliveryState.SENT, sent_at=Now(), error="")
         return
-    logger.warning("%s did not accept a notification (attempt %s): %s", claimed.channel.label, claimed.attempt, error)
+    logger.warning("%s did not accept a notification (attempt %s): %s", claimed.label, claimed.attempt, error)
     # If another engine has taken over meanwhile, its attempt counts.
     own_rows = rows.filter(attempts=claimed.attempt)
     pause = timedelta(seconds=pause_after(claimed.attempt, error.retry_after))
-    own_rows.filter(begun_at__lt=Now() - TRIED_FOR).update(state=DeliveryState.GIVEN_UP, error=str(error)[:300])
+    given_up = Q(begun_at__lt=Now() - TRIED_FOR) | Q(step=Step.TEST)
+    own_rows.filter(given_up).update(state=DeliveryState.GIVEN_UP, error=str(error)[:300])
     own_rows.update(due_at=Now() + pause, error=str(error)[:300])
 
 
@@ -155,8 +178,8 @@ def _due() -> QuerySet[Delivery]:
 
 def _hold_back(first: Delivery) -> bool:
     """Delay all deliveries like this one if the throttle requires it; return whether it does."""
-    kind = first.notification.kind
-    alike = Delivery.objects.filter(channel=first.channel, notification__kind=kind, step=Step.OPENED)
+    kind = first.notification.kind if first.notification is not None else ""
+    alike = Delivery.objects.filter(_like(first), step=Step.OPENED)
     span = timedelta(seconds=settings.ZENITH_NOTIFY_THROTTLE.of(kind))
     last = alike.filter(begun_at__gt=Now() - span).aggregate(at=Max("begun_at"))["at"]
     if last is None:
@@ -166,13 +189,19 @@ def _hold_back(first: Delivery) -> bool:
 
 
 def _take(first: Delivery) -> ClaimedMessage:
-    alike = _due().filter(
-        channel=first.channel, step=first.step, message=first.message, notification__kind=first.notification.kind
-    )
-    deliveries = list(alike.order_by("id")[:MAX_NOTIFICATIONS])
+    alike = _due().filter(_like(first), step=first.step, message=first.message)
+    deliveries = [first] if first.notification is None else list(alike.order_by("id")[:MAX_NOTIFICATIONS])
     message = first.message or uuid4()
     Delivery.objects.filter(id__in=[delivery.id for delivery in deliveries]).update(
         message=message, begun_at=Coalesce("begun_at", Now()), attempts=F("attempts") + 1, due_at=Now() + LEASE
     )
-    notifications = [delivery.notification for delivery in deliveries]
-    return ClaimedMessage(Channel(first.channel), OutgoingMessage(message, first.step, notifications), first.attempts + 1)
+    notifications = [delivery.notification for delivery in deliveries if delivery.notification is not None]
+    return ClaimedMessage(first.channel, OutgoingMessage(message, first.step, notifications), first.attempts + 1)
+
+
+def _like(first: Delivery) -> Q:
+    """Return the condition for what goes out in one message: of a kind there is one severity, but rules have their own."""
+    if first.notification is None:
+        return Q(pk=first.pk)
+    same = {"kind": first.notification.kind, "severity": first.notification.severity}
+    return Q(channel=first.channel, **{f"notification__{name}": value for name, value in same.items()})

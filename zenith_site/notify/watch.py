@@ -7,7 +7,7 @@ just closed. If the lock ever failed, the constraint on open notifications would
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connection, transaction
 
@@ -18,6 +18,7 @@ from zenith_site.common.loops import repeat
 from zenith_site.common.sql import statements
 from zenith_site.notify import outbox
 from zenith_site.notify.decisions import Alert, Evaluation
+from zenith_site.notify.destinations import takers
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
 from zenith_site.notify.rules import Rule, rules
@@ -86,7 +87,7 @@ def report(rule: Rule, evaluation: Evaluation) -> bool:
     """Write the result of a rule, inside the open transaction; return whether a notification began or ended."""
     with connection.cursor() as cursor:
         opened = _opened(cursor, rule, evaluation.holding)
-        outbox.tell_opened(cursor, rule.kind, rule.severity, opened)
+        outbox.tell_opened(cursor, _sent_to(rule, opened))
         recovered = _recovered(cursor, rule, evaluation.over)
         outbox.tell_recovered(cursor, recovered)
         forgotten = _ids(cursor, _FORGET, kind=rule.kind, recovery=FORGOTTEN, after=FORGOTTEN_AFTER)
@@ -94,19 +95,37 @@ def report(rule: Rule, evaluation: Evaluation) -> bool:
     return bool(opened or recovered or forgotten)
 
 
-def _opened(cursor: Any, rule: Rule, holding: Sequence[Alert]) -> list[int]:
+class _Opened(NamedTuple):
+    """A notification that was just opened."""
+
+    id: int
+    alert: Alert
+    muted: bool
+
+
+def _opened(cursor: Any, rule: Rule, holding: Sequence[Alert]) -> list[_Opened]:
     if not holding:
         return []
-    rows = [(item.key[:255], item.title[:300], item.body[:1000], item.link, item.count) for item in holding]
-    keys, titles, bodies, links, counts = (list(column) for column in zip(*rows, strict=True))
-    cursor.execute(
-        _REPORT,
-        {
-            "kind": rule.kind, "severity": rule.severity, "keys": keys, "titles": titles, "bodies": bodies, "links": links,
-            "counts": counts, "gap": 3 * LOOK_EVERY,
-        },
-    )  # fmt: skip
-    return [id_ for id_, is_new in cursor.fetchall() if is_new]
+    by_key = {item.key[:255]: item for item in holding}
+    rows = [
+        (key, item.title[:300], item.body[:1000], item.link, item.count, item.severity or rule.severity)
+        for key, item in by_key.items()
+    ]
+    names = ("keys", "titles", "bodies", "links", "counts", "severities")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    cursor.execute(_REPORT, {"kind": rule.kind, "gap": 3 * LOOK_EVERY, **columns})
+    return [_Opened(id_, by_key[key], muted) for id_, key, is_new, muted in cursor.fetchall() if is_new]
+
+
+def _sent_to(rule: Rule, opened: Sequence[_Opened]) -> list[tuple[int, str]]:
+    """Return the new notifications with the keys of the channels that get them: those of the rule, or all that take it."""
+    routed = {severity: takers(rule.kind, severity) for severity in {new.alert.severity or rule.severity for new in opened}}
+    return [
+        (new.id, key)
+        for new in opened
+        if not new.muted
+        for key in (routed[new.alert.severity or rule.severity] if new.alert.channels is None else new.alert.channels)
+    ]
 
 
 def _recovered(cursor: Any, rule: Rule, over: Mapping[str, str]) -> list[int]:

@@ -6,16 +6,21 @@ from typing import Any, Final
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pydantic import ValidationError
 
-from zenith_site.common.callers import VIEW, Shows, audit_details, authorize
+from zenith_site.common.callers import OPERATE, VIEW, Shows, audit_details, authorize
 from zenith_site.common.downloads import MOST, download, requested_format
-from zenith_site.common.pages import answer, render_page
-from zenith_site.notify import channels, inbox
+from zenith_site.common.pages import answer, ask, render_page
+from zenith_site.notify import inbox
+from zenith_site.notify.destinations import all_channels
 from zenith_site.notify.inbox import NotificationFilter
 from zenith_site.notify.kinds import NotificationKind
 from zenith_site.notify.models import Notification
+from zenith_site.notify.rule_forms import MuteForm
+from zenith_site.notify.rule_page import section_context
 
 PAGE: Final = 50
 COLUMNS: Final[list[tuple[str, Callable[[Notification], Any]]]] = [
@@ -37,14 +42,19 @@ COLUMNS: Final[list[tuple[str, Callable[[Notification], Any]]]] = [
 
 @require_safe
 def notifications(request: HttpRequest) -> HttpResponseBase:
-    """Show the notifications, newest first; `?bell` returns only the bell's panel."""
-    user = authorize(request, VIEW, Shows.EVERYTHING).user
+    """Show the notifications, the most urgent first; `?bell` returns only the bell's panel."""
+    caller = authorize(request, VIEW, Shows.EVERYTHING)
+    user = caller.user
     if "bell" in request.GET:
         return render_page(request, "_bell.html", {}, fragments=["_bell.html"])
     filter_, problem = _parse_filter(request)
     if (kind := requested_format(request)) and not problem:
         return download(kind, "notifications", COLUMNS, _rows(filter_, request))
     page = filter_.page(user)
+    channels = all_channels()
+    labels = {channel.key: channel.label for channel in channels}
+    for delivery in (delivery for notification in page.notifications for delivery in notification.deliveries.all()):
+        delivery.label = labels.get(delivery.channel, "A removed channel")  # type: ignore[attr-defined]
     counts = inbox.counts(user)
     context = {
         "notifications": page.notifications,
@@ -56,8 +66,9 @@ def notifications(request: HttpRequest) -> HttpResponseBase:
         "filtered": bool(counts["all"] and (filter_.open or filter_.kind or filter_.unread)),
         "file_query": _link(filter_),
         "first_url": f"?{_link(filter_)}" if filter_.cursor else "",
-        "next_url": f"?{page.following.query_string()}" if page.following else "",
-        "channels": channels.configured(),
+        "next_url": f"?{_without_order(page.following)}" if page.following else "",
+        "channels": channels,
+        **section_context(caller),
     }
     return render_page(request, "notifications/notifications.html", context, fragments=["notifications/_notifications.html"])
 
@@ -80,12 +91,30 @@ def read(request: HttpRequest) -> HttpResponse:
     return answer(request, "notifications")
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def mute(request: HttpRequest, notification_id: int) -> HttpResponse:
+    """Ask for how long a notification is muted (GET), and mute it for everybody (POST)."""
+    authorize(request, OPERATE, Shows.EVERYTHING)
+    notification = get_object_or_404(Notification, pk=notification_id)
+    form = MuteForm(request.POST if request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
+        inbox.mute(notification, until := form.until())
+        audit_details(request, notification=notification.id, muted_until=until.isoformat() if until else None)
+        messages.success(request, "It is muted." if until else "It is not muted any more.")
+        return answer(request, "notifications")
+    return ask(
+        request, form, title="Mute notification?", button="Save", back="notifications",
+        sentence=f"{notification.title}: until then no bell rings for it and nothing is sent, also if it comes back.",
+        action=reverse("mute_notification", args=[notification.pk]),
+    )  # fmt: skip
+
+
 def _parse_filter(request: HttpRequest) -> tuple[NotificationFilter, str]:
-    parameters = {name: request.GET[name] for name in ("unread", "open", "kind", "cursor") if request.GET.get(name)}
+    parameters = {name: request.GET[name] for name in ("unread", "open", "kind", "cursor", "after") if request.GET.get(name)}
     try:
-        return NotificationFilter(limit=PAGE, **parameters), ""  # type: ignore[arg-type]
+        return NotificationFilter(limit=PAGE, order="severity", **parameters), ""  # type: ignore[arg-type]
     except ValidationError:
-        return NotificationFilter(limit=PAGE), "This filter is not valid. All notifications are shown."
+        return NotificationFilter(limit=PAGE, order="severity"), "This filter is not valid. All notifications are shown."
 
 
 def _rows(filter_: NotificationFilter, request: HttpRequest) -> Iterator[Notification]:
@@ -116,4 +145,9 @@ def _tabs(filter_: NotificationFilter, counts: dict[str, int]) -> list[dict[str,
 
 
 def _link(filter_: NotificationFilter) -> str:
-    return filter_.model_copy(update={"cursor": 0, "limit": inbox.DEFAULT_LIMIT}).query_string()
+    return _without_order(filter_.model_copy(update={"cursor": 0, "after": 0, "limit": inbox.DEFAULT_LIMIT}))
+
+
+def _without_order(filter_: NotificationFilter) -> str:
+    """Return a filter as a query of the page, which has one order only."""
+    return filter_.model_copy(update={"order": "newest"}).query_string()

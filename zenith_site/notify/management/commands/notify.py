@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from zenith_site.notify import channels
 from zenith_site.notify.channels import SendError
+from zenith_site.notify.destinations import ADDRESSES, environment_destination, of_environment
 from zenith_site.notify.kinds import Channel
 from zenith_site.notify.messages import TEST, OutgoingMessage
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, test: bool, channel: list[str] | None, json: bool, **options: Any) -> None:
         """Print a line for each channel."""
         selected = [Channel(name) for name in channel] if channel else list(Channel)
-        configured = channels.configured()
+        configured = [channel.kind for channel in of_environment()]
         if test:
             self._refuse_unset(channel, selected, configured)
         rows = [_row(name, name in configured, test) for name in selected if name in configured or not test]
@@ -44,7 +45,7 @@ class Command(BaseCommand):
     def _refuse_unset(self, named: list[str] | None, selected: list[Channel], configured: list[Channel]) -> None:
         unset = [name for name in selected if name not in configured]
         if unset and (named or not configured):
-            settings_ = ", ".join(channels.ADDRESSES[name] for name in unset)
+            settings_ = ", ".join(ADDRESSES[name] for name in unset)
             raise CommandError(f"Nothing was sent: {settings_} {'is' if len(unset) == 1 else 'are'} not set.")
 
     def _print(self, rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -53,7 +54,7 @@ class Command(BaseCommand):
             return
         for row in rows:
             if "error" not in row:
-                status = f"gets {row['gets']}" if row["set"] else f"not set ({channels.ADDRESSES[Channel(row['channel'])]})"
+                status = f"gets {row['gets']}" if row["set"] else f"not set ({ADDRESSES[Channel(row['channel'])]})"
             else:
                 status = f"failed: {row['error']}" if row["error"] else "sent"
             self.stdout.write(f"{row['channel']:<8} {status}")
@@ -71,7 +72,7 @@ def _row(channel: Channel, is_set: bool, test: bool) -> dict[str, Any]:
 def _try(channel: Channel) -> str | None:
     """Send a test message; return why it was not accepted, or None if it was."""
     try:
-        channels.send(channel, OutgoingMessage(uuid4(), TEST, []))
+        channels.send(environment_destination(channel), OutgoingMessage(uuid4(), TEST, []))
     except SendError as error:
         return str(error)
     return None
