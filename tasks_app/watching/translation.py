@@ -255,8 +255,8 @@ class Translator:
             task.over(run)
             if task.is_newest(run):
                 task.deliveries, task.put_back = task.deliveries + 1, True
-                run = Run(run.nesting, run.attempt, task.deliveries)
-            return [_step(heard, run, Status.QUEUED, message="rejected: its message goes back to the queue")]
+            next_ = Run(run.nesting, run.attempt, run.delivery + 1)
+            return [_step(heard, next_, Status.QUEUED, message="rejected: its message goes back to the queue")]
         if heard.id in self._failed_lately:
             # Nothing more comes of it.
             self._tasks.pop(heard.id, None)

@@ -142,7 +142,8 @@ class _Pair:
                 return Excuse.UNREGISTERED
             if any(step == "REPLACED" for step, *_ in self.steps):
                 return Excuse.REPLACED
-            return Excuse.GAP if self.gaps.have(told["received"]) and not self.row.name else None
+            # Receptions tell the name.
+            return Excuse.GAP if self.gaps.have(told["received"]) else None
         if self.gaps.have(told["timestamp"]):
             return Excuse.GAP
         if name == "retries":
@@ -191,8 +192,8 @@ class _Pair:
         return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step, _ in self.steps)
 
     def _is_of_earlier_run(self, at: float) -> bool:
-        """Whether Zenith has a step of this time, of an earlier attempt or delivery than the one that its row shows."""
-        return any(abs(at - step) <= GRAIN and run < self.run for _, step, run in self.steps)
+        """Whether Zenith has a step of this time that ended an earlier attempt or delivery than its row shows, or was in it."""
+        return any(abs(at - step) <= GRAIN and run - (status == "QUEUED") < self.run for status, step, run in self.steps)
 
 
 def _is_same(theirs: float | None, ours: float | None) -> bool:
