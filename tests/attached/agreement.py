@@ -18,7 +18,7 @@ from tasks_app.models import Task
 
 #: Seconds by which two records of one event's time may differ: PostgreSQL keeps microseconds.
 GRAIN: Final = 5e-6
-#: Seconds by which a worker may tell something later than another one: an event's time is when it is told.
+#: Seconds that a busy worker may take to tell something: an event's time is when it was made, not when it was sent.
 LAG: Final = 1.0
 #: Zenith's status for each state of Celery's.
 STATUS: Final = {"PENDING": "QUEUED"}
@@ -79,8 +79,8 @@ class Gaps:
         self._spans = [(start, end) for start, end, _ in gaps]
 
     def have(self, at: float | None) -> bool:
-        """Whether a time lies in one of them."""
-        return at is not None and any(start <= at <= end for start, end in self._spans)
+        """Whether an event of this time may have been sent in one of them."""
+        return at is not None and any(start - LAG <= at <= end for start, end in self._spans)
 
 
 def compare(flower: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Task], gaps: Gaps) -> Agreement:

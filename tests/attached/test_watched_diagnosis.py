@@ -243,6 +243,7 @@ def _its_queues(here: Patient) -> None:
     Task.objects.filter(status="QUEUED").delete()
     QueueSample.objects.all().delete()
     here.is_healthy()
+    eventually(lambda: here.rules() == [] and not Task.objects.filter(finished_at=None).exists(), but=here.condition)
 
 
 def _its_pool_and_its_slots(here: Patient, worker: subprocess.Popen[bytes]) -> None:
