@@ -336,6 +336,19 @@ AGAIN = {"pid": 2}
             id="a retry is told after another worker has ended the task",
         ),
         pytest.param(
+            [received(), event("started"), received(1, retries=1), event("started", at=2), event("succeeded", at=3),
+             failed("retried", 4)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("SUCCESS", 1, 0), ("RETRY", 0, 0)],
+            id="a retry is told after the same worker has ended the task",
+        ),
+        pytest.param(
+            [received(9, **TWO), event("started", at=10, **TWO), event("succeeded", at=11, **TWO), received(1),
+             received(9, **TWO), received(12, name="shop.other")],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("SUCCESS", 0, 0), ("RECEIVED", 0, 1), ("RECEIVED", 0, 0),
+             ("RECEIVED", 0, 2)],
+            id="what is received once a task has ended is another delivery, and replaces nothing",
+        ),
+        pytest.param(
             [received(), event("started"), received(1, retries=1, **TWO), event("started", at=1.1, **TWO), received(2, retries=2),
              failed("retried", 3), failed("retried", 4) | {"hostname": "celery@two"}, event("started", at=5)],
             [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("RECEIVED", 2, 0), ("RETRY", 0, 0),
