@@ -66,6 +66,7 @@ class TaskRuns:
     """
 
     __slots__ = (
+        "_before",
         "attempt",
         "body",
         "deliveries",
@@ -88,9 +89,12 @@ class TaskRuns:
         self.runs: list[Run] = []
         # Attempts before this one are known to be over.
         self.over_before = 0
+        # The attempt before, and the number of its next delivery.
+        self._before = 0, 0
 
     def begin(self, attempt: int) -> None:
         """Begin another attempt."""
+        self._before = self.attempt, self.deliveries + (self.received and not self.put_back)
         self.attempt, self.deliveries, self.received, self.put_back = attempt, 0, False, False
         self.body, self.name = None, ""
 
@@ -108,8 +112,9 @@ class TaskRuns:
             self.received, self.put_back = True, False
             run = self.add(worker, pid)
         else:
-            deliveries = [run.delivery for run in self.runs if run.attempt == attempt]
-            run = Run(self.nesting, attempt, max(deliveries, default=-1) + 1, worker, pid)
+            delivery = self._before[1] if self._before[0] == attempt else 0
+            self._before = attempt, delivery + 1
+            run = Run(self.nesting, attempt, delivery, worker, pid)
             if attempt >= self.over_before:
                 self._keep(run)
         run.received_at, run.due_at = at, due_at

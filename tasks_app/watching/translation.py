@@ -78,7 +78,7 @@ class Translator:
         self._tasks: OrderedDict[str, TaskRuns] = OrderedDict()
         for id_, known in (open_tasks or {}).items():
             self._remember(id_, runs_of(known))
-        # The newest that have ended while another worker had them.
+        # The newest that have ended.
         self._ended: OrderedDict[str, TaskRuns] = OrderedDict()
         # Rejected for good: Celery may still tell why.
         self._rejected: dict[str, Event] = {}
@@ -93,7 +93,7 @@ class Translator:
         first: dict[str, Mapping[str, Any]] = {}
         for event in events:
             id_ = event.get("uuid")
-            if isinstance(id_, str) and 1 <= len(id_) <= ID_KEPT and event.get("type") in _RULES and not self._recalls(id_):
+            if isinstance(id_, str) and 1 <= len(id_) <= ID_KEPT and event.get("type") in _RULES and not self.knows(id_):
                 first.setdefault(id_, event)
         unknown = sorted(id_ for id_, event in first.items() if "retries" not in event)
         for id_, known in self._look_up(unknown).items() if unknown else ():
@@ -116,7 +116,7 @@ class Translator:
             self._tasks.move_to_end(heard.id)
         steps = rule(self, heard, task)
         if steps and steps[-1].status in _ENDS:
-            self._end(heard, task)
+            self._end(heard.id, task)
         return steps
 
     def rejected(self, before: float) -> list[Event]:
@@ -136,24 +136,19 @@ class Translator:
 
     def knows(self, id_: str) -> bool:
         """Whether a task is remembered, and so was heard of lately."""
-        return id_ in self._tasks
+        return id_ in self._tasks or id_ in self._ended
 
     def runs_at(self, id_: str, worker: str) -> bool:
         """Whether a task is known to have started at a worker."""
-        task = self._tasks.get(id_)
+        task = self._tasks.get(id_) or self._ended.get(id_)
         return task is not None and task.runs_at(worker)
 
-    def _recalls(self, id_: str) -> bool:
-        return id_ in self._tasks or id_ in self._ended
-
-    def _end(self, heard: Heard, task: TaskRuns) -> None:
-        """Forget a task that has ended, unless another worker may still tell of an attempt before, or of a delivery."""
-        task.over(task.last_of(heard.worker, heard.pid))
-        self._tasks.pop(heard.id, None)
-        if task.runs:
-            self._ended[heard.id] = task
-            if len(self._ended) > _ENDED_KEPT:
-                self._ended.popitem(last=False)
+    def _end(self, id_: str, task: TaskRuns) -> None:
+        """Keep a task that has ended for a while: workers may still tell of other runs of it."""
+        self._tasks.pop(id_, None)
+        self._ended[id_] = task
+        if len(self._ended) > _ENDED_KEPT:
+            self._ended.popitem(last=False)
 
     def _remember(self, id_: str, task: TaskRuns) -> TaskRuns:
         self._tasks[id_] = task
@@ -171,7 +166,7 @@ class Translator:
             return []
         # A sender publishes the task and then the event, which a quick worker's events may overtake.
         has_started = any(run.started_at is not None for run in task.runs)
-        replaced = self._replaced(heard, task) if has_started and task.sent else []
+        replaced = self._replaced(heard, task) if has_started and task.sent and heard.id not in self._ended else []
         task.sent = True
         queue, first = _name(heard.body, "queue"), Run(task.nesting, 0, 0)
         return [*replaced, _step(heard, first, Status.QUEUED, queue=queue, worker="", **_origin(heard.body))]
@@ -189,7 +184,7 @@ class Translator:
             if attempt > task.attempt:
                 task.begin(attempt)
             elif attempt == task.attempt and task.received and not task.put_back:
-                if task.is_other(body, name):
+                if task.is_other(body, name) and heard.id not in self._ended:
                     replaced = self._replaced(heard, task)
                     task.begin(attempt)
                 else:
@@ -255,8 +250,8 @@ class Translator:
             task.over(run)
             if task.is_newest(run):
                 task.deliveries, task.put_back = task.deliveries + 1, True
-                run = Run(run.nesting, run.attempt, task.deliveries)
-            return [_step(heard, run, Status.QUEUED, message="rejected: its message goes back to the queue")]
+            next_ = Run(run.nesting, run.attempt, run.delivery + 1)
+            return [_step(heard, next_, Status.QUEUED, message="rejected: its message goes back to the queue")]
         if heard.id in self._failed_lately:
             # Nothing more comes of it.
             self._tasks.pop(heard.id, None)
@@ -282,8 +277,8 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "task-rejected": Translator._rejects,
 }
 _ENDS: Final = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
-#: Tasks that have ended, and failures, that are remembered for a moment.
-_ENDED_KEPT: Final = 1000
+#: Tasks that have ended that are remembered, and failures that are for a moment.
+_ENDED_KEPT: Final = 10_000
 _FAILED_KEPT: Final = 1000
 #: Numbers beyond this are no times; NaN is not below it either.
 _HUGEST: Final = 1e308

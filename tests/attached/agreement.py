@@ -18,7 +18,7 @@ from tasks_app.models import Task
 
 #: Seconds by which two records of one event's time may differ: PostgreSQL keeps microseconds.
 GRAIN: Final = 5e-6
-#: Seconds by which a worker may tell something later than another one: an event's time is when it is told.
+#: Seconds that a busy worker may take to tell something: an event's time is when it was made, not when it was sent.
 LAG: Final = 1.0
 #: Zenith's status for each state of Celery's.
 STATUS: Final = {"PENDING": "QUEUED"}
@@ -33,9 +33,9 @@ ENDS: Final = ("succeeded", "failed", "revoked")
 class Excuse(StrEnum):
     """Why the two may differ, and are both right."""
 
-    #: A worker told of an attempt, or of a delivery, after another one had told of the next: Flower shows what came last, Zenith
-    #: the newest run, or that the task has ended.
-    LATE = "it was told of an earlier run, after something of a later one"
+    #: A worker told of an attempt, or of a delivery, after something was told of the next: Flower shows what came last, Zenith
+    #: the newest run, or the one that ended.
+    LATE = "it was told of another run than the newest, or than the one that ended, but later"
     #: Its worker died after it had sent the next attempt and before it acknowledged this one. Flower shows the run that ended
     #: last, Zenith the one that ended first: what has ended does not change.
     TWICE = "it ran twice, and ended twice"
@@ -79,8 +79,8 @@ class Gaps:
         self._spans = [(start, end) for start, end, _ in gaps]
 
     def have(self, at: float | None) -> bool:
-        """Whether a time lies in one of them."""
-        return at is not None and any(start <= at <= end for start, end in self._spans)
+        """Whether an event of this time may have been sent in one of them."""
+        return at is not None and any(start - LAG <= at <= end for start, end in self._spans)
 
 
 def compare(flower: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Task], gaps: Gaps) -> Agreement:
@@ -142,13 +142,16 @@ class _Pair:
                 return Excuse.UNREGISTERED
             if any(step == "REPLACED" for step, *_ in self.steps):
                 return Excuse.REPLACED
-            return Excuse.GAP if self.gaps.have(told["received"]) and not self.row.name else None
+            # Receptions tell the name.
+            return Excuse.GAP if self.gaps.have(told["received"]) else None
         if self.gaps.have(told["timestamp"]):
             return Excuse.GAP
         if name == "retries":
             return self._excuse_retries()
         # Flower keeps the time of the event that came last, whatever it makes of it.
-        if self._is_of_earlier_run(told["timestamp"]):
+        if self._is_of_other_run(told["timestamp"]):
+            return Excuse.LATE
+        if name == "worker" and self.row.finished_at and self._has_other_run_at(told.get("worker", "")):
             return Excuse.LATE
         return self._excuse_rejected() if name == "state" else None
 
@@ -157,7 +160,7 @@ class _Pair:
         at = self.told["received"]
         if at is None or self.gaps.have(at):
             return Excuse.GAP if at else None
-        return Excuse.LATE if self._is_of_earlier_run(at) else None
+        return Excuse.LATE if self._is_of_other_run(at) else None
 
     def _excuse_rejected(self) -> Excuse | None:
         """Return the excuse for a task that Flower calls started after it was rejected."""
@@ -175,7 +178,7 @@ class _Pair:
             return Excuse.GAP
         if self._ended_before(ended):
             return Excuse.TWICE
-        if name in STEPS and theirs is not None and self._is_of_earlier_run(theirs):
+        if name in STEPS and theirs is not None and self._is_of_other_run(theirs):
             if ours is not None and theirs < ours + LAG:
                 return Excuse.LATE
             if self.row.status == "RECEIVED" and theirs <= self.told["received"]:
@@ -190,9 +193,14 @@ class _Pair:
     def _has_step(self, name: str, at: float) -> bool:
         return any(status in STEPS[name] and abs(at - step) <= GRAIN for status, step, _ in self.steps)
 
-    def _is_of_earlier_run(self, at: float) -> bool:
-        """Whether Zenith has a step of this time, of an earlier attempt or delivery than the one that its row shows."""
-        return any(abs(at - step) <= GRAIN and run < self.run for _, step, run in self.steps)
+    def _is_of_other_run(self, at: float) -> bool:
+        """Whether Zenith has a step of this time of another run than its row shows: an earlier one, or any if it has ended."""
+        runs = [run - (status == "QUEUED") for status, step, run in self.steps if abs(at - step) <= GRAIN]
+        return any(run < self.run or (self.row.finished_at and run != self.run) for run in runs)
+
+    def _has_other_run_at(self, worker: str) -> bool:
+        """Whether a worker told of another run than the one that ended: Flower shows the worker that told something last."""
+        return any(step.worker == worker and step.position >> 8 != self.run for step in self.row.events.all())
 
 
 def _is_same(theirs: float | None, ours: float | None) -> bool:

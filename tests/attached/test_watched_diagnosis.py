@@ -230,8 +230,8 @@ def _its_queues(here: Patient) -> None:
     store.delete("report")
     here.is_healthy()
     here.sample(6)
-    here.send(("shop.slow", (0.5,)), times=60)
-    eventually(lambda: here.rules() is not None and here.depth("slow") > 40, but=here.condition)
+    here.send(("shop.slow", (0.5,)), times=300)
+    eventually(lambda: here.rules() is not None and here.depth("slow") > 200, but=here.condition)
     here.sample(1)
     here.is_named("queue-grows")
     longest = here.depth("slow")
@@ -243,6 +243,7 @@ def _its_queues(here: Patient) -> None:
     Task.objects.filter(status="QUEUED").delete()
     QueueSample.objects.all().delete()
     here.is_healthy()
+    eventually(lambda: here.rules() == [] and not Task.objects.filter(finished_at=None).exists(), but=here.condition)
 
 
 def _its_pool_and_its_slots(here: Patient, worker: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -335,6 +336,19 @@ AGAIN = {"pid": 2}
             id="a retry is told after another worker has ended the task",
         ),
         pytest.param(
+            [received(), event("started"), received(1, retries=1), event("started", at=2), event("succeeded", at=3),
+             failed("retried", 4)],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("SUCCESS", 1, 0), ("RETRY", 0, 0)],
+            id="a retry is told after the same worker has ended the task",
+        ),
+        pytest.param(
+            [received(9, **TWO), event("started", at=10, **TWO), event("succeeded", at=11, **TWO), received(1),
+             received(9, **TWO), received(12, name="shop.other")],
+            [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("SUCCESS", 0, 0), ("RECEIVED", 0, 1), ("RECEIVED", 0, 0),
+             ("RECEIVED", 0, 2)],
+            id="what is received once a task has ended is another delivery, and replaces nothing",
+        ),
+        pytest.param(
             [received(), event("started"), received(1, retries=1, **TWO), event("started", at=1.1, **TWO), received(2, retries=2),
              failed("retried", 3), failed("retried", 4) | {"hostname": "celery@two"}, event("started", at=5)],
             [("RECEIVED", 0, 0), ("STARTED", 0, 0), ("RECEIVED", 1, 0), ("STARTED", 1, 0), ("RECEIVED", 2, 0), ("RETRY", 0, 0),
@@ -452,6 +466,93 @@ def test_a_worker_that_is_asked_tells_of_a_start_that_was_not_heard_and_of_no_ot
 @given(st.permutations([received(1), event("started", at=2), failed("failed", 3), received(1), event("started", at=2)]))
 def test_in_whatever_order_and_however_often_its_events_are_told_a_task_has_ended(happened: list[dict[str, Any]]) -> None:
     assert row(*happened).status == "FAILURE"
+
+
+class Happened(NamedTuple):
+    """An event of a simulated task: when it arrives, and the attempt that it truly is of."""
+
+    arrives: float
+    event: dict[str, Any]
+    attempt: int
+
+
+def simulated(runs: list[tuple[int, str]], lags: tuple[float, float]) -> list[Happened]:
+    """Return the events of a task that two workers run, each of which tells so many seconds later, in the order of arrival.
+
+    A run is tried again, is put back into the queue, or its worker is killed and started again, before or after its start; the
+    last one succeeds. The next run may begin before a worker tells that this one is over.
+    """
+    happened: list[Happened] = []
+    pids, now, attempt = [1, 1], 1.0, 0
+    worker = 0
+
+    def tell(type_: str, at: float, **more: Any) -> None:
+        told = event(type_, at=at, worker=f"celery@{worker}", **{"pid": pids[worker], **more})
+        happened.append(Happened(at + lags[worker], told, attempt))
+
+    for worker, fate in runs:
+        due = datetime.fromtimestamp(NOW + now + 0.1, UTC).isoformat() if attempt else None
+        tell("received", now, name="shop.pay", args="()", kwargs="{}", retries=attempt, eta=due)
+        starts = now + 0.12
+        if fate != "killed before":
+            tell("started", starts)
+        if fate.startswith("killed"):
+            pids[worker], now = pids[worker] + 1, starts + 1
+        elif fate == "succeeded":
+            tell("succeeded", starts + 0.1, result="1", runtime=0.1)
+        elif fate == "requeued":
+            tell("rejected", starts + 0.1, requeue=True)
+            now = starts + 0.09
+        else:
+            tell("retried", starts + 0.1, exception="ValueError('no')")
+            now, attempt = starts + 0.05, attempt + 1
+    return sorted(happened, key=lambda item: item.arrives)
+
+
+_RUNS = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(["retried", "requeued", "killed before", "killed after"])), max_size=5
+)
+_LAGS = st.tuples(st.sampled_from([0.0, 0.07, 0.2]), st.sampled_from([0.0, 0.07, 0.2]))
+
+
+@given(runs=_RUNS, last=st.integers(0, 1), lags=_LAGS)
+def test_each_event_is_of_its_true_attempt_wherever_it_ran_and_however_late_a_worker_tells(
+    runs: list[tuple[int, str]], last: int, lags: tuple[float, float]
+) -> None:
+    happened = simulated([*runs, (last, "succeeded")], lags)
+    translator, state, attempts = Translator(), TaskState(id="a"), []
+    for item in happened:
+        for step in translator.steps(item.event, NOW + 60):
+            attempts.append((step.status.value, step.attempt))
+            fold(state, step)
+    assert [attempt for _, attempt in attempts] == [item.attempt for item in happened], attempts
+    of_the_last = [item.event["timestamp"] for item in happened if item.event["type"] in ("task-received", "task-started")]
+    assert (state.status, state.worker) == (Status.SUCCESS, f"celery@{last}")
+    assert (state.received_at, state.started_at) == tuple(sorted(of_the_last)[-2:])
+
+
+@given(runs=_RUNS, last=st.integers(0, 1), lags=_LAGS, gap=st.tuples(st.floats(0, 6), st.floats(0, 3)), is_new=st.booleans())
+def test_whatever_was_not_heard_in_a_gap_what_is_heard_afterwards_is_recorded(
+    runs: list[tuple[int, str]], last: int, lags: tuple[float, float], gap: tuple[float, float], is_new: bool
+) -> None:
+    happened = simulated([*runs, (last, "succeeded")], lags)
+    begins, ends = gap[0], sum(gap)
+    before, after = [item for item in happened if item.arrives < begins], [item for item in happened if item.arrives > ends]
+    translator, state, steps_at = Translator(), TaskState(id="a"), set()
+    for item in [*before, *after]:
+        if item.arrives > ends and translator.listens_since == 0:
+            if is_new and state.position and not state.is_terminal:
+                known = Known(state.position, state.name, state.worker, state.received_at, state.started_at)
+                translator = Translator(open_tasks={"a": known})
+            translator.listens_since = NOW + ends
+        for step in translator.steps(item.event, NOW + 60):
+            steps_at.add((step.position, step.at))
+            fold(state, step)
+    if len(before) + len(after) == len(happened):
+        # No two events are taken for the same step, so each is recorded.
+        assert len({at for at, _ in steps_at}) == len(happened)
+    ended_at = [item.event["timestamp"] for item in [*before, *after] if item.event["type"] == "task-succeeded"]
+    assert (state.status == Status.SUCCESS, [state.finished_at] if ended_at else []) == (bool(ended_at), ended_at)
 
 
 _ENDS = [
