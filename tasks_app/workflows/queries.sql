@@ -33,8 +33,8 @@ WITH told AS (
     FROM tasks_app_taskmessage AS message JOIN tasks_app_task AS task ON task.id = message.task_id
     WHERE message.task_id = ANY(%(ids)s)
 ), picked AS (
-    SELECT id, extras #>> '{{embed,chain,-1,options,task_id}}' AS next_id, extras #>> '{{embed,chain,-1,subtask_type}}' AS next_kind,
-        has_chord, coalesce((extras -> 'opaque') = 'true', false) AS opaque,
+    SELECT id, extras #>> '{{embed,chain,-1,options,task_id}}' AS next_id, extras #>> '{{embed,chain,-1,task}}' AS next_name,
+        extras #>> '{{embed,chain,-1,subtask_type}}' AS next_kind, has_chord, coalesce((extras -> 'opaque') = 'true', false) AS opaque,
         CASE WHEN pg_column_size(extras) > {longest} THEN NULL
             WHEN status <> 'SUCCESS' THEN (extras -> 'embed') - 'chord' END AS embed,
         CASE WHEN has_chord AND pg_column_size(extras) <= {longest}
@@ -46,7 +46,7 @@ WITH told AS (
     SELECT *, sum(coalesce(octet_length(embed::text), 0) + coalesce(octet_length(chord::text), 0)) OVER (ORDER BY id) AS size
     FROM picked
 )
-SELECT id, next_id, next_kind, has_chord, opaque, too_long OR size > {total} AS cut,
+SELECT id, next_id, next_name, next_kind, has_chord, opaque, too_long OR size > {total} AS cut,
     CASE WHEN size <= {total} THEN embed END AS embed, CASE WHEN size <= {total} THEN chord END AS chord
 FROM sized
 
