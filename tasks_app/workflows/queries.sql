@@ -1,11 +1,13 @@
 -- top_of_task --
--- Returns the id of the workflow that a task belongs to: the root of its root, and so on; {depth} of them at most.
-WITH RECURSIVE up (id, root_id, depth) AS (
-    SELECT id, root_id, 0 FROM tasks_app_task WHERE id = %(id)s
+-- Returns the id of the workflow that a task belongs to: the root of its root, and so on; {depth} of them at most. In a circle,
+-- which only odd messages make, every task is its own.
+WITH RECURSIVE up (id, root_id, path) AS (
+    SELECT id, root_id, ARRAY[id] FROM tasks_app_task WHERE id = %(id)s
     UNION ALL
-    SELECT task.id, task.root_id, depth + 1 FROM up JOIN tasks_app_task AS task ON task.id = up.root_id WHERE depth < {depth}
+    SELECT task.id, task.root_id, path || task.id FROM up JOIN tasks_app_task AS task ON task.id = up.root_id
+    WHERE cardinality(path) < {depth} AND task.id <> ALL(path)
 )
-SELECT coalesce(root_id, id) FROM up ORDER BY depth DESC LIMIT 1
+SELECT coalesce(root_id, id) FROM up ORDER BY cardinality(path) DESC LIMIT 1
 
 -- members --
 -- Returns the tasks of a workflow, oldest first. A task of a group may have a workflow of its own, which is a part of this one.

@@ -317,6 +317,14 @@ def test_a_watched_workflow_says_where_its_knowledge_ends(person: Client) -> Non
     assert "Run it again" not in html
 
 
+def test_tasks_that_call_each_other_their_root_have_pages(person: Client) -> None:
+    one, two = Message("1", "a", {"headers": {"root_id": "2"}}), Message("2", "b", {"headers": {"root_id": "1"}})
+    apply([step(one), step(two)])
+    for id_ in ("1", "2"):
+        assert "2 parts done" in text(person, f"/workflows/{key_of(id_)}/")
+    assert not WorkflowFilter().page().workflows
+
+
 # --- Actions ---
 
 
