@@ -53,7 +53,7 @@ SELECT id, next_id, next_name, next_kind, has_chord, opaque, too_long OR size > 
 FROM sized
 
 -- counts --
--- Returns how many tasks of some workflows are in each status, and how many failures were replayed; each workflow's first name.
+-- Returns how many tasks of some workflows are in each status, how many failures were replayed, and the name of the oldest.
 -- No more than {most} tasks of a workflow are counted.
 WITH RECURSIVE tree (top, application_id, id, depth) AS (
     SELECT id, application_id, id, 0 FROM tasks_app_workflow WHERE id = ANY(%(ids)s)
@@ -63,15 +63,17 @@ WITH RECURSIVE tree (top, application_id, id, depth) AS (
     JOIN tasks_app_workflow AS sub ON sub.id = task.id
     WHERE depth < {depth}
 ), roots AS MATERIALIZED (SELECT DISTINCT top, application_id, id FROM tree LIMIT {roots})
-SELECT top.id, counted.status, counted.parts, counted.replayed, counted.name
+SELECT top.id, counted.status, counted.parts, counted.replayed, counted.oldest, counted.name
 FROM tasks_app_workflow AS top CROSS JOIN LATERAL (
-    SELECT status, count(*) AS parts, count(*) FILTER (WHERE replayed) AS replayed, min(name) AS name FROM (
-        SELECT task.status, task.name, task.status = 'FAILURE' AND EXISTS (
+    SELECT status, count(*) AS parts, count(*) FILTER (WHERE replayed) AS replayed, min(created_at) AS oldest,
+        (array_agg(name ORDER BY created_at, id))[1] AS name
+    FROM (
+        SELECT task.id, task.created_at, task.status, task.name, task.status = 'FAILURE' AND EXISTS (
             SELECT FROM tasks_app_task AS again WHERE again.replay_of_id = task.id) AS replayed
         FROM (
-            SELECT id, status, name FROM tasks_app_task WHERE id = top.id AND application_id = top.application_id
+            SELECT id, created_at, status, name FROM tasks_app_task WHERE id = top.id AND application_id = top.application_id
             UNION
-            SELECT task.id, task.status, task.name FROM roots
+            SELECT task.id, task.created_at, task.status, task.name FROM roots
             JOIN tasks_app_task AS task ON task.root_id = roots.id AND task.application_id = roots.application_id
             WHERE roots.top = top.id
         ) AS task LIMIT {most}
