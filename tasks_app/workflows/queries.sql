@@ -21,16 +21,17 @@ WITH RECURSIVE tree (id, depth) AS (
     ) AS task JOIN tasks_app_workflow AS sub ON sub.id = task.id
     WHERE depth < {depth}
 ), roots AS MATERIALIZED (SELECT DISTINCT id FROM (SELECT id FROM tree LIMIT %(most)s) AS first), read AS (
-    SELECT task.* FROM roots CROSS JOIN LATERAL (
-        SELECT * FROM tasks_app_task
+    SELECT task.id, task.created_at FROM roots CROSS JOIN LATERAL (
+        SELECT id, created_at FROM tasks_app_task
         WHERE root_id = roots.id AND application_id = %(application)s AND id <> %(id)s ORDER BY created_at, id LIMIT %(most)s
     ) AS task
     UNION ALL
-    SELECT * FROM tasks_app_task WHERE id = %(id)s AND application_id = %(application)s
+    SELECT id, created_at FROM tasks_app_task WHERE id = %(id)s AND application_id = %(application)s
 )
 SELECT id, text_id, name, queue, status, position, worker, parent_id, root_id, group_id, replay_of_id, created_at, started_at,
     finished_at, error_type, left(error_message, {error}) AS error_message
-FROM read ORDER BY created_at, id LIMIT %(most)s
+FROM tasks_app_task WHERE id = ANY(ARRAY(SELECT id FROM read ORDER BY created_at, id LIMIT %(most)s))
+ORDER BY created_at, id
 
 -- messages --
 -- Returns what the messages of tasks say of others. What follows a task is read only until it has succeeded, since then it was
