@@ -114,7 +114,7 @@ def cancel_workflow(request: HttpRequest, workflow_id: UUID) -> HttpResponseBase
         return answer(request, page)
     tasks = f"{len(ids):,} task{'' if len(ids) == 1 else 's'}"
     what = (
-        "None of them will run: those that run are stopped."
+        "Those that wait will not run, and those that run are stopped."
         if force
         else "Those that wait will not run; those that run finish, and what is planned after them is sent."
     )
