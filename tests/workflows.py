@@ -36,7 +36,7 @@ def told(message: Message, status: Status = Status.SUCCESS) -> Told:
     chord, last = embed.pop("chord", None), (embed.get("chain") or [{}])[-1]
     next_id = (last.get("options") or {}).get("task_id")
     return Told(
-        next_id=next_id, next_kind=last.get("subtask_type"), has_chord=chord is not None,
+        next_id=next_id, next_name=last.get("task"), next_kind=last.get("subtask_type"), has_chord=chord is not None,
         embed=None if status == Status.SUCCESS else embed, chord=chord,
     )  # fmt: skip
 

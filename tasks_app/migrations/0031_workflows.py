@@ -52,6 +52,8 @@ class Migration(migrations.Migration):
         ),
         AddIndexConcurrently(
             "task",
-            models.Index(condition=models.Q(("root_id__isnull", False)), fields=["root_id", "status"], name="task_workflow"),
+            models.Index(
+                condition=models.Q(("root_id__isnull", False)), fields=["root_id", "created_at", "id"], name="task_workflow"
+            ),
         ),
     ]

@@ -145,8 +145,8 @@ class Task(models.Model):
             models.Index(
                 fields=("parent_id", "created_at", "id"), name="task_child_newest", condition=Q(parent_id__isnull=False)
             ),
-            # workflows/members.py: the tasks of a workflow, and how many are in each status. Small: few tasks have a root.
-            models.Index(fields=("root_id", "status"), name="task_workflow", condition=Q(root_id__isnull=False)),
+            # workflows/queries.sql: the tasks of a workflow, oldest first. Small: few tasks have a root.
+            models.Index(fields=("root_id", "created_at", "id"), name="task_workflow", condition=Q(root_id__isnull=False)),
             # dispatch/cancel.py revoke_requested: cancellations that a crash interrupted. Almost always empty.
             models.Index(
                 fields=("id",),

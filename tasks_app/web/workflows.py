@@ -113,15 +113,15 @@ def cancel_workflow(request: HttpRequest, workflow_id: UUID) -> HttpResponseBase
             messages.success(request, _told(result, force=force))
         return answer(request, page)
     tasks = f"{len(ids):,} task{'' if len(ids) == 1 else 's'}"
-    running = (
-        "Those that run are stopped, and what is planned after them is not sent."
+    what = (
+        "Those that wait will not run, and those that run are stopped."
         if force
-        else "Those that run finish, and what is planned after them is sent."
+        else "Those that wait will not run; those that run finish, and what is planned after them is sent."
     )
     return confirm(
         request,
         title="Stop this workflow?" if force else "Cancel the rest of this workflow?",
-        sentence=f"{tasks} of it {'has' if len(ids) == 1 else 'have'} not ended and will not run. {running}",
+        sentence=f"{tasks} of it {'has' if len(ids) == 1 else 'have'} not ended. {what}",
         action=reverse("tasks:cancel_workflow", args=[read.workflow.id]),
         button=f"{'Stop' if force else 'Cancel'} {tasks}",
         back=page,

@@ -165,6 +165,16 @@ class _Builder:
             replaces = parent is not None and parent.was_replaced and str(parent.id) in self._joins(member)
             if parent is not None and key not in joined and not replaces:
                 self._add(str(parent.id), key, self._kind(parent, member))
+        self._connect_steps()
+
+    def _connect_steps(self) -> None:
+        """Add the edges to next steps that do not say themselves what came before: those that replace a task, for example."""
+        led_to = {edge.after for edge in self.graph.edges}
+        for member in self._read.tasks:
+            told = self._read.told.get(member.id, Told())
+            key, following = str(member.id), self._key(told.next_id) if told.next_id else ""
+            if following in self.graph.nodes and (following not in led_to or self._is_replacement(key, following)):
+                self._add(key, following, Kind.NEXT)
 
     def _kind(self, parent: Member, child: Member) -> Kind:
         told = self._read.told.get(parent.id, Told())
@@ -172,6 +182,8 @@ class _Builder:
             return Kind.NEXT
         if told.next_kind in ("group", "chord") and child.group_id is not None:
             return Kind.NEXT
+        if told.next_id is None and told.next_name and told.next_name == child.name:
+            return Kind.NEXT  # what is run again has no ids of what follows
         return Kind.SENDS
 
     def _connect_planned(self, planned: Iterable[Planned]) -> None:

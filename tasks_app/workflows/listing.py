@@ -128,17 +128,17 @@ class WorkflowFilter(LimitedFilter):
 def _listed(rows: Sequence[Any]) -> list[Listed]:
     counts: dict[UUID, dict[Status, int]] = {row.id: {} for row in rows}
     replayed = dict.fromkeys(counts, 0)
-    names: dict[UUID, list[str]] = {row.id: [row.first_name] if row.first_name else [] for row in rows}
+    oldest: dict[UUID, tuple[datetime, str]] = {}
     if rows:
         with connection.cursor() as cursor:
             cursor.execute(_COUNTS, {"ids": list(counts)})
-            for id_, status, count, again, name in cursor.fetchall():
+            for id_, status, count, again, at, name in cursor.fetchall():
                 counts[id_][Status(status)] = count
                 replayed[id_] += again
-                names[id_].append(name)
+                oldest[id_] = min(oldest.get(id_, (at, name)), (at, name))
     return [
         Listed(
-            row.id, names[row.id][0] if row.first_name else min(names[row.id], default=""), row.application.name, row.created_at,
+            row.id, row.first_name or (oldest[row.id][1] if row.id in oldest else ""), row.application.name, row.created_at,
             counts[row.id], status_of(counts[row.id], replayed[row.id]),
         )
         for row in rows

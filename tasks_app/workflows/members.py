@@ -91,6 +91,7 @@ class Told:
 
     Attributes:
         next_id: Celery's id of the next step of its chain; None if there is none, or if it is several tasks.
+        next_name: the name of its task, if it is one.
         next_kind: what the next step is if it is no task, such as "group".
         has_chord: whether it is a part of a chord.
         opaque: whether its arguments are not JSON, so that nothing else is known of its message.
@@ -100,6 +101,7 @@ class Told:
     """
 
     next_id: str | None = None
+    next_name: str | None = None
     next_kind: str | None = None
     has_chord: bool = False
     opaque: bool = False
@@ -157,8 +159,8 @@ def _member(row: Sequence[Any]) -> Member:
 
 
 def _told(row: Sequence[Any]) -> Told:
-    _, next_id, next_kind, has_chord, opaque, cut, embed, chord = row
-    return Told(next_id, next_kind, has_chord, opaque, cut, _object(embed), _object(chord))
+    _, next_id, next_name, next_kind, has_chord, opaque, cut, embed, chord = row
+    return Told(next_id, next_name, next_kind, has_chord, opaque, cut, _object(embed), _object(chord))
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

@@ -279,7 +279,7 @@ def path_of(route: str) -> str:
         "<name:celery_id>": UUID_, "<name:task_id>": UUID_,
         "<name:name>": "nobody", "<slug:command>": "grow",
         "<task_id>": UUID_, "<node_id>": UUID_, "<group_id>": UUID_, "<verb>": "drain",
-        "<uuid:node_id>": UUID_, "<uuid:group_id>": UUID_,
+        "<uuid:node_id>": UUID_, "<uuid:group_id>": UUID_, "<uuid:workflow_id>": UUID_, "<workflow_id>": UUID_,
         "<run_id>": UUID_, "<path:object_id>": "1", "<int:content_type_id>": "1",
         "<path:object_path>": "1", "<batch_id>": UUID_, "<id>": "1", "<token_id>": "0",
     }.items():  # fmt: skip
