@@ -127,7 +127,7 @@ def test_a_dry_run_counts_and_removes_nothing() -> None:
     answer = prune("--dry-run")
     assert answer["dry_run"] is True
     assert answer["rows"] | {"figures": 0} == {
-        "dead letters": 0, "tasks": 4, "batches": 0, "replays": 0, "figures": 0, "idempotency keys": 1,
+        "dead letters": 0, "tasks": 4, "batches": 0, "replays": 0, "figures": 0, "idempotency keys": 1, "task logs": 0,
         **{rule.name: answer["rows"][rule.name] for rule in registered()},
     }  # fmt: skip
     assert Task.objects.count() == 4
