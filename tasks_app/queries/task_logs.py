@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,8 +27,6 @@ LEVELS: Final[dict[Level, int]] = {
 CURSOR_PATTERN: Final = r"^([0-9]{1,19}\.[0-9]{1,6})?$"
 _CURSOR: Final = re.compile(r"([0-9]{1,19})\.([0-9]{1,6})")
 _MOST: Final = 2**63 - 1
-#: Rows read at once.
-_CHUNK: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def matching(task: Task, only: LogFilter = ALL, *, after: str = "", before: str 
     rows = rows.filter(position__gte=start[0]).order_by("position")
     level, text = LEVELS[only.level] if only.level else 0, only.q.lower()
     left_out = 0
-    for row, first, missing in _in_order(rows.iterator(_CHUNK), from_start=not after):
+    for row, first, missing in _in_order(rows, from_start=not after):
         left_out += missing
         if only.attempt is not None and row.attempt != only.attempt:
             continue
@@ -131,7 +129,7 @@ def as_text(line: TaskLogLine) -> str:
     return f"{note}{moment} {line.level.upper():8} [{line.attempt}] {line.logger}: {line.message}"
 
 
-def _in_order(rows: Iterator[TaskLog], *, from_start: bool) -> Iterator[tuple[TaskLog, int, int]]:
+def _in_order(rows: Iterable[TaskLog], *, from_start: bool) -> Iterator[tuple[TaskLog, int, int]]:
     """Yield rows, each with the index of its first line that is not a repetition, and how many are missing before it.
 
     Lines are numbered in their run. Some may come twice, if a worker did not hear that they had arrived.

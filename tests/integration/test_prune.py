@@ -128,7 +128,7 @@ def test_a_dry_run_counts_and_removes_nothing() -> None:
     assert answer["dry_run"] is True
     assert answer["rows"] | {"figures": 0} == {
         "dead letters": 0, "tasks": 4, "batches": 0, "workflows": 0, "replays": 0, "figures": 0, "workers' minutes": 0,
-        "idempotency keys": 1,
+        "idempotency keys": 1, "task logs": 0,
         **{rule.name: answer["rows"][rule.name] for rule in registered()},
     }  # fmt: skip
     assert Task.objects.count() == 4

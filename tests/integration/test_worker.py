@@ -192,7 +192,7 @@ def test_a_task_whose_result_is_ignored_is_accounted_for_all_the_same() -> None:
 
 
 def test_what_a_task_logs_and_prints_is_kept_and_the_workers_own_log_stays_as_it_was(stack: Stack) -> None:
-    quiet, telling = call("sample.keeps_quiet"), call("sample.tells", 7, password="hunter2")
+    quiet, telling = call("sample.keeps_quiet"), call("sample.tells", 7, kwargs={"password": "hunter2"})
     ended(quiet)
     task = ended(telling)
     lines = eventually(lambda: (found := read_forward(task).lines) and len(found) == 4 and found)
