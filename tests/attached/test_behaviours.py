@@ -104,7 +104,7 @@ def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any], 
     assert (told.current, told.total, told.state) == (1, 2, "PROGRESS")
     (beat,) = heartbeat.read_all("shop")
     used = Task.objects.get(id=told.task_id)
-    assert (used.cpu is None, used.memory is None) == (beat.pool == "gevent", beat.pool in {"gevent", "threads"})
+    assert (used.cpu is None, used.memory is None) == (beat.pool == "gevent", beat.pool in {"gevent", "thread"})
     # What a task calls itself has no message, and no row.
     assert not Task.objects.filter(name="shop.add", args=[20, 20]).exists()
 
