@@ -34,7 +34,7 @@ class CrashNoting:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         task = self.task  # type: ignore[attr-defined]
         if _is_lost(self, error) and task.acks_late and task.reject_on_worker_lost and not _is_sent_anew(self):
-            _note_crash(self, "; ".join(filter(None, [str(error), out_of_memory.explain()])))
+            _note_crash(self, "; ".join(filter(None, [str(error), out_of_memory.explain(str(error))])))
         super().on_failure(exc_info, *rest, **options)  # type: ignore[misc]
 
 

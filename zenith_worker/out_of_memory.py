@@ -40,9 +40,12 @@ def begin() -> None:
     _Seen.kills = _kills()
 
 
-def explain() -> str:
-    """Return in words that memory ran out, if the kernel has killed a process since the last one that was explained; else ''."""
-    kills = _kills()
+def explain(death: str) -> str:
+    """Return in words that memory ran out, if the kernel has killed a process since the last one that was explained; else ''.
+
+    `death` is what the pool says of the process. Only the name of the signal in it tells a kill from any other end.
+    """
+    kills = _kills() if "SIGKILL" in death else None
     if kills is None or _Seen.kills is None or kills <= _Seen.kills:
         return ""
     _Seen.kills += 1

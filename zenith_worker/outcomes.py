@@ -113,8 +113,9 @@ class Outcome:
             return {}
         error = _real(self.error)
         if error is not None:
-            why = out_of_memory.explain() if isinstance(error, WorkerLostError) else ""
-            text = f"{_text(error)[:MESSAGE_KEPT]} ({why})" if why else _text(error)[:MESSAGE_KEPT]
+            text = _text(error)[:MESSAGE_KEPT]
+            if isinstance(error, WorkerLostError) and (why := out_of_memory.explain(text)):
+                text = f"{text} ({why})"
             return {"error_type": type(error).__qualname__, "error_message": text}
         if isinstance(self.error, UnpickleableExceptionWrapper):
             return {"error_type": self.error.exc_cls_name, "error_message": _message(list(self.error.exc_args))}

@@ -13,6 +13,8 @@ from tests.browser.axe import grave_violations
 from tests.browser.conftest import Site, Visitor, Watch
 from tests.waiting import eventually
 from zenith_worker.wire import task_logs
+from zenith_worker.wire.events import Event
+from zenith_worker.wire.ids import new_id
 from zenith_worker.wire.states import Status
 from zenith_worker.wire.task_logs import LogChunk, LogLine
 
@@ -253,3 +255,23 @@ def test_a_queue_is_paused_and_resumed(visitor: Visitor, site: Site, scripts: bo
     page.goto(f"{site.url}queues/")
     page.get_by_role("button", name=re.compile("^Resume")).click()
     page.get_by_text("default is resumed.").wait_for()
+
+
+def test_how_far_a_task_is_moves_before_ones_eyes(visitor: Visitor, site: Site) -> None:
+    from tasks_app.recording.apply import apply
+
+    task_id = str(new_id())
+    common = {"task_id": task_id, "name": "shop.export", "queue": "default", "worker": "w1"}
+
+    def tell(current: int) -> None:
+        apply([Event(status=Status.STARTED, at=time.time(), progress={"current": current, "total": 200}, **common)])
+
+    tell(20)
+    page = visitor.logged_in(f"tasks/{task_id}/")
+    bar = page.get_by_role("progressbar", name="Progress of the task")
+    assert bar.get_attribute("value") == "10.0"
+    tell(180)
+    page.get_by_text("180 of 200").wait_for()
+    assert bar.get_attribute("value") == "90.0"
+    apply([Event(status=Status.SUCCESS, at=time.time(), result="1", **common)])
+    page.get_by_text("What the task told last before it ended.").wait_for()

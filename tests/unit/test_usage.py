@@ -114,6 +114,9 @@ def test_an_outcome_tells_it_and_memory_beyond_every_time_as_well() -> None:
 
 # --- Out of memory ---
 
+KILLED = "Worker exited prematurely: signal 9 (SIGKILL) Job: 3."
+NAMED = "out of memory: the kernel killed a process here to free memory; the limit is 512 MB"
+
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -128,22 +131,20 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_kill_is_named_once_and_with_the_limit(group: Path) -> None:
     out_of_memory.begin()
-    assert out_of_memory.explain() == ""
+    assert out_of_memory.explain(KILLED) == ""
     (group / "memory.events").write_text("oom_kill 4\n")
-    assert out_of_memory.explain() == "out of memory: the kernel killed a process here to free memory; the limit is 512 MB"
-    assert out_of_memory.explain() == ""
+    assert out_of_memory.explain("Worker exited prematurely: signal 11 (SIGSEGV) Job: 3.") == ""
+    assert out_of_memory.explain(KILLED) == NAMED
+    assert out_of_memory.explain(KILLED) == ""
 
 
 def test_the_error_of_a_lost_process_says_it(group: Path) -> None:
     out_of_memory.begin()
-    error = WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL) Job: 3.")
+    error = WorkerLostError(KILLED)
     outcome = Outcome(task_id="t1", state="FAILURE", value={}, error=error)
     assert outcome.event(100).error_message == str(error)
     (group / "memory.events").write_text("oom_kill 4\n")
-    assert (
-        outcome.event(100).error_message
-        == f"{error} ({'out of memory: the kernel killed a process here to free memory'}; the limit is 512 MB)"
-    )
+    assert outcome.event(100).error_message == f"{error} ({NAMED})"
 
 
 def test_a_group_of_version_1_below_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ def test_a_group_of_version_1_below_the_root(tmp_path: Path, monkeypatch: pytest
     (folder / "memory.limit_in_bytes").write_text("9223372036854771712\n")
     out_of_memory.begin()
     (folder / "memory.oom_control").write_text("oom_kill 1\n")
-    assert out_of_memory.explain() == "out of memory: the kernel killed a process here to free memory"
+    assert out_of_memory.explain(KILLED) == "out of memory: the kernel killed a process here to free memory"
 
 
 @pytest.mark.parametrize("text", ["", "oom_kill\n", "oom_kill -1\n", "oom_kill many\n"])
@@ -164,4 +165,4 @@ def test_without_a_count_nothing_is_said(text: str, group: Path) -> None:
     (group / "memory.events").write_text(text)
     out_of_memory.begin()
     (group / "memory.events").write_text("oom_kill 9\n")
-    assert out_of_memory.explain() == ""
+    assert out_of_memory.explain(KILLED) == ""
