@@ -37,7 +37,7 @@ def _entries(text: str, visible: frozenset[str] | None) -> list[dict[str, str]]:
             )
             for task in result.tasks
         ),
-        *(_entry("name", item.name, _of("tasks named so", item), _tasks("name", item)) for item in result.task_names),
+        *(_entry("name", item.name, _of("task name", item), _tasks("name", item)) for item in result.task_names),
         *(_entry("queue", item.name, _of("queue", item), _queue(item)) for item in result.queues),
         *(_entry("worker", item.name, _of("worker", item), worker_url(item.name, item.application)) for item in result.workers),
         *(_entry("application", name, "application", overview_url(name)) for name in result.applications),

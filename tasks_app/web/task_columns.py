@@ -28,7 +28,7 @@ COLUMNS: Final = (
     Column("finished", "Ended"),
 )
 #: Those that are shown if none are chosen.
-DEFAULT: Final = ("arguments", "queue", "worker", "application", "attempts", "runtime", "created")
+DEFAULT: Final = ("arguments", "queue", "worker", "application", "runtime", "created")
 PARAMETER: Final = "columns"
 
 

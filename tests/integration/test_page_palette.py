@@ -49,7 +49,7 @@ def test_names_queues_and_workers_are_found_by_a_part(person: Client) -> None:
     assert ("name", "analyze_text", "/tasks/?q=name%3Aanalyze_text") in found(person, "LYZE")
     assert found(person, "report") == [
         ("queue", "reports", "/queues/of/reports/"),
-        ("worker", "w7@reports-host", "/workers/w7%40reports-host/"),
+        ("worker", "w7@reports-host", "/workers/w7@reports-host/"),
     ]
 
 
