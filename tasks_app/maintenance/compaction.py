@@ -76,14 +76,25 @@ def utc_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, tz=UTC)
 
 
+# Minutes are removed only once their day is summed up, so nothing is older than these two.
+OLDEST: Final = f"""
+    SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
+        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = {DAY} AND scope = 2)))::bigint
+"""  # noqa: S608 -- a number
+
+
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Up to when, in Unix time, the periods of each length are summed up; 0 if none is."""
+    """Up to when, in Unix time, the periods of each length are summed up; 0 if none is.
+
+    `oldest`: when the oldest figures begin; None if there are none.
+    """
 
     five_minutes: int
     quarters: int
     three_hours: int
     days: int
+    oldest: int | None = None
 
     def of(self, seconds: int) -> int:
         """Return how far the periods of one length go."""
@@ -94,9 +105,10 @@ class Watermarks:
 def watermarks() -> Watermarks:
     """Return how far the periods of each length go, in one query."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}", LENGTHS)
-        newest = cursor.fetchone()
-    return Watermarks(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
+        cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}, ({OLDEST})", LENGTHS)
+        *newest, oldest = cursor.fetchone()
+    done = (0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True))
+    return Watermarks(*done, oldest=oldest)
 
 
 def compact(now: float | None = None) -> bool:
