@@ -12,7 +12,7 @@ Any number of engines may run this; an advisory lock admits one at a time.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -94,7 +94,7 @@ class Watermarks:
     quarters: int
     three_hours: int
     days: int
-    oldest: int | None = None
+    oldest: int | None = field(default=None, compare=False)
 
     def of(self, seconds: int) -> int:
         """Return how far the periods of one length go."""
@@ -108,7 +108,7 @@ def watermarks() -> Watermarks:
         cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}, ({OLDEST})", LENGTHS)
         *newest, oldest = cursor.fetchone()
     done = (0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True))
-    return Watermarks(*done, oldest=oldest)
+    return replace(Watermarks(*done), oldest=oldest)
 
 
 def compact(now: float | None = None) -> bool:
