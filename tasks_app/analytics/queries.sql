@@ -21,14 +21,27 @@ FROM (SELECT ((date_part('epoch', minute)::bigint - %(since)s) / %(length)s)::in
         sum(retried) AS retried, sum(failed) AS failed
     FROM tasks_app_minuterollup WHERE minute >= to_timestamp(%(since)s) GROUP BY 1) AS ended
 
--- depths_of_queues --
--- The most messages that waited in queues of an application, step by step, each queue a range of the samples' key.
-SELECT wanted.queue, found.* FROM unnest(%(names)s::text[]) AS wanted (queue) CROSS JOIN LATERAL (
-    SELECT date_part('epoch', minute)::bigint / %(step)s * %(step)s, max(depth) FROM tasks_app_queuesample
-    WHERE queue = wanted.queue AND application_id = %(application)s AND minute >= to_timestamp(%(since)s)
-    GROUP BY 1) AS found
+-- hours_of_queues --
+-- The most messages that waited in queues of an application, and what finished and failed of their tasks, step by step. Outcomes are
+-- read from the rows of five minutes as far as they are summed up, and from minutes for the rest.
+WITH done (until) AS (
+    SELECT extract(epoch FROM max(start))::bigint + 300 FROM tasks_app_periodrollup WHERE seconds = 300 AND scope = 2)
+SELECT queue, date_part('epoch', at)::bigint / %(step)s * %(step)s, max(depth), sum(finished)::bigint, sum(failed)::bigint
+FROM (
+    SELECT queue, minute AS at, depth, 0 AS finished, 0 AS failed FROM tasks_app_queuesample
+    WHERE queue = ANY(%(names)s) AND application_id = %(application)s AND minute >= to_timestamp(%(since)s)
+    UNION ALL
+    SELECT queue, start, NULL, succeeded + failed, failed FROM tasks_app_periodrollup
+    WHERE seconds = 300 AND scope = 1 AND name = '' AND queue = ANY(%(asked_for)s)
+        AND application_id = %(application)s AND start >= to_timestamp(%(since)s)
+    UNION ALL
+    SELECT queue, minute, NULL, succeeded + failed, failed FROM tasks_app_minuterollup
+    WHERE queue = ANY(%(asked_for)s) AND application_id = %(application)s
+        AND minute >= to_timestamp(greatest(%(since)s, (SELECT until FROM done)))
+) AS found
+GROUP BY 1, 2
 
--- minutes_of_workers --
+-- hour_of_workers --
 -- What finished and failed on workers, and their largest memory, step by step: one range of the key, the newest minutes.
 SELECT wanted.application, worker, date_part('epoch', minute)::bigint / %(step)s * %(step)s,
     sum(succeeded + failed)::bigint, sum(failed)::bigint, max(memory_bytes)

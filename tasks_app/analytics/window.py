@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from tasks_app.maintenance.compaction import DAY, MINUTE
+from tasks_app.maintenance.compaction import DAY, MINUTE, OLDEST
 from tasks_app.search.parameters import FilterText
 from zenith_site.common.errors import InvalidQueryError, Problem
 
@@ -50,11 +50,6 @@ class Bucket(StrEnum):
 
 
 _UNITS: Final = {"m": MINUTE, "h": HOUR, "d": DAY}
-# Minutes are removed only once their day is summed up, so nothing is older than these two.
-_OLDEST: Final = f"""
-    SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
-        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = {DAY} AND scope = 2)))::bigint
-"""  # noqa: S608 -- a number
 
 
 def seconds_of(name: Preset | Bucket) -> int:
@@ -80,12 +75,11 @@ class TimeWindow:
         return range(self.since // self.step * self.step, self.until, self.step)
 
 
-def filled_preset() -> Preset:
+def filled_preset(oldest: int | None) -> Preset:
     """Return the shortest preset, from an hour to a day, that shows all figures there are; a day if there are older ones.
 
-    One query.
+    `oldest` is when they begin, in Unix time (`Watermarks.oldest`).
     """
-    oldest = _oldest()
     age = 0.0 if oldest is None else time.time() - oldest
     return next((preset for preset in (Preset.H1, Preset.H6) if age <= seconds_of(preset)), Preset.H24)
 
@@ -196,13 +190,7 @@ def _ends(window: Preset) -> tuple[float, float]:
     now = time.time()
     if window != Preset.ALL:
         return now - seconds_of(window), now
-    oldest = _oldest()
-    return min(now - MINUTE, oldest) if oldest is not None else now - DAY, now
-
-
-def _oldest() -> int | None:
-    """Return when the oldest figures begin, in Unix time."""
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST)
-        oldest: int | None = cursor.fetchone()[0]
-    return oldest
+        cursor.execute(OLDEST)
+        oldest = cursor.fetchone()[0]
+    return min(now - MINUTE, oldest) if oldest is not None else now - DAY, now

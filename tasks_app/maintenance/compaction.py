@@ -12,7 +12,7 @@ Any number of engines may run this; an advisory lock admits one at a time.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -85,14 +85,25 @@ def utc_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, tz=UTC)
 
 
+# Minutes are removed only once their day is summed up, so nothing is older than these two.
+OLDEST: Final = f"""
+    SELECT extract(epoch FROM least((SELECT min(minute) FROM tasks_app_minuterollup),
+        (SELECT min(start) FROM tasks_app_periodrollup WHERE seconds = {DAY} AND scope = 2)))::bigint
+"""  # noqa: S608 -- a number
+
+
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Up to when, in Unix time, the periods of each length are summed up; 0 if none is."""
+    """Up to when, in Unix time, the periods of each length are summed up; 0 if none is.
+
+    `oldest`: when the oldest figures begin; None if there are none.
+    """
 
     five_minutes: int
     quarters: int
     three_hours: int
     days: int
+    oldest: int | None = field(default=None, compare=False)
 
     def of(self, seconds: int) -> int:
         """Return how far the periods of one length go."""
@@ -103,9 +114,10 @@ class Watermarks:
 def watermarks() -> Watermarks:
     """Return how far the periods of each length go, in one query."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}", LENGTHS)
-        newest = cursor.fetchone()
-    return Watermarks(*(0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True)))
+        cursor.execute(f"SELECT {', '.join([f'({_NEWEST})'] * len(LENGTHS))}, ({OLDEST})", LENGTHS)
+        *newest, oldest = cursor.fetchone()
+    done = (0 if start is None else start + seconds for start, seconds in zip(newest, LENGTHS, strict=True))
+    return replace(Watermarks(*done), oldest=oldest)
 
 
 def compact(now: float | None = None) -> bool:

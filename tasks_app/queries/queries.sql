@@ -32,6 +32,17 @@ FROM tasks_app_queuesample
 WHERE queue = %(queue)s AND application_id = %(application)s AND minute >= to_timestamp(%(since)s) AND minute < to_timestamp(%(until)s)
 GROUP BY 1
 
+-- queue_rates --
+-- How many attempts ended in queues of an application after one minute and until another, without a time; and how long the queues
+-- were at both. The empty name is that of tasks whose queue is not known.
+SELECT queue, NULL::bigint, sum(succeeded + failed + revoked + retried)::bigint FROM tasks_app_minuterollup
+WHERE minute > to_timestamp(%(first)s) AND minute <= to_timestamp(%(last)s) AND queue = ANY(%(names)s || '{""}'::text[])
+    AND application_id = %(application)s
+GROUP BY 1
+UNION ALL
+SELECT queue, date_part('epoch', minute)::bigint, depth FROM tasks_app_queuesample
+WHERE queue = ANY(%(names)s) AND minute IN (to_timestamp(%(first)s), to_timestamp(%(last)s)) AND application_id = %(application)s
+
 -- held_in_queues --
 -- How many PENDING tasks of Zenith's own application each queue has, up to a limit.
 SELECT wanted.queue, (SELECT count(*) FROM (

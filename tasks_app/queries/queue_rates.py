@@ -7,17 +7,17 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from django.db import connection
-from django.db.models import F, Sum
 
 from tasks_app.analytics.window import TimeWindow
 from tasks_app.maintenance.compaction import utc_datetime
-from tasks_app.models import MinuteRollup, QueueSample
 from tasks_app.models.application import NATIVE_ID
 from zenith_site.common.sql import statements
 
 RATE_MINUTES: Final = 5
 
-_HISTORY: Final = statements(__file__)["queue_history"]
+_SQL: Final = statements(__file__)
+_HISTORY: Final = _SQL["queue_history"]
+_RATES: Final = _SQL["queue_rates"]
 
 
 class QueueRates(NamedTuple):
@@ -52,22 +52,23 @@ UNKNOWN_RATES: Final = QueueRates(None, None)
 
 
 def rates_of(names: Sequence[str], application: int = NATIVE_ID) -> dict[str, QueueRates]:
-    """Return the rates of these queues of an application. Two queries.
+    """Return the rates of these queues of an application. One query.
 
     If the queue of some of another application's tasks is not known, it may have been any of them.
     """
     last = int(time.time() // 60 - 1) * 60
     first = last - RATE_MINUTES * 60
-    minutes = MinuteRollup.objects.filter(
-        minute__gt=utc_datetime(first), minute__lte=utc_datetime(last), queue__in=[*names, ""], application=application
-    )
-    ended = F("succeeded") + F("failed") + F("revoked") + F("retried")
-    ended_in = dict(minutes.order_by().values_list("queue").annotate(ended=Sum(ended)))
+    values = {"names": list(names), "application": application, "first": first, "last": last}
+    ended_in: dict[str, int] = {}
+    depths: dict[tuple[str, int], int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_RATES, values)
+        for queue, at, number in cursor.fetchall():
+            if at is None:
+                ended_in[queue] = number
+            else:
+                depths[queue, at] = number
     is_known = application == NATIVE_ID or not ended_in.get("")
-    samples = QueueSample.objects.filter(
-        queue__in=names, minute__in=(utc_datetime(first), utc_datetime(last)), application=application
-    )
-    depths = {(queue, int(minute.timestamp())): depth for queue, minute, depth in samples.values_list("queue", "minute", "depth")}
     rates = {}
     for name in names:
         start, end = depths.get((name, first)), depths.get((name, last))

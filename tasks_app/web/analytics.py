@@ -114,10 +114,10 @@ def analytics_page(request: HttpRequest) -> HttpResponseBase:
     order = Order(request.GET["sort"]) if request.GET.get("sort") in list(Order) else Order.BUSIEST
     kept = {name: request.GET[name] for name in KEPT if request.GET.get(name)}
     # A young system would have isolated dots in a day's chart.
-    period = requested_range(request, list(LABELS), filled_preset, kept)
+    marks = watermarks()
+    period = requested_range(request, list(LABELS), filled_preset(marks.oldest), kept)
     if kind := requested_format(request):
         return _file(kind, request.GET.get("list", ""), period, selection, order)
-    marks = watermarks()
     points = figures.series(period.span, selection, marks=marks)
     tasks, queues = figures.summaries(period.span, selection, order=order, limit=ROWS, marks=marks)
     total = figures.summed(points)

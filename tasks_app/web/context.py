@@ -10,6 +10,7 @@ from tasks_app.analytics import figures, sparks
 from tasks_app.analytics.rollups import RollupFilter, Totals
 from tasks_app.analytics.sparks import Sparks
 from tasks_app.analytics.window import Preset, filled_preset
+from tasks_app.maintenance.compaction import watermarks
 from tasks_app.models import Task
 from tasks_app.models.dead_letter import LetterState
 from tasks_app.queries.arguments import know_names, with_lines
@@ -63,10 +64,11 @@ def application_context(request: HttpRequest, name: str, kept: Mapping[str, str]
 
     `kept` are parameters that the page's links keep. The slots are only those of Zenith's own application, which are sampled.
     """
-    period = requested_range(request, PRESETS, filled_preset, kept or {})
+    marks = watermarks()
+    period = requested_range(request, PRESETS, filled_preset(marks.oldest), kept or {})
     selection = RollupFilter(application=name)
     letters = DeadLetterFilter(application=name, state=LetterState.OPEN, limit=GROUPS_SHOWN)
-    points = figures.series(period.span, selection)
+    points = figures.series(period.span, selection, marks=marks)
     efficiency = None
     if name == NATIVE_NAME:
         load = figures.load(period.span, outcomes={int(at.timestamp()): totals for at, totals in points})

@@ -13,14 +13,12 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from tasks_app.analytics import histories
-from tasks_app.analytics.window import Preset, SteppedWindow
 from tasks_app.control import queues as control
 from tasks_app.models import Application, Task
 from tasks_app.queries import attached_queues
 from tasks_app.queries import queues as queries
 from tasks_app.queries.application_names import first_name, several_names
 from tasks_app.queries.attached_queues import AttachedQueue
-from tasks_app.queries.queue_rates import history
 from tasks_app.queries.queues import QueueFilter, QueueView
 from tasks_app.queries.waiting_messages import waiting_messages
 from tasks_app.search.parameters import MAX_TEXT
@@ -41,6 +39,8 @@ from zenith_worker.wire.broker_message import BrokerMessage
 from zenith_worker.wire.ids import key_of
 
 PEEKED: Final = 20
+#: Hours of which a queue's page shows the depth.
+DEPTH_HOURS: Final = 6
 #: Queues per page; an open page is refreshed every three seconds.
 PAGE: Final = 50
 COLUMNS: Final[list[tuple[str, Callable[[QueueView], Any]]]] = [
@@ -139,8 +139,7 @@ def queue(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "view": view,
         "application": NATIVE_NAME if several_names(caller.applications) else "",
-        "depths": _depths(name, native),
-        "trends": _trends([name], native, histories.FINE)[name],
+        **_history(name, native),
         "waiting": waiting,
         "unacknowledged": held,
         "tasks": _tasks_of([*(shown.message for shown in waiting), *(message for message, _ in held)], native),
@@ -161,19 +160,20 @@ def _attached_queue(request: HttpRequest, caller: Caller, application_name: str,
         why_not = str(error)
     context = {
         "queue": found, "application": application.name, "watched": application.is_watched,
-        "depths": _depths(name, application), "waiting": messages_, "why_not": why_not,
+        **_history(name, application), "waiting": messages_, "why_not": why_not,
         "tasks": _tasks_of([shown.message for shown in messages_], application),
-        "trends": _trends([name], application, histories.FINE)[name],
     }  # fmt: skip
     return render_page(request, "queues/attached_queue.html", context, fragments=["queues/_attached_queue.html"])
 
 
-def _depths(name: str, application: Application) -> list[int | None]:
-    return [point.depth for point in history(name, SteppedWindow(window=Preset.H6).span(), application.pk)]
+def _trends(names: list[str], application: Application) -> dict[str, list[Trend]]:
+    return {name: queue_trends(found) for name, found in histories.of_queues(names, application).items()}
 
 
-def _trends(names: list[str], application: Application, step: int = histories.COARSE) -> dict[str, list[Trend]]:
-    return {name: queue_trends(found) for name, found in histories.of_queues(names, application, step).items()}
+def _history(name: str, application: Application) -> dict[str, Any]:
+    """Return the part of a queue's page that tells of its last hours. One query."""
+    found = histories.of_queues([name], application, DEPTH_HOURS)[name]
+    return {"trends": queue_trends(found.last_hour), "depths": found.depth, "trend_steps": "five minutes a bar"}
 
 
 def _tasks_of(messages_: list[BrokerMessage], application: Application) -> dict[str, UUID]:

@@ -1,6 +1,6 @@
 """The period that a page shows, as its address gives it: a preset, or a start and an end; and links to other periods."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -104,15 +104,13 @@ def ended(since: datetime, until: datetime | None, *terms: str) -> str:
     return urlencode({"q": " ".join([*terms, *bounds])}, safe=":")
 
 
-def requested_range(
-    request: HttpRequest, presets: Sequence[Preset], default: Preset | Callable[[], Preset], kept: Mapping[str, str]
-) -> Range:
+def requested_range(request: HttpRequest, presets: Sequence[Preset], default: Preset, kept: Mapping[str, str]) -> Range:
     """Return the period that the address names.
 
     Args:
         request: its query may have `window`, or `since` and `until`, and `bucket`. A time without a zone is in UTC.
         presets: the windows that the page offers.
-        default: the window to show if none is named, or an invalid one; or what returns it.
+        default: the window to show if none is named, or an invalid one.
         kept: the other parameters that the page's links keep.
     """
     values: dict[str, Any] = {name: request.GET[name] for name in PARAMETERS if request.GET.get(name)}
@@ -122,12 +120,9 @@ def requested_range(
         if window.window is not None and window.window not in presets:
             raise InvalidQueryError(Problem("window", f"{window.window.value!r} is not one of {', '.join(presets)}"))
     except (ValidationError, InvalidQueryError) as error:
-        default = default if isinstance(default, Preset) else default()
         span = SteppedWindow(window=default).span()
         return Range(default, span, None, presets, kept, f"{_error_text(error)} Showing the last {WORDS[default]} instead.")
-    preset = window.window
-    if preset is None and not window.since:
-        preset = default if isinstance(default, Preset) else default()
+    preset = None if window.since else window.window or default
     return Range(preset, window.model_copy(update={"window": preset}).span(), window.bucket, presets, kept)
 
 

@@ -98,6 +98,7 @@ def worker(request: HttpRequest, name: str) -> HttpResponseBase:
         "node": worker_nodes.of_workers([name]).get(name) if is_native else None,
         "guard_lines": guards.lines_of(view.beat.guards),
         "trends": _with_trends([view], histories.FINE)[0][1],
+        "trend_steps": "a minute a bar",
     }  # fmt: skip
     return render_page(request, "workers/worker.html", context, fragments=["workers/_worker.html"])
 

@@ -41,7 +41,15 @@ def end(status: Status = Status.SUCCESS, *, at: float | None = None, worker: str
     at = time.time() if at is None else at
     more: dict[str, Any] = {} if status == Status.SUCCESS else {"error_type": "KeyError", "error_message": "x"}
     event = Event(
-        task_id=str(new_id()), status=status, at=at, name="t", queue="default", worker=worker, started_at=at - 1, **more
+        task_id=str(new_id()),
+        status=status,
+        at=at,
+        name="t",
+        queue="default",
+        worker=worker,
+        started_at=at - 1,
+        application=of,
+        **more,
     )
     apply([event], {NATIVE: NATIVE_ID, **({of: attach(of).pk} if of != NATIVE else {})})
     return [event]
@@ -106,10 +114,10 @@ def test_a_step_without_a_sample_is_unknown_and_an_idle_one_is_zero() -> None:
     assert {value for value in worker["zenith", WORKER].finished if value is not None} == {0}
     assert 7 in worker["zenith", WORKER].memory
     assert set(worker["zenith", "other@host"].memory) == {None}
-    queue = histories.of_queues(["default"], native, histories.FINE)["default"]
+    queue = histories.of_queues(["default"], native)["default"]
     assert (sum(queue.finished), sum(queue.failed)) == (5, 1)
     assert [depth for depth in queue.depth if depth is not None] == [3]
-    assert (len(queue.depth), len(queue.finished)) == (60, 60)
+    assert (len(queue.depth), len(queue.finished)) == (12, 12)
 
 
 def test_minutes_of_workers_are_kept_for_a_day() -> None:

@@ -304,11 +304,11 @@ def test_an_applications_page_is_its_overview(person: Client, django_assert_max_
     assert 'href="/dead-letters/?application=shop"' in page
     assert "TillError" in page
     assert "in shop.pay</span>" in page  # of its own application, which need not be named
-    assert "over the last 24 hours" in page
+    assert "over the last hour" in page  # its first figures are of just now
     assert "66.6 %" in page or "66.7 %" in page
     assert "celery@till-1" in page
     assert "TillError" not in text(person, "/applications/shop-2/")
-    assert "over the last hour" in text(person, "/applications/shop/?window=1h")
+    assert "over the last 24 hours" in text(person, "/applications/shop/?window=24h")
 
 
 def test_zeniths_own_has_an_overview_like_others(person: Client, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def test_a_time_that_cannot_be_is_named_and_the_default_shown(person: Client, qu
     assert page.status_code == 200
     assert 'role="alert"' in page.text
     assert page.context["range"].problem.startswith(culprit)
-    assert page.context["range"].preset == "24h"
+    assert page.context["range"].preset == "1h"
 
 
 @pytest.mark.parametrize(
