@@ -100,7 +100,7 @@ def new_user(request: HttpRequest) -> HttpResponse:
         else:
             audit_details(request, created=user.username, role=data["role"], limited_to=data.get("applications", []))
             messages.warning(request, _password_message(user, password))
-            return answer(request, reverse("user", args=[user.pk]))
+            return answer(request, reverse("user", args=[user.pk]), leave=True)
     return ask(
         request, form, title="New user", sentence="They get a generated password, which is shown once.",
         action=reverse("new_user"), button="Create user", back="users",
@@ -122,7 +122,7 @@ def user(request: HttpRequest, user_id: int) -> HttpResponse:
         else:
             audit_details(request, changed=person.username, role=role, limited_to=list(applications))
             messages.success(request, f"{person.username} has the role {role} from their next request on.")
-            return answer(request, reverse("user", args=[person.pk]))
+            return answer(request, reverse("user", args=[person.pk]), leave=True)
     changeable = people.may_touch(caller.user, person) and person.pk != caller.user.pk and caller.may("auth.change_user")
     context = {
         "person": person, "form": form, "role": people.role_of(person), "changeable": changeable,
@@ -150,7 +150,7 @@ def activate(request: HttpRequest, user_id: int) -> HttpResponse:
         else:
             audit_details(request, **{"activated" if active else "deactivated": person.username})
             messages.success(request, f"{person.username} is {'active' if active else 'shut out'}.")
-        return answer(request, reverse("user", args=[person.pk]))
+        return answer(request, reverse("user", args=[person.pk]), leave=True)
     count = person.api_tokens.filter(revoked_at=None).count()
     tokens = "1 token" if count == 1 else f"{count} tokens"
     sentence = f"{person.username} can log in again, and their {tokens} work again."
@@ -172,7 +172,7 @@ def reset_password(request: HttpRequest, user_id: int) -> HttpResponse:
         password = people.reset_password(caller.user, person)
         audit_details(request, password_reset=person.username)
         messages.warning(request, _password_message(person, password))
-        return answer(request, reverse("user", args=[person.pk]))
+        return answer(request, reverse("user", args=[person.pk]), leave=True)
     return confirm(
         request, title="Reset password?", button="Reset password", back=reverse("user", args=[person.pk]),
         sentence=f"{person.username} gets a new password, which is shown once, and their sessions end. Their tokens stay.",

@@ -1,5 +1,6 @@
 """What the notification rules that people make count: failures, shares of failures, depths of queues, and silent workers."""
 
+import math
 import re
 from collections.abc import Collection
 from datetime import datetime
@@ -12,6 +13,7 @@ from django.db import connection
 from tasks_app.models import Application
 from tasks_app.models.application import NATIVE_ID
 from tasks_app.search.conditions import like_pattern
+from tasks_app.watching import observer_state
 from zenith_site.common.sql import statements
 from zenith_site.notify.measures import Point
 from zenith_site.notify.models import NotificationRule
@@ -47,14 +49,31 @@ def worker_ages(rule: NotificationRule, most: int) -> dict[str, float]:
 
     Raises django.db.Error or redis.RedisError.
     """
-    names = {row.key_name: row.name for row in Application.objects.order_by("id") if rule.application in ("", row.name)}
+    rows = {row.key_name: row for row in Application.objects.order_by("id") if rule.application in ("", row.name)}
     ages: dict[str, float] = {}
-    for key_name, beats in read_several(names).items():
+    for key_name, beats in read_several(rows).items():
+        row = rows[key_name]
+        silent_since = _heard_since(row)
         for beat in beats:
-            if fnmatchcase(beat.name, _literal_brackets(rule.worker or "*")):
-                ages[f"{names[key_name]}{OF}{beat.name}"[:_LONGEST]] = beat.heartbeat_age
+            is_meant = fnmatchcase(beat.name, _literal_brackets(rule.worker or "*"))
+            if is_meant and (beat.heartbeat_age < settings.ZENITH_NOTIFY_WORKER_GONE or beat.heartbeat_age >= silent_since):
+                ages[f"{row.name}{OF}{beat.name}"[:_LONGEST]] = beat.heartbeat_age
     silent = sorted(key for key, age in ages.items() if age >= settings.ZENITH_NOTIFY_WORKER_GONE)
     return {key: age for key, age in ages.items() if key not in set(silent[most:])}
+
+
+def _heard_since(row: Application) -> float:
+    """Return the seconds of silence from which on a worker is known to be gone; infinite if nobody would have heard it.
+
+    What workers of a watched application say is heard by its observer only, whose own end shows after a while.
+    """
+    if not row.is_watched:
+        return 0.0
+    state = observer_state.read(row.name)
+    gone = settings.ZENITH_NOTIFY_WORKER_GONE
+    if state is None or not state.listens or observer_state.now() - state.since < gone:
+        return math.inf
+    return float(gone + observer_state.KEPT)
 
 
 def cleared_workers(keys: Collection[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -26,9 +27,17 @@ from tasks_app.recording.rollups import BUCKETS
 from tests.browser.logs_sample import fill_logs
 from tests.browser.nodes_sample import fill_nodes
 from tests.database import Emptying
+from zenith_site.models import AuditEntry
 from zenith_site.notify.decisions import Alert, Evaluation
-from zenith_site.notify.kinds import Channel, NotificationKind
-from zenith_site.notify.models import Delivery, DeliveryState, Notification, Step
+from zenith_site.notify.kinds import Channel, NotificationKind, Subject
+from zenith_site.notify.models import (
+    Delivery,
+    DeliveryState,
+    Notification,
+    NotificationChannel,
+    NotificationRule,
+    Step,
+)
 from zenith_site.notify.rules import rules
 from zenith_site.notify.watch import report
 from zenith_worker.wire import heartbeat, stream
@@ -76,6 +85,9 @@ class Sample:
     nodes: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     workflow: str = ""
+    #: Of a rule, and of a user.
+    rule: int = 0
+    user: int = 0
 
     def large(self) -> str:
         """A task whose arguments and result are too long for its page."""
@@ -108,7 +120,9 @@ def fill() -> Sample:
     _rollups(chance)
     _samples(chance)
     _heartbeats()
+    _rules(sample)
     _notifications()
+    _people(sample)
     fill_nodes(sample)
     return sample
 
@@ -272,6 +286,50 @@ def _heartbeats() -> None:
         heartbeat.write(name, slots=slots, busy=busy, queues=["default", "mail", "reports"], about=about)
         left = 3600 if name != GONE else heartbeat.KEPT - 42
         stream.client().pexpire(f"zenith:worker:{name}", int(left * 1000))
+
+
+def _rules(sample: Sample) -> None:
+    """Rules that fire, are quiet and are muted, and a channel whose test failed."""
+    now = datetime.now(UTC)
+    chat = NotificationChannel.objects.create(name="On call", kind=Channel.SLACK, sealed="v2:", least="critical")
+    common: dict[str, Any] = {"created_by": "ada", "channels": [chat.key]}
+    firing = NotificationRule.objects.create(
+        name="Reports fail", subject=Subject.FAILURES, task="*", threshold=2, minutes=60, severity="critical", **common
+    )
+    sample.rule = firing.pk
+    NotificationRule.objects.create(
+        name="The default queue is deep",
+        subject=Subject.QUEUE_DEPTH,
+        queue="default",
+        threshold=1000,
+        severity="warning",
+        **common,
+    )
+    NotificationRule.objects.create(
+        name="A worker for reports is gone", subject=Subject.WORKER_GONE, worker="reports*", severity="info",
+        muted_until=now + timedelta(days=1),
+    )  # fmt: skip
+    Delivery.objects.create(
+        channel=chat.key, step=Step.TEST, state=DeliveryState.GIVEN_UP, error="HTTP 404", created_at=now, due_at=now, attempts=1,
+        begun_at=now, message=new_id(),
+    )  # fmt: skip
+
+
+def _people(sample: Sample) -> None:
+    """People of each role, one of whom is shut out, and what they did."""
+    for name, role in (("olga", "operator"), ("vera", "viewer"), ("bob", "admin")):
+        user = User.objects.create(username=name, email=f"{name}@example.com", is_active=name != "bob")
+        user.groups.add(Group.objects.get(name=role))
+        sample.user = user.pk if name == "olga" else sample.user
+        AuditEntry.objects.create(username=name, user_id=user.pk, action="login", address="192.0.2.7")
+    detail = {"rule": "Reports fail", "severity": "critical", "channels": ["email"]}
+    AuditEntry.objects.create(
+        username="olga", action="POST /notifications/rules/new/", path="/notifications/rules/new/", status=302, detail=detail
+    )
+    AuditEntry.objects.create(
+        username="vera", action="GET /settings/users/", path="/settings/users/", status=403, count=12, refusal=new_id(),
+        detail={"why": "vera lacks the permission zenith_site.administer."}, address="2001:db8::17",
+    )  # fmt: skip
 
 
 def _notifications() -> None:

@@ -85,3 +85,18 @@ def test_without_scripts_the_same_forms_do_it(visitor: Visitor) -> None:
     page.locator("#bell-button").click()
     page.locator("#notices").get_by_role("button", name="Mark all read").click()
     bell(page, 0)
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_rule_is_previewed_and_made(scripts: bool, visitor: Visitor) -> None:
+    page = visitor.logged_in("notifications/rules/", scripts=scripts)
+    page.get_by_role("link", name="New rule").first.click()
+    page.get_by_label("Name", exact=True).fill("Reports fail")
+    page.get_by_label("More than", exact=True).fill("3")
+    page.get_by_role("button", name="Preview", exact=True).click()
+    page.get_by_text("Would not have fired in the last 24 hours.").wait_for()
+    assert page.get_by_label("Name", exact=True).input_value() == "Reports fail"
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url("**/notifications/rules/")
+    page.get_by_role("link", name="Reports fail").wait_for()
+    page.get_by_text("More than 3 tasks failed for good within 5 m").wait_for()

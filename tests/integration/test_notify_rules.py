@@ -17,6 +17,8 @@ from tasks_app.models.application import NATIVE_ID
 from tasks_app.models.task_keys import forget_applications
 from tasks_app.recording.apply import apply
 from tasks_app.recording.rollups import BUCKETS
+from tasks_app.watching import observer_state
+from tasks_app.watching.observer_state import ObserverState
 from tests.integration.conftest import ApiClient
 from zenith_site.models import AuditEntry
 from zenith_site.notify import inbox, rule_evaluation
@@ -176,6 +178,19 @@ def test_a_worker_that_is_gone_has_a_notification_of_its_own(look: Callable[[], 
     settings.ZENITH_NOTIFY_WORKER_GONE = 30
     look()
     assert [found.recovery for found in opened()] == ["The worker is back online."] * 2
+
+
+def test_workers_that_nobody_listens_to_are_not_called_gone(look: Callable[[], None], settings: Any) -> None:
+    Application.objects.create(name="florist", kind="watched", broker="x")
+    forget_applications()
+    made(Subject.WORKER_GONE)
+    heartbeat.write("w@florist", slots=1, busy=0, queues=["high"], application="florist")
+    settings.ZENITH_NOTIFY_WORKER_GONE = -observer_state.KEPT
+    look()
+    assert opened() == []
+    observer_state.write("florist", ObserverState(listens=True, since=time.time() - 60))
+    look()
+    assert [found.title for found in opened()] == ["Mine: worker w@florist is lost"]
 
 
 def test_a_rule_counts_what_zenith_notices_by_itself(look: Callable[[], None]) -> None:

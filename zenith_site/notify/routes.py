@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from zenith_site.notify.kinds import Channel, NotificationKind, Severity
+from zenith_site.notify.kinds import BUILT_IN, Channel, NotificationKind, Severity
 
 ACCEPTED_ROUTES: Final = (
     "CHANNEL=WHAT,…;… with the channels "
@@ -12,7 +12,7 @@ ACCEPTED_ROUTES: Final = (
     + " and, of each, `all`, a least severity ("
     + ", ".join(Severity)
     + ") or kinds ("
-    + ", ".join(NotificationKind)
+    + ", ".join(BUILT_IN)
     + "), such as email=critical;slack=warning,dead-letter"
 )
 ACCEPTED_THROTTLE: Final = "seconds, and kinds with seconds of their own, such as 300 or 300,worker-gone=60; from 0 to 86400"
@@ -69,7 +69,8 @@ def parse_routes(text: str) -> dict[Channel, Route] | None:
 def _route(words: list[str]) -> Route | None:
     words = [Severity.INFO if word == "all" else word for word in words]
     severities = [Severity(word) for word in words if word in list(Severity)]
-    kinds = frozenset(NotificationKind(word) for word in words if word in list(NotificationKind))
+    # Rules that people make name their channels themselves.
+    kinds = frozenset(NotificationKind(word) for word in words if word in BUILT_IN)
     if len(severities) > 1 or len(severities) + len(kinds) != len(words):
         return None
     return Route(severities[0] if severities else None, kinds)

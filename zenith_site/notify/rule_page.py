@@ -11,7 +11,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from zenith_site.common.application_names import application_names
 from zenith_site.common.callers import ADMINISTER, OPERATE, VIEW, Caller, Shows, audit_details, authorize
-from zenith_site.common.errors import StateConflictError
+from zenith_site.common.errors import InvalidInputError, StateConflictError
+from zenith_site.common.forms import add_problems
 from zenith_site.common.pages import answer, confirm, render_page
 from zenith_site.notify import outbox
 from zenith_site.notify.destinations import all_channels
@@ -75,7 +76,7 @@ def mute(request: HttpRequest, rule_id: int) -> HttpResponse:
         messages.success(request, f"{rule.name} is muted." if rule.muted_until else f"{rule.name} is not muted any more.")
     else:
         messages.warning(request, "Choose for how long.")
-    return answer(request, reverse("notification_rule", args=[rule.pk]))
+    return answer(request, reverse("notification_rule", args=[rule.pk]), leave=True)
 
 
 @require_POST
@@ -154,6 +155,9 @@ def _saved(
     """Save the rule and return where to; None if it could not be saved, which the form then says."""
     try:
         row = save_rule(caller, body, rule)
+    except InvalidInputError as error:
+        add_problems(form, error)
+        return None
     except StateConflictError as error:
         form.add_error(None, str(error))
         return None
