@@ -108,6 +108,15 @@ class Seed:
         end(self.directory)
 
 
+def copy_seed(data: Path) -> bool:
+    """Copy the migrated cluster to a data directory that does not exist yet; returns False where a run has none."""
+    seed = os.environ.get(SEED)
+    if seed:
+        # With its owners, which are others for root.
+        subprocess.run(["cp", "-a", seed, data], check=True)
+    return bool(seed)
+
+
 class TestServers:
     """The servers of one run, and the environment that leads to them."""
 
@@ -120,20 +129,17 @@ class TestServers:
 
     def start(self) -> None:
         """Start them and point the environment at them."""
-        seed = os.environ.get(SEED)
-        if seed:
-            # With its owners, which are others for root.
-            subprocess.run(["cp", "-a", seed, self.data], check=True)
+        seeded = copy_seed(self.data)
         # Where `collectstatic` would put them; whitenoise warns where there is no such directory.
         (self.data / "static").mkdir(parents=True, exist_ok=True)
         self.servers.start()
-        if not seed:
+        if not seeded:
             make_admin(self.servers)
         found = self.servers.addresses
         point_at(found.database_url, found.redis_url, self.data)
         password = ensure_secret(self.data, "harness_password")
         os.environ[ADMIN_URL] = f"postgres://{ADMIN}:{password}@127.0.0.1:{urlsplit(found.database_url).port}"
-        if seed:
+        if seeded:
             os.environ[TEMPLATE] = DATABASE
         else:
             os.environ[RUN] = str(self.directory)

@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 #: Bytes of a request.
 LIMIT = 1 << 20
@@ -107,6 +107,8 @@ def run(request: Request) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    # `ps` shows a fork's command as this program's; its short name (`ps -o comm`) tells what it really is.
+    ctypes.CDLL(None).prctl(PR_SET_NAME, (rest[0].rpartition(".")[2] if rest else first).encode()[:15], 0, 0, 0)
     if first == "-m":
         sys.path.insert(0, directory)
         sys.argv = rest

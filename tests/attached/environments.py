@@ -14,6 +14,8 @@ from tests.servers import RUN, once_a_run
 HERE = Path(__file__).parent
 #: Seconds for making one.
 PATIENCE = 240
+#: How one is filled. Without byte code each start of a worker would compile Celery anew, since none is written later.
+INSTALL = ("pip", "install", "--compile-bytecode")
 #: What a failure has to tell of its environment.
 _TOLD = ("celery", "kombu", "billiard", "amqp", "redis", "gevent", "django", "django_celery_results", "django_yubin")
 
@@ -24,7 +26,8 @@ def python_of(name: str) -> Path:
     The first process of a run that asks for it makes it, aside first, since another run may do so at the same time.
     """
     pins = HERE / f"{name}.txt"
-    digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    made_of = (pins.read_text(), sys.version, *INSTALL)
+    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
     directory = REPOSITORY / ".venv" / "attached" / f"{name.removeprefix('celery-')}-{digest}"
     with once_a_run(f"attached-{name}") as first:
         if first and not (directory / "complete").exists():
@@ -47,7 +50,7 @@ def _make(directory: Path, pins: Path) -> None:
     # Its scripts name their interpreter by path, so it is made where it stays; of two runs at once the later one does it again.
     for command in (
         (*uv, "venv", "--clear", "--python", sys.executable, str(directory)),
-        (*uv, "pip", "install", "--python", str(directory / "bin" / "python"), "-r", str(pins)),
+        (*uv, *INSTALL, "--python", str(directory / "bin" / "python"), "-r", str(pins)),
     ):
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
         assert done.returncode == 0, f"{pins.name} cannot be installed:\n{done.stderr[-2000:]}"

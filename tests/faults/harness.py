@@ -34,6 +34,7 @@ from tests.database import GIVE_WAY, empty
 from tests.faults.accounting import Account, problems
 from tests.faults.tasks import CREATE_TABLE
 from tests.processes import NOWHERE, REPOSITORY, Process, free_port
+from tests.servers import copy_seed
 from tests.waiting import eventually
 from zenith_site.embedded import EmbeddedServers
 from zenith_worker.wire.ids import key_of
@@ -104,8 +105,10 @@ class World:
 
     def open(self) -> None:
         """Start the servers and make the tables."""
+        migrated = copy_seed(self.directory / "data")
         self.servers.start()
-        self.run("manage.py", "migrate", "--verbosity", "0")
+        if not migrated:
+            self.run("manage.py", "migrate", "--verbosity", "0")
         with self.postgres() as connection:
             connection.execute(CREATE_TABLE)
 

@@ -10,23 +10,21 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from ninja.responses import NinjaJSONEncoder
-from schemathesis import Case
-from schemathesis.checks import load_all_checks
-from schemathesis.config import SchemathesisConfig
-from schemathesis.generation.feedback import FeedbackSources
-from schemathesis.pytest._test_builder import build_operation_test
-from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi.checks import ignored_auth
 
 from tests import stack as stacks
 from tests.processes import free_port
 from zenith_site.urls import api
+
+if TYPE_CHECKING:
+    # Imported where it is used: every process of a run collects this file, and one runs it.
+    from schemathesis import Case
+    from schemathesis.schemas import BaseSchema
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,6 +51,10 @@ OPERATIONS = sorted(f"{name.upper()} {path}" for path, item in DESCRIPTION["path
 @pytest.fixture(scope="module")
 def schema() -> BaseSchema:
     """The description with the rules above."""
+    import schemathesis
+    from schemathesis.checks import load_all_checks
+    from schemathesis.config import SchemathesisConfig
+
     load_all_checks()
     return schemathesis.openapi.from_dict(DESCRIPTION, config=SchemathesisConfig.from_str(CONFIG))
 
@@ -102,6 +104,8 @@ def caller(module_port: int, transactional_db: None) -> Iterator[Caller]:
     phases=[Phase.explicit, Phase.generate],
 )
 def kept(case: Case, caller: Caller) -> None:
+    from schemathesis.specs.openapi.checks import ignored_auth
+
     # That an operation wants a token is a property of it: one good answer that becomes bad without a token shows it. For each
     # case, which is what schemathesis does where it does not run the tests itself, that would be every second call.
     excluded = [ignored_auth] if caller.refuses_others else []
@@ -113,6 +117,9 @@ def kept(case: Case, caller: Caller) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_keeps_its_description(operation: str, schema: BaseSchema, caller: Caller) -> None:
+    from schemathesis.generation.feedback import FeedbackSources
+    from schemathesis.pytest._test_builder import build_operation_test
+
     method, _, path = operation.partition(" ")
     # `@schema.parametrize()` would make the cases of all operations wherever tests are collected, for half a minute.
     run = build_operation_test(

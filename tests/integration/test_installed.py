@@ -70,7 +70,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = (sys.executable, "-m", "uv", "--quiet")
     run(*uv, "venv", "--python", sys.executable, directory, cwd=REPOSITORY)
     python = directory / "bin" / "python"
-    run(*uv, "pip", "install", "--no-deps", "--python", python, wheel, cwd=REPOSITORY)
+    # With byte code, as pip installs it: else each of the processes that `zenith up` starts at once would compile all.
+    run(*uv, "pip", "install", "--compile-bytecode", "--no-deps", "--python", python, wheel, cwd=REPOSITORY)
     (place,) = directory.glob("lib/*/site-packages")
     (place / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return directory

@@ -14,6 +14,7 @@ from tests.browser import deaf
 from tests.processes import Forked, Process
 from tests.scheduling import unit_of
 from tests.servers import needs_no_server
+from tests.times import processor_seconds
 from tests.waiting import eventually
 
 NETLINK = "import socket; socket.create_server(('127.0.0.1', 0)).close(); socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)"
@@ -75,3 +76,14 @@ def test_a_warm_process_finds_libraries_and_ends_with_its_own_status(tmp_path: P
     process = Process("warm", ["-m", module], tmp_path / "log", {})
     assert isinstance(process.popen, Forked)
     assert process.popen.wait(30) == status, process.output
+
+
+def test_the_processor_time_of_a_process_counts_while_it_runs_and_when_it_has_ended() -> None:
+    burning = "import sys, time; sum(range(5_000_000)); print(time.process_time(), flush=True); sys.stdin.read()"
+    before = processor_seconds()
+    with subprocess.Popen([sys.executable, "-c", burning], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        # The system counts in hundredths.
+        taken = float(process.stdout.readline()) - 0.05
+        assert processor_seconds() - before > taken
+    assert processor_seconds() - before > taken

@@ -27,7 +27,7 @@ WITHIN = 600
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ZENITH_TESTS", SEED)
 OPTIONS = (
     "-q", "-c", "pytest.ini", "--rootdir", ".", "--tb", "short", "-W", "ignore", "-p", "no:randomly", "-p", "no:xdist",
-    "-p", "no:cacheprovider", "-p", "tests.witness.without",
+    "-p", "no:schemathesis", "-p", "no:cacheprovider", "-p", "tests.witness.without",
 )  # fmt: skip
 PLUGINS = {
     "plugin": ("-p", "no:django", "-p", "celery.contrib.pytest", "-p", "tests.witness.plugin"),
