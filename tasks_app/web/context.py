@@ -18,13 +18,14 @@ from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import Range, requested_range
-from tasks_app.web.stream import folded
+from tasks_app.web.stream import READ, folded
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 
-#: Newest tasks of which the stream makes its rows; and those that the overview of one application lists.
-STREAM_READ: Final = 60
+#: Newest tasks that the overview of one application lists.
 STREAM_LENGTH: Final = 25
+#: Workers that the Overview lists, lost ones first.
+WORKERS_SHOWN: Final = 12
 GROUPS_SHOWN: Final = 5
 PRESETS: Final = (Preset.M15, Preset.H1, Preset.H6, Preset.H24, Preset.D7)
 
@@ -36,9 +37,10 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
     """
     workers = read_all()
     return {
-        "workers": workers,
+        "workers": sorted(workers, key=lambda beat: (beat.online, beat.name))[:WORKERS_SHOWN],
+        "more_workers": max(0, len(workers) - WORKERS_SHOWN),
         "counts": counts(workers),
-        "stream": folded(Task.objects.defer("args", "kwargs").order_by("-created_at", "-id")[:STREAM_READ]),
+        "stream": folded(Task.objects.defer("args", "kwargs").order_by("-created_at", "-id")[:READ]),
         "sparks": hour or sparks.last_hour(),
     }
 
