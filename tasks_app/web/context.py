@@ -19,13 +19,14 @@ from tasks_app.queries.dead_letters import DeadLetterFilter
 from tasks_app.web import outcome_charts
 from tasks_app.web.charts import Unit
 from tasks_app.web.ranges import Range, requested_range
-from tasks_app.web.stream import folded
+from tasks_app.web.stream import READ, folded
 from zenith_worker.wire.applications import NATIVE_NAME
 from zenith_worker.wire.heartbeat import read_all
 
-#: Newest tasks of which the stream makes its rows; and those that the overview of one application lists.
-STREAM_READ: Final = 60
+#: Newest tasks that the overview of one application lists.
 STREAM_LENGTH: Final = 25
+#: Workers that the Overview lists, lost ones first.
+WORKERS_SHOWN: Final = 12
 GROUPS_SHOWN: Final = 5
 PRESETS: Final = (Preset.M15, Preset.H1, Preset.H6, Preset.H24, Preset.D7)
 
@@ -36,10 +37,11 @@ def overview_context(hour: Sparks | None = None) -> dict[str, Any]:
     `hour` is the data of the sparklines, if the caller has read it lately.
     """
     workers = read_all()
-    newest = with_lines(Task.objects.order_by("-created_at", "-id"))[:STREAM_READ]
+    newest = with_lines(Task.objects.order_by("-created_at", "-id"))[:READ]
     know_names(task.application_id for task in newest)
     return {
-        "workers": workers,
+        "workers": sorted(workers, key=lambda beat: (beat.online, beat.name))[:WORKERS_SHOWN],
+        "more_workers": max(0, len(workers) - WORKERS_SHOWN),
         "counts": counts(workers),
         "stream": folded(newest),
         "sparks": hour or sparks.last_hour(),

@@ -1,7 +1,7 @@
 """The rows of the Overview's stream: consecutive tasks of one name and outcome are one row, which opens to the list of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -10,15 +10,18 @@ from tasks_app.queries.arguments import argument_line
 
 #: Tasks that are one row at least; fewer stay rows of their own.
 FOLDED_FROM: Final = 4
+#: Newest tasks that are read.
+READ: Final = 60
 #: Rows at most.
 ROWS: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """One task, or consecutive ones, newest first."""
+    """One task, or consecutive ones, newest first. `goes_on`: there may be older ones of the same kind, which were not read."""
 
     tasks: Sequence[Task]
+    goes_on: bool = False
 
     @property
     def newest(self) -> Task:
@@ -52,15 +55,18 @@ class StreamRow:
         return (min(known), max(known)) if known else None
 
 
-def folded(tasks: Iterable[Task]) -> list[StreamRow]:
-    """Return the rows for tasks, newest first: of FOLDED_FROM or more in a row that look the same, one.
+def folded(tasks: Iterable[Task], read: int = READ) -> list[StreamRow]:
+    """Return the rows for the newest tasks, at most `read`: of FOLDED_FROM or more in a row that look the same, one.
 
     The tasks are read `with_lines`.
     """
+    newest = list(tasks)
     rows: list[StreamRow] = []
-    for _, group in groupby(tasks, key=_likeness):
+    for _, group in groupby(newest, key=_likeness):
         same = list(group)
         rows += [StreamRow(same)] if len(same) >= FOLDED_FROM else [StreamRow([task]) for task in same]
+    if len(newest) == read and rows[-1].is_folded:
+        rows[-1] = replace(rows[-1], goes_on=True)
     return rows[:ROWS]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from tasks_app.models import Task
-from tasks_app.web.stream import FOLDED_FROM, ROWS, folded
+from tasks_app.web.stream import FOLDED_FROM, READ, ROWS, folded
 from zenith_worker.wire.states import Status
 
 
@@ -44,6 +44,14 @@ def test_a_row_says_who_ran_it_and_how_long() -> None:
     assert (row.runtimes, row.workers) == ((0.1, 3.0), ["a", "b"])
     assert folded(tasks(("add", Status.QUEUED, 4)))[0].runtimes is None
     assert folded([]) == []
+
+
+def test_a_row_that_may_go_on_says_so() -> None:
+    one_kind = tasks(("add", Status.SUCCESS, READ))
+    assert [row.goes_on for row in folded(one_kind)] == [True]
+    assert [row.goes_on for row in folded(one_kind[:-1])] == [False]
+    mixed = folded(tasks(("add", Status.SUCCESS, READ - 4), ("mul", Status.SUCCESS, 4)))
+    assert [row.goes_on for row in mixed] == [False, True]
 
 
 def test_there_are_not_too_many_rows() -> None:

@@ -25,7 +25,7 @@ PARTS_WITHOUT_ROOT = {
     "_node_columns.html", "_versions.html", "_figure.html", "_application_choice.html",
     "_arguments.html", "_burst.html", "_step.html", "_peek.html",
     "_application_switch.html", "_attached_actions.html", "_attached_pause.html",
-    "_page_tabs.html", "_members.html", "_fold_row.html", "_newest_traceback.html", "_trends.html",
+    "_page_tabs.html", "_sections.html", "_members.html", "_fold_row.html", "_newest_traceback.html", "_trends.html",
 }  # fmt: skip
 
 TEXTS = {str(page.relative_to(TEMPLATES)): page.read_text() for page in PAGES}
