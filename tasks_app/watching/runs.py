@@ -67,6 +67,7 @@ class TaskRuns:
 
     __slots__ = (
         "_before",
+        "_received_at",
         "attempt",
         "body",
         "deliveries",
@@ -89,12 +90,13 @@ class TaskRuns:
         self.runs: list[Run] = []
         # Attempts before this one are known to be over.
         self.over_before = 0
-        # The attempt before, and the number of its next delivery.
-        self._before = 0, 0
+        # When the newest run was received; and of the attempt before, the number of its next delivery and when it was received.
+        self._received_at: float | None = None
+        self._before: tuple[int, int, float | None] = (0, 0, None)
 
     def begin(self, attempt: int) -> None:
         """Begin another attempt."""
-        self._before = self.attempt, self.deliveries + (self.received and not self.put_back)
+        self._before = self.attempt, self.deliveries + (self.received and not self.put_back), self._received_at
         self.attempt, self.deliveries, self.received, self.put_back = attempt, 0, False, False
         self.body, self.name = None, ""
 
@@ -109,11 +111,12 @@ class TaskRuns:
     def receive(self, attempt: int, worker: str, pid: int | None, at: float, due_at: float | None = None) -> Run:
         """Return the run that was received: the newest delivery of the newest attempt, or one of an attempt before, told late."""
         if attempt == self.attempt:
-            self.received, self.put_back = True, False
+            self.received, self.put_back, self._received_at = True, False, at
             run = self.add(worker, pid)
         else:
-            delivery = self._before[1] if self._before[0] == attempt else 0
-            self._before = attempt, delivery + 1
+            before, next_, last_at = self._before
+            delivery = 0 if before != attempt else next_ - 1 if _is_at(last_at, at) else next_
+            self._before = attempt, delivery + 1, at
             run = Run(self.nesting, attempt, delivery, worker, pid)
             if attempt >= self.over_before:
                 self._keep(run)
