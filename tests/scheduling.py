@@ -30,7 +30,7 @@ PROCESS_FIXTURES = {"module_database", "process_environment", "only_world"}
 FIRST = (
     "tests/docker/test_hosts", "tests/browser/test_pages", "tests/witness", "tests/browser", "tests/faults/test_servers",
     "tests/faults/test_engines", "tests/docker/test_compose", "tests/attached", "tests/faults", "tests/docker", "tests/hostile",
-    "tests/integration/test_api_schema", "tests/integration/test_up",
+    "tests/integration/test_api_schema", "tests/integration/test_up", "tests/integration/test_auth_doors",
 )  # fmt: skip
 
 

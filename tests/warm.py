@@ -31,14 +31,17 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 LIMIT = 1 << 20
 #: What most processes import. A name that is gone costs time and nothing else.
 LIBRARIES = (
-    "celery.apps.worker", "celery.bin.celery", "celery.concurrency.prefork", "celery.worker.autoscale",
-    "celery.worker.consumer", "celery.worker.strategy", "channels.db", "channels.layers", "channels.routing",
-    "channels.generic.websocket", "channels_redis.core", "django.contrib.admin.options", "django.contrib.postgres.fields",
-    "django.contrib.staticfiles.storage", "django.core.management.commands", "django.db.backends.postgresql.base",
-    "django.db.models", "django.forms", "django.template.backends.django", "django.template.loader", "django.test.client",
-    "django.views.generic", "django.views.debug", "docker", "email.mime.text", "kombu.transport.redis",
-    "opentelemetry.sdk.metrics", "opentelemetry.sdk.trace", "prometheus_client", "psutil", "psycopg.types.json", "pydantic",
-    "pydantic.networks", "redis.asyncio", "twisted.internet.protocol", "twisted.web.http", "whitenoise.storage", "yaml",
+    "celery.apps.worker", "celery.backends.redis", "celery.bin.celery", "celery.concurrency.prefork", "celery.events",
+    "celery.worker.autoscale", "celery.worker.consumer", "celery.worker.control", "celery.worker.strategy", "channels.db",
+    "channels.generic.websocket", "channels.layers", "channels.routing", "channels_redis.core",
+    "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.hpke",
+    "cryptography.hazmat.primitives.kdf.hkdf", "django.contrib.admin.options", "django.contrib.postgres.fields",
+    "django.contrib.staticfiles.storage", "django.core.mail", "django.core.management.commands",
+    "django.db.backends.postgresql.base", "django.db.models", "django.forms", "django.template.backends.django",
+    "django.template.loader", "django.test.client", "django.views.debug", "django.views.generic", "docker", "email.mime.text",
+    "environ", "kombu.transport.redis", "limits.storage", "limits.strategies", "opentelemetry.sdk.metrics",
+    "opentelemetry.sdk.trace", "prometheus_client", "psutil", "psycopg.types.json", "pydantic", "pydantic.networks",
+    "redis.asyncio", "requests", "twisted.internet.protocol", "twisted.web.http", "whitenoise.storage", "yaml",
 )  # fmt: skip
 
 
