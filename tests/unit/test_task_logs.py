@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import sys
@@ -301,12 +302,23 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     return stub
 
 
+@pytest.fixture
+def buffer(sent: Sent) -> Iterator[LogBuffer]:
+    """A buffer whose thread has nothing left to send once the test is over."""
+    made = LogBuffer()
+    yield made
+    atexit.unregister(made.flush)
+    with made._lock:
+        made._waiting.clear()
+    eventually(made._idle.is_set)
+
+
 def line(message: str) -> LogLine:
     return LogLine(1.5, 20, "tests", message)
 
 
-def test_lines_are_sent_in_order_in_batches_and_numbered(sent: Sent) -> None:
-    buffer, run = LogBuffer(), Run("one", 1, 2, 3)
+def test_lines_are_sent_in_order_in_batches_and_numbered(sent: Sent, buffer: LogBuffer) -> None:
+    run = Run("one", 1, 2, 3)
     for number in range(300):
         buffer.add(run, line(str(number)))
     eventually(lambda: len(sent.lines()) == 300)
@@ -317,9 +329,9 @@ def test_lines_are_sent_in_order_in_batches_and_numbered(sent: Sent) -> None:
     assert {(chunk.nesting, chunk.attempt, chunk.delivery, chunk.source) for chunk in chunks} == {(1, 2, 3, run.source)}
 
 
-def test_the_newest_lines_of_a_run_win_and_the_number_tells_how_many_are_missing(sent: Sent) -> None:
+def test_the_newest_lines_of_a_run_win_and_the_number_tells_how_many_are_missing(sent: Sent, buffer: LogBuffer) -> None:
     sent.is_away = True
-    buffer, run = LogBuffer(), Run("one")
+    run = Run("one")
     for number in range(10_000):
         buffer.add(run, line(str(number)))
     sent.is_away = False
@@ -331,10 +343,11 @@ def test_the_newest_lines_of_a_run_win_and_the_number_tells_how_many_are_missing
     assert buffer.dropped == 9_500
 
 
-def test_long_lines_are_bounded_by_their_size_and_those_of_all_runs_together(sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_lines_are_bounded_by_their_size_and_those_of_all_runs_together(
+    sent: Sent, buffer: LogBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent.is_away = True
     monkeypatch.setattr(log_buffer, "ALL_CHARS_KEPT", 500_000)
-    buffer = LogBuffer()
     runs = [Run(str(number)) for number in range(20)]
     for run in runs:
         for number in range(100):
@@ -345,8 +358,8 @@ def test_long_lines_are_bounded_by_their_size_and_those_of_all_runs_together(sen
     assert not runs[0].lines
 
 
-def test_an_entry_is_bounded(sent: Sent) -> None:
-    buffer, run = LogBuffer(), Run("one")
+def test_an_entry_is_bounded(sent: Sent, buffer: LogBuffer) -> None:
+    run = Run("one")
     for _ in range(60):
         buffer.add(run, line("\N{SNOWMAN}" * 1500))
     buffer.flush(10)
@@ -354,9 +367,11 @@ def test_an_entry_is_bounded(sent: Sent) -> None:
     assert all(len(encode(entry)) < wire.ENTRY_BYTES * 1.1 for entry in sent.entries)
 
 
-def test_whoever_logs_waits_for_nobody_and_what_waited_arrives(sent: Sent, caplog: pytest.LogCaptureFixture) -> None:
+def test_whoever_logs_waits_for_nobody_and_what_waited_arrives(
+    sent: Sent, buffer: LogBuffer, caplog: pytest.LogCaptureFixture
+) -> None:
     sent.is_away = True
-    buffer, run = LogBuffer(), Run("one")
+    run = Run("one")
     buffer.add(run, line("waits"))
     eventually(lambda: buffer._is_failing)
     buffer.flush(60)  # returns at once
@@ -365,9 +380,9 @@ def test_whoever_logs_waits_for_nobody_and_what_waited_arrives(sent: Sent, caplo
     assert "What tasks log cannot be sent to Zenith (away)" in caplog.text
 
 
-def test_a_forked_child_sends_only_its_own(sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_sends_only_its_own(sent: Sent, buffer: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_buffer, "GATHER", 60)
-    buffer, run = LogBuffer(), Run("one")
+    run = Run("one")
     buffer.add(run, line("parent's"))
     reader, writer = os.pipe()
     child = os.fork()
