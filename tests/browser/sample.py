@@ -294,7 +294,7 @@ def _rules(sample: Sample) -> None:
     chat = NotificationChannel.objects.create(name="On call", kind=Channel.SLACK, sealed="v2:", least="critical")
     common: dict[str, Any] = {"created_by": "ada", "channels": [chat.key]}
     firing = NotificationRule.objects.create(
-        name="Reports fail", subject=Subject.FAILURES, task="*", threshold=2, minutes=60, severity="critical", **common
+        name="Reports fail", subject=Subject.FAILURES, threshold=2, minutes=60, severity="critical", **common
     )
     sample.rule = firing.pk
     NotificationRule.objects.create(

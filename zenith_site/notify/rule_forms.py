@@ -79,7 +79,8 @@ class RuleForm(forms.Form):
             self.fields["minutes"].label = "For how many minutes"
         self._offer("channels", [(channel.key, channel.label) for channel in channels])
         self._offer("application", [("", "All applications"), *((name, name) for name in applications)])
-        self._offer("owner", [(name, name) for name in owners])
+        nobody = [] if self.initial.get("owner") else [("", "nobody")]
+        self._offer("owner", [*nobody, *((name, name) for name in owners)])
         if not channels:
             del self.fields["channels"]
         if "application" in self.fields and len(applications) < 2:
@@ -136,7 +137,9 @@ def _initial_of(rule: NotificationRule) -> dict[str, Any]:
 class MuteForm(forms.Form):
     """For how long something is muted."""
 
-    hours = forms.ChoiceField(label="Mute for", choices=list(MUTES.items()), initial="24")
+    hours = forms.ChoiceField(
+        label="Mute for", choices=list(MUTES.items()), initial="24", widget=forms.Select(attrs={"class": "select"})
+    )
 
     def until(self) -> datetime | None:
         """Return until when, or None if it is not muted any more; the form must be valid."""
