@@ -169,6 +169,7 @@ BEHAVIOURS: dict[str, Callable[[], AsyncResult]] = {
     "eager inside": lambda: shop.eager.delay(),
     "sends another": lambda: _quiet(shop.parent.delay()),
     "own state": lambda: shop.progress.delay(),
+    "loop with progress": lambda: shop.export.delay(500),
     "not yet expired": lambda: shop.add.apply_async((1, 1), expires=300),
     "expired": lambda: shop.add.apply_async((1, 1), expires=0.01, countdown=0.5),
     "revoked": _revoked,

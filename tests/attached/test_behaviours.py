@@ -112,6 +112,8 @@ def assert_same_and_recorded(attached: dict[str, Any], without: dict[str, Any], 
     assert not Task.objects.exclude(application=application).exists()
     told = TaskProgress.objects.get(task_id=key_of(attached["ids"]["own state"], "shop"))
     assert (told.current, told.total, told.state) == (1, 2, "PROGRESS")
+    looped = TaskProgress.objects.get(task_id=key_of(attached["ids"]["loop with progress"], "shop"))
+    assert (looped.current, looped.total) == (500, 500)
     (beat,) = heartbeat.read_all("shop")
     used = Task.objects.get(id=told.task_id)
     assert (used.cpu is None, used.memory is None) == (beat.pool == "gevent", beat.pool in {"gevent", "thread"})
