@@ -6,7 +6,7 @@ A value is None if nothing was told or sampled in a step: it is unknown, and not
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
@@ -67,7 +67,7 @@ def of_queues(names: Sequence[str], application: Application, hours: int = 1) ->
     if not names:
         return {}
     span = newest_steps(hours * HOUR // COARSE, COARSE)
-    values = {
+    values: dict[str, Any] = {
         "names": list(names), "asked_for": [*names, *([] if application.is_native else [""])], "application": application.pk,
         "since": span.since, "step": COARSE,
     }  # fmt: skip

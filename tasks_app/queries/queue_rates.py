@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
@@ -58,7 +58,7 @@ def rates_of(names: Sequence[str], application: int = NATIVE_ID) -> dict[str, Qu
     """
     last = int(time.time() // 60 - 1) * 60
     first = last - RATE_MINUTES * 60
-    values = {"names": list(names), "application": application, "first": first, "last": last}
+    values: dict[str, Any] = {"names": list(names), "application": application, "first": first, "last": last}
     ended_in: dict[str, int] = {}
     depths: dict[tuple[str, int], int] = {}
     with connection.cursor() as cursor:
