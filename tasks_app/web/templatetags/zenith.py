@@ -211,8 +211,8 @@ def sparkline(
 ) -> SafeString:
     """Draw numbers as a row of small bars, the newest on the right; `label` describes them in words.
 
-    An unknown value (None) is a gap. `failed` are parts of the values, which are drawn over them in their own colour. `stretched`:
-    the bars fill any width.
+    An unknown value (None) is a gap. `failed` are parts of the values, which are drawn over them in their own colour.
+    `stretched`: the bars fill any width.
     """
     most = max([*(value for value in values if value is not None), 1])
     # One path for all bars: a list has a sparkline in each row, and separate elements would take ten times as long.
