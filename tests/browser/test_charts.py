@@ -33,9 +33,10 @@ READ = """([chart, row]) => {
 
 def history(minutes: int = 20) -> None:
     """Count what ended in each of the last minutes, of two tasks, with times of all sizes."""
+    now = time.time()
     for back in range(1, minutes):
         seconds = 0.0003 * 2.7**back % 9000
-        at = time.time() - 60 * back
+        at = now - 60 * back
         ended(at, name="steady", succeeded=3 * back, failed=back % 3, runs=[seconds] * 3, waits=[seconds / 9] * 3)
         ended(at, name="other", queue="slow", succeeded=1500, runs=[0.04])
 
@@ -222,11 +223,13 @@ def test_news_move_neither_the_crosshair_nor_the_drawing(visitor: Visitor, site:
     read_again(page)
     assert page.evaluate("(drawing) => drawing.isConnected", drawing)
     assert row_at(page) == row
+    assert page.locator("#throughput [data-whole]").is_hidden()
     page.mouse.move(5, 5)
-    assert (
-        legend(page, "throughput")
-        == page.locator("#throughput tbody tr").last.locator("td:not(:first-child)").all_text_contents()
-    )
+    # Of the whole period again, not of its last step.
+    assert page.locator("#throughput [data-whole]").is_visible()
+    whole = page.locator("#throughput button[data-series] [data-value]").evaluate_all("all => all.map(one => one.dataset.value)")
+    assert legend(page, "throughput") == whole
+    assert int(whole[0].replace(",", "")) > 15_000
 
 
 def test_another_theme_draws_in_its_own_colours(visitor: Visitor, site: Site) -> None:

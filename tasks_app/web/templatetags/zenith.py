@@ -205,10 +205,13 @@ def site_root() -> str:
 
 
 @register.simple_tag
-def sparkline(values: Sequence[float | None], label: str, failed: Sequence[float | None] = ()) -> SafeString:
+def sparkline(
+    values: Sequence[float | None], label: str, failed: Sequence[float | None] = (), *, stretched: bool = False
+) -> SafeString:
     """Draw numbers as a row of small bars, the newest on the right; `label` describes them in words.
 
     An unknown value (None) is a gap. `failed` are parts of the values, which are drawn over them in their own colour.
+    `stretched`: the bars fill any width.
     """
     most = max([*(value for value in values if value is not None), 1])
     # One path for all bars: a list has a sparkline in each row, and separate elements would take ten times as long.
@@ -216,8 +219,9 @@ def sparkline(values: Sequence[float | None], label: str, failed: Sequence[float
     if any(failed):
         drawn += format_html('<path class="failed" d="{}"></path>', _bars(failed, most, 0))
     return format_html(
-        '<svg class="spark" viewBox="0 0 {} 20" role="img" aria-label="{}">{}</svg>', max(4 * len(values) - 1, 1), label, drawn
-    )
+        '<svg class="spark" viewBox="0 0 {} 20"{} role="img" aria-label="{}">{}</svg>',
+        max(4 * len(values) - 1, 1), SafeString(' preserveAspectRatio="none"' if stretched else ""), label, drawn,
+    )  # fmt: skip
 
 
 def _bars(values: Sequence[float | None], most: float, least: float) -> str:
@@ -227,10 +231,12 @@ def _bars(values: Sequence[float | None], most: float, least: float) -> str:
 
 
 @register.simple_tag
-def trend(line: Trend) -> SafeString:
+def trend(line: Trend, *, stretched: bool = False) -> SafeString:
     """Draw the history of a queue or worker, with its words as a title."""
     label = f"{line.title} in the last hour: {line.words}"
-    return format_html('<span class="trend" title="{}">{}</span>', label, sparkline(line.values, label, line.failed))
+    return format_html(
+        '<span class="trend" title="{}">{}</span>', label, sparkline(line.values, label, line.failed, stretched=stretched)
+    )
 
 
 @register.filter
