@@ -27,8 +27,7 @@ from zenith_worker.wire.keys import application_keys
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 
-#: Tasks; each is reported by three events or more, of which one batch takes 200.
-MANY = 2_000 if IS_LONG else 600
+MANY = 2_000
 #: Seconds for which Zenith's Redis is away at least, and in which the tasks are sent.
 AWAY, SENT_WITHIN = (60, 75) if IS_LONG else (0, 0)
 #: The relay's own address; the server's is 127.0.0.1.
