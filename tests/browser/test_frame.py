@@ -303,7 +303,7 @@ def test_the_palette_finds_a_task_by_the_beginning_of_its_id(visitor: Visitor, s
     page = gallery(visitor, site)
     page.keyboard.press("Control+k")
     page.keyboard.type(str(task_id)[:18])
-    page.locator("#palette-list").get_by_text("analyze_text").wait_for()
+    page.locator("#palette-list").get_by_text("drill_sleep").wait_for()
     assert grave_violations(page) == []
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site.url}tasks/{task_id}/")
