@@ -43,6 +43,8 @@ _TRACEBACK_KEPT: Final = MESSAGE_KEPT // 2
 _formatter: Final = logging.Formatter()
 #: The run whose body runs in this context.
 _running: Final[ContextVar[Run | None]] = ContextVar("zenith_logs", default=None)
+#: Whether handlers have a record in this context: what they log meanwhile says it again.
+_is_handled: Final[ContextVar[bool]] = ContextVar("zenith_is_handled", default=False)
 
 
 def parse_level(name: str) -> int | None:
@@ -84,10 +86,14 @@ class TaskLogs:
         pass_on = logging.Logger.callHandlers
 
         def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+            # A handler that writes to the standard output, which Celery redirects, would make each line two.
+            is_echo = _is_handled.get()
+            _is_handled.set(True)
             try:
                 pass_on(logger, record)
             finally:
-                run = _running.get()
+                _is_handled.set(is_echo)
+                run = None if is_echo else _running.get()
                 if run is not None and record.levelno >= self._level:
                     self.take(run, record)
 

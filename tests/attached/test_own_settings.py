@@ -27,7 +27,7 @@ SETTINGS = {
 #: What processes that end after each task, and another prefix, could change.
 CHOSEN = (
     "plain", "failure", "ignored result", "retried", "retried, ignored result", "Ignore", "requeued", "revoked",
-    "soft time limit", "chain", "chord", "replaced by a chord", "own id",
+    "soft time limit", "chain", "chord", "replaced by a chord", "own id", "own state", "loop with progress",
 )  # fmt: skip
 
 

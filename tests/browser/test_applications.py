@@ -163,7 +163,7 @@ def test_a_queue_is_paused_and_resumed_where_it_is_listed(visitor: Visitor, site
     pictured(page, "paused")
     row.get_by_role("button", name="Resume").click()
     row.get_by_role("link", name="Pause").wait_for()
-    row.get_by_text("More for parcels").click()
+    row.locator(".last-actions").get_by_text("More for parcels").click()
     row.get_by_role("link", name="Purge").click()
     page.locator("dialog").get_by_text("12,345 messages wait in it").wait_for()
 
@@ -225,8 +225,7 @@ def test_on_a_phone_a_task_has_its_status_once(visitor: Visitor, site: Site, the
     attach_shop()
     page = visitor.logged_in("tasks/")
     page.emulate_media(color_scheme=theme)
-    for width, columns in ((390, 0), (1440, 1)):
+    for width in (390, 1440):
         page.set_viewport_size({"width": width, "height": 900})
-        assert page.get_by_role("columnheader", name="Status").count() == columns
         assert page.locator("tr[data-row]").first.locator(".st").locator("visible=true").count() == 1
         pictured(page, f"list-once-{theme}-{width}")

@@ -27,6 +27,7 @@ from tests.broker import messages
 from tests.stack import Gate, Stack, answers
 from tests.waiting import eventually
 from zenith_worker.wire import heartbeat, stream
+from zenith_worker.wire.client import client
 from zenith_worker.wire.headers import DISPATCHED_HEADER
 from zenith_worker.wire.states import TERMINAL
 
@@ -195,7 +196,10 @@ def test_what_a_task_logs_and_prints_is_kept_and_the_workers_own_log_stays_as_it
     quiet, telling = call("sample.keeps_quiet"), call("sample.tells", 7, kwargs={"password": "hunter2"})
     ended(quiet)
     task = ended(telling)
-    lines = eventually(lambda: (found := read_forward(task).lines) and len(found) == 4 and found)
+    lines = eventually(
+        lambda: (found := read_forward(task).lines) and len(found) == 4 and found,
+        but=lambda: f"{list(TaskLog.objects.values())}, {client().xinfo_stream('zenith:logs', full=True)}",
+    )
     assert [(line.logger, line.level, line.message.partition("\n")[0]) for line in lines] == [
         ("shop.orders", "info", "order 7 with password=***"), ("tests.sample_tasks", "warning", "of Celery's logger"),
         ("celery.redirected", "warning", "printed"), ("root", "error", "it failed"),

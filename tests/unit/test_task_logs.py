@@ -27,7 +27,7 @@ from zenith_worker import log_buffer, task_logs
 from zenith_worker.log_buffer import LogBuffer, Run
 from zenith_worker.task_logs import TaskLogs, let_pass, parse_level
 from zenith_worker.wire import task_logs as wire
-from zenith_worker.wire.task_logs import LogChunk, LogLine, UnreadableLogsError, decode, encode
+from zenith_worker.wire.task_logs import LOGGER_KEPT, LogChunk, LogLine, UnreadableLogsError, decode, encode
 
 logger = logging.getLogger("tests.body")
 
@@ -115,6 +115,18 @@ def test_what_is_printed_is_kept_as_celery_logs_it(body: Body, kept: Kept, monke
     body.begin()
     print("printed")  # noqa: T201
     assert [(line.logger, line.level, line.message) for _, line in kept.lines] == [("celery.redirected", 30, "printed")]
+
+
+def test_what_a_handler_writes_to_the_redirected_output_is_not_a_line_more(body: Body, kept: Kept) -> None:
+    echo = logging.StreamHandler(LoggingProxy(logging.getLogger("celery.redirected")))
+    logger.addHandler(echo)
+    try:
+        body.begin()
+        logger.warning("once")
+        logging.getLogger("celery.redirected").warning("printed")
+    finally:
+        logger.removeHandler(echo)
+    assert kept.messages == ["once", "printed"]
 
 
 def test_a_body_in_each_thread_and_each_context_is_told_apart(body: Body, kept: Kept) -> None:
@@ -400,7 +412,7 @@ def test_a_forked_child_sends_only_its_own(sent: Sent, buffer: LogBuffer, monkey
 # --- On the wire ---
 
 texts = st.text(st.characters(codec=None))
-lines = st.builds(LogLine, st.floats(0, 4e9), st.integers(0, 60), texts, texts)
+lines = st.builds(LogLine, st.floats(0, 4e9), st.integers(0, 60), st.text(st.characters(codec=None), max_size=LOGGER_KEPT), texts)
 chunks = st.builds(
     LogChunk, task_id=texts, lines=st.lists(lines, max_size=3), first=st.integers(0, 2**37), nesting=st.integers(0, 9),
     attempt=st.integers(0, 2**15), delivery=st.integers(0, 300), source=st.integers(0, 2**31 - 1),
