@@ -163,7 +163,7 @@ def test_a_queue_is_paused_and_resumed_where_it_is_listed(visitor: Visitor, site
     pictured(page, "paused")
     row.get_by_role("button", name="Resume").click()
     row.get_by_role("link", name="Pause").wait_for()
-    row.locator(".last-actions").get_by_text("More for parcels").click()
+    row.locator(".last-actions summary").click()
     row.get_by_role("link", name="Purge").click()
     page.locator("dialog").get_by_text("12,345 messages wait in it").wait_for()
 
